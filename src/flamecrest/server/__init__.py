@@ -1,0 +1,1 @@
+"""The gateway: HTTP in, SSH and schedulers out."""
