@@ -1,0 +1,85 @@
+"""Who lives in the sandbox: made-up accounts, whose files are all one real account's on disc.
+
+It knows names, numbers and homes, and the rule that says whose a file is; nothing of SSH.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+FIRST_UID = 1001
+_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One account. The primary group has the account's name and number, as Debian makes it."""
+
+    name: str
+    uid: int
+    home: Path
+
+    @property
+    def gid(self) -> int:
+        return self.uid
+
+
+class People:
+    """All accounts of a sandbox; homes are `<root>/home/<name>`."""
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        for name in names:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no account name")
+        self.root = root.resolve()
+        self._homes = os.fsencode(self.root / "home") + b"/"
+        self._by_name = {
+            name: Person(name, FIRST_UID + index, self.root / "home" / name) for index, name in enumerate(names)
+        }
+        self._by_uid = {person.uid: person for person in self._by_name.values()}
+
+    def __iter__(self) -> Iterator[Person]:
+        return iter(self._by_name.values())
+
+    def __getitem__(self, name: str) -> Person:
+        return self._by_name[name]
+
+    def get(self, name: str) -> Person | None:
+        return self._by_name.get(name)
+
+    def make_homes(self) -> None:
+        """Make the homes that are not there yet, private to their owners."""
+        (self.root / "home").mkdir(mode=0o755, exist_ok=True)
+        for person in self:
+            person.home.mkdir(mode=0o700, exist_ok=True)
+
+    def inside(self, path: bytes) -> bool:
+        """Whether an absolute path without links lies in the sandbox's root."""
+        root = os.fsencode(self.root)
+        return path == root or path.startswith(root + b"/")
+
+    def owner(self, path: bytes, real: os.stat_result) -> tuple[int, int]:
+        """The made-up uid and gid of a file, from its absolute path without links."""
+        if path.startswith(self._homes):
+            name = path[len(self._homes) :].split(b"/", 1)[0]
+            person = self._by_name.get(os.fsdecode(name))
+            if person is not None:
+                return person.uid, person.gid
+        return (0, 0) if self.inside(path) else (real.st_uid, real.st_gid)
+
+    def name(self, uid: int | None) -> str:
+        """The name of a user or group number (they are the same here), the number where it has none."""
+        if uid is None:
+            return ""
+        person = self._by_uid.get(uid)
+        if person is not None:
+            return person.name
+        try:
+            return pwd.getpwuid(uid).pw_name
+        except KeyError:
+            return str(uid)

@@ -1,0 +1,104 @@
+"""What a sandbox account may do with a file: the Unix rule, applied to made-up owners without root.
+
+It follows a path as the kernel does, component by component; it never changes anything.
+"""
+
+# Paths are bytes here, any bytes: pathlib knows text only.
+# ruff: noqa: PTH115, PTH118, PTH120
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from .people import People, Person
+
+READ, WRITE, SEARCH = 4, 2, 1
+_MAX_LINKS = 40
+
+
+def _error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+class View:
+    """The file system as one account sees it."""
+
+    def __init__(self, people: People, person: Person) -> None:
+        self._people = people
+        self._person = person
+        self._root = os.fsencode(people.root)
+
+    def absolute(self, path: bytes) -> bytes:
+        """The path, from the account's home where it is relative."""
+        return path if path.startswith(b"/") else os.path.join(os.fsencode(self._person.home), path)
+
+    def find(self, path: bytes, *, follow: bool = True) -> bytes:
+        """The path without links (the last component's too when `follow`); the last one need not exist.
+
+        Raises PermissionError where a directory on the way may not be searched, FileNotFoundError,
+        NotADirectoryError and the OSError of too many links as the kernel does.
+        """
+        if b"\0" in path:
+            raise _error(errno.EINVAL)
+        path = self.absolute(path)
+        as_directory = path.endswith((b"/", b"/."))
+        todo = [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]
+        here, links = b"/", 0
+        while todo:
+            part = todo.pop()
+            self._search(here)
+            if part == b"..":
+                here = os.path.dirname(here)
+                continue
+            there = os.path.join(here, part)
+            try:
+                mode = os.lstat(there).st_mode
+            except FileNotFoundError:
+                if todo:
+                    raise
+                return there
+            if stat.S_ISLNK(mode) and (todo or follow or as_directory):
+                links += 1
+                if links > _MAX_LINKS:
+                    raise _error(errno.ELOOP)
+                target = os.readlink(there)
+                here = b"/" if target.startswith(b"/") else here
+                todo += [part for part in reversed(target.split(b"/")) if part not in (b"", b".")]
+            elif todo and not stat.S_ISDIR(mode):
+                raise _error(errno.ENOTDIR)
+            else:
+                here = there
+        return os.path.join(here, b"") if as_directory and here != b"/" else here
+
+    def check(self, path: bytes, want: int) -> os.stat_result:
+        """Raise PermissionError unless the account may do `want` with what `find` returned."""
+        path = path.rstrip(b"/") or b"/"
+        found = os.lstat(path)
+        uid, gid = self._people.owner(path, found)
+        if uid == self._person.uid:
+            allowed = found.st_mode >> 6
+        elif gid == self._person.gid:
+            allowed = found.st_mode >> 3
+        else:
+            allowed = found.st_mode
+        if want & ~allowed & 7:
+            raise _error(errno.EACCES)
+        return found
+
+    def check_entry(self, path: bytes) -> None:
+        """Raise PermissionError unless the account may add, rename or remove the directory entry `path`."""
+        path = path.rstrip(b"/")
+        parent = os.path.dirname(path)
+        found = self.check(parent, WRITE | SEARCH)
+        if found.st_mode & stat.S_ISVTX and os.path.lexists(path) and not (self.owns(path) or self.owns(parent)):
+            raise _error(errno.EPERM)
+
+    def owns(self, path: bytes) -> bool:
+        path = path.rstrip(b"/") or b"/"
+        return self._people.owner(path, os.lstat(path))[0] == self._person.uid
+
+    def _search(self, directory: bytes) -> None:
+        # What leads to the sandbox is not part of it: a private folder of the account that runs all this, maybe.
+        if self._root != directory and not self._root.startswith(os.path.join(directory, b"")):
+            self.check(directory, SEARCH)

@@ -1,0 +1,145 @@
+"""Which host keys are trusted: known_hosts files, pinned keys, host certificate authorities, and the policy.
+
+It knows nothing of users and connections. Files are read again when they change.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import asyncssh
+
+logger = logging.getLogger(__name__)
+
+Policy = Literal["verify", "accept-new", "off"]
+
+DEFAULT_FILES = (
+    "~/.ssh/known_hosts",
+    "~/.ssh/known_hosts2",
+    "/etc/ssh/ssh_known_hosts",
+    "/etc/ssh/ssh_known_hosts2",
+)
+
+
+class HostKeys:
+    """The trust of one cluster.
+
+    `files` are in OpenSSH's known_hosts format (by default the files that OpenSSH itself reads for the account
+    that runs the gateway); `pinned` and `authorities` are public keys in OpenSSH's one-line format, valid for
+    every host of the cluster. With `accept-new` a host that no source knows is believed once and remembered
+    for the life of the process; a changed key is refused all the same. `off` believes everything.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[str] | None = None,
+        *,
+        pinned: Sequence[str] = (),
+        authorities: Sequence[str] = (),
+        policy: Policy = "verify",
+    ) -> None:
+        alone = bool(pinned or authorities) and files is None
+        self.files = [Path(name).expanduser() for name in (() if alone else files or DEFAULT_FILES)]
+        self.policy = policy
+        self._pinned = [asyncssh.import_public_key(key) for key in pinned]
+        self._authorities = [asyncssh.import_public_key(key) for key in authorities]
+        self._accepted: dict[tuple[str, int], asyncssh.SSHKey] = {}
+        self._stamp: tuple[tuple[int, int] | None, ...] = ()
+        self._known = asyncssh.import_known_hosts("")
+
+    def known_hosts(self) -> Any:
+        """What asyncssh.connect wants: a matching function, or None to verify nothing."""
+        return None if self.policy == "off" else self._match
+
+    def trusts(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        """Whether a key that no source holds is believed: asked by asyncssh after `known_hosts` did not match."""
+        if self.policy != "accept-new" or any(self._match(host, addr, None if port == 22 else port)[:2]):
+            return False
+        remembered = self._accepted.setdefault((host, port), key)
+        if remembered == key:
+            logger.warning("host key accepted unseen", extra={"host": host, "port": port, "key": line(host, port, key)})
+        return remembered == key
+
+    def refusal(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> str:
+        """What to tell about a key that is not trusted: with the line that would make it so."""
+        known = self._match(host, addr, None if port == 22 else port)
+        changed = bool(known[0]) or (host, port) in self._accepted
+        problem = (
+            "has changed (someone may be in the middle: ask the centre before you trust it)"
+            if changed
+            else "is unknown"
+        )
+        return f"The host key of {host}:{port} {problem}. The line for known_hosts is: {line(host, port, key)}"
+
+    def _match(self, host: str, addr: str, port: int | None) -> tuple[Sequence[Any], ...]:
+        self._refresh()
+        keys, authorities, *rest = self._known.match(host, addr, port)
+        accepted = self._accepted.get((host, port or 22))
+        more = [*self._pinned, *([accepted] if accepted is not None else [])]
+        return ([*keys, *more], [*authorities, *self._authorities], *rest)
+
+    def _refresh(self) -> None:
+        stamp = tuple(_stamp(path) for path in self.files)
+        if stamp == self._stamp:
+            return
+        known = asyncssh.import_known_hosts("")
+        for path, there in zip(self.files, stamp, strict=True):
+            for text in _lines(path) if there else ():
+                try:
+                    known.load(text)
+                except ValueError:
+                    # one bad line must not take away the trust in all others
+                    logger.warning("known_hosts line skipped", extra={"file": str(path)})
+        self._known, self._stamp = known, stamp
+
+
+class HostKeyClient(asyncssh.SSHClient):
+    """The owner of one asyncssh connection: asked about host keys, told when the connection is gone."""
+
+    def __init__(self, host_keys: HostKeys) -> None:
+        self._host_keys = host_keys
+        self.refused: str | None = None
+        self.lost: Any = None
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        if self._host_keys.trusts(host, addr, port, key):
+            return True
+        self.refused = self._host_keys.refusal(host, addr, port, key)
+        return False
+
+    def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002 - asyncssh's signature
+        self.refused = (
+            f"The host certificate of {host}:{port} is signed by an unknown authority. "
+            f"The line for known_hosts is: @cert-authority {line(host, port, key)}"
+        )
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncssh's signature
+        if self.lost is not None:
+            self.lost()
+
+
+def line(host: str, port: int, key: asyncssh.SSHKey) -> str:
+    """The known_hosts line for a key."""
+    name = host if port == 22 else f"[{host}]:{port}"
+    kind, data = key.export_public_key("openssh").decode("ascii").split()[:2]
+    return f"{name} {kind} {data}"
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - one call, also when it is missing
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return []

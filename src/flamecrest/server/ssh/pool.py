@@ -1,0 +1,400 @@
+"""The pool of one cluster: which connection a request goes over, when one is opened, and when one is closed.
+
+The decisions are pure functions of what there is (`choose`, `expired`); Pool acts on them. It knows neither
+commands nor SFTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import Busy, GatewayError, Unavailable, Upstream
+
+from .connection import Connection, Lost, dial
+
+if TYPE_CHECKING:
+    from flamecrest.server.auth import Identity
+
+    from .connection import Host
+    from .credentials import Credentials
+    from .host_keys import HostKeys
+
+logger = logging.getLogger(__name__)
+
+DIALS = 8  # logins under way at once: sshd's MaxStartups (10:30:100 by default) drops some beyond ten
+DIAL_RETRIES = (0.1, 0.3, 0.9)  # seconds before a login that the server dropped is tried again
+OPENSSH_MAX_SESSIONS = 10  # OpenSSH's default, and where learning starts
+LEARNED_FOR = 600.0  # seconds for which a limit learned from a refusal is believed of new connections
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The pool's limits; times in seconds. `max_sessions` None: learn it from the server's refusal."""
+
+    max_clients: int = 100
+    per_user: int = 2
+    idle: float = 60.0
+    age: float = 3600.0
+    max_sessions: int | None = None
+    tick: float = 1.0  # between looks at idle, old and silent connections
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a decision needs to know of one connection. `free` counts channels, `idle` and `age` seconds."""
+
+    free: int
+    standing: bool  # whether the shared SFTP channel is open on it
+    busy: bool
+    usable: bool
+    idle: float
+    age: float
+
+
+class Act(Enum):
+    """What to do for the next who waits."""
+
+    USE = auto()
+    OPEN = auto()
+    EVICT = auto()  # close somebody's idle connection, then open
+    WAIT = auto()
+
+
+def choose(
+    views: Sequence[View], *, opening: bool, total: int, evictable: bool, rules: Rules, shared: bool
+) -> tuple[Act, int]:
+    """What to do for one user's next request, and over which of the user's connections.
+
+    `total` counts the cluster's connections, those being opened too. A shared use needs no free channel and
+    goes where the SFTP channel stands already. The first connection with room is taken, so that the others can
+    become idle.
+    """
+    room = [at for at, view in enumerate(views) if view.usable and (shared or view.free > 0)]
+    if room:
+        return Act.USE, next((at for at in room if shared and views[at].standing), room[0])
+    if opening or sum(view.usable for view in views) >= rules.per_user:
+        return Act.WAIT, -1
+    if total < rules.max_clients:
+        return Act.OPEN, -1
+    return (Act.EVICT if evictable else Act.WAIT), -1
+
+
+def expired(view: View, rules: Rules) -> bool:
+    """Whether a connection is to be closed now."""
+    return not view.busy and (not view.usable or view.idle >= rules.idle or view.age >= rules.age)
+
+
+@dataclass(slots=True)
+class _User:
+    connections: list[Connection] = field(default_factory=list)
+    waiting: deque[tuple[asyncio.Future[Connection], bool]] = field(default_factory=deque)
+    dialing: asyncio.Task[None] | None = None
+    identity: Identity | None = None
+
+
+class Pool:
+    """The connections of one cluster, by user. An async context manager; leaving it closes them all."""
+
+    def __init__(self, host: Host, credentials: Credentials, host_keys: HostKeys, rules: Rules) -> None:
+        self.host = host
+        self.rules = rules
+        self._credentials = credentials
+        self._host_keys = host_keys
+        self._users: dict[str, _User] = {}
+        self._gate = asyncio.Semaphore(DIALS)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._learned: tuple[int, float] | None = None
+        self._tending: asyncio.Task[None] | None = None
+        self._closed = False
+        self.opened = self.replaced = self.refusals = 0
+
+    async def __aenter__(self) -> Pool:
+        self._tending = asyncio.create_task(self._tend(), name=f"pool of {self.host}")
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    # --- what sessions ask
+
+    async def lease(self, identity: Identity, deadline: Deadline, *, shared: bool = False) -> Connection:
+        """A connection with one channel (or one shared use) counted for the caller, who must `release` it.
+
+        Raises Busy or Unavailable when none came free in time, Upstream when none can be opened.
+        """
+        user = self._users.setdefault(identity.username, _User())
+        user.identity = identity
+        if not user.waiting:
+            act, at = self._choose(user, shared=shared)
+            if act is Act.USE:
+                return self._take(user.connections[at], shared=shared)
+        waiter: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        user.waiting.append((waiter, shared))
+        self._pump(user)
+        try:
+            async with asyncio.timeout(deadline.left()):
+                return await waiter
+        except BaseException as error:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self.release(waiter.result(), shared=shared)
+            elif (waiter, shared) in user.waiting:
+                user.waiting.remove((waiter, shared))
+            if isinstance(error, TimeoutError):
+                raise self._full(user) from None
+            raise
+
+    def release(self, connection: Connection, *, shared: bool = False) -> None:
+        """Give a lease back."""
+        if shared:
+            connection.shared -= 1
+        else:
+            connection.channels -= 1
+        connection.idle_since = time.monotonic()
+        user = self._users.get(connection.user)
+        if user is not None and user.waiting:
+            self._pump(user)
+        if not connection.busy:
+            self._feed_others()
+
+    def refused(self, connection: Connection) -> None:
+        """Learn from the server's refusal of a channel that the caller leases (and still has to release)."""
+        self.refusals += 1
+        connection.limit = max(1, connection.channels - 1)
+        connection.limit_known = True
+        self._learned = (connection.limit, time.monotonic())
+        logger.info("channel limit learned", extra={"host": str(self.host), "limit": connection.limit})
+
+    def confirmed(self, connection: Connection) -> None:
+        """The server took a channel: where its limit is not known yet, one more may be tried."""
+        if not connection.limit_known and connection.channels >= connection.limit:
+            connection.limit += 1
+            user = self._users.get(connection.user)
+            if user is not None:
+                self._pump(user)
+
+    def retire(self, connection: Connection) -> None:
+        """Send no new work over a connection whose server has stopped answering."""
+        if not connection.retired:
+            connection.retired = True
+            self.replaced += 1
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a short clean-up that outlives its request."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def stats(self) -> Mapping[str, int]:
+        connections = [c for user in self._users.values() for c in user.connections]
+        return {
+            "connections": len(connections),
+            "idle": sum(not c.busy for c in connections),
+            "channels": sum(c.channels for c in connections),
+            "shared": sum(c.shared for c in connections),
+            "waiting": sum(len(user.waiting) for user in self._users.values()),
+            "dialing": sum(user.dialing is not None for user in self._users.values()),
+            "opened": self.opened,
+            "replaced": self.replaced,
+            "refusals": self.refusals,
+        }
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(f"{value} {name}" for name, value in self.stats().items())
+        each = "".join(f"\n  {c!r}" for user in self._users.values() for c in user.connections)
+        return f"<Pool {self.host}: {numbers}{each}>"
+
+    async def close(self) -> None:
+        """Close every connection and end every task; waits a moment for the servers to hear of it."""
+        self._closed = True
+        tasks = [*self._tasks, *(user.dialing for user in self._users.values() if user.dialing is not None)]
+        if self._tending is not None:
+            tasks.append(self._tending)
+        for task in tasks:
+            task.cancel()
+        for user in self._users.values():
+            self._fail(user, Unavailable("The gateway is shutting down"))
+        connections = [c for user in self._users.values() for c in user.connections]
+        for connection in connections:
+            connection.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        closing = [asyncio.ensure_future(c.raw.wait_closed()) for c in connections]
+        if closing:
+            _, late = await asyncio.wait(closing, timeout=1.0)
+            for task in late:
+                task.cancel()
+            for connection in connections:
+                connection.drop()
+        self._users.clear()
+
+    # --- decisions made and carried out
+
+    def _view(self, connection: Connection) -> View:
+        now = time.monotonic()
+        age = now - connection.opened
+        return View(
+            free=connection.limit - connection.channels,
+            standing=connection.sftp is not None,
+            busy=connection.busy,
+            usable=not (connection.lost or connection.retired or age >= self.rules.age),
+            idle=now - connection.idle_since,
+            age=age,
+        )
+
+    def _choose(self, user: _User, *, shared: bool) -> tuple[Act, int]:
+        return choose(
+            [self._view(c) for c in user.connections],
+            opening=user.dialing is not None,
+            total=sum(len(u.connections) + (u.dialing is not None) for u in self._users.values()),
+            evictable=self._idlest() is not None,
+            rules=self.rules,
+            shared=shared,
+        )
+
+    def _take(self, connection: Connection, *, shared: bool) -> Connection:
+        now = time.monotonic()
+        if not connection.busy:
+            connection.heard = now  # silence counts from the first question on
+        if shared:
+            connection.shared += 1
+        else:
+            connection.channels += 1
+        return connection
+
+    def _pump(self, user: _User) -> None:
+        """Serve those who wait, in order, as far as it goes now."""
+        while user.waiting and not self._closed:
+            waiter, shared = user.waiting[0]
+            if waiter.done():
+                user.waiting.popleft()
+                continue
+            act, at = self._choose(user, shared=shared)
+            if act is Act.USE:
+                user.waiting.popleft()
+                waiter.set_result(self._take(user.connections[at], shared=shared))
+                continue
+            if act is Act.EVICT and (victim := self._idlest()) is not None:
+                self._forget(victim)
+                victim.close()
+            if act in {Act.OPEN, Act.EVICT} and user.identity is not None:
+                user.dialing = asyncio.create_task(self._dial(user, user.identity))
+            elif user.dialing is None:
+                self._make_room(user)
+            return
+
+    @staticmethod
+    def _make_room(user: _User) -> None:
+        """Where a server takes so few channels that the standing ones fill it, they give way to commands."""
+        for connection in user.connections:
+            if connection.channels == connection.standing >= connection.limit and not connection.lost:
+                connection.yield_standing()
+                return
+
+    def _feed_others(self) -> None:
+        for user in self._users.values():
+            if user.waiting and user.dialing is None and not user.connections:
+                self._pump(user)
+
+    def _idlest(self) -> Connection | None:
+        idle = [c for user in self._users.values() for c in user.connections if not c.busy]
+        return min(idle, key=lambda c: c.idle_since, default=None)
+
+    async def _dial(self, user: _User, identity: Identity) -> None:
+        failure: GatewayError | None = None
+        try:
+            connection = await self._connect(identity)
+            connection.on_lost, connection.on_free = self._gone, self._freed
+            if connection.lost:
+                raise Lost("The SSH connection was lost")
+            user.connections.append(connection)
+            self.opened += 1
+        except GatewayError as error:
+            failure = error
+        except Exception as error:
+            logger.exception("connecting failed", extra={"host": str(self.host)})
+            failure = Upstream(f"SSH to {self.host} failed", detail=type(error).__name__)
+        finally:
+            user.dialing = None
+        if failure is not None and not any(self._view(c).usable for c in user.connections):
+            self._fail(user, failure)
+        self._pump(user)
+
+    async def _connect(self, identity: Identity) -> Connection:
+        patience = self.host.connect_timeout + self.host.login_timeout
+        keys = await self._credentials.keys(identity, Deadline.after(patience))
+        for pause in (*DIAL_RETRIES, None):
+            try:
+                async with self._gate:
+                    connection = await dial(self.host, identity.username, keys, self._host_keys)
+                    connection.limit, connection.limit_known = self._limit()
+                    return connection
+            except Lost:
+                # dropped before the login was through: MaxStartups does that at random
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
+        raise AssertionError  # pragma: no cover - the loop returns or raises
+
+    def _limit(self) -> tuple[int, bool]:
+        """How many channels a new connection takes, and whether that is known or to be tried out from there."""
+        if self.rules.max_sessions is not None:
+            return self.rules.max_sessions, True
+        if self._learned is not None and time.monotonic() - self._learned[1] < LEARNED_FOR:
+            return self._learned[0], True
+        return OPENSSH_MAX_SESSIONS, False
+
+    def _gone(self, connection: Connection) -> None:
+        """A connection was lost: forget it and serve those who wait by another."""
+        if self._forget(connection) and connection.busy:
+            self.replaced += 1
+        user = self._users.get(connection.user)
+        if user is not None:
+            self._pump(user)
+        self._feed_others()
+
+    def _freed(self, connection: Connection) -> None:
+        user = self._users.get(connection.user)
+        if user is not None:
+            self._pump(user)
+
+    def _forget(self, connection: Connection) -> bool:
+        user = self._users.get(connection.user)
+        if user is None or connection not in user.connections:
+            return False
+        user.connections.remove(connection)
+        return True
+
+    def _fail(self, user: _User, error: GatewayError) -> None:
+        waiting, user.waiting = user.waiting, deque()
+        for waiter, _ in waiting:
+            if not waiter.done():
+                # one copy each: a traceback belongs to one request
+                waiter.set_exception(type(error)(error.public, detail=error.detail, retry_after=error.retry_after))
+
+    def _full(self, user: _User) -> GatewayError:
+        if user.connections:
+            return Busy("All your connections to the cluster are in use; try again in a moment")
+        if user.dialing is not None:
+            return Upstream(f"SSH to {self.host} failed: no answer in time")
+        return Unavailable("The gateway has no free connection to this cluster", retry_after=2.0)
+
+    async def _tend(self) -> None:
+        while True:
+            await asyncio.sleep(self.rules.tick)
+            now = time.monotonic()
+            for name, user in list(self._users.items()):
+                for connection in list(user.connections):
+                    connection.watch(now, self.host.keep_alive)
+                    if expired(self._view(connection), self.rules):
+                        self._forget(connection)
+                        connection.close()
+                if not user.connections and not user.waiting and user.dialing is None:
+                    del self._users[name]
+            self._feed_others()

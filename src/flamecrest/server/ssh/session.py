@@ -1,0 +1,224 @@
+"""Sessions over the pool: run a command, use SFTP, ask the stat agent. The one place where a command is quoted.
+
+It maps what can go wrong with a channel; what a program says is its parser's business.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flamecrest.server.errors import Invalid, Timeout
+
+from . import Command, Output
+from .channel import RemoteProcess
+from .connection import SILENCE, ChannelRefused, Connection, Lost
+from .sftp import Sftp
+from .stat_agent import PROGRAM, Numbers, StatAgent, stat_command
+
+if TYPE_CHECKING:
+    from flamecrest.server.auth import Identity
+    from flamecrest.server.deadline import Deadline
+
+    from .pool import Pool
+
+T = TypeVar("T")
+
+FAR_GRACE = 5  # seconds after the deadline when the far side ends a command itself, should we be gone by then
+
+
+def shell_line(command: Command[Any], seconds: float | None = None) -> bytes:
+    """The line for the user's login shell, whatever shell that is; with `seconds` the far side ends it by itself."""
+    for word in (*command.argv, *command.env.values()):
+        if "\0" in word:
+            raise Invalid("A value must not contain a NUL byte")
+    guard = () if seconds is None else ("timeout", "-k", "2", str(math.ceil(seconds) + FAR_GRACE))
+    variables = (f"{name}={value}" for name, value in command.env.items())
+    line = "exec " + shlex.join((*guard, "env", "LC_ALL=C", *variables, *command.argv))
+    return line.encode("utf-8", "surrogateescape")
+
+
+class PooledSessions:
+    """The Sessions port over a Pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    def of(self, identity: Identity) -> PooledSession:
+        return PooledSession(self.pool, identity)
+
+    async def close(self) -> None:
+        await self.pool.close()
+
+    def stats(self) -> Mapping[str, Any]:
+        return self.pool.stats()
+
+
+class PooledSession:
+    """The Session port: one user over the pool."""
+
+    __slots__ = ("_identity", "_pool")
+
+    def __init__(self, pool: Pool, identity: Identity) -> None:
+        self._pool = pool
+        self._identity = identity
+
+    async def run(self, command: Command[T], deadline: Deadline) -> T:
+        try:
+            output = await self._execute(command, deadline)
+        except Lost:
+            if not command.repeatable:
+                raise
+            output = await self._execute(command, deadline)
+        return command.parse(output)
+
+    async def sftp(self, use: Callable[[Sftp], Awaitable[T]], deadline: Deadline, *, repeatable: bool = False) -> T:
+        try:
+            return await self._use_sftp(use, deadline)
+        except Lost:
+            if not repeatable:
+                raise
+            return await self._use_sftp(use, deadline)
+
+    @asynccontextmanager
+    async def open_sftp(self, deadline: Deadline) -> AsyncIterator[Sftp]:
+        connection, sftp = await self._with_sftp(deadline)
+        try:
+            yield sftp
+        finally:
+            self._pool.release(connection, shared=True)
+
+    async def stat(self, path: str, deadline: Deadline, *, follow: bool) -> Numbers:
+        for last in (False, True):
+            connection = await self._pool.lease(self._identity, deadline, shared=True)
+            try:
+                async with deadline.enforce("Reading the file's attributes"):
+                    agent = connection.agent or await self._open_agent(connection)
+                    if agent is None:
+                        break
+                    return await agent.ask(path.encode("utf-8", "surrogateescape"), follow=follow)
+            except Timeout:
+                self._suspect(connection)
+                raise
+            except Lost:
+                # also when the program is not there: then `stat` has to do
+                if connection.agent_missing:
+                    break
+                if last:
+                    raise
+            finally:
+                self._pool.release(connection, shared=True)
+        return await self.run(stat_command(path, follow=follow), deadline)
+
+    # --- commands
+
+    async def _execute(self, command: Command[Any], deadline: Deadline) -> Output:
+        line = shell_line(command, deadline.left())
+        while True:
+            connection = await self._pool.lease(self._identity, deadline)
+            process = None
+            try:
+                async with deadline.enforce("The command on the cluster"):
+                    process = await RemoteProcess.start(connection, line, command.stdin, command.max_output)
+                    self._pool.confirmed(connection)
+                    output = await process.finished
+            except ChannelRefused:
+                self._pool.refused(connection)
+                self._pool.release(connection)
+            except BaseException:
+                if process is None:
+                    self._pool.release(connection)
+                else:
+                    self._pool.spawn(self._end(process, connection))
+                raise
+            else:
+                self._pool.release(connection)
+                return output
+
+    async def _end(self, process: RemoteProcess, connection: Connection) -> None:
+        try:
+            await process.end()
+        finally:
+            self._pool.release(connection)
+
+    # --- SFTP
+
+    async def _use_sftp(self, use: Callable[[Sftp], Awaitable[T]], deadline: Deadline) -> T:
+        connection, sftp = await self._with_sftp(deadline)
+        try:
+            async with deadline.enforce("The file operation"):
+                return await use(sftp)
+        except Timeout:
+            self._suspect(connection)
+            raise
+        finally:
+            self._pool.release(connection, shared=True)
+
+    async def _with_sftp(self, deadline: Deadline) -> tuple[Connection, Sftp]:
+        """A shared lease on a connection whose SFTP channel is open."""
+        connection = await self._pool.lease(self._identity, deadline, shared=True)
+        if connection.sftp is not None:
+            return connection, connection.sftp
+        self._pool.release(connection, shared=True)
+        while True:
+            # opening takes a channel, so it must wait for one
+            connection = await self._pool.lease(self._identity, deadline)
+            try:
+                if connection.sftp is None:
+                    await self._open_sftp(connection, deadline)
+            except ChannelRefused:
+                self._pool.refused(connection)
+                self._pool.release(connection)
+                continue
+            except BaseException:
+                self._pool.release(connection)
+                raise
+            sftp = connection.sftp
+            connection.shared += 1
+            self._pool.release(connection)
+            if sftp is None:
+                connection.shared -= 1
+                raise Lost("The SSH connection was lost")
+            return connection, sftp
+
+    async def _open_sftp(self, connection: Connection, deadline: Deadline) -> None:
+        sftp = Sftp(connection)
+        async with connection.opening, deadline.enforce("Opening SFTP"):
+            if connection.sftp is not None:
+                return
+            try:
+                await sftp.open()
+            except BaseException:
+                sftp.close()
+                raise
+            connection.sftp = sftp
+            connection.channels += 1
+
+    async def _open_agent(self, connection: Connection) -> StatAgent | None:
+        """The connection's stat agent; None where it can't be had, or has no room just now."""
+        async with connection.opening:
+            if connection.agent is not None or connection.agent_missing:
+                return connection.agent
+            if connection.channels >= connection.limit:
+                return None
+            agent = StatAgent(connection)
+            connection.channels += 1
+            try:
+                await agent.open(shell_line(Command(("perl", "-e", PROGRAM), lambda output: output)))
+            except BaseException as error:
+                connection.channels -= 1
+                if isinstance(error, ChannelRefused):
+                    connection.limit = max(1, connection.channels)
+                    return None
+                raise
+            connection.agent = agent
+            return agent
+
+    def _suspect(self, connection: Connection) -> None:
+        """After a timeout: a server that has said nothing for a while gets no more work from us."""
+        if time.monotonic() - connection.heard > SILENCE:
+            self._pool.retire(connection)

@@ -1,0 +1,214 @@
+"""SFTP version 3 packets: numbers, attributes, and the reading of answers. Pure: bytes in, values out.
+
+The protocol is draft-ietf-secsh-filexfer-02 with OpenSSH's extensions (its PROTOCOL file).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from flamecrest.server.errors import Denied, GatewayError, NotFound, Unsupported, Upstream
+
+# packet types
+INIT, VERSION, OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, SETSTAT, FSETSTAT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+OPENDIR, READDIR, REMOVE, MKDIR, RMDIR, REALPATH, STAT, RENAME, READLINK, SYMLINK = (
+    11,
+    12,
+    13,
+    14,
+    15,
+    16,
+    17,
+    18,
+    19,
+    20,
+)
+STATUS, HANDLE, DATA, NAME, ATTRS, EXTENDED, EXTENDED_REPLY = 101, 102, 103, 104, 105, 200, 201
+
+# open flags
+FLAG_READ, FLAG_WRITE, FLAG_APPEND, FLAG_CREATE, FLAG_TRUNCATE, FLAG_EXCLUSIVE = 1, 2, 4, 8, 16, 32
+
+# status codes
+(
+    OK,
+    EOF,
+    NO_SUCH_FILE,
+    PERMISSION_DENIED,
+    FAILURE,
+    BAD_MESSAGE,
+    NO_CONNECTION,
+    CONNECTION_LOST,
+    UNSUPPORTED,
+) = range(9)
+
+READ_SIZE = 32768  # what every server must be able to send in one answer
+MAX_PACKET = 1 << 20  # a longer one is a broken or hostile server
+
+_U32 = struct.Struct(">I")
+_U64 = struct.Struct(">Q")
+
+
+class SftpError(Exception):
+    """A status that is not OK. `code` decides; `message` is the server's own English."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def explained(self, words: str) -> GatewayError:
+        """This failure as an error for the caller: `words` (operation and path), then the reason."""
+        match self.code:
+            case 2:
+                return NotFound(f"{words}: No such file or directory")
+            case 3:
+                return Denied(f"{words}: Permission denied")
+            case 8:
+                return Unsupported(f"{words}: the server does not support this")
+        return Upstream(f"{words}: {self.message or 'Failure'}", detail=f"SFTP status {self.code}")
+
+
+@dataclass(frozen=True, slots=True)
+class Attrs:
+    """Attributes as version 3 has them; None where the server did not send them."""
+
+    size: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    mode: int | None = None
+    atime: int | None = None
+    mtime: int | None = None
+
+    def packed(self) -> bytes:
+        flags, out = 0, b""
+        if self.size is not None:
+            flags |= 1
+            out += _U64.pack(self.size)
+        if self.uid is not None and self.gid is not None:
+            flags |= 2
+            out += struct.pack(">II", self.uid, self.gid)
+        if self.mode is not None:
+            flags |= 4
+            out += _U32.pack(self.mode)
+        if self.atime is not None and self.mtime is not None:
+            flags |= 8
+            out += struct.pack(">II", self.atime, self.mtime)
+        return _U32.pack(flags) + out
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """One entry of a directory: its name, the server's `ls -l` line for it, and its own attributes."""
+
+    name: bytes
+    longname: bytes
+    attrs: Attrs
+
+
+NO_ATTRS = Attrs()
+
+
+# --- reading answers
+
+
+def string(data: bytes) -> bytes:
+    return _U32.pack(len(data)) + data
+
+
+def take(packet: bytes, at: int) -> tuple[bytes, int]:
+    size = _U32.unpack_from(packet, at)[0]
+    end = at + 4 + size
+    if end > len(packet):
+        raise IndexError("string runs over the packet")
+    return packet[at + 4 : end], end
+
+
+def _raise(packet: bytes) -> None:
+    """Raise what a STATUS packet says; anything else than the expected type is malformed."""
+    if packet[0] != STATUS:
+        raise IndexError(f"unexpected packet type {packet[0]}")
+    code = _U32.unpack_from(packet, 5)[0]
+    message = take(packet, 9)[0].decode("utf-8", "replace") if len(packet) > 9 else ""
+    raise SftpError(code, message)
+
+
+def status_reply(packet: bytes) -> None:
+    if packet[0] != STATUS or packet[5:9] != b"\0\0\0\0":
+        _raise(packet)
+
+
+def handle_reply(packet: bytes) -> bytes:
+    if packet[0] != HANDLE:
+        _raise(packet)
+    return take(packet, 5)[0]
+
+
+def data_reply(packet: bytes) -> bytes:
+    if packet[0] == DATA:
+        return take(packet, 5)[0]
+    if packet[0] == STATUS and _U32.unpack_from(packet, 5)[0] == EOF:
+        return b""
+    _raise(packet)
+    return b""
+
+
+def attrs_reply(packet: bytes) -> Attrs:
+    if packet[0] != ATTRS:
+        _raise(packet)
+    return _attrs(packet, 5)[0]
+
+
+def names_reply(packet: bytes) -> list[Name]:
+    if packet[0] == STATUS and _U32.unpack_from(packet, 5)[0] == EOF:
+        return []
+    if packet[0] != NAME:
+        _raise(packet)
+    count, at, names = _U32.unpack_from(packet, 5)[0], 9, []
+    for _ in range(count):
+        name, at = take(packet, at)
+        longname, at = take(packet, at)
+        attrs, at = _attrs(packet, at)
+        names.append(Name(name, longname, attrs))
+    return names
+
+
+def _attrs(packet: bytes, at: int) -> tuple[Attrs, int]:
+    flags = _U32.unpack_from(packet, at)[0]
+    at += 4
+    size = uid = gid = mode = atime = mtime = None
+    if flags & 1:
+        size = _U64.unpack_from(packet, at)[0]
+        at += 8
+    if flags & 2:
+        uid, gid = struct.unpack_from(">II", packet, at)
+        at += 8
+    if flags & 4:
+        mode = _U32.unpack_from(packet, at)[0]
+        at += 4
+    if flags & 8:
+        atime, mtime = struct.unpack_from(">II", packet, at)
+        at += 8
+    if flags & 0x80000000:
+        count = _U32.unpack_from(packet, at)[0]
+        at += 4
+        for _ in range(count * 2):
+            at = take(packet, at)[1]
+    return Attrs(size, uid, gid, mode, atime, mtime), at
+
+
+def extensions(packet: bytes) -> dict[bytes, bytes]:
+    at, found = 5, {}
+    while at < len(packet):
+        name, at = take(packet, at)
+        value, at = take(packet, at)
+        found[name] = value
+    return found
+
+
+def limits_reply(packet: bytes) -> tuple[int, int, int, int]:
+    """Largest packet, read and write, and number of open handles: limits@openssh.com."""
+    if packet[0] != EXTENDED_REPLY:
+        _raise(packet)
+    values = struct.unpack_from(">QQQQ", packet, 5)
+    return values[0], values[1], values[2], values[3]

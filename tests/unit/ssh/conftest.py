@@ -1,0 +1,66 @@
+"""A real SSH server in this process, and pools that log in to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from flamecrest.sandbox.people import People
+from flamecrest.sandbox.sshd import SshServer
+from flamecrest.server.ssh.connection import Host
+from flamecrest.server.ssh.credentials import StaticKey, StaticKeys
+from flamecrest.server.ssh.host_keys import HostKeys, line
+from flamecrest.server.ssh.pool import Pool, Rules
+
+USERS = ("ann", "bob", "cyd")
+
+
+class World:
+    """The server, everybody's keys, and a way to make pools."""
+
+    def __init__(self, server: SshServer, keys: dict[str, asyncssh.SSHKey], root: Path) -> None:
+        self.server = server
+        self.keys = keys
+        self.root = root
+        self.host_key = server.host_key
+
+    def host(self, **changes: object) -> Host:
+        return Host(**{"host": "127.0.0.1", "port": self.server.port, **changes})  # type: ignore[arg-type]
+
+    def credentials(self) -> StaticKeys:
+        return StaticKeys({name: StaticKey(key.export_private_key().decode()) for name, key in self.keys.items()})
+
+    def known_hosts(self) -> HostKeys:
+        path = self.root / "known_hosts"
+        path.write_text(line("127.0.0.1", self.server.port, self.host_key) + "\n")
+        return HostKeys([str(path)])
+
+    @asynccontextmanager
+    async def pool(
+        self, *, host: Host | None = None, host_keys: HostKeys | None = None, **rules: object
+    ) -> AsyncIterator[Pool]:
+        rules = {"tick": 0.02, **rules}
+        async with Pool(
+            host or self.host(),
+            self.credentials(),
+            host_keys or self.known_hosts(),
+            Rules(**rules),  # type: ignore[arg-type]
+        ) as pool:
+            yield pool
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    keys = {name: asyncssh.generate_private_key("ssh-ed25519") for name in USERS}
+    people = People(tmp_path, USERS)
+    people.make_homes()
+    server = SshServer(
+        people, asyncssh.generate_private_key("ssh-ed25519"), keys={name: [key] for name, key in keys.items()}
+    )
+    await server.start()
+    yield World(server, keys, tmp_path)
+    await server.stop()

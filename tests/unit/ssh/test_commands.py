@@ -1,0 +1,100 @@
+"""The one line that is quoted, and the parsers of the programs that this room runs itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flamecrest.server.errors import Denied, Invalid, NotFound, Upstream
+from flamecrest.server.ssh import Command, Output
+from flamecrest.server.ssh.session import shell_line
+from flamecrest.server.ssh.stat_agent import PROGRAM, StatError, stat_command
+from flamecrest.server.ssh.user import whoami
+
+anything = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=40)
+
+
+def same(output: Output) -> Output:
+    return output
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.one_of(anything, st.binary(max_size=20).map(lambda b: os.fsdecode(b.replace(b"\0", b"")))), max_size=4)
+)
+def test_words_arrive_as_they_are(words):
+    line = shell_line(Command(("printf", "%s\\0", *words), same), 5)
+    got = subprocess.run([b"/bin/sh", b"-c", line], capture_output=True, check=True).stdout
+    assert got == b"".join(os.fsencode(word) + b"\0" for word in words) or not words
+
+
+def test_variables_and_locale_are_set_and_the_far_side_ends_it_too():
+    line = shell_line(Command(("env",), same, env={"SLURM_TIME_FORMAT": "%s a'b"}), 2.2)
+    assert line.startswith(b"exec timeout -k 2 8 env LC_ALL=C ")
+    got = subprocess.run([b"/bin/sh", b"-c", line], capture_output=True, check=True).stdout.splitlines()
+    assert b"LC_ALL=C" in got
+    assert b"SLURM_TIME_FORMAT=%s a'b" in got
+
+
+@pytest.mark.parametrize("command", [Command(("ls", "a\0b"), same), Command(("ls",), same, env={"A": "\0"})])
+def test_nul_is_refused(command):
+    with pytest.raises(Invalid):
+        shell_line(command)
+
+
+def test_whoami_reads_ids_with_and_without_names():
+    parse = whoami().parse
+    user = parse(Output(0, b"uid=1001(ann) gid=1002(lab) groups=1002(lab),27(sudo),100(domain users)\n"))
+    assert (user.user.id, user.user.name, user.group.name) == ("1001", "ann", "lab")
+    assert [group.name for group in user.groups] == ["lab", "sudo", "domain users"]
+    # a group without a name: exit status 1, and the number stands for it
+    assert parse(Output(1, b"uid=5 gid=6 groups=6,7(x)\n", b"id: cannot find name")).group.name == "6"
+    assert parse(Output(0, b"uid=1(a) gid=2(b) groups=2(b) context=u:r:t\n")).groups[0].name == "b"
+
+
+@pytest.mark.parametrize("text", [b"", b"uid=", b"hello\n", b"\xff\xfe", b"uid=x(y) gid=z"])
+def test_whoami_does_not_guess(text):
+    with pytest.raises(Upstream):
+        whoami().parse(Output(0, text))
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (b"stat: cannot statx '/x': No such file or directory", NotFound),
+        (b"stat: cannot statx '/x': Permission denied", Denied),
+        (b"stat: cannot statx '/x/y': Not a directory", Invalid),
+        (b"stat: cannot statx '/x': Stale file handle", Upstream),
+    ],
+)
+def test_stat_by_command_knows_errno(said, kind):
+    with pytest.raises(StatError) as caught:
+        stat_command("/x", follow=False).parse(Output(1, b"", said))
+    assert type(caught.value.explained("stat: cannot statx '/x'")) is kind
+
+
+def test_stat_by_command_and_by_agent_say_what_stat_says(tmp_path):
+    path = tmp_path / "a\nb"
+    path.write_bytes(b"123")
+    found = path.stat()
+    expected = [found.st_dev, found.st_ino, found.st_mode, found.st_nlink, found.st_uid, found.st_gid]
+    command = stat_command(str(path), follow=True)
+    done = subprocess.run(command.argv, capture_output=True, check=True)
+    assert list(command.parse(Output(0, done.stdout)))[:6] == expected
+    asked = b"s" + os.fsencode(path) + b"\0l/nonexistent\0s/\0"
+    answers = subprocess.run(["perl", "-e", PROGRAM], input=asked, capture_output=True, check=True).stdout.split(b"\0")
+    assert [int(word) for word in answers[0].split()][:6] == expected
+    assert answers[1] == b"!2"
+    assert len(answers[2].split()) == 11
+
+
+@pytest.mark.parametrize(
+    "output", [Output(0, b"1 2 3"), Output(0, b""), Output(127, b"", b"stat: not found"), Output(1, b"", b"boom")]
+)
+def test_stat_by_command_does_not_guess(output):
+    with pytest.raises(Upstream):
+        stat_command("/x", follow=False).parse(output)

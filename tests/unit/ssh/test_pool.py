@@ -1,0 +1,260 @@
+"""The pool against a real SSH server: sharing, limits, loss, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from flamecrest.server.auth import Identity
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import Busy, Denied, Timeout, TooLarge, Unavailable, Upstream
+from flamecrest.server.ssh import Command, Output
+from flamecrest.server.ssh.connection import Lost
+from flamecrest.server.ssh.session import PooledSession, PooledSessions
+
+pytestmark = pytest.mark.anyio
+
+ANN, BOB = Identity("ann"), Identity("bob")
+
+
+def sh(script: str, *args: str, **more) -> Command[Output]:
+    return Command(("sh", "-c", script, "sh", *args), lambda output: output, **more)
+
+
+def soon(seconds: float = 8.0) -> Deadline:
+    return Deadline.after(seconds)
+
+
+async def until(true) -> None:
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0.005)
+
+
+def session(pool, who: Identity = ANN) -> PooledSession:
+    return PooledSessions(pool).of(who)
+
+
+async def test_many_who_wait_share_one_connect(world):
+    async with world.pool() as pool:
+        answers = await asyncio.gather(*(session(pool).run(sh("echo $1", str(n)), soon()) for n in range(20)))
+        assert [answer.stdout for answer in answers] == [b"%d\n" % n for n in range(20)]
+        assert world.server.counts.connections <= 2
+        assert "channels" in repr(pool)
+
+
+async def test_each_user_has_connections_of_their_own(world):
+    async with world.pool() as pool:
+        names = await asyncio.gather(*(session(pool, who).run(sh("echo $USER"), soon()) for who in (ANN, BOB)))
+        assert [name.stdout for name in names] == [b"ann\n", b"bob\n"]
+        assert world.server.counts.logins == 2
+
+
+async def test_commands_and_sftp_use_one_connection(world):
+    async with world.pool() as pool:
+        await session(pool).run(sh("echo hi > ~/file"), soon())
+        attrs = await session(pool).sftp(lambda sftp: sftp.stat(b"%s/home/ann/file" % bytes(world.root)), soon())
+        numbers = await session(pool).stat(f"{world.root}/home/ann/file", soon(), follow=True)
+        assert attrs.size == numbers[7] == 3
+        assert world.server.counts.connections == 1
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5])
+async def test_the_servers_limit_of_channels_is_learned_and_nobody_fails(world, limit):
+    world.server.max_sessions = limit
+    async with world.pool() as pool:
+
+        async def work(n: int) -> bytes:
+            me = session(pool)
+            if n % 3 == 0:
+                await me.sftp(lambda sftp: sftp.stat(b"/"), soon())
+            if n % 3 == 1:
+                await me.stat("/", soon(), follow=True)
+            return (await me.run(sh("echo $1", str(n)), soon())).stdout
+
+        assert await asyncio.gather(*(work(n) for n in range(30))) == [b"%d\n" % n for n in range(30)]
+        assert world.server.counts.channels_most <= 2 * limit
+        assert world.server.counts.connections <= 2
+
+
+async def test_a_configured_limit_is_never_exceeded(world):
+    async with world.pool(max_sessions=3, per_user=1) as pool:
+        await asyncio.gather(*(session(pool).run(sh("true"), soon()) for _ in range(20)))
+        assert world.server.counts.channels_most <= 3
+        assert world.server.counts.channels_refused == 0
+
+
+async def test_who_waits_too_long_for_a_channel_is_told_to_come_back(world):
+    async with world.pool(max_sessions=1, per_user=1) as pool:
+        long = asyncio.create_task(session(pool).run(sh("sleep 60"), soon(60)))
+        await until(lambda: world.server.counts.commands == 1)
+        with pytest.raises(Busy) as caught:
+            await session(pool).run(sh("true"), soon(0.1))
+        assert caught.value.retry_after
+        long.cancel()
+        await asyncio.wait([long])
+        # the slot is free again once the remote process has ended
+        assert (await session(pool).run(sh("echo back"), soon())).stdout == b"back\n"
+
+
+async def test_max_clients_queues_and_idle_connections_of_others_make_room(world):
+    async with world.pool(max_clients=1) as pool:
+        await session(pool, ANN).run(sh("true"), soon())
+        await session(pool, BOB).run(sh("true"), soon())  # ann's was idle
+        busy = asyncio.create_task(session(pool, BOB).run(sh("sleep 60"), soon(60)))
+        await until(lambda: pool.stats()["channels"] == 1)
+        with pytest.raises(Unavailable):
+            await session(pool, ANN).run(sh("true"), soon(0.1))
+        waiting = asyncio.create_task(session(pool, ANN).run(sh("echo now"), soon()))
+        await until(lambda: pool.stats()["waiting"] == 1)
+        busy.cancel()
+        assert (await waiting).stdout == b"now\n"
+        await asyncio.wait([busy])
+        assert world.server.counts.connected_most <= 2  # one closing while the next opens
+
+
+async def test_idle_and_old_connections_are_closed(world):
+    async with world.pool(idle=0.05) as pool:
+        await session(pool).run(sh("true"), soon())
+        await session(pool).sftp(lambda sftp: sftp.stat(b"/"), soon())
+        await until(lambda: world.server.counts.connected == 0)
+    async with world.pool(age=0.05) as pool:
+        running = asyncio.create_task(session(pool).run(sh("read line; echo $line", stdin=b"done\n"), soon()))
+        assert (await running).stdout == b"done\n"
+        await until(lambda: world.server.counts.connected == 0)
+        await session(pool).run(sh("true"), soon())  # and a new one is opened
+
+
+async def test_a_read_is_repeated_over_a_new_connection_and_a_write_is_not(world):
+    async with world.pool() as pool:
+        me = session(pool)
+        count = world.root / "count"
+        script = f"echo x >> {count}; [ -e {count}.go ] || sleep 60"
+
+        async def cut_under(command: Command[Output]) -> Output:
+            count.write_text("")
+            task = asyncio.create_task(me.run(command, soon()))
+            await until(lambda: count.read_text() == "x\n")
+            (world.root / "count.go").touch()
+            world.server.drop()
+            return await task
+
+        with pytest.raises(Lost):
+            await cut_under(sh(script))
+        assert count.read_text() == "x\n"
+        (world.root / "count.go").unlink()
+        assert (await cut_under(sh(script, repeatable=True))).status == 0
+        assert count.read_text() == "x\nx\n"
+
+
+async def test_sftp_and_stat_go_on_after_the_connection_was_lost(world):
+    async with world.pool() as pool:
+        me = session(pool)
+        for _ in range(3):
+            assert (await me.sftp(lambda sftp: sftp.stat(b"/"), soon(), repeatable=True)).mode
+            assert len(await me.stat("/", soon(), follow=True)) == 11
+            world.server.drop()
+        assert pool.stats()["connections"] <= 1
+
+
+async def test_a_frozen_connection_is_noticed_and_replaced(world):
+    async with world.pool() as pool:
+        me = session(pool)
+        await me.sftp(lambda sftp: sftp.stat(b"/"), soon())
+        world.server.freeze()
+        # the old connection says nothing: it is tested, dropped, and the read is made over a new one
+        assert (await me.sftp(lambda sftp: sftp.stat(b"/"), soon(), repeatable=True)).mode
+        assert world.server.counts.connections == 2
+        world.server.thaw()
+
+
+async def test_a_server_that_accepts_and_says_nothing_is_given_up(world):
+    world.server.hang()
+    async with world.pool(host=world.host(connect_timeout=0.1, login_timeout=0.1)) as pool:
+        with pytest.raises(Upstream) as caught:
+            await session(pool).run(sh("true"), soon())
+        assert "no answer" in caught.value.public or "closed" in caught.value.public
+        world.server.thaw()
+
+
+@pytest.mark.parametrize("how", ["deadline", "cancelled", "too much output"])
+async def test_the_remote_process_ends_with_the_request(world, how):
+    pidfile = world.root / "pid"
+    async with world.pool() as pool:
+        script = f"echo $$ > {pidfile}.new; mv {pidfile}.new {pidfile}; " + (
+            "yes" if how == "too much output" else "sleep 60 | cat"
+        )
+        task = asyncio.create_task(
+            session(pool).run(sh(script, max_output=100_000), soon(0.7 if how == "deadline" else 60))
+        )
+        await until(pidfile.exists)
+        pid = int(pidfile.read_text())
+        if how == "cancelled":
+            task.cancel()
+        with pytest.raises(
+            {"deadline": Timeout, "cancelled": asyncio.CancelledError, "too much output": TooLarge}[how]
+        ):
+            await task
+        await until(lambda: not alive(pid))
+        await until(lambda: world.server.counts.channels == 0)
+        await until(lambda: pool.stats()["channels"] == 0)
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def test_a_command_without_input_gets_its_end(world):
+    async with world.pool() as pool:
+        assert (await session(pool).run(Command(("cat",), lambda output: output), soon())).stdout == b""
+        data = bytes(range(256)) * 40_000  # ten times the channel's window
+        assert (await session(pool).run(Command(("cat",), lambda output: output, stdin=data), soon())).stdout == data
+
+
+async def test_who_may_not_log_in_hears_why(world):
+    world.server.faults.disabled.add("bob")
+    async with world.pool() as pool:
+        with pytest.raises(Upstream, match="did not accept the SSH credentials of bob"):
+            await session(pool, BOB).run(sh("true"), soon())
+        with pytest.raises(Denied, match="No SSH key is configured for user eve"):
+            await session(pool, Identity("eve")).run(sh("true"), soon())
+
+
+async def test_unreachable_hosts_are_told_apart(world):
+    world.server.refuse()
+    async with world.pool() as pool:
+        with pytest.raises(Upstream, match="connection refused"):
+            await session(pool).run(sh("true"), soon())
+    async with world.pool(host=world.host(host="no-such-host.invalid")) as pool:
+        with pytest.raises(Upstream, match="could not be resolved"):
+            await session(pool).run(sh("true"), soon())
+
+
+async def test_logins_that_the_server_drops_at_random_are_tried_again(world):
+    world.server.max_startups = 1
+    async with world.pool() as pool:
+        users = [ANN, BOB, Identity("cyd")]
+        answers = await asyncio.gather(*(session(pool, who).run(sh("echo $USER"), soon()) for who in users))
+        assert [answer.stdout for answer in answers] == [b"ann\n", b"bob\n", b"cyd\n"]
+
+
+async def test_a_jump_host_is_used_and_closed(world):
+    host = world.host(proxy_host="127.0.0.1", proxy_port=world.server.port)
+    async with world.pool(host=host) as pool:
+        assert (await session(pool).run(sh("echo $USER"), soon())).stdout == b"ann\n"
+        assert world.server.counts.connected == 2
+    await until(lambda: world.server.counts.connected == 0)
+
+
+async def test_leaving_the_pool_leaves_nothing(world):
+    async with world.pool() as pool:
+        waiting = asyncio.create_task(session(pool).run(sh("sleep 60"), soon(60)))
+        await until(lambda: world.server.counts.commands == 1)
+    with pytest.raises(Upstream):
+        await waiting
+    await until(lambda: world.server.counts.connected == 0)

@@ -1,0 +1,111 @@
+"""Host keys and credentials: what is trusted, what is refused, and what is said about it."""
+
+from __future__ import annotations
+
+import logging
+
+import asyncssh
+import pytest
+
+from flamecrest.server.auth import Identity
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import Upstream
+from flamecrest.server.ssh import Command
+from flamecrest.server.ssh.credentials import StaticKey, StaticKeys
+from flamecrest.server.ssh.host_keys import HostKeys, line
+from flamecrest.server.ssh.pool import Pool, Rules
+from flamecrest.server.ssh.session import PooledSessions
+
+pytestmark = pytest.mark.anyio
+
+ANN = Identity("ann")
+
+
+async def log_in(pool) -> str:
+    return await PooledSessions(pool).of(ANN).run(Command(("echo", "in"), lambda o: o.text()), Deadline.after(8))
+
+
+async def test_an_unknown_key_is_refused_with_the_line_that_would_make_it_known(world):
+    empty = world.root / "empty"
+    empty.touch()
+    trust = HostKeys([str(empty)])
+    async with world.pool(host_keys=trust) as pool:
+        with pytest.raises(Upstream, match="is unknown") as caught:
+            await log_in(pool)
+        told = caught.value.public.rpartition("known_hosts is: ")[2]
+        empty.write_text(told + "\n")  # what an operator would do; no restart
+        assert await log_in(pool) == "in\n"
+
+
+async def test_a_changed_key_is_refused_and_called_so(world):
+    other = asyncssh.generate_private_key("ssh-ed25519")
+    path = world.root / "known"
+    path.write_text(line("127.0.0.1", world.server.port, other) + "\n")
+    for policy in ("verify", "accept-new"):
+        async with world.pool(host_keys=HostKeys([str(path)], policy=policy)) as pool:
+            with pytest.raises(Upstream, match="has changed"):
+                await log_in(pool)
+
+
+async def test_pinned_keys_and_bad_lines_beside_good_ones(world):
+    pinned = world.host_key.export_public_key("openssh").decode()
+    async with world.pool(host_keys=HostKeys(pinned=[pinned])) as pool:
+        assert await log_in(pool) == "in\n"
+    path = world.root / "mixed"
+    path.write_text("garbage\n|1|bad|hash ssh-rsa AAAA\n" + line("127.0.0.1", world.server.port, world.host_key) + "\n")
+    async with world.pool(host_keys=HostKeys([str(path)])) as pool:
+        assert await log_in(pool) == "in\n"
+
+
+async def test_accept_new_believes_once(world):
+    trust = HostKeys(["/nonexistent"], policy="accept-new")
+    async with world.pool(host_keys=trust) as pool:
+        assert await log_in(pool) == "in\n"
+    port = world.server.port
+    await world.server.stop()
+    world.server.host_key = asyncssh.generate_private_key("ssh-ed25519")
+    await world.server.start(port)
+    async with world.pool(host_keys=trust) as pool:
+        with pytest.raises(Upstream, match="has changed"):
+            await log_in(pool)
+
+
+async def test_off_believes_everything(world):
+    async with world.pool(host_keys=HostKeys(["/nonexistent"], policy="off")) as pool:
+        assert await log_in(pool) == "in\n"
+
+
+async def test_keys_with_passphrase_and_broken_keys(world, caplog):
+    caplog.set_level(logging.DEBUG)
+    good = world.keys["ann"].export_private_key(passphrase="open sesame").decode()
+    cases = {
+        "right": StaticKey(good, passphrase="open sesame"),
+        "wrong passphrase": StaticKey(good, passphrase="closed"),
+        "no passphrase": StaticKey(good),
+        "no key": StaticKey("this is no key"),
+    }
+    for name, key in cases.items():
+        async with Pool(world.host(), StaticKeys({"ann": key}), world.known_hosts(), Rules()) as pool:
+            if name == "right":
+                assert await log_in(pool) == "in\n"
+            else:
+                with pytest.raises(Upstream, match="can't be read") as caught:
+                    await log_in(pool)
+                assert "sesame" not in f"{caught.value!r} {caught.value.detail} {key!r}"
+    assert "sesame" not in caplog.text
+    assert good[100:140] not in caplog.text
+
+
+async def test_user_certificates_log_in(world):
+    authority = asyncssh.generate_private_key("ssh-ed25519")
+    world.server.authorities.add(authority.public_data)
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    for principal, welcome in (("ann", True), ("bob", False)):
+        certificate = authority.generate_user_certificate(key, "test", principals=[principal])
+        static = StaticKey(key.export_private_key().decode(), certificate=certificate.export_certificate().decode())
+        async with Pool(world.host(), StaticKeys({"ann": static}), world.known_hosts(), Rules()) as pool:
+            if welcome:
+                assert await log_in(pool) == "in\n"
+            else:
+                with pytest.raises(Upstream, match="did not accept"):
+                    await log_in(pool)
