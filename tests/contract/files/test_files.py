@@ -1,0 +1,496 @@
+"""What every Files adapter does, with names and sizes of every kind."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import stat
+from collections.abc import AsyncIterator
+
+import pytest
+
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import Conflict, Denied, GatewayError, Invalid, NotFound, TooLarge, Upstream
+
+from .conftest import soon
+
+pytestmark = pytest.mark.anyio
+
+NAMES = [
+    "plain.txt",
+    "it's",
+    'say "hi"',
+    "a b  c ",
+    "-rf",
+    "--help",
+    "x'; touch pwned; '",
+    "$(touch pwned)",
+    "`touch pwned`",
+    "a\nb",
+    "tab\there",
+    "back\\slash",
+    "*?[x]",
+    "R&D <x>",
+    "ümläut 日本語 🔥",
+    "%2e%2e%2f",
+    "~",
+    ".hidden",
+    "..almost",
+    "|pipe|",
+    "\x1f",
+    "\x7f\x01",
+    os.fsdecode(b"not utf-8 \xff\xfe"),
+    "n" * 255,
+]
+
+
+async def send(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+async def fetch(place, path: str) -> bytes:
+    async with place.files.download(path, soon()) as reader:
+        data = b"".join([chunk async for chunk in reader.chunks()])
+        assert len(data) == reader.stat.size
+        return data
+
+
+async def put(place, name: str, data: bytes = b"text\n") -> str:
+    path = place.path(name)
+    await place.files.upload(path, send(data), soon())
+    return path
+
+
+async def names(place, **how) -> list[str]:
+    return [entry.name for entry in await place.files.ls(place.folder, soon(), **how)]
+
+
+# --- any name
+
+
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name)[:20])
+async def test_any_byte_sequence_is_a_name(place, name):
+    data = b"content of \x00\xff" + os.fsencode(name)
+    path = await put(place, name, data)
+    assert await fetch(place, path) == data
+    assert await names(place, hidden=True) == [name]
+    assert (await place.files.stat(path, soon())).size == len(data)
+    assert await place.files.checksum(path, soon()) == hashlib.sha256(data).hexdigest()
+    assert await place.files.kind(path, soon()) == "data"
+    await place.files.chmod(path, "600", soon())
+    await place.files.chmod(path, "u+x", soon())
+    entry = await place.files.entry(path, soon())
+    assert (entry.name, entry.permissions) == (path, "rwx------")
+    await place.files.chown(path, "", "", soon())
+    if len(name) < 200:
+        await place.files.symlink(path, path + ".l", soon())
+        assert (await place.files.entry(path + ".l", soon())).link_target == path
+        await place.files.rm(path + ".l", soon())
+        await place.files.mkdir(path + ".d", soon())
+        await place.files.compress(path, path + ".d/x.tar", soon(), compression="none")
+        await place.files.extract(path + ".d/x.tar", path + ".d/out", soon(), compression="none")
+        assert await fetch(place, f"{path}.d/out/{name}") == data
+        await place.files.rm(path + ".d", soon())
+    await place.files.rm(path, soon())
+    assert await names(place, hidden=True) == []
+
+
+# --- ls
+
+
+async def test_ls_shows_what_ls_shows(place):
+    await put(place, "b.txt", b"12345")
+    await put(place, ".hidden")
+    await place.files.mkdir(place.path("a"), soon())
+    await place.files.symlink(place.path("b.txt"), place.path("link"), soon())
+    await place.files.symlink(place.path("nowhere"), place.path("dangling"), soon())
+    entries = {entry.name: entry for entry in await place.files.ls(place.folder, soon())}
+    assert list(entries) == ["a", "b.txt", "dangling", "link"]
+    assert {name: entry.kind for name, entry in entries.items()} == {
+        "a": "d",
+        "b.txt": "-",
+        "link": "l",
+        "dangling": "l",
+    }
+    assert entries["link"].link_target == place.path("b.txt")
+    assert entries["b.txt"].user == entries["b.txt"].group == place.user
+    assert entries["b.txt"].size == 5
+    assert entries["b.txt"].permissions == "rw-r--r--"
+    assert len(entries["b.txt"].modified) == len("2026-11-21T21:15:48")
+    assert ".hidden" in await names(place, hidden=True)
+    numeric = (await place.files.ls(place.path("b.txt"), soon(), numeric=True))[0]
+    assert numeric.user.isdigit()
+    assert numeric.name == place.path("b.txt")
+
+
+async def test_ls_with_dereference_shows_targets_and_keeps_dangling_links(place):
+    await put(place, "file", b"12345")
+    await place.files.symlink(place.path("file"), place.path("link"), soon())
+    await place.files.symlink(place.path("nowhere"), place.path("dangling"), soon())
+    entries = {entry.name: entry for entry in await place.files.ls(place.folder, soon(), dereference=True)}
+    assert (entries["link"].kind, entries["link"].size, entries["link"].link_target) == ("-", 5, None)
+    assert entries["link"].user == place.user
+    assert entries["dangling"].kind == "l"
+    assert entries["dangling"].link_target == place.path("nowhere")
+
+
+async def test_ls_of_a_link_to_a_folder(place):
+    await place.files.mkdir(place.path("folder"), soon())
+    await put(place, "folder/inside")
+    await place.files.symlink(place.path("folder"), place.path("link"), soon())
+    assert [e.kind for e in await place.files.ls(place.path("link"), soon())] == ["l"]
+    assert [e.name for e in await place.files.ls(place.path("link/"), soon())] == ["inside"]
+    assert [e.name for e in await place.files.ls(place.path("link"), soon(), dereference=True)] == ["inside"]
+
+
+async def test_ls_recursive_joins_names_and_enters_no_link(place):
+    await place.files.mkdir(place.path("a/b/c"), soon(), parents=True)
+    await put(place, "a/b/file")
+    await put(place, "a.txt")
+    await place.files.symlink(place.folder, place.path("a/loop"), soon())
+    found = await names(place, recursive=True)
+    assert found == ["a", "a/b", "a/b/c", "a/b/file", "a/loop", "a.txt"]
+    assert await names(place, recursive=True, dereference=True) == found
+
+
+async def test_ls_of_many(place):
+    await asyncio.gather(*(put(place, f"f{n:04}", b"") for n in range(350)))
+    assert await names(place) == [f"f{n:04}" for n in range(350)]
+
+
+# --- stat
+
+
+async def test_stat_says_what_stat_says(place):
+    path = await put(place, "file", b"123")
+    await place.files.symlink(path, place.path("link"), soon())
+    found = await place.files.stat(path, soon())
+    assert stat.S_ISREG(found.mode)
+    assert (found.size, found.nlink) == (3, 1)
+    assert found.ino > 0
+    assert abs(found.ctime - found.mtime) <= 1
+    assert stat.S_ISLNK((await place.files.stat(place.path("link"), soon())).mode)
+    assert (await place.files.stat(place.path("link"), soon(), follow=True)).ino == found.ino
+
+
+@pytest.mark.parametrize(
+    ("operation", "text"),
+    [
+        (lambda files, path: files.stat(path, soon()), "cannot statx '{}': No such file or directory"),
+        (lambda files, path: files.ls(path, soon()), "'{}': No such file or directory"),
+        (lambda files, path: files.kind(path, soon()), "No such file or directory"),
+        (lambda files, path: files.view(path, soon(), offset=0, size=9), "No such file or directory"),
+        (lambda files, path: files.checksum(path, soon()), "No such file or directory"),
+        (lambda files, path: files.rm(path, soon()), "No such file or directory"),
+        (lambda files, path: files.chmod(path, "644", soon()), "No such file or directory"),
+        (lambda files, path: files.chmod(path, "u+x", soon()), "No such file or directory"),
+        (lambda files, path: files.chown(path, "root", "", soon()), "No such file or directory"),
+        (lambda files, path: files.chown(path, "", "", soon()), "No such file or directory"),
+        (lambda files, path: files.mkdir(path + "/x", soon()), "No such file or directory"),
+        (lambda files, path: files.symlink("/tmp", path + "/x", soon()), "No such file or directory"),
+        (lambda files, path: files.upload(path + "/x", send(b""), soon()), "No such file or directory"),
+        (lambda files, path: files.compress(path, path + ".tar", soon()), "No such file or directory"),
+        (lambda files, path: files.extract(path, path + ".d", soon()), "No such file or directory"),
+    ],
+)
+async def test_what_is_missing_is_not_found(place, operation, text):
+    path = place.path("it's none")
+    with pytest.raises(NotFound) as caught:
+        await operation(place.files, path)
+    assert text.format(path) in caught.value.public
+
+
+# --- reading
+
+
+async def test_head_tail_and_view(place):
+    lines = [f"line {n}\n" for n in range(1, 101)]
+    path = await put(place, "lines", "".join(lines).encode())
+
+    async def head(count, unit="lines", skip=False):
+        return await place.files.head(path, soon(), count=count, unit=unit, skip=skip, limit=10**6)
+
+    async def tail(count, unit="lines", skip=False):
+        return await place.files.tail(path, soon(), count=count, unit=unit, skip=skip, limit=10**6)
+
+    assert await head(3) == "".join(lines[:3])
+    assert await head(97, skip=True) == "".join(lines[:3])
+    assert await head(9, "bytes") == "line 1\nli"
+    assert await head(783, "bytes", skip=True) == "line 1\nli"
+    assert await head(1000) == "".join(lines)
+    assert await head(1000, skip=True) == ""
+    assert await tail(3) == "".join(lines[-3:])
+    assert await tail(98, skip=True) == "".join(lines[-3:])
+    assert await tail(9, "bytes") == "line 100\n"
+    assert await tail(784, "bytes", skip=True) == "line 100\n"
+    assert await tail(1000) == "".join(lines)
+    assert await tail(1000, skip=True) == ""
+    assert await place.files.view(path, soon(), offset=5, size=10) == "1\nline 2\nl"
+    assert await place.files.view(path, soon(), offset=5000, size=10) == ""
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n", b"\n\n"])
+@pytest.mark.parametrize("count", [1, 2, 3, 40_000])
+async def test_tail_of_long_files_agrees_with_plain_reading(place, ending, count):
+    data = b"\n".join(b"x" * (n % 7) for n in range(30_000)) + ending
+    path = await put(place, "long", data)
+    lines = data.splitlines(keepends=True)
+    assert (
+        await place.files.tail(path, soon(), count=count, unit="lines", skip=False, limit=10**6)
+        == b"".join(lines[-count:]).decode()
+    )
+    assert (
+        await place.files.head(path, soon(), count=count, unit="lines", skip=False, limit=10**6)
+        == b"".join(lines[:count]).decode()
+    )
+    assert (
+        await place.files.head(path, soon(), count=count, unit="lines", skip=True, limit=10**6)
+        == b"".join(lines[:-count]).decode()
+    )
+    assert (
+        await place.files.tail(path, soon(), count=count, unit="lines", skip=True, limit=10**6)
+        == b"".join(lines[count - 1 :]).decode()
+    )
+
+
+async def test_text_is_bytes_first_and_invalid_utf8_is_replaced(place):
+    path = await put(place, "text", "aé日".encode() + b"\xff")
+    assert await place.files.view(path, soon(), offset=0, size=2) == "a\ufffd"
+    assert await place.files.view(path, soon(), offset=1, size=2) == "é"
+    assert await place.files.view(path, soon(), offset=3, size=100) == "日\ufffd"
+
+
+async def test_an_answer_has_a_limit(place):
+    path = await put(place, "big", b"x" * 100_000)
+    for unit in ("bytes", "lines"):
+        for read in (place.files.head, place.files.tail):
+            with pytest.raises(TooLarge):
+                await read(path, soon(), count=99_999, unit=unit, skip=False, limit=50_000)
+    assert len(await place.files.head(path, soon(), count=50_000, unit="bytes", skip=False, limit=50_000)) == 50_000
+
+
+@pytest.mark.parametrize("size", [0, 1, 32767, 32768, 32769, 300_000, 5_000_000])
+async def test_sizes_survive_up_and_down(place, size):
+    data = os.urandom(size)
+    path = place.path("data")
+    await place.files.upload(path, send(*(data[at : at + 70_001] for at in range(0, size, 70_001))), soon())
+    assert await fetch(place, path) == data
+
+
+async def test_what_has_no_size_is_read_to_its_end(place):
+    assert b"processor" in await fetch(place, "/proc/cpuinfo")
+
+
+@pytest.mark.parametrize("what", ["folder", "fifo"])
+async def test_only_regular_files_are_read(place, what):
+    path = place.path(what)
+    if what == "folder":
+        await place.files.mkdir(path, soon())
+    elif place.server is None:
+        pytest.skip("a FIFO can't be made over the Files port")
+    else:
+        os.mkfifo(path)
+    for operation in (
+        place.files.view(path, soon(), offset=0, size=1),
+        place.files.head(path, soon(), count=1, unit="lines", skip=False, limit=9),
+        place.files.tail(path, soon(), count=1, unit="lines", skip=False, limit=9),
+        place.files.checksum(path, soon()),
+        place.files.upload(path, send(b"x"), soon()),
+        fetch(place, path),
+    ):
+        with pytest.raises(Invalid):
+            await operation
+
+
+async def test_a_file_that_shrinks_is_never_passed_off_as_whole(place):
+    path = await put(place, "shrinking", b"x" * 9_000_000)
+    with pytest.raises(Upstream, match="shorter"):
+        async with place.files.download(path, soon()) as reader:
+            chunks = reader.chunks()
+            await anext(chunks)
+            await put(place, "other", b"short")
+            if place.server is not None:
+                os.truncate(path, 100_000)
+            else:
+                pytest.skip("a file can't be cut over the Files port")
+            async for _ in chunks:
+                pass
+
+
+# --- writing
+
+
+async def test_an_upload_replaces_atomically_and_keeps_the_mode(place):
+    path = await put(place, "file", b"old")
+    await place.files.chmod(path, "640", soon())
+    started, go = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"ne"
+        started.set()
+        await go.wait()
+        yield b"w"
+
+    task = asyncio.create_task(place.files.upload(path, slowly(), soon()))
+    await started.wait()
+    assert await fetch(place, path) == b"old"
+    go.set()
+    await task
+    assert await fetch(place, path) == b"new"
+    assert (await place.files.entry(path, soon())).permissions == "rw-r-----"
+    assert await names(place, hidden=True) == ["file"]
+
+
+@pytest.mark.parametrize("how", ["fails", "is cancelled"])
+async def test_a_broken_upload_changes_and_leaves_nothing(place, how):
+    path = await put(place, "file", b"old")
+    started = asyncio.Event()
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"x" * 100_000
+        started.set()
+        if how == "fails":
+            raise Invalid("the client went away")
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(place.files.upload(path, broken(), soon()))
+    await started.wait()
+    if how == "is cancelled":
+        task.cancel()
+    with pytest.raises((Invalid, asyncio.CancelledError)):
+        await task
+    async with asyncio.timeout(5):
+        while await names(place, hidden=True) != ["file"]:
+            await asyncio.sleep(0.01)
+    assert await fetch(place, path) == b"old"
+
+
+async def test_an_upload_to_a_link_goes_to_its_target(place):
+    path = await put(place, "file", b"old")
+    await place.files.symlink(path, place.path("link"), soon())
+    await put(place, "link", b"new")
+    assert await fetch(place, path) == b"new"
+    assert (await place.files.entry(place.path("link"), soon())).kind == "l"
+    await place.files.symlink(place.path("nowhere"), place.path("dangling"), soon())
+    with pytest.raises(Conflict):
+        await put(place, "dangling")
+
+
+async def test_mkdir(place):
+    path = place.path("a/b/c")
+    await place.files.mkdir(path, soon(), parents=True)
+    await place.files.mkdir(path, soon(), parents=True)
+    await place.files.mkdir(place.path("d") + "/", soon())
+    with pytest.raises(Conflict, match="File exists"):
+        await place.files.mkdir(path, soon())
+    file = await put(place, "file")
+    with pytest.raises(Conflict, match="File exists"):
+        await place.files.mkdir(file, soon(), parents=True)
+    with pytest.raises(GatewayError):
+        await place.files.mkdir(file + "/below", soon(), parents=True)
+
+
+async def test_symlink_refuses_what_exists(place):
+    path = await put(place, "file")
+    with pytest.raises(Conflict, match="File exists"):
+        await place.files.symlink("/tmp", path, soon())
+
+
+async def test_rm_takes_trees_and_links_but_not_what_they_lead_to(place):
+    await place.files.mkdir(place.path("tree/x/y"), soon(), parents=True)
+    kept = await put(place, "kept")
+    await place.files.symlink(kept, place.path("tree/x/link"), soon())
+    await place.files.symlink(place.path("tree"), place.path("link"), soon())
+    await place.files.rm(place.path("link"), soon())
+    await place.files.rm(place.path("tree"), soon())
+    assert await names(place) == ["kept"]
+
+
+@pytest.mark.parametrize("mode", ["", "8", "999", "77777", "u+y", "a=b=c", "-x -y", "644; id", "+", "u+x,", "x" * 1000])
+async def test_a_bad_mode_is_refused(place, mode):
+    path = await put(place, "file")
+    before = await place.files.stat(path, soon())
+    if mode == "+":  # chmod takes it: nothing is added
+        await place.files.chmod(path, mode, soon())
+    else:
+        with pytest.raises(Invalid):
+            await place.files.chmod(path, mode, soon())
+    assert (await place.files.stat(path, soon())).mode == before.mode
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("0750", 0o750), ("4755", 0o4755), ("u=rw,go=", 0o600), ("a+X,o-r", 0o640)]
+)
+async def test_modes(place, mode, expected):
+    path = await put(place, "file")
+    await place.files.chmod(path, mode, soon())
+    assert stat.S_IMODE((await place.files.stat(path, soon())).mode) == expected
+
+
+@pytest.mark.parametrize("owner", ["nosuchuser", "a:b", "a b", "$(id)", "-x", "x" * 200, "a\nb"])
+async def test_a_bad_owner_is_refused(place, owner):
+    path = await put(place, "file")
+    for who in ({"owner": owner, "group": ""}, {"owner": "", "group": owner}):
+        with pytest.raises(Invalid):
+            await place.files.chown(path, deadline=soon(), **who)
+
+
+# --- archives
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "bzip2", "xz"])
+async def test_archives_keep_the_top_folder(place, compression):
+    await place.files.mkdir(place.path("top/sub"), soon(), parents=True)
+    await put(place, "top/sub/file", b"data")
+    archive = place.path("archive")
+    await place.files.compress(place.path("top"), archive, soon(), compression=compression)
+    await place.files.extract(archive, place.path("out"), soon(), compression=compression)
+    assert await fetch(place, place.path("out/top/sub/file")) == b"data"
+
+
+async def test_archive_patterns_and_bad_archives(place):
+    await place.files.mkdir(place.path("top"), soon())
+    await put(place, "top/a.txt")
+    await put(place, "top/b.dat")
+    await put(place, "sibling.txt")
+    await place.files.compress(place.path("top"), place.path("x.tgz"), soon(), pattern=r".*\.txt")
+    await place.files.extract(place.path("x.tgz"), place.path("out"), soon())
+    assert [e.name for e in await place.files.ls(place.path("out"), soon(), recursive=True)] == ["top", "top/a.txt"]
+    with pytest.raises(Invalid):
+        await place.files.extract(await put(place, "no archive"), place.path("out2"), soon())
+    with pytest.raises(NotFound, match="pattern"):
+        await place.files.compress(place.path("top"), place.path("y.tgz"), soon(), pattern="nothing")
+
+
+# --- limits
+
+
+async def test_a_deadline_that_has_passed_is_a_timeout(place):
+    from flamecrest.server.errors import Busy, Timeout
+
+    await place.files.stat(place.folder, soon())
+    for operation in (place.files.checksum, place.files.stat, place.files.ls):
+        with pytest.raises((Timeout, Busy)):
+            await operation(place.folder, Deadline.after(0))
+
+
+async def test_other_peoples_files_are_denied(place):
+    if place.server is not None:
+        bob = place.folder.replace("/ann/", "/bob/").rpartition("/")[0]
+        secret = f"{bob}/secret"
+        with open(secret, "w") as file:
+            file.write("secret")
+        paths = [secret]
+    else:
+        paths = ["/etc/shadow"]
+    for path in paths:
+        for operation in (
+            place.files.view(path, soon(), offset=0, size=9),
+            fetch(place, path),
+            put(place, "../../bob/x"),
+        ):
+            with pytest.raises((Denied, NotFound)) as caught:
+                await operation
+            assert caught.type is Denied or place.server is None

@@ -1,0 +1,1 @@
+"""Tests against real sshd and Slurm; `scripts/test-live` starts them."""
