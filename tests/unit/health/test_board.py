@@ -1,0 +1,224 @@
+"""The Board and its guard: pure, so a model plays every game against them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from flamecrest.server.errors import Unavailable
+from flamecrest.server.health import Board, Health, Service, guard
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+Key = tuple[Service, str | None]
+KEYS: list[Key] = [
+    (Service.SSH, None),
+    (Service.SCHEDULER, None),
+    (Service.FILESYSTEM, "/home"),
+    (Service.FILESYSTEM, "/home/scratch"),
+]
+
+
+class Clock:
+    """A clock that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+def result(
+    service: Service, path: str | None = None, *, healthy: bool, at: datetime = START, message: str | None = None
+) -> Health:
+    return Health(service, healthy=healthy, checked=at, latency=0.1, message=message, path=path)
+
+
+def test_what_was_never_probed_is_allowed() -> None:
+    board = Board("daint")
+    for service, path in [*KEYS, (Service.FILESYSTEM, None), (Service.S3, None)]:
+        guard(board, service, path)
+    assert board.results() == []
+    assert board.last_run is None
+    assert board.age() is None
+
+
+def test_one_failure_shuts_nobody_out() -> None:
+    board = Board("daint", clock=Clock())
+    board.record(result(Service.SSH, healthy=False))
+    guard(board, Service.SSH)
+    assert [health.healthy for health in board.results()] == [False]
+
+
+def test_the_second_does_and_says_what_is_wrong_since_when() -> None:
+    clock = Clock()
+    board = Board("daint", clock=clock)
+    for message in ("connection refused", "no route to host"):
+        board.record(result(Service.SCHEDULER, healthy=False, at=clock(), message=message))
+        clock.advance(5)
+    with pytest.raises(Unavailable) as caught:
+        guard(board, Service.SCHEDULER)
+    assert caught.value.public == ("The scheduler of daint has been down since 2026-01-01T00:00:00Z: no route to host")
+    for service, path in KEYS:
+        if service is not Service.SCHEDULER:
+            guard(board, service, path)
+
+
+def test_file_systems_are_told_apart_by_path() -> None:
+    board = Board("daint", failures=1, clock=Clock())
+    board.record(result(Service.FILESYSTEM, "/home/scratch", healthy=False))
+    guard(board, Service.FILESYSTEM, "/home")
+    with pytest.raises(Unavailable, match="The file system /home/scratch of daint"):
+        guard(board, Service.FILESYSTEM, "/home/scratch")
+
+
+@pytest.mark.parametrize(
+    ("passed", "expected"),
+    [(0.0, 5.0), (1.5, 3.5), (4.9, 1.0), (5.0, 1.0), (86400.0, 1.0), (-86400.0, 5.0)],
+)
+def test_retry_after_is_the_time_to_the_next_probe(passed: float, expected: float) -> None:
+    clock = Clock()
+    board = Board("daint", interval=120, retry=5, failures=1, clock=clock)
+    board.record(result(Service.SSH, healthy=False))
+    clock.advance(passed)
+    refusal = board.refusal(Service.SSH)
+    assert refusal is not None
+    assert refusal.retry_after == pytest.approx(expected)
+
+
+def test_pauses() -> None:
+    board = Board("daint", interval=120, retry=5)
+    assert board.pause(Service.SSH) == 120
+    board.record(result(Service.SSH, healthy=False))
+    assert board.pause(Service.SSH) == 5
+    board.record(result(Service.SSH, healthy=True))
+    assert board.pause(Service.SSH) == 120
+    hasty = Board("daint", interval=0, retry=0)
+    assert hasty.pause(Service.SSH) == 1
+    short = Board("daint", interval=2, retry=5)
+    short.record(result(Service.SSH, healthy=False))
+    assert short.pause(Service.SSH) == 2
+
+
+def test_no_setting_closes_a_healthy_service() -> None:
+    board = Board("daint", failures=0)
+    board.record(result(Service.SSH, healthy=True))
+    guard(board, Service.SSH)
+
+
+def test_live_success_opens_the_door_and_shows() -> None:
+    clock = Clock()
+    board = Board("daint", failures=1, clock=clock)
+    board.record(result(Service.SSH, healthy=False, message="refused"))
+    clock.advance(3)
+    board.seen(Service.SSH)
+    guard(board, Service.SSH)
+    (shown,) = board.results()
+    assert (shown.healthy, shown.message, shown.checked) == (True, None, clock())
+    assert board.last_run == START  # no probe ran
+    assert board.age() == 3
+
+
+def test_live_success_leaves_a_good_result_alone() -> None:
+    clock = Clock()
+    board = Board("daint", clock=clock)
+    healthy = result(Service.SSH, healthy=True)
+    board.record(healthy)
+    clock.advance(3)
+    board.seen(Service.SSH)
+    assert board.results() == [healthy]
+
+
+def test_live_success_says_nothing_of_what_is_not_probed() -> None:
+    board = Board("daint")
+    board.seen(Service.SSH)
+    assert board.results() == []
+
+
+def test_results_have_one_order() -> None:
+    board = Board("daint")
+    for service, path in reversed(KEYS):
+        board.record(result(service, path, healthy=True))
+    assert [(health.service, health.path) for health in board.results()] == [
+        (Service.SCHEDULER, None),
+        (Service.FILESYSTEM, "/home"),
+        (Service.FILESYSTEM, "/home/scratch"),
+        (Service.SSH, None),
+    ]
+
+
+def test_times_are_shown_in_utc() -> None:
+    board = Board("daint", failures=1)
+    there = timezone(timedelta(hours=2))
+    board.record(result(Service.SSH, healthy=False, at=datetime(2026, 7, 1, 1, tzinfo=there)))
+    with pytest.raises(Unavailable, match=r"since 2026-06-30T23:00:00Z$"):
+        guard(board, Service.SSH)
+
+
+class Game(RuleBasedStateMachine):
+    """Probes and live traffic in any order, against a model that keeps the whole history."""
+
+    @initialize(failures=st.integers(1, 4), interval=st.integers(1, 300), retry=st.integers(1, 10))
+    def start(self, failures: int, interval: int, retry: int) -> None:
+        self.clock = Clock()
+        self.board = Board("daint", interval=interval, retry=retry, failures=failures, clock=self.clock)
+        self.failures, self.interval, self.retry = failures, interval, retry
+        self.history: list[tuple[Key, str, datetime]] = []
+
+    @rule(key=st.sampled_from(KEYS))
+    def works(self, key: Key) -> None:
+        self.board.record(result(*key, healthy=True, at=self.clock()))
+        self.history.append((key, "up", self.clock()))
+
+    @rule(key=st.sampled_from(KEYS), counts=st.booleans())
+    def fails(self, key: Key, counts: bool) -> None:
+        self.board.record(result(*key, healthy=False, at=self.clock(), message="refused"), counts=counts)
+        self.history.append((key, "down" if counts else "grace", self.clock()))
+
+    @rule(key=st.sampled_from(KEYS))
+    def live(self, key: Key) -> None:
+        self.board.seen(*key)
+        self.history.append((key, "live", self.clock()))
+
+    @rule(seconds=st.floats(-10, 400, allow_nan=False))
+    def wait(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @invariant()
+    def doors(self) -> None:
+        for key in KEYS:
+            events = [(what, when) for of, what, when in self.history if of == key]
+            good = [number for number, (what, _) in enumerate(events) if what in {"up", "live"}]
+            row = events[good[-1] + 1 :] if good else events
+            shut = sum(what == "down" for what, _ in row) >= self.failures
+            refusal = self.board.refusal(*key)
+            assert (refusal is not None) is shut
+            assert self.board.pause(*key) == (min(self.retry, self.interval) if row else self.interval)
+            if refusal is not None:
+                assert f"since {row[0][1]:%Y-%m-%dT%H:%M:%SZ}: refused" in refusal.public
+                assert refusal.retry_after is not None
+                assert 1 <= refusal.retry_after <= min(self.retry, self.interval)
+
+    @invariant()
+    def shown(self) -> None:
+        probed = {of for of, what, _ in self.history if what != "live"}
+        results = {(health.service, health.path): health.healthy for health in self.board.results()}
+        assert set(results) == probed
+        for key in probed:
+            last = next(what for of, what, _ in reversed(self.history) if of == key)
+            assert results[key] is (last in {"up", "live"})
+        runs = [when for _, what, when in self.history if what != "live"]
+        assert self.board.last_run == max(runs, default=None)
+        age = self.board.age()
+        assert (age is None) is (not runs)
+        assert age is None or age >= 0
+
+
+TestGame = Game.TestCase

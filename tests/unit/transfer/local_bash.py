@@ -1,0 +1,87 @@
+"""A batch system of one node: it runs a job's script with bash, at once, and knows nothing else of jobs."""
+
+# ruff: noqa: ARG002 - the port says what a method is given
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flamecrest.server.errors import Invalid, Unsupported
+
+if TYPE_CHECKING:
+    from flamecrest.server.deadline import Deadline
+    from flamecrest.server.schedulers import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
+
+NO_RECORDS = "bash keeps no records of jobs"
+
+
+@dataclass
+class LocalBash:
+    """The Scheduler port with submit alone; `statuses` holds each job's exit status by its id."""
+
+    folder: Path
+    user: int | None = None  # the user id that jobs run as
+    specs: list[JobSpec] = field(default_factory=list)
+    statuses: dict[str, int] = field(default_factory=dict)
+
+    async def submit(self, spec: JobSpec, deadline: Deadline) -> str:
+        if spec.script is None or not spec.script.startswith("#!"):
+            raise Invalid("This does not look like a batch script")
+        self.specs.append(spec)
+        job_id = str(len(self.specs))
+        script = self.folder / f"job-{job_id}"
+        script.write_bytes(os.fsencode(spec.script))
+        with (
+            Path(spec.standard_input or os.devnull).open("rb") as stdin,
+            Path(spec.standard_output or os.devnull).open("wb") as stdout,
+            Path(spec.standard_error or os.devnull).open("wb") as stderr,
+        ):
+            process = await asyncio.create_subprocess_exec(
+                "bash",
+                str(script),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=spec.working_directory,
+                env={**spec.env, "SLURM_JOB_ID": job_id},
+                user=self.user,
+            )
+            async with deadline.enforce("the job"):
+                self.statuses[job_id] = await process.wait()
+        return job_id
+
+    async def jobs(
+        self, *, all_users: bool, account: str | None, name: str | None, window: int, deadline: Deadline
+    ) -> list[Job]:
+        raise Unsupported(NO_RECORDS)
+
+    async def job(self, job_id: str, deadline: Deadline) -> list[Job]:
+        raise Unsupported(NO_RECORDS)
+
+    async def metadata(self, job_id: str, deadline: Deadline) -> list[JobMetadata]:
+        raise Unsupported(NO_RECORDS)
+
+    async def cancel(self, job_id: str, deadline: Deadline) -> None:
+        raise Unsupported(NO_RECORDS)
+
+    async def attach(self, job_id: str, command: str, deadline: Deadline) -> None:
+        raise Unsupported(NO_RECORDS)
+
+    async def nodes(self, deadline: Deadline) -> list[Node]:
+        raise Unsupported(NO_RECORDS)
+
+    async def partitions(self, deadline: Deadline, *, hidden: bool) -> list[Partition]:
+        raise Unsupported(NO_RECORDS)
+
+    async def reservations(self, deadline: Deadline) -> list[Reservation]:
+        raise Unsupported(NO_RECORDS)
+
+    async def accounts(self, deadline: Deadline) -> list[Account] | None:
+        raise Unsupported(NO_RECORDS)
+
+    async def ping(self, deadline: Deadline) -> None:
+        """It is there."""

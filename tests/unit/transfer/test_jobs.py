@@ -1,0 +1,426 @@
+"""Transfer jobs, submitted to a batch system that runs them with bash on real files."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import Invalid
+from flamecrest.server.files.archive import Script
+from flamecrest.server.schedulers import JobSpec, Scheduler
+from flamecrest.server.transfer import Ticket, TransferJobs
+from flamecrest.server.transfer.jobs import SchedulerTransfers, job_script, words
+
+from .local_bash import LocalBash
+from .names import HOSTILE, grow, inside, names, tree
+
+pytestmark = pytest.mark.anyio
+
+SUCCESS = "Files were successfully"
+
+
+@dataclass
+class Site:
+    """A cluster of one user: where the jobs run, who submits them, and how they went."""
+
+    root: Path
+    scheduler: LocalBash
+    transfers: TransferJobs
+
+    @property
+    def deadline(self) -> Deadline:
+        return Deadline.after(15)
+
+    def spec(self) -> JobSpec:
+        return self.scheduler.specs[-1]
+
+    def status(self, ticket: Ticket) -> int:
+        return self.scheduler.statuses[ticket.job_id]
+
+    def worked(self, ticket: Ticket, done: str) -> None:
+        """The job succeeded by its exit status and by what clients look for."""
+        errors = Path(ticket.error_log).read_text(errors="replace")
+        assert self.status(ticket) == 0, errors
+        assert f"{SUCCESS} {done}.\n" in Path(ticket.output_log).read_text()
+        assert errors == ""
+
+    def failed(self, ticket: Ticket, *reasons: str, status: int = 1) -> None:
+        """The job failed by its exit status, by what clients look for, and said why."""
+        errors = Path(ticket.error_log).read_text(errors="replace")
+        assert self.status(ticket) == status
+        assert SUCCESS not in Path(ticket.output_log).read_text()
+        assert f"files, exit status {status}\n" in errors
+        for reason in reasons:
+            assert reason in errors
+
+
+def site_at(root: Path, *directives: str, user: int | None = None) -> Site:
+    for folder in ("fireuser", "data", "spool"):
+        (root / folder).mkdir()
+        if user is not None:
+            os.chown(root / folder, user, -1)
+    scheduler = LocalBash(root / "spool", user)
+    port: Scheduler = scheduler
+    transfers = SchedulerTransfers(port, "fireuser", directives=directives, work_root=str(root))
+    return Site(root, scheduler, transfers)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return site_at(tmp_path)
+
+
+async def test_where_a_job_runs_and_logs(tmp_path: Path) -> None:
+    site = site_at(tmp_path)
+    unique = UUID("eb69d52e-ed3e-435e-a666-48dfc80085c2")
+    transfers = SchedulerTransfers(site.scheduler, "fireuser", work_root=f"{tmp_path}/", new_id=lambda: unique)
+    (tmp_path / "data" / "a").write_text("a")
+    ticket = await transfers.rm(str(tmp_path / "data" / "a"), site.deadline, account=None)
+    folder = f"{tmp_path}/fireuser"
+    assert ticket == Ticket(
+        "1",
+        folder,
+        f"{folder}/.f7t_file_handling_job_{unique}.log",
+        f"{folder}/.f7t_file_handling_job_error_{unique}.log",
+    )
+    spec = site.spec()
+    assert (spec.name, spec.working_directory, spec.account) == ("DeleteFiles", folder, None)
+    assert (spec.standard_input, spec.standard_output, spec.standard_error) == (
+        "/dev/null",
+        ticket.output_log,
+        ticket.error_log,
+    )
+    assert "/usr/bin" in spec.env["PATH"].split(":")
+    assert "(id: 1)" in Path(ticket.output_log).read_text()
+    site.worked(ticket, "deleted")
+
+
+async def test_two_jobs_never_share_a_log(site: Site) -> None:
+    first = await site.transfers.rm("/none", site.deadline, account=None)
+    second = await site.transfers.rm("/none", site.deadline, account=None)
+    assert len({first.output_log, first.error_log, second.output_log, second.error_log}) == 4
+
+
+@settings(max_examples=12, deadline=None)
+@given(top=names, inner=names, other=names)
+@example(top="-rf", inner="--x", other="$(touch pwned)")
+@example(top="\n#SBATCH --account=other\n", inner="it's", other="a\n")
+@example(top="Files were successfully moved.", inner=r"a\tb", other="\udcff*")
+async def test_any_name_survives_every_job(top: str, inner: str, other: str) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        site = site_at(Path(temporary))
+        for name in ("copies", "moved", "packed", "new"):
+            (site.root / name).mkdir()
+        source = grow(site.root / "data", top, inner)
+        original = tree(source)
+        copied, moved = site.root / "copies" / other, site.root / "moved" / other
+        packed, unpacked = site.root / "packed" / other, site.root / "new" / other
+
+        site.worked(
+            await site.transfers.cp(str(source), str(copied), site.deadline, account=None, dereference=False),
+            "copied",
+        )
+        assert tree(copied) == original
+        site.worked(await site.transfers.mv(str(copied), str(moved), site.deadline, account=None), "moved")
+        assert tree(moved) == original
+        assert inside(site.root / "copies") == []
+        site.worked(
+            await site.transfers.compress(
+                str(source),
+                str(packed),
+                site.deadline,
+                account=None,
+                compression="none",
+                pattern=None,
+                dereference=False,
+            ),
+            "compressed",
+        )
+        site.worked(
+            await site.transfers.extract(str(packed), str(unpacked), site.deadline, account=None, compression="none"),
+            "extracted",
+        )
+        assert tree(unpacked / top) == original
+        site.worked(await site.transfers.rm(str(moved), site.deadline, account=None), "deleted")
+        assert inside(site.root / "moved") == []
+        assert tree(source) == original
+        assert not list(site.root.rglob("pwned"))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_a_missing_source_fails_whatever_it_is_called(site: Site, name: str) -> None:
+    source, target = str(site.root / "data" / name), str(site.root / "data" / "target")
+    none = "No such file or directory"
+    transfers, deadline = site.transfers, site.deadline
+    site.failed(await transfers.mv(source, target, deadline, account=None), none)
+    site.failed(await transfers.cp(source, target, deadline, account=None, dereference=True), none)
+    site.failed(await transfers.rm(source, deadline, account=None), none)
+    site.failed(
+        await transfers.compress(
+            source, target, deadline, account=None, compression="xz", pattern=".*", dereference=False
+        ),
+        none,
+    )
+    site.failed(await transfers.extract(source, target, deadline, account=None, compression="gzip"), none)
+    assert inside(site.root / "data") == []
+
+
+async def test_into_a_folder_as_coreutils_do_it(site: Site) -> None:
+    data = site.root / "data"
+    (data / "a").write_text("a")
+    (data / "folder").mkdir()
+    site.worked(
+        await site.transfers.cp(str(data / "a"), str(data / "folder"), site.deadline, account=None, dereference=False),
+        "copied",
+    )
+    assert (data / "folder" / "a").read_text() == "a"
+    (data / "b").write_text("b")
+    site.worked(await site.transfers.mv(str(data / "b"), str(data / "folder"), site.deadline, account=None), "moved")
+    assert inside(data / "folder") == ["a", "b"]
+
+
+@pytest.mark.parametrize("dereference", [False, True])
+async def test_copied_links(site: Site, dereference: bool) -> None:
+    data = site.root / "data"
+    (data / "tree").mkdir()
+    (data / "file").write_text("content")
+    (data / "tree" / "link").symlink_to("../file")
+    site.worked(
+        await site.transfers.cp(
+            str(data / "tree"), str(data / "copy"), site.deadline, account=None, dereference=dereference
+        ),
+        "copied",
+    )
+    assert (data / "copy" / "link").is_symlink() is not dereference
+    assert (data / "copy" / "link").read_text() == "content"
+
+
+async def test_a_copy_keeps_mode_and_time_and_replaces_what_is_read_only(home: Path, ordinary: int | None) -> None:
+    site = site_at(home, user=ordinary)
+    source, target = home / "data" / "a", home / "data" / "b"
+    source.write_text("new")
+    source.chmod(0o755)
+    os.utime(source, (1_000_000_000, 1_000_000_000))
+    target.write_text("old")
+    target.chmod(0o400)
+    site.worked(
+        await site.transfers.cp(str(source), str(target), site.deadline, account=None, dereference=False),
+        "copied",
+    )
+    assert target.read_text() == "new"
+    assert target.stat().st_mode & 0o7777 == 0o755
+    assert target.stat().st_mtime == 1_000_000_000
+
+
+async def test_read_only_things_are_moved_and_removed_without_a_question(home: Path, ordinary: int | None) -> None:
+    site = site_at(home, user=ordinary)
+    for name in ("a", "b"):
+        (home / "data" / name).write_text(name)
+        (home / "data" / name).chmod(0o400)
+    moved = await site.transfers.mv(str(home / "data" / "a"), str(home / "data" / "b"), site.deadline, account=None)
+    site.worked(moved, "moved")
+    assert (home / "data" / "b").read_text() == "a"
+    site.worked(await site.transfers.rm(str(home / "data"), site.deadline, account=None), "deleted")
+    assert not (home / "data").exists()
+
+
+async def test_a_leading_dash_is_no_option(site: Site) -> None:
+    folder = site.root / "fireuser"  # where the jobs run; the HTTP side lets absolute paths through only
+    (folder / "-i").write_text("x")
+    ticket = await site.transfers.cp("-i", "-n", site.deadline, account=None, dereference=False)
+    site.worked(ticket, "copied")
+    site.worked(await site.transfers.mv("-i", "-v", site.deadline, account=None), "moved")
+    site.worked(await site.transfers.rm("-v", site.deadline, account=None), "deleted")
+    assert [name for name in inside(folder) if not name.startswith(".f7t")] == ["-n"]
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_what_a_program_prints_is_not_our_word(status: int) -> None:
+    script = Script(f'printf "%s\\n" "$1" "$LC_ALL"\ncat\nexit {status}\n', (f"{SUCCESS} hacked.",))
+    done = subprocess.run(
+        ["bash", "-c", job_script("", "hack", "done", script)],
+        capture_output=True,
+        check=False,
+        input=b"not for the program",
+        env={"PATH": os.environ["PATH"], "PBS_JOBID": "7.server", "LC_ALL": "C.UTF-8"},
+    )
+    assert done.returncode == status
+    assert b"Hack files job (id: 7.server)\n" in done.stdout
+    assert b"hacked" not in done.stdout
+    assert (SUCCESS.encode() in done.stdout) is (status == 0)
+    assert done.stderr.startswith(b"Files were successfully hacked.\nC\n")
+    assert b"not for" not in done.stderr
+
+
+async def test_no_permission(home: Path, ordinary: int | None) -> None:
+    site = site_at(home, user=ordinary)
+    (home / "data" / "file").write_text("x")
+    (home / "data").chmod(0o555)
+    source, target = str(home / "data" / "file"), str(home / "data" / "target")
+    denied = "Permission denied"
+    transfers, deadline = site.transfers, site.deadline
+    site.failed(await transfers.mv(source, target, deadline, account=None), denied)
+    site.failed(await transfers.cp(source, target, deadline, account=None, dereference=False), denied)
+    site.failed(await transfers.rm(source, deadline, account=None), denied)
+    site.failed(
+        await transfers.compress(
+            source, target, deadline, account=None, compression="gzip", pattern=None, dereference=False
+        ),
+        denied,
+    )
+    assert inside(home / "data") == ["file"]
+
+
+async def test_half_a_copy_is_a_failure(home: Path, ordinary: int | None) -> None:
+    site = site_at(home, user=ordinary)
+    (home / "data" / "open").write_text("x")
+    (home / "data" / "secret").write_text("x")
+    (home / "data" / "secret").chmod(0)
+    if ordinary is not None:
+        os.chown(home / "data" / "secret", 0, 0)
+    ticket = await site.transfers.cp(
+        str(home / "data"), str(home / "copy"), site.deadline, account=None, dereference=False
+    )
+    site.failed(ticket, "Permission denied")
+
+
+async def test_the_exit_status_is_the_programs_own(site: Site) -> None:
+    (site.root / "data" / "a").write_text("no archive")
+    source, target = str(site.root / "data" / "a"), str(site.root / "data" / "t")
+    ticket = await site.transfers.extract(source, target, site.deadline, account=None, compression="gzip")
+    site.failed(ticket, "not in gzip format", status=2)
+    ticket = await site.transfers.compress(
+        source, target, site.deadline, account=None, compression="gzip", pattern="no", dereference=False
+    )
+    site.failed(ticket, "matches the pattern", status=65)
+    ticket = await site.transfers.mv(source, source, site.deadline, account=None)
+    site.failed(ticket, "are the same file")
+
+
+async def test_a_target_that_is_a_directory(site: Site) -> None:
+    data = site.root / "data"
+    (data / "folder").mkdir()
+    (data / "file").write_text("x")
+    ticket = await site.transfers.compress(
+        str(data / "file"),
+        str(data / "folder"),
+        site.deadline,
+        account=None,
+        compression="gzip",
+        pattern=None,
+        dereference=False,
+    )
+    site.failed(ticket, "Is a directory")
+    ticket = await site.transfers.mv(str(data / "folder"), str(data / "file"), site.deadline, account=None)
+    site.failed(ticket, "cannot overwrite non-directory")
+
+
+def directives(spec: JobSpec) -> list[str]:
+    """The directives that sbatch would find: before the first line that is a command."""
+    assert spec.script is not None
+    found = []
+    for line in spec.script.split("\n")[1:]:
+        if line.strip() and not line.startswith("#"):
+            break
+        if line.startswith("#SBATCH"):
+            found.append(line)
+    return found
+
+
+async def test_the_account_goes_into_the_directives(tmp_path: Path) -> None:
+    site = site_at(tmp_path, "#SBATCH --account={account}", "#SBATCH --constraint={x} --comment={0}{}%j")
+    await site.transfers.rm("/none", site.deadline, account="proj.a_1-b+c")
+    assert directives(site.spec()) == [
+        "#SBATCH --account=proj.a_1-b+c",
+        "#SBATCH --constraint={x} --comment={0}{}%j",
+    ]
+    assert site.spec().account is None
+
+
+async def test_the_account_goes_to_the_scheduler_without_a_place_for_it(tmp_path: Path) -> None:
+    site = site_at(tmp_path, "#SBATCH --time=1")
+    await site.transfers.rm("/none", site.deadline, account="proj")
+    assert directives(site.spec()) == ["#SBATCH --time=1"]
+    assert site.spec().account == "proj"
+
+
+@pytest.mark.parametrize("account", [None, ""])
+async def test_an_account_that_is_needed(tmp_path: Path, account: str | None) -> None:
+    site = site_at(tmp_path, "#SBATCH --account={account}")
+    with pytest.raises(Invalid, match=r"^Account parameter is required on this system\.$") as caught:
+        await site.transfers.rm("/none", site.deadline, account=account)
+    assert [field.name for field in caught.value.fields] == ["account"]
+    assert site.scheduler.specs == []
+
+
+@pytest.mark.parametrize("place", ["#SBATCH --account={account}", "#SBATCH --time=1"])
+@pytest.mark.parametrize(
+    "account",
+    ["a b", "a\n", "\n#SBATCH --uid=0", "$(id)", "a;b", "a'", 'a"', "ä", "a" * 65, "\0", "\ud800", "{account}", "a/b"],
+)
+async def test_an_account_that_is_none(tmp_path: Path, place: str, account: str) -> None:
+    site = site_at(tmp_path, place)
+    with pytest.raises(Invalid, match="account") as caught:
+        await site.transfers.rm("/none", site.deadline, account=account)
+    assert [field.name for field in caught.value.fields] == ["account"]
+    assert site.scheduler.specs == []
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_a_name_never_becomes_a_directive(tmp_path: Path, name: str) -> None:
+    site = site_at(tmp_path, "#SBATCH --time=1")
+    await site.transfers.mv(f"/none/{name}", f"/none/{name}", site.deadline, account=None)
+    script = site.spec().script
+    assert script is not None
+    assert re.findall(r"^\s*#(?:SBATCH|PBS).*$", script, re.MULTILINE) == ["#SBATCH --time=1"]
+    assert script.isascii()
+
+
+async def test_no_default_work_dir(site: Site) -> None:
+    transfers = SchedulerTransfers(site.scheduler, "fireuser")
+    with pytest.raises(Invalid, match="default_work_dir"):
+        await transfers.rm("/none", site.deadline, account=None)
+    assert site.scheduler.specs == []
+
+
+@pytest.mark.parametrize("bad", ["/a\0b", "/a\ud800"])
+async def test_paths_that_no_script_can_hold(site: Site, bad: str) -> None:
+    transfers, deadline = site.transfers, site.deadline
+    for job in (
+        transfers.mv(bad, "/t", deadline, account=None),
+        transfers.cp("/s", bad, deadline, account=None, dereference=False),
+        transfers.rm(bad, deadline, account=None),
+        transfers.extract("/s", bad, deadline, account=None, compression="gzip"),
+        transfers.compress("/s", "/t", deadline, account=None, compression="gzip", pattern=bad, dereference=False),
+    ):
+        with pytest.raises(Invalid):
+            await job
+    assert site.scheduler.specs == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.one_of(names, st.just(""), st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))))
+)
+@example([bytes([byte]).decode("utf-8", "surrogateescape") for byte in range(1, 256)])
+@example([bytes([byte, byte, 0x41]).decode("utf-8", "surrogateescape") for byte in range(1, 256)])
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_words_are_what_bash_reads(locale: str, values: list[str]) -> None:
+    line = words(*values)
+    assert line.isascii()
+    assert "\n" not in line
+    done = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True, env={"LC_ALL": locale}
+    )
+    expected = b"".join(value.encode("utf-8", "surrogateescape") + b"\0" for value in values or [""])
+    assert done.stdout == expected
