@@ -1,0 +1,60 @@
+"""The `flamecrest` command: its subcommands, listed once. What a subcommand needs is imported when it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import flamecrest
+
+from .check import check
+from .serve import serve
+from .terminal import server_extra, tell
+
+app = typer.Typer(
+    name="flamecrest",
+    help="One HTTP API in front of every HPC cluster of a centre; speaks FirecREST v2.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"flamecrest {flamecrest.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def flamecrest_command(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and end.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """One HTTP API in front of every HPC cluster of a centre; speaks FirecREST v2."""
+
+
+def settings_doc(
+    write: Annotated[Path | None, typer.Option(help="Write the page to this file instead of printing it.")] = None,
+) -> None:
+    """Print the reference page of all settings (Markdown)."""
+    with server_extra():
+        from . import settings_doc as page  # noqa: PLC0415 - needs the server's packages
+    if write is None:
+        typer.echo(page.render(), nl=False)
+    else:
+        page.write(write)
+        tell(f"wrote {write}")
+
+
+app.command()(serve)
+app.command()(check)
+app.command("settings-doc")(settings_doc)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,73 @@
+"""The HTTP server under the gateway: uvicorn, its options and its end; it knows the app as something to be served."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import signal
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from flamecrest.server import telemetry
+
+if TYPE_CHECKING:
+    from flamecrest.server.settings import Settings
+
+
+class Server(uvicorn.Server):
+    """A uvicorn that says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._ready()
+
+
+def run(app: Any, listener: socket.socket, settings: Settings, ready: Callable[[], None]) -> bool:
+    """Serve on the socket until SIGTERM or SIGINT; False when the app did not even start."""
+    # uvicorn repeats the signal once it has stopped: without these the process would die of it, with an error status
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _ignore)
+    _log(settings)
+    server = Server(uvicorn.Config(app, **options(settings)), ready)
+    with contextlib.suppress(SystemExit):  # its own way to say that the app could not start; `started` says it too
+        server.run(sockets=[listener])
+    return server.started
+
+
+def _ignore(_number: int, _frame: Any) -> None:
+    pass
+
+
+def _log(settings: Settings) -> None:
+    """JSON lines on standard error. Libraries that would tell every connection, command and URL keep to warnings."""
+    telemetry.write_to(level=settings.log_level.upper())
+    for name in ("asyncssh", "httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if not settings.server.access_log:
+        telemetry.ACCESS.setLevel(logging.WARNING)
+
+
+def options(settings: Settings) -> dict[str, Any]:
+    """Fast loop and parser, our own log, and nothing in the headers about what serves."""
+    return {
+        "loop": "uvloop",
+        "http": "httptools",
+        "ws": "none",
+        "lifespan": "on",
+        "access_log": False,
+        "log_config": None,
+        "log_level": settings.log_level,
+        "server_header": False,
+        "proxy_headers": True,
+        "forwarded_allow_ips": list(settings.server.trusted_proxies),
+        "timeout_graceful_shutdown": math.ceil(settings.server.shutdown_timeout),
+    }

@@ -1,0 +1,158 @@
+"""Single settings from the environment, laid over a document's tree; the environment wins over the file.
+
+`FLAMECREST__SSH_CREDENTIALS__TYPE`: two underscores between the keys, in any case. A list's element is named by
+its number, a cluster also by its name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .document import Branch, Items, Leaf, Node, is_clean, parse, scalar
+from .problems import Place, Problem
+from .shape import Expected, expected, field_expected, unknown_key
+
+PREFIX = "FLAMECREST__"
+_ANY = Expected(None, Any)
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """One variable: its name, the keys it names, its value."""
+
+    name: str
+    path: tuple[str, ...]
+    text: str
+
+    @property
+    def place(self) -> Place:
+        return Place(f"environment variable {self.name}")
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """Whole sections before what is within them, elements of a list by their number."""
+        return (len(self.path), [(0, int(part), "") if _is_index(part) else (1, 0, part) for part in self.path])
+
+
+def overrides(environ: Mapping[str, str]) -> list[Override]:
+    """The overrides in an environment, in the order in which they apply."""
+    found = [
+        Override(name, tuple(name[len(PREFIX) :].split("__")), text)
+        for name, text in environ.items()
+        if name.upper().startswith(PREFIX)
+    ]
+    return sorted(found, key=lambda override: override.order)
+
+
+def apply(root: Branch, override: Override, wanted: Expected, problems: list[Problem]) -> None:
+    """Put one override into the tree, making what is missing on the way."""
+    node: Node = root
+    for at, segment in enumerate(override.path):
+        found = _find(node, wanted, segment, override, problems)
+        if found is None:
+            return
+        key, wanted = found
+        if at == len(override.path) - 1:
+            value = _value(override, wanted, problems)
+            if value is not None:
+                _put(node, key, value)
+            return
+        child = _get(node, key)
+        if not isinstance(child, Branch | Items):
+            child = Items(override.place) if wanted.base is tuple else Branch(override.place)
+            _put(node, key, child)
+        node = child
+
+
+def _find(
+    node: Node, wanted: Expected, segment: str, override: Override, problems: list[Problem]
+) -> tuple[str | int, Expected] | None:
+    """The key or index that a segment of a name means here, and what is expected there."""
+    if isinstance(node, Items):
+        index = _index(node, segment)
+        if index is None:
+            problems.append(_no_element(node, segment, override))
+            return None
+        return index, expected(wanted.args[0]) if wanted.args else _ANY
+    if not isinstance(node, Branch):
+        return None
+    if wanted.variants:
+        return _find_field(node, wanted, segment, override, problems)
+    existing = next((key for key in node.entries if key == segment), None) or next(
+        (key for key in node.entries if fold(key) == fold(segment)), None
+    )
+    name = segment.lower() if segment.isupper() else segment
+    return existing or name, expected(wanted.args[1]) if len(wanted.args) == 2 else _ANY
+
+
+def _find_field(
+    node: Branch, wanted: Expected, segment: str, override: Override, problems: list[Problem]
+) -> tuple[str, Expected] | None:
+    for variant in wanted.variants:
+        for name in (*variant.model_fields, *variant.OLDER):
+            if fold(name) == fold(segment):
+                field = variant.field_named(name) or name
+                present = next((key for key in node.entries if variant.field_named(key) == field), field)
+                return present, field_expected(variant, field)
+    section = wanted.variants[0]
+    if not section.ignores(segment.lower()):
+        problems.append(unknown_key(section, segment.lower(), override.place, ""))
+    return None
+
+
+def fold(name: str) -> str:
+    """What is left of a name when case and punctuation do not matter."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _is_index(segment: str) -> bool:
+    return segment.isascii() and segment.isdecimal() and len(segment) <= 6
+
+
+def _index(node: Items, segment: str) -> int | None:
+    for at, item in enumerate(node.entries):
+        if isinstance(item, Branch):
+            name = item.entries.get("name")
+            if isinstance(name, Leaf) and fold(name.text) == fold(segment):
+                return at
+    return int(segment) if _is_index(segment) and int(segment) <= len(node.entries) else None
+
+
+def _no_element(node: Items, segment: str, override: Override) -> Problem:
+    names = [
+        entry.text
+        for item in node.entries
+        if isinstance(item, Branch) and isinstance(entry := item.entries.get("name"), Leaf)
+    ]
+    count = len(node.entries)
+    known = f"there are {', '.join(names)}" if names else f"there are {count} elements, the next is {count}"
+    return Problem(override.place, "", f"names no element of the list: {segment.lower()}", known)
+
+
+def _get(node: Node, key: str | int) -> Node | None:
+    if isinstance(node, Branch):
+        return node.entries.get(str(key))
+    if isinstance(node, Items) and isinstance(key, int) and key < len(node.entries):
+        return node.entries[key]
+    return None
+
+
+def _put(node: Node, key: str | int, child: Node) -> None:
+    if isinstance(node, Branch):
+        node.entries[str(key)] = child
+    elif isinstance(node, Items) and isinstance(key, int):
+        node.entries[key : key + 1] = [child]
+
+
+def _value(override: Override, wanted: Expected, problems: list[Problem]) -> Node | None:
+    """The value as a tree: lists and sections are YAML (or JSON), everything else is one scalar."""
+    text, place = override.text, override.place
+    if not is_clean(text):
+        problems.append(Problem(place, "", "holds a character that no setting can hold"))
+        return None
+    if not wanted.is_text and text.lstrip().startswith(("[", "{")):
+        return parse(text, place, problems, lines=False)
+    return scalar(text, place)

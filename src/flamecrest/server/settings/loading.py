@@ -1,0 +1,156 @@
+"""From a file and an environment to Settings, or to every mistake in them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from .access import credentials_type
+from .document import Branch, Items, Leaf, Node, read
+from .environment import Override, apply, overrides
+from .explain import explain
+from .problems import Place, Problem, SettingsError
+from .root import Settings, repeated, twice
+from .shape import Expected, Reading
+
+VARIABLES = ("FLAMECREST_CONFIG", "YAML_CONFIG_FILE")
+MAX_PROBLEMS = 200
+_CLUSTERS = "path:"
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """The settings in a file, with what the environment overrides. Raises SettingsError with every mistake.
+
+    Without a path, `FLAMECREST_CONFIG` or `YAML_CONFIG_FILE` names the file. Secret files are read here.
+    """
+    problems: list[Problem] = []
+    file = find(path, environ)
+    root = _document(file, problems)
+    if root is None:
+        raise SettingsError(*problems)
+    _override(root, overrides(environ), problems)
+    settings = _validated(root, problems)
+    if settings is None or problems:
+        raise SettingsError(*_in_order(problems))
+    return settings
+
+
+def _in_order(problems: list[Problem]) -> list[Problem]:
+    """Each problem once, in the order of the files; no more than anybody would read."""
+    once = sorted(dict.fromkeys(problems), key=lambda problem: (problem.place.file, problem.place.line or 0))
+    if len(once) <= MAX_PROBLEMS:
+        return once
+    return [*once[:MAX_PROBLEMS], Problem(once[-1].place, "", f"{len(once) - MAX_PROBLEMS} mistakes more")]
+
+
+def find(path: Path | None, environ: Mapping[str, str]) -> Path:
+    """The file to read: as given, or as the environment names it."""
+    if path is not None:
+        return path
+    for variable in VARIABLES:
+        if environ.get(variable):
+            return Path(environ[variable]).expanduser()
+    raise SettingsError(
+        Problem(
+            Place("flamecrest"), "", "no configuration file is named", f"use --config FILE or set {VARIABLES[0]}=FILE"
+        )
+    )
+
+
+def _document(file: Path, problems: list[Problem]) -> Branch | None:
+    root = read(file, problems)
+    if root is None and not problems:
+        problems.append(Problem(Place(str(file)), "", "the file is empty"))
+    elif root is not None and not isinstance(root, Branch):
+        problems.append(Problem(root.place, "", "must be a mapping with keys like `auth:` and `clusters:`"))
+    return root if isinstance(root, Branch) else None
+
+
+def _override(root: Branch, found: list[Override], problems: list[Problem]) -> None:
+    """Lay the environment over the document: whole sections first, then the older forms become today's."""
+    wanted = Expected(None, Settings, variants=(Settings,))
+    whole = [override for override in found if len(override.path) == 1]
+    for override in whole:
+        apply(root, override, wanted, problems)
+    for name, child in list(root.entries.items()):
+        field = Settings.field_named(name)
+        if field == "clusters" and isinstance(child, Leaf) and child.text.startswith(_CLUSTERS):
+            root.entries[name] = _directory(child, problems)
+        elif field == "ssh_credentials" and isinstance(child, Branch):
+            root.entries[name] = _with_type(child)
+    for override in found[len(whole) :]:
+        apply(root, override, wanted, problems)
+
+
+def _directory(leaf: Leaf, problems: list[Problem]) -> Items:
+    """The clusters of a directory: every YAML file in it is one, by name."""
+    items = Items(leaf.place)
+    path = Path(leaf.text.removeprefix(_CLUSTERS).strip())
+    try:
+        names = sorted(
+            entry
+            for entry in path.expanduser().iterdir()
+            if entry.suffix in (".yaml", ".yml") and not entry.name.startswith(".")
+        )
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no such user"
+        problems.append(
+            Problem(leaf.place, "clusters", f"{path} cannot be read: {reason}", "path:/etc/flamecrest/clusters")
+        )
+        return items
+    for name in names:
+        before = len(problems)
+        root = read(name, problems)
+        if isinstance(root, Branch):
+            root.implied = True  # its keys are told as they stand in its own file
+            items.entries.append(root)
+        elif len(problems) == before:
+            problems.append(Problem(Place(str(name)), "", "must hold one cluster: a mapping with `name:`, `ssh:` …"))
+    return items
+
+
+def _with_type(branch: Branch) -> Branch:
+    """SSH credentials of FirecREST 2.2 and before, which had no `type`, as they are written today."""
+    meant = credentials_type(branch.entries)
+    if meant is None:
+        return branch
+    entries: dict[str, Node] = {"type": Leaf(meant, meant, branch.place)}
+    if meant == "SSHStaticKeys" and "keys" not in branch.entries:
+        entries["keys"] = Branch(branch.place, branch.entries, implied=True)
+    else:
+        entries |= branch.entries
+    return Branch(branch.place, entries)
+
+
+def _validated(root: Branch, problems: list[Problem]) -> Settings | None:
+    reading = Reading(problems, root.place)
+    plain = reading.shape(root, Expected(None, Settings, variants=(Settings,)), (), "")
+    same = _same_names(plain, reading)
+    problems += same
+    try:
+        return Settings.model_validate(plain)
+    except ValidationError as error:
+        found = explain(error, reading)
+    problems += [problem for problem in found if problem.wrong not in {known.wrong for known in same}]
+    return None
+
+
+def _same_names(plain: Mapping[str, Any], reading: Reading) -> list[Problem]:
+    """Two clusters of one name: looked for here too, because validation does so only when all else is right."""
+    clusters = plain.get("clusters")
+    if not isinstance(clusters, list):
+        return []
+    named = [
+        (at, cluster["name"])
+        for at, cluster in enumerate(clusters)
+        if isinstance(cluster, dict) and isinstance(cluster.get("name"), str)
+    ]
+    name = repeated([name for _, name in named])
+    if name is None:
+        return []
+    second = [at for at, other in named if other.lower() == name][1]
+    spot, mistake = reading.spots["clusters", second, "name"], twice(name)
+    return [Problem(spot.place, spot.key, mistake.wrong, mistake.right)]

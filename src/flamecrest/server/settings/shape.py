@@ -1,0 +1,221 @@
+"""From a document's tree to plain values for validation, by the shape of the sections; it reads no file.
+
+Unknown keys, keys given twice in two spellings and unknown variants are found here, where lines and spellings
+are still known; where each value stands is kept for what validation finds later.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import SecretStr
+from pydantic.alias_generators import to_camel
+
+from .document import Branch, Items, Leaf, Node, shown_key
+from .problems import Mistake, Place, Problem
+from .section import Kind, Section, StoredSecret, read_secret
+
+Loc = tuple[str | int, ...]
+
+MAX_HINTS = 200  # looking for the nearest key takes time: a file of garbage gets no more hints than this
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What stands at a place of the configuration, taken apart: its kind in words, its type, what it is made of."""
+
+    kind: Kind | None
+    base: Any  # a class, Literal, tuple or Mapping; Any where everything goes
+    args: tuple[Any, ...] = ()
+    variants: tuple[type[Section], ...] = ()
+
+    @property
+    def is_text(self) -> bool:
+        return self.base in (str, SecretStr, Path, Literal)
+
+    @property
+    def is_private(self) -> bool:
+        return self.base is SecretStr or (self.kind is not None and self.kind.private)
+
+
+def expected(annotation: Any, metadata: Sequence[Any] = ()) -> Expected:
+    """Take an annotation apart: Annotated and `| None` fall away."""
+    kind = next((item for item in metadata if isinstance(item, Kind)), None)
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        inner = expected(args[0], args[1:])
+        return inner if kind is None else Expected(kind, inner.base, inner.args, inner.variants)
+    if origin in (Union, UnionType):
+        rest = [arg for arg in args if arg is not NoneType]
+        sections = tuple(arg for arg in rest if isinstance(arg, type) and issubclass(arg, Section))
+        if len(sections) > 1:
+            return Expected(kind, Section, variants=sections)
+        inner = expected(rest[0])
+        return Expected(kind or inner.kind, inner.base, inner.args, inner.variants)
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return Expected(kind, Section, variants=(annotation,))
+    if origin is not None:
+        return Expected(kind, origin, args)
+    return Expected(kind, annotation)
+
+
+def field_expected(section: type[Section], name: str) -> Expected:
+    """What is expected of a field."""
+    info = section.model_fields[name]
+    return expected(info.annotation, info.metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a value stands, how its key is written, and the value itself if it may be shown."""
+
+    place: Place
+    key: str
+    wanted: Expected
+    section: type[Section] | None = None
+    shown: str | None = None
+
+
+@dataclass(slots=True)
+class Reading:
+    """What was found while a tree was shaped."""
+
+    problems: list[Problem]
+    root: Place
+    spots: dict[Loc, Spot] = field(default_factory=dict)
+    broken: set[Loc] = field(default_factory=set)  # reported already, or its section is not known
+
+    def shape(self, node: Node, wanted: Expected, loc: Loc, key: str) -> Any:
+        """The plain value of a node, its keys named as the fields are."""
+        self.spots[loc] = Spot(node.place, key, wanted, shown=_shown(node, wanted))
+        if isinstance(node, Branch):
+            if wanted.variants:
+                return self._section(node, wanted, loc, key)
+            value = expected(wanted.args[1]) if len(wanted.args) == 2 and wanted.base is not tuple else _ANY
+            return {
+                name: self.shape(child, value, (*loc, name), join(key, name, child))
+                for name, child in node.entries.items()
+            }
+        if isinstance(node, Items):
+            item = expected(wanted.args[0]) if wanted.base is tuple else _ANY
+            return [
+                self.shape(child, item, (*loc, at), "" if _is_implied(child) else f"{key}[{at}]")
+                for at, child in enumerate(node.entries)
+            ]
+        return self._leaf(node, wanted, loc, key)
+
+    def _leaf(self, node: Leaf, wanted: Expected, loc: Loc, key: str) -> Any:
+        if wanted.base is tuple and node.value is not None and expected(wanted.args[0]).is_text:
+            return node.text
+        if not wanted.is_text or node.value is None:
+            return node.value
+        if wanted.base is not SecretStr:
+            return node.text
+        try:
+            value = read_secret(node.text)
+        except Mistake as mistake:
+            self.problems.append(Problem(node.place, key, mistake.wrong, mistake.right))
+            self.broken.add(loc)
+            return None
+        inline = node.place.line is not None or isinstance(value, StoredSecret)
+        return value if inline else StoredSecret(value)
+
+    def _section(self, node: Branch, wanted: Expected, loc: Loc, key: str) -> Any:
+        section = self._variant(node, wanted, key)
+        if section is None:
+            self.broken.add(loc)
+            return None
+        self.spots[loc] = Spot(node.place, key, wanted, section)
+        result: dict[str, Any] = {}
+        written: dict[str, str] = {}
+        for name, child in node.entries.items():
+            where = join(key, name, child)
+            target = section.field_named(name)
+            if target is None:
+                if not section.ignores(name):
+                    hint = len(self.problems) < MAX_HINTS
+                    self.problems.append(unknown_key(section, name, child.place, where, hint=hint))
+            elif target in written:
+                wrong = f"means the same as `{written[target]}`, which is given too"
+                self.problems.append(Problem(child.place, where, wrong, "keep one"))
+            else:
+                written[target] = name
+                value = self.shape(child, field_expected(section, target), (*loc, target), where)
+                if value is not None:
+                    result[target] = value
+                elif section.BARE and isinstance(child, Leaf):
+                    result[target] = {}
+        return result
+
+    def _variant(self, node: Branch, wanted: Expected, key: str) -> type[Section] | None:
+        """The section that a mapping is; of several, the one that its tag names."""
+        if len(wanted.variants) == 1:
+            return wanted.variants[0]
+        tag = wanted.variants[0].TAG or ""
+        names = {variant: get_args(variant.model_fields[tag].annotation)[0] for variant in wanted.variants}
+        found = next((child for name, child in node.entries.items() if name in (tag, to_camel(tag))), None)
+        text = found.text if isinstance(found, Leaf) else None
+        for variant, name in names.items():
+            if text == name:
+                return variant
+        where = f"{key}.{tag}" if key else tag
+        if found is None:
+            self.problems.append(Problem(node.place, where, "is missing", one_of(list(names.values()), "")))
+        else:
+            shown = shown_key(text or "")
+            wrong = f"`{shown}` is unknown" if shown else "must be a text"
+            self.problems.append(Problem(found.place, where, wrong, one_of(list(names.values()), shown)))
+        return None
+
+
+_ANY = Expected(None, Any)
+
+
+def join(key: str, name: str, child: Node | None = None) -> str:
+    """The written path of a key within another; a mapping that the author did not write adds nothing."""
+    if child is not None and _is_implied(child):
+        return key
+    name = shown_key(name)
+    return f"{key}.{name}" if key else name
+
+
+def _is_implied(node: Node) -> bool:
+    return isinstance(node, Branch) and node.implied
+
+
+def unknown_key(section: type[Section], name: str, place: Place, where: str, *, hint: bool = True) -> Problem:
+    """The problem of a key that no setting has; as a hint what it may have been meant to be, or where it belongs."""
+    if not hint:
+        return Problem(place, where, "is no setting")
+    known = [*section.known_keys(), *section.OLDER]
+    camel = "_" not in name and name != name.lower()
+    spelled = {to_camel(key) if camel else key for key in known}
+    near = difflib.get_close_matches(name, sorted(spelled), 1, 0.6)
+    if near:
+        return Problem(place, where, "is no setting", f"did you mean `{near[0]}`?")
+    for parent in section.model_fields:
+        for variant in field_expected(section, parent).variants:
+            if variant.field_named(name) is not None:
+                return Problem(place, where, "is no setting here", f"it belongs under `{parent}`")
+    return Problem(place, where, "is no setting", f"known here: {', '.join(section.known_keys())}")
+
+
+def one_of(allowed: Sequence[str], written: str) -> str:
+    """Which values are right, the one that was probably meant first named."""
+    near = difflib.get_close_matches(written.lower(), [name.lower() for name in allowed], 1, 0.5)
+    meant = next((name for name in allowed if near and name.lower() == near[0]), None)
+    choice = f"one of {', '.join(allowed)}" if len(allowed) > 1 else allowed[0]
+    return f"did you mean {meant}? {choice}" if meant else choice
+
+
+def _shown(node: Node, wanted: Expected) -> str | None:
+    """A value that may be shown in an error: short, and of a kind that is never secret."""
+    if not isinstance(node, Leaf) or wanted.is_private or wanted.variants or wanted.base in (Any, Mapping):
+        return None
+    plain = 0 < len(node.text) <= 60 and node.text.isprintable() and "@" not in node.text
+    return node.text if plain else None

@@ -1,0 +1,133 @@
+"""A cluster's settings as `/status/systems` shows them: nothing secret has a place in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from flamecrest.server.settings import S3Transfer, StreamerTransfer, WormholeTransfer
+from flamecrest.wire import systems as wire
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from flamecrest.server.health import Health
+    from flamecrest.server.settings import ClusterSettings, DataOperation, Probing, SshSettings
+
+
+def description(cluster: ClusterSettings, operations: DataOperation) -> wire.HPCCluster:
+    """What does not change while the gateway runs."""
+    scheduler = cluster.scheduler
+    return wire.HPCCluster(
+        name=cluster.name,
+        ssh=_ssh(cluster.ssh),
+        scheduler=wire.Scheduler(
+            type=wire.SchedulerType(scheduler.type),
+            connection_mode=wire.SchedulerConnectionMode(scheduler.connection_mode),
+            version=scheduler.version,
+            api_url=scheduler.api_url,
+            api_version=scheduler.api_version,
+            timeout=round(scheduler.timeout),
+        ),
+        probing=_probing(cluster.probing),
+        file_systems=[
+            wire.FileSystem(
+                path=system.path,
+                data_type=wire.FileSystemDataType(system.data_type),
+                default_work_dir=system.default_work_dir,
+            )
+            for system in cluster.file_systems
+        ],
+        data_operation=_operations(operations),
+    )
+
+
+def with_health(described: wire.HPCCluster, results: Sequence[Health], last_run: datetime | None) -> wire.HPCCluster:
+    """The same with how the cluster does now."""
+    shown = [
+        wire.HEALTH_OF[service].model_validate(
+            {
+                "service_type": service,
+                "last_checked": result.checked,
+                "latency": round(result.latency, 3),
+                "healthy": result.healthy,
+                "message": result.message,
+                **({"path": result.path} if result.path is not None else {}),
+            }
+        )
+        for result in results
+        for service in (wire.BackendServiceType(result.service.value),)
+    ]
+    return described.model_copy(update={"services_health": shown, "last_health_check": last_run})
+
+
+def _ssh(ssh: SshSettings) -> wire.SSHClientPool:
+    times = ssh.timeout
+    return wire.SSHClientPool(
+        host=ssh.host,
+        port=ssh.port,
+        proxy_host=ssh.proxy_host,
+        proxy_port=ssh.proxy_port,
+        max_clients=ssh.max_clients,
+        timeout=wire.SSHTimeouts(
+            connection=round(times.connection),
+            login=round(times.login),
+            command_execution=round(times.command_execution),
+            idle_timeout=round(times.idle_timeout),
+            keep_alive=round(times.keep_alive),
+        ),
+    )
+
+
+def _probing(probing: Probing) -> wire.ProbingServices:
+    services = {
+        wire.BackendServiceType(name): wire.ProbingService(timeout=round(timeout))
+        for name, timeout in probing.timeouts().items()
+    }
+    return wire.ProbingServices(interval_check=round(probing.interval_check), services=services or None)
+
+
+def _operations(operations: DataOperation) -> wire.DataOperation:
+    # clients read a number here; without a limit they are told FirecREST's, which they then keep to
+    limits = {} if operations.max_ops_file_size is None else {"max_ops_file_size": operations.max_ops_file_size}
+    return wire.DataOperation(
+        **limits,
+        datatransfer_jobs_directives=list(operations.datatransfer_jobs_directives),
+        data_transfer=_transfer(operations),
+    )
+
+
+def _transfer(
+    operations: DataOperation,
+) -> wire.S3DataTransfer | wire.StreamerDataTransfer | wire.WormholeDataTransfer | None:
+    transfer = operations.data_transfer
+    match transfer:
+        case None:
+            return None
+        case S3Transfer():
+            return wire.S3DataTransfer(
+                service_type="s3",
+                name=transfer.name,
+                public_url=transfer.public_url,
+                region=transfer.region,
+                ttl=round(transfer.ttl),
+                tenant=transfer.tenant,
+                multipart=wire.MultipartUpload(**transfer.multipart.model_dump()),
+                bucket_lifecycle_configuration=wire.BucketLifecycleConfiguration(
+                    days=transfer.bucket_lifecycle_configuration.days
+                ),
+            )
+        case StreamerTransfer():
+            # pypi_index_url may hold a password: it stays here
+            return wire.StreamerDataTransfer(
+                service_type="streamer",
+                host=transfer.host,
+                port_range=transfer.port_range,
+                public_ips=list(transfer.public_ips) or None,
+                wait_timeout=round(transfer.wait_timeout),
+                inbound_transfer_limit=transfer.inbound_transfer_limit,
+            )
+        case WormholeTransfer():
+            return wire.WormholeDataTransfer(service_type="wormhole")
+        case _:
+            assert_never(transfer)

@@ -1,0 +1,96 @@
+"""The probes of one cluster: what is asked, as whom, by the same ports as users' requests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from flamecrest.server.auth import Identity
+from flamecrest.server.auth.service_account import ClientCredentials
+from flamecrest.server.health import Service
+from flamecrest.server.health.probes import Probe, Probes
+
+if TYPE_CHECKING:
+    import httpx
+
+    from flamecrest.server.auth import Authenticator
+    from flamecrest.server.cluster import Cluster, Ports
+    from flamecrest.server.deadline import Deadline
+    from flamecrest.server.settings import ClusterSettings, Settings
+
+
+@asynccontextmanager
+async def probing(
+    settings: Settings,
+    cluster: ClusterSettings,
+    made: Cluster,
+    ports: Ports,
+    authenticator: Authenticator,
+    http: httpx.AsyncClient,
+) -> AsyncIterator[None]:
+    """Probe the cluster while the block runs; nothing is done where nothing is configured."""
+    timeouts, account = cluster.probing.timeouts(), cluster.service_account
+    token_url = settings.auth.authentication.token_url
+    if not timeouts or account is None or token_url is None:
+        yield
+        return
+    credentials = ClientCredentials(
+        token_url,
+        account.client_id,
+        account.secret.get_secret_value(),
+        http=http,
+        auth_method=settings.auth.authentication.token_endpoint_auth_method,
+    )
+    async with credentials:
+        who = _Prober(credentials, authenticator)
+        async with Probes(
+            made.board, list(_probes(cluster, ports, timeouts, who)), grace=cluster.probing.startup_grace_period
+        ):
+            yield
+
+
+class _Prober:
+    """The service account's identity. The last one serves while the issuer is down: that is not the cluster's fault."""
+
+    def __init__(self, credentials: ClientCredentials, authenticator: Authenticator) -> None:
+        self._credentials = credentials
+        self._authenticator = authenticator
+        self._last: Identity | None = None
+
+    async def __call__(self, deadline: Deadline) -> Identity:
+        try:
+            token = await self._credentials.token(deadline)
+            self._last = await self._authenticator.authenticate(f"Bearer {token}", deadline)
+        except Exception:
+            if self._last is None:
+                raise
+        return self._last
+
+
+def _probes(
+    cluster: ClusterSettings, ports: Ports, timeouts: dict[str, float], who: Callable[[Deadline], Awaitable[Identity]]
+) -> list[Probe]:
+    async def ssh(deadline: Deadline) -> None:
+        await ports.user(await who(deadline), deadline)
+
+    async def scheduler(deadline: Deadline) -> None:
+        await ports.scheduler(await who(deadline)).ping(deadline)
+
+    def stat(path: str) -> Callable[[Deadline], Awaitable[None]]:
+        async def check(deadline: Deadline) -> None:
+            await ports.files(await who(deadline)).stat(path, deadline, follow=True)
+
+        return check
+
+    found = []
+    if "ssh" in timeouts:
+        found.append(Probe(Service.SSH, ssh, timeouts["ssh"]))
+    if "scheduler" in timeouts:
+        found.append(Probe(Service.SCHEDULER, scheduler, timeouts["scheduler"]))
+    if "filesystem" in timeouts:
+        found += [
+            Probe(Service.FILESYSTEM, stat(system.path), timeouts["filesystem"], path=system.path)
+            for system in cluster.file_systems
+        ]
+    return found

@@ -1,0 +1,160 @@
+"""The command line as its users meet it: help, versions, good and bad configurations, exit statuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import flamecrest
+from flamecrest.cli import settings_doc
+from flamecrest.cli.main import app
+
+GOOD = """\
+auth:
+  authentication: {issuer: https://id.example.org, audience: flamecrest}
+ssh_credentials:
+  keys: {alice: {private_key: "secret_file:SECRET"}}
+clusters:
+  - name: daint
+    ssh: {host: login.example.org}
+    scheduler: {type: slurm, version: 24.05.4}
+    file_systems: [{path: /home, data_type: users}]
+"""
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    secret = tmp_path / "alice"
+    secret.write_text("a key")
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD.replace("SECRET", str(secret)))
+    return path
+
+
+@pytest.fixture
+def bad(good: Path) -> Path:
+    path = good.with_name("bad[1].yaml")
+    path.write_text(
+        good.read_text().replace("type: slurm", "type: slrum").replace("host: login", "prt: 3, host: login")
+    )
+    return path
+
+
+def test_version() -> None:
+    result = runner.invoke(app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"flamecrest {flamecrest.__version__}\n")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], []])
+def test_help(arguments: list[str]) -> None:
+    result = runner.invoke(app, arguments)
+    for command in ("serve", "check", "settings-doc"):
+        assert command in result.output
+    assert "FirecREST v2" in result.output
+
+
+@pytest.mark.parametrize("command", ["serve", "check", "settings-doc"])
+def test_every_option_of_a_command_is_explained(command: str) -> None:
+    result = runner.invoke(app, [command, "--help"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    for line in result.output.splitlines():
+        if "--" in line and "│" in line:
+            assert line.rstrip(" │").endswith((".", "]")), line
+
+
+def test_check_of_a_good_configuration(good: Path) -> None:
+    result = runner.invoke(app, ["check", str(good)])
+    assert result.exit_code == 0
+    assert result.output == "The configuration can be used: 1 cluster (daint).\n"
+
+
+def test_check_finds_the_file_by_its_variable(good: Path) -> None:
+    result = runner.invoke(app, ["check"], env={"FLAMECREST_CONFIG": str(good)})
+    assert "(daint)" in result.stdout
+    overridden = {"YAML_CONFIG_FILE": str(good), "FLAMECREST__CLUSTERS__DAINT__NAME": "eiger"}
+    assert "(eiger)" in runner.invoke(app, ["check"], env=overridden).stdout
+
+
+def test_check_shows_warnings(good: Path) -> None:
+    result = runner.invoke(app, ["check", str(good)], env={"FLAMECREST__AUTH__AUTHENTICATION__AUDIENCE": ""})
+    assert result.exit_code == 0
+    assert "warning: auth.authentication.audience is not set" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["check"], ["serve", "--config"]])
+def test_a_bad_configuration(bad: Path, command: list[str]) -> None:
+    result = runner.invoke(app, [*command, str(bad)])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert f"error: {bad}:7: clusters[0].ssh.prt: is no setting (did you mean `port`?)\n" in result.stderr
+    assert f"error: {bad}:8: clusters[0].scheduler.type: `slrum` is unknown (did you mean slurm?" in result.stderr
+    assert result.stderr.endswith("2 mistakes in all\n")
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_no_configuration(command: str) -> None:
+    result = runner.invoke(app, [command], env={"FLAMECREST_CONFIG": "", "YAML_CONFIG_FILE": ""})
+    assert result.exit_code == 2
+    assert "error: flamecrest: no configuration file is named (use --config FILE" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["check"], ["serve", "--config"]])
+def test_what_is_not_built_yet_stops_the_start(good: Path, command: list[str]) -> None:
+    good.write_text(good.read_text().replace("type: slurm", "type: pbs"))
+    result = runner.invoke(app, [*command, str(good)])
+    assert result.exit_code == 2
+    assert "error: cluster daint: scheduler.type pbs is not built yet" in result.stderr
+
+
+def test_text_of_the_file_is_no_markup(good: Path) -> None:
+    good.write_text(good.read_text().replace("type: slurm", "type: '[red]x[/red]'"))
+    assert "`[red]x[/red]` is unknown" in runner.invoke(app, ["check", str(good)]).stderr
+
+
+def test_connect_needs_a_user(good: Path) -> None:
+    good.write_text(good.read_text().replace("{alice: {private_key", "{} #"))
+    result = runner.invoke(app, ["check", "--connect", str(good)])
+    assert result.exit_code == 1
+    assert "name one with --user" in result.stderr
+
+
+def test_settings_doc(tmp_path: Path) -> None:
+    assert runner.invoke(app, ["settings-doc"]).stdout == settings_doc.render()
+    path = tmp_path / "settings.md"
+    assert runner.invoke(app, ["settings-doc", "--write", str(path)]).exit_code == 0
+    assert path.read_text() == settings_doc.render()
+
+
+@pytest.mark.parametrize("arguments", [["check", "x"], ["serve"], ["settings-doc"]])
+def test_without_the_server_extra(arguments: list[str]) -> None:
+    """As in the base install: the package that reads YAML can't be imported."""
+    code = "import sys; sys.modules['yaml'] = None; from flamecrest.cli.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'flamecrest[server]'" in done.stderr
+    assert "yaml is missing" in done.stderr
+
+
+def test_the_installed_command() -> None:
+    command = Path(sys.executable).parent / "flamecrest"
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"flamecrest {flamecrest.__version__}\n"
+
+
+def test_what_the_base_install_needs_is_all_that_is_loaded() -> None:
+    """`flamecrest --help` must work, and be quick, without the server's packages."""
+    code = (
+        "import sys; from flamecrest.cli import main; "
+        "print(*sorted({name.partition('.')[0] for name in sys.modules} & "
+        "{'yaml', 'fastapi', 'uvicorn', 'asyncssh', 'jwt', 'orjson'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

@@ -1,0 +1,294 @@
+"""`check --connect` against real servers: an SSH server, a token issuer, an object store's port."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import httpx
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from flamecrest.cli.connect import Finding, addresses, attempt, survey, unwatched
+from flamecrest.cli.main import app
+from flamecrest.sandbox.issuer import Fault, Issuer
+from flamecrest.sandbox.people import People
+from flamecrest.sandbox.sshd import SshServer
+from flamecrest.server.settings import Settings
+from flamecrest.server.ssh.host_keys import line
+from flamecrest.server.wiring import open_gateway
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Centre:
+    """A login node, an issuer, and the configuration that fits them."""
+
+    ssh: SshServer
+    issuer: Issuer
+    root: Path
+    config: dict[str, Any]
+
+    async def findings(self, user: str = "ann", seconds: float = 5) -> dict[str, Finding]:
+        settings = unwatched(Settings.model_validate(self.config))
+        async with open_gateway(settings) as gateway:
+            found = await survey(gateway, settings, user, seconds)
+        return {finding.what: finding for finding in found}
+
+    @property
+    def cluster(self) -> dict[str, Any]:
+        cluster: dict[str, Any] = self.config["clusters"][0]
+        return cluster
+
+    def scontrol(self, says: str) -> None:
+        """Make the cluster's `scontrol` say that, as a real one does (recorded from Slurm 22.05)."""
+        program = self.root / "bin" / "scontrol"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\necho '{says}'\n")
+        program.chmod(0o755)
+
+
+@pytest.fixture
+async def centre(tmp_path: Path) -> AsyncIterator[Centre]:
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    people = People(tmp_path, ["ann", "bob"])
+    people.make_homes()
+    server = SshServer(people, asyncssh.generate_private_key("ssh-ed25519"), keys={"ann": [key]})
+    await server.start()
+    issuer = Issuer({}, audience="flamecrest")
+    async with issuer:
+        host_key = " ".join(line("127.0.0.1", 22, server.host_key).split()[1:])
+        secret = key.export_private_key().decode()
+        cluster = {
+            "name": "one",
+            "ssh": {"host": "127.0.0.1", "port": server.port, "host_keys": {"pinned": host_key}},
+            "scheduler": {"type": "slurm", "version": "22.05", "bin_dir": str(tmp_path / "bin")},
+            "file_systems": [{"path": str(people["ann"].home), "data_type": "users"}],
+        }
+        config = {
+            "auth": {"authentication": {"issuer": issuer.url, "token_url": issuer.token_url}},
+            "ssh_credentials": {user: {"private_key": secret} for user in ("ann", "bob")},
+            "clusters": [cluster],
+        }
+        centre = Centre(server, issuer, tmp_path, config)
+        centre.scontrol("Slurmctld(primary) at vm is UP")
+        yield centre
+    await server.stop()
+
+
+async def test_all_answers(centre: Centre) -> None:
+    certs = centre.root / "certs.json"
+    certs.write_text(json.dumps({"keys": [{"kty": "RSA"}, {"kty": "EC"}]}))
+    centre.config["auth"]["authentication"]["public_certs"] = [centre.issuer.jwks_url, certs.as_uri()]
+    found = await centre.findings()
+    home = centre.root / "home" / "ann"
+    issuer = centre.issuer.url
+    assert list(found) == [
+        f"one: ssh ann@127.0.0.1:{centre.ssh.port}",
+        "one: slurm",
+        f"one: {home}",
+        f"issuer {issuer}",
+        f"keys {centre.issuer.jwks_url}",
+        f"keys {certs.as_uri()}",
+        f"tokens {centre.issuer.token_url}",
+    ]
+    assert all(finding.answered and finding.seconds > 0 for finding in found.values()), found
+    assert found[f"keys {certs.as_uri()}"].said == "2 keys"
+    assert found[f"issuer {issuer}"].said == "1 key"
+
+
+async def test_a_login_that_is_refused_ends_the_cluster(centre: Centre) -> None:
+    found = await centre.findings("bob")
+    ssh = found[f"one: ssh bob@127.0.0.1:{centre.ssh.port}"]
+    assert not ssh.answered
+    assert "the user's key" in ssh.advice
+    assert not [what for what in found if what in ("one: slurm", "one: /")]
+
+
+async def test_a_user_without_a_key(centre: Centre) -> None:
+    ssh = next(iter((await centre.findings("cyd")).values()))
+    assert (ssh.answered, "ssh_credentials" in ssh.advice) == (False, True)
+
+
+async def test_an_unknown_host_key(centre: Centre) -> None:
+    other = line("127.0.0.1", 22, asyncssh.generate_private_key("ssh-ed25519")).split()
+    centre.cluster["ssh"]["host_keys"]["pinned"] = " ".join(other[1:])
+    ssh = next(iter((await centre.findings()).values()))
+    assert not ssh.answered
+    assert "host key" in ssh.said.lower()
+    assert "ssh.host_keys" in ssh.advice
+
+
+async def test_nobody_listens(centre: Centre) -> None:
+    await centre.ssh.stop()
+    ssh = next(iter((await centre.findings()).values()))
+    assert (ssh.answered, "ssh.host, ssh.port" in ssh.advice) == (False, True)
+
+
+async def test_a_login_node_that_says_nothing(centre: Centre) -> None:
+    centre.ssh.hang()
+    ssh = next(iter((await centre.findings(seconds=0.2)).values()))
+    assert (ssh.answered, "firewall" in ssh.advice) == (False, True)
+
+
+async def test_a_scheduler_that_is_down(centre: Centre) -> None:
+    centre.scontrol("Slurmctld(primary) at vm is DOWN")
+    found = await centre.findings()
+    assert (found["one: slurm"].answered, "DOWN" in found["one: slurm"].said) == (False, True)
+    assert found["one: slurm"].advice == "the scheduler itself is down"
+    assert found[f"one: {centre.root / 'home' / 'ann'}"].answered
+
+
+async def test_a_scheduler_whose_commands_are_not_found(centre: Centre) -> None:
+    centre.cluster["scheduler"]["bin_dir"] = "/opt/no-such-slurm/bin"
+    slurm = (await centre.findings())["one: slurm"]
+    assert (slurm.answered, "scheduler.bin_dir" in slurm.advice) == (False, True)
+
+
+async def test_file_systems(centre: Centre) -> None:
+    paths = [str(centre.root / "home" / name) for name in ("ann", "nothing")]
+    centre.cluster["file_systems"] = [{"path": path, "data_type": "users"} for path in paths]
+    found = await centre.findings()
+    told = [(found[f"one: {path}"].answered, found[f"one: {path}"].advice.partition(":")[0]) for path in paths]
+    assert told == [
+        (True, ""),
+        (False, "correct file_systems[].path, or mount it"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said", "advice"),
+    [
+        (Fault.ERROR, "answers 500", "check the URL"),
+        (Fault.GARBAGE, "is no JSON", "check the URL"),
+        (Fault.HANG, "", "firewall"),
+    ],
+)
+async def test_an_issuer_with_faults(centre: Centre, fault: Fault, said: str, advice: str) -> None:
+    centre.issuer.fault = fault
+    found = await centre.findings(seconds=0.3 if fault is Fault.HANG else 5)
+    issuer = found[f"issuer {centre.issuer.url}"]
+    assert not issuer.answered
+    assert said in issuer.said
+    assert advice in issuer.advice
+    assert found["one: slurm"].answered
+
+
+async def test_an_issuer_of_another_name(centre: Centre) -> None:
+    centre.config["auth"]["authentication"]["issuer"] = centre.issuer.url + "/"
+    issuer = (await centre.findings())[f"issuer {centre.issuer.url}/"]
+    assert not issuer.answered
+    assert centre.issuer.url in issuer.said
+    assert "set auth.authentication.issuer to exactly that" in issuer.advice
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is no JSON object"),
+        (b"[" * 100_000, "is no JSON object"),
+        (b"[]", "is no JSON object"),
+        (b"{}", "holds no keys"),
+        (b'{"keys": 5}', "holds no keys"),
+        (None, "No such file"),
+    ],
+)
+async def test_a_file_of_keys_that_is_of_no_use(tmp_path: Path, content: bytes | None, said: str) -> None:
+    path = tmp_path / "keys with spaces.json"
+    if content is not None:
+        path.write_bytes(content)
+    (finding,) = await _urls({"public_certs": [path.as_uri()]})
+    assert (finding.answered, said in finding.said) == (False, True)
+
+
+async def test_unreachable_addresses() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    refused, unknown = await _urls(
+        {"public_certs": [f"http://127.0.0.1:{port}/certs"], "token_url": "https://no.such.host.invalid/token"}
+    )
+    assert (refused.answered, unknown.answered) == (False, False)
+    assert "the host and the port" in refused.advice
+    assert "the host and the port" in unknown.advice
+
+
+class _Store(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(403 if self.path.startswith("/ok") else 503)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+async def test_object_stores() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Store) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        store = {
+            "service_type": "s3",
+            "name": "s3",
+            "private_url": f"{url}/broken",
+            "public_url": f"{url}/ok",
+            "access_key_id": "x",
+            "secret_access_key": "hunter2",
+            "region": "r",
+            "ttl": 1,
+        }
+        cluster = {
+            "ssh": {"host": "h"},
+            "scheduler": {"type": "slurm", "version": "1"},
+            "data_operation": {"data_transfer": store},
+        }
+        certs = f"{url}/ok"
+        findings = await _urls({"public_certs": [certs]}, [{**cluster, "name": "a"}, {**cluster, "name": "b"}])
+        await asyncio.to_thread(server.shutdown)
+        thread.join()
+    assert [(finding.what, finding.answered, finding.said) for finding in findings] == [
+        (f"keys {certs}", False, "answers 403"),
+        ("store s3 (private URL)", False, "answers 503"),
+        (f"store s3 {url}/ok", True, "answers 403"),
+    ]
+
+
+async def _urls(tokens: dict[str, Any], clusters: list[dict[str, Any]] | None = None) -> list[Finding]:
+    settings = Settings.model_validate(
+        {
+            "auth": {"authentication": tokens},
+            "ssh_credentials": {"url": "https://keys.example.org"},
+            "clusters": clusters or [],
+        }
+    )
+    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        return [
+            await attempt(what, ask(client), {httpx.ConnectError: "check the host and the port"})
+            for what, ask in addresses(settings)
+        ]
+
+
+@pytest.mark.parametrize(("user", "status"), [("ann", 0), ("bob", 1)])
+async def test_the_command(centre: Centre, user: str, status: int) -> None:
+    path = centre.root / "config.yaml"
+    path.write_text(yaml.safe_dump(centre.config))
+    result = await asyncio.to_thread(
+        CliRunner().invoke, app, ["check", str(path), "--connect", "--user", user], env={"COLUMNS": "250"}
+    )
+    assert result.exit_code == status, result.output
+    assert "what to do" in result.stdout
+    assert f"ssh {user}@127.0.0.1" in result.stdout
+    assert ("bold" in result.stdout, "PRIVATE KEY" in result.output) == (False, False)
+    rows = [row for row in result.stdout.splitlines() if row.startswith("│")]
+    assert len(rows) >= 3
+    assert all(("yes" in row) != (" no " in row) for row in rows if " ms " in row)

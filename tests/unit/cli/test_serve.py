@@ -1,0 +1,116 @@
+"""How the server starts and ends: its socket, its headers, its signals and exit statuses."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from flamecrest.cli.main import app
+from flamecrest.cli.serve import address, listen
+
+MINIMAL = Path(__file__).parents[1] / "settings" / "minimal.yaml"
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from flamecrest.cli.serve import address, listen
+from flamecrest.cli.serving import run
+from flamecrest.server.settings import load
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            message = (await receive())["type"]
+            if message == "lifespan.startup" and sys.argv[2] == "broken":
+                raise RuntimeError("the app cannot start")
+            await send({"type": message + ".complete"})
+            if message == "lifespan.shutdown":
+                print("left", flush=True)
+                return
+    body = repr(scope["client"][0]).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+with listen("127.0.0.1", 0) as listener:
+    settings = load(Path(sys.argv[1]), {})
+    started = run(app, listener, settings, lambda: print(address(listener), flush=True))
+print("started" if started else "did not start", flush=True)
+"""
+
+
+@contextmanager
+def served(kind: str = "good") -> Iterator[subprocess.Popen[str]]:
+    argv = [sys.executable, "-c", PROGRAM, str(MINIMAL), kind]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serves_until_a_signal_and_leaves_in_order(number: signal.Signals) -> None:
+    with served() as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        with httpx.Client(trust_env=False) as client:
+            answer = client.get(url, headers={"X-Forwarded-For": "192.0.2.7"})
+        assert answer.text == "'192.0.2.7'"  # from a trusted proxy
+        assert "server" not in answer.headers
+        process.send_signal(number)
+        out, err = process.communicate()
+    assert process.returncode == 0
+    assert out == "left\nstarted\n"
+    assert all(line.startswith('{"ts":') for line in err.splitlines()), err
+    assert "GET" not in err
+
+
+def test_an_app_that_cannot_start() -> None:
+    with served("broken") as process:
+        out, err = process.communicate()
+    assert out == "did not start\n"
+    assert "the app cannot start" in err
+    assert process.returncode == 0
+
+
+def test_a_port_in_use(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = CliRunner().invoke(app, ["serve", "--config", str(MINIMAL), "--host", "127.0.0.1", "--port", port])
+    assert result.exit_code == 1
+    assert f"error: port {port} on 127.0.0.1 is in use already: stop what uses it, or choose another" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [("192.0.2.1", "cannot listen on 192.0.2.1"), ("no.such.host.invalid", "no address of this machine")],
+)
+def test_an_address_that_is_not_ours(host: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as error:
+        listen(host, 0)
+    assert error.value.exit_code == 1
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "http"])
+def test_no_port(port: str) -> None:
+    result = CliRunner().invoke(app, ["serve", "--config", str(MINIMAL), "--port", port])
+    assert result.exit_code == 2
+    assert "--port" in result.stderr
+
+
+def test_the_url_of_an_address() -> None:
+    with listen("127.0.0.1", 0) as listener:
+        assert address(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with listen("::1", 0) as listener:
+        assert address(listener) == f"http://[::1]:{listener.getsockname()[1]}"

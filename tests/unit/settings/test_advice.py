@@ -1,0 +1,100 @@
+"""What deserves a warning, and what this version has not built yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from flamecrest.server.settings import Settings
+
+Read = Callable[..., Settings]
+
+
+def test_a_good_configuration_deserves_no_warning(read: Read, minimal: str) -> None:
+    settings = read(minimal)
+    assert settings.warnings() == []
+    assert settings.unsupported() == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "warning"),
+    [
+        ("issuer: https://id.example.org/realms/hpc", "public_certs: [https://id/certs]", "issuer is not set"),
+        ("    audience: flamecrest\n", "", "audience is not set"),
+        ("https://id.example.org", "http://id.example.org", "http://id.example.org is not encrypted"),
+        ("host: login", "host_keys: {policy: off}\n      host: login", "cluster daint: ssh.host_keys.policy is off"),
+        ("    file_systems:\n      - path: /home\n        data_type: users\n", "", "cluster daint: no file_systems"),
+        (
+            "name: daint",
+            "name: daint\n    data_operation: {data_transfer: {service_type: wormhole}}",
+            "wormhole is not",
+        ),
+    ],
+)
+def test_a_warning(read: Read, minimal: str, old: str, new: str, warning: str) -> None:
+    assert old in minimal
+    (found,) = read(minimal.replace(old, new)).warnings()
+    assert warning in found
+
+
+def test_probing_needs_an_account_and_where_it_gets_its_token(read: Read, minimal: str) -> None:
+    probing = minimal.replace("name: daint", "name: daint\n    probing: {services: {ssh: {}}}")
+    account = probing.replace("name: daint", "name: daint\n    service_account: {client_id: x, secret: ''}")
+    both = account.replace("    audience", "    token_url: https://id.example.org/token\n    audience")
+    assert ["service_account" in text or "token_url" in text for text in read(probing).warnings()] == [True, True]
+    assert ["token_url" in text for text in read(account).warnings()] == [True]
+    assert read(both).warnings() == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "id.localhost", "127.8.8.8"])
+def test_loopback_needs_no_encryption(read: Read, minimal: str, host: str) -> None:
+    assert read(minimal.replace("https://id.example.org", f"http://{host}:8080")).warnings() == []
+
+
+def test_no_clusters_and_no_keys(read: Read, minimal: str) -> None:
+    text = minimal[: minimal.index("ssh_credentials")] + "ssh_credentials: {keys: {}}\n"
+    assert [warning.split(":")[0] for warning in read(text).warnings()] == ["clusters", "ssh_credentials"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("type: slurm", "type: pbs", "cluster daint: scheduler.type pbs"),
+        ("type: slurm", "type: slurm\n      connection_mode: rest\n      api_url: http://x", "connection_mode rest"),
+        (
+            "type: slurm",
+            "type: slurm\n      connection_mode: hybrid\n      api_url: http://x",
+            "connection_mode hybrid",
+        ),
+        ("auth:\n", "auth:\n  authorization: {url: https://fga}\n", "auth.authorization (OpenFGA)"),
+    ],
+)
+def test_what_is_not_built_yet(read: Read, minimal: str, old: str, new: str, told: str) -> None:
+    (found,) = read(minimal.replace(old, new, 1)).unsupported()
+    assert told in found
+    assert "not built yet" in found
+
+
+def test_the_discovery_address_means_its_issuer(read: Read, minimal: str) -> None:
+    text = minimal.replace("realms/hpc", "realms/hpc/.well-known/openid-configuration")
+    assert read(text).auth.authentication.issuer == "https://id.example.org/realms/hpc"
+
+
+def test_host_keys(read: Read, minimal: str, tmp_path: Path) -> None:
+    known = tmp_path / "known_hosts"
+    known.write_text("")
+    text = minimal.replace("host: login", f"host_keys: {{known_hosts: {known}, policy: accept-new}}\n      host: login")
+    keys = read(text).clusters[0].ssh.host_keys
+    assert (keys.known_hosts, keys.policy) == ((known,), "accept-new")
+
+
+def test_settings_are_frozen(read: Read, minimal: str) -> None:
+    settings = read(minimal)
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.app_debug = True
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.clusters[0].ssh.port = 5
+    assert isinstance(settings.clusters, tuple)
