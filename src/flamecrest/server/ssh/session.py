@@ -5,6 +5,7 @@ It maps what can go wrong with a channel; what a program says is its parser's bu
 
 from __future__ import annotations
 
+import asyncio
 import math
 import shlex
 import time
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LARGE = 1024 * 1024  # bytes of output that are parsed in a thread: the list of 10,000 jobs takes a second
 FAR_GRACE = 5  # seconds after the deadline when the far side ends a command itself, should we be gone by then
 
 
@@ -74,6 +76,8 @@ class PooledSession:
             if not command.repeatable:
                 raise
             output = await self._execute(command, deadline)
+        if len(output.stdout) > LARGE:
+            return await asyncio.to_thread(command.parse, output)
         return command.parse(output)
 
     async def sftp(self, use: Callable[[Sftp], Awaitable[T]], deadline: Deadline, *, repeatable: bool = False) -> T:

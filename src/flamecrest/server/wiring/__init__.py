@@ -5,6 +5,7 @@ Everything that lives as long as the gateway enters one stack, in order, and lea
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, assert_never
@@ -130,6 +131,7 @@ def _cluster(settings: Settings, cluster: ClusterSettings, sessions: Sessions) -
     work_root = next((system.path for system in cluster.file_systems if system.default_work_dir), None)
     arrival = cluster.ssh.timeout.connection + cluster.ssh.timeout.login
     site = Site()
+    tally: Counter[str] = Counter()
     dialect = Slurm(bin_dir=cluster.scheduler.bin_dir)
     described = description(cluster, operations)
     board = Board(cluster.name, interval=cluster.probing.interval_check)
@@ -138,7 +140,7 @@ def _cluster(settings: Settings, cluster: ClusterSettings, sessions: Sessions) -
         return RemoteFiles(sessions.of(identity), site)
 
     def scheduler(identity: Identity) -> Scheduler:
-        return CliScheduler(dialect, sessions.of(identity), identity.username)
+        return CliScheduler(dialect, sessions.of(identity), identity.username, tally=tally)
 
     def transfers(identity: Identity) -> SchedulerTransfers:
         return SchedulerTransfers(

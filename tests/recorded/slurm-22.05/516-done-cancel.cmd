@@ -1,0 +1,4 @@
+scancel --verbose 72
+# run as fireuser over ssh
+# exit status 0
+# 0.022 s (connection already open)

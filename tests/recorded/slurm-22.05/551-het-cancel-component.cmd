@@ -1,0 +1,4 @@
+scancel --verbose 87+1
+# run as fireuser over ssh
+# exit status 0
+# 0.017 s (connection already open)

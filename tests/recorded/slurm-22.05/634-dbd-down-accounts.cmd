@@ -1,0 +1,5 @@
+sacctmgr --noheader --parsable2 show user name=fireuser withassoc format=user,defaultaccount,account,cluster
+# run as fireuser over ssh
+# exit status 1
+# 0.021 s (connection already open)
+# SLURM_CONF names a port where no slurmdbd listens

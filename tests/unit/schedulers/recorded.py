@@ -1,0 +1,134 @@
+"""A Shell whose far side is recorded output of a real Slurm, and faults on demand. It knows no scheduler's words."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.schedulers.cli import CliScheduler
+from flamecrest.server.schedulers.slurm import Slurm
+from flamecrest.server.ssh import Command, Output
+
+if TYPE_CHECKING:
+    from flamecrest.server.errors import GatewayError
+
+T = TypeVar("T")
+
+HOME = "/home/fireuser"
+RECORDED_AT = 1_795_300_100.0  # a moment when the recorded jobs were fresh
+
+FOLDER = Path(__file__).parents[2] / "recorded" / "slurm-22.05"
+MARK = "\x1f0a1b2c3d"  # the separator that was given when the recordings from 500 on were made
+
+
+@dataclass(frozen=True)
+class Recording:
+    name: str
+    line: str
+    output: Output
+
+
+def recording(name: str) -> Recording:
+    """The recording of this name, with or without its number; there must be exactly one."""
+    found = sorted(FOLDER.glob(f"{name}.cmd")) or sorted(FOLDER.glob(f"[0-9][0-9][0-9]-{name}.cmd"))
+    assert len(found) == 1, f"{name}: {[path.name for path in found]}"
+    return _load(found[0])
+
+
+def recordings(pattern: str) -> list[Recording]:
+    found = [_load(path) for path in sorted(FOLDER.glob(f"{pattern}.cmd"))]
+    assert found, pattern
+    return found
+
+
+def output(name: str) -> Output:
+    return recording(name).output
+
+
+def _load(path: Path) -> Recording:
+    text = path.read_bytes().decode()
+    status = re.search(r"^# exit status (\d+)$", text, re.MULTILINE)
+    assert status, path
+    line = text[: text.index("\n# run as ")]
+    err = path.with_suffix(".err")
+    stderr = err.read_bytes() if err.exists() else b""
+    return Recording(path.stem, line, Output(int(status[1]), path.with_suffix(".out").read_bytes(), stderr))
+
+
+def line_of(command: Command[Any]) -> str:
+    env = [f"{name}={shlex.quote(value)}" for name, value in command.env.items()]
+    return " ".join([*env, shlex.join(command.argv)])
+
+
+class RecordedSession:
+    """Answers exactly the command lines of the recordings it is given; any other fails the test.
+
+    `faults` maps a program to an error that the session raises, to an Output, or to an Event to wait for
+    before the recorded answer comes (never set: the command hangs until the deadline).
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str] = (),
+        *,
+        faults: Mapping[str, GatewayError | Output | asyncio.Event] | None = None,
+    ) -> None:
+        self.answers: dict[str, list[Output]] = defaultdict(list)
+        for name in names:
+            one = recording(name)
+            self.answers[one.line].append(one.output)
+        self.faults = dict(faults or {})
+        self.ran: list[Command[Any]] = []
+        self.deadlines: list[Deadline] = []
+        self.cancelled: list[str] = []
+
+    async def run(self, command: Command[T], deadline: Deadline) -> T:
+        program = command.argv[0].rpartition("/")[2]
+        program = "srun" if program == "env" else "sbatch" if program == "bash" else program
+        self.ran.append(command)
+        self.deadlines.append(deadline)
+        fault = self.faults.get(program)
+        try:
+            async with deadline.enforce(program):
+                await (fault.wait() if isinstance(fault, asyncio.Event) else asyncio.sleep(0))
+        except asyncio.CancelledError:
+            self.cancelled.append(program)
+            raise
+        if isinstance(fault, Output):
+            return command.parse(fault)
+        if isinstance(fault, Exception):
+            raise fault
+        outputs = self.answers.get(line_of(command))
+        assert outputs, f"no recording of {line_of(command)!r}"
+        return command.parse(outputs.pop(0) if len(outputs) > 1 else outputs[0])
+
+    def programs(self) -> list[str]:
+        return [command.argv[0].rpartition("/")[2] for command in self.ran]
+
+
+def scheduler(
+    session: RecordedSession,
+    *,
+    patience: float = 5.0,
+    tally: Counter[str] | None = None,
+    now: float = RECORDED_AT,
+) -> CliScheduler:
+    """The driver over Slurm's dialect, as the user of the recordings."""
+    dialect = Slurm(mark=lambda: MARK)
+    return CliScheduler(dialect, session, "fireuser", tally=tally, patience=patience, clock=lambda: now)
+
+
+def soon(seconds: float = 5.0) -> Deadline:
+    return Deadline.after(seconds)
+
+
+def both(name: str) -> list[str]:
+    """The recordings of both sources at one moment."""
+    return [f"{name}-live", f"{name}-history"]

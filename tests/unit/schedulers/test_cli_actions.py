@@ -1,0 +1,186 @@
+"""What the driver does beside telling of jobs, over recorded answers of a real Slurm."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from flamecrest.server.errors import (
+    Busy,
+    Conflict,
+    Denied,
+    Invalid,
+    NotFound,
+    Timeout,
+    Unavailable,
+    Upstream,
+)
+from flamecrest.server.schedulers import Account, JobMetadata, JobSpec
+from flamecrest.server.ssh import Output
+
+from .recorded import HOME, RecordedSession, both, output, scheduler, soon
+
+pytestmark = pytest.mark.anyio
+
+
+# submitting
+
+
+async def test_a_job_is_submitted():
+    session = RecordedSession(["submit-script-path"])
+    assert await scheduler(session).submit(JobSpec(HOME, script_path="/tmp/hsconf/fail.sh"), soon()) == "74"
+
+
+SPEC = JobSpec(HOME, script="#!/bin/sh\n")
+
+
+async def test_a_refusal_is_told_in_the_schedulers_words():
+    session = RecordedSession(faults={"sbatch": output("submit-ERR-bad-account")})
+    with pytest.raises(Invalid, match="Invalid account or account/partition combination specified"):
+        await scheduler(session).submit(SPEC, soon())
+
+
+@pytest.mark.parametrize("fault", [Timeout("The deadline passed"), Upstream("The connection was lost")])
+async def test_an_error_that_may_hide_a_submitted_job_says_so_once(fault):
+    with pytest.raises(type(fault)) as caught:
+        await scheduler(RecordedSession(faults={"sbatch": fault})).submit(SPEC, soon())
+    assert caught.value.public.startswith(fault.public)
+    assert caught.value.public.count("may have been submitted") == 1
+    session = RecordedSession(faults={"sbatch": output("ctld-hangs-submit")})
+    with pytest.raises(Timeout) as caught:
+        await scheduler(session).submit(SPEC, soon())
+    assert caught.value.public.count("may have been submitted") == 1
+
+
+@pytest.mark.parametrize("fault", [Busy("No slot came free"), Unavailable("down"), output("submit-ERR-no-sbatch")])
+async def test_an_error_before_anything_was_submitted_does_not_say_so(fault):
+    with pytest.raises((Busy, Unavailable, Upstream)) as caught:
+        await scheduler(RecordedSession(faults={"sbatch": fault})).submit(SPEC, soon())
+    assert "may have been submitted" not in caught.value.public
+
+
+# metadata
+
+
+async def test_metadata():
+    (found,) = await scheduler(RecordedSession(["live-metadata", "506-live-script"])).metadata("72", soon())
+    script = '#!/bin/bash\necho "$GREETING"\nsleep 8\n'
+    assert found == JobMetadata("72", script, "/dev/null", f"{HOME}/o 72.txt", f'{HOME}/e my "job" | é.txt')
+
+
+async def test_metadata_of_a_forgotten_job():
+    session = RecordedSession(["forgotten-metadata", "572-forgotten-script", "573-forgotten-script"])
+    (found,) = await scheduler(session).metadata("8", soon())
+    assert (found.script or "").endswith("exit 7\n")
+    assert (found.standard_output, found.standard_error, found.standard_input) == (None, None, None)
+
+
+async def test_metadata_of_an_unknown_job():
+    names = ["unknown-metadata", "569-unknown-script", "570-unknown-script", *both("unknown")]
+    with pytest.raises(NotFound, match="Job not found"):
+        await scheduler(RecordedSession(names)).metadata("999999", soon())
+
+
+async def test_metadata_without_the_controller():
+    faults = {"scontrol": output("ctld-down-metadata")}
+    (found,) = await scheduler(RecordedSession(["573-forgotten-script"], faults=faults)).metadata("8", soon())
+    assert (found.script or "").endswith("exit 7\n")
+    session = RecordedSession(faults={**faults, "sacct": output("dbd-down-script")})
+    with pytest.raises(Unavailable, match="Unable to contact slurm controller"):
+        await scheduler(session).metadata("8", soon())
+    assert session.programs() == ["scontrol", "sacct"]
+
+
+async def test_metadata_with_a_controller_that_hangs():
+    session = RecordedSession(["573-forgotten-script"], faults={"scontrol": asyncio.Event()})
+    (found,) = await scheduler(session).metadata("8", soon(0.1))
+    assert found.script
+
+
+async def test_a_job_whose_script_nobody_shows():
+    session = RecordedSession(["live-metadata"], faults={"sacct": Upstream("gone")})
+    session.answers["scontrol write batch_script 72 -"] = [output("other-users-script")]
+    (found,) = await scheduler(session).metadata("72", soon())
+    assert (found.script, found.standard_output) == (None, f"{HOME}/o 72.txt")
+
+
+# cancelling and attaching
+
+
+@pytest.mark.parametrize(
+    ("name", "job_id"), [("held-cancel", "73"), ("done-cancel", "72"), ("array-cancel-element", "78_11")]
+)
+async def test_cancelling(name, job_id):
+    session = RecordedSession([name])
+    await scheduler(session).cancel(job_id, soon())
+    assert session.programs() == ["scancel"]
+
+
+async def test_cancelling_a_job_that_only_the_history_knows():
+    await scheduler(RecordedSession(["forgotten-cancel", "forgotten-history"])).cancel("8", soon())
+
+
+async def test_cancelling_what_is_not_there_or_not_ones_own():
+    with pytest.raises(NotFound, match="Job not found"):
+        await scheduler(RecordedSession(["unknown-cancel", "unknown-history"])).cancel("999999", soon())
+    with pytest.raises(Denied, match="Access/permission denied"):
+        await scheduler(RecordedSession(["other-users-cancel"])).cancel("73", soon())
+    with pytest.raises(Unavailable):
+        await scheduler(RecordedSession(faults={"scancel": output("ctld-down-cancel")})).cancel("72", soon())
+    faults = {"sacct": output("dbd-down-history")}
+    with pytest.raises(Unavailable):
+        await scheduler(RecordedSession(["unknown-cancel"], faults=faults)).cancel("999999", soon())
+
+
+async def test_attaching():
+    session = RecordedSession(["running-live", "attach"])
+    await scheduler(session).attach("72", "echo attached", soon())
+    assert session.programs() == ["squeue", "env"]
+
+
+async def test_attaching_to_an_element_by_its_own_number():
+    session = RecordedSession(["array-element-live"], faults={"srun": Output(0)})
+    await scheduler(session).attach("78_2", "true", soon())
+    assert "--jobid=80" in session.ran[1].argv
+
+
+@pytest.mark.parametrize(
+    ("names", "job_id", "kind"),
+    [
+        (["running-live"], "72", Invalid),  # the command itself fails
+        (["held-live"], "73", Conflict),
+        (["array-mixed-live"], "78", Conflict),
+        ([*both("unknown")], "999999", NotFound),
+        ([*both("forgotten")], "8", Conflict),
+    ],
+)
+async def test_attaching_where_it_cannot_be(names, job_id, kind):
+    fault = output("held-attach" if job_id == "73" else "attach-fails")
+    session = RecordedSession(names, faults={"srun": fault})
+    with pytest.raises(kind):
+        await scheduler(session).attach(job_id, "echo no >&2; exit 3", soon())
+
+
+# the cluster
+
+
+async def test_the_cluster():
+    names = ["nodes", "partitions", "partitions-hidden", "reservations", "accounts", "ping"]
+    one = scheduler(RecordedSession(names))
+    assert [node.name for node in await one.nodes(soon())] == ["nid001", "nid002", "nid003", "nid004"]
+    assert [part.name for part in await one.partitions(soon(), hidden=False)] == ["debug", "long"]
+    assert [part.name for part in await one.partitions(soon(), hidden=True)] == ["debug", "long"]
+    assert [found.name for found in await one.reservations(soon())] == ["testres"]
+    assert await one.accounts(soon()) == [Account("other", default=False), Account("test", default=True)]
+    await one.ping(soon())
+
+
+async def test_accounts_when_the_records_are_down():
+    for fault in (output("dbd-down-accounts"), output("no-accounting-accounts"), Timeout("late"), asyncio.Event()):
+        assert await scheduler(RecordedSession(faults={"sacctmgr": fault})).accounts(soon(0.05)) is None
+
+
+async def test_a_controller_that_is_down():
+    with pytest.raises(Unavailable, match="DOWN"):
+        await scheduler(RecordedSession(faults={"scontrol": output("ctld-down-ping")})).ping(soon())

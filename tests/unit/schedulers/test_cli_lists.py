@@ -1,0 +1,116 @@
+"""The driver's lists, over recorded answers of a real Slurm."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from flamecrest.server.schedulers import Job
+from flamecrest.server.ssh import Output
+
+from .recorded import MARK, RECORDED_AT, RecordedSession, both, output, scheduler, soon
+
+pytestmark = pytest.mark.anyio
+
+
+async def listed(session: RecordedSession, *, now: float = RECORDED_AT, **ask) -> list[Job]:
+    ask = {"all_users": False, "account": None, "name": None, "window": 3600, **ask}
+    return await scheduler(session, now=now).jobs(**ask, deadline=soon())
+
+
+async def test_a_list_has_each_job_once_and_the_oldest_first():
+    found = await listed(RecordedSession(both("list-own")))
+    assert len({one.id for one in found}) == len(found) > 50
+    assert [one.times.submit for one in found] == sorted(one.times.submit or 0 for one in found)
+    assert {"2_0", "21+1", "72", "78_4", "89"} <= {one.id for one in found}
+    assert all(one.name != "allocation" or one.partition for one in found)
+
+
+async def test_all_users():
+    found = await listed(RecordedSession(both("list-all")), all_users=True, window=28800)
+    assert len(found) > 50
+
+
+async def test_what_one_source_lists_is_listed():
+    everything = {one.id for one in await listed(RecordedSession(both("list-own")))}
+    live = await listed(RecordedSession(both("list-own"), faults={"sacct": output("dbd-down-history")}))
+    past = await listed(RecordedSession(both("list-own"), faults={"squeue": output("ctld-down-live")}))
+    assert {one.id for one in live} | {one.id for one in past} == everything
+    assert len(live) > 10
+    assert len(past) > 50
+
+
+async def test_a_list_waits_for_both():
+    """A job that is missing from a list is taken for gone, so patience does not cut a list short."""
+    late = asyncio.Event()
+    session = RecordedSession(both("list-own"), faults={"sacct": late})
+    ask = scheduler(session, patience=0.0).jobs(all_users=False, account=None, name=None, window=3600, deadline=soon())
+    asking = asyncio.create_task(ask)
+    for _ in range(50):  # until live has long been told
+        await asyncio.sleep(0)
+    late.set()
+    assert len(await asking) > 50
+    assert session.cancelled == []
+
+
+async def test_a_list_is_cut_at_the_deadline_and_told_as_far_as_known():
+    session = RecordedSession(both("list-own"), faults={"squeue": asyncio.Event()})
+    ask: dict[str, Any] = {"all_users": False, "account": None, "name": None, "window": 3600}
+    assert len(await scheduler(session).jobs(**ask, deadline=soon(0.2))) > 50
+
+
+async def test_account_and_name():
+    found = await listed(RecordedSession(both("list-name")), account="test", name="arr")
+    assert {one.name for one in found} == {"arr"}
+    assert {"78_0", "78_4"} <= {one.id for one in found}
+
+
+async def test_a_name_with_a_comma_is_one_name():
+    found = await listed(RecordedSession(both("list-comma")), name="a,b")
+    assert [(one.id, one.name) for one in found] == [("30", "a,b")]
+
+
+async def test_empty_filters_are_none():
+    found = await listed(RecordedSession(both("list-own")), account="", name="")
+    assert len(found) > 50
+
+
+async def test_jobs_of_others_are_not_own():
+    session = RecordedSession(both("list-own"))
+    for outputs in session.answers.values():
+        outputs[0] = replace(
+            outputs[0], stdout=outputs[0].stdout.replace(b"fireuser" + MARK.encode(), b"user01" + MARK.encode())
+        )
+    assert await listed(session) == []
+
+
+async def test_what_ended_before_the_window_is_left_out():
+    everything = await listed(RecordedSession(both("list-own")))
+    later = await listed(RecordedSession(both("list-own")), now=RECORDED_AT + 3000)
+    assert 0 < len(later) < len(everything)
+    assert all((one.times.end or 0) >= RECORDED_AT + 3000 - 3600 for one in later if one.times.end)
+    assert await listed(RecordedSession(both("list-own")), now=RECORDED_AT + 9999) == []
+
+
+async def test_what_is_alive_is_in_every_window():
+    (found,) = await listed(
+        RecordedSession(faults={"squeue": output("held-live"), "sacct": Output(0)}), now=RECORDED_AT * 2
+    )
+    assert found.state == "PENDING"
+
+
+async def test_a_row_that_cannot_be_read_is_counted_and_costs_no_other():
+    tally: Counter[str] = Counter()
+    broken = output("list-own-live")
+    broken = replace(
+        broken, stdout=b"noise" + MARK.encode() + b"\n" + broken.stdout.replace(b"CANCELLED", b"DRIFTING", 1)
+    )
+    session = RecordedSession(both("list-own"), faults={"squeue": broken})
+    ask: dict[str, Any] = {"all_users": False, "account": None, "name": None, "window": 3600}
+    found = await scheduler(session, tally=tally).jobs(**ask, deadline=soon())
+    assert len(found) > 50
+    assert tally == {"live.unread": 1, "live.state.DRIFTING": 1}

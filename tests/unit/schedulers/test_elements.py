@@ -1,0 +1,78 @@
+"""Sets of array elements, against Python's own sets."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flamecrest.server.schedulers.elements import MOST, Elements
+
+sets = st.sets(st.integers(0, 300), max_size=40)
+
+
+def elements(numbers: set[int]) -> Elements:
+    return Elements.parse(",".join(map(str, sorted(numbers)))) if numbers else Elements()
+
+
+def numbers(value: Elements) -> set[int]:
+    return {number for number in range(1000) if number in value}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0", {0}),
+        ("2-4%2", {2, 3, 4}),
+        ("1,3,5-7", {1, 3, 5, 6, 7}),
+        ("0-9:3", {0, 3, 6, 9}),
+        ("0-8:3,20-90:35%1", {0, 3, 6, 20, 55, 90}),
+        ("5-5", {5}),
+        ("7-8:500", {7}),
+    ],
+)
+def test_reads_what_slurm_writes(text, expected):
+    assert numbers(Elements.parse(text)) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a", "1,", "5-1", "1-2-3", "-1", "1-4:0", "1,3,...", "0-99999999", f"0-{MOST}", "1 - 2", "٣", "1;rm", "%2"],
+)
+def test_refuses_what_is_no_set(text):
+    with pytest.raises(ValueError, match="array elements"):
+        Elements.parse(text)
+
+
+def test_millions_of_elements_are_cheap():
+    everything = Elements.parse(f"0-{MOST - 1}")
+    third = Elements.parse(f"0-{MOST - 1}:3")
+    assert len(everything) == MOST
+    assert len(third) == (MOST + 2) // 3
+    assert str(everything - Elements.of(7)) == f"0-6,8-{MOST - 1}"
+    assert len(Elements.parse(f"0-{MOST - 1}:2000000")) == 3
+
+
+@given(sets, sets)
+def test_behaves_as_a_set(one, two):
+    assert numbers(elements(one) | elements(two)) == one | two
+    assert numbers(elements(one) & elements(two)) == one & two
+    assert numbers(elements(one) - elements(two)) == one - two
+    assert len(elements(one)) == len(one)
+    assert bool(elements(one)) == bool(one)
+    assert elements(one).lowest() == min(one, default=-1)
+
+
+@given(sets.filter(bool))
+def test_what_is_written_is_read_back(one):
+    assert Elements.parse(str(elements(one))) == elements(one)
+
+
+@given(st.text(alphabet="0123456789,-:%", max_size=30))
+def test_any_text_is_read_or_refused(text):
+    try:
+        value = Elements.parse(text)
+    except ValueError:
+        return
+    assert value
+    assert Elements.parse(str(value)) == value

@@ -1,0 +1,323 @@
+"""The commands that Slurm is given: options that stay values, input that is safe, and each one recorded."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+
+import pytest
+
+from flamecrest.server.errors import Invalid, NotFound, Unavailable, Upstream
+from flamecrest.server.schedulers import Job, JobSpec
+from flamecrest.server.schedulers.dialect import Ask, Cancelled
+from flamecrest.server.schedulers.slurm import BASH_OWN, Slurm, fresh_mark
+from flamecrest.server.ssh import Output
+
+from .recorded import MARK, line_of, output, recording, recordings
+
+HOME = "/home/fireuser"
+SCRIPT = "#!/bin/bash\ntrue\n"
+SPEC = JobSpec(HOME, script=SCRIPT)
+slurm = Slurm(mark=lambda: MARK)
+
+
+def commands():
+    """Every command that a factory can make, by the recording of it."""
+    yield "lag-not-yet-live", slurm.live(Ask(job_id="72"))
+    yield "lag-not-yet-history", slurm.history(Ask(job_id="72"))
+    yield "array-element-live", slurm.live(Ask(job_id="78_2"))
+    yield "het-component-live", slurm.live(Ask(job_id="87+1"))
+    yield "list-own-live", slurm.live(Ask(user="fireuser", window=3600))
+    yield "list-own-history", slurm.history(Ask(user="fireuser", window=3600))
+    yield "list-all-live", slurm.live(Ask(window=28800))
+    yield "list-all-history", slurm.history(Ask(window=28800))
+    yield "list-name-live", slurm.live(Ask(user="fireuser", account="test", name="arr", window=3600))
+    yield "list-name-history", slurm.history(Ask(user="fireuser", account="test", name="arr", window=3600))
+    yield "list-comma-live", slurm.live(Ask(user="fireuser", name="a,b", window=3600))
+    yield "live-metadata", slurm.metadata("72")
+    yield "506-live-script", slurm.scripts("72")[0]
+    yield "507-live-script", slurm.scripts("72")[1]
+    yield "done-cancel", slurm.cancel("72")
+    yield "array-cancel-no-element", slurm.cancel("78[50-60]")
+    yield "attach", slurm.attach("72", "echo attached")
+    yield "nodes", slurm.nodes()
+    yield "partitions", slurm.partitions(hidden=False)
+    yield "partitions-hidden", slurm.partitions(hidden=True)
+    yield "reservations", slurm.reservations()
+    yield "accounts", slurm.accounts("fireuser")
+    yield "ping", slurm.ping()
+    yield "submit-script-path", slurm.submit(JobSpec(HOME, script_path="/tmp/hsconf/fail.sh"))
+    yield "submit-ERR-bad-reservation", slurm.submit(replace(SPEC, reservation="nosuch"))
+    every = {"name": 'my "job" | é', "account": "test", "partition": "debug", "constraints": "fake"}
+    paths = {"standard_output": f"{HOME}/o %j.txt", "standard_error": f"{HOME}/e %x.txt", "standard_input": "/dev/null"}
+    yield "submit-every-option", slurm.submit(replace(SPEC, env={"A": "b"}, **every, **paths))
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()))
+def test_every_command_is_one_that_was_recorded(name, command):
+    assert line_of(command) == recording(name).line
+
+
+def test_only_reads_may_be_repeated():
+    for _, command in commands():
+        program = command.argv[0]
+        assert command.repeatable == (program not in ("bash", "env", "scancel")), program
+
+
+def test_the_folder_of_the_programs():
+    there = Slurm(bin_dir="/opt/slurm/bin/", mark=lambda: MARK)
+    assert there.ping().argv[0] == "/opt/slurm/bin/scontrol"
+    assert "/opt/slurm/bin/sbatch" in there.submit(SPEC).argv
+    assert "/opt/slurm/bin/srun" in there.attach("1", "true").argv
+
+
+def test_a_mark_is_never_the_same():
+    assert len({fresh_mark() for _ in range(100)}) == 100
+    assert Slurm().nodes().argv != Slurm().nodes().argv
+
+
+# submitting
+
+
+@pytest.mark.parametrize(
+    ("printed", "job_id"),
+    [(b"315\n", "315"), (b"315;cluster\n", "315"), (b"Welcome to 42!\n7 mails\n\n315\n", "315"), (b"315", "315")],
+)
+def test_the_id_is_the_last_line_that_can_be_one(printed, job_id):
+    assert slurm.submit(SPEC).parse(Output(0, printed)) == job_id
+
+
+def test_recorded_ids():
+    assert slurm.submit(SPEC).parse(output("submit-every-option")) == "72"
+    assert slurm.submit(SPEC).parse(output("submit-ERR-bad-locale")) == "97"  # a warning is no refusal
+
+
+def test_a_refusal_is_raised():
+    for one in recordings("[5-6]??-submit-ERR-bad-[apr]*"):
+        with pytest.raises(Invalid):
+            slurm.submit(SPEC).parse(one.output)
+    with pytest.raises(Upstream, match="may have been submitted"):
+        slurm.submit(SPEC).parse(Output(0, b""))
+
+
+FIELDS = {
+    "working_directory": "workingDirectory",
+    "name": "name",
+    "account": "account",
+    "partition": "partition",
+    "reservation": "reservation",
+    "constraints": "constraints",
+    "standard_input": "standardInput",
+    "standard_output": "standardOutput",
+    "standard_error": "standardError",
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("value", ["--uid=0", "-x", "a b", "$(id)", "x'; id; '", "é", "a,b", "%j", '"', "/-"])
+def test_a_value_stays_the_value_of_its_option(field, value):
+    value = f"/{value}" if field == "working_directory" else value
+    argv = slurm.submit(replace(SPEC, **{field: value})).argv
+    options = argv[argv.index("sbatch") + 1 :]
+    assert [option for option in options if option.endswith(f"={value}")]
+    assert all(option.startswith("--") for option in options)
+    assert len(options) == (2 if field == "working_directory" else 3)
+
+
+@pytest.mark.parametrize("field", [*FIELDS, "script_path"])
+@pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\x00b", "a\x1bb", "a\x7f", "\ud800", "x" * 5000])
+def test_one_line_fields_are_one_line(field, value):
+    change = {field: f"/{value}", "script": None} if field == "script_path" else {field: f"/{value}"}
+    with pytest.raises(Invalid) as caught:
+        slurm.submit(replace(SPEC, **change))
+    assert caught.value.fields[0].name == {**FIELDS, "script_path": "scriptPath"}[field]
+
+
+def test_empty_fields_are_left_out():
+    empty = replace(SPEC, name="", account="", partition="", reservation="", constraints="", standard_output="")
+    assert slurm.submit(empty).argv == slurm.submit(SPEC).argv
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"script": None}, "script"),
+        ({"script_path": "/a"}, "script"),
+        ({"script": "#!/bin/sh\n\x00"}, "script"),
+        ({"script": "#!/bin/sh\n\ud800"}, "script"),
+        ({"script": None, "script_path": "a.sh"}, "scriptPath"),
+        ({"script": None, "script_path": ""}, "scriptPath"),
+        ({"working_directory": "work"}, "workingDirectory"),
+        ({"working_directory": ""}, "workingDirectory"),
+        ({"env": {"A-B": "x"}}, "env"),
+        ({"env": {"": "x"}}, "env"),
+        ({"env": {"1A": "x"}}, "env"),
+        ({"env": {"É": "x"}}, "env"),
+        ({"env": {"A\n": "x"}}, "env"),
+        ({"env": {"A=B": "x"}}, "env"),
+        ({"env": {"x[$(id)]": "x"}}, "env"),
+        ({"env": {"A": "x\x00B=y"}}, "env"),
+        ({"env": {"A": "\ud800"}}, "env"),
+        *(({"env": {name: "1"}}, "env") for name in sorted(BASH_OWN)),
+    ],
+)
+def test_what_can_never_work_is_refused_before_anything_runs(change, field):
+    with pytest.raises(Invalid) as caught:
+        slurm.submit(replace(SPEC, **change))
+    assert [(one.location, one.name) for one in caught.value.fields] == [("body", field)]
+
+
+def test_a_refusal_does_not_repeat_secret_values():
+    with pytest.raises(Invalid) as caught:
+        slurm.submit(replace(SPEC, env={"TOKEN": "s3cret\x00"}))
+    assert "s3cret" not in caught.value.public
+
+
+def test_script_and_environment_are_not_in_the_process_list():
+    command = slurm.submit(replace(SPEC, script="#!/bin/sh\necho s3cret\n", env={"TOKEN": "s3cret"}))
+    assert "s3cret" not in shlex.join(command.argv)
+    assert not command.env
+    assert command.stdin == b"TOKEN=s3cret\0\0#!/bin/sh\necho s3cret\n"
+
+
+# asking
+
+
+@pytest.mark.parametrize("value", ["a,b", 'q"q', "a b", "a\nb", "--all", "", "é", "a;b", "x'y", "*", "%j", "a\x1fb"])
+def test_filters_that_slurm_would_take_otherwise_are_not_passed_on(value):
+    plain = Ask(user="u", window=60)
+    for field in ("name", "account"):
+        for factory in (slurm.live, slurm.history):
+            assert factory(replace(plain, **{field: value})).argv == factory(plain).argv
+
+
+@pytest.mark.parametrize("value", ["arr", "my.job-1_x", "a=b", "a@b:c/d+e"])
+def test_plain_filters_are_passed_on(value):
+    ask = Ask(user="u", account=value, name=value, window=60)
+    assert {f"--name={value}", f"--account={value}", "--user=u"} <= set(slurm.live(ask).argv)
+    assert {f"--name={value}", f"--accounts={value}", "--user=u"} <= set(slurm.history(ask).argv)
+
+
+def test_all_users_and_the_window():
+    assert "--allusers" in slurm.history(Ask(window=60)).argv
+    assert "--starttime=now-60seconds" in slurm.history(Ask(window=60)).argv
+    assert "--allusers" not in slurm.history(Ask(user="u", window=60)).argv
+
+
+@pytest.mark.parametrize(
+    ("ask", "name", "account", "wanted"),
+    [
+        (Ask(), "x", None, True),
+        (Ask(name="a,b"), "a,b", None, True),
+        (Ask(name="a,b"), "a", None, False),
+        (Ask(name="UPPER"), "upper", None, False),
+        (Ask(name='q"q'), "q`q", None, True),
+        (Ask(account="TEST"), "x", "test", True),
+        (Ask(account="test"), "x", None, False),
+        (Ask(account="test", name="x"), "x", "other", False),
+    ],
+)
+def test_what_is_wanted(ask, name, account, wanted):
+    assert slurm.wanted(ask, Job("1", name, "RUNNING", account=account)) is wanted
+
+
+def test_an_unknown_job_is_an_empty_answer():
+    assert not slurm.live(Ask(job_id="9")).parse(output("unknown-live")).records
+    assert not slurm.live(Ask(job_id="9")).parse(output("140-squeue-ERR-unknown-job")).records
+    assert not slurm.history(Ask(job_id="9")).parse(output("unknown-history")).records
+    for name in ("131-scontrol-show-job-ERR-unknown", "132-scontrol-show-job-ERR-unknown-oneliner"):
+        assert slurm.metadata("9").parse(output(name)) is None
+    assert not slurm.live(Ask(user="nobody9")).parse(output("list-nobody-live")).records
+    assert not slurm.history(Ask(user="nobody9")).parse(output("list-nobody-history")).records
+
+
+def test_no_accounting_is_an_empty_history_and_no_accounts():
+    assert not slurm.history(Ask(job_id="9")).parse(output("no-accounting-history")).records
+    assert slurm.accounts("u").parse(output("no-accounting-accounts")) is None
+    assert slurm.scripts("9")[1].parse(output("no-accounting-script")) is None
+
+
+def test_daemons_that_are_down():
+    for name in ("ctld-down-live", "ctld-hangs-live", "218-ctld-down-ERR-squeue", "231-munge-down-ERR-squeue"):
+        with pytest.raises(Unavailable, match="The scheduler does not answer"):
+            slurm.live(Ask(job_id="9")).parse(output(name))
+    for name in ("dbd-down-history", "226-dbd-down-ERR-sacct"):
+        with pytest.raises(Unavailable, match="Connection refused"):
+            slurm.history(Ask(job_id="9")).parse(output(name))
+    for command, what in ((slurm.nodes(), "nodes"), (slurm.partitions(hidden=True), "partitions")):
+        with pytest.raises(Unavailable):
+            command.parse(output(f"ctld-down-{what}"))
+    with pytest.raises(Unavailable):
+        slurm.reservations().parse(output("ctld-down-reservations"))
+    with pytest.raises(Unavailable):
+        slurm.metadata("9").parse(output("ctld-down-metadata"))
+    for name in ("ctld-down-ping", "ctld-hangs-ping"):
+        with pytest.raises(Unavailable, match="is DOWN"):
+            slurm.ping().parse(output(name))
+    assert slurm.accounts("u").parse(output("dbd-down-accounts")) is None
+    assert slurm.accounts("u").parse(output("227-dbd-down-ERR-sacctmgr")) is None
+
+
+def test_programs_that_are_not_there():
+    gone = Output(127, b"", b"bash: line 1: /nosuch/scontrol: No such file or directory\n")
+    for command in (slurm.nodes(), slurm.ping(), slurm.accounts("u"), slurm.live(Ask()), slurm.history(Ask())):
+        with pytest.raises(Upstream):
+            command.parse(gone)
+
+
+def test_a_column_that_squeue_does_not_know_is_no_empty_answer():
+    complaint = Output(0, b"\n", b"squeue: error: Invalid job format specification: NoSuch\n")
+    with pytest.raises(Upstream, match="NoSuch"):
+        slurm.live(Ask()).parse(complaint)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("099-scancel-verbose", Cancelled.DONE),
+        ("held-cancel", Cancelled.DONE),
+        ("het-cancel-component", Cancelled.DONE),
+        ("088-scancel-verbose-again-done", Cancelled.ENDED),
+        ("done-cancel", Cancelled.ENDED),
+        ("150-scancel-ERR-unknown-job-verbose", Cancelled.UNKNOWN),
+        ("forgotten-cancel", Cancelled.UNKNOWN),
+        ("array-cancel-element-again", Cancelled.UNKNOWN),
+    ],
+)
+def test_cancelling(name, expected):
+    assert slurm.cancel("1").parse(output(name)) is expected
+
+
+def test_scripts():
+    live, past = slurm.scripts("72")
+    assert live.parse(output("506-live-script")) == '#!/bin/bash\necho "$GREETING"\nsleep 8\n'
+    for name in (
+        "139-scontrol-write-batch-script-ERR-unknown",
+        "157-scontrol-write-batch-script-ERR-other-user",
+        "other-users-script",
+        "ctld-down-script",
+    ):
+        assert live.parse(output(name)) is None
+    assert past.parse(output("dbd-down-script")) is None
+    assert (past.parse(output("573-forgotten-script")) or "").endswith("exit 7\n")
+
+
+@pytest.mark.parametrize("job_id", ["1;rm", "", "abc", "1,2", "--all"])
+def test_ids_are_checked_by_every_command(job_id):
+    for make in (slurm.metadata, slurm.scripts, slurm.cancel, lambda text: slurm.live(Ask(job_id=text))):
+        with pytest.raises(Invalid):
+            make(job_id)
+    with pytest.raises(NotFound):
+        slurm.cancel("0")
+
+
+@pytest.mark.parametrize("command", ["", "  ", "a\x00b", "\ud800", "x" * 100_001])
+def test_commands_that_cannot_be_run_in_a_job(command):
+    with pytest.raises(Invalid) as caught:
+        slurm.attach("1", command)
+    assert caught.value.fields[0].name == "command"
+
+
+def test_a_command_in_a_job_stays_one_word():
+    command = "echo 'a b' > \"$HOME/x\"; --jobid=2\n"
+    assert slurm.attach("1", command).argv[-3:] == ("bash", "-c", command)

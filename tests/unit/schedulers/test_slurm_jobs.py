@@ -1,0 +1,240 @@
+"""Parsers of squeue, sacct and scontrol on recorded output."""
+
+from __future__ import annotations
+
+import pytest
+
+from flamecrest.server.schedulers import Times
+from flamecrest.server.schedulers.records import Record, Stage
+from flamecrest.server.schedulers.slurm_jobs import history, live, metadata, stored_script
+
+from .recorded import MARK, output, recordings
+
+OWN = "/home/fireuser"
+
+
+def lives(name: str) -> dict[str, Record]:
+    reading = live(output(f"{name}-live").text(), MARK, "elsewhere")
+    assert (reading.unread, reading.unknown_states) == (0, ())
+    return {record.job.id: record for record in reading.records}
+
+
+def pasts(name: str) -> dict[str, Record]:
+    reading = history(output(f"{name}-history").text(), MARK, "elsewhere")
+    assert (reading.unread, reading.unknown_states) == (0, ())
+    return {record.job.id: record for record in reading.records}
+
+
+def test_every_recording_is_read_whole():
+    for one in [*recordings("[5-6]??-*-live"), *recordings("[5-6]??-*-history")]:
+        if one.output.status == 0:
+            reader = live if one.name.endswith("live") else history
+            reading = reader(one.output.stdout.decode("utf-8", "replace"), MARK, "")
+            assert (reading.unread, reading.unknown_states) == (0, ()), one.name
+
+
+def test_a_job_just_submitted():
+    assert list(lives("lag-not-yet")) == ["72"]
+    assert pasts("lag-not-yet") == {}
+    job = lives("lag-not-yet")["72"].job
+    assert (job.state, job.exit_code, job.times.start, job.nodes) == ("PENDING", None, None, "")
+    assert (job.times.submit, job.times.limit, job.times.elapsed) == (1795299972, 600, 0)
+
+
+def test_a_placeholder_in_the_history():
+    past = pasts("lag-placeholder")["72"]
+    assert (past.placeholder, past.job.name, past.job.group) == (True, "", None)
+    assert [step.id for step in past.job.steps] == ["72.batch"]
+
+
+def test_a_running_job():
+    job, past = lives("running")["72"].job, pasts("running")["72"].job
+    assert (job.name, past.name) == ('my "job" | é', "my `job` | é")  # the database turns " into `
+    for one in (job, past):
+        assert (one.state, one.exit_code, one.signal, one.reason) == ("RUNNING", 0, 0, "None")
+        assert (one.user, one.group, one.account, one.partition) == ("fireuser", "fireuser", "test", "debug")
+        assert (one.cluster, one.nodes, one.node_count, one.priority) == ("cluster", "nid004", 1, 100)
+        assert one.working_directory == OWN
+        assert (one.times.end, one.times.limit) == (None, 600)
+    assert (job.times.start, past.times.start) == (1795299972, 1795299972)
+    assert (job.times.suspended, past.times.suspended) == (None, 0)
+    assert [(step.id, step.name, step.state) for step in past.steps] == [
+        ("72.batch", "batch", "RUNNING"),
+        ("72.0", "bash", "COMPLETED"),
+        ("72.1", "bash", "FAILED"),
+    ]
+    assert (past.steps[2].exit_code, past.steps[0].times.end) == (3, None)
+
+
+def test_a_job_that_has_ended():
+    now, past = lives("done")["72"], pasts("done")["72"]
+    assert now.stage is past.stage is Stage.ENDED
+    assert now.job.state == past.job.state == "COMPLETED"
+    assert past.job.times == Times(1795299972, 1795299972, 1795299980, 8, 0, 600)
+    assert now.job.times == Times(1795299972, 1795299972, 1795299980, 8, None, 600)
+
+
+@pytest.mark.parametrize(
+    ("name", "job_id", "state", "code", "signal"),
+    [
+        ("failed", "74", "FAILED", 7, 0),
+        ("killed", "75", "FAILED", 0, 9),
+        ("time-limit-over", "77", "TIMEOUT", 0, 15),
+        ("cancelled", "76", "CANCELLED", 0, 15),
+    ],
+)
+def test_ends(name, job_id, state, code, signal):
+    now, past = lives(name)[job_id].job, pasts(name)[job_id].job
+    assert (now.state, now.exit_code, now.signal) == (state, code, signal)
+    assert past.state == state
+    assert (past.exit_code, past.signal) == (code, 0 if name in ("cancelled", "time-limit-over") else signal)
+
+
+def test_who_cancelled_it():
+    past = pasts("cancelled")["76"].job
+    assert (past.state, past.kill_request_user) == ("CANCELLED", "fireuser")
+
+
+def test_cancelled_before_it_began():
+    now, past = lives("held-cancelled")["73"].job, pasts("held-cancelled")["73"].job
+    for one in (now, past):
+        assert (one.state, one.times.start, one.nodes, one.times.elapsed) == ("CANCELLED", None, "", 0)
+        assert one.times.end is not None
+
+
+def test_a_moment_of_cancelling_is_no_start():
+    """So sacct tells it of the waiting elements of an array."""
+    text = output("held-cancelled-history").text().replace(f"{MARK}None{MARK}", f"{MARK}1795299998{MARK}")
+    assert "1795299998" in text
+    assert history(text, MARK, "").records[0].job.times.start is None
+
+
+def test_a_job_that_is_held():
+    for one in (lives("held")["73"].job, pasts("held")["73"].job):
+        assert (one.state, one.reason, one.priority) == ("PENDING", "JobHeldUser", 0)
+        assert (one.exit_code, one.signal, one.times.start, one.times.suspended) == (None, None, None, None)
+
+
+def test_an_array_that_has_begun():
+    now = lives("array-mixed")
+    assert set(now) == {"78_[4,6,8,11%2]", "78_0", "78_2"}
+    waiting = now["78_[4,6,8,11%2]"]
+    assert waiting.many
+    assert str(waiting.elements) == "4,6,8,11"
+    assert (now["78_2"].base, now["78_2"].raw, now["78_2"].many) == ("78", "80", False)
+    assert set(pasts("array-mixed")) >= {"78_0", "78_2"}
+    assert pasts("array-mixed")["78_0"].job.steps[0].id == "78_0.batch"
+
+
+def test_one_element():
+    assert list(lives("array-element-waiting")) == ["78_11"]
+    assert pasts("array-element-waiting") == {}  # sacct does not find an element that waits
+    assert list(lives("array-element")) == list(pasts("array-element")) == ["78_2"]
+
+
+def test_a_heterogeneous_job():
+    assert [(one.base, one.offset) for one in lives("het").values()] == [("87", 0), ("87", 1)]
+    assert [(one.base, one.offset) for one in pasts("het-component").values()] == [("87", 1)]
+
+
+def test_a_requeued_job():
+    now, past = lives("requeue-waiting")["89"], pasts("requeue-waiting")["89"]
+    assert (now.job.state, now.stage, now.restarts) == ("PENDING", Stage.WAITING, 1)
+    assert (past.job.state, past.stage) == ("PENDING", Stage.WAITING)  # the word is REQUEUED
+    assert (now.job.times.submit or 0) > (past.job.times.submit or 0)
+    known = pasts("requeue-known")["89"]
+    assert known.job.times.submit == now.job.times.submit
+
+
+def test_a_suspended_job():
+    assert lives("suspended")["90"].job.state == pasts("suspended")["90"].job.state == "SUSPENDED"
+
+
+def test_a_name_made_to_mislead():
+    """Name and folder hold line ends, the bare separator, something like a row, and a byte that is no UTF-8."""
+    text = output("hostile-name-live").stdout.decode("utf-8", "replace")
+    (now,) = live(text, MARK, "").records
+    (past,) = history(output("hostile-name-history").text(), MARK, "").records
+    assert now.job.id == past.job.id == "91"
+    assert now.job.name == "\n9\x1fa|b\n99\x1f99\x1fRUNNING\x1f�"
+    assert past.job.name.startswith("\n9\x1fa|b\n99\x1f99\x1fRUNNING\x1f")
+    assert now.job.working_directory == past.job.working_directory == "/tmp/n\n\x1fx"
+
+
+def test_a_list_holds_every_job_once():
+    now, past = lives("list-own"), pasts("list-own")
+    assert len(now) > 15
+    assert len(past) > 50
+    assert {one.job.user for one in (*now.values(), *past.values())} == {"fireuser"}
+
+
+def test_the_paths_of_a_job():
+    found = metadata(output("live-metadata").text(), "72", "")
+    assert found.standard_output == f"{OWN}/o 72.txt"
+    assert found.standard_error == f'{OWN}/e my "job" | é.txt'
+    assert (found.id, found.standard_input, found.script) == ("72", "/dev/null", None)
+
+
+@pytest.mark.parametrize("name", ["030-scontrol-show-job-running", "040-scontrol-show-job-completed"])
+def test_the_paths_of_a_plain_job(name):
+    found = metadata(output(name).text(), "2", "")
+    assert found.standard_output == found.standard_error == f"{OWN}/slurm-2.out"
+
+
+def test_the_paths_of_an_array_and_of_an_element():
+    whole = metadata(output("067-scontrol-show-job-array").text(), "14", "")
+    assert (whole.id, whole.standard_output) == ("14", f"{OWN}/slurm-14_%a.out")
+    assert metadata(output("array-metadata").text(), "78", "").standard_output == f"{OWN}/slurm-78_%a.out"
+    element = metadata(output("array-element-metadata").text(), "78", "2")
+    assert (element.id, element.standard_output) == ("78_2", f"{OWN}/slurm-78_2.out")
+
+
+def test_names_and_folders_made_to_mislead_do_not_hide_the_paths():
+    found = metadata(output("hostile-metadata").text(), "91", "")
+    assert found.standard_output == found.standard_error == "/tmp/n\n\x1fx/slurm-91.out"
+    assert found.standard_input == "/dev/null"
+
+
+def test_patterns_that_newer_versions_leave_in_the_paths():
+    paths = ("StdErr=/h/%A_%a.err", "StdIn=/dev/null", "StdOut=/h/100%%/%j %x.o", "Power=")
+    found = metadata("\n   ".join(("JobId=80 ArrayJobId=78 JobName=x", *paths)), "78", "2")
+    assert (found.standard_error, found.standard_output) == ("/h/78_2.err", "/h/100%/80 %x.o")
+
+
+def test_no_paths():
+    found = metadata("JobId=80 JobName=x\n", "80", "")
+    assert (found.standard_input, found.standard_output, found.standard_error) == (None, None, None)
+
+
+def test_scripts_of_the_database():
+    text = output("045-sacct-firecrest-batch-script").text()
+    assert stored_script(text) == output("034-scontrol-write-batch-script").text()
+    assert stored_script(output("573-forgotten-script").text()) == (
+        "#!/bin/sh\n# This script was created by sbatch --wrap.\n\nexit 7\n"
+    )
+    assert stored_script(output("507-live-script").text()) is None  # NONE: not in the database yet
+    for name in ("147-sacct-batch-script-unknown-job", "158-sacct-batch-script-other-users-job"):
+        assert stored_script(output(name).text()) is None
+
+
+def test_rows_that_cannot_be_read_cost_only_themselves():
+    text = output("list-own-live").text()
+    rows = text.split("\n")
+    broken = "\n".join([rows[0].replace(MARK, "|", 3), *rows[1:]])
+    reading = live(broken, MARK, "")
+    assert reading.unread == 1
+    assert len(reading.records) == len(live(text, MARK, "").records) - 1
+
+
+def test_an_id_that_cannot_be_read_is_counted():
+    text = output("array-mixed-live").text().replace("78_[4,6,8,11%2]", "78_[4,6,...]")
+    reading = live(text, MARK, "")
+    assert (reading.unread, {one.job.id for one in reading.records}) == (1, {"78_0", "78_2"})
+
+
+def test_a_state_that_no_table_knows_is_shown_with_care():
+    reading = live(output("running-live").text().replace("RUNNING", "DRIFTING"), MARK, "")
+    assert (reading.records[0].job.state, reading.unknown_states) == ("RUNNING", ("DRIFTING",))
+    reading = history(output("done-history").text().replace("COMPLETED", "DRIFTED"), MARK, "")
+    assert (reading.records[0].job.state, reading.records[0].stage) == ("DRIFTED", Stage.ENDED)
+    assert len(reading.unknown_states) == 1 + len(reading.records[0].job.steps) - 1

@@ -1,0 +1,179 @@
+"""What callers are told when Slurm's commands fail: the kind, and the scheduler's own words."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flamecrest.server.errors import (
+    Conflict,
+    Denied,
+    GatewayError,
+    Invalid,
+    NotFound,
+    Timeout,
+    Unavailable,
+    Upstream,
+)
+from flamecrest.server.schedulers import slurm_refusals as refusals
+from flamecrest.server.ssh import Output
+
+from .recorded import output
+
+REFUSED = {
+    "110-sbatch-ERR-bad-partition": "invalid partition specified: nosuch",
+    "111-sbatch-ERR-bad-account": "Invalid account or account/partition combination specified",
+    "112-sbatch-ERR-bad-qos": "Invalid qos specification",
+    "113-sbatch-ERR-bad-constraint": "Invalid feature specification",
+    "114-sbatch-ERR-bad-reservation": "Requested reservation is invalid",
+    "116-sbatch-ERR-no-script": "Unable to open file nosuch.sh",
+    "117-sbatch-ERR-no-interpreter-line": "The first line must start with #! followed by",
+    "118-sbatch-ERR-empty-stdin": "Batch script is empty!",
+    "121-sbatch-ERR-too-much-memory": "Requested node configuration is not available",
+    "124-sbatch-ERR-bad-option": "unrecognized option '--nosuch'",
+    "125-sbatch-ERR-bad-time": "Invalid --time specification",
+    "127-sbatch-ERR-bad-array": "Invalid job array specification",
+    "128-sbatch-ERR-bad-directive": "unrecognized option '--nosuchoption=1'",
+    "163-sbatch-ERR-user-without-association": "Invalid account or account/partition combination",
+    "238-sbatch-ERR-partition-inactive": "Required partition not available (inactive or drain)",
+    "328-enforce-all-sbatch-ERR-too-many-nodes": "More processors requested than permitted",
+    "329-enforce-all-sbatch-ERR-too-many-cpus": "More processors requested than permitted",
+    "330-enforce-all-sbatch-ERR-too-much-time": "Requested time limit is invalid",
+    "submit-ERR-nul-in-script": "contain a NULL character",
+    "submit-ERR-crlf": "Batch script contains DOS line breaks",
+    "submit-ERR-test-only": "Job 94 to start at",
+    "054-sbatch-test-only": "Job 6 to start at",
+    "submit-ERR-name-too-long": "Pathname of a file, directory or other parameter too long",
+    "submit-ERR-whitespace": "Batch script contains only whitespace!",
+    "submit-ERR-empty": "Batch script is empty!",
+    "submit-ERR-no-interpreter": "must start with #!",
+    "submit-ERR-bad-partition": "Invalid partition name specified",
+    "submit-ERR-bad-account": "Invalid account",
+    "submit-ERR-bad-constraint": "Invalid feature specification",
+    "submit-ERR-bad-reservation": "Requested reservation is invalid",
+    "submit-ERR-no-file": "Unable to open file /nosuch.sh",
+    "submit-ERR-unreadable-file": "Unable to open file /etc/shadow",
+    "submit-ERR-directory": "Batch script is empty!",
+    "submit-ERR-bad-directive": "Invalid --time specification",
+    "submit-ERR-bad-begin": "Invalid time specification (pos=0): abc",
+    "submit-ERR-bad-nodes": '"abc" is not a valid node count',
+    "submit-ERR-unknown-directive": "unrecognized option '--nosuch=1'",
+    "submit-ERR-huge-variable": "env is too large",
+    "submit-ERR-account-from-env": "Invalid account",
+}
+
+
+@pytest.mark.parametrize(("name", "said"), REFUSED.items())
+def test_a_refusal_keeps_the_schedulers_words(name, said):
+    error = refusals.submission(output(name))
+    assert type(error) is Invalid
+    assert said in error.public
+    assert "sbatch:" not in error.public
+    assert "\n" not in error.public
+
+
+@pytest.mark.parametrize("name", ["115-sbatch-ERR-reservation-not-allowed", "submit-ERR-reservation-denied"])
+def test_a_reservation_of_others_is_denied(name):
+    error = refusals.submission(output(name))
+    assert type(error) is Denied
+    assert "Access denied to requested reservation" in error.public
+
+
+@pytest.mark.parametrize("name", ["217-ctld-down-ERR-sbatch", "232-munge-down-ERR-sbatch", "ctld-down-submit"])
+def test_no_submission_while_the_controller_is_away(name):
+    error = refusals.submission(output(name))
+    assert type(error) is Unavailable
+    assert "may have been submitted" not in error.public
+
+
+def test_a_controller_that_hangs_may_have_taken_the_job():
+    """Recorded: sbatch gave up after its MessageTimeout, and the job ran when the controller went on."""
+    error = refusals.submission(output("ctld-hangs-submit"))
+    assert type(error) is Timeout
+    assert "may have been submitted" in error.public
+    assert "Socket timed out" in error.public
+
+
+def test_no_job_named_is_no_success():
+    error = refusals.submission(Output(0, b"thank you\n"))
+    assert type(error) is Upstream
+    assert "may have been submitted" in error.public
+    assert "thank you" in error.public
+
+
+def test_a_program_that_is_not_there():
+    error = refusals.submission(output("submit-ERR-no-sbatch"))
+    assert type(error) is Upstream
+    assert "sbatch" in error.public
+    assert "/nosuch/sbatch" in (error.detail or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("218-ctld-down-ERR-squeue", Unavailable),
+        ("220-ctld-down-ERR-sinfo", Unavailable),
+        ("221-ctld-down-ERR-scontrol-show-job", Unavailable),
+        ("222-ctld-down-ERR-scancel", Unavailable),
+        ("226-dbd-down-ERR-sacct", Unavailable),
+        ("227-dbd-down-ERR-sacctmgr", Unavailable),
+        ("231-munge-down-ERR-squeue", Unavailable),
+        ("ctld-hangs-live", Unavailable),
+        ("ctld-hangs-nodes", Unavailable),
+        ("153-scancel-ERR-other-users-job", Denied),
+        ("151-scancel-ERR-not-a-number", Upstream),
+        ("134-scontrol-show-partition-ERR-unknown", Upstream),
+        ("nodes-ERR-no-sinfo", Upstream),
+    ],
+)
+def test_kinds(name, kind):
+    error = refusals.failure("x", output(name))
+    assert type(error) is kind
+    assert error.public
+
+
+def test_words_are_one_clean_line():
+    assert refusals.words(output("153-scancel-ERR-other-users-job")) == (
+        "Kill job error on job id 41: Access/permission denied"
+    )
+    assert refusals.words(output("154-scancel-ERR-other-users-job-verbose")) == (
+        "Kill job error on job id 41: Access/permission denied"
+    )
+    assert refusals.words(Output(1, b"on stdout\n")) == "on stdout"
+    assert refusals.words(output("submit-ERR-bad-locale")) == "97"
+    assert refusals.words(Output(1, b"", b"sbatch: error: \x1b[31mred\x00\xff\nsbatch: two")) == "[31mred� two"
+    assert len(refusals.words(Output(1, b"", b"x" * 100_000))) == 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("unknown-attach", NotFound),
+        ("held-attach", Conflict),
+        ("done-attach", Conflict),
+        ("161-srun-ERR-other-users-job", Denied),
+        ("ctld-down-attach", Unavailable),
+        ("ctld-hangs-attach", Unavailable),
+        ("attach-fails", Invalid),
+    ],
+)
+def test_attaching(name, kind):
+    assert type(refusals.attachment(output(name))) is kind
+
+
+def test_what_the_command_itself_says_is_not_taken_for_sruns_words():
+    said = b"Invalid job id specified\nConnection refused\nsrun: error: nid004: task 0: Exited with exit code 127\n"
+    error = refusals.attachment(Output(127, b"", said))
+    assert type(error) is Invalid
+    assert "exit status 127" in error.public
+    for program in (b"Job is pending execution\n", b"Unable to contact slurm controller\n"):
+        assert type(refusals.attachment(Output(1, b"", program + b"srun: error: odd\n"))) is Upstream
+
+
+@given(st.integers(0, 255), st.binary(max_size=80), st.binary(max_size=80))
+def test_any_failure_is_an_error_of_the_tree(status, stdout, stderr):
+    for read in (refusals.submission, refusals.attachment, lambda said: refusals.failure("x", said)):
+        error = read(Output(status, stdout, stderr))
+        assert isinstance(error, GatewayError)
+        assert error.public.isprintable()

@@ -1,0 +1,98 @@
+"""Nodes, partitions, reservations and accounts from recorded output."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flamecrest.server.schedulers import Account, Node, Partition, Reservation
+from flamecrest.server.schedulers.slurm_site import accounts, is_up, nodes, partitions, reservations
+
+from .recorded import MARK, output
+
+
+def test_nodes_once_each_with_all_partitions():
+    found = nodes(output("nodes").text(), MARK)
+    assert [node.name for node in found] == ["nid001", "nid002", "nid003", "nid004"]
+    assert found[0] == Node(
+        name="nid001",
+        states=("IDLE",),
+        cpus=8,
+        partitions=("debug", "long"),
+        sockets=8,
+        cores=1,
+        threads=1,
+        cpu_load=2.60,
+        free_memory=22913,
+        allocated_memory=0,
+        allocated_cpus=0,
+        idle_cpus=8,
+        features="fake",
+        address="127.0.0.1",
+        hostname="vm",
+        weight=1,
+    )
+    assert found[3].states == ("RESERVED",)
+
+
+def test_a_node_that_is_down_tells_no_load():
+    text = output("nodes").text().replace("idle", "down*").replace("2.60", "N/A").replace("22913", "N/A")
+    node = nodes(text, MARK)[0]
+    assert (node.states, node.cpu_load, node.free_memory) == (("DOWN", "OFFLINE"), None, None)
+
+
+def test_partitions():
+    expected = [Partition("debug", "UP", 32, 4), Partition("long", "UP", 32, 4)]
+    for name in ("partitions", "partitions-hidden", "013-scontrol-show-partitions-oneliner"):
+        assert partitions(output(name).text()) == expected
+    assert partitions("No partitions in the system\n") == []
+
+
+def test_reservations():
+    text = output("015-scontrol-show-reservations-oneliner").text()
+    assert reservations(text) == [Reservation("testres", "nid004", 1795293308, 1826829308, "active")]
+    assert reservations(output("reservations").text())[0].nodes == "nid004"
+    assert reservations("No reservations in the system\n") == []
+
+
+def test_a_reservation_with_an_odd_name():
+    text = output("015-scontrol-show-reservations-oneliner").text()
+    odd = (
+        text.replace("=testres", "=day of State=x")
+        .replace("Features=(null)", "Features=gpu")
+        .replace("nid004 ", "(null) ")
+    )
+    (found,) = reservations(odd)
+    assert (found.name, found.nodes, found.features, found.state) == ("day of State=x", "", "gpu", "active")
+
+
+def test_accounts():
+    expected = [Account("other", default=False), Account("test", default=True)]
+    text = output("accounts").text()
+    assert accounts(text, "cluster") == accounts(text, "") == accounts(text, "unheard-of") == expected
+    assert accounts(output("accounts-unknown-user").text(), "cluster") == []
+
+
+def test_accounts_of_another_cluster_in_the_same_database():
+    text = "ann|a|a|Here\nann|a|a|here\nann|a|b|there\nnoise\nann|a||here\n"
+    assert accounts(text, "here") == [Account("a", default=True)]
+    assert accounts(text, "") == [Account("a", default=True), Account("b", default=False)]
+
+
+def test_one_controller_that_is_up_is_enough():
+    assert is_up(output("ping").text())
+    assert is_up(output("002-scontrol-ping").text())
+    assert not is_up(output("216-ctld-down-scontrol-ping").text())
+    assert is_up("Slurmctld(primary) at UPsala is DOWN\nSlurmctld(backup) at b is UP\n")
+    assert is_up("Slurmctld(primary/backup) at a/b are UP/DOWN")
+    assert not is_up("Slurmctld(primary) at UP is DOWN\n")
+    assert not is_up("")
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_read(text):
+    assert isinstance(partitions(text), list)
+    assert isinstance(reservations(text), list)
+    assert isinstance(accounts(text, "x"), list)
+    assert isinstance(nodes(text, MARK), list)
+    assert isinstance(is_up(text), bool)
