@@ -67,6 +67,8 @@ def options(settings: Settings) -> dict[str, Any]:
         "log_config": None,
         "log_level": settings.log_level,
         "server_header": False,
+        # longer than any client keeps an idle connection: who closes first loses the request that is on its way
+        "timeout_keep_alive": 75,
         "proxy_headers": True,
         "forwarded_allow_ips": list(settings.server.trusted_proxies),
         "timeout_graceful_shutdown": math.ceil(settings.server.shutdown_timeout),
