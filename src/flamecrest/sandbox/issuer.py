@@ -1,0 +1,333 @@
+"""A small real OpenID Connect issuer on loopback: discovery, keys that rotate, and a token endpoint for clients.
+
+It is a world for tests and the demo, and knows nothing of the server; it signs whatever it is asked to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import secrets
+import socket
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import parse_qsl, unquote_plus
+
+import jwt
+import uvicorn
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from starlette.requests import Request
+
+_MAX_FORM = 64 * 1024  # bytes
+_PATIENCE = 5.0  # seconds that connections have to end when it stops
+_CURVES = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
+
+
+class Fault(StrEnum):
+    """How the issuer misbehaves towards whoever asks."""
+
+    NONE = "none"
+    ERROR = "error"  # status 500
+    HANG = "hang"  # takes the request and does not answer until the fault is another
+    SLOW = "slow"  # answers after `delay` seconds
+    GARBAGE = "garbage"  # status 200, and not JSON
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key pair with its name and the algorithm that it signs with."""
+
+    kid: str
+    algorithm: str
+    private: Any = field(repr=False)
+
+    @classmethod
+    def generate(cls, algorithm: str = "RS256", kid: str | None = None) -> SigningKey:
+        """A new key for RS*, PS*, ES* or EdDSA."""
+        kid = kid or secrets.token_hex(4)
+        if algorithm in _CURVES:
+            return cls(kid, algorithm, ec.generate_private_key(_CURVES[algorithm]))
+        if algorithm == "EdDSA":
+            return cls(kid, algorithm, ed25519.Ed25519PrivateKey.generate())
+        return cls(kid, algorithm, rsa.generate_private_key(public_exponent=65537, key_size=2048))
+
+    def jwk(self) -> dict[str, Any]:
+        """The public half, as it is published."""
+        algorithm = jwt.get_algorithm_by_name(self.algorithm)
+        public = algorithm.to_jwk(self.private.public_key(), as_dict=True)
+        return {**public, "kid": self.kid, "alg": self.algorithm, "use": "sig"}
+
+    def sign(self, header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
+        """A compact JWS of exactly that header and those claims, whatever they say."""
+        text = f"{_encoded(header)}.{_encoded(claims)}"
+        signature = jwt.get_algorithm_by_name(self.algorithm).sign(text.encode(), self.private)
+        return f"{text}.{_base64url(signature)}"
+
+
+class Issuer:
+    """An issuer that listens on `host` while it is entered (or between start and stop); port 0 takes any.
+
+    `clients` maps a client's id to its secret and the user that it acts for. `keys` are published, and the last
+    of them signs; without any, one is made for `algorithm`. Tokens live `ttl` seconds by `clock`. Turn on `fault`
+    to make it misbehave; `fetched` counts the requests for `discovery`, `jwks` and `token`.
+    """
+
+    def __init__(
+        self,
+        clients: Mapping[str, tuple[str, str]] | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        ttl: float = 300.0,
+        audience: str = "flamecrest",
+        algorithm: str = "RS256",
+        keys: Iterable[SigningKey] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.clients = dict(clients or {})
+        self.ttl = ttl
+        self.audience = audience
+        self.keys = list(keys) or [SigningKey.generate(algorithm)]
+        self.delay = 0.05
+        self.fetched: Counter[str] = Counter()
+        self._fault = Fault.NONE
+        self._relieved = asyncio.Event()
+        self._asked = asyncio.Condition()
+        self._host, self._port = host, port
+        self._clock = clock
+        self._server: uvicorn.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @property
+    def url(self) -> str:
+        """The issuer's identifier, the `iss` of its tokens; the port is known once it has started."""
+        return f"http://{self._host}:{self._port}"
+
+    @property
+    def jwks_url(self) -> str:
+        """Where its public keys are."""
+        return f"{self.url}/jwks"
+
+    @property
+    def token_url(self) -> str:
+        """Where its clients get tokens."""
+        return f"{self.url}/token"
+
+    @property
+    def fault(self) -> Fault:
+        """How it misbehaves now; setting it releases the requests that hang."""
+        return self._fault
+
+    @fault.setter
+    def fault(self, fault: Fault) -> None:
+        self._fault = fault
+        self._relieved.set()
+        self._relieved = asyncio.Event()
+
+    async def start(self) -> None:
+        """Listen, on the same port as before when it was stopped in between."""
+        if self._server is not None:
+            return
+        # asyncio turns Nagle's algorithm off (40 ms a request) only where the socket names its protocol
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((self._host, self._port))
+        except OSError:
+            listener.close()
+            raise
+        self._port = listener.getsockname()[1]
+        config = uvicorn.Config(self._app(), lifespan="off", ws="none", log_config=None, access_log=False)
+        config.load()
+        self._server = uvicorn.Server(config)
+        self._server.lifespan = config.lifespan_class(config)
+        await self._server.startup(sockets=[listener])  # not serve(): signals belong to the host program
+
+    async def stop(self) -> None:
+        """Answer what hangs, close every connection and refuse new ones; keys and port stay."""
+        if self._server is None:
+            return
+        self.fault = Fault.NONE
+        server, self._server = self._server, None
+        for listener in server.servers:
+            listener.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                while server.server_state.connections or server.server_state.tasks:
+                    for connection in list(server.server_state.connections):
+                        connection.shutdown()
+                    await asyncio.sleep(0.002)  # server.shutdown() would take a tenth of a second each time
+
+    def rotate(self, algorithm: str | None = None, *, keep: bool = True, kid: str | None = None) -> SigningKey:
+        """Sign with a new key from now on; the old ones stay published, or not."""
+        key = SigningKey.generate(algorithm or self.keys[-1].algorithm, kid)
+        self.keys = [*self.keys, key] if keep else [key]
+        return key
+
+    def claims(self, username: str, client_id: str = "sandbox", scope: str = "openid") -> dict[str, Any]:
+        """The claims of a new access token for a user."""
+        now = int(self._clock())
+        return {
+            "iss": self.url,
+            "sub": f"sandbox:{username}",
+            "aud": self.audience,
+            "exp": int(now + self.ttl),
+            "iat": now,
+            "jti": secrets.token_hex(8),
+            "client_id": client_id,
+            "azp": client_id,
+            "preferred_username": username,
+            "scope": scope,
+        }
+
+    def mint(
+        self,
+        username: str,
+        *,
+        expires: float | None = None,
+        key: SigningKey | None = None,
+        headers: Mapping[str, Any] | None = None,
+        omit: Collection[str] = (),
+        **claims: Any,
+    ) -> str:
+        """An access token for a user, or anything like it.
+
+        `expires` is the seconds from now to its end. `headers` and `claims` replace its own; None in `headers`
+        leaves one out, as `omit` does with claims.
+        """
+        key = key or self.keys[-1]
+        given = {"alg": key.algorithm, "typ": "at+jwt", "kid": key.kid, **(headers or {})}
+        header = {name: value for name, value in given.items() if value is not None}
+        payload = self.claims(username) | ({} if expires is None else {"exp": self._clock() + expires}) | claims
+        return key.sign(header, {name: value for name, value in payload.items() if name not in omit})
+
+    async def wait_fetched(self, name: str, count: int) -> None:
+        """Return when a document has been asked for that often since the start."""
+        async with self._asked:
+            await self._asked.wait_for(lambda: self.fetched[name] >= count)
+
+    def _app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/.well-known/openid-configuration", self._answer("discovery", self._discovery)),
+                Route("/jwks", self._answer("jwks", self._jwks)),
+                Route("/token", self._answer("token", self._token), methods=["POST"]),
+            ]
+        )
+
+    def _answer(self, name: str, make: Callable[[Request, bytes], Response]) -> Callable[[Request], Any]:
+        async def endpoint(request: Request) -> Response:
+            self.fetched[name] += 1
+            async with self._asked:
+                self._asked.notify_all()
+            form = bytearray()
+            async for chunk in request.stream():
+                form += chunk
+                if len(form) > _MAX_FORM:
+                    return _refusal("invalid_request", "the form is too large", 413)
+            return await self._misbehave() or make(request, bytes(form))
+
+        return endpoint
+
+    async def _misbehave(self) -> Response | None:
+        fault = self._fault
+        if fault is Fault.SLOW:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._relieved.wait(), self.delay)
+        if fault is Fault.HANG:
+            await self._relieved.wait()
+        if fault in {Fault.ERROR, Fault.HANG}:
+            return Response("out of order", 500)
+        return Response("<html>out of order</html>") if fault is Fault.GARBAGE else None
+
+    def _discovery(self, _: Request, __: bytes) -> Response:
+        return JSONResponse(
+            {
+                "issuer": self.url,
+                "jwks_uri": self.jwks_url,
+                "token_endpoint": self.token_url,
+                "grant_types_supported": ["client_credentials"],
+                "response_types_supported": [],
+                "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": sorted({key.algorithm for key in self.keys}),
+                "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            }
+        )
+
+    def _jwks(self, _: Request, __: bytes) -> Response:
+        return JSONResponse({"keys": [key.jwk() for key in self.keys]})
+
+    def _token(self, request: Request, body: bytes) -> Response:
+        """RFC 6749, 4.4 and 5."""
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
+            return _refusal("invalid_request", "the body must be a form")
+        try:
+            pairs = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=50)
+        except ValueError:
+            return _refusal("invalid_request", "the form is malformed")
+        form = dict(pairs)
+        if len(form) != len(pairs):
+            return _refusal("invalid_request", "a parameter stands twice")
+        basic = request.headers.get("authorization")
+        if basic is not None and "client_secret" in form:
+            return _refusal("invalid_request", "the client authenticates in two ways")
+        client_id, secret = _basic(basic) if basic else (form.get("client_id", ""), form.get("client_secret", ""))
+        known, username = self.clients.get(client_id, ("", ""))
+        if not known or not secrets.compare_digest(known.encode(), secret.encode()):
+            return _refusal("invalid_client", "unknown client or wrong secret", 401, basic=basic is not None)
+        if "grant_type" not in form:
+            return _refusal("invalid_request", "grant_type is missing")
+        if form["grant_type"] != "client_credentials":
+            return _refusal("unsupported_grant_type", "only client_credentials")
+        scope = form.get("scope", "openid")
+        key = self.keys[-1]
+        header = {"alg": key.algorithm, "typ": "at+jwt", "kid": key.kid}
+        token = key.sign(header, self.claims(username, client_id, scope))
+        answer = {"access_token": token, "token_type": "Bearer", "expires_in": int(self.ttl), "scope": scope}
+        return JSONResponse(answer, headers={"Cache-Control": "no-store"})
+
+    def __repr__(self) -> str:
+        state = "listening" if self._server else "stopped"
+        return f"<Issuer {self.url} {state}, fault {self._fault}, keys {[key.kid for key in self.keys]}>"
+
+
+def _basic(authorization: str) -> tuple[str, str]:
+    """The client's id and secret in a Basic header; empty where there are none."""
+    scheme, _, value = authorization.partition(" ")
+    try:
+        pair = base64.b64decode(value, validate=True).decode() if scheme.lower() == "basic" else ""
+    except ValueError:
+        pair = ""
+    client_id, _, secret = pair.partition(":")
+    return unquote_plus(client_id), unquote_plus(secret)
+
+
+def _refusal(error: str, description: str, status: int = 400, *, basic: bool = False) -> Response:
+    headers = {"Cache-Control": "no-store"} | ({"WWW-Authenticate": 'Basic realm="token"'} if basic else {})
+    return JSONResponse({"error": error, "error_description": description}, status, headers=headers)
+
+
+def _encoded(value: Mapping[str, Any]) -> str:
+    return _base64url(json.dumps(value, separators=(",", ":")).encode())
+
+
+def _base64url(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()

@@ -1,0 +1,187 @@
+"""Public keys of an issuer: read from JWKS, JWK or PEM documents, each pinned to the algorithms it may be used with.
+
+Pure: it fetches nothing, and no header of a token reaches it but the key's name and the algorithm to look up.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from cryptography.x509 import load_pem_x509_certificate
+
+from .jws import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey | Ed448PublicKey
+
+_RSA = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+_CURVES = {  # cryptography's names
+    "secp256r1": frozenset({"ES256"}),
+    "secp384r1": frozenset({"ES384"}),
+    "secp521r1": frozenset({"ES512"}),
+    "secp256k1": frozenset({"ES256K"}),
+}
+_EDWARDS = frozenset({"EdDSA"})
+ALGORITHMS = _RSA.union(_EDWARDS, *_CURVES.values())
+"""Every algorithm that can be accepted at all: signatures with a key pair, never HMAC, never none."""
+
+_RSA_BITS = range(2048, 16384 + 1)
+_MAX_KEYS = 100  # in one document
+_ANY_NAME = 8  # keys tried for a token that does not name its key
+_PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----.+?-----END \1-----", re.DOTALL)
+_MEMBERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
+_READERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "RSA": jwt.algorithms.RSAAlgorithm.from_jwk,
+    "EC": jwt.algorithms.ECAlgorithm.from_jwk,
+    "OKP": jwt.algorithms.OKPAlgorithm.from_jwk,
+}
+
+
+class UnusableKey(ValueError):
+    """A key or a document of keys that can't be used; the text says why and holds nothing of the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A public key with its name and the algorithms that it may verify."""
+
+    kid: str | None
+    algorithms: frozenset[str]
+    spki: bytes = field(repr=False)  # its DER form: what makes it this key and no other
+    public: PublicKey = field(repr=False, compare=False)
+
+    def verifies(self, algorithm: str, signed: bytes, signature: bytes) -> bool:
+        """Whether the signature over the bytes was made with this key's private half, by that algorithm."""
+        if algorithm not in self.algorithms:
+            return False
+        return jwt.get_algorithm_by_name(algorithm).verify(signed, self.public, signature)
+
+
+class KeySet:
+    """Keys by name. A value: it is replaced, never changed."""
+
+    def __init__(self, keys: Iterable[Key] = ()) -> None:
+        self.all = frozenset(keys)
+        ordered = sorted(self.all, key=lambda key: (key.kid or "", key.spki))
+        self._nameless = tuple(key for key in ordered if key.kid is None)
+        self._every = tuple(ordered)
+        self._named: dict[str, tuple[Key, ...]] = {}
+        for key in ordered:
+            if key.kid is not None:
+                self._named[key.kid] = (*self._named.get(key.kid, ()), key)
+
+    def has(self, kid: str | None) -> bool:
+        """Whether asking the issuer again could not bring a key of this name that is missing here."""
+        return bool(self.all) if kid is None else kid in self._named
+
+    def candidates(self, kid: str | None, algorithm: str) -> tuple[Key, ...]:
+        """The keys that may have signed: those of that name and those without one, for that algorithm."""
+        keys = self._every if kid is None else (*self._named.get(kid, ()), *self._nameless)
+        return tuple(key for key in keys if algorithm in key.algorithms)[:_ANY_NAME]
+
+
+def read_keys(document: bytes, default_algorithm: str | None = None) -> tuple[list[Key], list[str]]:
+    """The usable keys of a JWKS, JWK or PEM document, and why others in it are not; UnusableKey if it is none.
+
+    `default_algorithm` pins keys that do not say what they are for.
+    """
+    parts = _json_keys(document) if document.lstrip()[:1] == b"{" else _pem_keys(document)
+    if len(parts) > _MAX_KEYS:
+        raise UnusableKey(f"more than {_MAX_KEYS} keys in one document")
+    keys, ignored = [], []
+    for part in parts:
+        try:
+            keys.append(_key(part, default_algorithm))
+        except UnusableKey as error:
+            ignored.append(str(error))
+    return keys, ignored
+
+
+def _json_keys(document: bytes) -> list[Any]:
+    try:
+        value = json.loads(document.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise UnusableKey("not a JSON document") from None
+    keys = [value] if "kty" in value else value.get("keys")
+    if not isinstance(keys, list):
+        raise UnusableKey("a JSON document without keys")
+    return keys
+
+
+def _pem_keys(document: bytes) -> list[Any]:
+    blocks = [match.group() for match in _PEM.finditer(document)]
+    if not blocks:
+        raise UnusableKey("neither JSON nor PEM")
+    return blocks
+
+
+def _key(part: object, default_algorithm: str | None) -> Key:
+    if isinstance(part, bytes):
+        return _pinned(_from_pem(part), None, default_algorithm)
+    if not isinstance(part, dict):
+        raise UnusableKey("a key that is not a JSON object")
+    kid = part.get("kid") or part.get("x5t")
+    if kid is not None and not isinstance(kid, str):
+        raise UnusableKey("a key whose name is not a text")
+    try:
+        return _pinned(_from_jwk(part), kid, part.get("alg", default_algorithm))
+    except UnusableKey as error:
+        raise UnusableKey(f"key {shown(kid)}: {error}" if kid else f"key without a name: {error}") from None
+
+
+def _from_pem(block: bytes) -> object:
+    if b"PRIVATE KEY" in block:
+        raise UnusableKey("a private key: give the public one")
+    try:
+        if block.startswith(b"-----BEGIN CERTIFICATE-----"):
+            return load_pem_x509_certificate(block).public_key()
+        return load_pem_public_key(block)
+    except (ValueError, UnsupportedAlgorithm):
+        raise UnusableKey("a PEM block that is no public key") from None
+
+
+def _from_jwk(jwk: dict[str, Any]) -> object:
+    kty, operations = jwk.get("kty"), jwk.get("key_ops", ["verify"])
+    if jwk.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
+        raise UnusableKey("not meant for signatures")
+    if not isinstance(kty, str) or kty not in _MEMBERS:
+        raise UnusableKey("not of a kind that has a public half")
+    if "d" in jwk:
+        raise UnusableKey("its private half is published")
+    if not all(isinstance(jwk.get(member), str) for member in _MEMBERS[kty]):
+        raise UnusableKey("incomplete")
+    try:
+        return _READERS[kty](jwk)
+    except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError, TypeError, KeyError, OverflowError):
+        raise UnusableKey("malformed") from None
+
+
+def _pinned(public: object, kid: str | None, algorithm: object) -> Key:
+    """The key with its algorithms: the one that is named for it, else all that keys of its kind have."""
+    if isinstance(public, RSAPublicKey):
+        if public.key_size not in _RSA_BITS:
+            raise UnusableKey(f"an RSA key of {public.key_size} bits")
+        possible = _RSA
+    elif isinstance(public, EllipticCurvePublicKey):
+        possible = _CURVES.get(public.curve.name, frozenset())
+    elif isinstance(public, Ed25519PublicKey | Ed448PublicKey):
+        possible = _EDWARDS
+    else:
+        raise UnusableKey("of an unknown kind")
+    allowed = possible if algorithm is None else possible & {algorithm}
+    if not allowed:
+        raise UnusableKey(f"its algorithm is {shown(algorithm)}")
+    spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return Key(kid, allowed, spki, public)

@@ -1,0 +1,53 @@
+"""A token issuer for each module, on the loop that all of the module's tests share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from flamecrest.sandbox.issuer import Issuer, SigningKey
+from flamecrest.server.auth.oidc import OidcAuthenticator
+from tests.unit.auth.world import AUDIENCE, Clock, ask
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def rsa_key() -> SigningKey:
+    return SigningKey.generate("RS256", kid="rsa-1")
+
+
+@pytest.fixture(scope="module")
+async def http(anyio_backend: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+async def issuer(anyio_backend: str, rsa_key: SigningKey) -> AsyncIterator[Issuer]:
+    """One that is only read; a test that disturbs its issuer starts its own."""
+    async with Issuer({"robot": ("robot-secret", "ann")}, keys=[rsa_key], audience=AUDIENCE) as running:
+        yield running
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def gate(issuer: Issuer, http: httpx.AsyncClient, clock: Clock) -> AsyncIterator[OidcAuthenticator]:
+    """An authenticator that checks everything, with the issuer's keys already fetched."""
+    async with OidcAuthenticator(
+        http=http, issuer=issuer.url, audience=[AUDIENCE], clock=clock, monotonic=clock
+    ) as authenticator:
+        await ask(authenticator, issuer.mint("ann"))
+        yield authenticator

@@ -1,0 +1,233 @@
+"""Keys that come, change and go, and issuers that are down, slow or lost, seen through an authenticator."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from flamecrest.sandbox.issuer import Fault, Issuer, SigningKey
+from flamecrest.server.auth.oidc import OidcAuthenticator
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import Unauthenticated, Unavailable
+from tests.unit.auth.world import Clock, ask
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_rotation_without_an_outage(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
+    async with (
+        Issuer(keys=[rsa_key]) as issuer,
+        OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
+    ):
+        old = issuer.mint("ann")
+        await ask(gate, old)
+        issuer.rotate("ES256")
+        assert (await ask(gate, issuer.mint("bob"))).username == "bob"
+        assert (await ask(gate, old)).username == "ann"
+        assert (await ask(gate, issuer.mint("ann", key=rsa_key))).username == "ann"
+        assert gate.stats().keys == 2
+
+
+async def test_a_withdrawn_key_ends_its_cached_tokens(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
+    async with (
+        Issuer(keys=[rsa_key]) as issuer,
+        OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
+    ):
+        stolen, other = issuer.mint("ann"), issuer.mint("ann")
+        await ask(gate, stolen)
+        await ask(gate, other)
+        issuer.rotate("ES256", keep=False)
+        await ask(gate, issuer.mint("bob"))  # brings the new keys
+        with pytest.raises(Unauthenticated):
+            await ask(gate, stolen)
+        assert gate.stats().cached == 2  # `other` waits to be swept, and is refused as well
+        with pytest.raises(Unauthenticated):
+            await ask(gate, other)
+        assert gate.stats().cached == 1
+
+
+async def test_an_issuer_that_is_down_at_the_start(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
+    issuer = Issuer(keys=[rsa_key])
+    await issuer.start()
+    token = issuer.mint("ann")
+    await issuer.stop()
+    async with OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate:
+        with pytest.raises(Unavailable) as caught:
+            await ask(gate, token)
+        assert caught.value.retry_after == 1
+        await issuer.start()
+        with pytest.raises(Unavailable):
+            await ask(gate, token)  # not asked again at once
+        assert issuer.fetched["discovery"] == 0
+        clock.advance(1)
+        assert (await ask(gate, token)).username == "ann"
+    await issuer.stop()
+
+
+async def test_a_dead_issuer_is_asked_ever_more_seldom(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
+    async with (
+        Issuer(keys=[rsa_key]) as issuer,
+        OidcAuthenticator(http=http, public_certs=[issuer.jwks_url], clock=clock, monotonic=clock) as gate,
+    ):
+        issuer.fault = Fault.ERROR
+        token = issuer.mint("ann", exp=clock() + 100_000)
+        for _ in range(600):
+            with pytest.raises(Unavailable):
+                await ask(gate, token)
+            clock.advance(1)
+        assert issuer.fetched["jwks"] == 5 + 19  # after 1, 2, 4, 8, 16 s, then every 30 s
+        issuer.fault = Fault.NONE
+        clock.advance(30)
+        assert (await ask(gate, token)).username == "ann"
+
+
+async def test_a_hundred_first_requests_share_one_fetch(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
+    async with (
+        Issuer(keys=[rsa_key]) as issuer,
+        OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
+    ):
+        issuer.fault = Fault.SLOW
+        tokens = [issuer.mint(f"user{n}") for n in range(100)]
+        identities = await asyncio.gather(*(ask(gate, token) for token in tokens))
+        assert [identity.username for identity in identities] == [f"user{n}" for n in range(100)]
+        assert (issuer.fetched["discovery"], issuer.fetched["jwks"]) == (1, 1)
+
+
+async def test_waiting_for_keys_ends_at_the_deadline_and_leaves_the_fetch_to_others(
+    http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey
+):
+    async with (
+        Issuer(keys=[rsa_key]) as issuer,
+        OidcAuthenticator(http=http, public_certs=[issuer.jwks_url], clock=clock, monotonic=clock) as gate,
+    ):
+        issuer.fault = Fault.HANG
+        patient = asyncio.create_task(ask(gate, issuer.mint("bob")))
+        cancelled = asyncio.create_task(ask(gate, issuer.mint("cat")))
+        await issuer.wait_fetched("jwks", 1)
+        with pytest.raises(Unavailable):
+            await ask(gate, issuer.mint("ann"), seconds=0.01)
+        cancelled.cancel()
+        await asyncio.wait({cancelled})
+        assert cancelled.cancelled()
+        assert not patient.done()
+        issuer.fault = Fault.NONE  # the request that hung ends with 500
+        with pytest.raises(Unavailable):
+            await patient
+        clock.advance(1)
+        assert (await ask(gate, issuer.mint("ann"))).username == "ann"
+
+
+async def test_leaving_ends_a_fetch_under_way(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
+    async with Issuer(keys=[rsa_key]) as issuer:
+        issuer.fault = Fault.HANG
+        async with OidcAuthenticator(http=http, public_certs=[issuer.jwks_url], clock=clock, monotonic=clock) as gate:
+            waiting = asyncio.create_task(ask(gate, issuer.mint("ann")))
+            await issuer.wait_fetched("jwks", 1)
+        done, _ = await asyncio.wait({waiting}, timeout=2)
+        assert [type(task.exception()) for task in done] == [Unavailable]
+        with pytest.raises(Unavailable):
+            await ask(gate, issuer.mint("ann"))
+        assert issuer.fetched["jwks"] == 1
+
+
+async def test_keys_are_renewed_in_the_background(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
+    async with (
+        Issuer(keys=[rsa_key]) as issuer,
+        OidcAuthenticator(
+            http=http, public_certs=[issuer.jwks_url], refresh=0.004, clock=clock, monotonic=clock
+        ) as gate,
+    ):
+        await ask(gate, old := issuer.mint("ann"))
+        issuer.rotate("ES256", keep=False)
+        await issuer.wait_fetched("jwks", issuer.fetched["jwks"] + 2)  # one was asked for after the rotation
+        with pytest.raises(Unauthenticated):
+            await ask(gate, old)
+
+
+async def test_a_failing_renewal_keeps_the_keys_and_the_loop(
+    http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey
+):
+    async with (
+        Issuer(keys=[rsa_key]) as issuer,
+        OidcAuthenticator(
+            http=http, public_certs=[issuer.jwks_url], refresh=0.004, clock=clock, monotonic=clock
+        ) as gate,
+    ):
+
+        async def two_more_renewals() -> None:
+            count = issuer.fetched["jwks"] + 2
+            while issuer.fetched["jwks"] < count:
+                clock.advance(1)
+                await asyncio.sleep(0.001)
+
+        token = issuer.mint("ann", expires=1_000_000)
+        await ask(gate, token)
+        for fault in (Fault.ERROR, Fault.GARBAGE):
+            issuer.fault = fault
+            await two_more_renewals()
+            assert (await ask(gate, token)).username == "ann"
+        issuer.fault = Fault.NONE
+        published, issuer.keys = issuer.keys, []
+        await two_more_renewals()
+        assert (await ask(gate, token)).username == "ann"
+        issuer.keys = published
+        rotated = issuer.rotate("ES256", keep=False)
+        await two_more_renewals()
+        with pytest.raises(Unauthenticated):
+            await ask(gate, token)
+        assert (await ask(gate, issuer.mint("bob", key=rotated, expires=1_000_000))).username == "bob"
+
+
+async def test_an_unknown_key_while_the_issuer_is_down_is_no_verdict(
+    http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey
+):
+    async with (
+        Issuer(keys=[rsa_key]) as issuer,
+        OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
+    ):
+        known = issuer.mint("ann")
+        await ask(gate, known)
+        issuer.rotate("ES256")
+        issuer.fault = Fault.ERROR
+        with pytest.raises(Unavailable):
+            await ask(gate, issuer.mint("bob"))
+        await ask(gate, known)
+        issuer.fault = Fault.NONE
+        clock.advance(60)
+        await ask(gate, issuer.mint("bob", expires=100))
+
+
+async def test_one_dead_source_beside_a_living_one(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
+    other = Issuer(keys=[SigningKey.generate("ES256", "other")])
+    await other.start()
+    await other.stop()
+    async with (
+        Issuer(keys=[rsa_key]) as issuer,
+        OidcAuthenticator(
+            http=http, public_certs=[other.jwks_url, issuer.jwks_url], clock=clock, monotonic=clock
+        ) as gate,
+    ):
+        assert (await ask(gate, issuer.mint("ann"))).username == "ann"
+        with pytest.raises(Unavailable):
+            await ask(gate, other.mint("bob"))
+        await other.start()
+        clock.advance(2)
+        assert (await ask(gate, other.mint("bob"))).username == "bob"
+        await other.stop()
+
+
+async def test_fetch_keys_tells_what_is_wrong(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
+    async with (
+        Issuer(keys=[rsa_key]) as issuer,
+        OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
+    ):
+        issuer.fault = Fault.GARBAGE
+        with pytest.raises(Unavailable) as caught:
+            await gate.fetch_keys(Deadline.after(5))
+        assert caught.value.detail == f"{issuer.url}: the discovery document is not JSON"
+        issuer.fault = Fault.NONE
+        clock.advance(1)
+        assert await gate.fetch_keys(Deadline.after(5)) == 1
+        assert f"{issuer.url}: 1>" in repr(gate)

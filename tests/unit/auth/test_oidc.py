@@ -1,0 +1,186 @@
+"""OidcAuthenticator against a real issuer: what is accepted, how it is configured, and the cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from flamecrest.sandbox.issuer import Issuer, SigningKey
+from flamecrest.server.auth.keys import ALGORITHMS
+from flamecrest.server.auth.oidc import OidcAuthenticator
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import Unauthenticated
+from tests.unit.auth.world import Clock, ask
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_token_of_a_client_names_its_user(issuer: Issuer, gate: OidcAuthenticator, http: httpx.AsyncClient):
+    form = {"grant_type": "client_credentials", "client_id": "robot", "client_secret": "robot-secret"}
+    granted = (await http.post(issuer.token_url, data=form)).json()
+    identity = await ask(gate, granted["access_token"])
+    assert (identity.username, identity.client, identity.issuer) == ("ann", "robot", issuer.url)
+    assert identity.subject == "sandbox:ann"
+    assert identity.claims["scope"] == "openid"
+    assert identity.token == granted["access_token"]
+    assert granted["access_token"] not in repr(identity)
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "RS512", "PS256", "ES256", "ES384", "ES512", "EdDSA"])
+async def test_each_algorithm_of_a_key(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey, algorithm: str):
+    private = rsa_key.private if algorithm[1] == "S" and algorithm[0] != "E" else None
+    key = SigningKey("k", algorithm, private) if private else SigningKey.generate(algorithm, "k")
+    async with (
+        Issuer(keys=[key]) as issuer,
+        OidcAuthenticator(http=http, public_certs=[issuer.jwks_url], clock=clock, monotonic=clock) as gate,
+    ):
+        assert (await ask(gate, issuer.mint("ann"))).username == "ann"
+
+
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER ", "bEaReR   "])
+async def test_the_scheme_in_any_case(issuer: Issuer, gate: OidcAuthenticator, scheme: str):
+    assert (await gate.authenticate(scheme + issuer.mint("bob") + " ", Deadline.after(5))).username == "bob"
+
+
+async def test_the_user_name_of_another_claim_and_of_a_path(issuer: Issuer, http: httpx.AsyncClient, clock: Clock):
+    cases: list[tuple[str, dict[str, Any], str]] = [
+        ("uid", {"uid": "cat"}, "cat"),
+        ("hpc.account", {"hpc": {"account": "deep"}, "hpc.account": "plain"}, "plain"),
+        ("hpc.account", {"hpc": {"account": "deep"}}, "deep"),
+    ]
+    for claim, claims, expected in cases:
+        async with OidcAuthenticator(
+            http=http, issuer=issuer.url, username_claim=claim, clock=clock, monotonic=clock
+        ) as gate:
+            assert (await ask(gate, issuer.mint("ann", **claims))).username == expected
+            with pytest.raises(Unauthenticated):
+                await ask(gate, issuer.mint("ann", hpc="flat"))
+
+
+async def test_a_cached_token_is_not_verified_again_and_ends_on_time(
+    issuer: Issuer, gate: OidcAuthenticator, clock: Clock
+):
+    token = issuer.mint("ann", exp=int(clock()) + 100)
+    before = gate.stats()
+    first = await ask(gate, token)
+    assert all([await ask(gate, token) is first for _ in range(5)])
+    after = gate.stats()
+    assert after.verifications == before.verifications + 1
+    assert after.hits == before.hits + 5
+    clock.now = first.expires + 9.9
+    await ask(gate, token)
+    clock.now = first.expires + 10
+    with pytest.raises(Unauthenticated, match=r"^Access token is expired\.$"):
+        await ask(gate, token)
+    assert gate.stats().cached == before.cached
+
+
+async def test_a_token_must_have_life_left(issuer: Issuer, http: httpx.AsyncClient, clock: Clock):
+    async with OidcAuthenticator(http=http, issuer=issuer.url, min_token_ttl=30, clock=clock, monotonic=clock) as gate:
+        good = issuer.mint("ann", exp=clock() + 31)
+        await ask(gate, good)
+        with pytest.raises(Unauthenticated, match="expired"):
+            await ask(gate, issuer.mint("ann", exp=clock() + 30))
+        clock.advance(1)
+        with pytest.raises(Unauthenticated, match="expired"):
+            await ask(gate, good)
+
+
+async def test_refused_tokens_leave_nothing_behind(issuer: Issuer, gate: OidcAuthenticator):
+    before = gate.stats()
+    for n in range(200):
+        with pytest.raises(Unauthenticated):
+            await ask(gate, issuer.mint("ann", aud=f"other-{n}"))
+    assert gate.stats().cached == before.cached
+    assert gate.stats().accepted == before.accepted
+
+
+async def test_the_cache_is_bounded(issuer: Issuer, http: httpx.AsyncClient, clock: Clock):
+    async with OidcAuthenticator(http=http, issuer=issuer.url, cache_size=3, clock=clock, monotonic=clock) as gate:
+        tokens = [issuer.mint("ann") for _ in range(5)]
+        for token in tokens:
+            await ask(gate, token)
+            await ask(gate, tokens[0])  # used again and again: stays
+        assert gate.stats().cached == 3
+        assert gate.stats().verifications == 5
+        await ask(gate, tokens[1])
+        assert gate.stats().verifications == 6
+
+
+async def test_expired_and_withdrawn_tokens_are_swept_from_memory(
+    http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey
+):
+    async with (
+        Issuer(keys=[rsa_key]) as issuer,
+        OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
+    ):
+        for n in range(10):
+            await ask(gate, issuer.mint("ann", exp=clock() + 10 * n + 5))
+        clock.advance(62)
+        await ask(gate, issuer.mint("ann", exp=clock() + 100))
+        assert gate.stats().cached == 10 - 5 + 1  # the leeway of 10 s counts
+        issuer.rotate("ES256", keep=False)
+        clock.advance(60)
+        await ask(gate, issuer.mint("ann", exp=clock() + 100))
+        assert gate.stats().cached == 1
+
+
+async def test_keys_in_files(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey, tmp_path):
+    pem, jwks, jwk = tmp_path / "a key.pem", tmp_path / "keys.json", tmp_path / "key.json"
+    es, ed = SigningKey.generate("ES256", "es"), SigningKey.generate("EdDSA", "ed")
+    pem.write_bytes(rsa_key.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    jwks.write_text(httpx.Response(200, json={"keys": [es.jwk()]}).text)
+    jwk.write_text(httpx.Response(200, json=ed.jwk()).text)
+    minter = Issuer(keys=[rsa_key])
+    places = [pem.as_uri(), jwks.as_uri(), str(jwk)]
+    async with OidcAuthenticator(http=http, public_certs=places, clock=clock, monotonic=clock) as gate:
+        for key in (rsa_key, es, ed):
+            assert (await ask(gate, minter.mint("ann", key=key))).username == "ann"
+        assert (await ask(gate, minter.mint("ann", key=rsa_key, headers={"kid": None}))).username == "ann"
+        assert gate.gaps() == [
+            "The issuer of tokens is not checked: any token signed with one of the keys is accepted.",
+            "The audience of tokens is not checked: tokens made for other services are accepted.",
+        ]
+
+
+async def test_a_key_without_a_name_in_the_token(issuer: Issuer, gate: OidcAuthenticator):
+    assert (await ask(gate, issuer.mint("ann", headers={"kid": None}))).username == "ann"
+
+
+async def test_only_configured_algorithms(http: httpx.AsyncClient, clock: Clock, issuer: Issuer):
+    async with OidcAuthenticator(
+        http=http, issuer=issuer.url, algorithms=["ES256", "PS256"], clock=clock, monotonic=clock
+    ) as gate:
+        with pytest.raises(Unauthenticated):
+            await ask(gate, issuer.mint("ann"))
+    assert not any(name.startswith("HS") or name == "none" for name in ALGORITHMS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({}, "neither"),
+        ({"issuer": "sso.example.org"}, "http or https"),
+        ({"issuer": "file:///etc/keys"}, "http or https"),
+        ({"public_certs": ["ftp://example.org/keys"]}, "http or https"),
+        ({"public_certs": ["file://far.example.org/keys"]}, "http or https"),
+        ({"public_certs": ["https:///keys"]}, "http or https"),
+        ({"issuer": "https://sso.example.org", "algorithms": ["HS256"]}, "HS256"),
+        ({"issuer": "https://sso.example.org", "algorithms": ["none"]}, "none"),
+        ({"issuer": "https://sso.example.org", "jwk_algorithm": "RSA"}, "RSA"),
+    ],
+)
+async def test_mistakes_in_the_arguments(http: httpx.AsyncClient, arguments, word: str):
+    with pytest.raises(ValueError, match=word):
+        OidcAuthenticator(http=http, **arguments)
+
+
+async def test_gaps_name_what_is_open(http: httpx.AsyncClient):
+    closed = OidcAuthenticator(http=http, issuer="https://sso.example.org", audience="hpc")
+    assert closed.gaps() == []
+    places = ["http://user:word@keys.example.org/jwks?key=1", "http://127.0.0.1/jwks", "http://localhost/jwks"]
+    open_ = OidcAuthenticator(http=http, public_certs=places, issuer="https://sso.example.org", audience=["hpc"])
+    assert open_.gaps() == ["The keys at http://keys.example.org/jwks come over an unprotected connection."]
