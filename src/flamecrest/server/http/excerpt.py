@@ -1,0 +1,76 @@
+"""Which part of a file is shown: what head, tail and view are asked for, and what their answers say of it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+from flamecrest.server.errors import Invalid
+
+_DEFAULT_LINES = 10
+
+
+class Asked(TypedDict):
+    """The arguments of Files.head and Files.tail."""
+
+    count: int
+    unit: Literal["bytes", "lines"]
+    skip: bool
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """The first or last `count` bytes or lines of a file, or with `skip` all but these."""
+
+    count: int
+    unit: Literal["bytes", "lines"]
+    skip: bool
+    limit: int
+    default: bool
+
+    @classmethod
+    def of(cls, count_bytes: int | None, count_lines: int | None, *, skip: bool, limit: int) -> Excerpt:
+        """What the parameters ask for; raises Invalid. Without a number it is 10 lines, and nothing to skip."""
+        if count_bytes is not None and count_lines is not None:
+            raise Invalid("Only one of `bytes` or `lines` can be specified.")
+        if count_bytes is not None:
+            return cls(count_bytes, "bytes", skip, limit, default=False)
+        if count_lines is not None:
+            return cls(count_lines, "lines", skip, limit, default=False)
+        return cls(_DEFAULT_LINES, "lines", skip=False, limit=limit, default=True)
+
+    @property
+    def asked(self) -> Asked:
+        """The arguments of Files.head and Files.tail."""
+        return {"count": self.count, "unit": self.unit, "skip": self.skip, "limit": self.limit}
+
+    def from_start(self, content: str) -> dict[str, Any]:
+        """The answer to head: a skipped end counts backwards."""
+        return self._shape(content, 0, -self.count if self.skip else self.count)
+
+    def to_end(self, content: str) -> dict[str, Any]:
+        """The answer to tail. FirecREST's default start is 10, not -10, and clients have seen it."""
+        return self._shape(content, self.count if self.skip or self.default else -self.count, -1)
+
+    def _shape(self, content: str, start: int, end: int) -> dict[str, Any]:
+        return {
+            "output": {
+                "content": content,
+                "contentType": self.unit,
+                "startPosition": start,
+                "endPosition": end,
+            }
+        }
+
+
+def checked_slice(offset: int | None, size: int | None, limit: int) -> tuple[int, int]:
+    """Offset and size of a view; raises Invalid in FirecREST's words. No size is as much as is allowed."""
+    start, length = offset or 0, limit if size is None else size
+    if not 0 <= start < 2**63:
+        raise Invalid("`offset` value must be an integer value equal or greater than 0")
+    if length <= 0:
+        raise Invalid("`size` value must be an integer value greater than 0")
+    if length > limit:
+        raise Invalid(f"`size` value must be less than {limit} bytes")
+    return start, length

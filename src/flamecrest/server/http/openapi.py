@@ -1,0 +1,61 @@
+"""The OpenAPI document: what the framework can't know of it, added in one place; knows routes by their paths only.
+
+The system's name, the bearer token and the form of an upload are dealt with before the framework looks at a
+request, so it does not describe them.
+"""
+
+from typing import Any, Final
+
+from pydantic.json_schema import models_json_schema
+
+from flamecrest.wire.errors import ApiResponseError
+from flamecrest.wire.filesystem import UploadForm
+from flamecrest.wire.systems import ServiceAccount
+
+BEARER: Final = "HTTPBearer"
+_REF: Final = "#/components/schemas/{model}"
+# As FirecREST's own framework calls it, which is what generated clients know.
+_UPLOAD_FORM: Final = "Body_post_upload_filesystem__system_name__ops_upload_post"
+
+# For every router: errors have one shape, whatever their status.
+ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    "4XX": {"model": ApiResponseError, "description": "The request was refused"},
+    "5XX": {"model": ApiResponseError, "description": "The request failed"},
+}
+BYTES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+}
+OPEN: Final[dict[str, Any]] = {"security": []}  # for a route that needs no token
+UPLOAD_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {"multipart/form-data": {"schema": {"$ref": _REF.format(model=_UPLOAD_FORM)}}},
+    }
+}
+_SYSTEM_NAME: Final[dict[str, Any]] = {
+    "name": "system_name",
+    "in": "path",
+    "required": True,
+    "description": "Name of the system, in upper or lower case",
+    "schema": {"type": "string", "title": "System Name"},
+}
+
+
+def complete(document: dict[str, Any]) -> dict[str, Any]:
+    """Add to the framework's document what it does not know, in place."""
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            operation.setdefault("security", [{BEARER: []}])
+            if "{system_name}" in path:
+                operation.setdefault("parameters", []).insert(0, _SYSTEM_NAME)
+    components = document.setdefault("components", {})
+    components.setdefault("securitySchemes", {})[BEARER] = {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+    }
+    _, extra = models_json_schema([(UploadForm, "validation"), (ServiceAccount, "validation")], ref_template=_REF)
+    schemas = components.setdefault("schemas", {})
+    schemas[_UPLOAD_FORM] = extra["$defs"]["UploadForm"]
+    schemas["ServiceAccount"] = extra["$defs"]["ServiceAccount"]
+    return document

@@ -1,0 +1,94 @@
+"""The one table from kinds of errors to HTTP statuses, and the FirecREST v2 error envelope; knows no route."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from flamecrest.server import errors, telemetry
+
+STATUS: Final[Mapping[type[errors.GatewayError], int]] = {
+    errors.Unauthenticated: 401,
+    errors.Denied: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 400,  # the contract: mkdir of what exists is 400
+    errors.Invalid: 400,
+    errors.Unsupported: 501,
+    errors.TooLarge: 413,
+    errors.Busy: 429,
+    errors.Unavailable: 503,
+    errors.Timeout: 408,
+    errors.Upstream: 424,
+}
+
+MAX_FIELDS: Final = 50  # of one answer: a request can be wrong in more places than anybody reads
+
+
+def status_of(error: errors.GatewayError) -> int:
+    """The status of an error: its kind's, or that of the nearest kind it is derived from."""
+    for kind in type(error).__mro__:
+        if kind in STATUS:
+            return STATUS[kind]
+    return 500
+
+
+def envelope(
+    status: int,
+    message: str,
+    *,
+    fields: Iterable[errors.Field] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """An error's answer. With fields it is a validation error, which names them."""
+    named = [{"location": one.location, "name": one.name, "message": one.message} for one in fields]
+    trace = telemetry.current.get()
+    body = {
+        "errorType": "validation" if named else "error",
+        "message": message,
+        "causedBy": None,
+        "data": {"fields": named[:MAX_FIELDS]} if named else None,
+        "user": trace.user if trace is not None else None,
+    }
+    return Response(telemetry.dumps(body), status, headers, media_type="application/json")
+
+
+def not_valid(location: str, error: ValidationError) -> errors.Invalid:
+    """A part of a request that has the wrong shape, field by field. Never repeats a value of it."""
+    fields = tuple(_field(location, one) for one in error.errors(include_url=False, include_input=False))
+    first = "; ".join(f"`{one.name}`: {one.message}" for one in fields[:5])
+    return errors.Invalid(f"The request is not valid. {first}", fields=fields[:MAX_FIELDS])
+
+
+def _field(location: str, error: ErrorDetails) -> errors.Field:
+    """Name the field that is wrong by the last name on the way to it (`workingDirectory` of job.workingDirectory)."""
+    names = [step for step in error["loc"] if isinstance(step, str)]
+    return errors.Field(location, names[-1] if names else location, error["msg"])
+
+
+def answer_to(error: Exception) -> Response:
+    """The answer to an error: `public` to the caller, `detail` to the log, and nothing of what nobody foresaw."""
+    trace = telemetry.current.get()
+    if trace is not None:
+        trace.error = type(error).__name__
+    if isinstance(error, errors.GatewayError):
+        if trace is not None:
+            trace.detail = error.detail
+        return _refusal(error)
+    if isinstance(error, HTTPException):  # the framework's own: an unknown route, a method a route does not have
+        return envelope(error.status_code, error.detail, headers=error.headers)
+    reference = f" (request id {trace.request_id})" if trace is not None else ""
+    return envelope(500, f"Something went wrong inside the gateway{reference}")
+
+
+def _refusal(error: errors.GatewayError) -> Response:
+    status = status_of(error)
+    headers: dict[str, str] = {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    return envelope(status, error.public, fields=error.fields, headers=headers)

@@ -1,0 +1,121 @@
+"""Routes of `/status`: the systems, how they do, what is in them, and who the caller is there."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from flamecrest.server.auth import Verb
+from flamecrest.server.cluster import Gateway
+from flamecrest.server.errors import Unavailable, Unsupported
+from flamecrest.server.schedulers import Node, Reservation
+from flamecrest.wire import status as wire
+
+from .answers import answer
+from .deps import Call
+from .openapi import ERRORS, OPEN
+from .route import GatewayRoute, OpenRoute
+
+router = APIRouter(prefix="/status", tags=["status"], route_class=GatewayRoute, responses=ERRORS)
+system_router = APIRouter(prefix="/status/{system_name}", tags=["status"], route_class=GatewayRoute, responses=ERRORS)
+open_router = APIRouter(prefix="/status", tags=["status"], route_class=OpenRoute, responses=ERRORS)
+
+
+@open_router.get("/liveness/", response_model=wire.GetLiveness, openapi_extra=OPEN)
+@open_router.get("/liveness", response_model=wire.GetLiveness, include_in_schema=False)
+async def get_liveness(request: Request) -> Response:
+    """Say that the gateway lives, and how long ago each system was probed."""
+    gateway: Gateway = request.app.state.gateway
+    boards = {cluster.name: cluster.board for cluster in gateway.clusters.values()}
+    runs = {name: board.last_run for name, board in boards.items() if board.last_run is not None}
+    oldest = max((board.age() or 0 for board in boards.values()), default=0)
+    return answer(wire.GetLiveness(healthcheck_runs=runs, last_update=int(oldest)).model_dump(mode="json"))
+
+
+@router.get("/systems", response_model=wire.GetSystemsResponse)
+async def get_systems(call: Call) -> Response:
+    """Show the systems, what they offer and how they do."""
+    systems = [cluster.describe() for cluster in call.gateway.clusters.values()]
+    return answer({"systems": [system.model_dump(mode="json", by_alias=True) for system in systems]})
+
+
+@system_router.get("/nodes", response_model=wire.GetNodesResponse)
+async def get_nodes(call: Call) -> Response:
+    """List the compute nodes."""
+    scheduler = await call.scheduler(Verb.STATUS)
+    return answer({"nodes": [_node(node) for node in await scheduler.nodes(call.deadline)]})
+
+
+@system_router.get("/partitions", response_model=wire.GetPartitionsResponse)
+async def get_partitions(call: Call, show_hidden: bool = False) -> Response:
+    """List the partitions."""
+    scheduler = await call.scheduler(Verb.STATUS)
+    found = await scheduler.partitions(call.deadline, hidden=show_hidden)
+    shapes = [{"name": one.name, "cpus": one.cpus, "totalNodes": one.nodes, "partition": one.state} for one in found]
+    return answer({"partitions": shapes})
+
+
+@system_router.get("/reservations", response_model=wire.GetReservationsResponse)
+async def get_reservations(call: Call) -> Response:
+    """List current and coming reservations."""
+    scheduler = await call.scheduler(Verb.STATUS)
+    found = await scheduler.reservations(call.deadline)
+    return answer({"reservations": [_reservation(one) for one in found]})
+
+
+@system_router.get("/userinfo", response_model=wire.UserInfoResponse)
+async def get_userinfo(call: Call) -> Response:
+    """Say who the caller is on the system, in which groups, and which accounts there are to charge."""
+    await call.allow(Verb.STATUS)
+    user = await call.cluster.user(call.identity, call.deadline)
+    one, group = _named(user.user.id, user.user.name), _named(user.group.id, user.group.name)
+    groups = [_named(group.id, group.name) for group in user.groups]
+    return answer({"user": one, "group": group, "groups": groups, "accounts": await _accounts(call)})
+
+
+async def _accounts(call: Call) -> list[dict[str, Any]] | None:
+    """The caller's accounts; None where the scheduler keeps none or is down: who one is, is true without it."""
+    try:
+        found = await call.cluster.scheduler(call.identity).accounts(call.deadline)
+    except (Unavailable, Unsupported):
+        return None
+    return None if found is None else [{"name": one.name, "default": one.default} for one in found]
+
+
+def _named(number: str, name: str) -> dict[str, str]:
+    return {"id": number, "name": name}
+
+
+def _reservation(one: Reservation) -> dict[str, Any]:
+    """A ReservationModel."""
+    return {
+        "name": one.name,
+        "nodeList": one.nodes,
+        "endTime": one.end,
+        "startTime": one.start,
+        "features": one.features,
+        "state": one.state,
+    }
+
+
+def _node(node: Node) -> dict[str, Any]:
+    """A NodeModel."""
+    return {
+        "sockets": node.sockets,
+        "cores": node.cores,
+        "threads": node.threads,
+        "cpus": node.cpus,
+        "cpuLoad": node.cpu_load,
+        "freeMemory": node.free_memory,
+        "features": node.features,
+        "name": node.name,
+        "address": node.address,
+        "hostname": node.hostname,
+        "state": list(node.states),
+        "partitions": list(node.partitions),
+        "weight": node.weight,
+        "allocMemory": node.allocated_memory,
+        "allocCpus": node.allocated_cpus,
+        "idleCpus": node.idle_cpus,
+    }

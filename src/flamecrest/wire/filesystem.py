@@ -1,0 +1,202 @@
+"""Messages of `/filesystem/{system_name}/ops`: files as they are asked for and as they are shown."""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BeforeValidator, Field, StringConstraints
+from typing_extensions import TypeAliasType
+
+from .casing import WireModel
+from .text import Encoding, Path, Text, Word
+
+CompressionType = TypeAliasType("CompressionType", Literal["none", "bzip2", "gzip", "xz"])
+
+PATH_NAMES = AliasChoices("sourcePath", "source_path", "path")
+
+
+class ContentUnit(StrEnum):
+    """What the positions of a part of a file count."""
+
+    LINES = "lines"
+    BYTES = "bytes"
+
+
+class File(WireModel):
+    """One line of a listing. A name that is not UTF-8 is percent-encoded, and `encoding` says so."""
+
+    name: str
+    type: str
+    link_target: str | None = None
+    user: str
+    group: str
+    permissions: str
+    last_modified: str
+    size: str
+    encoding: Encoding | None = Field(
+        default=None, description="`percent` when name and linkTarget are percent-encoded bytes; else left out."
+    )
+
+
+class FileContent(WireModel):
+    """A part of a file: from `start_position` to `end_position`, negative ones counted from the end."""
+
+    content: str
+    content_type: ContentUnit
+    start_position: int
+    end_position: int
+
+
+class FileChecksum(WireModel):
+    """A checksum in hexadecimal digits."""
+
+    algorithm: str = "SHA-256"
+    checksum: str
+
+
+class FileStat(WireModel):
+    """The attributes of a file; times in seconds since the epoch."""
+
+    mode: int
+    ino: int
+    dev: int
+    nlink: int
+    uid: int
+    gid: int
+    size: int
+    atime: int
+    ctime: int
+    mtime: int
+
+
+class GetDirectoryLsResponse(WireModel):
+    """A listing."""
+
+    output: list[File] | None = None
+
+
+class GetFileHeadResponse(WireModel):
+    """The first part of a file."""
+
+    output: FileContent | None = None
+
+
+class GetFileTailResponse(WireModel):
+    """The last part of a file."""
+
+    output: FileContent | None = None
+
+
+class GetViewFileResponse(WireModel):
+    """A part of a file as text."""
+
+    output: str | None = None
+
+
+class GetFileChecksumResponse(WireModel):
+    """The checksum of a file."""
+
+    output: FileChecksum | None = None
+
+
+class GetFileTypeResponse(WireModel):
+    """What `file` says of a file."""
+
+    output: str | None = None
+
+
+class GetFileStatResponse(WireModel):
+    """The attributes of a file."""
+
+    output: FileStat | None = None
+
+
+class PutFileChmodResponse(WireModel):
+    """The file after its mode was changed."""
+
+    output: File | None = None
+
+
+class PutFileChownResponse(WireModel):
+    """The file after its owner was changed."""
+
+    output: File | None = None
+
+
+class PostMkdirResponse(WireModel):
+    """The new directory."""
+
+    output: File | None = None
+
+
+class PostFileSymlinkResponse(WireModel):
+    """The new link."""
+
+    output: File | None = None
+
+
+class PathRequest(WireModel):
+    """What all file operations name: a path, in any of the three spellings."""
+
+    encoding: Encoding | None = Field(default=None, description="`percent`: paths are percent-encoded bytes.")
+    path: Path = Field(validation_alias=PATH_NAMES, serialization_alias="sourcePath", examples=["/home/user/dir"])
+
+
+def _empty_for_null(value: Any) -> Any:
+    return "" if value is None else value
+
+
+OwnerName = Annotated[Word, BeforeValidator(_empty_for_null, json_schema_input_type=str)]
+
+
+class PutFileChmodRequest(PathRequest):
+    """A mode to set."""
+
+    mode: Annotated[Word, StringConstraints(min_length=1)] = Field(
+        description="In octal, or as chmod's symbolic modes", examples=["640", "u+x"]
+    )
+
+
+class PutFileChownRequest(PathRequest):
+    """An owner and a group to set; empty or null leaves one as it is."""
+
+    owner: OwnerName = Field(default="", description="User name or number")
+    group: OwnerName = Field(default="", description="Group name or number")
+
+
+class PostMakeDirRequest(PathRequest):
+    """A directory to make."""
+
+    parent: bool = Field(default=False, description="Make missing directories above it too")
+
+
+class PostFileSymlinkRequest(PathRequest):
+    """A link to make, which points to the path."""
+
+    link_path: Path = Field(description="Where the link goes")
+
+
+class PostCompressRequest(PathRequest):
+    """A file or tree to archive."""
+
+    target_path: Path = Field(description="The archive to write")
+    match_pattern: Text | None = Field(
+        default=None, description="Archive only what matches this regular expression (as in `find -regex`)"
+    )
+    dereference: bool = Field(default=False, description="Archive what links point to instead of the links")
+    compression: CompressionType = "gzip"
+
+
+class PostExtractRequest(PathRequest):
+    """An archive to unpack."""
+
+    target_path: Path = Field(description="The directory to unpack into")
+    compression: CompressionType = "gzip"
+
+
+class UploadForm(WireModel):
+    """The form of an upload, as the schema describes it; its bytes are never a value of this class."""
+
+    file: bytes = Field(
+        description="The file; its name is taken from the part's `filename` (or `filename*`)",
+        json_schema_extra={"type": "string", "contentMediaType": "application/octet-stream"},
+    )

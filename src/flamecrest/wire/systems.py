@@ -1,0 +1,239 @@
+"""The systems of a centre as `/status/systems` shows them: configuration without secrets, and health."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from .casing import WireModel
+
+
+class BackendServiceType(StrEnum):
+    """The services of a system that are watched."""
+
+    S3 = "s3"
+    FILESYSTEM = "filesystem"
+    SSH = "ssh"
+    SCHEDULER = "scheduler"
+    EXCEPTION = "exception"
+
+
+class SchedulerType(StrEnum):
+    """The batch systems that there are."""
+
+    SLURM = "slurm"
+    PBS = "pbs"
+
+
+class SchedulerConnectionMode(StrEnum):
+    """How the scheduler is reached."""
+
+    HYBRID = "hybrid"
+    REST = "rest"
+    SSH = "ssh"
+
+
+class FileSystemDataType(StrEnum):
+    """What a file system is for."""
+
+    USERS = "users"
+    STORE = "store"
+    ARCHIVE = "archive"
+    APPS = "apps"
+    SCRATCH = "scratch"
+    PROJECT = "project"
+
+
+class SSHTimeouts(WireModel):
+    """Limits of SSH connections, in seconds."""
+
+    connection: int = 5
+    login: int = 5
+    command_execution: int = 5
+    idle_timeout: int = 60
+    keep_alive: int = 5
+
+
+class SSHClientPool(WireModel):
+    """Where a system's login nodes are and how many connections they get."""
+
+    host: str
+    port: int
+    proxy_host: str | None = None
+    proxy_port: int | None = None
+    max_clients: int = 100
+    timeout: SSHTimeouts = Field(default_factory=SSHTimeouts)
+
+
+class Scheduler(WireModel):
+    """A system's batch system; `timeout` in seconds."""
+
+    type: SchedulerType
+    connection_mode: SchedulerConnectionMode | None = SchedulerConnectionMode.SSH
+    version: str
+    api_url: str | None = None
+    api_version: str | None = None
+    timeout: int = 10
+
+
+class ServiceHealth(WireModel):
+    """The last look at one service; `latency` in seconds."""
+
+    service_type: BackendServiceType
+    last_checked: datetime | None = None
+    latency: float | None = None
+    healthy: bool = False
+    message: str | None = None
+
+
+class SchedulerServiceHealth(ServiceHealth):
+    """The scheduler's health."""
+
+
+class FilesystemServiceHealth(ServiceHealth):
+    """A file system's health; `path` is that of an entry of fileSystems."""
+
+    path: str | None = None
+
+
+class SSHServiceHealth(ServiceHealth):
+    """The login nodes' health."""
+
+
+class S3ServiceHealth(ServiceHealth):
+    """The object store's health."""
+
+
+class HealthCheckException(ServiceHealth):
+    """A look that went wrong by itself."""
+
+
+HEALTH_OF: dict[BackendServiceType, type[ServiceHealth]] = {
+    BackendServiceType.SCHEDULER: SchedulerServiceHealth,
+    BackendServiceType.FILESYSTEM: FilesystemServiceHealth,
+    BackendServiceType.SSH: SSHServiceHealth,
+    BackendServiceType.S3: S3ServiceHealth,
+    BackendServiceType.EXCEPTION: HealthCheckException,
+}
+
+AnyHealth = SchedulerServiceHealth | FilesystemServiceHealth | SSHServiceHealth | S3ServiceHealth | HealthCheckException
+
+
+class ProbingService(WireModel):
+    """How one kind of service is probed; `timeout` in seconds."""
+
+    timeout: int | None = 10
+
+
+class ProbingServices(WireModel):
+    """How often services are probed (seconds), and which."""
+
+    interval_check: int = 120
+    services: dict[BackendServiceType, ProbingService] | None = None
+
+
+class FileSystem(WireModel):
+    """A file system that the gateway gives access to."""
+
+    path: str
+    data_type: FileSystemDataType
+    default_work_dir: bool = False
+
+
+class MultipartUpload(BaseModel):
+    """How large files are cut for the object store (snake_case on the wire, as in FirecREST)."""
+
+    use_split: bool = False
+    max_part_size: int = 2 * 1024 * 1024 * 1024
+    parallel_runs: int = 3
+    tmp_folder: str = "tmp"
+
+
+class BucketLifecycleConfiguration(BaseModel):
+    """After how many days objects are deleted."""
+
+    days: int = 10
+
+
+_SECRETS = ("privateUrl", "accessKeyId", "secretAccessKey")
+
+
+def _name_secrets(schema: dict[str, Any]) -> None:
+    """Name the fields that FirecREST's schema has and that no answer of ours can hold."""
+    for name in _SECRETS:
+        schema["properties"][name] = {"type": "string", "format": "password", "writeOnly": True}
+    schema["required"] = [*schema["required"], *_SECRETS]
+
+
+class S3DataTransfer(WireModel):
+    """The object store that transfers go through. It has no place for its keys, so that they can't be shown."""
+
+    model_config = ConfigDict(json_schema_extra=_name_secrets)
+
+    service_type: Literal["s3"]
+    name: str
+    public_url: str
+    region: str
+    ttl: int
+    tenant: str | None = None
+    multipart: MultipartUpload = Field(default_factory=MultipartUpload)
+    bucket_lifecycle_configuration: BucketLifecycleConfiguration = Field(default_factory=BucketLifecycleConfiguration)
+
+
+class WormholeDataTransfer(WireModel):
+    """Transfers by magic-wormhole."""
+
+    service_type: Literal["wormhole"]
+    pypi_index_url: str | None = None
+
+
+class StreamerDataTransfer(WireModel):
+    """Transfers by firecrest-streamer; `inbound_transfer_limit` in bytes, `wait_timeout` in seconds."""
+
+    service_type: Literal["streamer"]
+    pypi_index_url: str | None = None
+    host: str | None = None
+    port_range: tuple[int, int] = (5665, 5675)
+    public_ips: list[str] | None = None
+    wait_timeout: int = 86400
+    inbound_transfer_limit: int = 5 * 1024 * 1024 * 1024
+
+
+DataTransfer = Annotated[
+    S3DataTransfer | WormholeDataTransfer | StreamerDataTransfer, Field(discriminator="service_type")
+]
+
+
+class DataOperation(BaseModel):
+    """Limits of direct operations (bytes) and how transfers run (snake_case on the wire, as in FirecREST)."""
+
+    max_ops_file_size: int = 5 * 1024 * 1024
+    datatransfer_jobs_directives: list[str] = Field(default_factory=list)
+    data_transfer: DataTransfer | None = None
+
+
+class ServiceAccount(WireModel):
+    """The account that probes run as. Part of the contract's schema only: it is in no answer."""
+
+    client_id: str
+    secret: SecretStr
+
+
+class HPCCluster(WireModel):
+    """One system: how it is reached, what it offers, how it does."""
+
+    name: str
+    ssh: SSHClientPool
+    scheduler: Scheduler
+    services_health: list[AnyHealth] = Field(default_factory=list)
+    probing: ProbingServices
+    last_health_check: datetime | None = None
+    file_systems: list[FileSystem] = Field(default_factory=list)
+    data_operation: DataOperation = Field(default_factory=DataOperation)
+
+
+class GetSystemsResponse(WireModel):
+    """All systems of the centre."""
+
+    systems: list[HPCCluster]

@@ -1,0 +1,179 @@
+"""Messages of `/filesystem/{system_name}/transfer`: what moves where, by which method, and the job that does it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .casing import WireModel
+from .filesystem import CompressionType, PathRequest
+from .text import Path, Text, Word
+
+_GREATEST = 2**63 - 1
+
+
+class MoveRequest(PathRequest):
+    """What to move, and where."""
+
+    target_path: Path
+    account: Word | None = None
+
+
+class CopyRequest(PathRequest):
+    """What to copy, and where."""
+
+    target_path: Path
+    account: Word | None = None
+    dereference: bool = Field(default=False, description="Copy what links point to instead of the links")
+
+
+class CompressRequest(PathRequest):
+    """What to archive, and into which file."""
+
+    target_path: Path
+    account: Word | None = None
+    match_pattern: Text | None = Field(
+        default=None, description="Archive only what matches this regular expression (as in `find -regex`)"
+    )
+    dereference: bool = Field(default=False, description="Archive what links point to instead of the links")
+    compression: CompressionType = "gzip"
+
+
+class ExtractRequest(PathRequest):
+    """Which archive to unpack, and where."""
+
+    target_path: Path
+    account: Word | None = None
+    compression: CompressionType = "gzip"
+
+
+class S3TransferRequest(WireModel):
+    """Through the object store."""
+
+    transfer_method: Literal["s3"]
+    file_size: int | None = Field(default=None, ge=0, le=_GREATEST, description="Bytes; needed for uploads")
+
+
+class StreamerTransferRequest(WireModel):
+    """By firecrest-streamer."""
+
+    transfer_method: Literal["streamer"]
+
+
+class WormholeTransferRequest(WireModel):
+    """By magic-wormhole."""
+
+    transfer_method: Literal["wormhole"]
+
+
+class WormholeTransferUploadRequest(WireModel):
+    """By magic-wormhole; the sender's code is known."""
+
+    transfer_method: Literal["wormhole"]
+    wormhole_code: Word
+
+
+class PostFileUploadRequest(PathRequest):
+    """Where an upload goes, and how it comes."""
+
+    account: Word | None = None
+    transfer_directives: Annotated[
+        WormholeTransferUploadRequest | S3TransferRequest | StreamerTransferRequest,
+        Field(discriminator="transfer_method"),
+    ]
+
+
+class PostFileDownloadRequest(PathRequest):
+    """What to download, and how it goes."""
+
+    account: Word | None = None
+    transfer_directives: Annotated[
+        WormholeTransferRequest | S3TransferRequest | StreamerTransferRequest,
+        Field(discriminator="transfer_method"),
+    ]
+
+
+class TransferJobLogs(WireModel):
+    """The files in which a transfer says how it goes."""
+
+    output_log: str
+    error_log: str
+
+
+class TransferJob(WireModel):
+    """The job that does a transfer."""
+
+    job_id: str
+    system: str
+    working_directory: str
+    logs: TransferJobLogs
+
+
+class S3TransferResponse(WireModel):
+    """Where a client puts or gets the parts of a file."""
+
+    transfer_method: Literal["s3"]
+    parts_upload_urls: list[str] | None = None
+    complete_upload_url: str | None = None
+    download_url: str | None = None
+    max_part_size: int | None = None
+
+
+class StreamerTransferResponse(WireModel):
+    """What a streamer client needs to connect."""
+
+    transfer_method: Literal["streamer"]
+    coordinates: str | None = None
+
+
+class WormholeTransferResponse(WireModel):
+    """The code a wormhole client needs."""
+
+    transfer_method: Literal["wormhole"]
+    wormhole_code: str | None = None
+
+
+TransferDirectives = WormholeTransferResponse | S3TransferResponse | StreamerTransferResponse
+
+
+class UploadFileResponse(WireModel):
+    """A transfer to a system that was begun."""
+
+    transfer_job: TransferJob
+    transfer_directives: TransferDirectives
+
+
+class DownloadFileResponse(WireModel):
+    """A transfer from a system that was begun."""
+
+    transfer_job: TransferJob
+    transfer_directives: TransferDirectives
+
+
+class MoveResponse(WireModel):
+    """A move that was begun."""
+
+    transfer_job: TransferJob
+
+
+class CopyResponse(WireModel):
+    """A copy that was begun."""
+
+    transfer_job: TransferJob
+
+
+class DeleteResponse(WireModel):
+    """A removal that was begun."""
+
+    transfer_job: TransferJob
+
+
+class CompressResponse(WireModel):
+    """Archiving that was begun."""
+
+    transfer_job: TransferJob
+
+
+class ExtractResponse(WireModel):
+    """Unpacking that was begun."""
+
+    transfer_job: TransferJob

@@ -1,0 +1,117 @@
+"""Our OpenAPI document holds all of FirecREST's: every path, method, parameter, schema, property; it may hold more.
+
+Descriptions, titles and defaults are free. `null` is free as well, in both directions: FirecREST declares fields
+nullable that it refuses to be null (sourcePath) or never sends as null (servicesHealth).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flamecrest.server.app import build_app
+from tests.contract.exchanges import openapi
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from flamecrest.server.cluster import Gateway
+
+THEIRS = openapi()
+SCHEMAS: dict[str, Any] = THEIRS["components"]["schemas"]
+OPERATIONS = [(path, method) for path, operations in THEIRS["paths"].items() for method in operations]
+
+# FirecREST's pattern refuses array elements and PBS ids, which the contract wants accepted.
+WIDER_PATTERNS = {"job_id": "^[A-Za-z0-9][A-Za-z0-9_.\\-\\[\\],%+]{0,127}$"}
+
+
+def no_gateway() -> AbstractAsyncContextManager[Gateway]:
+    raise AssertionError("a document needs no gateway")
+
+
+@pytest.fixture(scope="module")
+def ours() -> dict[str, Any]:
+    return build_app(no_gateway).openapi()
+
+
+def kinds(schema: dict[str, Any]) -> set[str]:
+    """The kinds of values that a schema allows, without null: types, and names of other schemas."""
+    if "$ref" in schema:
+        return {schema["$ref"]}
+    found: set[str] = set()
+    for part in schema.get("anyOf", []) + schema.get("oneOf", []):
+        found |= kinds(part)
+    if "type" in schema:
+        found.add(schema["type"])
+    if schema.get("type") == "array" and "items" in schema:
+        found |= {f"of {kind}" for kind in kinds(schema["items"])}
+    if isinstance(schema.get("additionalProperties"), dict):
+        found |= {f"to {kind}" for kind in kinds(schema["additionalProperties"])}
+    return found - {"null"}
+
+
+def content(message: dict[str, Any]) -> dict[str, set[str]]:
+    return {media: kinds(value["schema"]) for media, value in message.get("content", {}).items()}
+
+
+def test_there_is_something_to_compare() -> None:
+    assert len(OPERATIONS) == 35
+    assert len(SCHEMAS) > 90
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_operation(ours: dict[str, Any], path: str, method: str) -> None:
+    theirs, mine = THEIRS["paths"][path][method], ours["paths"][path][method]
+    assert set(theirs["tags"]) <= set(mine["tags"])
+    have = {(one["name"], one["in"]): one for one in mine.get("parameters", [])}
+    for parameter in theirs.get("parameters", []):
+        same = have[parameter["name"], parameter["in"]]
+        assert same.get("required", False) == parameter.get("required", False), parameter["name"]
+        assert kinds(same["schema"]) == kinds(parameter["schema"]), parameter["name"]
+        pattern = WIDER_PATTERNS.get(parameter["name"], parameter["schema"].get("pattern"))
+        assert same["schema"].get("pattern") == pattern
+    if "requestBody" in theirs:
+        assert mine["requestBody"]["required"] == theirs["requestBody"]["required"]
+        assert content(mine["requestBody"]) == content(theirs["requestBody"])
+    for status, response in theirs["responses"].items():
+        assert content(response).items() <= content(mine["responses"][status]).items(), status
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_schema(ours: dict[str, Any], name: str) -> None:
+    theirs, mine = SCHEMAS[name], ours["components"]["schemas"][name]
+    assert mine["type"] == theirs["type"]
+    assert set(mine.get("enum", [])) == set(theirs.get("enum", []))
+    assert set(mine.get("required", [])) == set(theirs.get("required", []))
+    for field, schema in theirs.get("properties", {}).items():
+        assert kinds(mine["properties"][field]) == kinds(schema), field
+        for mark in ("writeOnly", "const"):
+            assert mine["properties"][field].get(mark) == schema.get(mark), field
+
+
+def test_every_reference_leads_somewhere(ours: dict[str, Any]) -> None:
+    def references(part: Any) -> set[str]:
+        match part:
+            case {"$ref": str(reference)}:
+                return {reference}
+            case dict():
+                return {one for value in part.values() for one in references(value)}
+            case list():
+                return {one for value in part for one in references(value)}
+            case _:
+                return set()
+
+    schemas = {f"#/components/schemas/{name}" for name in ours["components"]["schemas"]}
+    assert references(ours) <= schemas
+
+
+def test_every_operation_but_liveness_asks_for_a_token(ours: dict[str, Any]) -> None:
+    assert ours["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+    without = [path for path, operations in ours["paths"].items() for one in operations.values() if not one["security"]]
+    assert without == ["/status/liveness/"]
+
+
+def test_operation_ids_are_unique(ours: dict[str, Any]) -> None:
+    ids = [one["operationId"] for operations in ours["paths"].values() for one in operations.values()]
+    assert len(ids) == len(set(ids))

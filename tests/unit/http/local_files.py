@@ -1,0 +1,273 @@
+"""Files on this machine's own disc: the Files port by plain system calls, to drive the HTTP room without SSH."""
+
+# ruff: noqa: ARG002 -- a port's method takes what the port says
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import grp
+import hashlib
+import os
+import pwd
+import re
+import shutil
+import stat as bits
+import tarfile
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from flamecrest.server.errors import Conflict, Denied, Invalid, NotFound, TooLarge, Upstream
+from flamecrest.server.files import Entry, Stat, kind_letter, permission_letters
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from flamecrest.server.deadline import Deadline
+    from flamecrest.server.errors import GatewayError
+    from flamecrest.server.files import Compression
+
+_KINDS: dict[int, type[GatewayError]] = {
+    errno.ENOENT: NotFound,
+    errno.EEXIST: Conflict,
+    errno.ENOTEMPTY: Conflict,
+    errno.EACCES: Denied,
+    errno.EPERM: Denied,
+}
+_CHUNK = 65536
+
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def said(words: str) -> Iterator[None]:
+    """Turn an OSError into what the command line tool would say."""
+    try:
+        yield
+    except OSError as error:
+        raise _KINDS.get(error.errno or 0, Invalid)(f"{words}: {error.strerror}", detail=repr(error)) from error
+
+
+async def _do(words: str, function: Callable[..., T], *args: Any, **options: Any) -> T:
+    with said(words):
+        return await asyncio.to_thread(function, *args, **options)
+
+
+class LocalReader:
+    """An open file."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self.stat = _stat(os.fstat(fd))
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        left = self.stat.size
+        while left:
+            chunk = await asyncio.to_thread(os.read, self._fd, min(_CHUNK, left))
+            if not chunk:
+                raise Upstream("The file became shorter while it was read")
+            left -= len(chunk)
+            yield chunk
+
+
+class LocalFiles:
+    """The Files port. `opened` counts what is open, so that a test sees what was left behind."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+
+    async def ls(
+        self,
+        path: str,
+        deadline: Deadline,
+        *,
+        hidden: bool = False,
+        numeric: bool = False,
+        recursive: bool = False,
+        dereference: bool = False,
+    ) -> list[Entry]:
+        def look() -> list[Entry]:
+            if not bits.S_ISDIR(os.lstat(path).st_mode):
+                return [_entry(path, path, numeric, follow=dereference)]
+            found = []
+            for folder, folders, names in os.walk(path):
+                if not hidden:
+                    folders[:] = [name for name in folders if not name.startswith(".")]
+                for name in folders + names:
+                    if hidden or not name.startswith("."):
+                        full = os.path.join(folder, name)  # noqa: PTH118 -- Path would tidy hostile names
+                        found.append(_entry(full, os.path.relpath(full, path), numeric, follow=dereference))
+                if not recursive:
+                    break
+            return sorted(found, key=lambda entry: entry.name)
+
+        return await _do(f"ls: cannot access '{path}'", look)
+
+    async def entry(self, path: str, deadline: Deadline) -> Entry:
+        return await _do(f"ls: cannot access '{path}'", _entry, path, path, False, follow=False)
+
+    async def stat(self, path: str, deadline: Deadline, *, follow: bool = False) -> Stat:
+        found = await _do(f"stat: cannot statx '{path}'", os.stat, path, follow_symlinks=follow)
+        return _stat(found)
+
+    async def kind(self, path: str, deadline: Deadline) -> str:
+        data = b"" if (await self.stat(path, deadline)).mode & bits.S_IFDIR else await self._read(path)
+        if not data:
+            return "directory" if Path(path).is_dir() else "empty"
+        return "ASCII text" if data.isascii() else "data"
+
+    async def head(
+        self, path: str, deadline: Deadline, *, count: int, unit: Literal["bytes", "lines"], skip: bool, limit: int
+    ) -> str:
+        units = await self._units(path, unit)
+        return _text(units[:-count] if skip else units[:count], limit)
+
+    async def tail(
+        self, path: str, deadline: Deadline, *, count: int, unit: Literal["bytes", "lines"], skip: bool, limit: int
+    ) -> str:
+        units = await self._units(path, unit)
+        return _text(units[count - 1 :] if skip else units[-count:], limit)
+
+    async def view(self, path: str, deadline: Deadline, *, offset: int, size: int) -> str:
+        data = await self._read(path)
+        return data[offset : offset + size].decode("utf-8", "replace")
+
+    async def checksum(self, path: str, deadline: Deadline) -> str:
+        with said(f"sha256sum: {path}"):
+            return hashlib.sha256(await self._read(path)).hexdigest()
+
+    async def chmod(self, path: str, mode: str, deadline: Deadline) -> None:
+        if not re.fullmatch("[0-7]{1,4}", mode):
+            raise Invalid(f"chmod: invalid mode: '{mode}'")
+        await _do(f"chmod: cannot access '{path}'", os.chmod, path, int(mode, 8))
+
+    async def chown(self, path: str, owner: str, group: str, deadline: Deadline) -> None:
+        try:
+            uid = pwd.getpwnam(owner).pw_uid if owner else -1
+            gid = grp.getgrnam(group).gr_gid if group else -1
+        except KeyError:
+            raise Invalid(f"chown: invalid user: '{owner}:{group}'") from None
+        await _do(f"chown: cannot access '{path}'", os.chown, path, uid, gid, follow_symlinks=False)
+
+    async def mkdir(self, path: str, deadline: Deadline, *, parents: bool = False) -> None:
+        make = (lambda: os.makedirs(path, exist_ok=True)) if parents else (lambda: os.mkdir(path))  # noqa: PTH102, PTH103
+        await _do(f"mkdir: cannot create directory '{path}'", make)
+
+    async def symlink(self, target: str, link: str, deadline: Deadline) -> None:
+        await _do(f"ln: failed to create symbolic link '{link}'", os.symlink, target, link)
+
+    async def rm(self, path: str, deadline: Deadline) -> None:
+        is_tree = Path(path).is_dir() and not Path(path).is_symlink()
+        await _do(f"rm: cannot remove '{path}'", shutil.rmtree if is_tree else os.unlink, path)
+
+    async def upload(self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline) -> None:
+        partial = os.path.dirname(path) + "/.part"  # noqa: PTH120
+        with said(path):
+            fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        self.opened += 1
+        try:
+            async for chunk in chunks:
+                await asyncio.to_thread(os.write, fd, chunk)
+            os.rename(partial, path)  # noqa: PTH104
+        except BaseException:
+            os.unlink(partial)  # noqa: PTH108
+            raise
+        finally:
+            os.close(fd)
+            self.opened -= 1
+
+    @asynccontextmanager
+    async def download(self, path: str, deadline: Deadline) -> AsyncIterator[LocalReader]:
+        with said(path):
+            fd = os.open(path, os.O_RDONLY)
+        self.opened += 1
+        try:
+            reader = LocalReader(fd)
+            if not bits.S_ISREG(reader.stat.mode):
+                raise Invalid(f"{path}: Is not a regular file")
+            yield reader
+        finally:
+            os.close(fd)
+            self.opened -= 1
+
+    async def compress(
+        self,
+        source: str,
+        target: str,
+        deadline: Deadline,
+        *,
+        compression: Compression = "gzip",
+        pattern: str | None = None,
+        dereference: bool = False,
+    ) -> None:
+        def pack() -> None:
+            with tarfile.open(target, f"w:{_suffix(compression)}", dereference=dereference) as archive:  # type: ignore[call-overload]
+                archive.add(source, Path(source).name)
+
+        await _do(f"tar: {source}: Cannot open", pack)
+
+    async def extract(self, source: str, target: str, deadline: Deadline, *, compression: Compression = "gzip") -> None:
+        def unpack() -> None:
+            with tarfile.open(source, f"r:{_suffix(compression)}") as archive:  # type: ignore[call-overload]
+                archive.extractall(target, filter="data")
+
+        try:
+            await _do(f"tar: {source}: Cannot open", unpack)
+        except tarfile.TarError:
+            raise Invalid("tar: This does not look like a tar archive") from None
+
+    async def _read(self, path: str) -> bytes:
+        return await _do(path, lambda: Path(path).read_bytes())
+
+    async def _units(self, path: str, unit: Literal["bytes", "lines"]) -> list[bytes]:
+        data = await self._read(path)
+        return data.splitlines(keepends=True) if unit == "lines" else [bytes([byte]) for byte in data]
+
+
+def _text(units: list[bytes], limit: int) -> str:
+    data = b"".join(units)
+    if len(data) > limit:
+        raise TooLarge(f"That part of the file has more than {limit} bytes")
+    return data.decode("utf-8", "replace")
+
+
+def _suffix(compression: Compression) -> str:
+    return {"none": "", "gzip": "gz", "bzip2": "bz2", "xz": "xz"}[compression]
+
+
+def _stat(found: os.stat_result) -> Stat:
+    return Stat(
+        mode=found.st_mode,
+        uid=found.st_uid,
+        gid=found.st_gid,
+        size=found.st_size,
+        atime=int(found.st_atime),
+        mtime=int(found.st_mtime),
+        ctime=int(found.st_ctime),
+        ino=found.st_ino,
+        dev=found.st_dev,
+        nlink=found.st_nlink,
+    )
+
+
+def _entry(full: str, name: str, numeric: bool, *, follow: bool) -> Entry:
+    found = os.lstat(full)
+    target = os.readlink(full) if bits.S_ISLNK(found.st_mode) else None  # noqa: PTH115
+    if follow and target is not None and os.path.exists(full):  # noqa: PTH110
+        found, target = os.stat(full), None  # noqa: PTH116
+    user, group = str(found.st_uid), str(found.st_gid)
+    if not numeric:
+        user, group = pwd.getpwuid(found.st_uid).pw_name, grp.getgrgid(found.st_gid).gr_name
+    return Entry(
+        name=name,
+        kind=kind_letter(found.st_mode),
+        permissions=permission_letters(found.st_mode),
+        user=user,
+        group=group,
+        size=found.st_size,
+        modified=time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(found.st_mtime)),
+        link_target=target,
+    )

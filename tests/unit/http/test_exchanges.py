@@ -1,0 +1,75 @@
+"""The recorded exchanges against the HTTP room over the toy ports."""
+
+# ruff: noqa: ARG002 -- a port's method takes what the port says
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flamecrest.server.errors import Denied
+from tests.contract import exchanges
+
+from .local_files import LocalFiles
+from .world import World
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flamecrest.server.deadline import Deadline
+
+pytestmark = pytest.mark.anyio
+
+
+class Walled(LocalFiles):
+    """A disc with places where the user may not go: the tests run as root, whom nothing stops."""
+
+    async def mkdir(self, path: str, deadline: Deadline, *, parents: bool = False) -> None:
+        if path.endswith("root-owned"):
+            raise Denied(f"mkdir: cannot create directory '{path}': Permission denied")
+        await super().mkdir(path, deadline, parents=parents)
+
+    def download(self, path: str, deadline: Deadline):
+        if "/user01/" in path:
+            raise Denied(f"{path}: Permission denied")
+        return super().download(path, deadline)
+
+    async def chown(self, path: str, owner: str, group: str, deadline: Deadline) -> None:
+        if owner == "user01":
+            raise Denied(f"chown: changing ownership of '{path}': Operation not permitted")
+
+
+def prepare(folder: Path, case: str) -> None:
+    """Put in place what lay there when the exchange was recorded, and no request of the recording made."""
+    if case == "symlink":
+        (folder / "lines.txt").write_text("".join(f"line {number}\n" for number in range(1, 101)))
+        for name, data in {"empty": b"", ".hidden": b".", "bin.dat": bytes(1024)}.items():
+            (folder / name).write_bytes(data)
+        (folder / "dang").symlink_to(folder / "nowhere")
+
+
+async def test_every_exchange(tmp_path: Path) -> None:
+    world = World(str(tmp_path), files=Walled())
+    home = tmp_path / "fireuser"
+    home.mkdir()
+
+    def rename(text: str) -> str:
+        return text.replace(exchanges.SYSTEM, "toy").replace("/home/", f"{tmp_path}/")
+
+    every = exchanges.load()
+    assert len(every) == 68
+    async with world.client() as client:
+        for exchange in every:
+            case = exchange["case"]
+            prepare(home / "work", case)
+            if case == "job.get.running":
+                world.queue.specs["319"], world.queue.states["319"] = world.queue.specs["315"], "RUNNING"
+            if case == "job.get.done":
+                world.queue.states["315"] = "COMPLETED"
+            response = await exchanges.send(client, exchange, rename)
+            try:
+                exchanges.compare(exchange, response, rename)
+            except AssertionError as error:
+                error.add_note(f"in {case}: {response.text[:300]}")
+                raise

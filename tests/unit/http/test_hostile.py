@@ -1,0 +1,192 @@
+"""Every field of every operation gets what nobody should send: an error that names the field, and nothing is done.
+
+The operations and their fields are read from the OpenAPI document, so that none can be forgotten.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .world import World, fields, raw_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import httpx
+
+pytestmark = pytest.mark.anyio
+
+NEVER_RIGHT = [5, -1, 1.5, 2**80, [], ["a"], {}, {"a": {"b": []}}, [[[[]]]], "\0"]  # for a field of any type we have
+SOMETIMES_RIGHT = [None, True, "", "x" * 10_000, "\x1b[31m", "true", "\u202e"]
+TEXTS = [
+    "",
+    "\0",
+    "x" * 10_000,
+    "\x1b\r\n",
+    "maybe",
+    "-1",
+    "0",
+    "1e400",
+    "NaN",
+    "9" * 4000,
+    "null",
+    "[]",
+    "\u202e",
+    "true",
+]
+BODY = {
+    "path": "{root}/x",
+    "targetPath": "{root}/y",
+    "linkPath": "{root}/y",
+    "mode": "700",
+    "command": "true",
+    "job": {"workingDirectory": "/", "script": "#!/bin/sh"},
+    "transferDirectives": {"transferMethod": "s3"},
+}
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path.replace("{system_name}", "toy").replace("{job_id}", "1"), operation
+
+
+def properties(document: dict[str, Any], operation: dict[str, Any]) -> list[str]:
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
+    return list(document["components"]["schemas"][schema]["properties"])
+
+
+def prepared(root: str) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(json.dumps(BODY).replace("{root}", root))
+    return body
+
+
+def named(response: httpx.Response, name: str) -> bool:
+    """Whether an error says which field is meant: in its list of fields, or in its message."""
+    body = response.json()
+    listed = [one["name"] for one in (body["data"] or {}).get("fields", [])]
+    return name in listed or f"`{name}`" in body["message"] or name in body["message"]
+
+
+async def test_every_query_parameter(client: httpx.AsyncClient, world: World) -> None:
+    document = world.app().openapi()
+    asked = 0
+    for method, path, operation in operations(document):
+        for parameter in operation.get("parameters", []):
+            if parameter["in"] != "query":
+                continue
+            for text in TEXTS:
+                query = {"path": f"{world.root}/none"} | {parameter["name"]: text}
+                response = await client.request(method, path, params=query)
+                asked += 1
+                assert response.status_code < 500, (path, query, response.text)
+                assert response.status_code in {200, 400, 404, 413}, (path, query, response.text)
+    assert asked > 400
+
+
+async def test_every_field_of_every_body(client: httpx.AsyncClient, world: World) -> None:
+    document = world.app().openapi()
+    asked = 0
+    for method, path, operation in operations(document):
+        if "application/json" not in operation.get("requestBody", {}).get("content", {}):
+            continue
+        for name in properties(document, operation):
+            for value in NEVER_RIGHT + SOMETIMES_RIGHT:
+                body = prepared(world.root)
+                if name == "sourcePath":
+                    del body["path"]
+                response = await client.request(method, path, json=body | {name: value})
+                asked += 1
+                assert response.status_code in {200, 201, 204, 400, 404}, (path, name, value, response.text)
+                if value in NEVER_RIGHT:
+                    assert fields(response)[0][0] == "body"
+                    assert named(response, name) or name == "job", (path, name, value, response.text)
+    assert asked > 800
+
+
+@pytest.mark.parametrize("path", ["/filesystem/toy/ops/mkdir", "/compute/toy/jobs", "/filesystem/toy/transfer/cp"])
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"{", b"null", b"[]", b"5", b'"x"', b"NaN", b'{"path": NaN}', b"\xff\xfe", b'{"path": "\xff"}',
+     b'{"path":"\\ud800"}',
+     b"[" * 100_000, b'{"a":' * 100_000, b"\x00", b"\xef\xbb\xbf{}", b"{}{}", b'{"path":"a"'],
+)  # fmt: skip
+async def test_what_is_no_json_document(client: httpx.AsyncClient, world: World, path: str, raw: bytes) -> None:
+    response = await client.post(path, content=raw, headers={"content-type": "application/json"})
+    assert {location for location, _ in fields(response)} == {"body"}
+    assert raw_names(world.root) == set()
+
+
+@pytest.mark.parametrize(
+    "kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonx", "json", "\u00ff"]
+)
+async def test_what_is_not_declared_as_json(client: httpx.AsyncClient, world: World, kind: str) -> None:
+    headers = [(b"content-type", kind.encode("latin-1"))]
+    body = json.dumps(prepared(world.root)).encode()
+    response = await client.post("/filesystem/toy/ops/mkdir", content=body, headers=headers)
+    assert fields(response) == [("header", "content-type")]
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "application/json; charset=utf-8", "APPLICATION/JSON", "application/vnd.x+json"]
+)
+async def test_what_is(client: httpx.AsyncClient, world: World, kind: str) -> None:
+    body = json.dumps(prepared(world.root)).encode()
+    response = await client.post("/filesystem/toy/ops/mkdir", content=body, headers={"content-type": kind})
+    assert response.status_code == 201
+
+
+async def test_ten_megabytes_of_json(client: httpx.AsyncClient, world: World) -> None:
+    large = json.dumps(prepared(world.root) | {"more": "x" * 10_000_000}).encode()
+
+    async def without_length():
+        for start in range(0, len(large), 65536):
+            yield large[start : start + 65536]
+
+    for content in (large, without_length()):
+        response = await client.post(
+            "/filesystem/toy/ops/mkdir", content=content, headers={"content-type": "application/json"}
+        )
+        assert response.status_code == 413
+    assert raw_names(world.root) == set()
+
+
+async def test_no_value_of_a_request_is_repeated(client: httpx.AsyncClient, world: World) -> None:
+    """What is wrong may be a secret in the wrong place."""
+    body = {
+        "job": {
+            "workingDirectory": ["hunter2"],
+            "env": {"hunter2 ": "hunter2"},
+            "script": {"hunter2": 1},
+            "name": "hunter2\n",
+        }
+    }
+    response = await client.post("/compute/toy/jobs", json=body)
+    assert response.status_code == 400
+    assert "hunter2" not in response.text
+    response = await client.get("/filesystem/toy/ops/ls", params={"path": world.root, "recursive": "hunter2"})
+    assert "hunter2" not in response.text
+
+
+async def test_a_document_with_everything_wrong_is_answered_shortly(client: httpx.AsyncClient) -> None:
+    response = await client.post("/compute/toy/jobs", json={"job": {"env": ["\0"] * 100_000, "workingDirectory": 1}})
+    assert len(response.content) < 10_000
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [b"GET /%ff%fe HTTP/1.1", b"GET /filesystem/%ff/ops/ls?path=%ff HTTP/1.1", b"GET /compute/toy/jobs/%2e%2e HTTP/1.1",
+     b"GET /filesystem/toy/ops/stat?&&=&=%&path HTTP/1.1", b"DELETE /status/systems HTTP/1.1",
+     b"GET //status//systems HTTP/1.1",
+     b"GET /filesystem/toy/ops/stat?path=%zz HTTP/1.1", b"GET /" + b"a" * 30_000 + b" HTTP/1.1", b"OPTIONS * HTTP/1.1"],
+)  # fmt: skip
+async def test_lines_that_no_client_sends(tmp_path: Path, request_line: bytes) -> None:
+    async with World(str(tmp_path)).served() as served:
+        answer = await served.raw(
+            request_line + b"\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer token-of-fireuser\r\n\r\n"
+        )
+    assert answer.startswith(b"HTTP/1.1 4")

@@ -1,0 +1,127 @@
+"""In which order a request is looked at: nobody learns anything before it is known who asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flamecrest.server.auth import Verb
+
+from .world import fields
+
+if TYPE_CHECKING:
+    import httpx
+
+    from .world import World
+
+pytestmark = pytest.mark.anyio
+
+EVERY = [
+    ("GET", "/status/systems"),
+    ("GET", "/status/toy/nodes"),
+    ("GET", "/filesystem/toy/ops/stat?path=/x"),
+    ("GET", "/filesystem/toy/ops/stat"),
+    ("GET", "/filesystem/nosuch/ops/stat"),
+    ("POST", "/filesystem/toy/ops/mkdir"),
+    ("POST", "/filesystem/toy/ops/upload?path=/x"),
+    ("POST", "/filesystem/toy/transfer/cp"),
+    ("POST", "/compute/toy/jobs"),
+    ("DELETE", "/compute/toy/jobs/-"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), EVERY)
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer x", "Basic token-of-fireuser", "Bearer \u00ff"])
+async def test_first_of_all_a_token(client: httpx.AsyncClient, method: str, path: str, header: str | None) -> None:
+    sent = [(b"authorization", (header or "").encode("latin-1"))]
+    request = client.build_request(method, path, content=b"{" * 5000, headers=sent)
+    if header is None:
+        del request.headers["authorization"]
+    response = await client.send(request)
+    assert response.status_code == 401
+    body = response.json()
+    assert body["message"] == ("Not authenticated" if header is None else "Access token is invalid.")
+    assert (body["data"], body["user"]) == (None, None)
+    assert "f7t-authusername" not in response.headers
+
+
+async def test_then_the_system(client: httpx.AsyncClient) -> None:
+    for request in (
+        client.get("/filesystem/nosuch/ops/stat"),
+        client.post("/compute/nosuch/jobs", content=b"{"),
+        client.get("/status/no%00such/nodes"),
+    ):
+        response = await request
+        assert (response.status_code, response.json()["message"]) == (404, "System not found")
+        assert response.headers["f7t-authusername"] == "fireuser"
+
+
+async def test_then_the_parameters_then_the_permission(client: httpx.AsyncClient, world: World) -> None:
+    world.rules.forbidden = {("fireuser", verb) for verb in Verb}
+    assert fields(await client.get("/filesystem/toy/ops/stat")) == [("query", "path")]
+    assert fields(await client.post("/compute/toy/jobs", json={})) == [("body", "job")]
+    refused = await client.get("/filesystem/toy/ops/stat", params={"path": "/etc/passwd"})
+    assert refused.status_code == 403
+    assert refused.json()["user"] == "fireuser"
+
+
+VERBS = {
+    Verb.STATUS: [("GET", "/status/toy/nodes"), ("GET", "/status/toy/partitions"), ("GET", "/status/toy/userinfo"),
+                  ("GET", "/status/toy/reservations")],
+    Verb.JOBS_READ: [("GET", "/compute/toy/jobs"), ("GET", "/compute/toy/jobs/1"),
+                     ("GET", "/compute/toy/jobs/1/metadata")],
+    Verb.JOBS_SUBMIT: [("POST", "/compute/toy/jobs"), ("DELETE", "/compute/toy/jobs/1"),
+                       ("PUT", "/compute/toy/jobs/1/attach")],
+    Verb.FILES_READ: [("GET", f"/filesystem/toy/ops/{what}")
+                      for what in ("ls", "stat", "file", "head", "tail", "view", "checksum", "download")],
+    Verb.FILES_WRITE: [("PUT", "/filesystem/toy/ops/chmod"), ("PUT", "/filesystem/toy/ops/chown"),
+                       ("DELETE", "/filesystem/toy/ops/rm")]
+                      + [("POST", f"/filesystem/toy/ops/{what}")
+                         for what in ("mkdir", "symlink", "upload", "compress", "extract")],
+    Verb.TRANSFER: [("DELETE", "/filesystem/toy/transfer/rm")]
+                   + [("POST", f"/filesystem/toy/transfer/{what}")
+                      for what in ("mv", "cp", "compress", "extract", "upload", "download")],
+}  # fmt: skip
+
+
+def test_every_operation_has_its_verb(world: World) -> None:
+    paths = world.app().openapi()["paths"]
+    named = {(method, path) for several in VERBS.values() for method, path in several}
+    have = {
+        (method.upper(), path.replace("{system_name}", "toy").replace("{job_id}", "1"))
+        for path, operations in paths.items()
+        for method in operations
+    }
+    assert named | {("GET", "/status/systems"), ("GET", "/status/liveness/")} == have
+
+
+@pytest.mark.parametrize("verb", Verb)
+async def test_who_may_not_may_not(client: httpx.AsyncClient, world: World, verb: Verb) -> None:
+    """One verb is forbidden: exactly its operations are."""
+    world.rules.forbidden = {("fireuser", verb)}
+    body = {
+        "path": world.root, "targetPath": world.root, "linkPath": world.root, "mode": "700", "command": "true",
+        "job": {"workingDirectory": "/", "script": "#!/bin/sh"}, "transferDirectives": {"transferMethod": "s3"},
+    }  # fmt: skip
+    for one, operations in VERBS.items():
+        for method, path in operations:
+            sent: dict[str, Any] = {"params": {"path": world.root}} if method in {"GET", "DELETE"} else {"json": body}
+            if path.endswith("ops/upload"):
+                sent = {"params": {"path": world.root}, "files": {"file": ("x", b"")}}
+            if one is not verb and path.endswith("ops/rm"):
+                continue  # the rest still needs the folder
+            response = await client.request(method, path, **sent)
+            assert (response.status_code == 403) == (one is verb), (method, path, response.text)
+
+
+async def test_the_name_of_a_system_is_the_same_in_any_case(client: httpx.AsyncClient, world: World) -> None:
+    for name in ("toy", "Toy", "TOY"):
+        response = await client.get(f"/filesystem/{name}/ops/ls", params={"path": world.root})
+        assert response.status_code == 200
+    assert (await client.get("/STATUS/systems")).status_code == 404
+
+
+async def test_another_caller(client: httpx.AsyncClient) -> None:
+    response = await client.get("/status/toy/userinfo", headers={"Authorization": "bearer token-of-bob"})
+    assert response.json()["user"]["name"] == response.headers["f7t-authusername"] == "bob"

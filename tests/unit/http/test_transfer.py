@@ -1,0 +1,96 @@
+"""Transfers: what is asked is what the movers get."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .world import World, fields
+
+if TYPE_CHECKING:
+    import httpx
+
+pytestmark = pytest.mark.anyio
+
+URL = "/filesystem/toy/transfer"
+PLAIN: dict[str, Any] = {"account": None}
+
+
+@pytest.mark.parametrize(
+    ("verb", "sent", "options"),
+    [
+        ("mv", {}, PLAIN),
+        ("mv", {"account": "a"}, {"account": "a"}),
+        ("mv", {"account": ""}, PLAIN),
+        ("cp", {"dereference": "true"}, PLAIN | {"dereference": True}),
+        ("compress", {}, PLAIN | {"compression": "gzip", "pattern": None, "dereference": False}),
+        ("compress", {"match_pattern": "*.x$(id)", "compression": "xz", "dereference": 1},
+         PLAIN | {"compression": "xz", "pattern": "*.x$(id)", "dereference": True}),
+        ("compress", {"matchPattern": ""}, PLAIN | {"compression": "gzip", "pattern": None, "dereference": False}),
+        ("extract", {"compression": "none", "account": "b"}, {"account": "b", "compression": "none"}),
+    ],
+)  # fmt: skip
+async def test_movers_get_what_is_asked(
+    client: httpx.AsyncClient, world: World, verb: str, sent: Any, options: Any
+) -> None:
+    paths = (f"{world.root}/it's", f"{world.root}/b c")
+    response = await client.post(f"{URL}/{verb}", json={"source_path": paths[0], "target_path": paths[1], **sent})
+    assert response.status_code == 201
+    job = response.json()["transferJob"]
+    assert (job["jobId"], job["system"], job["logs"]["outputLog"]) == ("320", "Toy", "/home/fireuser/.out.log")
+    assert world.movers.asked == [(verb, paths, options)]
+
+
+@pytest.mark.parametrize("account", [None, "", "a"])
+async def test_rm_is_200(client: httpx.AsyncClient, world: World, account: str | None) -> None:
+    query = {"path": world.root} | ({} if account is None else {"account": account})
+    assert (await client.delete(f"{URL}/rm", params=query)).status_code == 200
+    assert world.movers.asked == [("rm", (world.root,), {"account": account or None})]
+
+
+async def test_paths_of_any_bytes(client: httpx.AsyncClient, world: World) -> None:
+    body = {"path": f"{world.root}/%FF", "targetPath": f"{world.root}/%25", "encoding": "percent"}
+    assert (await client.post(f"{URL}/mv", json=body)).status_code == 201
+    assert world.movers.asked[0][1] == (f"{world.root}/\udcff", f"{world.root}/%")
+
+
+@pytest.mark.parametrize("account", ["a\0", "a\n#SBATCH --wrap=id", "x" * 300])
+async def test_accounts_are_words(client: httpx.AsyncClient, world: World, account: str) -> None:
+    response = await client.delete(f"{URL}/rm", params={"path": world.root, "account": account})
+    assert fields(response) == [("query", "account")]
+    body = {"path": world.root, "targetPath": world.root, "account": account}
+    for what in ("mv", "cp", "compress", "extract"):
+        assert fields(await client.post(f"{URL}/{what}", json=body)) == [("body", "account")]
+    assert world.movers.asked == []
+
+
+@pytest.mark.parametrize("what", ["upload", "download"])
+@pytest.mark.parametrize("method", ["s3", "streamer", "wormhole"])
+async def test_methods_that_are_not_there_are_400_naming_those_that_are(
+    client: httpx.AsyncClient, world: World, what: str, method: str
+) -> None:
+    directives = {"transfer_method": method, "fileSize": "7", "wormholeCode": "1-a-b"}
+    response = await client.post(f"{URL}/{what}", json={"path": world.root, "transferDirectives": directives})
+    assert fields(response) == [("body", "transferMethod")]
+    assert "(available: s3)" in response.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("what", "directives", "name"),
+    [
+        ("upload", None, "transferDirectives"),
+        ("upload", [], "transferDirectives"),
+        ("upload", {}, "transferDirectives"),
+        ("upload", {"transferMethod": "carrier pigeon"}, "transferDirectives"),
+        ("upload", {"transferMethod": ["s3"]}, "transferDirectives"),
+        ("upload", {"transferMethod": "wormhole"}, "wormholeCode"),
+        ("upload", {"transferMethod": "wormhole", "wormhole_code": "a\n"}, "wormhole_code"),
+        ("upload", {"transferMethod": "s3", "fileSize": -1}, "fileSize"),
+        ("upload", {"transferMethod": "s3", "file_size": "many"}, "file_size"),
+        ("download", {"transferMethod": 3}, "transferDirectives"),
+    ],
+)
+async def test_wrong_directives(client: httpx.AsyncClient, world: World, what: str, directives: Any, name: str) -> None:
+    response = await client.post(f"{URL}/{what}", json={"path": world.root, "transferDirectives": directives})
+    assert fields(response) == [("body", name)]

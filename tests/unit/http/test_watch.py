@@ -1,0 +1,109 @@
+"""The watch over a client: pure ASGI, played message by message."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flamecrest.server.http import watch
+
+if TYPE_CHECKING:
+    from starlette.types import Message
+
+pytestmark = pytest.mark.anyio
+
+MORE = {"type": "http.request", "body": b"a", "more_body": True}
+LAST = {"type": "http.request", "body": b"b", "more_body": False}
+GONE = {"type": "http.disconnect"}
+
+
+class Server:
+    """A server that says what it is told to."""
+
+    def __init__(self, *messages: Message) -> None:
+        self.said: asyncio.Queue[Message] = asyncio.Queue()
+        for message in messages:
+            self.said.put_nowait(message)
+
+    async def receive(self) -> Message:
+        return await self.said.get()
+
+
+async def settle() -> None:
+    """Let everything that can go on go on."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def begun(server: Server, *, has_body: bool) -> tuple[watch.Watch, asyncio.Task[bool]]:
+    """A watch over a task that works for ever, begun at once."""
+
+    async def work() -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    task = asyncio.create_task(work())
+    found = watch.Watch(server.receive, task, has_body=has_body)
+    await settle()
+    found._begin()
+    await settle()
+    return found, task
+
+
+async def test_a_client_that_goes_ends_the_work() -> None:
+    server = Server(LAST, GONE)
+    found, task = await begun(server, has_body=False)
+    assert found.gone
+    assert task.cancelled()
+    assert await found.receive() == GONE
+    found.stop()
+
+
+async def test_a_client_that_stays_does_not() -> None:
+    server = Server(LAST)
+    found, task = await begun(server, has_body=False)
+    assert not found.gone
+    assert not task.done()
+    server.said.put_nowait(GONE)
+    assert await found.receive() == GONE
+    await settle()
+    assert task.cancelled()
+    found.stop()
+
+
+async def test_the_end_of_an_answer_is_no_going_away() -> None:
+    """Servers say http.disconnect when the answer is complete as well."""
+    server = Server()
+    found, task = await begun(server, has_body=False)
+    found.answered = True
+    server.said.put_nowait(GONE)
+    await settle()
+    assert not found.gone
+    assert not task.done()
+    task.cancel()
+    found.stop()
+
+
+async def test_a_body_is_left_to_who_reads_it() -> None:
+    server = Server(MORE, LAST, GONE)
+    found, task = await begun(server, has_body=True)
+    assert [await found.receive(), await found.receive()] == [MORE, LAST]
+    assert not task.done()
+    found._begin()
+    await settle()
+    assert found.gone
+    assert task.cancelled()
+    found.stop()
+
+
+async def test_after_the_stop_nobody_listens() -> None:
+    server = Server()
+    found, task = await begun(server, has_body=False)
+    found.stop()
+    await settle()
+    server.said.put_nowait(GONE)
+    await settle()
+    assert not task.done()
+    task.cancel()

@@ -1,0 +1,192 @@
+"""Small real ports for the HTTP room: an authenticator, an authorizer, a scheduler and transfers, in memory."""
+
+# ruff: noqa: ARG002 -- a port's method takes what the port says
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flamecrest.server.auth import AllowAuthenticated, Identity, Verb
+from flamecrest.server.errors import Denied, NotFound, Unauthenticated
+from flamecrest.server.schedulers import (
+    Account,
+    Job,
+    JobMetadata,
+    JobSpec,
+    Node,
+    Partition,
+    Reservation,
+    Step,
+    Times,
+)
+from flamecrest.server.ssh.user import Named, User
+from flamecrest.server.transfer import Ticket
+
+if TYPE_CHECKING:
+    from flamecrest.server.deadline import Deadline
+
+TOKENS = {"token-of-fireuser": "fireuser", "token-of-bob": "bob"}
+
+
+class Tokens:
+    """An Authenticator that knows its tokens by heart."""
+
+    async def authenticate(self, authorization: str | None, deadline: Deadline) -> Identity:
+        if authorization is None:
+            raise Unauthenticated("Not authenticated")
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or token not in TOKENS:
+            raise Unauthenticated("Access token is invalid.", detail="unknown token")
+        return Identity(TOKENS[token])
+
+
+@dataclass
+class Rules(AllowAuthenticated):
+    """An Authorizer with a list of what is forbidden."""
+
+    forbidden: set[tuple[str, Verb]] = field(default_factory=set)
+
+    async def allow(self, identity: Identity, cluster: str, verb: Verb, deadline: Deadline) -> None:
+        if (identity.username, verb) in self.forbidden:
+            raise Denied(f"{identity.username} may not do this on {cluster}")
+
+
+class Queue:
+    """A Scheduler in memory: jobs are pending until somebody finishes or cancels them."""
+
+    def __init__(self) -> None:
+        self.specs: dict[str, JobSpec] = {}
+        self.states: dict[str, str] = {}
+        self.attached: list[tuple[str, str]] = []
+        self.asked: dict[str, Any] = {}
+
+    async def submit(self, spec: JobSpec, deadline: Deadline) -> str:
+        job_id = str(315 + len(self.specs))
+        self.specs[job_id], self.states[job_id] = spec, "PENDING"
+        return job_id
+
+    async def jobs(
+        self, *, all_users: bool, account: str | None, name: str | None, window: int, deadline: Deadline
+    ) -> list[Job]:
+        self.asked = {"all_users": all_users, "account": account, "name": name, "window": window}
+        return [self._job(one) for one in self.specs if name in (None, self.specs[one].name)]
+
+    async def job(self, job_id: str, deadline: Deadline) -> list[Job]:
+        self._known(job_id)
+        return [self._job(job_id)]
+
+    async def metadata(self, job_id: str, deadline: Deadline) -> list[JobMetadata]:
+        spec = self._known(job_id)
+        return [
+            JobMetadata(
+                job_id, spec.script, spec.standard_input or "/dev/null", spec.standard_output, spec.standard_error
+            )
+        ]
+
+    async def cancel(self, job_id: str, deadline: Deadline) -> None:
+        self._known(job_id)
+        if self.states[job_id] != "COMPLETED":
+            self.states[job_id] = "CANCELLED"
+
+    async def attach(self, job_id: str, command: str, deadline: Deadline) -> None:
+        self._known(job_id)
+        self.attached.append((job_id, command))
+
+    async def nodes(self, deadline: Deadline) -> list[Node]:
+        return [
+            Node(
+                "nid001",
+                ["IDLE"],
+                8,
+                ["debug", "long"],
+                8,
+                8,
+                8,
+                0.45,
+                22458,
+                16000,
+                0,
+                8,
+                "fake",
+                "127.0.0.1",
+                "vm",
+                1,
+            )
+        ]
+
+    async def partitions(self, deadline: Deadline, *, hidden: bool) -> list[Partition]:
+        return [Partition("debug", "UP", 32, 4), *([Partition("secret", "UP")] if hidden else [])]
+
+    async def reservations(self, deadline: Deadline) -> list[Reservation]:
+        return [Reservation("testres", "nid004", 1795293308, 1826829308, "active")]
+
+    async def accounts(self, deadline: Deadline) -> list[Account] | None:
+        return [Account("other", default=False), Account("test", default=True)]
+
+    async def ping(self, deadline: Deadline) -> None:
+        return
+
+    def _known(self, job_id: str) -> JobSpec:
+        try:
+            return self.specs[job_id]
+        except KeyError:
+            raise NotFound("Job not found.") from None
+
+    def _job(self, job_id: str) -> Job:
+        spec, state = self.specs[job_id], self.states[job_id]
+        ran = state != "PENDING"
+        return Job(
+            id=job_id,
+            name=spec.name or "sbatch",
+            state=state,
+            user="fireuser",
+            reason="None",
+            exit_code=0 if ran else None,
+            signal=0 if ran else None,
+            times=Times(1795295700, 1795295754 if ran else None, 1795295755 if ran else None, 0, None, 600),
+            account="test",
+            group="fireuser",
+            partition="debug",
+            cluster="cluster",
+            nodes="nid004" if ran else "",
+            node_count=1,
+            priority=100,
+            working_directory=spec.working_directory,
+            steps=[Step(f"{job_id}.batch", "batch", state, 0, 0, Times(elapsed=1, suspended=0))] if ran else [],
+        )
+
+
+class Movers:
+    """TransferJobs that only write down what they were asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, tuple[str, ...], dict[str, Any]]] = []
+
+    def _ticket(self, verb: str, *paths: str, **options: Any) -> Ticket:
+        self.asked.append((verb, paths, options))
+        return Ticket(
+            str(319 + len(self.asked)), "/home/fireuser", "/home/fireuser/.out.log", "/home/fireuser/.err.log"
+        )
+
+    async def mv(self, source: str, target: str, deadline: Deadline, *, account: str | None) -> Ticket:
+        return self._ticket("mv", source, target, account=account)
+
+    async def cp(
+        self, source: str, target: str, deadline: Deadline, *, account: str | None, dereference: bool
+    ) -> Ticket:
+        return self._ticket("cp", source, target, account=account, dereference=dereference)
+
+    async def rm(self, path: str, deadline: Deadline, *, account: str | None) -> Ticket:
+        return self._ticket("rm", path, account=account)
+
+    async def compress(self, source: str, target: str, deadline: Deadline, **options: Any) -> Ticket:
+        return self._ticket("compress", source, target, **options)
+
+    async def extract(self, source: str, target: str, deadline: Deadline, **options: Any) -> Ticket:
+        return self._ticket("extract", source, target, **options)
+
+
+async def the_user(identity: Identity, deadline: Deadline) -> User:
+    one = Named("1001", identity.username)
+    return User(one, one, [one, Named("27", "sudo")])

@@ -1,0 +1,238 @@
+"""A centre in one process, for the HTTP room: real ports over a local folder and memory, and ways to ask them.
+
+`World.client()` checks every answer on its way: the headers that all have, and that the body is what its route
+declares. `World.served()` is the same application behind a real uvicorn, for what only a socket shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import logging
+import os
+import time
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import uvicorn
+from fastapi.routing import APIRoute
+from starlette.routing import Match
+
+from flamecrest.server.app import build_app
+from flamecrest.server.cluster import Cluster, Gateway, Limits, Ports
+from flamecrest.server.health import Board
+from flamecrest.server.telemetry import JsonFormatter
+from flamecrest.wire import status as wire
+from flamecrest.wire.errors import ApiResponseError
+
+from .local_files import LocalFiles
+from .toy_ports import Movers, Queue, Rules, Tokens, the_user
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from fastapi import FastAPI
+
+
+CALLER = {"Authorization": "Bearer token-of-fireuser"}
+
+
+class World:
+    """One gateway with one cluster, `Toy`, whose file system is a folder."""
+
+    def __init__(
+        self, root: str, *, limits: Limits | None = None, files: LocalFiles | None = None, queue: Queue | None = None
+    ) -> None:
+        self.root = root
+        self.files = files or LocalFiles()
+        self.queue = queue or Queue()
+        self.movers = Movers()
+        self.rules = Rules()
+        self.board = Board()
+        self.limits = limits or Limits(files=5, jobs=10, max_ops_file_size=5242880, view_size=5242880)
+        self.gateway = Gateway(Tokens(), self.rules, {"toy": self._cluster()})
+        self.entered = self.left = 0
+
+    def _cluster(self) -> Cluster:
+        ports = Ports(
+            files=lambda _: self.files, scheduler=lambda _: self.queue, transfers=lambda _: self.movers, user=the_user
+        )
+        return Cluster(
+            "Toy",
+            roots=[self.root],
+            limits=self.limits,
+            ports=ports,
+            board=self.board,
+            describe=self.describe,
+            transfer_methods=["s3"],
+        )
+
+    def describe(self) -> wire.HPCCluster:
+        return wire.HPCCluster(
+            name="Toy",
+            ssh=wire.SSHClientPool(host="127.0.0.1", port=22),
+            scheduler=wire.Scheduler(type=wire.SchedulerType.SLURM, version="22.05.8"),
+            probing=wire.ProbingServices(),
+            file_systems=[wire.FileSystem(path=self.root, data_type=wire.FileSystemDataType.USERS)],
+            services_health=[
+                wire.FilesystemServiceHealth(service_type=wire.BackendServiceType.FILESYSTEM, path=self.root)
+            ],
+            data_operation=wire.DataOperation(
+                data_transfer=wire.S3DataTransfer(
+                    service_type="s3", name="store", public_url="https://s3.example.org", region="r", ttl=60
+                )
+            ),
+        )
+
+    def with_limits(self, **limits: Any) -> World:
+        return World(self.root, limits=replace(self.limits, **limits), files=self.files)
+
+    @asynccontextmanager
+    async def context(self) -> AsyncIterator[Gateway]:
+        self.entered += 1
+        yield self.gateway
+        self.left += 1
+
+    def app(self, **options: Any) -> FastAPI:
+        return build_app(self.context, **options)
+
+    @asynccontextmanager
+    async def client(self, *, app: FastAPI | None = None) -> AsyncIterator[httpx.AsyncClient]:
+        """A client of the application itself, without a socket, that checks every answer."""
+        application = app or self.app()
+        transport = httpx.ASGITransport(application, raise_app_exceptions=True)
+
+        async def check(response: httpx.Response) -> None:
+            await response.aread()
+            honest(application, response)
+
+        async with (
+            application.router.lifespan_context(application),
+            httpx.AsyncClient(
+                transport=transport, base_url="http://gateway", headers=CALLER, event_hooks={"response": [check]}
+            ) as client,
+        ):
+            yield client
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[Served]:
+        """The application behind a real server on a socket of its own."""
+        server = _Server(
+            uvicorn.Config(self.app(), port=0, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+        )
+        task = asyncio.create_task(server.serve())
+        try:
+            await server.up.wait()
+            yield Served(server.servers[0].sockets[0].getsockname()[1])
+        finally:
+            server.should_exit = True
+            await task
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+
+@dataclass(frozen=True)
+class Served:
+    """Where a world is served."""
+
+    port: int
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """A connection of one's own; whatever is left of it at the end is cut off."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            yield reader, writer
+        finally:
+            writer.transport.abort()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def raw(self, request: bytes) -> bytes:
+        """Send bytes and read until the server closes."""
+        async with self.connect() as (reader, writer):
+            writer.write(request)
+            return await reader.read()
+
+
+def honest(app: FastAPI, response: httpx.Response) -> None:
+    """Fail unless an answer has the headers of all answers, and the status and the shape its route declares."""
+    headers = response.headers
+    assert headers["f7t-appversion"] == "2.5.7"
+    assert abs(float(headers["f7t-timestamp"]) - time.time()) < 60
+    assert headers["x-request-id"]
+    assert headers["x-correlation-id"]
+    if response.status_code >= 400:
+        assert headers["content-type"] == "application/json"
+        body = response.json()
+        assert set(body) == {"errorType", "message", "causedBy", "data", "user"}
+        ApiResponseError.model_validate(body)
+        assert body["user"] == headers.get("f7t-authusername")
+        assert response.status_code != 401 or headers["www-authenticate"] == "Bearer"
+        return
+    scope = {"type": "http", "path": response.request.url.path, "method": response.request.method}
+    for route in app.router.routes:
+        if isinstance(route, APIRoute) and route.matches(scope)[0] is Match.FULL:
+            assert response.status_code == (route.status_code or 200)
+            if route.response_model is not None:
+                seen = response.json()
+                parsed = route.response_model.model_validate(seen)
+                assert _without_encoding(parsed.model_dump(mode="json", by_alias=True)) == _without_encoding(seen)
+
+
+def _without_encoding(data: Any) -> Any:
+    """Only File.encoding is left out of an answer when it says nothing."""
+    match data:
+        case dict():
+            return {
+                name: _without_encoding(value) for name, value in data.items() if (name, value) != ("encoding", None)
+            }
+        case list():
+            return [_without_encoding(item) for item in data]
+        case _:
+            return data
+
+
+@contextmanager
+def logged(level: int = logging.INFO) -> Iterator[list[dict[str, Any]]]:
+    """The lines that are logged in the block, as they would be written."""
+    stream = io.StringIO()
+    lines: list[dict[str, Any]] = []
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter())
+    logger = logging.getLogger("flamecrest")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+        lines += [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def fields(response: httpx.Response) -> list[tuple[str, str]]:
+    """The fields that an answer names as wrong, each with where it stands."""
+    assert response.status_code == 400, response.text
+    return [(one["location"], one["name"]) for one in response.json()["data"]["fields"]]
+
+
+def names(answer: Sequence[dict[str, Any]]) -> list[str]:
+    return [one["name"] for one in answer]
+
+
+def raw_names(folder: str) -> set[bytes]:
+    return set(os.listdir(os.fsencode(folder)))  # noqa: PTH208 -- bytes
