@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from flamecrest.server.auth import Verb
@@ -11,8 +12,6 @@ from flamecrest.server.auth import Verb
 from .world import fields
 
 if TYPE_CHECKING:
-    import httpx
-
     from .world import World
 
 pytestmark = pytest.mark.anyio
@@ -44,6 +43,13 @@ async def test_first_of_all_a_token(client: httpx.AsyncClient, method: str, path
     assert body["message"] == ("Not authenticated" if header is None else "Access token is invalid.")
     assert (body["data"], body["user"]) == (None, None)
     assert "f7t-authusername" not in response.headers
+
+
+async def test_two_tokens_are_none(client: httpx.AsyncClient) -> None:
+    good = client.headers["authorization"].encode()
+    request = client.build_request("GET", "/status/systems")
+    request.headers = httpx.Headers([*request.headers.raw, (b"authorization", good)])
+    assert (await client.send(request)).status_code == 401
 
 
 async def test_then_the_system(client: httpx.AsyncClient) -> None:

@@ -13,6 +13,7 @@ from flamecrest.server import telemetry
 from flamecrest.server.auth import Identity, Verb
 from flamecrest.server.cluster import Cluster, Gateway
 from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import Unauthenticated
 from flamecrest.server.files import Files
 from flamecrest.server.schedulers import Scheduler
 from flamecrest.server.transfer import TransferJobs
@@ -51,8 +52,10 @@ class Call(Request):
     async def begin(self) -> None:
         """Find out who calls and on which cluster; raises Unauthenticated, NotFound."""
         gateway = self.gateway
-        authorization = next((value for name, value in self.scope["headers"] if name == b"authorization"), None)
-        header = None if authorization is None else authorization.decode("latin-1")
+        given = [value for name, value in self.scope["headers"] if name == b"authorization"]
+        if len(given) > 1:  # whose token counts can only be guessed, and a proxy may guess otherwise
+            raise Unauthenticated("Access token is invalid.", detail="more than one Authorization header")
+        header = given[0].decode("latin-1") if given else None
         identity = await gateway.authenticator.authenticate(header, Deadline.after(AUTH_SECONDS))
         self.identity = identity
         trace = telemetry.current.get()
