@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
 
     from .sftp import Sftp
+    from .stream import RemoteStream
 
 T = TypeVar("T")
 
@@ -67,6 +68,13 @@ class Session(Protocol):
         Raises whatever the parser raises; Upstream for SSH failures; Timeout at the deadline, Busy when no
         slot came free by then; TooLarge over `max_output`. On any of these, and on cancellation, the remote
         process is ended and the slot is free again.
+        """
+        ...
+
+    def stream(self, command: Command[Any], deadline: Deadline) -> AbstractAsyncContextManager[RemoteStream]:
+        """The command as it runs, with its input and output as streams; `parse` and `stdin` are not used.
+
+        The deadline limits the start. Leaving the block ends the program if it still runs. Not repeated.
         """
         ...
 

@@ -40,7 +40,7 @@ class Lost(Upstream):
     """The connection broke under the work; whether a change was made is not known."""
 
 
-class ChannelRefused(Exception):  # noqa: N818 - a signal between this package's modules, never an answer
+class ChannelRefused(Exception):
     """The server takes no more channels on this connection."""
 
 

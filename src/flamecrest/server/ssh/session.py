@@ -20,6 +20,7 @@ from .channel import RemoteProcess
 from .connection import SILENCE, ChannelRefused, Connection, Lost
 from .sftp import Sftp
 from .stat_agent import PROGRAM, Numbers, StatAgent, stat_command
+from .stream import RemoteStream
 
 if TYPE_CHECKING:
     from flamecrest.server.auth import Identity
@@ -119,6 +120,31 @@ class PooledSession:
         return await self.run(stat_command(path, follow=follow), deadline)
 
     # --- commands
+
+    @asynccontextmanager
+    async def stream(self, command: Command[Any], deadline: Deadline) -> AsyncIterator[RemoteStream]:
+        line = shell_line(command)  # no limit of time on the far side: it ends with its input or with us
+        while True:
+            connection = await self._pool.lease(self._identity, deadline)
+            try:
+                async with deadline.enforce("Starting the command on the cluster"):
+                    stream = await RemoteStream.open(connection, line)
+            except ChannelRefused:
+                self._pool.refused(connection)
+                self._pool.release(connection)
+            except BaseException:
+                self._pool.release(connection)
+                raise
+            else:
+                break
+        self._pool.confirmed(connection)
+        try:
+            yield stream
+        finally:
+            if stream.finished.done():
+                self._pool.release(connection)
+            else:
+                self._pool.spawn(self._end(stream, connection))
 
     async def _execute(self, command: Command[Any], deadline: Deadline) -> Output:
         line = shell_line(command, deadline.left())
