@@ -64,7 +64,7 @@ class Finding:
     advice: str = ""
 
 
-class Unfit(Exception):  # noqa: N818 - it answered, but not with what is needed
+class Unfit(Exception):
     """An answer that is of no use: what is wrong with it, and what to do."""
 
     def __init__(self, said: str, advice: str) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import stat
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -58,7 +59,7 @@ async def fetch(place, path: str) -> bytes:
 
 
 async def put(place, name: str, data: bytes = b"text\n") -> str:
-    path = place.path(name)
+    path: str = place.path(name)
     await place.files.upload(path, send(data), soon())
     return path
 
@@ -480,8 +481,7 @@ async def test_other_peoples_files_are_denied(place):
     if place.server is not None:
         bob = place.folder.replace("/ann/", "/bob/").rpartition("/")[0]
         secret = f"{bob}/secret"
-        with open(secret, "w") as file:
-            file.write("secret")
+        Path(secret).write_text("secret")
         paths = [secret]
     else:
         paths = ["/etc/shadow"]

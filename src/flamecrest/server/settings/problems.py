@@ -39,7 +39,7 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-class Mistake(ValueError):  # noqa: N818 - a ValueError on its way through pydantic, never seen by a caller
+class Mistake(ValueError):
     """Raised by validators: what is wrong, and what would be right."""
 
     def __init__(self, wrong: str, right: str = "") -> None:

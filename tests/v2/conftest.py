@@ -1,0 +1,81 @@
+"""A gateway in a process of its own, over the sandbox and, when FLAMECREST_LIVE is set, over the live site."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from flamecrest.sandbox.centre import Centre
+from flamecrest.sandbox.issuer import Issuer
+from tests.live.process import gateway
+from tests.live.site import Site, write_settings
+
+
+@dataclass(frozen=True)
+class Api:
+    """What a client is told: where the API and its tokens are, on which system to work, and in which folder."""
+
+    url: str
+    token_url: str
+    client_id: str
+    secret: str
+    token: str
+    system: str
+    home: str
+    account: str
+    live: bool
+    log: Path  # of the gateway
+
+    def http(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=30)
+
+
+@pytest.fixture(scope="session", params=["sandbox", pytest.param("live", marks=pytest.mark.live)])
+def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    folder = tmp_path_factory.mktemp(request.param)
+    with start_blocking_portal("asyncio") as portal, ExitStack() as stack:
+        if request.param == "sandbox":
+            centre = stack.enter_context(portal.wrap_async_context_manager(Centre(folder / "centre")))
+            config, issuer, user = centre.write_config(folder / "flamecrest.yaml"), centre.issuer, "fireuser"
+            system, home, account, token = centre.system, str(centre.home(user)), "test", centre.token(user)
+        else:
+            site = Site.from_environment()
+            if reason := site.why_not():
+                (pytest.fail if os.environ.get("FLAMECREST_LIVE") else pytest.skip)(reason)
+            issuer = stack.enter_context(portal.wrap_async_context_manager(Issuer(site.clients(), ttl=3600)))
+            config = write_settings(site.settings(issuer, folder / "secret"), folder / "flamecrest.yaml")
+            system, home, account, user = site.system, site.home(site.user), site.account, site.user
+            token = issuer.mint(user)
+        client = next(name for name, (_, of) in issuer.clients.items() if of == user)
+        server = stack.enter_context(gateway(config, folder / "gateway.log"))
+        yield Api(
+            server.url,
+            issuer.token_url,
+            client,
+            issuer.clients[client][0],
+            token,
+            system,
+            home,
+            account,
+            request.param == "live",
+            server.log,
+        )
+
+
+@pytest.fixture
+def work(api: Api) -> Iterator[str]:
+    """An empty folder on the cluster."""
+    path = f"{api.home}/v2-{secrets.token_hex(4)}"
+    ops = f"/filesystem/{api.system}/ops"
+    with api.http() as client:
+        assert client.post(f"{ops}/mkdir", json={"path": path}).status_code == 201
+        yield path
+        assert client.delete(f"{ops}/rm", params={"path": path}).status_code == 204
