@@ -1,0 +1,92 @@
+"""Servers as processes of their own: started, waited for until they answer, ended by their pid."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that runs: its base URL, its process, and the file that it logs into."""
+
+    url: str
+    pid: int
+    log: Path
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(argv: Sequence[str], log: Path, ready: Callable[[], bool], seconds: float = 30) -> Iterator[int]:
+    """Run a program until the block is left, which is entered with its pid once `ready` says so.
+
+    It gets none of our FLAMECREST_* variables: they would change its configuration.
+    """
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("FLAMECREST_", "YAML_CONFIG"))}
+    with log.open("ab") as out:
+        process = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environ)
+    try:
+        until = time.monotonic() + seconds
+        while not ready():
+            if process.poll() is not None or time.monotonic() > until:
+                happened = "does not answer" if process.returncode is None else f"ended with {process.returncode}"
+                raise RuntimeError(f"{argv[0]} {happened}; it says:\n{log.read_text('utf-8', 'replace')[-4000:]}")
+            time.sleep(0.02)
+        yield process.pid
+    finally:
+        _end(process)
+
+
+def answers(url: str) -> bool:
+    """Whether there is an HTTP server."""
+    try:
+        httpx.get(url, trust_env=False, timeout=5)
+    except httpx.TransportError:
+        return False
+    return True
+
+
+@contextmanager
+def serving(argv: Sequence[str], port: int, log: Path) -> Iterator[Server]:
+    """Run a program that speaks HTTP on that port of loopback."""
+    url = f"http://127.0.0.1:{port}"
+    with running(argv, log, lambda: answers(url + "/status/liveness")) as pid:
+        yield Server(url, pid, log)
+
+
+@contextmanager
+def gateway(config: Path, log: Path) -> Iterator[Server]:
+    """Run `flamecrest serve` with a configuration file on a free port."""
+    port = free_port()
+    command = [str(Path(sys.executable).parent / "flamecrest"), "serve"]
+    argv = [*command, "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+    with serving(argv, port, log) as server:
+        yield server
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    process.wait()

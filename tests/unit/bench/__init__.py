@@ -1,0 +1,1 @@
+"""The parts of the benchmark that decide and show; the measuring itself is not tested."""

@@ -1,0 +1,120 @@
+"""Verdicts, figures and tables: a benchmark that reads its own numbers wrong is worse than none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from bench import load, report
+from bench.results import Cell, Results
+from bench.targets import GATEWAY, TARGETS, Target, judge
+from bench.workloads import WORKLOADS, Reads
+from hypothesis import given
+from hypothesis import strategies as st
+
+SLOWER = Target("twice", ("w", GATEWAY, "seconds", 1), ("w", "0", "seconds", 1), "at most", 2.0)
+FASTER = Target("faster", ("w", "a", "seconds", 1), ("w", GATEWAY, "seconds", 1), "at least", 3.0)
+SMALL = Target("small", ("memory", GATEWAY, "MiB", 0), None, "at most", 120, "MiB")
+
+
+def results(*cells: Cell) -> Results:
+    return Results(list(cells))
+
+
+def cell(contender: str, *samples: float, note: str = "", errors: int = 0) -> Cell:
+    return Cell("w", contender, "seconds", 1, samples, note, errors)
+
+
+def test_a_ratio_is_of_means_and_the_limit_itself_counts() -> None:
+    measured = results(cell(GATEWAY, 1.0, 3.0), cell("0", 1.0), cell("a", 6.0))
+    assert judge(SLOWER, measured).value == 2.0
+    assert judge(SLOWER, measured).passed is True
+    assert judge(FASTER, measured).value == 3.0
+    assert judge(FASTER, measured).passed is True
+
+
+def test_a_target_is_missed_on_the_wrong_side_of_its_limit() -> None:
+    measured = results(cell(GATEWAY, 2.1), cell("0", 1.0), cell("a", 6.0))
+    assert judge(SLOWER, measured).passed is False
+    assert judge(FASTER, measured).passed is False
+
+
+def test_a_target_without_a_divisor_is_compared_as_it_is() -> None:
+    assert judge(SMALL, results(Cell("memory", GATEWAY, "MiB", 0, (119.0,)))).passed is True
+    assert judge(SMALL, results(Cell("memory", GATEWAY, "MiB", 0, (121.0,)))).passed is False
+
+
+@pytest.mark.parametrize("there", [GATEWAY, "0"])
+def test_a_target_is_neither_met_nor_missed_when_one_side_was_not_measured(there: str) -> None:
+    assert judge(SLOWER, results(cell(there, 1.0))).passed is None
+
+
+def test_what_is_promised_about_sshd_is_not_judged_on_the_sandbox() -> None:
+    promise = replace(FASTER, of_sshd=True)
+    measured = results(cell(GATEWAY, 1.0), cell("a", 2.0))
+    assert judge(promise, measured).passed is False
+    assert judge(promise, measured, sandbox=True).passed is None
+    assert judge(FASTER, measured, sandbox=True).passed is False
+
+
+def test_wrong_answers_miss_a_target_however_fast_they_were() -> None:
+    verdict = judge(SLOWER, results(cell(GATEWAY, 0.1, errors=2), cell("0", 1.0)))
+    assert verdict.passed is False
+    assert "2 wrong answers" in verdict.note
+
+
+def test_extrapolation_is_said() -> None:
+    verdict = judge(FASTER, results(cell(GATEWAY, 1.0), cell("a", 90.0, note="extrapolated from less")))
+    assert "extrapolated from less" in verdict.note
+
+
+def test_every_target_names_what_a_workload_can_measure() -> None:
+    names = {workload.name: {*workload.needs, GATEWAY} for workload in WORKLOADS}
+    for target in TARGETS:
+        for place in (target.of, target.by):
+            assert place is None or place[1] in names[place[0]]
+
+
+def test_the_line_of_wrk_is_found_among_its_own_words() -> None:
+    output = (
+        "Running 3s test @ http://127.0.0.1:1\n  1 threads and 64 connections\n"
+        'RESULT {"requests": 3000, "microseconds": 1500000, "p50": 1500, "p99": 20250, "wrong": 3}\n'
+    )
+    assert load.burst(output) == load.Burst(rate=2000.0, p50=1.5, p99=20.25, wrong=3)
+
+
+def test_wrk_without_a_result_is_an_error_with_its_words() -> None:
+    with pytest.raises(RuntimeError, match="unable to connect"):
+        load.burst("unable to connect to 127.0.0.1:1 Connection refused")
+
+
+@given(st.floats(min_value=1e-6, max_value=1e9))
+def test_a_figure_keeps_three_digits_of_a_number(number: float) -> None:
+    assert float(report.figure(number)) == pytest.approx(number, rel=0.006)
+
+
+def test_a_table_shows_means_deviations_and_who_is_ahead() -> None:
+    workload = Reads("stat", "Metadata")
+    measured = results(
+        Cell("stat", "c", "requests/s", 64, (100.0, 100.0)),
+        Cell("stat", GATEWAY, "requests/s", 64, (900.0, 1100.0)),
+        Cell("stat", "0", "requests/s", 64, (4000.0,), "", 7),
+    )
+    lines = report.tables(workload, measured).splitlines()
+    row = next(line for line in lines if line.startswith("| 64 "))
+    assert row == "| 64 | 100 ± 0 | 1000 ± 141 | 4000* | 10.0 | 0.25 |"
+    assert any("(0), 64: 7 wrong answers" in line for line in lines)
+
+
+def test_what_was_not_measured_is_said() -> None:
+    assert "Not measured." in report.tables(Reads("stat", "Metadata"), results())
+
+
+def test_json_holds_every_sample_and_every_verdict() -> None:
+    measured = results(cell(GATEWAY, 1.0, 3.0), cell("0", 2.0))
+    document = report.as_json(report.machine(), "here", measured, [judge(SLOWER, measured)])
+    again = json.loads(json.dumps(document))
+    assert again["cells"][0]["samples"] == [1.0, 3.0]
+    assert again["cells"][0]["deviation"] == pytest.approx(2**0.5)
+    assert again["targets"][0]["passed"] is True

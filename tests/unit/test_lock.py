@@ -1,0 +1,55 @@
+"""The lock files fit what pyproject.toml asks for, and tell nothing of the place where they were made."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[2]
+LOCKS = ("requirements.lock", "tests/live/requirements-aiida.lock")
+PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?==(?P<version>[^ ;\\]+)", re.MULTILINE)
+
+
+def pins(lock: str) -> dict[str, Version]:
+    found = PIN.finditer((ROOT / lock).read_text("utf-8"))
+    return {canonicalize_name(pin["name"]): Version(pin["version"]) for pin in found}
+
+
+def asked_for() -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    extras = project["project"]["optional-dependencies"].values()
+    both = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    return sorted({text for texts in (both, *extras) for text in texts})
+
+
+@pytest.mark.parametrize("text", asked_for())
+def test_everything_asked_for_is_pinned_to_a_version_that_fits(text: str) -> None:
+    requirement = Requirement(text)
+    locked = pins("requirements.lock")
+    assert canonicalize_name(requirement.name) in locked, "run scripts/lock"
+    assert locked[canonicalize_name(requirement.name)] in requirement.specifier, "run scripts/lock"
+
+
+def test_an_extra_of_a_dependency_is_pinned_too() -> None:
+    """`asyncssh[bcrypt]` is nothing without bcrypt: keys with a passphrase could not be read."""
+    assert "bcrypt" in pins("requirements.lock")
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_pin_has_a_hash(lock: str) -> None:
+    blocks = re.split(r"\n(?=[A-Za-z0-9])", (ROOT / lock).read_text("utf-8"))
+    pinned = [block for block in blocks if PIN.match(block)]
+    assert len(pinned) >= len(pins(lock)) > 20
+    assert [block.splitlines()[0] for block in pinned if "--hash=sha256:" not in block] == []
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_no_address_and_no_path_stands_in_a_lock(lock: str) -> None:
+    text = (ROOT / lock).read_text("utf-8")
+    assert re.findall(r"\S*://\S*|^-.*$|\bfile:\S*|(?<= )/\S+", text, re.MULTILINE) == []
