@@ -10,6 +10,7 @@ import typer
 import flamecrest
 
 from .check import check
+from .demo import demo
 from .serve import serve
 from .terminal import server_extra, tell
 
@@ -52,6 +53,7 @@ def settings_doc(
 
 app.command()(serve)
 app.command()(check)
+app.command()(demo)
 app.command("settings-doc")(settings_doc)
 
 

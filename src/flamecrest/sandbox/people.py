@@ -30,14 +30,16 @@ class Person:
 
 
 class People:
-    """All accounts of a sandbox; homes are `<root>/home/<name>`."""
+    """All accounts of a sandbox. What lies in `<root>/home/<name>` and `<root>/scratch/<name>` is that account's."""
+
+    AREAS = ("home", "scratch")
 
     def __init__(self, root: Path, names: Sequence[str]) -> None:
         for name in names:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is no account name")
         self.root = root.resolve()
-        self._homes = os.fsencode(self.root / "home") + b"/"
+        self._areas = tuple(os.fsencode(self.root / area) + b"/" for area in self.AREAS)
         self._by_name = {
             name: Person(name, FIRST_UID + index, self.root / "home" / name) for index, name in enumerate(names)
         }
@@ -53,10 +55,11 @@ class People:
         return self._by_name.get(name)
 
     def make_homes(self) -> None:
-        """Make the homes that are not there yet, private to their owners."""
-        (self.root / "home").mkdir(mode=0o755, exist_ok=True)
-        for person in self:
-            person.home.mkdir(mode=0o700, exist_ok=True)
+        """Make the homes, private to their owners, and the scratch folders, where they are not there yet."""
+        for area, mode in zip(self.AREAS, (0o700, 0o755), strict=True):
+            (self.root / area).mkdir(mode=0o755, exist_ok=True)
+            for person in self:
+                (self.root / area / person.name).mkdir(mode=mode, exist_ok=True)
 
     def inside(self, path: bytes) -> bool:
         """Whether an absolute path without links lies in the sandbox's root."""
@@ -65,11 +68,11 @@ class People:
 
     def owner(self, path: bytes, real: os.stat_result) -> tuple[int, int]:
         """The made-up uid and gid of a file, from its absolute path without links."""
-        if path.startswith(self._homes):
-            name = path[len(self._homes) :].split(b"/", 1)[0]
-            person = self._by_name.get(os.fsdecode(name))
-            if person is not None:
-                return person.uid, person.gid
+        for area in self._areas:
+            if path.startswith(area):
+                person = self._by_name.get(os.fsdecode(path[len(area) :].split(b"/", 1)[0]))
+                if person is not None:
+                    return person.uid, person.gid
         return (0, 0) if self.inside(path) else (real.st_uid, real.st_gid)
 
     def name(self, uid: int | None) -> str:

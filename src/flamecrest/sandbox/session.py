@@ -166,15 +166,15 @@ class Session(SSHServerStreamSession[bytes]):
         assert process.stdout
         assert process.stderr
         self._stdin, _ = await loop.connect_write_pipe(lambda: _Input(self), process.stdin)
+        self._stdin.write(b"".join(self._early_input))
+        if self._input_over:
+            self._stdin.close()
         for pipe, datatype in ((process.stdout, None), (process.stderr, STDERR)):
             output = _Output(self, datatype)
             self._outputs.append(output)
             await loop.connect_read_pipe(lambda output=output: output, pipe)  # type: ignore[misc]
         for name in self._early_signals:
             self.signal_received(name)
-        self._stdin.write(b"".join(self._early_input))
-        if self._input_over:
-            self._stdin.close()
         if self._lost:
             self._let_go()
 

@@ -177,7 +177,7 @@ class FileServer(asyncssh.SFTPServer):
         os.rmdir(found)
 
     def realpath(self, path: bytes) -> bytes:
-        return self._view.find(path)
+        return self._view.find(path).rstrip(b"/") or b"/"
 
     def rename(self, oldpath: bytes, newpath: bytes) -> None:
         if os.path.lexists(self._view.find(newpath, follow=False)):

@@ -92,6 +92,7 @@ class SshServer:
         keys: Mapping[str, Iterable[asyncssh.SSHKey]],
         authorities: Iterable[asyncssh.SSHKey] = (),
         bin_dirs: Sequence[Path] = (),
+        variables: Mapping[str, str] | None = None,
         max_sessions: int = 10,
         max_startups: int = 100,
     ) -> None:
@@ -107,6 +108,7 @@ class SshServer:
         self.connections: set[Connection] = set()
         self.starting: set[Connection] = set()
         self.running: set[subprocess.Popen[bytes]] = set()
+        self._variables = dict(variables or {})
         self._path = ":".join([*(str(directory) for directory in bin_dirs), SYSTEM_PATH])
         self._server: asyncio.Server | None = None
 
@@ -219,7 +221,9 @@ class SshServer:
     def environment(self, person: Person) -> dict[str, str]:
         """The variables of a person's commands."""
         zone = {"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}
-        return zone | {
+        return {
+            **zone,
+            **self._variables,
             "USER": person.name,
             "LOGNAME": person.name,
             "HOME": str(person.home),

@@ -1,0 +1,378 @@
+"""`flamecrest demo`: a computing centre on this machine, a gateway in front of it, and a tour as a user takes it.
+
+Everything goes over HTTP, with a token from the token endpoint. The gateway is `flamecrest serve` in a process of
+its own; the sandbox's packages are loaded when the command runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import shlex
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import httpx
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.text import Text
+
+from .terminal import fail, server_extra
+
+if TYPE_CHECKING:
+    from flamecrest.sandbox.centre import Centre
+
+T = TypeVar("T")
+
+USER = "fireuser"
+PORT = 8000
+AT_ONCE = 32  # requests
+FILE_SIZE = 1024  # bytes
+PATIENCE = 60.0  # seconds that the gateway may take to start, and the job to end
+FINAL = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"}
+POEM = "the quick brown fox jumps over the lazy dog and the dog sleeps on\n"
+GREETING = "quotes ' and \" and $HOME arrive as they are"
+SCRIPT = """#!/bin/bash
+#SBATCH --time=00:02:00
+echo "job $SLURM_JOB_ID on $SLURMD_NODENAME, submitted by $USER"
+echo "$GREETING"
+tr -s ' ' '\\n' < words.txt | sort | uniq -c | sort -rn | head -3
+sleep 2
+"""
+
+
+class TourError(Exception):
+    """Something on the tour did not go as it must; the text says what."""
+
+
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End after the tour, with status 0 if all went well.")] = False,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help=f"The gateway's port. Default: {PORT}, or a free one if that is taken."),
+    ] = None,
+    files: Annotated[int, typer.Option(min=1, max=10_000, help="How many small files go up and down.")] = 200,
+) -> None:
+    """Start a whole centre on this machine, with a gateway in front of it, and show what it can do.
+
+    It stays up until Ctrl-C, to be tried by hand. Nothing is left behind. Ends with 1 when anything fails.
+    """
+    with server_extra():
+        from flamecrest.sandbox.centre import Centre  # noqa: PLC0415 - needs the server's packages
+    show = Show()
+    try:
+        asyncio.run(_until_stopped(_whole(Centre(), show, _free_port(port), files, once=once)))
+    except TourError as error:
+        fail(str(error))
+    except httpx.HTTPError as error:
+        fail(f"the gateway did not answer: {type(error).__name__} {error}")
+
+
+def _free_port(wanted: int | None) -> int:
+    try:
+        with socket.create_server(("127.0.0.1", wanted or PORT)):
+            return wanted or PORT
+    except OSError:
+        if wanted is not None:
+            fail(f"port {wanted} on 127.0.0.1 is in use already: stop what uses it, or choose another with --port")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+async def _until_stopped(work: Awaitable[None]) -> None:
+    """Do the work until it ends or a signal tells us to stop."""
+    task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not stopped:
+            raise
+
+
+async def _whole(centre: Centre, show: Show, port: int, files: int, *, once: bool) -> None:
+    show.title("Flamecrest: one HTTP API in front of every HPC cluster")
+    began = time.perf_counter()
+    async with centre:
+        show.step("centre", time.perf_counter() - began, f"token issuer, SSH server, toy Slurm in {centre.root}")
+        async with gateway(centre, port, show) as url:
+            await Tour(centre, show, url).take(files)
+            if once:
+                return
+            show.invitation(centre, url)
+            await asyncio.Event().wait()
+
+
+@contextlib.asynccontextmanager
+async def gateway(centre: Centre, port: int, show: Show) -> AsyncIterator[str]:
+    """`flamecrest serve` with the centre's configuration; yields its URL once it answers."""
+    services = {"ssh": {"timeout": 5}, "scheduler": {"timeout": 5}, "filesystem": {"timeout": 5}}
+    config = centre.write_config(probing={"interval_check": 30, "services": services})
+    code = "from flamecrest.cli.main import main; main()"
+    argv = ["serve", "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+    log = centre.root / "gateway.log"
+    began = time.perf_counter()
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, *argv, stdout=output, stderr=output)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        await _answers(url, process)
+        show.step("gateway", time.perf_counter() - began, f"{url}, {_memory(process.pid)} MiB")
+        yield url
+    except TourError as error:
+        said = log.read_text(errors="replace").splitlines()[-5:]
+        raise TourError("\n".join([str(error), *(f"gateway: {line}" for line in said)])) from None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+
+
+async def _answers(url: str, process: asyncio.subprocess.Process) -> None:
+    deadline = time.monotonic() + PATIENCE
+    async with httpx.AsyncClient(timeout=2) as http:
+        while time.monotonic() < deadline and process.returncode is None:
+            with contextlib.suppress(httpx.TransportError):
+                if (await http.get(f"{url}/status/liveness")).status_code == httpx.codes.OK:
+                    return
+            await asyncio.sleep(0.05)
+    raise TourError("the gateway did not start")
+
+
+def _memory(pid: int) -> int:
+    with contextlib.suppress(OSError, IndexError):
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") // 1024**2
+    return 0
+
+
+class Show:
+    """What people see: coloured on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False)
+        self._done = "✓" if "utf" in self.console.encoding else "*"
+
+    def title(self, text: str) -> None:
+        self.console.print(Text(text, style="bold"))
+
+    def step(self, name: str, seconds: float | None, detail: str) -> None:
+        took = "" if seconds is None else f"{1000 * seconds:,.0f} ms"
+        line = Text.assemble(
+            (f" {self._done} ", "bold green"), (f"{name:<10}", "bold"), (f"{took:>10}  ", "cyan"), detail
+        )
+        self.console.print(line, soft_wrap=True)
+
+    def output(self, title: str, text: str) -> None:
+        if self.console.is_terminal:
+            self.console.print(Panel(Text(text.rstrip("\n")), title=escape(title), expand=False, border_style="dim"))
+        else:
+            for line in text.splitlines():
+                self.console.print(Text(f"   | {line}"), soft_wrap=True)
+
+    def waiting(self, what: str) -> contextlib.AbstractContextManager[Any]:
+        """A sign of life on a terminal while something takes time."""
+        return self.console.status(what) if self.console.is_terminal else contextlib.nullcontext()
+
+    def invitation(self, centre: Centre, url: str) -> None:
+        """The URL, a token, and three commands to try."""
+        ask = f'curl -sS -H "Authorization: Bearer $TOKEN" \'{url}'
+        job = {"name": "mine", "workingDirectory": str(centre.home(USER)), "script": "#!/bin/bash\nhostname; date\n"}
+        body = shlex.quote(json.dumps({"job": job}))
+        lines = (
+            f"TOKEN={centre.token(USER)}",
+            f"{ask}/status/systems'",
+            f"{ask}/filesystem/{centre.system}/ops/ls?path={centre.home(USER)}&showHidden=true'",
+            f"{ask}/compute/{centre.system}/jobs' -H 'Content-Type: application/json' -d {body}",
+        )
+        self.console.print()
+        self.console.print(Text.assemble("The gateway is at ", (url, "bold"), " (its documentation at /docs). Try it:"))
+        for line in lines:
+            self.console.print(Text(line), soft_wrap=True)
+        self.console.print()
+        self.console.print(Text("Ctrl-C ends everything.", style="dim"))
+
+
+class Tour:
+    """A user's first hour with the gateway, in some seconds."""
+
+    def __init__(self, centre: Centre, show: Show, url: str) -> None:
+        self._centre = centre
+        self._show = show
+        self._http = httpx.AsyncClient(base_url=url, timeout=30, limits=httpx.Limits(max_connections=AT_ONCE))
+        self._ops = f"/filesystem/{centre.system}/ops"
+        self._jobs = f"/compute/{centre.system}/jobs"
+        self._folder = f"{centre.home(USER)}/demo"
+        self._took: list[float] = []
+
+    async def take(self, files: int) -> None:
+        async with self._http:
+            await self._token()
+            await self._systems()
+            await self._prepare()
+            await self._job()
+            await self._download()
+            await self._many(files)
+            await self._clean_up()
+        took = sorted(self._took)
+        middle, late = (1000 * took[int(len(took) * share)] for share in (0.5, 0.99))
+        self._show.step(
+            "total", None, f"{len(took)} requests, half of them within {middle:.0f} ms, 99% within {late:.0f} ms"
+        )
+
+    async def _call(self, method: str, path: str, *, expect: int = 200, **options: Any) -> tuple[httpx.Response, float]:
+        """Ask the gateway and time it; any other status than the one expected ends the tour."""
+        began = time.perf_counter()
+        answer = await self._http.request(method, path, **options)
+        took = time.perf_counter() - began
+        self._took.append(took)
+        if answer.status_code != expect:
+            raise TourError(
+                f"{method} {path} was answered with {answer.status_code}, not {expect}: {answer.text[:500]}"
+            )
+        return answer, took
+
+    async def _step(self, name: str, detail: str, method: str, path: str, **options: Any) -> httpx.Response:
+        answer, took = await self._call(method, path, **options)
+        self._show.step(name, took, detail)
+        return answer
+
+    async def _token(self) -> None:
+        began = time.perf_counter()
+        client = httpx.BasicAuth(USER, self._centre.client_secret(USER))
+        answer = await self._http.post(
+            self._centre.issuer.token_url, data={"grant_type": "client_credentials"}, auth=client
+        )
+        if answer.status_code != httpx.codes.OK:
+            raise TourError(f"the token endpoint answered with {answer.status_code}")
+        self._show.step("token", time.perf_counter() - began, f"for {USER}, by client credentials")
+        self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    async def _systems(self) -> None:
+        answer, took = await self._call("GET", "/status/systems")
+        for system in answer.json()["systems"]:
+            scheduler = system["scheduler"]
+            self._show.step("systems", took, f"{system['name']}: {scheduler['type']} {scheduler['version']}")
+        answer, took = await self._call("GET", f"/status/{self._centre.system}/nodes")
+        nodes = answer.json()["nodes"]
+        self._show.step("nodes", took, f"{len(nodes)} with {sum(node['cpus'] for node in nodes)} CPUs")
+
+    async def _prepare(self) -> None:
+        await self._step("mkdir", self._folder, "POST", f"{self._ops}/mkdir", expect=201, json={"path": self._folder})
+        words = (POEM * 50).encode()
+        await self._step(
+            "upload",
+            f"words.txt, {len(words):,} bytes",
+            "POST",
+            f"{self._ops}/upload",
+            expect=204,
+            params={"path": self._folder},
+            files={"file": ("words.txt", words)},
+        )
+
+    async def _job(self) -> None:
+        job = {
+            "name": "count words",
+            "workingDirectory": self._folder,
+            "standardOutput": f"{self._folder}/counted.txt",
+            "env": {"GREETING": GREETING},
+            "script": SCRIPT,
+        }
+        answer, took = await self._call("POST", self._jobs, expect=201, json={"job": job})
+        number = answer.json()["jobId"]
+        self._show.step("submit", took, f"job {number}, {job['name']!r}")
+        state = await self._watch(number)
+        if state != "COMPLETED":
+            raise TourError(f"job {number} ended as {state}")
+        path = f"{self._folder}/counted.txt"
+        answer = await self._step("output", path, "GET", f"{self._ops}/view", params={"path": path})
+        text = answer.json()["output"]
+        self._show.output("counted.txt", text)
+        if f"job {number}" not in text or GREETING not in text:
+            raise TourError(f"the job's output is not what it must be: {text!r}")
+
+    async def _watch(self, number: str) -> str:
+        """Tell the job's states as they change; returns the final one."""
+        began, state, asked = time.monotonic(), "", 0
+        with self._show.waiting(f"job {number}"):
+            while state not in FINAL:
+                if time.monotonic() - began > PATIENCE:
+                    raise TourError(f"job {number} is still {state} after {PATIENCE:.0f} s")
+                answer, took = await self._call("GET", f"{self._jobs}/{number}")
+                asked += 1
+                (job,) = answer.json()["jobs"]
+                if job["status"]["state"] != state:
+                    state = job["status"]["state"]
+                    where = f" on {job['nodes']}" if job["nodes"] else ""
+                    self._show.step("state", took, f"{state}{where}, {time.monotonic() - began:.1f} s after submission")
+                await asyncio.sleep(0.1)
+        return state
+
+    async def _download(self) -> None:
+        path = {"path": f"{self._folder}/words.txt"}
+        answer = await self._step("download", path["path"], "GET", f"{self._ops}/download", params=path)
+        here = hashlib.sha256(answer.content).hexdigest()
+        answer = await self._step(
+            "checksum", "SHA256 is the same on both sides", "GET", f"{self._ops}/checksum", params=path
+        )
+        if answer.json()["output"]["checksum"] != here:
+            raise TourError("the file that came back is not the one that went there")
+
+    async def _many(self, count: int) -> None:
+        folder = f"{self._folder}/many"
+        await self._call("POST", f"{self._ops}/mkdir", expect=201, json={"path": folder})
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def up(number: int) -> None:
+            options = {"params": {"path": folder}, "files": {"file": (f"{number:05}.dat", _content(number))}}
+            async with slots:
+                await self._call("POST", f"{self._ops}/upload", expect=204, **options)
+
+        async def down(number: int) -> None:
+            async with slots:
+                answer, _ = await self._call(
+                    "GET", f"{self._ops}/download", params={"path": f"{folder}/{number:05}.dat"}
+                )
+            if answer.content != _content(number):
+                raise TourError(f"{number:05}.dat came back with another content")
+
+        for name, move in (("up", up), ("down", down)):
+            began = time.perf_counter()
+            with self._show.waiting(f"{count} files of {FILE_SIZE} bytes {name}"):
+                async with asyncio.TaskGroup() as group:
+                    for number in range(count):
+                        group.create_task(move(number))
+            took = time.perf_counter() - began
+            rate = f"{count / took:,.0f} a second, {AT_ONCE} at a time"
+            self._show.step(f"files {name}", took, f"{count} of {FILE_SIZE} bytes, a request each: {rate}")
+        answer, took = await self._call("GET", f"{self._ops}/ls", params={"path": folder})
+        if len(answer.json()["output"]) != count:
+            raise TourError(f"{folder} holds {len(answer.json()['output'])} files, not {count}")
+        self._show.step("ls", took, f"{count} entries in {folder}")
+
+    async def _clean_up(self) -> None:
+        where = {"path": self._folder}
+        await self._step("clean-up", f"rm {self._folder}", "DELETE", f"{self._ops}/rm", expect=204, params=where)
+        await self._call("GET", f"{self._ops}/stat", expect=404, params=where)
+
+
+def _content(number: int) -> bytes:
+    return f"file {number}\n".encode().ljust(FILE_SIZE, b".")

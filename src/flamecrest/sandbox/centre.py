@@ -1,0 +1,215 @@
+"""Centre: a whole computing centre in one folder on this machine: token issuer, SSH server, toy Slurm, people.
+
+It joins the parts and writes the configuration of a gateway for them; it knows nothing of how a gateway works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import asyncssh
+import yaml
+
+from . import processes, userland
+from .issuer import Issuer
+from .people import People
+from .slurm import machine
+from .slurm.toy import ToySlurm
+from .sshd import SshServer
+
+USERS = ("fireuser", "firesrv", "user01", "user02", "user03")
+SERVICE = "firesrv"  # the account that probes work with
+SYSTEM = "cluster-slurm-ssh"
+TOKEN_LIFE = 12 * 3600.0  # seconds
+DIRECTIVES = ("#SBATCH --nodes=1", "#SBATCH --time=0-00:15:00")
+
+
+class Centre:
+    """`async with Centre() as centre:` starts everything, and ends every process of it on the way out.
+
+    Without `root` it lives in a new temporary folder, which goes with it. With one, what is there is kept and
+    used again, and processes that an earlier centre left behind in it are ended first. `settings` are those of
+    the toy Slurm (slurm/store.py).
+    """
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        *,
+        users: Sequence[str] = USERS,
+        accounts: Mapping[str, Sequence[str]] | None = None,
+        max_sessions: int = 10,
+        settings: Mapping[str, float] | None = None,
+    ) -> None:
+        self.system = SYSTEM  # what the gateway calls the cluster
+        self._temporary = root is None
+        self.root = (Path(tempfile.mkdtemp(prefix="flamecrest-")) if root is None else root).resolve()
+        self.people = People(self.root, users)
+        self.slurm = ToySlurm(self.people, accounts=accounts)
+        self._settings = dict(settings or {})
+        self._max_sessions = max_sessions
+        self.issuer: Issuer
+        self.ssh: SshServer
+        self.authority: asyncssh.SSHKey  # signs user certificates that the SSH server accepts
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._clean_up)
+            self._prepare()
+            self.issuer = await stack.enter_async_context(Issuer(self._clients(), ttl=TOKEN_LIFE))
+            stack.push_async_callback(self.ssh.stop)
+            await self.ssh.start()
+            self.known_hosts.write_text(f"[127.0.0.1]:{self.ssh.port} {_public(self.ssh.host_key)}\n")
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def _clean_up(self) -> None:
+        await asyncio.to_thread(processes.end_all, self.root, self.slurm.sessions())
+        if self._temporary:
+            await asyncio.to_thread(shutil.rmtree, self.root, ignore_errors=True)
+
+    # What is where
+
+    @property
+    def known_hosts(self) -> Path:
+        """A file in OpenSSH's format with the SSH server's key."""
+        return self.root / "keys" / "known_hosts"
+
+    def home(self, user: str) -> Path:
+        return self.people[user].home
+
+    def scratch(self, user: str) -> Path:
+        return self.root / "scratch" / user
+
+    def key_file(self, user: str) -> Path:
+        """The private key that the SSH server takes for a user."""
+        return self.root / "keys" / "users" / user
+
+    def client_secret(self, user: str) -> str:
+        """The secret of the issuer's client that acts for a user; the client's id is the user's name."""
+        return self._secret_file(user).read_text()
+
+    def token(self, user: str, **claims: Any) -> str:
+        """A fresh access token."""
+        return self.issuer.mint(user, **claims)
+
+    def certificate(
+        self, user: str, key: asyncssh.SSHKey, *, principals: Sequence[str] | None = None, valid: float = 300.0
+    ) -> asyncssh.SSHCertificate:
+        """A certificate for a public key, signed by the authority; `valid` seconds from a minute ago on."""
+        now = time.time()
+        return self.authority.generate_user_certificate(
+            key,
+            f"sandbox:{user}",
+            principals=[user] if principals is None else list(principals),
+            valid_after=int(now - 60),
+            valid_before=int(now + valid),
+        )
+
+    # The gateway's configuration
+
+    def config(self, *, probing: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """A configuration in FirecREST v2's form for a gateway in front of this centre; secrets stay in files."""
+        return {
+            "auth": {
+                "authentication": {
+                    "scopes": {},
+                    "tokenUrl": self.issuer.token_url,
+                    "publicCerts": [self.issuer.jwks_url],
+                    "issuer": self.issuer.url,
+                    "audience": self.issuer.audience,
+                }
+            },
+            "ssh_credentials": {
+                "type": "SSHStaticKeys",
+                "keys": {one.name: {"private_key": f"secret_file:{self.key_file(one.name)}"} for one in self.people},
+            },
+            "clusters": [self._cluster(probing)],
+        }
+
+    def write_config(self, path: Path | None = None, **options: Any) -> Path:
+        """Write config(**options) as YAML; returns the file, `<root>/config.yaml` unless another is given."""
+        path = self.root / "config.yaml" if path is None else path
+        path.write_text(yaml.safe_dump(self.config(**options), sort_keys=False))
+        return path
+
+    def _cluster(self, probing: Mapping[str, Any] | None) -> dict[str, Any]:
+        service = {"client_id": SERVICE, "secret": f"secret_file:{self._secret_file(SERVICE)}"}
+        cluster: dict[str, Any] = {
+            "name": SYSTEM,
+            "ssh": {
+                "host": "127.0.0.1",
+                "port": self.ssh.port,
+                "max_clients": 100,
+                "timeout": {"connection": 5, "login": 5, "command_execution": 5, "idle_timeout": 60, "keep_alive": 5},
+                "host_keys": {"known_hosts": [str(self.known_hosts)]},
+            },
+            "scheduler": {"type": "slurm", "version": machine.VERSION, "timeout": 10},
+            "file_systems": [
+                {"path": str(self.root / "home"), "data_type": "users", "default_work_dir": True},
+                {"path": str(self.root / "scratch"), "data_type": "scratch", "default_work_dir": False},
+            ],
+            "data_operation": {"datatransfer_jobs_directives": list(DIRECTIVES)},
+        }
+        if self.people.get(SERVICE) is not None:
+            cluster["service_account"] = service
+        return cluster | ({} if probing is None else {"probing": dict(probing)})
+
+    # Setting up
+
+    def _prepare(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.root.chmod(0o755)
+        processes.end_all(self.root, self.slurm.sessions())
+        self.people.make_homes()
+        keys = self.root / "keys"
+        for folder in (keys, keys / "users", keys / "clients"):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        self.authority = _key(keys / "user_ca")
+        self.slurm.start(**self._settings)
+        variables = userland.install(self.people, self.root / "bin")
+        self.ssh = SshServer(
+            self.people,
+            _key(keys / "host"),
+            keys={one.name: [_key(self.key_file(one.name))] for one in self.people},
+            authorities=[self.authority],
+            bin_dirs=[self.slurm.bin_dir, self.root / "bin"],
+            variables=variables,
+            max_sessions=self._max_sessions,
+        )
+
+    def _secret_file(self, user: str) -> Path:
+        return self.root / "keys" / "clients" / user
+
+    def _clients(self) -> dict[str, tuple[str, str]]:
+        clients = {}
+        for one in self.people:
+            file = self._secret_file(one.name)
+            if not file.exists():
+                file.touch(mode=0o600)
+                file.write_text(secrets.token_urlsafe(24))
+            clients[one.name] = (file.read_text(), one.name)
+        return clients
+
+
+def _key(path: Path) -> asyncssh.SSHKey:
+    """The private key in a file, which is made where it is not there yet."""
+    if not path.exists():
+        path.touch(mode=0o600)
+        asyncssh.generate_private_key("ssh-ed25519", comment=path.name).write_private_key(path)
+    return asyncssh.read_private_key(path)
+
+
+def _public(key: asyncssh.SSHKey) -> str:
+    return " ".join(key.export_public_key().decode().split()[:2])

@@ -1,0 +1,56 @@
+"""The files of a job: where its output goes once the patterns in the names are filled in."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .store import Job
+
+NO_ELEMENT = 4294967294  # what Slurm takes for the element of an array that has not started
+
+
+def output(job: Job) -> str:
+    """The absolute path of the standard output."""
+    default = "slurm-%A_%a.out" if job.array_job is not None else "slurm-%j.out"
+    return _absolute(job, job.stdout or default)
+
+
+def errors(job: Job) -> str:
+    """The absolute path of the standard error: the output's where it has none of its own."""
+    return _absolute(job, job.stderr) if job.stderr else output(job)
+
+
+def source(job: Job) -> str:
+    """The absolute path of the standard input."""
+    return _absolute(job, job.stdin) if job.stdin else "/dev/null"
+
+
+def _absolute(job: Job, pattern: str) -> str:
+    path = _expand(job, pattern)
+    return path if path.startswith("/") else f"{job.workdir.rstrip('/')}/{path}"
+
+
+def _expand(job: Job, pattern: str) -> str:
+    """Fill in %j, %5a and the like; a backslash anywhere leaves everything as it is."""
+    if "\\" in pattern:
+        return pattern.replace("\\", "")
+    values = {
+        "A": str(job.array_job if job.array_job is not None else job.id),
+        "a": str(NO_ELEMENT if job.array_task is None else job.array_task),
+        "j": str(job.id),
+        "J": str(job.id),
+        "x": job.name,
+        "u": job.user,
+        "N": job.nodelist.partition(",")[0],
+        "n": "0",
+        "t": "0",
+        "s": "batch",
+    }
+    done, rest = "", pattern
+    while "%" in rest:
+        before, _, rest = rest.partition("%")
+        digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+        code, rest = rest[len(digits) : len(digits) + 1], rest[len(digits) + 1 :]
+        value = "%" if code == "%" else values.get(code, f"%{digits}{code}")
+        done += before + (value.zfill(min(int(digits), 10)) if digits and value.isdecimal() else value)
+    return done + rest

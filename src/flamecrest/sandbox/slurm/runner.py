@@ -1,0 +1,230 @@
+"""One job's runner: a process of its own that starts the script, watches the time limit and writes down the end.
+
+It decides nothing about other jobs; when its own has ended it turns the queue's wheel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+from flamecrest.sandbox.people import People
+from flamecrest.sandbox.permissions import WRITE, View
+from flamecrest.sandbox.processes import MARK
+
+from . import machine, paths, queue
+from .store import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .store import Job
+
+_NO_OUTPUT = 53  # the signal that a job is said to have died of when its output can't be opened
+_EVENTS = {signal.SIGCHLD, signal.SIGTERM}
+
+
+def main(folder: str, number: int) -> None:
+    """Run the job. The caller has forked and made a session; this process has nobody to return to."""
+    _detach()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _EVENTS)
+    store = Store(folder)
+    store.update(number, runner=os.getpid(), runner_began=queue.began(os.getpid()) or 0)
+    job = store.jobs("id = ?", number)[0]
+    if job.killer is not None or _event(store.setting("start_delay")) == signal.SIGTERM:
+        _end(store, job, "CANCELLED", 0)
+    else:
+        Run(store, job).run()
+    queue.turn(store)
+    store.close()
+
+
+def _detach() -> None:
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nothing, descriptor)
+    os.closerange(3, 1024)
+    os.chdir("/")
+
+
+def _event(seconds: float) -> int:
+    """The next signal within that time; 0 for none."""
+    found = signal.sigtimedwait(_EVENTS, max(0.0, seconds))
+    return found.si_signo if found else 0
+
+
+def _end(store: Store, job: Job, state: str, status: int, reason: str = "None") -> None:
+    now = time.time()
+    with store.change():
+        start = store.jobs("id = ?", job.id)[0].start
+        store.update(job.id, state=state, status=status, reason=reason, end=max(int(now), start), ended=now)
+
+
+class Run:
+    """A job from its start to its end."""
+
+    def __init__(self, store: Store, job: Job) -> None:
+        self._store = store
+        self._job = job
+        root = Path(store.folder).parent
+        people = People(root, [person.name for person in store.people()])
+        self._view = View(people, people[job.user])
+        self._folder = f"{store.folder}/job{job.id:05}"
+        self._limit = job.minutes * store.setting("minute") or float("inf")
+
+    def run(self) -> None:
+        self._store.update(self._job.id, state="RUNNING", reason="None", start=int(time.time()))
+        outputs = self._open_outputs()
+        if outputs is None:
+            _end(self._store, self._job, "FAILED", _NO_OUTPUT, "JobLaunchFailure")
+            return
+        shell = os.fork()
+        if shell == 0:
+            self._become_script(*outputs)
+        with contextlib.suppress(OSError):  # both do it: the group is there before anybody needs it
+            os.setpgid(shell, shell)
+        for descriptor in outputs[:2]:
+            os.close(descriptor)
+        self._store.update(self._job.id, shell=shell, shell_began=queue.began(shell) or 0)
+        cause, status = self._wait(shell, outputs[2])
+        self._sweep(shell)
+        if cause == "CANCELLED":
+            _end(self._store, self._job, cause, status)
+        elif cause == "TIMEOUT":
+            _end(self._store, self._job, cause, status, "TimeLimit")
+        elif status:
+            reason = "NonZeroExitCode" if status >> 8 else "JobLaunchFailure"
+            _end(self._store, self._job, "FAILED", status, reason)
+        else:
+            _end(self._store, self._job, "COMPLETED", 0)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _open_outputs(self) -> tuple[int, int, int] | None:
+        """Standard input, output and error; None where one of them is not to be had."""
+        job = self._job
+        out, err = paths.output(job), paths.errors(job)
+        try:
+            source = os.open(self._found(paths.source(job)), os.O_RDONLY)
+            output = self._create(out)
+            return source, output, os.dup(output) if out == err else self._create(err)
+        except OSError:
+            return None
+
+    def _found(self, path: str) -> bytes:
+        found = self._view.find(os.fsencode(path))
+        if not os.path.lexists(found):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return found
+
+    def _create(self, path: str) -> int:
+        found = self._view.find(os.fsencode(path))
+        if os.path.lexists(found):
+            self._view.check(found, WRITE)
+        else:
+            self._view.check_entry(found)
+        how = os.O_APPEND if self._job.append else os.O_TRUNC
+        return os.open(found, os.O_WRONLY | os.O_CREAT | how, 0o644)
+
+    def _become_script(self, source: int, output: int, errors: int) -> None:
+        """Be the script: this process has just been forked for it."""
+        job = self._job
+        for number, descriptor in enumerate((source, output, errors)):
+            os.dup2(descriptor, number)
+        os.closerange(3, 1024)
+        try:
+            os.setpgid(0, 0)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _EVENTS)
+            path = Path(self._folder, "slurm_script")
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            path.write_bytes(job.script)
+            path.chmod(0o700)
+            try:
+                os.chdir(job.workdir)
+            except OSError as error:
+                self._say(f"couldn't chdir to `{job.workdir}': {error.strerror}: going to /tmp instead")
+                os.chdir("/tmp")
+            arguments = job.arguments.split(b"\0")[:-1]
+            os.execve(path, [bytes(path), *arguments], self._environment())
+        except OSError as error:
+            self._say(f"execve(): {self._folder}/slurm_script: {error.strerror}")
+            os._exit(error.errno or 1)
+
+    def _environment(self) -> dict[bytes, bytes]:
+        job, first = self._job, self._job.nodelist.partition(",")[0]
+        given = dict(entry.split(b"=", 1) for entry in job.environment.split(b"\0") if b"=" in entry)
+        names = {
+            "SLURM_JOB_ID": job.id,
+            "SLURM_JOBID": job.id,
+            "SLURM_JOB_NAME": job.name,
+            "SLURM_JOB_USER": job.user,
+            "SLURM_JOB_UID": job.uid,
+            "SLURM_JOB_ACCOUNT": job.account,
+            "SLURM_JOB_PARTITION": job.partition,
+            "SLURM_JOB_QOS": job.qos,
+            "SLURM_JOB_NODELIST": machine.shown_nodes(job),
+            "SLURM_NODELIST": machine.shown_nodes(job),
+            "SLURM_JOB_NUM_NODES": job.nodes,
+            "SLURM_NNODES": job.nodes,
+            "SLURM_NTASKS": job.tasks,
+            "SLURM_CPUS_ON_NODE": -(-job.cpus // job.nodes),
+            "SLURM_CLUSTER_NAME": machine.CLUSTER,
+            "SLURMD_NODENAME": first,
+            "SLURM_NODEID": 0,
+            "SLURM_PROCID": 0,
+            "SLURM_LOCALID": 0,
+            "ENVIRONMENT": "BATCH",
+            "TMPDIR": "/tmp",
+            MARK: Path(self._store.folder).parent,
+        }
+        if job.array_job is not None:
+            names |= {"SLURM_ARRAY_JOB_ID": job.array_job, "SLURM_ARRAY_TASK_ID": job.array_task or 0}
+        return given | {os.fsencode(name): os.fsencode(str(value)) for name, value in names.items()}
+
+    def _wait(self, shell: int, errors: int) -> tuple[str, int]:
+        """Why the script ended ("" for by itself), and its status as wait(2) says it."""
+        began, cause, deadline = time.monotonic(), "", float("inf")
+        while True:
+            now = time.monotonic()
+            if now >= deadline:
+                _signal(shell, signal.SIGKILL)
+                deadline = float("inf")
+            elif not cause and now - began >= self._limit:
+                cause, deadline = "TIMEOUT", self._stop(shell, errors, " DUE TO TIME LIMIT")
+            ended, status = os.waitpid(shell, os.WNOHANG)
+            if ended:
+                return cause, status
+            until = deadline if cause else began + self._limit
+            if _event(min(until - now, 3600.0)) == signal.SIGTERM and not cause:
+                cause, deadline = "CANCELLED", self._stop(shell, errors, "")
+
+    def _stop(self, shell: int, errors: int, why: str) -> float:
+        """Ask the script to end; when that must be enforced."""
+        self._store.update(self._job.id, state="COMPLETING")
+        when = time.strftime("%Y-%m-%dT%H:%M:%S")
+        node = self._job.nodelist.partition(",")[0]
+        self._say(f"*** JOB {self._job.id} ON {node} CANCELLED AT {when}{why} ***", errors)
+        _signal(shell, signal.SIGCONT)
+        _signal(shell, signal.SIGTERM)
+        return time.monotonic() + self._store.setting("kill_wait")
+
+    def _sweep(self, shell: int) -> None:
+        """End what the script and srun left running."""
+        _signal(shell, signal.SIGKILL)
+        now = int(time.time())
+        for step in self._store.steps(self._job.id):
+            if not step.end:
+                if step.process and queue.began(step.process) == step.process_began:
+                    _signal(step.process, signal.SIGKILL)
+                self._store.update_step(step.job, step.number, state="CANCELLED", status=9, end=now)
+
+    def _say(self, text: str, descriptor: int = 2) -> None:
+        os.write(descriptor, os.fsencode(f"slurmstepd: error: {text}\n"))
+
+
+def _signal(leader: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, number)

@@ -1,0 +1,152 @@
+"""Toy scancel: ends jobs, or sends them signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from . import queue
+from .options import NO, YES, Options
+from .program import SILENT, UNREACHABLE, Caller, no_answer
+from .squeue import known
+from .words import SHORT_STATES, Refused, complain, die, read_elements
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .store import Job, Store
+
+_FLAGS = "batch ctld cron full help hurry interactive me quiet verbose version"
+_VALUES = "account clusters jobname name nodelist partition qos reservation sibling signal state user wckey"
+OPTIONS = Options(
+    "scancel",
+    {
+        **dict.fromkeys(_FLAGS.split(), NO),
+        **dict.fromkeys(_VALUES.split(), YES),
+    },
+    {
+        "A": "account", "b": "batch", "f": "full", "H": "hurry", "i": "interactive", "M": "clusters", "n": "name",
+        "p": "partition", "q": "qos", "Q": "quiet", "R": "reservation", "s": "signal", "t": "state", "u": "user",
+        "v": "verbose", "V": "version", "w": "nodelist",
+    },
+)  # fmt: skip
+_STATUS = {
+    "Access/permission denied": 210,
+    UNREACHABLE: 8,
+    SILENT: 140,
+}  # the exit status is the last byte of Slurm's error number
+
+
+def main(store: Store, words: Sequence[str]) -> int:
+    options, ids = OPTIONS.read(words, mixed=True)
+    caller = Caller(store)
+    for text in ids:
+        _parse(text)
+    status = 0
+    if reason := no_answer(store):
+        for text in ids:
+            _announce(options, text)
+            complain(_said(text, reason))
+            status = _STATUS[reason]
+        if not ids:
+            raise Refused(f"slurm_load_jobs error: {reason}")
+        return status
+    for text in ids:
+        _announce(options, text)
+        status = _act(store, caller, text, options) or status
+    if not ids:
+        for job in known(store):
+            if not job.over and caller.owns(job.user) and _selected(job, options, caller):
+                _end(store, caller, job, None, options)
+    queue.turn(store)
+    return status
+
+
+def _parse(text: str) -> tuple[int, set[int] | None]:
+    """The number, and the elements where only some are meant."""
+    number, _, tasks = text.replace("[", "_[", 1).replace("__", "_").partition("_")
+    try:
+        return int(number), set(read_elements(tasks)[0]) if tasks else None
+    except ValueError:
+        die("scancel", f"Invalid job id {text}")
+
+
+def _said(text: str, what: str) -> str:
+    return f"scancel: error: Kill job error on job id {text}: {what}"
+
+
+def _act(store: Store, caller: Caller, text: str, options: dict[str, str]) -> int:
+    number, tasks = _parse(text)
+    jobs = [job for job in known(store) if number == job.array_job or (tasks is None and number == job.id)]
+    if tasks is not None:
+        jobs = [job for job in jobs if job.array_task in tasks or tasks & set(job.waiting)]
+    if not jobs:
+        # only --verbose tells of it, and the exit status is 0 all the same
+        _tell(options, text, "Invalid job id specified")
+        return 0
+    if not all(caller.owns(job.user) for job in jobs):
+        complain(_said(text, "Access/permission denied"))
+        return _STATUS["Access/permission denied"]
+    alive = [job for job in jobs if not job.over]
+    if not alive:
+        _tell(options, text, "Job/step already completing or completed")
+    for job in alive:
+        _end(store, caller, job, tasks, options)
+    return 0
+
+
+def _announce(options: dict[str, str], text: str) -> None:
+    if "verbose" in options:
+        signalled = f"Signal {options['signal']} to" if "signal" in options else "Terminating"
+        complain(f"scancel: {signalled} job {text}")
+
+
+def _tell(options: dict[str, str], text: str, what: str) -> None:
+    if "verbose" in options:
+        complain(_said(text, what))
+
+
+def _selected(job: Job, options: dict[str, str], caller: Caller) -> bool:
+    asked = {
+        "account": {job.account},
+        "jobname": {job.name},
+        "name": {job.name},
+        "partition": {job.partition},
+        "qos": {job.qos},
+        "reservation": {job.reservation},
+        "state": {job.state, SHORT_STATES[job.state]},
+        "user": {job.user, str(job.uid)},
+    }
+    if not options.keys() & {*asked, "me"}:
+        die("scancel", "No job identification provided")
+    return all(values & set(options[name].split(",")) for name, values in asked.items() if name in options) and (
+        "me" not in options or job.user == caller.name
+    )
+
+
+def _end(store: Store, caller: Caller, job: Job, tasks: set[int] | None, options: dict[str, str]) -> None:
+    if "signal" in options:
+        _signal(job, options)
+        return
+    with store.change():
+        job = store.jobs("id = ?", job.id)[0]
+        if job.over:
+            return
+        if job.waiting:
+            queue.cancel_elements(store, job, set(job.waiting) if tasks is None else tasks, caller.uid)
+        elif not job.nodelist:
+            queue.cancel(store, job, caller.uid)
+        else:
+            store.update(job.id, killer=caller.uid)
+    if job.runner and queue.began(job.runner) == job.runner_began:
+        os.kill(job.runner, signal.SIGTERM)
+
+
+def _signal(job: Job, options: dict[str, str]) -> None:
+    name = options["signal"].upper().removeprefix("SIG")
+    number = int(name) if name.isdecimal() else getattr(signal, f"SIG{name}", None)
+    if number is None:
+        die("scancel", f"Unknown job signal: {options['signal']}")
+    if job.shell and queue.began(job.shell) == job.shell_began:
+        (os.kill if "batch" in options else os.killpg)(job.shell, number)

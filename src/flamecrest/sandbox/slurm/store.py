@@ -1,0 +1,323 @@
+"""The state of the toy Slurm: jobs, steps, people and settings, in one SQLite file that every executable opens.
+
+It keeps and finds; what the values mean to a scheduler is not its business.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+
+TYPE_CHECKING = False  # typing takes longer to import than all of this
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, TypeVar
+
+    R = TypeVar("R", bound="Row")
+
+_COLUMNS = {
+    "id": "INTEGER PRIMARY KEY",
+    "array_job": "INTEGER",  # the array's number; NULL for a job that is none
+    "array_task": "INTEGER",  # NULL for the record of elements that have not started
+    "array_tasks": "TEXT NOT NULL DEFAULT ''",  # those elements: 2,3,4
+    "array_limit": "INTEGER NOT NULL DEFAULT 0",
+    "name": "TEXT NOT NULL",
+    "user": "TEXT NOT NULL",
+    "uid": "INTEGER NOT NULL",
+    "account": "TEXT NOT NULL",
+    "partition": "TEXT NOT NULL",
+    "qos": "TEXT NOT NULL",
+    "reservation": "TEXT NOT NULL DEFAULT ''",
+    "features": "TEXT NOT NULL DEFAULT ''",
+    "dependency": "TEXT NOT NULL DEFAULT ''",
+    "state": "TEXT NOT NULL DEFAULT 'PENDING'",
+    "reason": "TEXT NOT NULL DEFAULT 'None'",
+    "waited": "TEXT NOT NULL DEFAULT 'None'",  # the reason that it had when it was given nodes
+    "held": "INTEGER NOT NULL DEFAULT 0",
+    "begin": "INTEGER NOT NULL DEFAULT 0",
+    "submit": "INTEGER NOT NULL",
+    "start": "INTEGER NOT NULL DEFAULT 0",
+    "end": "INTEGER NOT NULL DEFAULT 0",
+    "ended": "REAL NOT NULL DEFAULT 0",  # the end with fractions, for what lags behind it
+    "minutes": "INTEGER NOT NULL",  # the time limit; 0 is none
+    "nodes": "INTEGER NOT NULL",
+    "tasks": "INTEGER NOT NULL",
+    "cpus_per_task": "INTEGER NOT NULL",
+    "memory": "INTEGER NOT NULL",  # MiB
+    "nodelist": "TEXT NOT NULL DEFAULT ''",
+    "priority": "INTEGER NOT NULL",
+    "status": "INTEGER NOT NULL DEFAULT 0",  # as wait(2) says it
+    "killer": "INTEGER",  # the uid that cancelled it
+    "workdir": "TEXT NOT NULL",
+    "command": "TEXT NOT NULL DEFAULT ''",
+    "arguments": "BLOB NOT NULL DEFAULT x''",  # each ended by NUL
+    "comment": "TEXT NOT NULL DEFAULT ''",
+    "stdin": "TEXT NOT NULL DEFAULT ''",
+    "stdout": "TEXT NOT NULL DEFAULT ''",
+    "stderr": "TEXT NOT NULL DEFAULT ''",
+    "append": "INTEGER NOT NULL DEFAULT 0",
+    "script": "BLOB NOT NULL",
+    "environment": "BLOB NOT NULL",  # NAME=VALUE, each ended by NUL
+    "submit_line": "TEXT NOT NULL DEFAULT ''",
+    "runner": "INTEGER NOT NULL DEFAULT 0",  # a pid, and when that process began
+    "runner_began": "INTEGER NOT NULL DEFAULT 0",
+    "shell": "INTEGER NOT NULL DEFAULT 0",  # the same of the script's own process
+    "shell_began": "INTEGER NOT NULL DEFAULT 0",
+}
+_STEP_COLUMNS = {
+    "job": "INTEGER",
+    "number": "INTEGER",
+    "name": "TEXT NOT NULL",
+    "state": "TEXT NOT NULL DEFAULT 'RUNNING'",
+    "status": "INTEGER NOT NULL DEFAULT 0",
+    "start": "INTEGER NOT NULL",
+    "end": "INTEGER NOT NULL DEFAULT 0",
+    "process": "INTEGER NOT NULL DEFAULT 0",
+    "process_began": "INTEGER NOT NULL DEFAULT 0",
+}
+_PERSON_COLUMNS = {
+    "name": "TEXT PRIMARY KEY",
+    "uid": "INTEGER NOT NULL",
+    "home": "TEXT NOT NULL",
+    "account": "TEXT NOT NULL",  # the default one
+    "accounts": "TEXT NOT NULL",  # all, with commas
+}
+SETTINGS = {
+    "first_id": 1.0,
+    "began": 0.0,  # when the cluster was set up, in seconds since the epoch
+    "cpus": 8.0,  # of each node
+    "start_delay": 0.2,  # seconds between the decision to start a job and its start
+    "kill_wait": 2.0,  # seconds between SIGTERM and SIGKILL
+    "minute": 60.0,  # seconds that a minute of a time limit lasts
+    "min_job_age": 300.0,  # seconds for which the controller remembers an ended job
+    "slow": 0.0,  # seconds that every command takes longer
+    "history_lag": 0.0,  # seconds that the records are late
+    "controller_down": 0.0,  # 1: slurmctld is not there
+    "controller_timeout": 0.0,  # seconds until a command notices that
+    "controller_silent": 0.0,  # 1: slurmctld is there and does nothing
+    "records_down": 0.0,  # 1: slurmdbd does not answer
+    "no_records": 0.0,  # 1: this Slurm has no accounting at all
+    "lost_answers": 0.0,  # 1: sbatch submits, and the answer does not reach it
+    "strict_limits": 0.0,  # 1: EnforcePartLimits=ALL
+}
+
+
+class Row:
+    """A record, with its columns as attributes."""
+
+    def __init__(self, cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> None:
+        for column, value in zip(cursor.description, values, strict=True):
+            setattr(self, column[0], value)
+
+
+class Job(Row):
+    """A job, an element of an array that has started, or the elements of an array that have not."""
+
+    id: int
+    array_job: int | None
+    array_task: int | None
+    array_tasks: str
+    array_limit: int
+    name: str
+    user: str
+    uid: int
+    account: str
+    partition: str
+    qos: str
+    reservation: str
+    features: str
+    dependency: str
+    state: str
+    reason: str
+    waited: str
+    held: int
+    begin: int
+    submit: int
+    start: int
+    end: int
+    ended: float
+    minutes: int
+    nodes: int
+    tasks: int
+    cpus_per_task: int
+    memory: int
+    nodelist: str
+    priority: int
+    status: int
+    killer: int | None
+    workdir: str
+    command: str
+    arguments: bytes
+    comment: str
+    stdin: str
+    stdout: str
+    stderr: str
+    append: int
+    script: bytes
+    environment: bytes
+    submit_line: str
+    runner: int
+    runner_began: int
+    shell: int
+    shell_began: int
+
+    def copy(self) -> Job:
+        """A record of its own with the same values."""
+        one = object.__new__(Job)
+        one.__dict__.update(self.__dict__)
+        return one
+
+    @property
+    def cpus(self) -> int:
+        return max(self.nodes, self.tasks * self.cpus_per_task)
+
+    @property
+    def over(self) -> bool:
+        return self.ended > 0
+
+    @property
+    def waiting(self) -> list[int]:
+        """The elements of an array that have not started."""
+        return [int(task) for task in self.array_tasks.split(",")] if self.array_tasks else []
+
+
+class Step(Row):
+    """What srun started in a job."""
+
+    job: int
+    number: int
+    name: str
+    state: str
+    status: int
+    start: int
+    end: int
+    process: int
+    process_began: int
+
+
+class Person(Row):
+    """An account on the cluster, and the Slurm accounts it may charge."""
+
+    name: str
+    uid: int
+    home: str
+    account: str
+    accounts: str
+
+
+class Store:
+    """The file. Each write is a transaction of its own, unless it stands within `change()`."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self._settings: dict[str, float] | None = None
+        self.open()
+
+    def open(self) -> None:
+        """Open the file; again after close()."""
+        self._database = sqlite3.connect(f"{self.folder}/slurm.db", timeout=30, isolation_level=None)
+        self._database.text_factory = _text
+        self._database.execute("PRAGMA synchronous=OFF")
+
+    def create(self) -> None:
+        """Make the tables that are not there."""
+        tables = {"jobs": _COLUMNS, "steps": _STEP_COLUMNS, "people": _PERSON_COLUMNS}
+        for table, columns in tables.items():
+            lines = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
+            self._database.execute(f"CREATE TABLE IF NOT EXISTS {table} ({lines})")
+        self._database.execute("CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value REAL NOT NULL)")
+
+    def close(self) -> None:
+        self._database.close()
+
+    @contextmanager
+    def change(self) -> Iterator[None]:
+        """Nobody else writes while the block runs; all of it is done or nothing."""
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+    def setting(self, name: str) -> float:
+        if self._settings is None:
+            self._settings = dict(self._database.execute("SELECT name, value FROM settings"))
+        return self._settings.get(name, SETTINGS[name])
+
+    def set(self, name: str, value: float) -> None:
+        if name not in SETTINGS:
+            raise KeyError(name)
+        self._database.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, float(value)))
+        self._settings = None
+
+    def jobs(self, where: str = "1", *values: object) -> list[Job]:
+        """Jobs by a condition in SQL, oldest first."""
+        return self._read(Job, f"SELECT * FROM jobs WHERE {where} ORDER BY id", values)
+
+    def job(self, number: int) -> Job | None:
+        found = self.jobs("id = ?", number)
+        return found[0] if found else None
+
+    def add(self, **values: object) -> int:
+        """Write a new job and return its number; the caller is within change()."""
+        last = self._database.execute("SELECT max(id) FROM jobs").fetchone()[0]
+        number = max(int(last or 0) + 1, int(self.setting("first_id")))
+        self._insert("jobs", {**values, "id": number})
+        return number
+
+    def split(self, job: Job, **changes: object) -> int:
+        """Copy a job to a record with a new number; the caller is within change()."""
+        values = {name: getattr(job, name) for name in _COLUMNS if name != "id"}
+        return self.add(**{**values, **changes})
+
+    def update(self, number: int, **changes: object) -> None:
+        names = ", ".join(f'"{name}" = {_mark(value)}' for name, value in changes.items())
+        self._database.execute(f"UPDATE jobs SET {names} WHERE id = ?", (*map(_bound, changes.values()), number))
+
+    def steps(self, number: int) -> list[Step]:
+        return self._read(Step, "SELECT * FROM steps WHERE job = ? ORDER BY number", (number,))
+
+    def add_step(self, job: int, **values: object) -> int:
+        """Write the next step of a job and return its number; the caller is within change()."""
+        count = self._database.execute("SELECT count(*) FROM steps WHERE job = ?", (job,)).fetchone()[0]
+        self._insert("steps", {**values, "job": job, "number": count})
+        return int(count)
+
+    def update_step(self, job: int, number: int, **changes: object) -> None:
+        names = ", ".join(f'"{name}" = {_mark(value)}' for name, value in changes.items())
+        values = (*map(_bound, changes.values()), job, number)
+        self._database.execute(f"UPDATE steps SET {names} WHERE job = ? AND number = ?", values)
+
+    def people(self) -> list[Person]:
+        return self._read(Person, "SELECT * FROM people ORDER BY uid", ())
+
+    def person(self, name: str) -> Person | None:
+        found = self._read(Person, "SELECT * FROM people WHERE name = ?", (name,))
+        return found[0] if found else None
+
+    def put_person(self, **values: object) -> None:
+        self._database.execute("DELETE FROM people WHERE name = ?", (values["name"],))
+        self._insert("people", values)
+
+    def _insert(self, table: str, values: dict[str, object]) -> None:
+        names, marks = ", ".join(f'"{name}"' for name in values), ", ".join(map(_mark, values.values()))
+        self._database.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(map(_bound, values.values())))
+
+    def _read(self, kind: type[R], query: str, values: tuple[object, ...]) -> list[R]:
+        cursor = self._database.execute(query, values)
+        return [kind(cursor, row) for row in cursor]
+
+
+# Text is any bytes here, as command lines and paths are: sqlite3 itself would only take what is UTF-8.
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
+
+
+def _mark(value: object) -> str:
+    return "CAST(? AS TEXT)" if isinstance(value, str) else "?"
+
+
+def _bound(value: object) -> object:
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value

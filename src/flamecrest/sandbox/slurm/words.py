@@ -1,0 +1,194 @@
+"""How Slurm writes and reads values: durations, times, lists of nodes and of array elements, exit statuses."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import NoReturn
+
+    from .store import Job
+
+MAX_ARRAY = 1001  # MaxArraySize
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+SHORT_STATES = {
+    "PENDING": "PD",
+    "RUNNING": "R",
+    "COMPLETING": "CG",
+    "COMPLETED": "CD",
+    "CANCELLED": "CA",
+    "FAILED": "F",
+    "TIMEOUT": "TO",
+    "NODE_FAIL": "NF",
+    "SUSPENDED": "S",
+}
+
+
+class Refused(Exception):
+    """The program ends: with these lines on standard error and this status."""
+
+    def __init__(self, *lines: str, status: int = 1) -> None:
+        super().__init__(*lines)
+        self.lines = lines
+        self.status = status
+
+
+def say(text: str) -> None:
+    """Write to standard output, file names of any bytes included."""
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+
+
+def complain(text: str) -> None:
+    """Write a line to standard error."""
+    sys.stdout.buffer.flush()
+    sys.stderr.buffer.write(text.encode("utf-8", "surrogateescape") + b"\n")
+    sys.stderr.buffer.flush()
+
+
+def moment(seconds: int, nothing: str = "Unknown") -> str:
+    """A time as SLURM_TIME_FORMAT asks for it."""
+    if not seconds:
+        return nothing
+    form = os.environ.get("SLURM_TIME_FORMAT", "standard")
+    if form == "%s":
+        return str(seconds)
+    return time.strftime(form if "%" in form else "%Y-%m-%dT%H:%M:%S", time.localtime(seconds))
+
+
+def read_moment(text: str) -> int:
+    """A time as sacct's options take it: epoch seconds, now-24hours, 2026-11-21T20:00[:00], today. ValueError."""
+    now = int(time.time())
+    if text.startswith("now"):
+        return now + _offset(text[3:])
+    if text.isdecimal() and len(text) > 8:
+        return int(text)
+    if text in {"today", "midnight"}:
+        return int(time.mktime((*time.localtime(now)[:3], 0, 0, 0, 0, 0, -1)))
+    for form in ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d"):
+        try:
+            return int(time.mktime((*time.strptime(text, form)[:8], -1)))
+        except ValueError:
+            continue
+    raise ValueError(text)
+
+
+def _offset(text: str) -> int:
+    if not text:
+        return 0
+    sign = {"+": 1, "-": -1}[text[0]] if text[0] in "+-" else 0
+    digits = text[1:].rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = text[1 + len(digits) :] or "seconds"
+    if not sign or not digits.isdecimal() or unit[0] not in SECONDS:
+        raise ValueError(text)
+    return sign * int(digits) * SECONDS[unit[0]]
+
+
+def read_minutes(text: str) -> int:
+    """A time limit as --time takes it, in whole minutes; 0 for none. ValueError."""
+    if text.upper() in {"INFINITE", "UNLIMITED", "-1"}:
+        return 0
+    days, dash, rest = text.partition("-")
+    parts = [int(part) for part in (rest if dash else text).split(":")]
+    if any(part < 0 for part in parts) or len(parts) > 3:
+        raise ValueError(text)
+    if dash:
+        hours, minutes, seconds = (*parts, 0, 0)[:3]
+        return int(days) * 1440 + hours * 60 + minutes + (seconds > 0)
+    if len(parts) < 3:
+        minutes, seconds = (*parts, 0)[:2]
+        return minutes + (seconds > 0)
+    return parts[0] * 60 + parts[1] + (parts[2] > 0)
+
+
+def duration(seconds: int) -> str:
+    """HH:MM:SS, or D-HH:MM:SS."""
+    days, rest = divmod(seconds, 86400)
+    clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days}-{clock}" if days else clock
+
+
+def short_duration(seconds: int) -> str:
+    """As squeue shows it: M:SS, H:MM:SS, D-HH:MM:SS."""
+    if seconds >= 86400:
+        return duration(seconds)
+    hours, rest = divmod(seconds, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+def read_elements(text: str) -> tuple[list[int], int]:
+    """An array expression `0-9:3,12%2`: its elements in order, and how many may run at once (0: all). ValueError."""
+    text, _, limit = text.partition("%")
+    found: set[int] = set()
+    for part in text.strip("[]").split(","):
+        span, _, step = part.partition(":")
+        first, dash, last = span.partition("-")
+        begin, end = int(first), int(last if dash else first)
+        if not 0 <= begin <= end < MAX_ARRAY:
+            raise ValueError(text)
+        found.update(range(begin, end + 1, int(step or 1)))
+    return sorted(found), int(limit or 0)
+
+
+def elements(numbers: Sequence[int], limit: int) -> str:
+    """The array expression of elements: `2-4,7%2`."""
+    return ",".join(_spans(numbers)) + (f"%{limit}" if limit else "")
+
+
+def _spans(numbers: Iterable[int]) -> list[str]:
+    spans: list[list[int]] = []
+    for number in sorted(numbers):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return [str(first) if first == last else f"{first}-{last}" for first, last in spans]
+
+
+def node_list(names: Sequence[str]) -> str:
+    """nid[001-003] for nid001, nid002 and nid003."""
+    if len(names) < 2:
+        return "".join(names)
+    spans = (span.split("-") for span in _spans(int(name[-3:]) for name in names))
+    return f"{names[0][:-3]}[{','.join('-'.join(f'{int(end):03}' for end in span) for span in spans)}]"
+
+
+def read_node_list(text: str) -> list[str]:
+    """The names in a list of nodes."""
+    names, prefix = [], ""
+    for part in text.replace("]", "").replace("[", "\0[").split(","):
+        if "\0[" in part:
+            prefix, part = part.split("\0[")  # noqa: PLW2901
+        elif not part.isdecimal() and "-" not in part:
+            names.append(part)
+            continue
+        first, _, last = part.partition("-")
+        names += [f"{prefix}{number:03}" for number in range(int(first), int(last or first) + 1)]
+    return [name for name in names if name]
+
+
+def exit_code(status: int) -> str:
+    """code:signal of a status as wait(2) says it."""
+    return f"{status >> 8 & 0xFF}:{status & 0x7F}"
+
+
+def job_id(job: Job) -> str:
+    """The id as people see it: 14, 14_3, 14_[2-4%2]."""
+    if job.array_job is None:
+        return str(job.id)
+    if job.array_task is not None:
+        return f"{job.array_job}_{job.array_task}"
+    return f"{job.array_job}_[{elements(job.waiting, job.array_limit)}]"
+
+
+def elapsed(job: Job, now: int) -> int:
+    """Seconds that the job has run."""
+    return max(0, (job.end if job.over else now) - job.start) if job.start else 0
+
+
+def die(program: str, line: str, status: int = 1) -> NoReturn:
+    """End with `program: error: line`."""
+    raise Refused(f"{program}: error: {line}", status=status)

@@ -1,0 +1,163 @@
+"""The few system programs that must know the sandbox's people: id, whoami, chown, chgrp, getent, and perl's stat.
+
+Everything else that a command calls is the machine's own.
+"""
+
+# These programs start often, and pathlib takes longer to import than they run.
+# ruff: noqa: PTH116, PTH118, PTH120, PTH123
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from .people import People
+
+PROGRAMS = ("id", "whoami", "chown", "chgrp", "getent")
+_SYSTEM = ("/usr/local/bin", "/usr/bin", "/bin")
+# Programs written in Perl ask stat(2) for owners, and run as whoever runs the sandbox: for them the made-up owners
+# and the privacy of homes are put between. Only package main is touched, which is where one-liners live.
+_PERL = r"""
+package FlamecrestSandbox;
+use strict;
+my $root = $ENV{FLAMECREST_SANDBOX};
+my %uid;
+if (open my $passwd, '<', "$root/passwd") {
+    while (<$passwd>) { my @f = split /:/; $uid{$f[0]} = $f[2] }
+}
+sub place {
+    my ($path) = @_;
+    return if $path !~ m{^\Q$root\E/(?:home|scratch)/([^/]+)(.*)}s || !exists $uid{$1};
+    return ($1, substr($path, 0, length($path) - length $2), $2);
+}
+sub hidden {
+    my ($owner, $folder, $rest) = place($_[0]);
+    return 0 if !defined $owner || $owner eq ($ENV{USER} // '');
+    for my $part (grep { length } split m{/}, $rest) {
+        my @s = CORE::lstat($folder) or return 0;
+        return 1 if -d _ && !($s[2] & 1);
+        $folder .= "/$part";
+    }
+    return 0;
+}
+sub owned {
+    my ($path, @s) = @_;
+    my ($owner) = place($path);
+    @s[4, 5] = ($uid{$owner}, $uid{$owner}) if @s && defined $owner;
+    return @s;
+}
+BEGIN {
+    *main::stat = sub { my $p = @_ ? $_[0] : $_; if (hidden($p)) { $! = 13; return } owned($p, CORE::stat($p)) };
+    *main::lstat = sub { my $p = @_ ? $_[0] : $_; if (hidden($p)) { $! = 13; return } owned($p, CORE::lstat($p)) };
+}
+1;
+"""
+
+
+def install(people: People, bin_dir: Path) -> dict[str, str]:
+    """Write the programs and the list of people they read; returns the variables that commands need with them."""
+    from . import executables  # noqa: PLC0415 - the programs themselves do without
+
+    bin_dir.mkdir(parents=True, exist_ok=True)
+    passwd = people.root / "passwd"
+    passwd.write_text("".join(f"{one.name}:x:{one.uid}:{one.gid}::{one.home}:/bin/bash\n" for one in people))
+    for program in PROGRAMS:
+        executables.write(bin_dir / program, __name__, program, str(passwd))
+    (bin_dir / "FlamecrestSandbox.pm").write_text(_PERL)
+    return {"PERL5LIB": str(bin_dir), "PERL5OPT": "-MFlamecrestSandbox"}
+
+
+def main() -> int:
+    """Run one of the programs: its name, the list of people, and its own arguments are in sys.argv."""
+    program, passwd, *words = sys.argv[1:]
+    with open(passwd, encoding="utf-8") as file:
+        people = {fields[0]: fields for fields in (line.split(":") for line in file)}
+    me = os.environ.get("USER", "")
+    if program == "getent":
+        return _getent(people, words)
+    if me not in people or (program == "id" and words and words[-1] not in people and not words[-1].startswith("-")):
+        return _system(program, words)
+    if program == "whoami":
+        print(me)
+        return 0
+    return _id(people, me, words) if program == "id" else _chown(people, me, program, words)
+
+
+def _system(program: str, words: Sequence[str]) -> int:
+    """Become the machine's own program of that name."""
+    for folder in _SYSTEM:
+        path = os.path.join(folder, program)
+        if os.access(path, os.X_OK):
+            os.execv(path, [program, *words])
+    sys.stderr.write(f"{program}: command not found\n")
+    return 127
+
+
+def _id(people: dict[str, list[str]], me: str, words: list[str]) -> int:
+    name = words[-1] if words and not words[-1].startswith("-") else me
+    uid = people[name][2]
+    flags = "".join(word.lstrip("-") for word in words if word.startswith("-"))
+    if not flags:
+        print(f"uid={uid}({name}) gid={uid}({name}) groups={uid}({name})")
+    else:
+        print(name if "n" in flags else uid)
+    return 0
+
+
+def _getent(people: dict[str, list[str]], words: list[str]) -> int:
+    if len(words) < 2 or words[0] not in {"passwd", "group"}:
+        return _system("getent", words)
+    for fields in people.values():
+        if words[1] in {fields[0], fields[2]}:
+            print(":".join(fields).rstrip("\n") if words[0] == "passwd" else f"{fields[0]}:x:{fields[2]}:")
+            return 0
+    return _system("getent", words)
+
+
+def _chown(people: dict[str, list[str]], me: str, program: str, words: list[str]) -> int:
+    """Nobody can give files away here: all that works is giving one's own files to oneself."""
+    given = [word for word in words if not word.startswith("-")]
+    if len(given) < 2:
+        missing = f"missing operand after '{given[0]}'" if given else "missing operand"
+        return _fail(program, missing, f"Try '{program} --help' for more information.")
+    spec, *paths = given
+    user, _, group = spec.partition(":") if program == "chown" else ("", "", spec)
+    for name, kind in ((user, "user"), (group, "group")):
+        if name and not name.isdecimal() and name not in people and not _known(name, kind):
+            return _fail(program, f"invalid {kind}: '{spec}'")
+    status = 0
+    for path in paths:
+        try:
+            os.stat(path)
+        except OSError as error:
+            status = _fail(program, f"cannot access '{path}': {error.strerror}")
+            continue
+        if not (_owns(me, path) and {user or me, group or me} <= {me, people[me][2]}):
+            what = "ownership" if program == "chown" else "group"
+            status = _fail(program, f"changing {what} of '{path}': Operation not permitted")
+    return status
+
+
+def _owns(me: str, path: str) -> bool:
+    root = os.path.dirname(sys.argv[2])  # where the list of people is
+    return f"{os.path.realpath(path)}/".startswith((f"{root}/home/{me}/", f"{root}/scratch/{me}/"))
+
+
+def _known(name: str, kind: str) -> bool:
+    import grp  # noqa: PLC0415 - seldom needed
+    import pwd  # noqa: PLC0415 - seldom needed
+
+    try:
+        _ = pwd.getpwnam(name) if kind == "user" else grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _fail(program: str, *lines: str) -> int:
+    sys.stderr.write(f"{program}: " + "\n".join(lines) + "\n")
+    return 1

@@ -1,0 +1,152 @@
+"""The sandbox's parts, each by itself: an SSH server with two people, and a toy Slurm with a shell to use it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+
+from flamecrest.sandbox import processes, userland
+from flamecrest.sandbox.people import People
+from flamecrest.sandbox.slurm.toy import ToySlurm
+from flamecrest.sandbox.sshd import SshServer
+
+NAMES = ("fireuser", "firesrv", "user01")
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> People:
+    people = People(tmp_path / "centre", NAMES)
+    people.root.mkdir(mode=0o755)
+    people.make_homes()
+    return people
+
+
+@dataclass
+class Site:
+    """An SSH server, the keys of its people, and a way in."""
+
+    server: SshServer
+    people: People
+    keys: dict[str, asyncssh.SSHKey]
+    authority: asyncssh.SSHKey
+
+    def login(
+        self, user: str = "fireuser", key: asyncssh.SSHKey | asyncssh.SSHKeyPair | None = None
+    ) -> AbstractAsyncContextManager[asyncssh.SSHClientConnection]:
+        return asyncssh.connect(
+            "127.0.0.1",
+            self.server.port,
+            username=user,
+            client_keys=[self.keys[user] if key is None else key],
+            known_hosts=None,
+            config=None,
+            agent_path=None,
+        )
+
+
+@pytest.fixture
+async def site(people: People) -> AsyncIterator[Site]:
+    keys = {name: asyncssh.generate_private_key("ssh-ed25519") for name in NAMES}
+    authority, host = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
+    variables = userland.install(people, people.root / "bin")
+    server = SshServer(
+        people,
+        host,
+        keys={name: [key] for name, key in keys.items()},
+        authorities=[authority],
+        bin_dirs=[people.root / "bin"],
+        variables=variables,
+    )
+    await server.start()
+    try:
+        yield Site(server, people, keys, authority)
+    finally:
+        await server.stop()
+        processes.end_all(people.root)
+
+
+@dataclass
+class Said:
+    status: int
+    out: str
+    err: str
+
+
+class Shell:
+    """The toy Slurm, used by command lines as over SSH."""
+
+    def __init__(self, people: People, toy: ToySlurm) -> None:
+        self.people = people
+        self.toy = toy
+        self._variables = userland.install(people, people.root / "bin")
+
+    def run(self, line: str, user: str = "fireuser", stdin: str = "") -> Said:
+        home = self.people[user].home
+        environment = {
+            **self._variables,
+            "USER": user,
+            "LOGNAME": user,
+            "HOME": str(home),
+            "PATH": f"{self.toy.bin_dir}:{self.people.root}/bin:/usr/bin:/bin",
+            "TZ": "UTC",
+            processes.MARK: str(self.people.root),
+        }
+        ended = subprocess.run(
+            ["bash", "--norc", "-c", line],
+            env=environment,
+            cwd=home,
+            input=os.fsencode(stdin),
+            capture_output=True,
+            timeout=15,
+            check=False,
+        )
+        return Said(ended.returncode, os.fsdecode(ended.stdout), os.fsdecode(ended.stderr))
+
+    def submit(self, script: str, options: str = "", user: str = "fireuser") -> str:
+        said = self.run(f"sbatch --parsable {options}", user, stdin=f"#!/bin/bash\n{script}\n")
+        assert (said.status, said.err) == (0, ""), said
+        return said.out.strip()
+
+    def state(self, job: str) -> str:
+        found = self.run(f"squeue -h -t all -j {job} -o %T")
+        assert found.status == 0, found
+        return found.out.strip()
+
+    def wait(self, job: str, *states: str) -> str:
+        """Look until the job is in one of the states (any final one if none is given)."""
+        wanted = states or ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+        found: str = eventually(lambda: (state := self.state(job)) in wanted and state)
+        return found
+
+
+@pytest.fixture
+def shell(people: People) -> Iterator[Shell]:
+    toy = ToySlurm(people)
+    toy.start(start_delay=0)
+    try:
+        yield Shell(people, toy)
+    finally:
+        processes.end_all(people.root, toy.sessions())
+
+
+def eventually(look: Callable[[], Any]) -> Any:
+    """What `look` finds, once it finds something; another process is at work, so there is no event to wait for."""
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.01)
+    raise AssertionError("it did not happen")
+
+
+def alive(pid: int) -> bool:
+    return processes.started(pid) is not None
