@@ -91,7 +91,7 @@ def test_a_large_script_arrives_whole():
 def test_names_that_bash_keeps_are_all_refused():
     """Whatever this bash changes, counts with or keeps must be in BASH_OWN: else it would arrive changed."""
     names = subprocess.run(["bash", "-c", "compgen -v"], capture_output=True, check=True, text=True).stdout.split()
-    env = dict.fromkeys(sorted(set(names) - BASH_OWN), "7q")
+    env = dict.fromkeys(sorted(set(names) - BASH_OWN - {"LC_CTYPE"}), "7q")  # Python itself sets LC_CTYPE where none is
     found, _, said = load(env)
     assert {name: found.get(name) for name in env} == env
     assert said == b""
