@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 
 from flamecrest import __version__
-from flamecrest.server.http import compute, filesystem, openapi, status, transfer
+from flamecrest.server.http import bulk, compute, filesystem, openapi, operations, status, transfer, uploads
 from flamecrest.server.http.middleware import Edge
 
 if TYPE_CHECKING:
@@ -29,11 +29,14 @@ def routes() -> list[BaseRoute]:
     """Every route, those that are asked most first: they are tried in this order."""
     return [
         *filesystem.router.routes,
+        *operations.router.routes,
         *compute.router.routes,
         *status.open_router.routes,
         *status.router.routes,
         *status.system_router.routes,
         *transfer.router.routes,
+        *bulk.router.routes,
+        *uploads.router.routes,
     ]
 
 

@@ -9,13 +9,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flamecrest.server.errors import NotFound
+from flamecrest.server.errors import NotFound, Unsupported
 from flamecrest.server.files import Files, check_path, file_system
 from flamecrest.server.health import Board, Service, guard
 
 if TYPE_CHECKING:
     from flamecrest.server.auth import Authenticator, Authorizer, Identity
     from flamecrest.server.deadline import Deadline
+    from flamecrest.server.files.bulk import Bulk
+    from flamecrest.server.files.uploads import Uploads
     from flamecrest.server.schedulers import Scheduler
     from flamecrest.server.ssh.user import User
     from flamecrest.server.transfer import TransferJobs
@@ -30,6 +32,15 @@ class Limits:
     jobs: float
     max_ops_file_size: int | None
     view_size: int  # the most that view, head and tail put into one answer
+    longest: float = 300.0  # the most seconds that a caller may ask for
+
+
+def _no_uploads(_: Identity) -> Uploads:
+    raise Unsupported("This cluster takes no resumable uploads")
+
+
+def _no_bulk(_: Identity) -> Bulk:
+    raise Unsupported("This cluster makes and takes no archives")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,8 @@ class Ports:
     scheduler: Callable[[Identity], Scheduler]
     transfers: Callable[[Identity], TransferJobs]
     user: Callable[[Identity, Deadline], Awaitable[User]]
+    uploads: Callable[[Identity], Uploads] = _no_uploads
+    bulk: Callable[[Identity], Bulk] = _no_bulk
 
 
 class Cluster:
@@ -68,6 +81,16 @@ class Cluster:
         """The caller's files, once every path (named as on the wire) is allowed and its file system is up."""
         self._admit(paths)
         return self._ports.files(identity)
+
+    def uploads(self, identity: Identity, **paths: str) -> Uploads:
+        """The caller's resumable uploads, once every path is allowed and its file system is up."""
+        self._admit(paths)
+        return self._ports.uploads(identity)
+
+    def bulk(self, identity: Identity, **paths: str) -> Bulk:
+        """The caller's archives, once every path is allowed and its file system is up."""
+        self._admit(paths)
+        return self._ports.bulk(identity)
 
     def scheduler(self, identity: Identity) -> Scheduler:
         """The caller's view of the scheduler, if it is up."""

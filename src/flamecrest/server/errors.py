@@ -54,12 +54,28 @@ class NotFound(GatewayError):
     """The thing asked for does not exist."""
 
 
+class Gone(NotFound):
+    """It did exist, and will not again."""
+
+
 class Conflict(GatewayError):
     """The thing is in a state that forbids the operation (it exists already, it is not empty)."""
 
 
+class Unmet(Conflict):
+    """A condition that the caller set does not hold: the thing is there, or is not the one that the caller knows."""
+
+
+class OutOfStep(Conflict):
+    """The caller believes the thing to be in another state than it is in; looking again tells."""
+
+
 class Invalid(GatewayError):
     """The request can never work as it is written."""
+
+
+class Corrupt(Invalid):
+    """The bytes that arrived are not those that were sent: their checksum is another."""
 
 
 class Unsupported(GatewayError):
@@ -74,6 +90,10 @@ class Busy(GatewayError):
     """The caller's own share is used up; the same request will work a little later."""
 
     retry_after = 1.0
+
+
+class Locked(Busy):
+    """Somebody else works on the same thing at this moment."""
 
 
 class Unavailable(GatewayError):

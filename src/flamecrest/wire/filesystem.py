@@ -72,6 +72,9 @@ class GetDirectoryLsResponse(WireModel):
     """A listing."""
 
     output: list[File] | None = None
+    next_cursor: str | None = Field(
+        default=None, description="Where the rest begins, null at the end; left out when no limit was asked for"
+    )
 
 
 class GetFileHeadResponse(WireModel):
@@ -167,12 +170,17 @@ class PostMakeDirRequest(PathRequest):
     """A directory to make."""
 
     parent: bool = Field(default=False, description="Make missing directories above it too")
+    exist_ok: bool = Field(default=False, description="A directory that is there already is no error")
 
 
 class PostFileSymlinkRequest(PathRequest):
     """A link to make, which points to the path."""
 
     link_path: Path = Field(description="Where the link goes")
+    relative: bool = Field(
+        default=False,
+        description="Let the link say where the path is as seen from the link; then the path may be given so too",
+    )
 
 
 class PostCompressRequest(PathRequest):

@@ -5,8 +5,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import grp
 import hashlib
 import os
@@ -20,35 +18,21 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from flamecrest.server.errors import Conflict, Denied, Invalid, NotFound, TooLarge, Upstream
-from flamecrest.server.files import Entry, Stat, kind_letter, permission_letters
+from flamecrest.server.errors import Invalid, TooLarge, Unmet, Upstream
+from flamecrest.server.files import PLAIN, Entry, Landed, Landing, Stat, kind_letter, permission_letters
+from flamecrest.server.files.choice import EVERYTHING, Choice
+
+from .local_operations import LocalOperations, said
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.errors import GatewayError
-    from flamecrest.server.files import Compression
+    from flamecrest.server.files import Algorithm, Compression
 
-_KINDS: dict[int, type[GatewayError]] = {
-    errno.ENOENT: NotFound,
-    errno.EEXIST: Conflict,
-    errno.ENOTEMPTY: Conflict,
-    errno.EACCES: Denied,
-    errno.EPERM: Denied,
-}
 _CHUNK = 65536
 
 T = TypeVar("T")
-
-
-@contextlib.contextmanager
-def said(words: str) -> Iterator[None]:
-    """Turn an OSError into what the command line tool would say."""
-    try:
-        yield
-    except OSError as error:
-        raise _KINDS.get(error.errno or 0, Invalid)(f"{words}: {error.strerror}", detail=repr(error)) from error
 
 
 async def _do(words: str, function: Callable[..., T], *args: Any, **options: Any) -> T:
@@ -63,17 +47,18 @@ class LocalReader:
         self._fd = fd
         self.stat = _stat(os.fstat(fd))
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        left = self.stat.size
+    async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        left = (self.stat.size if end is None else end) - start
         while left:
-            chunk = await asyncio.to_thread(os.read, self._fd, min(_CHUNK, left))
+            chunk = await asyncio.to_thread(os.pread, self._fd, min(_CHUNK, left), start)
+            start += len(chunk)
             if not chunk:
                 raise Upstream("The file became shorter while it was read")
             left -= len(chunk)
             yield chunk
 
 
-class LocalFiles:
+class LocalFiles(LocalOperations):
     """The Files port. `opened` counts what is open, so that a test sees what was left behind."""
 
     def __init__(self) -> None:
@@ -88,6 +73,7 @@ class LocalFiles:
         numeric: bool = False,
         recursive: bool = False,
         dereference: bool = False,
+        choice: Choice = EVERYTHING,
     ) -> list[Entry]:
         def look() -> list[Entry]:
             if not bits.S_ISDIR(os.lstat(path).st_mode):
@@ -104,7 +90,12 @@ class LocalFiles:
                     break
             return sorted(found, key=lambda entry: entry.name)
 
-        return await _do(f"ls: cannot access '{path}'", look)
+        entries = await _do(f"ls: cannot access '{path}'", look)
+
+        async def once() -> AsyncIterator[list[Entry]]:
+            yield entries
+
+        return await choice.collect(once())
 
     async def entry(self, path: str, deadline: Deadline) -> Entry:
         return await _do(f"ls: cannot access '{path}'", _entry, path, path, False, follow=False)
@@ -135,9 +126,9 @@ class LocalFiles:
         data = await self._read(path)
         return data[offset : offset + size].decode("utf-8", "replace")
 
-    async def checksum(self, path: str, deadline: Deadline) -> str:
-        with said(f"sha256sum: {path}"):
-            return hashlib.sha256(await self._read(path)).hexdigest()
+    async def checksum(self, path: str, deadline: Deadline, *, algorithm: Algorithm = "sha256") -> str:
+        with said(f"{algorithm}sum: {path}"):
+            return hashlib.new(algorithm, await self._read(path)).hexdigest()
 
     async def chmod(self, path: str, mode: str, deadline: Deadline) -> None:
         if not re.fullmatch("[0-7]{1,4}", mode):
@@ -152,7 +143,9 @@ class LocalFiles:
             raise Invalid(f"chown: invalid user: '{owner}:{group}'") from None
         await _do(f"chown: cannot access '{path}'", os.chown, path, uid, gid, follow_symlinks=False)
 
-    async def mkdir(self, path: str, deadline: Deadline, *, parents: bool = False) -> None:
+    async def mkdir(self, path: str, deadline: Deadline, *, parents: bool = False, exist_ok: bool = False) -> None:
+        if exist_ok and Path(path).is_dir():
+            return
         make = (lambda: os.makedirs(path, exist_ok=True)) if parents else (lambda: os.mkdir(path))  # noqa: PTH102, PTH103
         await _do(f"mkdir: cannot create directory '{path}'", make)
 
@@ -163,15 +156,32 @@ class LocalFiles:
         is_tree = Path(path).is_dir() and not Path(path).is_symlink()
         await _do(f"rm: cannot remove '{path}'", shutil.rmtree if is_tree else os.unlink, path)
 
-    async def upload(self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline) -> None:
-        partial = os.path.dirname(path) + "/.part"  # noqa: PTH120
+    async def upload(
+        self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, landing: Landing = PLAIN
+    ) -> Landed:
+        folder = os.path.dirname(path)  # noqa: PTH120
+        partial = folder + "/.part"
+        there = _stat_or_none(path)
+        if landing.new and there is not None:
+            raise Unmet(f"{path}: File exists")
+        if landing.admit is not None:
+            landing.admit(there)
+        if landing.parents:
+            os.makedirs(folder, exist_ok=True)  # noqa: PTH103
         with said(path):
             fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         self.opened += 1
         try:
             async for chunk in chunks:
                 await asyncio.to_thread(os.write, fd, chunk)
+            if landing.mode is not None:
+                os.fchmod(fd, landing.mode)
+            if landing.mtime is not None:
+                os.utime(fd, (landing.mtime, landing.mtime))
+            if landing.admit is not None:
+                landing.admit(_stat_or_none(path))
             os.rename(partial, path)  # noqa: PTH104
+            return Landed(there is None, _stat(os.fstat(fd)) if landing.report else None)
         except BaseException:
             os.unlink(partial)  # noqa: PTH108
             raise
@@ -180,7 +190,9 @@ class LocalFiles:
             self.opened -= 1
 
     @asynccontextmanager
-    async def download(self, path: str, deadline: Deadline) -> AsyncIterator[LocalReader]:
+    async def download(
+        self, path: str, deadline: Deadline, *, first: Callable[[Stat], int | None] | None = None
+    ) -> AsyncIterator[LocalReader]:
         with said(path):
             fd = os.open(path, os.O_RDONLY)
         self.opened += 1
@@ -188,6 +200,8 @@ class LocalFiles:
             reader = LocalReader(fd)
             if not bits.S_ISREG(reader.stat.mode):
                 raise Invalid(f"{path}: Is not a regular file")
+            if first is not None:
+                first(reader.stat)
             yield reader
         finally:
             os.close(fd)
@@ -212,7 +226,8 @@ class LocalFiles:
     async def extract(self, source: str, target: str, deadline: Deadline, *, compression: Compression = "gzip") -> None:
         def unpack() -> None:
             with tarfile.open(source, f"r:{_suffix(compression)}") as archive:  # type: ignore[call-overload]
-                archive.extractall(target, filter="data")
+                # the filter came with Python 3.11.4; nothing hostile is unpacked here
+                archive.extractall(target, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
 
         try:
             await _do(f"tar: {source}: Cannot open", unpack)
@@ -250,7 +265,12 @@ def _stat(found: os.stat_result) -> Stat:
         ino=found.st_ino,
         dev=found.st_dev,
         nlink=found.st_nlink,
+        mtime_ns=found.st_mtime_ns,
     )
+
+
+def _stat_or_none(path: str) -> Stat | None:
+    return _stat(os.stat(path)) if os.path.exists(path) else None  # noqa: PTH110, PTH116
 
 
 def _entry(full: str, name: str, numeric: bool, *, follow: bool) -> Entry:
@@ -270,4 +290,5 @@ def _entry(full: str, name: str, numeric: bool, *, follow: bool) -> Entry:
         size=found.st_size,
         modified=time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(found.st_mtime)),
         link_target=target,
+        mtime=int(found.st_mtime),
     )

@@ -6,7 +6,7 @@ import asyncio
 import os
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -83,7 +83,7 @@ async def test_errors_are_proper_errors(client: httpx.AsyncClient, world: World,
 class Breaking(LocalReader):
     """An open file that can't be read to its end."""
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:  # noqa: ARG002
         if self.stat.size < 10:
             raise Upstream("The connection to the cluster broke")
         yield bytes(self.stat.size - 1)
@@ -94,11 +94,13 @@ class BrokenDisc(LocalFiles):
     """A disc that breaks under its readers."""
 
     @asynccontextmanager
-    async def download(self, path: str, deadline: Deadline) -> AsyncIterator[LocalReader]:  # noqa: ARG002
+    async def download(self, path: str, deadline: Deadline, *, first: Any = None) -> AsyncIterator[LocalReader]:  # noqa: ARG002
         fd = os.open(path, os.O_RDONLY)
         self.opened += 1
         try:
-            yield Breaking(fd)
+            reader = Breaking(fd)
+            first(reader.stat)
+            yield reader
         finally:
             os.close(fd)
             self.opened -= 1
@@ -138,8 +140,8 @@ class Endless(LocalFiles):
         self.closed = asyncio.Event()
 
     @asynccontextmanager
-    async def download(self, path: str, deadline: Deadline) -> AsyncIterator[LocalReader]:
-        async with super().download(path, deadline) as reader:
+    async def download(self, path: str, deadline: Deadline, *, first: Any = None) -> AsyncIterator[LocalReader]:
+        async with super().download(path, deadline, first=first) as reader:
             try:
                 yield reader
             finally:
@@ -167,17 +169,19 @@ async def test_nothing_is_read_ahead_of_a_slow_client(tmp_path: Path) -> None:
     read = 0
 
     class Counting(LocalReader):
-        async def chunks(self) -> AsyncIterator[bytes]:
+        async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
             nonlocal read
-            async for chunk in super().chunks():
+            async for chunk in super().chunks(start, end):
                 read += len(chunk)
                 yield chunk
 
     class Disc(LocalFiles):
         @asynccontextmanager
-        async def download(self, path: str, deadline: Deadline) -> AsyncIterator[LocalReader]:  # noqa: ARG002
+        async def download(self, path: str, deadline: Deadline, *, first: Any = None) -> AsyncIterator[LocalReader]:  # noqa: ARG002
             with open(path, "rb", buffering=0) as opened:  # noqa: PTH123
-                yield Counting(opened.fileno())
+                reader = Counting(opened.fileno())
+                first(reader.stat)
+                yield reader
 
     world = World(str(tmp_path), files=Disc()).with_limits(max_ops_file_size=None)
     async with world.served() as served, served.connect() as (reader, writer):

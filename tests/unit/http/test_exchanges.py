@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,15 +25,15 @@ pytestmark = pytest.mark.anyio
 class Walled(LocalFiles):
     """A disc with places where the user may not go: the tests run as root, whom nothing stops."""
 
-    async def mkdir(self, path: str, deadline: Deadline, *, parents: bool = False) -> None:
+    async def mkdir(self, path: str, deadline: Deadline, *, parents: bool = False, exist_ok: bool = False) -> None:
         if path.endswith("root-owned"):
             raise Denied(f"mkdir: cannot create directory '{path}': Permission denied")
-        await super().mkdir(path, deadline, parents=parents)
+        await super().mkdir(path, deadline, parents=parents, exist_ok=exist_ok)
 
-    def download(self, path: str, deadline: Deadline):
+    def download(self, path: str, deadline: Deadline, *, first: Any = None):
         if "/user01/" in path:
             raise Denied(f"{path}: Permission denied")
-        return super().download(path, deadline)
+        return super().download(path, deadline, first=first)
 
     async def chown(self, path: str, owner: str, group: str, deadline: Deadline) -> None:
         if owner == "user01":

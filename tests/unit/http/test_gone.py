@@ -42,7 +42,7 @@ class Stuck(LocalFiles):
         finally:
             self.ended.set()
 
-    async def checksum(self, path: str, deadline: Deadline) -> str:  # noqa: ARG002
+    async def checksum(self, path: str, deadline: Deadline, **how: Any) -> str:  # noqa: ARG002
         await self._work()
         return "0" * 64
 

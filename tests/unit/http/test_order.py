@@ -80,15 +80,26 @@ VERBS = {
     Verb.JOBS_SUBMIT: [("POST", "/compute/toy/jobs"), ("DELETE", "/compute/toy/jobs/1"),
                        ("PUT", "/compute/toy/jobs/1/attach")],
     Verb.FILES_READ: [("GET", f"/filesystem/toy/ops/{what}")
-                      for what in ("ls", "stat", "file", "head", "tail", "view", "checksum", "download")],
-    Verb.FILES_WRITE: [("PUT", "/filesystem/toy/ops/chmod"), ("PUT", "/filesystem/toy/ops/chown"),
+                      for what in ("ls", "stat", "file", "head", "tail", "view", "checksum", "download", "df", "du")]
+                     + [("HEAD", "/filesystem/toy/ops/download")]
+                     + [("POST", "/filesystem/toy/bulk/download"), ("POST", "/filesystem/toy/bulk/stat")],
+    Verb.FILES_WRITE: [("PUT", "/filesystem/toy/ops/upload"),
+                       ("PUT", "/filesystem/toy/ops/chmod"), ("PUT", "/filesystem/toy/ops/chown"),
                        ("DELETE", "/filesystem/toy/ops/rm")]
                       + [("POST", f"/filesystem/toy/ops/{what}")
-                         for what in ("mkdir", "symlink", "upload", "compress", "extract")],
+                         for what in ("mkdir", "symlink", "upload", "compress", "extract",
+                                      "mv", "cp", "touch", "truncate")]
+                      + [("POST", f"/filesystem/toy/bulk/{what}") for what in ("upload", "rm", "chmod", "mkdir")],
     Verb.TRANSFER: [("DELETE", "/filesystem/toy/transfer/rm")]
                    + [("POST", f"/filesystem/toy/transfer/{what}")
                       for what in ("mv", "cp", "compress", "extract", "upload", "download")],
 }  # fmt: skip
+
+
+# Their verb is tested where their protocol's headers are: test_uploads.py.
+UPLOADS = {("OPTIONS", "/filesystem/toy/uploads"), ("POST", "/filesystem/toy/uploads")} | {
+    (method, "/filesystem/toy/uploads/{upload}") for method in ("HEAD", "PATCH", "DELETE")
+}
 
 
 def test_every_operation_has_its_verb(world: World) -> None:
@@ -99,7 +110,7 @@ def test_every_operation_has_its_verb(world: World) -> None:
         for path, operations in paths.items()
         for method in operations
     }
-    assert named | {("GET", "/status/systems"), ("GET", "/status/liveness/")} == have
+    assert named | UPLOADS | {("GET", "/status/systems"), ("GET", "/status/liveness/")} == have
 
 
 @pytest.mark.parametrize("verb", Verb)
@@ -107,14 +118,20 @@ async def test_who_may_not_may_not(client: httpx.AsyncClient, world: World, verb
     """One verb is forbidden: exactly its operations are."""
     world.rules.forbidden = {("fireuser", verb)}
     body = {
-        "path": world.root, "targetPath": world.root, "linkPath": world.root, "mode": "700", "command": "true",
+        "path": world.root, "targetPath": world.root, "linkPath": world.root, "mode": "700", "size": 5,
+        "command": "true",
         "job": {"workingDirectory": "/", "script": "#!/bin/sh"}, "transferDirectives": {"transferMethod": "s3"},
+        "paths": [world.root], "items": [{"path": f"{world.root}/none", "mode": "700"}],
     }  # fmt: skip
     for one, operations in VERBS.items():
         for method, path in operations:
-            sent: dict[str, Any] = {"params": {"path": world.root}} if method in {"GET", "DELETE"} else {"json": body}
+            sent: dict[str, Any] = (
+                {"params": {"path": world.root}} if method in {"GET", "HEAD", "DELETE"} else {"json": body}
+            )
             if path.endswith("ops/upload"):
                 sent = {"params": {"path": world.root}, "files": {"file": ("x", b"")}}
+            if path.endswith("bulk/upload"):
+                sent = {"params": {"path": world.root}, "content": bytes(1024)}
             if one is not verb and path.endswith("ops/rm"):
                 continue  # the rest still needs the folder
             response = await client.request(method, path, **sent)

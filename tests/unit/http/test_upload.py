@@ -10,6 +10,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from flamecrest.server.files import PLAIN, Landed, Landing
+
 from .local_files import LocalFiles
 from .world import CALLER, World, fields, raw_names
 
@@ -201,13 +203,15 @@ async def test_a_client_that_goes_leaves_nothing(tmp_path: Path) -> None:
     begun = asyncio.Event()
 
     class Telling(LocalFiles):
-        async def upload(self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline) -> None:
+        async def upload(
+            self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, landing: Landing = PLAIN
+        ) -> Landed:
             async def watched() -> AsyncIterator[bytes]:
                 async for chunk in chunks:
                     yield chunk
                     begun.set()
 
-            await super().upload(path, watched(), deadline)
+            return await super().upload(path, watched(), deadline, landing)
 
     world = World(str(tmp_path), files=Telling())
     head = b"POST %b?path=%b HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n" % (URL.encode(), str(tmp_path).encode())
@@ -238,12 +242,19 @@ async def test_no_more_is_taken_than_can_be_written(tmp_path: Path) -> None:
     stands, goes_on = asyncio.Event(), asyncio.Event()
 
     class Standing(LocalFiles):
-        async def upload(self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline) -> None:  # noqa: ARG002
+        async def upload(
+            self,
+            path: str,  # noqa: ARG002
+            chunks: AsyncIterator[bytes],
+            deadline: Deadline,  # noqa: ARG002
+            landing: Landing = PLAIN,  # noqa: ARG002
+        ) -> Landed:
             await anext(chunks)
             stands.set()
             await goes_on.wait()
             async for _ in chunks:
                 pass
+            return Landed(True, None)
 
     world = World(str(tmp_path), files=Standing()).with_limits(max_ops_file_size=None)
     head = b"POST %b?path=%b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"

@@ -89,7 +89,27 @@ def test_stat_by_command_and_by_agent_say_what_stat_says(tmp_path):
     answers = subprocess.run(["perl", "-e", PROGRAM], input=asked, capture_output=True, check=True).stdout.split(b"\0")
     assert [int(word) for word in answers[0].split()][:6] == expected
     assert answers[1] == b"!2"
-    assert len(answers[2].split()) == 11
+    assert len(answers[2].split()) == 12
+
+
+@pytest.mark.parametrize("seconds", [-5, 0, 1, 1_700_000_000, 2**32 + 5])
+@pytest.mark.parametrize("part", [0, 1, 500_000_000, 123_456_789, 999_999_999])
+def test_times_are_the_same_by_command_and_by_agent(tmp_path, seconds, part):
+    path = tmp_path / "f"
+    path.touch()
+    os.utime(path, ns=(seconds * 10**9, seconds * 10**9 + part))
+    found = path.stat()
+    command = stat_command(str(path), follow=True)
+    done = subprocess.run(command.argv, capture_output=True, check=True)
+    by_command = command.parse(Output(0, done.stdout))
+    asked = b"s" + os.fsencode(path) + b"\0"
+    answer = subprocess.run(["perl", "-e", PROGRAM], input=asked, capture_output=True, check=True).stdout.split(b"\0")[
+        0
+    ]
+    assert tuple(int(word) for word in answer.split()) == by_command
+    assert by_command[8:11] == tuple(t // 10**9 for t in (found.st_atime_ns, found.st_mtime_ns, found.st_ctime_ns))
+    off = by_command[11] - (found.st_mtime_ns % 10**9 if seconds >= 0 else 0)
+    assert min(off % 10**9, -off % 10**9) < 1000  # what rounds up to a whole second is 0
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ async def test_sftp_and_stat_go_on_after_the_connection_was_lost(world):
         me = session(pool)
         for _ in range(3):
             assert (await me.sftp(lambda sftp: sftp.stat(b"/"), soon(), repeatable=True)).mode
-            assert len(await me.stat("/", soon(), follow=True)) == 11
+            assert len(await me.stat("/", soon(), follow=True)) == 12
             world.server.drop()
         assert pool.stats()["connections"] <= 1
 

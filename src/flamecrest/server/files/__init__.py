@@ -17,8 +17,10 @@ from flamecrest.server.errors import Invalid
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
+    from flamecrest.server.files.choice import Choice
 
 Compression = Literal["none", "gzip", "bzip2", "xz"]
+Algorithm = Literal["md5", "sha1", "sha256", "sha512", "blake2b"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,39 @@ class Stat:
     ino: int = 0
     dev: int = 0
     nlink: int = 1
+    mtime_ns: int | None = None  # mtime in nanoseconds; None where only the second is known
+
+    @classmethod
+    def of(cls, numbers: Sequence[int]) -> Stat:
+        """The Stat of `Session.stat`'s twelve numbers."""
+        dev, ino, mode, nlink, uid, gid, _, size, atime, mtime, ctime, part = numbers
+        exact = mtime * 10**9 + part if part else None
+        return cls(mode, uid, gid, size, atime, mtime, ctime, ino, dev, nlink, exact)
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """How an uploaded file lands."""
+
+    mode: int | None = None  # permission bits; None: those of the file it replaces, or what the umask says
+    mtime: int | None = None  # seconds since the epoch
+    parents: bool = False  # make the missing folders above it
+    new: bool = False  # refuse (Unmet) to replace a file, also one that came meanwhile
+    # Called with the file that is there (None: none) before anything is written and again right before the file lands;
+    # raises what speaks against it. Only then are inode and nanoseconds known for sure.
+    admit: Callable[[Stat | None], None] | None = None
+    report: bool = False  # look the file up when it is written
+
+
+PLAIN = Landing()
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What has become of an upload."""
+
+    created: bool  # nothing was there before
+    stat: Stat | None  # of the new file, if `report` asked for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +84,47 @@ class Entry:
     size: int
     modified: str
     link_target: str | None = None
+    mtime: int = 0  # seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """How full a path's file system is, in bytes; `available` is what the user may still write."""
+
+    total: int
+    free: int
+    available: int
+    files: int  # inodes there are
+    files_free: int
+    read_only: bool | None  # None: not known
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a tree holds: bytes as `ls` shows them, bytes on disc, entries (with the tree's own root)."""
+
+    size: int
+    allocated: int
+    entries: int
+    complete: bool  # no part of it was unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in a followed file: which file it is, and how many bytes of it were given out."""
+
+    ino: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What has happened to a followed file; after everything but `added` it is read from its start."""
+
+    event: Literal["added", "truncated", "rotated"]
+    text: str  # what was added; invalid UTF-8 replaced, a character never cut
+    start: int  # byte of the file at which it begins
+    mark: Mark  # where to go on
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +142,12 @@ class Reader(Protocol):
 
     stat: Stat
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """The bytes from the start to the size in `stat`; raises Upstream if the file became shorter."""
+    def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from `start` to `end` (the size in `stat`).
+
+        Raises Upstream before the last of them if the file became shorter or was written over meanwhile;
+        one that only grew is read as far as it went at first.
+        """
         ...
 
 
@@ -87,10 +167,28 @@ class Files(Protocol):
         numeric: bool = False,
         recursive: bool = False,
         dereference: bool = False,
+        choice: Choice = ...,
     ) -> list[Entry]:
         """List a directory, by name; a file or link is listed itself, under the path asked for.
 
         An entry that cannot be read is left out of a recursive listing's deeper levels, never the whole listing.
+        `choice` says which entries are wanted, how many, and in which order.
+        """
+        ...
+
+    def scan(
+        self,
+        path: str,
+        deadline: Deadline,
+        *,
+        hidden: bool = False,
+        numeric: bool = False,
+        recursive: bool = False,
+        dereference: bool = False,
+    ) -> AbstractAsyncContextManager[AsyncIterator[Sequence[Entry]]]:
+        """As `ls`, but entries in batches as they come, in no order, in memory that does not grow with their number.
+
+        The deadline limits the opening and each batch's progress.
         """
         ...
 
@@ -122,8 +220,26 @@ class Files(Protocol):
         """At most `size` bytes from `offset` as text; "" past the end."""
         ...
 
-    async def checksum(self, path: str, deadline: Deadline) -> str:
-        """The SHA-256 of a regular file, in hex."""
+    def follow(
+        self, path: str, deadline: Deadline, *, lines: int = 10, after: Mark | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Followed | None]]:
+        """Follow a regular file from `lines` before its end, or from where it was left, as it grows.
+
+        Never ends by itself; gives None now and then while nothing happens. A file that is gone is waited for.
+        The deadline limits the opening.
+        """
+        ...
+
+    async def checksum(self, path: str, deadline: Deadline, *, algorithm: Algorithm = "sha256") -> str:
+        """The checksum of a regular file, in hex."""
+        ...
+
+    async def df(self, path: str, deadline: Deadline) -> Space:
+        """How full the file system is that the path is on."""
+        ...
+
+    async def du(self, path: str, deadline: Deadline) -> Usage:
+        """What a file or tree holds; links are not followed, a file with several names counts once."""
         ...
 
     async def chmod(self, path: str, mode: str, deadline: Deadline) -> None:
@@ -134,27 +250,64 @@ class Files(Protocol):
         """Change owner and group, by name or number; empty leaves one as it is."""
         ...
 
-    async def mkdir(self, path: str, deadline: Deadline, *, parents: bool = False) -> None:
-        """Make a directory; with `parents` the missing ones above it too, and it may exist already."""
+    async def mkdir(self, path: str, deadline: Deadline, *, parents: bool = False, exist_ok: bool = False) -> None:
+        """Make a directory; with `parents` the missing ones above it too. With either it may exist already."""
         ...
 
     async def symlink(self, target: str, link: str, deadline: Deadline) -> None:
-        """Make a symbolic link at `link` that points to `target`."""
+        """Make a symbolic link at `link` that points to `target`, which is stored as it is given."""
+        ...
+
+    async def mv(self, source: str, target: str, deadline: Deadline, *, overwrite: bool = False) -> None:
+        """Rename, atomically; a link is renamed itself. `target` is the new path, never a folder to put it into.
+
+        Conflict when the target exists, with `overwrite` only for a directory that is not empty; Invalid from one
+        file system to another.
+        """
+        ...
+
+    async def cp(
+        self, source: str, target: str, deadline: Deadline, *, overwrite: bool = False, dereference: bool = False
+    ) -> None:
+        """Copy a file or tree on the cluster, with its attributes; a link itself unless `dereference`.
+
+        `target` is the new path. It appears complete or not at all; with `overwrite` a directory is merged into an
+        existing one in place. Conflict when the target exists and may not be overwritten.
+        """
+        ...
+
+    async def touch(self, path: str, deadline: Deadline, *, mtime: int | None = None) -> None:
+        """Make an empty file, or set the time of what is there: to now, or to `mtime` (seconds since the epoch)."""
+        ...
+
+    async def truncate(self, path: str, size: int, deadline: Deadline) -> None:
+        """Cut a regular file to that many bytes, or extend it with zeros."""
         ...
 
     async def rm(self, path: str, deadline: Deadline) -> None:
         """Remove a file, a link or a whole directory tree."""
         ...
 
-    async def upload(self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline) -> None:
+    async def upload(
+        self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, landing: Landing = PLAIN
+    ) -> Landed:
         """Write a file: beside its target, then by atomic rename; an existing file keeps its mode.
 
-        The deadline limits the opening and each chunk's progress, not the whole.
+        If `chunks` raises, nothing has changed. The deadline limits the opening and each chunk's progress, not
+        the whole.
         """
         ...
 
-    def download(self, path: str, deadline: Deadline) -> AbstractAsyncContextManager[Reader]:
-        """Open a regular file for streaming. The deadline limits the opening and each chunk's progress."""
+    def download(
+        self, path: str, deadline: Deadline, *, first: Callable[[Stat], int | None] | None = None
+    ) -> AbstractAsyncContextManager[Reader]:
+        """Open a regular file for streaming. The deadline limits the opening and each chunk's progress.
+
+        `first` is told the file's attributes and says which byte will be read first; None: nothing will be, and
+        the file is not opened. What it raises is raised. It is asked again when the file turns out to be another
+        by the time it is open. A file that says it has no bytes and has some (/proc) is read to its end: then
+        `stat` of the Reader has the true size and no inode.
+        """
         ...
 
     async def compress(

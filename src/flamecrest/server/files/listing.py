@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flamecrest.server.files import Entry, kind_letter, permission_letters
@@ -12,12 +13,13 @@ from flamecrest.server.files.site import local_time
 from flamecrest.server.ssh.sftp_packets import Attrs, Name, SftpError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
     from datetime import tzinfo
 
     from flamecrest.server.ssh.sftp import Sftp
 
 AHEAD = 2  # READDIR requests under way at once
+KEPT_TIMES = 1024  # times of which the text is kept: files that were written together have few
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,40 +33,53 @@ class Listing:
     hidden: bool
     numeric: bool
     dereference: bool
+    # what many entries have in common is held once
+    _letters: dict[int, tuple[str, str]] = field(default_factory=dict)  # by mode
+    _times: dict[int, str] = field(default_factory=dict)
+    _owners: dict[tuple[int, int], tuple[str, str]] = field(default_factory=dict)  # by uid and gid
 
-    async def directory(self, handle: bytes, path: bytes, prefix: str = "") -> list[Entry]:
-        """The entries of an open directory, by name; `prefix` stands before each name."""
-        entries: list[Entry] = []
-        async for batch in _batches(self.sftp, handle):
-            shown = [n for n in batch if n.name not in {b".", b".."} and (self.hidden or not n.name.startswith(b"."))]
-            entries += await self._entries(shown, path, prefix)
-        entries.sort(key=lambda entry: os.fsencode(entry.name))
-        return entries
+    async def directory(self, handle: bytes, path: bytes, prefix: str = "") -> AsyncGenerator[list[Entry], None]:
+        """The entries of an open directory, as they come; `prefix` stands before each name."""
+        async with aclosing(_batches(self.sftp, handle)) as batches:
+            async for batch in batches:
+                shown = [
+                    n for n in batch if n.name not in {b".", b".."} and (self.hidden or not n.name.startswith(b"."))
+                ]
+                if shown:
+                    yield await self._entries(shown, path, prefix)
 
-    async def tree(self, handle: bytes, path: bytes) -> list[Entry]:
+    async def tree(self, handle: bytes, path: bytes) -> AsyncGenerator[list[Entry], None]:
         """The entries of a directory and of all below it. Links are not entered; what may not be read is left out."""
-        entries = await self.directory(handle, path)
-        folders = [entry.name for entry in reversed(entries) if entry.kind == "d"]
+        folders: list[str] = []
+        async with aclosing(self.directory(handle, path)) as batches:
+            async for batch in batches:
+                folders += [entry.name for entry in batch if entry.kind == "d"]
+                yield batch
         while folders:
             name = folders.pop()
-            below = path.rstrip(b"/") + b"/" + os.fsencode(name)
-            try:
-                if self.dereference and kind_letter((await self.sftp.lstat(below)).mode or 0) == "l":
-                    continue
-                async with self.sftp.handle(self.sftp.opendir(below)) as deeper:
-                    found = await self.directory(deeper, below, name + "/")
-            except SftpError:
-                continue
-            entries += found
-            folders += [entry.name for entry in reversed(found) if entry.kind == "d"]
-        entries.sort(key=lambda entry: os.fsencode(entry.name).split(b"/"))
-        return entries
+            async with aclosing(self._deeper(path.rstrip(b"/") + b"/" + os.fsencode(name), name)) as batches:
+                async for batch in batches:
+                    folders += [entry.name for entry in batch if entry.kind == "d"]
+                    yield batch
+
+    async def _deeper(self, path: bytes, name: str) -> AsyncGenerator[list[Entry], None]:
+        with suppress(SftpError):
+            if self.dereference and kind_letter((await self.sftp.lstat(path)).mode or 0) == "l":
+                return
+            async with (
+                self.sftp.handle(self.sftp.opendir(path)) as handle,
+                aclosing(self.directory(handle, path, name + "/")) as batches,
+            ):
+                async for batch in batches:
+                    yield batch
 
     async def _entries(self, names: Sequence[Name], path: bytes, prefix: str) -> list[Entry]:
         if not self.numeric:
             # one name of each owner is enough
-            for attrs, name in {_ids(name.attrs): (name.attrs, name) for name in names}.values():
-                self.learn(*_ids(attrs), self._owner(name, attrs))
+            for ids, name in {_ids(name.attrs): name for name in names}.items():
+                if ids not in self._owners:
+                    self._owners[ids] = _named(name)
+                    self.learn(*ids, self._owners[ids])
         links = [name for name in names if kind_letter(name.attrs.mode or 0) == "l"]
         base = path.rstrip(b"/") + b"/"
         followed: dict[bytes, Attrs] = {}
@@ -93,33 +108,49 @@ class Listing:
         ]
 
     def _entry(self, name: Name, attrs: Attrs, owner: tuple[str, str] | None, target: str | None, prefix: str) -> Entry:
-        mode = attrs.mode or 0
+        mode, mtime = attrs.mode or 0, attrs.mtime or 0
         user, group = (attrs is not name.attrs and owner) or self._owner(name, attrs)
+        letters = self._letters.get(mode)
+        if letters is None:
+            letters = self._letters[mode] = (kind_letter(mode), permission_letters(mode))
+        modified = self._times.get(mtime)
+        if modified is None:
+            if len(self._times) >= KEPT_TIMES:
+                self._times.clear()
+            modified = self._times[mtime] = local_time(mtime, self.zone)
         return Entry(
             name=prefix + os.fsdecode(name.name),
-            kind=kind_letter(mode),
-            permissions=permission_letters(mode),
+            kind=letters[0],
+            permissions=letters[1],
             user=user,
             group=group,
             size=attrs.size or 0,
-            modified=local_time(attrs.mtime or 0, self.zone),
+            modified=modified,
             link_target=target,
+            mtime=mtime,
         )
 
     def _owner(self, name: Name, attrs: Attrs) -> tuple[str, str]:
-        uid, gid = _ids(attrs)
-        # the server's `ls -l` line: mode, links, user, group, ...; it is the entry's own, not its target's
-        words = () if self.numeric else name.longname.split(None, 4)
-        if len(words) < 5 or attrs is not name.attrs:
+        uid, gid = ids = _ids(attrs)
+        if self.numeric or attrs is not name.attrs:
             return str(uid), str(gid)
-        return words[2].decode("utf-8", "replace"), words[3].decode("utf-8", "replace")
+        return self._owners[ids]
+
+
+def _named(name: Name) -> tuple[str, str]:
+    """The names in the server's `ls -l` line, which are the entry's own: mode, links, user, group and so on."""
+    words = name.longname.split(None, 4)
+    if len(words) < 5:
+        uid, gid = _ids(name.attrs)
+        return str(uid), str(gid)
+    return words[2].decode("utf-8", "replace"), words[3].decode("utf-8", "replace")
 
 
 def _ids(attrs: Attrs) -> tuple[int, int]:
     return attrs.uid or 0, attrs.gid or 0
 
 
-async def _batches(sftp: Sftp, handle: bytes) -> AsyncIterator[list[Name]]:
+async def _batches(sftp: Sftp, handle: bytes) -> AsyncGenerator[list[Name], None]:
     """The answers to READDIR until the directory's end, some of them asked for ahead."""
     asked = [sftp.readdir(handle) for _ in range(AHEAD)]
     try:

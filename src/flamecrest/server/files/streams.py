@@ -1,4 +1,4 @@
-"""Whole files over SFTP in bounded memory: downloads read ahead, uploads land by atomic rename beside their target."""
+"""Files on their way in over SFTP, in bounded memory: written beside their target, and landed by an atomic rename."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from flamecrest.server.errors import Conflict, Invalid, Upstream
-from flamecrest.server.files import Stat
+from flamecrest.server.errors import Conflict, Invalid, Unmet, Upstream
+from flamecrest.server.files import PLAIN, Landed, Landing, Stat
 from flamecrest.server.ssh.sftp_packets import (
     FAILURE,
     FLAG_CREATE,
@@ -23,7 +23,7 @@ from flamecrest.server.ssh.sftp_packets import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.ssh.sftp import Sftp
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BUFFERED = 4 * 1024 * 1024  # bytes under way at once for one transfer
-UNSIZED = 1024 * 1024  # bytes that are read of a file which says it is empty and is not (/proc)
 STALL = 30.0  # seconds without any progress after which a transfer is given up
 
 
@@ -45,95 +44,99 @@ def regular(words: str, attrs: Attrs) -> Stat:
     return Stat(mode, attrs.uid or 0, attrs.gid or 0, attrs.size or 0, attrs.atime or 0, attrs.mtime or 0)
 
 
-class OpenDownload:
-    """The Reader port: an open file whose first bytes are asked for already."""
+async def upload(
+    sftp: Sftp,
+    path: bytes,
+    words: str,
+    chunks: AsyncIterator[bytes],
+    deadline: Deadline,
+    landing: Landing = PLAIN,
+    *,
+    look: Callable[[bytes], Awaitable[Stat | None]],
+    make_folder: Callable[[], Awaitable[None]],
+) -> Landed:
+    """Write a file beside its target and rename it over; on any failure the target is as it was.
 
-    def __init__(self, sftp: Sftp, handle: bytes, found: Stat) -> None:
-        self._sftp = sftp
-        self._handle = handle
-        self.stat = found
-        self._first = b""
+    `look` asks for all attributes of a path, with inode and nanoseconds; `make_folder` makes what is above the target.
+    """
 
-    async def prime(self, deadline: Deadline) -> None:
-        """Read the first bytes, so that a small file is whole before anything is answered."""
-        size = self.stat.size
-        async with deadline.enforce("Reading the file"):
-            first = await self._sftp.read(self._handle, 0, min(size, self._sftp.read_size) or self._sftp.read_size)
-            if size == 0 and first:
-                first = await self._unsized(first)
-        self._first = first
-        if len(first) != size and (size == 0 or (size <= self._sftp.read_size and not first)):
-            found = self.stat
-            self.stat = Stat(found.mode, found.uid, found.gid, len(first), found.atime, found.mtime)
+    async def admit() -> None:
+        if landing.admit is not None:
+            landing.admit(await look(target))
 
-    async def _unsized(self, data: bytes) -> bytes:
-        while len(data) <= UNSIZED:
-            more = await self._sftp.read(self._handle, len(data), self._sftp.read_size)
-            if not more:
-                return data
-            data += more
-        raise Invalid("The file has no size and does not end")
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The file from its start to the size it had; Upstream when it ends before."""
-        if self._first:
-            yield self._first
-        size = self.stat.size
-        asked: deque[tuple[int, int, asyncio.Future[bytes]]] = deque()
-        position = sent = len(self._first)
-        step = self._sftp.read_size
-        try:
-            while sent < size:
-                # the window opens with the file: a small one costs no memory, a big one is read well ahead
-                while position < size and len(asked) * step < min(BUFFERED, max(step, sent)):
-                    length = min(step, size - position)
-                    asked.append((position, length, self._sftp.read(self._handle, position, length)))
-                    position += length
-                offset, length, future = asked.popleft()
-                data = await _progress(future)
-                if not data:
-                    raise Upstream("The file became shorter while it was read")
-                if len(data) < length:  # a short answer is allowed: ask for the rest, in order
-                    rest = self._sftp.read(self._handle, offset + len(data), length - len(data))
-                    asked.appendleft((offset + len(data), length - len(data), rest))
-                sent += len(data)
-                yield data
-        finally:
-            for _, _, future in asked:
-                self._sftp.forget(future)
-
-
-async def upload(sftp: Sftp, path: bytes, words: str, chunks: AsyncIterator[bytes], deadline: Deadline) -> None:
-    """Write a file beside its target and rename it over; on any failure the target is as it was."""
     async with deadline.enforce("Opening the file"):
-        target, existing = await _target(sftp, path, words)
-        folder = target.rpartition(b"/")[0]
-        temporary = folder + b"/.flamecrest-upload-" + secrets.token_hex(8).encode()
-        attrs = NO_ATTRS if existing is None else Attrs(mode=stat_bits.S_IMODE(existing.mode or 0) | 0o200)
         try:
-            handle = await sftp.open_file(temporary, FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE, attrs)
-        except SftpError as error:
-            if error.code == FAILURE:
-                raise Upstream(
-                    f"{words}: the file could not be created (disk full, quota, or a read-only file system)"
-                ) from None
-            raise error.explained(words) from None
+            target, existing = await find_target(sftp, path, words)
+        except Conflict:  # a link that leads nowhere is there, too
+            if landing.new:
+                raise Unmet(f"{words}: File exists") from None
+            raise
+        if landing.new and existing is not None:
+            raise Unmet(f"{words}: File exists")
+        await admit()
+        if landing.parents and existing is None:
+            await make_folder()
+        temporary = target.rpartition(b"/")[0] + b"/.flamecrest-upload-" + secrets.token_hex(8).encode()
+        handle = await _create(sftp, temporary, words, existing, landing)
     try:
         await _write(sftp, handle, words, chunks)
-        if existing is not None:
-            await _inherit(sftp, handle, existing)
         async with asyncio.timeout(STALL):
+            await _dress(sftp, handle, existing, landing)
             await sftp.fsync(handle)
             sftp.forget(sftp.close_handle(handle))
-            await _rename(sftp, temporary, target, words, replace=existing is not None)
+            found = await look(temporary) if landing.report else None
+            await admit()
+            await _land(sftp, temporary, target, words, new=landing.new, replace=existing is not None)
     except BaseException:
         # sent without waiting: this may run because the caller has gone
         sftp.forget(sftp.close_handle(handle))
         sftp.forget(sftp.remove(temporary))
         raise
+    return Landed(existing is None, found)
 
 
-async def _target(sftp: Sftp, path: bytes, words: str) -> tuple[bytes, Attrs | None]:
+async def _create(sftp: Sftp, temporary: bytes, words: str, existing: Attrs | None, landing: Landing) -> bytes:
+    """Open a new file that nobody may read who may not read what it becomes."""
+    mode = landing.mode
+    if mode is None and existing is not None:
+        mode = stat_bits.S_IMODE(existing.mode or 0)
+    attrs = NO_ATTRS if mode is None else Attrs(mode=mode & 0o777 | 0o200)
+    try:
+        return await sftp.open_file(temporary, FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE, attrs)
+    except SftpError as error:
+        if error.code == FAILURE:
+            raise Upstream(
+                f"{words}: the file could not be created (disk full, quota, or a read-only file system)"
+            ) from None
+        raise error.explained(words) from None
+
+
+async def _dress(sftp: Sftp, handle: bytes, existing: Attrs | None, landing: Landing) -> None:
+    """Give the new file its group, mode and time."""
+    if existing is not None:
+        await inherit(sftp, handle, existing)
+    if landing.mode is not None:
+        await sftp.fsetstat(handle, Attrs(mode=landing.mode))
+    if landing.mtime is not None:  # last: everything else changes it
+        await sftp.fsetstat(handle, Attrs(atime=landing.mtime, mtime=landing.mtime))
+
+
+async def _land(sftp: Sftp, temporary: bytes, target: bytes, words: str, *, new: bool, replace: bool) -> None:
+    """Rename into place; with `new` by the rename that refuses to replace (OpenSSH: a hard link, so nothing races)."""
+    if not new:
+        await rename_over(sftp, temporary, target, words, replace=replace)
+        return
+    try:
+        await sftp.rename_new(temporary, target)
+    except SftpError as error:
+        if error.code == FAILURE:
+            with suppress(SftpError):
+                await sftp.lstat(target)
+                raise Unmet(f"{words}: File exists") from None
+        raise error.explained(words) from None
+
+
+async def find_target(sftp: Sftp, path: bytes, words: str) -> tuple[bytes, Attrs | None]:
     """The path to replace (a link's target instead of the link) and what is there now."""
     itself, followed = await asyncio.gather(sftp.lstat(path), sftp.stat(path), return_exceptions=True)
     if isinstance(itself, SftpError):
@@ -161,14 +164,14 @@ async def _write(sftp: Sftp, handle: bytes, words: str, chunks: AsyncIterator[by
                 piece = bytes(chunk[start : start + sftp.write_size])
                 while pending + len(piece) > BUFFERED and under_way:
                     size, future = under_way.popleft()
-                    await _progress(future)
+                    await progress(future)
                     pending -= size
                 await sftp.room()
                 under_way.append((len(piece), sftp.write(handle, offset, piece)))
                 offset += len(piece)
                 pending += len(piece)
         while under_way:
-            await _progress(under_way.popleft()[1])
+            await progress(under_way.popleft()[1])
     except SftpError as error:
         if error.code == FAILURE:
             raise Upstream(f"{words}: writing failed (disk full or quota exceeded?)", detail=error.message) from None
@@ -178,7 +181,7 @@ async def _write(sftp: Sftp, handle: bytes, words: str, chunks: AsyncIterator[by
             sftp.forget(future)
 
 
-async def _inherit(sftp: Sftp, handle: bytes, existing: Attrs) -> None:
+async def inherit(sftp: Sftp, handle: bytes, existing: Attrs) -> None:
     """Give the new file the old one's mode, and its group where that is allowed."""
     mine = await sftp.fstat(handle)
     if mine.uid is not None and existing.gid is not None and mine.gid != existing.gid:
@@ -188,7 +191,7 @@ async def _inherit(sftp: Sftp, handle: bytes, existing: Attrs) -> None:
     await sftp.fsetstat(handle, Attrs(mode=stat_bits.S_IMODE(existing.mode or 0)))
 
 
-async def _rename(sftp: Sftp, temporary: bytes, target: bytes, words: str, *, replace: bool) -> None:
+async def rename_over(sftp: Sftp, temporary: bytes, target: bytes, words: str, *, replace: bool) -> None:
     try:
         await sftp.rename(temporary, target)
     except SftpError as error:
@@ -199,7 +202,10 @@ async def _rename(sftp: Sftp, temporary: bytes, target: bytes, words: str, *, re
         await sftp.rename(temporary, target)
 
 
-async def _progress(future: asyncio.Future[T]) -> T:
+async def progress(future: asyncio.Future[T]) -> T:
+    """What a request that is under way brings; Upstream when nothing comes for STALL seconds."""
+    if future.done():
+        return future.result()
     try:
         async with asyncio.timeout(STALL):
             return await future

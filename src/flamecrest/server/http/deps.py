@@ -15,6 +15,7 @@ from flamecrest.server.cluster import Cluster, Gateway
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Unauthenticated
 from flamecrest.server.files import Files
+from flamecrest.server.files.uploads import Uploads
 from flamecrest.server.schedulers import Scheduler
 from flamecrest.server.transfer import TransferJobs
 from flamecrest.wire.text import Word, check_name
@@ -67,7 +68,7 @@ class Call(Request):
         self.cluster = cluster = gateway.cluster(name)
         if trace is not None:
             trace.cluster = cluster.name
-        of_files = self.scope["route"].path.startswith("/filesystem/{system_name}/ops/")
+        of_files = self.scope["route"].path.startswith("/filesystem/{system_name}/")
         self.deadline = Deadline.after(cluster.limits.files if of_files else cluster.limits.jobs)
 
     async def allow(self, verb: Verb) -> None:
@@ -78,6 +79,11 @@ class Call(Request):
         """The caller's files on this cluster, if that is allowed and every path (by its wire name) is."""
         await self.allow(verb)
         return self.cluster.files(self.identity, **paths)
+
+    async def uploads(self, verb: Verb, **paths: str) -> Uploads:
+        """The caller's resumable uploads, if that is allowed and every path is."""
+        await self.allow(verb)
+        return self.cluster.uploads(self.identity, **paths)
 
     async def scheduler(self, verb: Verb) -> Scheduler:
         """The caller's view of the cluster's scheduler, if that is allowed."""

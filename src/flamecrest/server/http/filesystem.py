@@ -9,13 +9,19 @@ from pydantic import Field
 from starlette.responses import Response
 
 from flamecrest.server.auth import Verb
+from flamecrest.server.files import Algorithm
 from flamecrest.wire import filesystem as wire
 
-from .answers import answer, done, entry_shape, listing, stat_shape
+from . import listing
+from .answers import answer, done, entry_shape, stat_shape
 from .deps import Call, QueryPath
 from .download import Download
 from .excerpt import Excerpt, checked_slice
-from .openapi import BYTES, ERRORS, UPLOAD_BODY
+from .follow import EVENTS, following
+from .openapi import ERRORS, HEADERS_ONLY, PARTS, RAW_BODY, UPLOAD_BODY, WRITTEN
+from .patience import Patience, Seconds
+from .put import Mode, Modified, Parents, Put
+from .relative import link_target
 from .route import GatewayRoute
 from .upload import Upload
 
@@ -33,14 +39,15 @@ async def get_stat(call: Call, path: QueryPath, dereference: bool = False) -> Re
     return answer({"output": stat_shape(await files.stat(path, call.deadline, follow=dereference))})
 
 
-@router.get("/download", response_model=None, responses=BYTES)
+@router.head("/download", response_model=None, responses=HEADERS_ONLY)
+@router.get("/download", response_model=None, responses=PARTS)
 async def get_download(call: Call, path: QueryPath) -> Response:
-    """Download a file (of max_ops_file_size bytes at most)."""
+    """Download a file (of max_ops_file_size bytes at most), or parts of it (Range), or only if it changed (If-…)."""
     files = await call.files(Verb.FILES_READ, path=path)
     return Download(files, path, call.deadline, call.cluster.limits.max_ops_file_size)
 
 
-@router.get("/ls", response_model=wire.GetDirectoryLsResponse)
+@router.get("/ls", response_model=wire.GetDirectoryLsResponse, responses=listing.DESCRIBED)
 async def get_ls(
     call: Call,
     path: QueryPath,
@@ -48,11 +55,17 @@ async def get_ls(
     numeric_uid: Annotated[bool, Query(alias="numericUid")] = False,
     recursive: bool = False,
     dereference: bool = False,
+    glob: listing.Glob = None,
+    sort: listing.Sort = None,
+    kinds: listing.Kinds = None,
+    limit: listing.Limit = None,
+    cursor: listing.Cursor = None,
 ) -> Response:
-    """List a directory, or a file itself."""
+    """List a directory, or a file itself: all of it, what is chosen, in pages, or line by line (NDJSON by Accept)."""
+    asked = listing.Asked.of(glob, sort, kinds, limit, cursor)
     files = await call.files(Verb.FILES_READ, path=path)
     shown = {"hidden": show_hidden, "numeric": numeric_uid, "recursive": recursive, "dereference": dereference}
-    return await listing(await files.ls(path, call.deadline, **shown))
+    return await asked.answer(call, files, path, shown)
 
 
 @router.get("/view", response_model=wire.GetViewFileResponse)
@@ -77,25 +90,40 @@ async def get_head(
     return answer(part.from_start(await files.head(path, call.deadline, **part.asked)))
 
 
-@router.get("/tail", response_model=wire.GetFileTailResponse)
+@router.get("/tail", response_model=wire.GetFileTailResponse, responses=EVENTS)
 async def get_tail(
     call: Call,
     path: QueryPath,
     count_bytes: Annotated[Count | None, Query(alias="bytes")] = None,
     count_lines: Annotated[Count | None, Query(alias="lines")] = None,
     skip_heading: Annotated[bool, Query(alias="skipHeading")] = False,
+    follow: bool = False,
 ) -> Response:
-    """Show the last bytes or lines (10 lines by default), or all from one of them on (1 is the first)."""
+    """Show the last bytes or lines (10 lines by default), or all from one of them on (1 is the first).
+
+    With `follow` go on as the file grows, as server-sent events that resume by Last-Event-ID.
+    """
+    if follow:
+        return await following(call, path, count_bytes, count_lines, skip=skip_heading)
     part = Excerpt.of(count_bytes, count_lines, skip=skip_heading, limit=call.cluster.limits.view_size)
     files = await call.files(Verb.FILES_READ, path=path)
     return answer(part.to_end(await files.tail(path, call.deadline, **part.asked)))
 
 
 @router.get("/checksum", response_model=wire.GetFileChecksumResponse)
-async def get_checksum(call: Call, path: QueryPath) -> Response:
-    """Compute the SHA-256 of a file."""
+async def get_checksum(
+    call: Call,
+    path: QueryPath,
+    algorithm: Algorithm = "sha256",
+    timeout: Seconds = None,  # noqa: ASYNC109 -- the caller's own
+) -> Response:
+    """Compute the checksum of a file, SHA-256 by default."""
+    patience = Patience(call, timeout)
     files = await call.files(Verb.FILES_READ, path=path)
-    return answer({"output": {"algorithm": "SHA256", "checksum": await files.checksum(path, call.deadline)}})
+    async with patience.limited() as deadline:
+        checksum = await files.checksum(path, deadline, algorithm=algorithm)
+    name = "BLAKE2b" if algorithm == "blake2b" else algorithm.upper()
+    return answer({"output": {"algorithm": name, "checksum": checksum}})
 
 
 @router.get("/file", response_model=wire.GetFileTypeResponse)
@@ -125,23 +153,26 @@ async def put_chown(call: Call, body: wire.PutFileChownRequest) -> Response:
 async def post_mkdir(call: Call, body: wire.PostMakeDirRequest) -> Response:
     """Make a directory."""
     files = await call.files(Verb.FILES_WRITE, sourcePath=body.path)
-    await files.mkdir(body.path, call.deadline, parents=body.parent)
+    await files.mkdir(body.path, call.deadline, parents=body.parent, exist_ok=body.exist_ok)
     return answer({"output": entry_shape(await files.entry(body.path, call.deadline))}, 201)
 
 
 @router.post("/symlink", status_code=201, response_model=wire.PostFileSymlinkResponse)
 async def post_symlink(call: Call, body: wire.PostFileSymlinkRequest) -> Response:
-    """Make a symbolic link."""
-    files = await call.files(Verb.FILES_WRITE, sourcePath=body.path, linkPath=body.link_path)
-    await files.symlink(body.path, body.link_path, call.deadline)
+    """Make a symbolic link, to the path as it is or as it is seen from the link."""
+    leads_to, target = link_target(body.path, body.link_path, relative=body.relative)
+    files = await call.files(Verb.FILES_WRITE, sourcePath=leads_to, linkPath=body.link_path)
+    await files.symlink(target, body.link_path, call.deadline)
     return answer({"output": entry_shape(await files.entry(body.link_path, call.deadline))}, 201)
 
 
 @router.delete("/rm", status_code=204, response_model=None)
-async def delete_rm(call: Call, path: QueryPath) -> Response:
+async def delete_rm(call: Call, path: QueryPath, timeout: Seconds = None) -> Response:  # noqa: ASYNC109
     """Remove a file, or a directory with all that is in it."""
+    patience = Patience(call, timeout, "DELETE /filesystem/{system}/transfer/rm")
     files = await call.files(Verb.FILES_WRITE, path=path)
-    await files.rm(path, call.deadline)
+    async with patience.limited() as deadline:
+        await files.rm(path, deadline)
     return done()
 
 
@@ -158,19 +189,32 @@ async def post_upload(call: Call, path: QueryPath) -> Response:
     return done()
 
 
+@router.put("/upload", status_code=201, response_model=None, responses=WRITTEN, openapi_extra=RAW_BODY)
+async def put_upload(
+    call: Call, path: QueryPath, mode: Mode = None, mtime: Modified = None, parents: Parents = False
+) -> Response:
+    """Write a file (of max_ops_file_size bytes at most): the body is its content, `path` the file itself."""
+    files = await call.files(Verb.FILES_WRITE, path=path)
+    return await Put(call, mode, mtime, parents).into(files, path)
+
+
 @router.post("/compress", status_code=204, response_model=None)
-async def post_compress(call: Call, body: wire.PostCompressRequest) -> Response:
+async def post_compress(call: Call, body: wire.PostCompressRequest, timeout: Seconds = None) -> Response:  # noqa: ASYNC109
     """Archive a file or directory with tar."""
+    patience = Patience(call, timeout, "POST /filesystem/{system}/transfer/compress")
     files = await call.files(Verb.FILES_WRITE, sourcePath=body.path, targetPath=body.target_path)
     how: dict[str, Any] = {"compression": body.compression, "dereference": body.dereference}
     pattern = body.match_pattern or None
-    await files.compress(body.path, body.target_path, call.deadline, pattern=pattern, **how)
+    async with patience.limited() as deadline:
+        await files.compress(body.path, body.target_path, deadline, pattern=pattern, **how)
     return done()
 
 
 @router.post("/extract", status_code=204, response_model=None)
-async def post_extract(call: Call, body: wire.PostExtractRequest) -> Response:
+async def post_extract(call: Call, body: wire.PostExtractRequest, timeout: Seconds = None) -> Response:  # noqa: ASYNC109
     """Unpack a tar archive."""
+    patience = Patience(call, timeout, "POST /filesystem/{system}/transfer/extract")
     files = await call.files(Verb.FILES_WRITE, sourcePath=body.path, targetPath=body.target_path)
-    await files.extract(body.path, body.target_path, call.deadline, compression=body.compression)
+    async with patience.limited() as deadline:
+        await files.extract(body.path, body.target_path, deadline, compression=body.compression)
     return done()

@@ -25,6 +25,28 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 BYTES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 }
+_SAME: Final[dict[str, Any]] = {"description": "The file has not changed"}
+_OTHER: Final[dict[str, Any]] = {"model": ApiResponseError, "description": "A condition of the request does not hold"}
+# GET and HEAD of a file
+PARTS: Final[dict[int | str, dict[str, Any]]] = {
+    **BYTES,
+    206: {"description": "A part of the file, or several (multipart/byteranges)"},
+    304: _SAME,
+    412: _OTHER,
+    416: {"model": ApiResponseError, "description": "The file has no such part"},
+}
+HEADERS_ONLY: Final[dict[int | str, dict[str, Any]]] = {200: {"description": "The file is there"}, 304: _SAME}
+WRITTEN: Final[dict[int | str, dict[str, Any]]] = {
+    201: {"description": "The file was made"},
+    204: {"description": "The file was replaced"},
+    412: _OTHER,
+}
+RAW_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
 OPEN: Final[dict[str, Any]] = {"security": []}  # for a route that needs no token
 UPLOAD_BODY: Final[dict[str, Any]] = {
     "requestBody": {

@@ -15,11 +15,16 @@ STATUS: Final[Mapping[type[errors.GatewayError], int]] = {
     errors.Unauthenticated: 401,
     errors.Denied: 403,
     errors.NotFound: 404,
+    errors.Gone: 410,
     errors.Conflict: 400,  # the contract: mkdir of what exists is 400
+    errors.Unmet: 412,
+    errors.OutOfStep: 409,
     errors.Invalid: 400,
+    errors.Corrupt: 460,  # the tus protocol's own
     errors.Unsupported: 501,
     errors.TooLarge: 413,
     errors.Busy: 429,
+    errors.Locked: 423,
     errors.Unavailable: 503,
     errors.Timeout: 408,
     errors.Upstream: 424,

@@ -305,6 +305,12 @@ class ClusterSettings(Section):
         examples=[[{"path": "/home", "data_type": "users", "default_work_dir": True}]],
     )
     data_operation: DataOperation = Field(default_factory=DataOperation, description="What may be done with its data.")
+    max_request_timeout: Seconds = Field(
+        default=300,
+        description="The most seconds that a caller may ask for (`timeout=`, `Request-Timeout`) for a long operation: "
+        "checksum, du, cp, rm, compress, extract.",
+        json_schema_extra=OURS,
+    )
     datatransfer_jobs_directives: tuple[str, ...] = Field(
         default=(), description="Older place of `data_operation.datatransfer_jobs_directives`."
     )

@@ -89,8 +89,13 @@ class Session(Protocol):
     async def stat(self, path: str, deadline: Deadline, *, follow: bool) -> tuple[int, ...]:
         """The numbers of stat(2): dev ino mode nlink uid gid rdev size atime mtime ctime. Can be repeated.
 
+        A twelfth number is the nanoseconds of mtime's fraction, 0 where only the second is known.
         Raises StatError with the errno; else as `sftp`.
         """
+        ...
+
+    async def quick_stat(self, path: str, deadline: Deadline, *, follow: bool) -> tuple[int, ...] | None:
+        """The same where it costs one round trip; None where it would cost a process."""
         ...
 
     def open_sftp(self, deadline: Deadline) -> AbstractAsyncContextManager[Sftp]:

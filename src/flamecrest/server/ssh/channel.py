@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import asyncssh
 
 from flamecrest.server.errors import TooLarge
 
 from . import Output
-from .connection import ChannelRefused, Lost
+from .connection import Lost, open_channel
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -41,19 +41,13 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
     async def start(cls, connection: Connection, line: bytes, stdin: bytes | None, max_output: int) -> RemoteProcess:
         """Run a shell line; `stdin` is sent and followed by EOF. ChannelRefused when there is no room."""
         process = cls(connection, max_output)
-        opening = asyncio.ensure_future(connection.raw.create_session(lambda: process, as_command(line), encoding=None))
+        opening = asyncio.ensure_future(open_channel(connection, process, line))
         try:
-            channel, _ = await asyncio.shield(opening)
+            channel = await asyncio.shield(opening)
         except asyncio.CancelledError:
             # the server may start it yet: end it when it does
             opening.add_done_callback(process.abandon)
             raise
-        except asyncssh.ChannelOpenError as error:
-            if connection.lost or connection.raw.is_closed():
-                raise Lost("The SSH connection was lost", detail=str(error)) from None
-            raise ChannelRefused from None
-        except asyncssh.Error as error:
-            raise Lost("The SSH connection was lost", detail=str(error)) from None
         if stdin:
             channel.write(stdin)
         # without EOF a program that reads its input would wait for ever
@@ -114,11 +108,6 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
                 self._channel.close()
             except (OSError, asyncssh.Error):
                 pass
-
-
-def as_command(line: bytes) -> str:
-    """A line as asyncssh's types want it; it sends bytes as they are, and file names are bytes."""
-    return cast("str", line)
 
 
 def _number(name: str) -> int:

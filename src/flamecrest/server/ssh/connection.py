@@ -10,11 +10,11 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import asyncssh
 
-from flamecrest.server.errors import GatewayError, Upstream
+from flamecrest.server.errors import GatewayError, Unsupported, Upstream
 
 from .host_keys import HostKeyClient
 
@@ -135,6 +135,32 @@ class Connection:
     def __repr__(self) -> str:
         state = "lost" if self.lost else "testing" if self.testing else "busy" if self.busy else "idle"
         return f"<{self.user} {state} {self.channels}/{self.limit} channels, {self.shared} shared>"
+
+
+async def open_channel(
+    connection: Connection, session: asyncssh.SSHClientSession[bytes], line: bytes | None = None
+) -> asyncssh.SSHClientChannel[bytes]:
+    """A channel that runs a shell line, or the SFTP subsystem without one.
+
+    ChannelRefused when the server takes no more of them, Unsupported when it has no such subsystem, Lost.
+    """
+    try:
+        if line is None:
+            channel, _ = await connection.raw.create_session(lambda: session, subsystem="sftp", encoding=None)
+        else:
+            # bytes, whatever asyncssh's types say: it sends them as they are, and file names are bytes
+            command = cast("str", line)
+            channel, _ = await connection.raw.create_session(lambda: session, command, encoding=None)
+    except asyncssh.ChannelOpenError as error:
+        if connection.lost or connection.raw.is_closed():
+            raise Lost("The SSH connection was lost", detail=str(error)) from None
+        if line is None and error.code == asyncssh.OPEN_REQUEST_SESSION_FAILED:
+            raise Unsupported("The cluster's SSH server offers no SFTP", detail=str(error)) from None
+        raise ChannelRefused from None
+    except (asyncssh.Error, AttributeError) as error:
+        # asyncssh stumbles (AttributeError) over a connection that closes while a channel opens
+        raise Lost("The SSH connection was lost", detail=str(error)) from None
+    return channel
 
 
 async def dial(

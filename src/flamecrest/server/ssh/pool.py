@@ -52,7 +52,7 @@ class View:
     """What a decision needs to know of one connection. `free` counts channels, `idle` and `age` seconds."""
 
     free: int
-    standing: bool  # whether the shared SFTP channel is open on it
+    standing: int  # shared channels that are open on it: SFTP, the stat agent
     busy: bool
     usable: bool
     idle: float
@@ -74,12 +74,12 @@ def choose(
     """What to do for one user's next request, and over which of the user's connections.
 
     `total` counts the cluster's connections, those being opened too. A shared use needs no free channel and
-    goes where the SFTP channel stands already. The first connection with room is taken, so that the others can
-    become idle.
+    goes where most of the shared channels stand already. Else the first connection with room is taken, so that the
+    others can become idle.
     """
     room = [at for at, view in enumerate(views) if view.usable and (shared or view.free > 0)]
     if room:
-        return Act.USE, next((at for at in room if shared and views[at].standing), room[0])
+        return Act.USE, max(room, key=lambda at: views[at].standing) if shared else room[0]
     if opening or sum(view.usable for view in views) >= rules.per_user:
         return Act.WAIT, -1
     if total < rules.max_clients:
@@ -241,7 +241,7 @@ class Pool:
         age = now - connection.opened
         return View(
             free=connection.limit - connection.channels,
-            standing=connection.sftp is not None,
+            standing=connection.standing,
             busy=connection.busy,
             usable=not (connection.lost or connection.retired or age >= self.rules.age),
             idle=now - connection.idle_since,

@@ -98,26 +98,30 @@ class PooledSession:
             self._pool.release(connection, shared=True)
 
     async def stat(self, path: str, deadline: Deadline, *, follow: bool) -> Numbers:
+        numbers = await self.quick_stat(path, deadline, follow=follow)
+        if numbers is None:
+            return await self.run(stat_command(path, follow=follow), deadline)
+        return numbers
+
+    async def quick_stat(self, path: str, deadline: Deadline, *, follow: bool) -> Numbers | None:
         for last in (False, True):
-            connection = await self._pool.lease(self._identity, deadline, shared=True)
+            found = await self._with_standing(deadline, _agent_of, self._open_agent)
+            if found is None:
+                return None
+            connection, agent = found
             try:
                 async with deadline.enforce("Reading the file's attributes"):
-                    agent = connection.agent or await self._open_agent(connection)
-                    if agent is None:
-                        break
                     return await agent.ask(path.encode("utf-8", "surrogateescape"), follow=follow)
             except Timeout:
                 self._suspect(connection)
                 raise
             except Lost:
                 # also when the program is not there: then `stat` has to do
-                if connection.agent_missing:
-                    break
-                if last:
+                if last and not connection.agent_missing:
                     raise
             finally:
                 self._pool.release(connection, shared=True)
-        return await self.run(stat_command(path, follow=follow), deadline)
+        return None
 
     # --- commands
 
@@ -188,18 +192,34 @@ class PooledSession:
         finally:
             self._pool.release(connection, shared=True)
 
+    # --- the channels that stand open
+
     async def _with_sftp(self, deadline: Deadline) -> tuple[Connection, Sftp]:
         """A shared lease on a connection whose SFTP channel is open."""
+        found = await self._with_standing(deadline, _sftp_of, self._open_sftp)
+        if found is None:
+            raise Lost("The SSH connection was lost")
+        return found
+
+    async def _with_standing(
+        self,
+        deadline: Deadline,
+        on: Callable[[Connection], T | None],
+        opened: Callable[[Connection], Awaitable[None]],
+    ) -> tuple[Connection, T] | None:
+        """A shared lease on a connection and what stands open on it; None where it can't be opened at all."""
         connection = await self._pool.lease(self._identity, deadline, shared=True)
-        if connection.sftp is not None:
-            return connection, connection.sftp
+        standing = on(connection)
+        if standing is not None:
+            return connection, standing
         self._pool.release(connection, shared=True)
         while True:
             # opening takes a channel, so it must wait for one
             connection = await self._pool.lease(self._identity, deadline)
             try:
-                if connection.sftp is None:
-                    await self._open_sftp(connection, deadline)
+                async with connection.opening, deadline.enforce("Opening a channel"):
+                    if on(connection) is None:
+                        await opened(connection)
             except ChannelRefused:
                 self._pool.refused(connection)
                 self._pool.release(connection)
@@ -207,48 +227,41 @@ class PooledSession:
             except BaseException:
                 self._pool.release(connection)
                 raise
-            sftp = connection.sftp
-            connection.shared += 1
+            standing = on(connection)
+            connection.shared += standing is not None
             self._pool.release(connection)
-            if sftp is None:
-                connection.shared -= 1
-                raise Lost("The SSH connection was lost")
-            return connection, sftp
+            return None if standing is None else (connection, standing)
 
-    async def _open_sftp(self, connection: Connection, deadline: Deadline) -> None:
+    @staticmethod
+    async def _open_sftp(connection: Connection) -> None:
         sftp = Sftp(connection)
-        async with connection.opening, deadline.enforce("Opening SFTP"):
-            if connection.sftp is not None:
-                return
-            try:
-                await sftp.open()
-            except BaseException:
-                sftp.close()
-                raise
+        try:
+            await sftp.open()
+        except BaseException:
+            sftp.close()
+            raise
+        if not sftp.closed:
             connection.sftp = sftp
             connection.channels += 1
 
-    async def _open_agent(self, connection: Connection) -> StatAgent | None:
-        """The connection's stat agent; None where it can't be had, or has no room just now."""
-        async with connection.opening:
-            if connection.agent is not None or connection.agent_missing:
-                return connection.agent
-            if connection.channels >= connection.limit:
-                return None
+    @staticmethod
+    async def _open_agent(connection: Connection) -> None:
+        if not connection.agent_missing:
             agent = StatAgent(connection)
-            connection.channels += 1
-            try:
-                await agent.open(shell_line(Command(("perl", "-e", PROGRAM), lambda output: output)))
-            except BaseException as error:
-                connection.channels -= 1
-                if isinstance(error, ChannelRefused):
-                    connection.limit = max(1, connection.channels)
-                    return None
-                raise
-            connection.agent = agent
-            return agent
+            await agent.open(shell_line(Command(("perl", "-e", PROGRAM), lambda output: output)))
+            if not agent.closed:
+                connection.agent = agent
+                connection.channels += 1
 
     def _suspect(self, connection: Connection) -> None:
         """After a timeout: a server that has said nothing for a while gets no more work from us."""
         if time.monotonic() - connection.heard > SILENCE:
             self._pool.retire(connection)
+
+
+def _sftp_of(connection: Connection) -> Sftp | None:
+    return connection.sftp
+
+
+def _agent_of(connection: Connection) -> StatAgent | None:
+    return connection.agent

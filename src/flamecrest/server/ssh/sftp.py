@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncssh
 
-from flamecrest.server.errors import GatewayError, Unsupported, Upstream
+from flamecrest.server.errors import GatewayError, Upstream
 
-from .connection import ChannelRefused, Lost
+from .connection import Lost, open_channel
 from .sftp_packets import (
     CLOSE,
     EXTENDED,
@@ -52,11 +52,13 @@ from .sftp_packets import (
     limits_reply,
     names_reply,
     status_reply,
+    statvfs_reply,
     string,
 )
 
 if TYPE_CHECKING:
     from .connection import Connection
+    from .stat_agent import Numbers
 
 T = TypeVar("T")
 
@@ -94,16 +96,7 @@ class Sftp:
         """Start the subsystem; ChannelRefused when there is no room, Unsupported when there is no SFTP."""
         hello = self._loop.create_future()
         session = _SftpSession(self, hello)
-        try:
-            self._channel, _ = await self._connection.raw.create_session(
-                lambda: session, subsystem="sftp", encoding=None
-            )
-        except asyncssh.ChannelOpenError as error:
-            if error.code == asyncssh.OPEN_REQUEST_SESSION_FAILED:
-                raise Unsupported("The cluster's SSH server offers no SFTP", detail=str(error)) from None
-            raise ChannelRefused from None
-        except asyncssh.Error as error:
-            raise Lost("The SSH connection was lost", detail=str(error)) from None
+        self._channel = await open_channel(self._connection, session)
         self._channel.write(_U32.pack(5) + b"\x01" + _U32.pack(3))
         self.extensions = extensions(await hello)
         if b"limits@openssh.com" in self.extensions:
@@ -139,6 +132,11 @@ class Sftp:
 
     def stat(self, path: bytes) -> asyncio.Future[Attrs]:
         return self._ask(STAT, string(path), attrs_reply)
+
+    def full_stat(self, path: bytes) -> asyncio.Future[Numbers] | None:
+        """What the stat agent of the same connection says of a path, links followed; None where there is none (yet)."""
+        agent = self._connection.agent
+        return None if agent is None else agent.ask(path, follow=True)
 
     def lstat(self, path: bytes) -> asyncio.Future[Attrs]:
         return self._ask(LSTAT, string(path), attrs_reply)
@@ -197,6 +195,18 @@ class Sftp:
         if b"posix-rename@openssh.com" in self.extensions:
             return self._ask(EXTENDED, string(b"posix-rename@openssh.com") + string(old) + string(new), status_reply)
         return self._ask(RENAME, string(old) + string(new), status_reply)
+
+    def rename_new(self, old: bytes, new: bytes) -> asyncio.Future[None]:
+        """Rename as version 3 has it: a failure when something is there already."""
+        return self._ask(RENAME, string(old) + string(new), status_reply)
+
+    def statvfs(self, path: bytes) -> asyncio.Future[tuple[int, ...]]:
+        """The eleven numbers of statvfs@openssh.com; SftpError UNSUPPORTED where the server does not have it."""
+        return self._ask(EXTENDED, string(b"statvfs@openssh.com") + string(path), statvfs_reply)
+
+    def hardlink(self, old: bytes, new: bytes) -> asyncio.Future[None]:
+        """A second name for a file; the server says UNSUPPORTED where it can't."""
+        return self._ask(EXTENDED, string(b"hardlink@openssh.com") + string(old) + string(new), status_reply)
 
     def fsync(self, handle: bytes) -> asyncio.Future[None]:
         """Have the server write the file to disk; done at once where it can't."""

@@ -197,6 +197,13 @@ def _attrs(packet: bytes, at: int) -> tuple[Attrs, int]:
     return Attrs(size, uid, gid, mode, atime, mtime), at
 
 
+def statvfs_reply(packet: bytes) -> tuple[int, ...]:
+    """The numbers of statvfs@openssh.com: bsize frsize blocks bfree bavail files ffree favail fsid flag namemax."""
+    if packet[0] != EXTENDED_REPLY:
+        _raise(packet)
+    return struct.unpack_from(">11Q", packet, 5)
+
+
 def extensions(packet: bytes) -> dict[bytes, bytes]:
     at, found = 5, {}
     while at < len(packet):

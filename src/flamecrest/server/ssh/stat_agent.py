@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import os
 import time
 from collections import deque
@@ -18,23 +19,31 @@ import asyncssh
 from flamecrest.server.errors import Denied, GatewayError, Invalid, NotFound, Upstream
 
 from . import Command, Output
-from .channel import as_command
-from .connection import ChannelRefused, Lost
+from .connection import Lost, open_channel
 
 if TYPE_CHECKING:
     from .connection import Connection
 
-# A question is one letter (s follows links, l does not) and the path, ended by NUL; an answer is the eleven
-# numbers of stat(2), or ! and the errno, ended by NUL; answers come in the order of the questions.
+# A question is one letter (s follows links, l does not) and the path, ended by NUL; an answer is the twelve
+# numbers below, or ! and the errno, ended by NUL; answers come in the order of the questions.
+# Time::HiRes adds the fraction to a time as a double does: seconds are exact as long as it is neither 0 nor rounded
+# up to a whole second, and where it is, perl's own stat is asked for them.
 PROGRAM = (
     '$| = 1; $/ = "\\0"; binmode STDIN; binmode STDOUT;'
-    "while (defined($_ = <STDIN>)) { chomp; my $path = substr($_, 1);"
-    "my @s = /^s/ ? stat($path) : lstat($path);"
-    'print @s ? join(" ", @s[0 .. 10]) : "!" . ($! + 0), "\\0" }'
+    'my $fine = eval { require Time::HiRes; Time::HiRes->can("lstat") };'
+    "while (defined($_ = <STDIN>)) { chomp; my $path = substr($_, 1); my ($follow, $part) = (/^s/, 0);"
+    "my $plain = sub { $follow ? stat($path) : lstat($path) };"
+    "my @s = !$fine ? $plain->() : $follow ? Time::HiRes::stat($path) : Time::HiRes::lstat($path);"
+    "if ($fine && @s) { my @t = map { int } @s[8 .. 10];"
+    "$part = int(($s[9] - $t[1]) * 1e9 + .5) if $s[9] > 0;"
+    "if (grep { $t[$_] == $s[$_ + 8] || $t[$_] < 0 } 0 .. 2) { @s = $plain->() } else { @s[8 .. 10] = @t } }"
+    'print @s ? join(" ", @s[0 .. 10], $part) : "!" . ($! + 0), "\\0" }'
 )
 MAX_ANSWER = 4096
 
-Numbers = tuple[int, ...]  # dev ino mode nlink uid gid rdev size atime mtime ctime
+# dev ino mode nlink uid gid rdev size atime mtime ctime, and the nanoseconds of mtime's fraction (a double's worth of
+# them: the same number for the same file from the agent and from `stat`; 0: only the second is known)
+Numbers = tuple[int, ...]
 
 
 class StatError(Exception):
@@ -72,12 +81,7 @@ class StatAgent(asyncssh.SSHClientSession[bytes]):
 
     async def open(self, line: bytes) -> None:
         """Start the program by this shell line; ChannelRefused when there is no room."""
-        try:
-            self._channel, _ = await self._connection.raw.create_session(lambda: self, as_command(line), encoding=None)
-        except asyncssh.ChannelOpenError:
-            raise ChannelRefused from None
-        except asyncssh.Error as error:
-            raise Lost("The SSH connection was lost", detail=str(error)) from None
+        self._channel = await open_channel(self._connection, self, line)
 
     def ask(self, path: bytes, *, follow: bool) -> asyncio.Future[Numbers]:
         """The numbers for a path; the future raises StatError, or Lost when the agent is gone."""
@@ -163,8 +167,14 @@ class StatAgent(asyncssh.SSHClientSession[bytes]):
 
 def stat_command(path: str, *, follow: bool) -> Command[Numbers]:
     """The same question to coreutils."""
-    argv = ("stat", *(("-L",) if follow else ()), "--printf=%d %i %f %h %u %g 0 %s %X %Y %Z", "--", path)
+    argv = ("stat", *(("-L",) if follow else ()), "--printf=%d %i %f %h %u %g 0 %s %X %.9Y %Z", "--", path)
     return Command(argv, _parse, repeatable=True)
+
+
+def _part(seconds: int, nanoseconds: int) -> int:
+    """The fraction as the agent has it: what a double keeps of it beside the seconds."""
+    both = seconds + 1e-9 * nanoseconds
+    return int((both - int(both)) * 1e9 + 0.5) if both > 0 else 0
 
 
 _ERRNO = {os.strerror(number): number for number in errno.errorcode}
@@ -174,7 +184,12 @@ def _parse(output: Output) -> Numbers:
     if output.status == 0:
         words = output.stdout.split()
         if len(words) == 11:
-            return tuple(int(word, 16 if at == 2 else 10) for at, word in enumerate(words))
+            modified = words[9]
+            words[9] = modified.partition(b".")[0]
+            numbers = [int(word, 16 if at == 2 else 10) for at, word in enumerate(words)]
+            if modified.startswith(b"-"):
+                numbers[9] = math.floor(float(modified))
+            return (*numbers, _part(numbers[9], int(modified.partition(b".")[2] or b"0")))
     # coreutils ends its message with strerror's words (in English: LC_ALL=C)
     reason = output.errors().rpartition(": ")[2]
     if reason in _ERRNO:

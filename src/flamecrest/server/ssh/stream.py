@@ -17,8 +17,8 @@ import asyncssh
 from flamecrest.server.errors import Upstream
 
 from . import Output
-from .channel import RemoteProcess, as_command
-from .connection import ChannelRefused, Lost
+from .channel import RemoteProcess
+from .connection import open_channel
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -47,18 +47,12 @@ class RemoteStream(RemoteProcess):
     async def open(cls, connection: Connection, line: bytes) -> RemoteStream:
         """Run a shell line. ChannelRefused when there is no room."""
         stream = cls(connection)
-        opening = asyncio.ensure_future(connection.raw.create_session(lambda: stream, as_command(line), encoding=None))
+        opening = asyncio.ensure_future(open_channel(connection, stream, line))
         try:
             await asyncio.shield(opening)
         except asyncio.CancelledError:
             opening.add_done_callback(stream.abandon)
             raise
-        except asyncssh.ChannelOpenError as error:
-            if connection.lost or connection.raw.is_closed():
-                raise Lost("The SSH connection was lost", detail=str(error)) from None
-            raise ChannelRefused from None
-        except asyncssh.Error as error:
-            raise Lost("The SSH connection was lost", detail=str(error)) from None
         return stream
 
     # --- its output

@@ -16,6 +16,8 @@ from flamecrest.server.auth import AllowAuthenticated, Identity
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.cluster import Cluster, Gateway, Limits, Ports
 from flamecrest.server.files.remote import RemoteFiles
+from flamecrest.server.files.remote_bulk import RemoteBulk
+from flamecrest.server.files.resumable import RemoteUploads
 from flamecrest.server.files.site import Site
 from flamecrest.server.health import Board
 from flamecrest.server.schedulers.cli import CliScheduler
@@ -139,6 +141,12 @@ def _cluster(settings: Settings, cluster: ClusterSettings, sessions: Sessions) -
     def files(identity: Identity) -> RemoteFiles:
         return RemoteFiles(sessions.of(identity), site)
 
+    def uploads(identity: Identity) -> RemoteUploads:
+        return RemoteUploads(sessions.of(identity))
+
+    def bulk(identity: Identity) -> RemoteBulk:
+        return RemoteBulk(sessions.of(identity))
+
     def scheduler(identity: Identity) -> Scheduler:
         return CliScheduler(dialect, sessions.of(identity), identity.username, tally=tally)
 
@@ -153,7 +161,7 @@ def _cluster(settings: Settings, cluster: ClusterSettings, sessions: Sessions) -
     async def user(identity: Identity, deadline: Deadline) -> User:
         return await sessions.of(identity).run(whoami(), deadline)
 
-    ports = Ports(files=files, scheduler=scheduler, transfers=transfers, user=user)
+    ports = Ports(files=files, scheduler=scheduler, transfers=transfers, user=user, uploads=uploads, bulk=bulk)
     made = Cluster(
         cluster.name,
         roots=roots,
@@ -162,6 +170,7 @@ def _cluster(settings: Settings, cluster: ClusterSettings, sessions: Sessions) -
             jobs=arrival + cluster.scheduler.timeout,
             max_ops_file_size=operations.max_ops_file_size,
             view_size=operations.max_ops_file_size or VIEW_SIZE,
+            longest=cluster.max_request_timeout,
         ),
         ports=ports,
         board=board,

@@ -1,0 +1,97 @@
+"""Digests of contents and representations (RFC 9530): which a request wants, which it brings, and the check of those.
+
+Pure, knows no file. Algorithms that can be forged are not known here.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from flamecrest.server.errors import Field, Invalid
+
+Name = Literal["sha-256", "sha-512"]
+
+PROGRAMS: Final[Mapping[Name, Literal["sha256", "sha512"]]] = {"sha-256": "sha256", "sha-512": "sha512"}
+_SIZES: Final = {"sha-256": 32, "sha-512": 64}
+_WANTED: Final = re.compile(r"[ \t]*([a-z*][a-z0-9_.*-]*)=(\d{1,2})[ \t]*", re.ASCII)
+_GIVEN: Final = re.compile(r"[ \t]*([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/]*={0,2}):[ \t]*", re.ASCII)
+
+
+def preferred(header: str | None) -> Name | None:
+    """The algorithm that a Want- header prefers of those known here; None: none, or it can't be understood."""
+    if header is None or len(header) > 1024:
+        return None
+    best: tuple[int, Name] | None = None
+    for item in header.split(","):
+        match = _WANTED.fullmatch(item)
+        if match is None or int(match[2]) > 10:
+            return None
+        for name in PROGRAMS:
+            weight = int(match[2])
+            if name == match[1] and weight > 0 and (best is None or weight > best[0]):
+                best = weight, name
+    return best[1] if best else None
+
+
+def field(name: Name, digest: bytes) -> str:
+    """The value of Repr-Digest or Content-Digest."""
+    return f"{name}=:{base64.b64encode(digest).decode('ascii')}:"
+
+
+def digest_of(name: Name, data: bytes) -> bytes:
+    """The digest of what is in memory."""
+    return hashlib.new(PROGRAMS[name], data).digest()
+
+
+class Check:
+    """The digests that came with a body, and those of the body so far."""
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        """Read Content-Digest and Repr-Digest, which are the same for a body without encoding; raises Invalid."""
+        self._expected: list[tuple[str, Name, bytes]] = []
+        for header in ("content-digest", "repr-digest"):
+            if (value := given.get(header)) is not None:
+                self._expected += [(header, name, digest) for name, digest in _parsed(header, value)]
+        self._sums = {name: hashlib.new(PROGRAMS[name]) for _, name, _ in self._expected}
+
+    def update(self, data: bytes) -> None:
+        """Take the next piece of the body."""
+        for one in self._sums.values():
+            one.update(data)
+
+    def finish(self) -> None:
+        """Raise Invalid if the body is not what was announced."""
+        for header, name, digest in self._expected:
+            if self._sums[name].digest() != digest:
+                raise _invalid(header, f"does not match: the {name} of what was received is another")
+
+
+def _parsed(header: str, value: str) -> list[tuple[Name, bytes]]:
+    found: list[tuple[Name, bytes]] = []
+    seen = set()
+    for item in value[:4096].split(","):
+        match = _GIVEN.fullmatch(item)
+        if match is None or match[1] in seen:
+            raise _invalid(header, "must be written as in `sha-256=:<base64>:`, each algorithm once")
+        seen.add(match[1])
+        found += [(name, _decoded(header, name, match[2])) for name in PROGRAMS if name == match[1]]
+    if not found:
+        raise _invalid(header, f"must name one of {', '.join(PROGRAMS)}")
+    return found
+
+
+def _decoded(header: str, name: Name, text: str) -> bytes:
+    try:
+        digest = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        digest = b""
+    if len(digest) != _SIZES[name]:
+        raise _invalid(header, f"holds no {name}: it has {_SIZES[name]} bytes in base64")
+    return digest
+
+
+def _invalid(header: str, message: str) -> Invalid:
+    return Invalid(f"`{header}` {message}", fields=(Field("header", header, message),))

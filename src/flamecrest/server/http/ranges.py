@@ -1,0 +1,87 @@
+"""Byte ranges (RFC 9110, section 14): which parts of a file a request wants, and how several are put into one body.
+
+Pure, knows no file.
+"""
+
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+MAX_RANGES: Final = 64  # more in one request is no client's need; such a request gets the whole file
+MAX_HEADER: Final = 4096  # bytes
+_SPEC: Final = re.compile(r"[ \t]*(?:(\d+)-(\d*)|-(\d+))[ \t]*", re.ASCII)
+_BEYOND: Final = 10**19  # no file is that long
+
+
+class Unsatisfiable(Exception):
+    """None of the ranges lies in the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The bytes from `start` up to `end`, which is not part of them."""
+
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start
+
+    def content_range(self, whole: int) -> str:
+        """The value of Content-Range."""
+        return f"bytes {self.start}-{self.end - 1}/{whole}"
+
+
+def wanted(header: str, size: int) -> list[Span]:
+    """The parts of a file of `size` bytes that a Range header asks for, in its order; none: the whole file.
+
+    A header that can't be understood, or that asks for more than the file holds, is ignored, as the RFC allows.
+    Raises Unsatisfiable when nothing of what it asks for is there.
+    """
+    unit, equals, text = header.partition("=")
+    if not equals or unit.strip().lower() != "bytes" or len(header) > MAX_HEADER:
+        return []
+    specs = [spec for spec in text.split(",") if spec.strip()]
+    found = [_SPEC.fullmatch(spec) for spec in specs]
+    if not found or len(found) > MAX_RANGES:
+        return []
+    spans = []
+    for match in found:
+        if match is None:
+            return []
+        first, last, suffix = (None if digits in {None, ""} else _number(digits) for digits in match.groups())
+        if suffix is not None:
+            span = Span(max(0, size - suffix), size)
+        else:
+            start = first or 0
+            if last is not None and last < start:
+                return []
+            span = Span(start, size if last is None else min(last + 1, size))
+        if span.start < span.end:
+            spans.append(span)
+    if not spans:
+        raise Unsatisfiable
+    return spans if sum(span.size for span in spans) <= size else []
+
+
+def _number(digits: str) -> int:
+    digits = digits.lstrip("0") or "0"
+    return _BEYOND if len(digits) > 19 else int(digits)
+
+
+class ManyParts:
+    """A multipart/byteranges body: what stands before each part and after the last."""
+
+    def __init__(self, spans: Sequence[Span], whole: int, content_type: str) -> None:
+        boundary = secrets.token_hex(16)  # 128 random bits: they do not stand in the file
+        self.content_type = f"multipart/byteranges; boundary={boundary}"
+        self.heads = [
+            f"\r\n--{boundary}\r\nContent-Type: {content_type}\r\n"
+            f"Content-Range: {span.content_range(whole)}\r\n\r\n".encode("ascii")
+            for span in spans
+        ]
+        self.tail = f"\r\n--{boundary}--\r\n".encode("ascii")
+        self.size = sum(map(len, self.heads)) + sum(span.size for span in spans) + len(self.tail)

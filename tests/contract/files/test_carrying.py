@@ -1,0 +1,264 @@
+"""Whole files in and out of every adapter: parts, files that change under their readers, and how uploads land."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from flamecrest.server.errors import Denied, Invalid, NotFound, Unmet, Upstream
+from flamecrest.server.files import Landing, Stat
+from flamecrest.server.files.remote import RemoteFiles
+
+from .conftest import Place, soon
+
+pytestmark = pytest.mark.anyio
+
+BIG = os.urandom(1_000_003) * 3
+
+
+async def send(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+async def put(place: Place, name: str, data: bytes = b"text\n", landing: Landing | None = None) -> str:
+    path = place.path(name)
+    await place.files.upload(path, send(data), soon(), landing or Landing())
+    return path
+
+
+async def part(files: RemoteFiles, path: str, start: int, end: int | None) -> bytes:
+    async with files.download(path, soon(), first=lambda _: start) as reader:
+        return b"".join([chunk async for chunk in reader.chunks(start, end)])
+
+
+# --- out
+
+
+@pytest.mark.parametrize("data", [b"0123456789", BIG], ids=["small", "big"])
+async def test_any_part(place, data):
+    path = await put(place, "f", data)
+    size = len(data)
+    for start, end in ((0, None), (0, 1), (3, 7), (size - 1, size), (5, 5), (size, None), (size // 2, size - 2)):
+        assert await part(place.files, path, start, end) == data[start:end]
+
+
+async def test_several_parts_of_one_opening(place):
+    path = await put(place, "f", BIG)
+    async with place.files.download(path, soon()) as reader:
+        for start, end in ((2_000_000, 2_500_000), (0, 10), (10, 300_000)):
+            assert b"".join([chunk async for chunk in reader.chunks(start, end)]) == BIG[start:end]
+
+
+async def test_a_reader_that_wants_nothing_opens_nothing(place):
+    path = await put(place, "f")
+    await place.files.chmod(path, "000", soon())
+    seen: list[Stat] = []
+
+    def nothing(found: Stat) -> None:
+        seen.append(found)
+
+    async with place.files.download(path, soon(), first=nothing) as reader:
+        assert (reader.stat.size, [chunk async for chunk in reader.chunks()]) == (5, [])
+    assert len(seen) == 1
+
+
+async def test_what_a_reader_refuses_is_refused(place):
+    path = await put(place, "f")
+
+    def refuse(_: Stat) -> int:
+        raise Unmet("no")
+
+    with pytest.raises(Unmet):
+        async with place.files.download(path, soon(), first=refuse):
+            raise AssertionError("must not be opened")
+
+
+async def test_attributes_tell_files_apart(place):
+    path = await put(place, "f")
+    async with place.files.download(path, soon()) as reader:
+        assert reader.stat == await place.files.stat(path, soon())
+        assert reader.stat.ino > 0
+        assert reader.stat.mtime_ns // 10**9 == reader.stat.mtime
+    landed = await place.files.upload(path, send(b"text\n"), soon(), Landing(report=True))
+    after = await place.files.stat(path, soon())
+    assert landed.stat == after
+    assert (after.ino, after.mtime_ns) != (reader.stat.ino, reader.stat.mtime_ns)
+
+
+def shorten(file: Path) -> None:
+    os.truncate(file, 600_000)
+
+
+def write_over(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(2_900_000)
+        opened.write(b"other")
+
+
+def replace(file: Path) -> None:
+    other = file.with_name("other")
+    other.write_bytes(b"other")
+    other.rename(file)
+
+
+def append(file: Path) -> None:
+    with file.open("ab") as opened:
+        opened.write(b"more")
+
+
+@pytest.mark.parametrize(
+    ("change", "whole"), [(shorten, False), (write_over, False), (replace, True), (Path.unlink, True), (append, True)]
+)
+async def test_files_that_change_while_they_are_read(place, change, whole):
+    """What can't be the file that was there at first is not brought to its end."""
+    if place.server is None:
+        pytest.skip("needs the disc of the cluster")
+    path = await put(place, "f", BIG)
+    os.utime(path, (1, 1))
+    got = bytearray()
+
+    async def read() -> None:
+        async with place.files.download(path, soon()) as reader:
+            async for chunk in reader.chunks():
+                if not got:
+                    change(Path(path))
+                got.extend(chunk)
+
+    if whole:
+        await read()
+        assert bytes(got) == BIG
+    else:
+        with pytest.raises(Upstream, match=r"shorter|changed"):
+            await read()
+        assert len(got) < len(BIG)
+
+
+@pytest.mark.parametrize("path", ["/proc/self/status", "/proc/version", "/sys/kernel/mm/transparent_hugepage/enabled"])
+async def test_files_that_do_not_know_their_size(place, path):
+    if not Path(path).exists():
+        pytest.skip("not on this machine")
+    async with place.files.download(path, soon()) as reader:
+        data = b"".join([chunk async for chunk in reader.chunks()])
+        assert 0 < len(data) == reader.stat.size
+        assert reader.stat.ino == 0
+
+
+async def test_what_is_no_file_is_not_opened(place):
+    for path in ("/dev/null", place.folder):
+        with pytest.raises(Invalid):
+            await part(place.files, path, 0, None)
+    with pytest.raises(NotFound):
+        await part(place.files, place.path("none"), 0, None)
+    if place.server is not None:
+        os.mkfifo(place.path("pipe"))
+        with pytest.raises(Invalid):
+            await part(place.files, place.path("pipe"), 0, None)
+        with pytest.raises(Invalid):
+            await put(place, "pipe")
+
+
+# --- in
+
+
+async def test_how_it_lands(place):
+    path = place.path("a/b/c/f")
+    with pytest.raises(NotFound):
+        await put(place, "a/b/c/f")
+    how = Landing(mode=0o640, mtime=1_700_000_000, parents=True, report=True)
+    landed = await place.files.upload(path, send(b"x"), soon(), how)
+    assert landed.created
+    found = await place.files.stat(path, soon())
+    assert landed.stat == found
+    assert (stat.S_IMODE(found.mode), found.mtime, found.mtime_ns) == (0o640, 1_700_000_000, None)
+    again = await place.files.upload(path, send(b"xy"), soon(), Landing(parents=True))
+    assert (again.created, again.stat) == (False, None)
+    assert stat.S_IMODE((await place.files.stat(path, soon())).mode) == 0o640
+
+
+async def test_folders_where_there_is_a_file(place):
+    await put(place, "file")
+    with pytest.raises(Invalid):
+        await put(place, "file/a/f", landing=Landing(parents=True))
+
+
+async def test_folders_that_may_not_be_made(place):
+    await place.files.mkdir(place.path("closed"), soon())
+    await place.files.chmod(place.path("closed"), "555", soon())
+    if place.user != "root":
+        with pytest.raises(Denied):
+            await put(place, "closed/a/f", landing=Landing(parents=True))
+    await place.files.chmod(place.path("closed"), "755", soon())
+
+
+async def test_only_a_new_one(place):
+    path = await put(place, "f", b"first", Landing(new=True))
+    with pytest.raises(Unmet):
+        await put(place, "f", b"second", Landing(new=True))
+    await place.files.symlink("/nowhere", place.path("link"), soon())
+    with pytest.raises(Unmet):
+        await put(place, "link", b"second", Landing(new=True))
+    assert await part(place.files, path, 0, None) == b"first"
+    assert await listed(place) == ["f", "link"]
+
+
+async def listed(place) -> list[str]:
+    return [entry.name for entry in await place.files.ls(place.folder, soon(), hidden=True)]
+
+
+async def test_of_many_new_ones_one_wins(place):
+    """All have looked before any has written."""
+    everybody = asyncio.Barrier(5)
+
+    async def slow(data: bytes) -> AsyncIterator[bytes]:
+        await everybody.wait()
+        yield data
+
+    uploads = (
+        place.files.upload(place.path("f"), slow(b"%d" % number), soon(), Landing(new=True)) for number in range(5)
+    )
+    results = await asyncio.gather(*uploads, return_exceptions=True)
+    assert sum(isinstance(result, Unmet) for result in results) == 4
+    winner = next(number for number, result in enumerate(results) if not isinstance(result, Unmet))
+    assert await part(place.files, place.path("f"), 0, None) == b"%d" % winner
+    assert await listed(place) == ["f"]
+
+
+async def test_conditions_are_asked_before_and_after(place):
+    path = await put(place, "f", b"first")
+    known = await place.files.stat(path, soon())
+    seen: list[Stat | None] = []
+
+    def admit(there: Stat | None) -> None:
+        seen.append(there)
+        if there != known:
+            raise Unmet("changed")
+
+    async def meanwhile() -> AsyncIterator[bytes]:
+        yield b"mine"
+        await put(place, "f", b"theirs")
+
+    with pytest.raises(Unmet):
+        await place.files.upload(path, meanwhile(), soon(), Landing(admit=admit))
+    assert seen[0] == known
+    assert len(seen) == 2
+    with pytest.raises(Unmet):
+        await place.files.upload(path, send(b"mine"), soon(), Landing(admit=admit))
+    with pytest.raises(Unmet):
+        await place.files.upload(place.path("none"), send(b"mine"), soon(), Landing(admit=admit))
+    assert seen[-1] is None
+    assert await part(place.files, path, 0, None) == b"theirs"
+    assert await listed(place) == ["f"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "sub/", "sub/."])
+async def test_a_folder_is_no_target(place, name):
+    await place.files.mkdir(place.path("sub"), soon())
+    with pytest.raises(Invalid):
+        await put(place, name)
+    assert await listed(place) == ["sub"]

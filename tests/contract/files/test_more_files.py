@@ -1,0 +1,491 @@
+"""What every Files adapter does beyond FirecREST v2: renaming, copying, space, choosing listings, following."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import stat
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import Conflict, Denied, Invalid, NotFound, Timeout
+from flamecrest.server.files import Followed, Mark
+from flamecrest.server.files.choice import Choice
+
+from .conftest import soon
+from .test_files import NAMES, fetch, names, put
+
+pytestmark = pytest.mark.anyio
+
+SHORT = [name for name in NAMES if len(name) < 200]
+
+
+async def run(place, script: str, *arguments: str) -> bytes:
+    """Run a program as the user, for what no port has."""
+    from flamecrest.server.auth import Identity
+    from flamecrest.server.ssh import Command
+    from flamecrest.server.ssh.session import PooledSessions
+
+    command = Command(("sh", "-c", script, "sh", *arguments), lambda output: output)
+    output = await PooledSessions(place.pool).of(Identity(place.user)).run(command, Deadline.after(15))
+    assert output.status == 0, output.errors()
+    return bytes(output.stdout)
+
+
+# --- any name
+
+
+@pytest.mark.parametrize("name", SHORT, ids=lambda name: ascii(name)[:20])
+async def test_any_name(place, name):
+    path = await put(place, name, b"twelve bytes")
+    other, copy = path + ".2", path + ".3"
+    await place.files.mv(path, other, soon())
+    await place.files.cp(other, copy, soon())
+    await place.files.touch(copy, soon(), mtime=1_000_000_000)
+    await place.files.truncate(copy, 6, soon())
+    await place.files.touch(path, soon())
+    assert await fetch(place, copy) == b"twelve"
+    assert await fetch(place, path) == b""
+    for algorithm in ("md5", "sha1", "sha256", "sha512", "blake2b"):
+        expected = hashlib.new(algorithm, b"twelve bytes").hexdigest()
+        assert await place.files.checksum(other, soon(), algorithm=algorithm) == expected
+    assert (await place.files.du(other, soon())).size == 12
+    assert (await place.files.df(other, soon())).total > 0
+    assert await names(place, hidden=True) == [name, name + ".2", name + ".3"]
+
+
+# --- mv
+
+
+async def test_mv_refuses_to_overwrite(place):
+    one, two = await put(place, "one", b"1"), await put(place, "two", b"2")
+    with pytest.raises(Conflict, match="File exists"):
+        await place.files.mv(one, two, soon())
+    assert await fetch(place, two) == b"2"
+    await place.files.mv(one, two, soon(), overwrite=True)
+    assert await fetch(place, two) == b"1"
+    assert await names(place) == ["two"]
+
+
+async def test_mv_does_not_follow_links(place):
+    await put(place, "file", b"1")
+    await place.files.symlink(place.path("file"), place.path("link"), soon())
+    await place.files.symlink(place.path("nowhere"), place.path("dangling"), soon())
+    with pytest.raises(Conflict, match="File exists"):
+        await place.files.mv(place.path("file"), place.path("dangling"), soon())
+    await place.files.mv(place.path("link"), place.path("moved"), soon())
+    assert (await place.files.entry(place.path("moved"), soon())).link_target == place.path("file")
+    await place.files.mv(place.path("file"), place.path("dangling"), soon(), overwrite=True)
+    assert await fetch(place, place.path("dangling")) == b"1"
+    assert await names(place) == ["dangling", "moved"]
+
+
+async def test_mv_of_folders(place):
+    await place.files.mkdir(place.path("a/b"), soon(), parents=True)
+    await place.files.mkdir(place.path("empty"), soon())
+    file = await put(place, "file")
+    with pytest.raises(Conflict, match="File exists"):
+        await place.files.mv(place.path("a"), place.path("empty"), soon())
+    with pytest.raises(Invalid, match="Not a directory"):
+        await place.files.mv(place.path("a"), file, soon(), overwrite=True)
+    with pytest.raises(Invalid, match="Is a directory"):
+        await place.files.mv(file, place.path("empty"), soon(), overwrite=True)
+    with pytest.raises(Invalid, match="into itself"):
+        await place.files.mv(place.path("a"), place.path("a/b/c"), soon())
+    with pytest.raises(Conflict, match="not empty"):
+        await place.files.mv(place.path("empty"), place.path("a"), soon(), overwrite=True)
+    await place.files.mv(place.path("a/"), place.path("empty/"), soon(), overwrite=True)
+    assert await names(place, recursive=True) == ["empty", "empty/b", "file"]
+
+
+async def test_mv_says_what_is_missing(place):
+    file = await put(place, "file")
+    with pytest.raises(NotFound, match=r"cannot stat.*No such file"):
+        await place.files.mv(place.path("nothing"), place.path("x"), soon())
+    with pytest.raises(NotFound, match="No such file"):
+        await place.files.mv(file, place.path("nothing/x"), soon())
+    with pytest.raises((Invalid, NotFound)):  # OpenSSH says the same to both
+        await place.files.mv(file, file + "/x", soon())
+    assert await names(place) == ["file"]
+
+
+async def test_mv_to_another_file_system(place):
+    file = await put(place, "file")
+    here, there = await place.files.stat(file, soon()), await place.files.stat("/dev/shm", soon())
+    if here.dev == there.dev:
+        pytest.skip("only one file system")
+    target = f"/dev/shm/flamecrest-{place.folder.rpartition('/')[2]}"
+    with pytest.raises(Invalid, match=r"different file systems.*transfer/mv") as caught:
+        await place.files.mv(file, target, soon())
+    assert "cannot move" in caught.value.public
+    assert await names(place) == ["file"]
+
+
+async def test_mv_where_one_may_not(place):
+    file = await put(place, "file")
+    await place.files.mkdir(place.path("closed"), soon())
+    await place.files.chmod(place.path("closed"), "500", soon())
+    try:
+        with pytest.raises(Denied):
+            await place.files.mv(file, place.path("closed/x"), soon())
+    finally:
+        await place.files.chmod(place.path("closed"), "700", soon())
+
+
+# --- cp
+
+
+async def test_cp_keeps_what_there_is_to_keep(place):
+    file = await put(place, "file", b"x" * 100_000)
+    await place.files.chmod(file, "640", soon())
+    await place.files.touch(file, soon(), mtime=1_000_000_000)
+    await place.files.cp(file, place.path("copy"), soon())
+    found = await place.files.stat(place.path("copy"), soon())
+    assert (stat.S_IMODE(found.mode), found.mtime, found.size) == (0o640, 1_000_000_000, 100_000)
+    assert await names(place, hidden=True) == ["copy", "file"]
+
+
+async def test_cp_of_a_tree(place):
+    await place.files.mkdir(place.path("tree/deep"), soon(), parents=True)
+    await put(place, "tree/deep/file", b"1")
+    await place.files.symlink("file", place.path("tree/deep/link"), soon())
+    await run(place, 'mkfifo "$1/fifo"', place.path("tree"))
+    await place.files.cp(place.path("tree/"), place.path("copy"), soon())
+    assert await names(place, recursive=True, hidden=True) == [
+        "copy", "copy/deep", "copy/deep/file", "copy/deep/link", "copy/fifo",
+        "tree", "tree/deep", "tree/deep/file", "tree/deep/link", "tree/fifo",
+    ]  # fmt: skip
+    assert (await place.files.entry(place.path("copy/deep/link"), soon())).link_target == "file"
+    await place.files.cp(place.path("tree/deep"), place.path("followed"), soon(), dereference=True)
+    assert (await place.files.entry(place.path("followed/link"), soon())).kind == "-"
+
+
+async def test_cp_overwrites_only_when_told(place):
+    one, two = await put(place, "one", b"1"), await put(place, "two", b"2")
+    with pytest.raises(Conflict, match="File exists"):
+        await place.files.cp(one, two, soon())
+    assert await fetch(place, two) == b"2"
+    await place.files.cp(one, two, soon(), overwrite=True)
+    assert await fetch(place, two) == b"1"
+    await place.files.symlink(place.path("nowhere"), place.path("dangling"), soon())
+    with pytest.raises(Conflict, match="File exists"):
+        await place.files.cp(one, place.path("dangling"), soon())
+    with pytest.raises(Invalid):
+        await place.files.cp(one, one, soon(), overwrite=True)
+    assert await names(place, hidden=True) == ["dangling", "one", "two"]
+
+
+async def test_cp_merges_folders_when_told(place):
+    for path in ("a/x", "b/x", "b/y"):
+        await place.files.mkdir(place.path(path.rpartition("/")[0]), soon(), parents=True)
+        await put(place, path, path.encode())
+    file = await put(place, "file")
+    with pytest.raises(Conflict, match="File exists"):
+        await place.files.cp(place.path("a"), place.path("b"), soon())
+    await place.files.cp(place.path("a"), place.path("b"), soon(), overwrite=True)
+    assert await fetch(place, place.path("b/x")) == b"a/x"
+    assert await fetch(place, place.path("b/y")) == b"b/y"
+    with pytest.raises(Invalid, match="Is a directory"):
+        await place.files.cp(file, place.path("b"), soon(), overwrite=True)
+    with pytest.raises(Invalid, match="Not a directory"):
+        await place.files.cp(place.path("b"), file, soon(), overwrite=True)
+    with pytest.raises(Invalid, match="into itself"):
+        await place.files.cp(place.path("a"), place.path("a/c"), soon())
+    assert await names(place, hidden=True, recursive=True) == ["a", "a/x", "b", "b/x", "b/y", "file"]
+
+
+async def test_cp_says_what_is_missing(place):
+    file = await put(place, "file")
+    with pytest.raises(NotFound, match="No such file"):
+        await place.files.cp(place.path("nothing"), place.path("x"), soon())
+    with pytest.raises(NotFound, match="No such file"):
+        await place.files.cp(file, place.path("nothing/x"), soon())
+    assert await names(place, hidden=True) == ["file"]
+
+
+async def test_a_copy_that_is_given_up_leaves_nothing(place):
+    await run(place, 'mkdir "$1" && cd "$1" && seq 8000 | xargs touch', place.path("tree"))
+    copying = asyncio.create_task(place.files.cp(place.path("tree"), place.path("copy"), Deadline.after(60)))
+    async with asyncio.timeout(10):
+        while len(await names(place, hidden=True)) == 1:
+            assert not copying.done()
+            await asyncio.sleep(0)
+    copying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await copying
+    mark = place.folder.rpartition("/")[2] if place.server is None else place.folder
+    async with asyncio.timeout(10):
+        while await run(place, 'pgrep -f "[c]p -a.*$1" || true', mark):
+            await asyncio.sleep(0.05)
+        while len(await names(place, hidden=True)) > 1:  # the program that clears up ends a little later
+            await asyncio.sleep(0.05)
+    assert await names(place, hidden=True) == ["tree"]
+
+
+async def test_a_copy_has_a_deadline(place):
+    await run(place, 'mkdir "$1" && cd "$1" && seq 8000 | xargs touch', place.path("tree"))
+    with pytest.raises(Timeout):
+        await place.files.cp(place.path("tree"), place.path("copy"), Deadline.after(0.15))
+    async with asyncio.timeout(10):
+        while len(await names(place, hidden=True)) > 1:
+            await asyncio.sleep(0.05)
+    assert await names(place) == ["tree"]
+
+
+# --- touch, truncate, mkdir, links
+
+
+async def test_touch(place):
+    await place.files.touch(place.path("new"), soon(), mtime=1_234_567_890)
+    assert (await place.files.stat(place.path("new"), soon())).mtime == 1_234_567_890
+    path = await put(place, "old", b"kept")
+    await place.files.touch(path, soon(), mtime=5)
+    assert (await place.files.stat(path, soon())).mtime == 5
+    await place.files.touch(path, soon())
+    assert (await place.files.stat(path, soon())).mtime > 1_700_000_000
+    assert await fetch(place, path) == b"kept"
+    await run(place, 'mkfifo "$1"', place.path("fifo"))
+    await place.files.touch(place.path("fifo"), soon())
+    await place.files.touch(place.path("fifo"), soon(), mtime=7)
+    assert (await place.files.stat(place.path("fifo"), soon())).mtime == 7
+    with pytest.raises(NotFound, match="No such file"):
+        await place.files.touch(place.path("none/x"), soon())
+
+
+async def test_truncate(place):
+    path = await put(place, "file", b"0123456789")
+    await place.files.truncate(path, 4, soon())
+    assert await fetch(place, path) == b"0123"
+    await place.files.truncate(path, 6, soon())
+    assert await fetch(place, path) == b"0123\0\0"
+    with pytest.raises(NotFound, match="No such file"):
+        await place.files.truncate(place.path("none"), 4, soon())
+    with pytest.raises(Invalid, match="Is a directory"):
+        await place.files.truncate(place.folder, 4, soon())
+    await run(place, 'mkfifo "$1"', place.path("fifo"))
+    with pytest.raises(Invalid, match="Not a regular file"):
+        await place.files.truncate(place.path("fifo"), 4, soon())
+
+
+async def test_mkdir_of_what_exists(place):
+    await place.files.mkdir(place.path("d"), soon(), exist_ok=True)
+    await place.files.mkdir(place.path("d"), soon(), exist_ok=True)
+    file = await put(place, "file")
+    for path in (file, place.path("file/x")):
+        with pytest.raises((Conflict, Invalid, NotFound)):
+            await place.files.mkdir(path, soon(), exist_ok=True)
+    with pytest.raises(NotFound):
+        await place.files.mkdir(place.path("none/x"), soon(), exist_ok=True)
+
+
+async def test_relative_links(place):
+    await put(place, "file", b"1")
+    await place.files.symlink("file", place.path("link"), soon())
+    assert (await place.files.entry(place.path("link"), soon())).link_target == "file"
+    assert await fetch(place, place.path("link")) == b"1"
+
+
+# --- space
+
+
+async def test_df(place):
+    space = await place.files.df(place.folder, soon())
+    assert 0 < space.available <= space.free <= space.total
+    assert 0 <= space.files_free <= space.files
+    assert space.read_only in {False, None}
+    with pytest.raises(NotFound, match="No such file"):
+        await place.files.df(place.path("none"), soon())
+
+
+async def test_du(place):
+    await place.files.mkdir(place.path("tree/deep"), soon(), parents=True)
+    await put(place, "tree/deep/file", b"x" * 10_000)
+    empty = await place.files.du(place.path("tree"), soon())
+    await run(place, 'cd "$1" && ln file other && ln -s file link && mkfifo fifo', place.path("tree/deep"))
+    usage = await place.files.du(place.path("tree"), soon())
+    assert usage.entries == empty.entries + 2 == 5  # a second name of the same file is none
+    assert 10_000 <= empty.size < usage.size
+    assert usage.allocated >= 8192
+    assert usage.complete
+    assert (await place.files.du(place.path("tree/deep/link"), soon())).entries == 1
+    with pytest.raises(NotFound, match="No such file"):
+        await place.files.du(place.path("none"), soon())
+
+
+async def test_checksums_of_what_has_none(place):
+    await run(place, 'mkfifo "$1"', place.path("fifo"))
+    for algorithm in ("md5", "blake2b"):
+        with pytest.raises(Invalid, match="Not a regular file"):
+            await place.files.checksum(place.path("fifo"), soon(), algorithm=algorithm)
+        with pytest.raises(Invalid, match="Is a directory"):
+            await place.files.checksum(place.folder, soon(), algorithm=algorithm)
+
+
+# --- ls
+
+
+@pytest.fixture
+async def filled(place):
+    for number, name in enumerate(["a.txt", "b.log", "c.txt", ".d.txt"]):
+        path = await put(place, name, b"x" * (10 - number))
+        await place.files.touch(path, soon(), mtime=1000 + number % 2)
+    await place.files.mkdir(place.path("sub"), soon())
+    await put(place, "sub/e.txt", b"x" * 50)
+    await place.files.touch(place.path("sub"), soon(), mtime=3000)
+    await place.files.symlink("a.txt", place.path("link"), soon())
+    return place
+
+
+@pytest.mark.parametrize(
+    ("choice", "how", "expected"),
+    [
+        (Choice(glob="*.txt"), {}, ["a.txt", "c.txt"]),
+        (Choice(glob="*.txt"), {"hidden": True}, [".d.txt", "a.txt", "c.txt"]),
+        (Choice(glob="*.txt"), {"recursive": True}, ["a.txt", "c.txt", "sub/e.txt"]),
+        (Choice(glob="s?b/*"), {"recursive": True}, ["sub/e.txt"]),
+        (Choice(glob="[!a].*"), {}, ["b.log", "c.txt"]),
+        (Choice(glob="["), {}, []),
+        (Choice(kinds=frozenset("d")), {}, ["sub"]),
+        (Choice(kinds=frozenset("l-"), glob="*"), {}, ["a.txt", "b.log", "c.txt", "link"]),
+        (Choice(kinds=frozenset("-"), order="size"), {}, ["c.txt", "b.log", "a.txt"]),
+        (Choice(kinds=frozenset("-"), order="size", backwards=True, limit=2), {}, ["a.txt", "b.log"]),
+        (Choice(kinds=frozenset("-"), order="mtime"), {}, ["a.txt", "c.txt", "b.log"]),
+        (Choice(limit=2), {}, ["a.txt", "b.log"]),
+        (Choice(limit=2, after=(0, b"b.log")), {}, ["c.txt", "link"]),
+        (Choice(backwards=True, after=(0, b"b.log")), {}, ["a.txt"]),
+    ],
+)
+async def test_ls_chooses(filled, choice, how, expected):
+    assert await names(filled, choice=choice, **how) == expected
+
+
+async def test_ls_of_a_file_chooses_too(filled):
+    path = filled.path("a.txt")
+    assert [entry.name for entry in await filled.files.ls(path, soon(), choice=Choice(glob="a*"))] == [path]
+    assert await filled.files.ls(path, soon(), choice=Choice(glob="b*")) == []
+
+
+@pytest.mark.parametrize("how", [{}, {"hidden": True}, {"recursive": True}, {"numeric": True}, {"dereference": True}])
+async def test_scan_gives_what_ls_gives(filled, how):
+    for path in (filled.folder, filled.path("a.txt"), filled.path("link"), filled.path("sub")):
+        async with filled.files.scan(path, soon(), **how) as batches:
+            found = [entry async for batch in batches for entry in batch]
+        assert sorted(found, key=lambda entry: entry.name.split("/")) == await filled.files.ls(path, soon(), **how)
+
+
+async def test_scan_refuses_at_once(place):
+    with pytest.raises(NotFound, match="No such file"):
+        async with place.files.scan(place.path("none"), soon()):
+            pass
+
+
+async def test_many_entries(place):
+    await run(place, 'cd "$1" && seq -f "f%05g" 3000 | xargs touch', place.folder)
+    expected = [f"f{number:05}" for number in range(1, 3001)]
+    assert await names(place) == expected
+    async with place.files.scan(place.folder, soon()) as batches:
+        assert sorted([entry.name async for batch in batches for entry in batch]) == expected
+    # given up in the middle: nothing is left over, the connection goes on
+    async with place.files.scan(place.folder, soon()) as batches:
+        assert await anext(batches)
+    pages, after = [], None
+    while page := await place.files.ls(place.folder, soon(), choice=Choice(limit=700, after=after)):
+        pages.append([entry.name for entry in page])
+        after = Choice().place(page[-1])
+    assert [len(page) for page in pages] == [700, 700, 700, 700, 200]
+    assert [name for page in pages for name in page] == expected
+
+
+# --- following
+
+
+async def added(pieces: AsyncIterator[Followed | None]) -> Followed:
+    """The next thing that happens."""
+    async with asyncio.timeout(10):
+        return await anext(piece async for piece in pieces if piece is not None)
+
+
+async def test_follow(place):
+    path = await put(place, "log", b"one\ntwo\nthree\n")
+    async with place.files.follow(path, soon(), lines=2) as pieces, aclosing(pieces):
+        first = await added(pieces)
+        assert (first.event, first.text, first.start, first.mark.offset) == ("added", "two\nthree\n", 4, 14)
+        await run(place, 'printf "four\\n" >> "$1"', path)
+        second = await added(pieces)
+        assert (second.text, second.start, second.mark.offset) == ("four\n", 14, 19)
+    async with place.files.follow(path, soon(), after=first.mark) as pieces, aclosing(pieces):
+        assert await added(pieces) == second
+
+
+async def test_follow_never_cuts_a_character(place):
+    path = await put(place, "log", b"")
+    async with place.files.follow(path, soon()) as pieces, aclosing(pieces):
+        assert await anext(pieces) is None
+        await run(place, r'printf "a\303" >> "$1"', path)
+        half = await added(pieces)
+        assert (half.text, half.mark.offset) == ("a", 1)
+        await run(place, r'printf "\251b\377c" >> "$1"', path)
+        rest = await added(pieces)
+        assert (rest.text, rest.start, rest.mark.offset) == ("éb\ufffdc", 1, 6)
+    async with place.files.follow(path, soon(), after=half.mark) as pieces, aclosing(pieces):
+        assert await added(pieces) == rest
+
+
+async def test_follow_through_truncation(place):
+    path = await put(place, "log", b"a long line\n")
+    async with place.files.follow(path, soon()) as pieces, aclosing(pieces):
+        mark = (await added(pieces)).mark
+        await run(place, 'printf "new\\n" > "$1"', path)
+        assert (await added(pieces)).event == "truncated"
+        assert (await added(pieces)).text == "new\n"
+    async with place.files.follow(path, soon(), after=mark) as pieces, aclosing(pieces):
+        assert (await added(pieces)).event == "truncated"
+        assert (await added(pieces)).text == "new\n"
+
+
+async def test_follow_through_rotation(place):
+    path = await put(place, "log", b"old\n")
+    async with place.files.follow(path, soon()) as pieces, aclosing(pieces):
+        mark = (await added(pieces)).mark
+        await run(place, 'printf "last of old\\n" >> "$1"; mv "$1" "$1.1"; printf "first of new\\n" > "$1"', path)
+        seen = [await added(pieces), await added(pieces), await added(pieces)]
+    assert [(one.event, one.text) for one in seen] == [
+        ("added", "last of old\n"),
+        ("rotated", ""),
+        ("added", "first of new\n"),
+    ]
+    assert seen[-1].mark.ino != mark.ino
+    async with place.files.follow(path, soon(), after=mark) as pieces, aclosing(pieces):
+        assert (await added(pieces)).event == "rotated"
+
+
+async def test_follow_waits_for_a_file_that_is_gone(place):
+    path = await put(place, "log", b"old\n")
+    async with place.files.follow(path, soon()) as pieces, aclosing(pieces):
+        await added(pieces)
+        await place.files.mv(path, path + ".1", soon())
+        assert await anext(pieces) is None
+        await put(place, "log", b"new\n")
+        assert (await added(pieces)).event == "rotated"
+        assert (await added(pieces)).text == "new\n"
+
+
+@pytest.mark.parametrize("after", [None, Mark(1, 2**64 - 1), Mark(2**64 - 1, 0)])
+async def test_follow_what_cannot_be_followed(place, after):
+    await run(place, 'mkfifo "$1"', place.path("fifo"))
+    for path, error in [(place.path("none"), NotFound), (place.path("fifo"), Invalid), (place.folder, Invalid)]:
+        with pytest.raises(error):
+            async with place.files.follow(path, soon(), after=after):
+                pass
+
+
+async def test_follow_from_a_mark_of_nowhere(place):
+    path = await put(place, "log", b"text\n")
+    ino = (await place.files.stat(path, soon())).ino
+    for mark, event in [(Mark(ino, 2**64 - 1), "truncated"), (Mark(ino + 2**40, 3), "rotated")]:
+        async with place.files.follow(path, soon(), after=mark) as pieces, aclosing(pieces):
+            assert (await added(pieces)).event == event
+            assert (await added(pieces)).text == "text\n"

@@ -1,0 +1,224 @@
+"""The Uploads port over a real SSH server: locks between replicas, expiry, breaks in the middle, what lies about."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from flamecrest.server.errors import Conflict, GatewayError, Gone, Invalid, Locked, NotFound, OutOfStep
+from flamecrest.server.files.resumable import RemoteUploads
+from flamecrest.server.files.upload_state import UploadKey
+from flamecrest.server.files.uploads import Upload
+
+from .conftest import Place, soon
+
+pytestmark = pytest.mark.anyio
+
+
+class Broken(Exception):
+    """A client that has gone."""
+
+
+async def pieces(*data: bytes) -> AsyncIterator[bytes]:
+    for one in data:
+        yield one
+
+
+async def then_broken(*data: bytes) -> AsyncIterator[bytes]:
+    for one in data:
+        yield one
+    raise Broken
+
+
+def uploads(place: Place, **options: float) -> RemoteUploads:
+    return RemoteUploads(place.files._session, **options)
+
+
+async def begun(place: Place, length: int, name: str = "f") -> Upload:
+    return await uploads(place).create(place.path(name), length, "", soon())
+
+
+async def names(place: Place) -> list[str]:
+    return [entry.name for entry in await place.files.ls(place.folder, soon(), hidden=True)]
+
+
+async def content(place: Place, name: str = "f") -> bytes:
+    async with place.files.download(place.path(name), soon()) as reader:
+        return b"".join([chunk async for chunk in reader.chunks()])
+
+
+async def test_what_arrived_before_a_break_stays(place: Place) -> None:
+    data = os.urandom(3_000_000)
+    key = (await begun(place, len(data))).key
+    with pytest.raises(Broken):
+        await uploads(place).append(key, 0, then_broken(data[:1_000_001], data[1_000_001:1_000_003]), soon())
+    assert (await uploads(place).look(key, soon())).offset == 1_000_003
+    assert (await uploads(place).append(key, 1_000_003, pieces(data[1_000_003:]), soon())).complete
+    assert await content(place) == data
+    assert await names(place) == ["f"]
+
+
+async def test_a_lost_connection_keeps_what_was_acknowledged(place: Place) -> None:
+    if place.server is None:
+        pytest.skip("the live site's connections are not ours to cut")
+    server, data = place.server, os.urandom(12_000_000)
+    key = (await begun(place, len(data))).key
+
+    async def cut_later() -> AsyncIterator[bytes]:
+        for at in range(0, len(data), 65536):
+            if at > 9_000_000:
+                server.drop()
+            yield data[at : at + 65536]
+
+    with pytest.raises(GatewayError, match="can be resumed"):
+        await uploads(place).append(key, 0, cut_later(), soon())
+    offset = (await uploads(place).look(key, soon())).offset
+    assert 4_000_000 < offset < 10_000_000  # at most 4 MiB were under way
+    assert (await uploads(place).append(key, offset, pieces(data[offset:]), soon())).complete
+    assert await content(place) == data
+
+
+async def test_bytes_that_nobody_vouched_for_do_not_count(place: Place) -> None:
+    """A killed gateway leaves more in the data file than was written down, and perhaps a gap in it."""
+    key = (await begun(place, 10)).key
+    await uploads(place).append(key, 0, pieces(b"abc"), soon())
+    beside = next(name for name in await names(place) if len(name) == 51)
+    await place.files.upload(place.path(beside), pieces(b"abc\0\0\0zzz"), soon())
+    assert (await uploads(place).look(key, soon())).offset == 3
+    await uploads(place).append(key, 3, pieces(b"defghij"), soon())
+    assert await content(place) == b"abcdefghij"
+
+
+async def test_data_that_is_too_long_never_becomes_the_file(place: Place) -> None:
+    key = (await begun(place, 6)).key
+    beside = next(name for name in await names(place) if len(name) == 51)
+    await place.files.upload(place.path(beside), pieces(b"x" * 9), soon())
+    with pytest.raises(Conflict):
+        await uploads(place).append(key, 0, pieces(b"abcdef"), soon())
+    assert "f" not in await names(place)
+
+
+async def test_two_at_once(place: Place) -> None:
+    key = (await begun(place, 10)).key
+    more, started = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        for at in range(5):
+            yield b"%d" % at
+            started.set()
+            await asyncio.sleep(0.6)
+        await more.wait()
+        yield b"56789"
+
+    first = asyncio.create_task(uploads(place).append(key, 0, slow(), soon()))
+    await started.wait()
+    with pytest.raises(Locked):
+        await uploads(place).append(key, 0, pieces(b"otherbytes"), soon())
+    more.set()
+    assert (await first).complete
+    assert await content(place) == b"0123456789"
+
+
+async def test_a_stalled_request_is_taken_over_and_writes_no_more(place: Place) -> None:
+    key = (await begun(place, 6)).key
+    more, started = asyncio.Event(), asyncio.Event()
+
+    async def stalled() -> AsyncIterator[bytes]:
+        yield b"abc"
+        started.set()
+        await more.wait()
+        yield b"XYZ"
+
+    first = asyncio.create_task(uploads(place).append(key, 0, stalled(), soon()))
+    await started.wait()
+    assert (await uploads(place).look(key, soon())).offset == 0
+    second = await uploads(place).append(key, 0, pieces(b"abcd"), soon())
+    assert second.offset == 4
+    more.set()
+    with pytest.raises(Locked):
+        await first
+    assert (await uploads(place).append(key, 4, pieces(b"ef"), soon())).complete
+    assert await content(place) == b"abcdef"
+    assert await names(place) == ["f"]
+
+
+@pytest.mark.parametrize("left", [b"", b"0" * 48])
+async def test_the_lock_of_a_killed_gateway_is_taken_over(place: Place, left: bytes) -> None:
+    key = (await begun(place, 3)).key
+    lock = os.fsdecode(key.beside(os.fsencode(place.path("f"))).lock)
+    await place.files.upload(lock, pieces(left), soon())
+    assert (await uploads(place).append(key, 0, pieces(b"abc"), soon())).complete
+    assert await names(place) == ["f"]
+
+
+async def test_expired(place: Place) -> None:
+    short = uploads(place, lifetime=1)
+    old = await short.create(place.path("old"), 5, "", soon())
+    other = await short.create(place.path("other"), 5, "", soon())
+    await asyncio.sleep(max(0.0, old.key.expires - time.time()) + 0.01)
+    for _ in range(2):
+        with pytest.raises(Gone):
+            await short.look(old.key, soon())
+    with pytest.raises(Gone):
+        await short.append(old.key, 0, pieces(b"x"), soon())
+    assert len(await names(place)) == 2  # those of the other
+    await asyncio.sleep(max(0.0, other.key.expires + 1 - time.time()))
+    new = await begun(place, 5, "new")  # sweeps the folder
+    assert {name.partition(".json")[0] for name in await names(place)} == {
+        os.fsdecode(new.key.beside(os.fsencode(place.path("new"))).data.rpartition(b"/")[2])
+    }
+
+
+async def test_finished_is_told_by_the_inode_alone(place: Place) -> None:
+    key = (await begun(place, 3)).key
+    done = await uploads(place).append(key, 0, pieces(b"abc"), soon())
+    assert done.complete
+    assert (await uploads(place).look(key, soon())).complete
+    with pytest.raises(OutOfStep):
+        await uploads(place).append(key, 0, pieces(b"abc"), soon())
+    await place.files.upload(place.path("f"), pieces(b"other"), soon())
+    with pytest.raises(NotFound):
+        await uploads(place).look(key, soon())
+    with pytest.raises(NotFound):
+        await uploads(place).look(replace(key, inode=0), soon())
+
+
+async def test_links_and_pipes_in_the_place_of_its_files_are_not_opened(place: Place) -> None:
+    await place.files.upload(place.path("precious"), pieces(b"mine"), soon())
+    for kind in ("data", "state", "lock"):
+        key = (await begun(place, 3)).key
+        beside = os.fsdecode(getattr(key.beside(os.fsencode(place.path("f"))), kind))
+        if kind != "lock":
+            await place.files.rm(beside, soon())
+        await place.files.symlink(place.path("precious"), beside, soon())
+        with pytest.raises(Invalid):
+            await uploads(place).append(key, 0, pieces(b"abc"), soon())
+        assert await content(place, "precious") == b"mine"
+        if kind == "data":
+            await uploads(place).remove(key, soon())
+
+
+async def test_a_damaged_state_is_no_offset(place: Place) -> None:
+    key = (await begun(place, 3)).key
+    state = os.fsdecode(key.beside(os.fsencode(place.path("f"))).state)
+    for damage in (b"", b"0" * 100, b"\xff" * 70_000):
+        await place.files.upload(state, pieces(damage), soon())
+        with pytest.raises(Conflict):
+            await uploads(place).look(key, soon())
+
+
+async def test_a_key_for_nothing(place: Place) -> None:
+    key = UploadKey.new(place.path("f"), int(time.time()) + 60)
+    for asking in (
+        uploads(place).look(key, soon()),
+        uploads(place).append(key, 0, pieces(b"x"), soon()),
+        uploads(place).remove(key, soon()),
+    ):
+        with pytest.raises(NotFound):
+            await asking
+    assert await names(place) == []

@@ -1,0 +1,215 @@
+"""What breaks on purpose: an SSH server of our own beside the centre's, processes that stop, a profile that prints.
+
+Nothing here touches the centre's own servers, except `stopped` and `ended`, whose callers say how shortly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .process import free_port
+from .site import Site
+
+CENTRE = Path(__file__).parent / "centre"
+
+
+def until(true: Callable[[], object], what: str, seconds: float = 15) -> None:
+    """Wait for something to become true; fail when it does not."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            raise AssertionError(f"it did not happen: {what}")
+        time.sleep(0.02)
+
+
+# --- processes
+
+
+def _stat(pid: int) -> tuple[str, int]:
+    """State and parent of a process."""
+    state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[:2]
+    return state, int(parent)
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def pids() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+
+
+def children(pid: int) -> list[int]:
+    """Everything that a process has started, and what that has."""
+    parents: dict[int, list[int]] = {}
+    for one in pids():
+        with contextlib.suppress(OSError):
+            parents.setdefault(_stat(one)[1], []).append(one)
+    found, more = [], [pid]
+    while more:
+        more = [child for one in more for child in parents.get(one, [])]
+        found += more
+    return found
+
+
+def running(words: str) -> list[int]:
+    """The processes whose command line holds these words, zombies and ourselves left out."""
+    found = []
+    for pid in pids():
+        with contextlib.suppress(OSError):
+            line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            if words in line and _stat(pid)[0] != "Z" and pid != os.getpid():
+                found.append(pid)
+    return found
+
+
+def end(some: list[int], number: int = signal.SIGKILL) -> None:
+    for pid in some:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+@contextmanager
+def stopped(*some: int) -> Iterator[None]:
+    """Processes that are there and do nothing."""
+    end(list(some), signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        end(list(some), signal.SIGCONT)
+
+
+def pid_of(piece: str) -> int:
+    """The pid of one of the centre's own servers."""
+    folder = Path(os.environ.get("CLUSTER_DIR") or "/tmp/flamecrest-centre")
+    return int((folder / "run" / f"{piece}.pid").read_text())
+
+
+@contextmanager
+def ended(piece: str) -> Iterator[None]:
+    """One of the centre's own servers is down."""
+    pid = pid_of(piece)
+    os.kill(pid, signal.SIGTERM)
+    try:
+        until(lambda: not Path(f"/proc/{pid}").exists() or _stat(pid)[0] == "Z", f"{piece} ends")
+        yield
+    finally:
+        up()
+
+
+def up() -> None:
+    """Start what of the centre is down, and wait until all is well."""
+    done = subprocess.run([str(CENTRE / "up.sh")], check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# --- an SSH server
+
+
+@dataclass
+class Sshd:
+    """The centre's sshd once more, on another port and with some settings changed."""
+
+    port: int
+    known_hosts: Path
+    config: Path
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        argv = ["/usr/sbin/sshd", "-D", "-f", str(self.config), "-E", str(self.log)]
+        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+        until(self.answers, "our sshd answers")
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=2) as probe:
+            return probe.recv(4) == b"SSH-"
+        return False
+
+    def sessions(self) -> list[int]:
+        """Its processes behind its connections; not the programs that they run."""
+        if self.process is None:
+            return []
+        return [pid for pid in children(self.process.pid) if _name(pid) == "sshd"]
+
+    def cut(self) -> None:
+        """Cut every connection. What runs behind them is left running, as OpenSSH leaves it."""
+        end(self.sessions())
+
+    def stop(self) -> None:
+        """End it and all its connections, as a crash of the login node does."""
+        if self.process is None:
+            return
+        sessions = self.sessions()
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+        end(sessions)
+
+
+@contextmanager
+def sshd(site: Site, folder: Path, **options: str) -> Iterator[Sshd]:
+    """Run it. Options of sshd_config replace the centre's."""
+    port = free_port()
+    theirs = (site.known_hosts.parent / "sshd_config").read_text()
+    given = {"Port": str(port), "PidFile": "none", **options}
+    kept = [line for line in theirs.splitlines() if line.partition(" ")[0] not in given]
+    config = folder / "sshd_config"
+    config.write_text("\n".join([*kept, *(f"{name} {value}" for name, value in given.items()), ""]))
+    known = folder / "known_hosts"
+    known.write_text(re.sub(r"(?m)^\[127\.0\.0\.1\]:\d+", f"[127.0.0.1]:{port}", site.known_hosts.read_text()))
+    server = Sshd(port, known, config, folder / "sshd.log")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+# --- users' files
+
+
+@contextmanager
+def big_file(site: Site, user: str) -> Iterator[str]:
+    """A file of 200 GB, of which nothing is on disk."""
+    path = Path(site.home(user)) / f"big-{os.getpid()}-{time.monotonic_ns()}"
+    with path.open("wb") as file:
+        file.truncate(200 * 10**9)
+    give(path, user)
+    try:
+        yield str(path)
+    finally:
+        path.unlink()
+
+
+@contextmanager
+def noisy_profile(site: Site, user: str, text: str) -> Iterator[None]:
+    """A ~/.bashrc that prints: bash reads it for every command over SSH."""
+    path = Path(site.home(user)) / ".bashrc"
+    before = path.read_bytes() if path.exists() else None
+    path.write_text(text)
+    give(path, user)
+    try:
+        yield
+    finally:
+        path.unlink() if before is None else path.write_bytes(before)
+
+
+def give(path: Path, user: str) -> None:
+    """Make it the user's own."""
+    entry = pwd.getpwnam(user)
+    os.chown(path, entry.pw_uid, entry.pw_gid)

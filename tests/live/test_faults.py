@@ -1,0 +1,319 @@
+"""Everything breaks once: connections, sessions, the login node, what it runs, profiles, the issuer.
+
+Not the centre's own sshd, but one of our own beside it. The scheduler's turn is in test_faults_scheduler.py.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from flamecrest.sandbox.issuer import Issuer
+
+from . import faults
+from .fault_world import World, is_error
+from .faults import until
+from .process import Server, free_port, gateway
+from .site import Site, write_settings
+
+pytestmark = [
+    pytest.mark.skipif(
+        any(name.startswith("FLAMECREST_LIVE_") for name in os.environ), reason="another site than tests/live/centre"
+    ),
+    pytest.mark.timeout(90),
+]
+
+
+@pytest.fixture
+def world(site: Site, live_issuer: Issuer, tmp_path: Path) -> Iterator[World]:
+    with ExitStack() as stack:
+        yield World(site, live_issuer, tmp_path, stack)
+
+
+def in_background(ask: Callable[[], httpx.Response]) -> Callable[[], httpx.Response]:
+    """Ask in a thread; the answer is had by calling the result."""
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(ask)
+    pool.shutdown(wait=False)
+    return lambda: future.result(60)
+
+
+# --- connections
+
+
+def test_a_cut_connection_is_replaced(world: World) -> None:
+    server = world.sshd()
+    client = world.client(world.gateway(server))
+    for _ in range(3):
+        assert world.stat(client).status_code == 200
+        server.cut()
+    answers = []
+    for operation in ("ls", "stat", "file", "checksum"):
+        path = world.site.home(world.site.user) + ("/.bashrc" if operation == "checksum" else "")
+        answers.append(client.get(f"{world.ops}/{operation}", params={"path": path}))
+        server.cut()
+    assert [one.status_code for one in answers] == [200] * 4, [one.text[:200] for one in answers]
+
+
+def test_a_read_that_is_cut_is_repeated(world: World) -> None:
+    server = world.sshd()
+    client = world.client(world.gateway(server, command_execution=20))
+    with faults.big_file(world.site, world.site.user) as path:
+        os.truncate(path, 6 * 10**8)
+        answer = in_background(lambda: client.get(f"{world.ops}/checksum", params={"path": path}))
+        until(lambda: faults.running(f"sha256sum -b -- {path}"), "the checksum has begun")
+        cut = faults.running(f"sha256sum -b -- {path}")
+        server.cut()
+        until(lambda: set(faults.running(f"sha256sum -b -- {path}")) - set(cut), "it begins again")
+        assert answer().status_code == 200, answer().text
+
+
+def test_a_write_that_is_cut_is_not_repeated_and_leaves_nothing(world: World) -> None:
+    server = world.sshd()
+    client = world.client(world.gateway(server, command_execution=2))
+    home = Path(world.site.home("user07"))
+    client.headers["Authorization"] = f"Bearer {world.issuer.mint('user07')}"
+    with faults.big_file(world.site, "user07") as path:
+        before = set(home.iterdir())
+        target = str(home / f"cut-{secrets.token_hex(4)}.tar.gz")
+        body = {"path": path, "targetPath": target}
+        answer = in_background(lambda: client.post(f"{world.ops}/compress", json=body))
+        until(lambda: faults.running(target), "the archive has begun")
+        cut = faults.running(path)
+        server.cut()
+        is_error(answer(), 424)
+        assert set(faults.running(path)) <= set(cut)
+        until(lambda: not faults.running(path), "the far side's own guard has ended it", 20)
+        assert set(home.iterdir()) == before
+    assert world.stat(client, "user07").status_code == 200
+
+
+def test_a_login_node_that_is_down_and_comes_back(world: World) -> None:
+    server = world.sshd()
+    client = world.client(world.gateway(server))
+    assert world.stat(client).status_code == 200
+    server.stop()
+    for _ in range(2):
+        is_error(world.stat(client), 424)
+        is_error(client.post(f"{world.ops}/mkdir", json={"path": "/home/fireuser/no"}), 424)
+        is_error(client.get(world.jobs), 424)
+    server.start()
+    assert world.stat(client).status_code == 200
+    assert client.get(world.jobs).status_code == 200
+
+
+def test_a_session_that_hangs_is_left(world: World) -> None:
+    """Its server is stopped: it takes bytes and says nothing. Reads go over a new connection."""
+    server = world.sshd()
+    client = world.client(world.gateway(server))
+    assert world.stat(client).status_code == 200
+    assert client.get(f"{world.ops}/ls", params={"path": world.site.home(world.site.user)}).status_code == 200
+    for operation in ("stat", "ls", "file"):
+        hung = server.sessions()
+        assert hung
+        with faults.stopped(*hung):
+            answer = client.get(f"{world.ops}/{operation}", params={"path": world.site.home(world.site.user)})
+            assert answer.status_code == 200, answer.text
+            assert set(server.sessions()) - set(hung)
+            faults.end(hung)
+    body = {"path": world.site.home(world.site.user), "mode": "755"}
+    assert client.put(f"{world.ops}/chmod", json=body).status_code == 200
+    hung = server.sessions()
+    with faults.stopped(*hung):
+        # whether it was done is not known: it is not tried again
+        is_error(client.put(f"{world.ops}/chmod", json=body), 408, 424)
+        assert world.stat(client).status_code == 200
+        faults.end(hung)
+
+
+def test_a_login_node_that_hangs_altogether(world: World) -> None:
+    server = world.sshd()
+    client = world.client(world.gateway(server))
+    assert server.process is not None
+    with faults.stopped(server.process.pid):
+        is_error(world.stat(client), 408, 424, 429, 503)
+    assert world.stat(client).status_code == 200
+
+
+# --- small limits
+
+
+def test_thirty_requests_where_two_sessions_are_all(world: World) -> None:
+    server = world.sshd(MaxSessions="2", MaxStartups="2:50:4")
+    client = world.client(world.gateway(server, command_execution=30))
+    home = world.site.home(world.site.user)
+    operations = ["stat", "ls", "file", "userinfo", "jobs", "nodes"]
+
+    def ask(number: int) -> httpx.Response:
+        operation = operations[number % len(operations)]
+        match operation:
+            case "userinfo" | "nodes":
+                return client.get(f"/status/{world.site.system}/{operation}")
+            case "jobs":
+                return client.get(world.jobs)
+        return client.get(f"{world.ops}/{operation}", params={"path": home})
+
+    with ThreadPoolExecutor(30) as pool:
+        answers = list(pool.map(ask, range(30)))
+    assert [one.status_code for one in answers] == [200] * 30, {one.text[:200] for one in answers if one.is_error}
+
+
+def test_ten_users_at_once_where_few_may_log_in(world: World) -> None:
+    server = world.sshd(MaxSessions="2", MaxStartups="2:50:4")
+    made = world.gateway(server, command_execution=20)
+    users = list(world.site.users[:10])
+    clients = [world.client(made, user) for user in users]
+
+    def ask(number: int) -> httpx.Response:
+        return world.stat(clients[number % 10], users[number % 10])
+
+    with ThreadPoolExecutor(30) as pool:
+        answers = list(pool.map(ask, range(30)))
+    assert [one.status_code for one in answers] == [200] * 30, {one.text[:200] for one in answers if one.is_error}
+
+
+# --- what runs on the cluster ends with those who wanted it
+
+
+def test_a_lost_client_ends_the_remote_process(world: World, live_gateway: Server) -> None:
+    with faults.big_file(world.site, world.site.user) as path:
+        headers = {"Authorization": f"Bearer {world.issuer.mint(world.site.user)}"}
+
+        async def leave() -> None:
+            client = httpx.AsyncClient(base_url=live_gateway.url, headers=headers, timeout=40, trust_env=False)
+            async with client, anyio.create_task_group() as group:
+                group.start_soon(lambda: client.get(f"{world.ops}/checksum", params={"path": path}))
+                with anyio.fail_after(15):
+                    while not faults.running(f"sha256sum -b -- {path}"):
+                        await anyio.sleep(0.02)
+                group.cancel_scope.cancel()
+
+        anyio.run(leave)
+        until(lambda: not faults.running(path), "the checksum's process has ended")
+
+
+def test_a_deadline_ends_the_remote_process(world: World) -> None:
+    client = world.client(world.gateway(connection=1, login=1, command_execution=1))
+    with faults.big_file(world.site, world.site.user) as path:
+        answer = in_background(lambda: client.get(f"{world.ops}/checksum", params={"path": path}))
+        until(lambda: faults.running(f"sha256sum -b -- {path}"), "the checksum has begun")
+        is_error(answer(), 408)
+        until(lambda: not faults.running(path), "the checksum's process has ended")
+        assert world.stat(client).status_code == 200
+
+
+def test_a_gateway_that_dies_leaves_nothing_running_for_long(world: World) -> None:
+    made = world.gateway(connection=1, login=1, command_execution=1)
+    client = world.client(made)
+    with faults.big_file(world.site, world.site.user) as path:
+        answer = in_background(lambda: client.get(f"{world.ops}/checksum", params={"path": path}))
+        until(lambda: faults.running(f"sha256sum -b -- {path}"), "the checksum has begun")
+        os.kill(made.pid, signal.SIGKILL)
+        with pytest.raises(httpx.TransportError):
+            answer()
+        until(lambda: not faults.running(path), "the far side's own guard has ended it", 20)
+
+
+# --- profiles that print
+
+
+NOISE = "NOISE-of-a-profile 4711\n"
+PROFILE = f"printf '{NOISE[:-1]}\\n%.0s' 1 2 3; echo {NOISE[:-1]} >&2\n"
+
+
+@contextmanager
+def noisy(world: World) -> Iterator[str]:
+    user = "user05"
+    with faults.noisy_profile(world.site, user, PROFILE):
+        yield user
+
+
+@pytest.mark.parametrize("subsystem", ["sftp internal-sftp", "sftp /usr/lib/openssh/sftp-server"])
+def test_a_profile_that_prints(world: World, subsystem: str) -> None:
+    """It never ends in an answer; where it ruins SFTP itself, the error says what it is."""
+    server = world.sshd(Subsystem=subsystem)
+    made = world.gateway(server, scheduler=20, command_execution=15)
+    site, ops = world.site, world.ops
+    ruined = "internal" not in subsystem
+    with noisy(world) as user:
+        client = world.client(made, user)
+        folder = f"{site.home(user)}/noise-{secrets.token_hex(4)}"
+        local = Path(folder)
+        local.mkdir()
+        faults.give(local, user)
+        (local / "file").write_bytes(b"content\n")
+        faults.give(local / "file", user)
+        asked: dict[str, httpx.Response] = {}
+        path = {"path": f"{folder}/file"}
+        for operation in ("stat", "checksum", "file", "ls", "head", "tail", "view", "download"):
+            asked[operation] = client.get(f"{ops}/{operation}", params=path)
+        asked["chmod"] = client.put(f"{ops}/chmod", json=path | {"mode": "u+x"})
+        asked["chown"] = client.put(f"{ops}/chown", json=path | {"owner": user, "group": user})
+        asked["compress"] = client.post(f"{ops}/compress", json=path | {"targetPath": f"{folder}/a.tgz"})
+        asked["extract"] = client.post(
+            f"{ops}/extract", json={"path": f"{folder}/a.tgz", "targetPath": f"{folder}/out"}
+        )
+        asked["userinfo"] = client.get(f"/status/{site.system}/userinfo")
+        for what in ("nodes", "partitions", "reservations"):
+            asked[what] = client.get(f"/status/{site.system}/{what}")
+        job = {"workingDirectory": folder, "script": "#!/bin/sh\nsleep 60\n", "account": site.account}
+        asked["submit"] = client.post(world.jobs, json={"job": job})
+        number = asked["submit"].json().get("jobId")
+        asked["job"] = client.get(f"{world.jobs}/{number}")
+        asked["jobs"] = client.get(world.jobs)
+        asked["metadata"] = client.get(f"{world.jobs}/{number}/metadata")
+        asked["cancel"] = client.delete(f"{world.jobs}/{number}")
+        asked["rm"] = client.delete(f"{ops}/rm", params={"path": folder})
+        shutil.rmtree(local, ignore_errors=True)
+    explained = {
+        name for name, one in asked.items() if ruined and one.status_code == 424 and "login script" in one.text
+    }
+    wrong = {
+        name: f"{one.status_code} {one.text[:300]}"
+        for name, one in asked.items()
+        if "NOISE" in one.text or (one.is_error and name not in explained)
+    }
+    assert not wrong, "\n".join(f"{name}: {text}" for name, text in wrong.items())
+    assert number.isdecimal()
+    assert bool(explained) == ruined
+    if not ruined:
+        assert asked["download"].content == b"content\n"
+        assert asked["checksum"].json()["output"]["checksum"].startswith("434728a410a78f56fc1b5899c3593436")
+        assert asked["file"].json()["output"] == "ASCII text"
+        assert [one["name"] for one in asked["ls"].json()["output"]] == [path["path"]]
+        assert asked["job"].json()["jobs"][0]["jobId"] == number
+
+
+# --- the issuer
+
+
+def test_an_issuer_that_comes_late(world: World) -> None:
+    """The gateway starts without it, says so to those who ask, and works once it is there."""
+    with start_blocking_portal("asyncio") as portal:
+        late = portal.call(lambda: Issuer(world.site.clients(), ttl=3600, port=free_port()))
+        settings = world.site.settings(late, world.folder / "secret", probing=False)
+        config = write_settings(settings, world.folder / "late.yaml")
+        made = world.stack.enter_context(gateway(config, world.folder / "late.log"))
+        headers = {"Authorization": f"Bearer {late.mint(world.site.user)}"}
+        with httpx.Client(base_url=made.url, headers=headers, timeout=30, trust_env=False) as client:
+            assert httpx.get(f"{made.url}/status/liveness/").status_code == 200
+            answer = world.stat(client)
+            assert answer.status_code in {401, 503}, answer.text
+            assert late.mint(world.site.user)[:20] not in answer.text
+            portal.call(late.start)
+            try:
+                until(lambda: world.stat(client).status_code == 200, "tokens are accepted", 70)
+            finally:
+                portal.call(late.stop)
+            assert world.stat(client).status_code == 200  # what is known stays known

@@ -1,0 +1,266 @@
+"""Ranges, conditions and digests as decisions: no file, no request."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flamecrest.server.errors import Invalid
+from flamecrest.server.files import Stat
+from flamecrest.server.http.conditions import Outcome, Validators, date_text, http_date, outcome, range_applies
+from flamecrest.server.http.digests import Check, digest_of, field, preferred
+from flamecrest.server.http.ranges import ManyParts, Span, Unsatisfiable, wanted
+
+NOW = 1_800_000_000.0
+OLD = Stat(0o100644, 1, 1, 10, 0, 1_700_000_000, ino=7, mtime_ns=1_700_000_000_123_456_789)
+
+
+# --- ranges
+
+
+@pytest.mark.parametrize(
+    ("header", "spans"),
+    [
+        ("bytes=0-0", [(0, 1)]),
+        ("bytes=0-", [(0, 10)]),
+        ("bytes=3-5", [(3, 6)]),
+        ("bytes=9-100", [(9, 10)]),
+        ("bytes=-3", [(7, 10)]),
+        ("bytes=-99", [(0, 10)]),
+        ("BYTES=1-2", [(1, 3)]),
+        ("bytes= 1-2 , 4-5 ", [(1, 3), (4, 6)]),
+        ("bytes=4-5,1-2", [(4, 6), (1, 3)]),
+        ("bytes=1-2,50-60", [(1, 3)]),
+        ("bytes=,1-2,,", [(1, 3)]),
+        ("bytes=0-" + "9" * 4000, [(0, 10)]),
+        ("bytes=" + "0" * 30 + "1-2", [(1, 3)]),
+        # what makes no sense is ignored: the whole file
+        ("bytes=5-3", []),
+        ("bytes=1-2,5-3", []),
+        ("bytes=", []),
+        ("bytes=-", []),
+        ("bytes=a-b", []),
+        ("bytes=1", []),
+        ("bytes=--1", []),
+        ("bytes=1-2-3", []),
+        ("bytes=0x1-0x2", []),
+        ("bytes=\u0661-\u0662", []),
+        ("items=0-1", []),
+        ("bytes 0-1", []),
+        ("", []),
+        ("bytes=" + "9" * 5000 + "-", []),
+        # more than there is, in pieces
+        ("bytes=0-9,0-9", []),
+        ("bytes=" + ",".join(["0-0"] * 65), []),
+    ],
+)
+def test_ranges(header, spans):
+    assert [(span.start, span.end) for span in wanted(header, 10)] == spans
+
+
+@pytest.mark.parametrize(
+    "header", ["bytes=10-", "bytes=10-20", "bytes=-0", "bytes=99-,200-300", "bytes=" + "9" * 30 + "-"]
+)
+def test_ranges_beyond_the_file(header):
+    with pytest.raises(Unsatisfiable):
+        wanted(header, 10)
+
+
+@given(st.text(alphabet="bytes=0123456789-, \tx", max_size=40), st.integers(1, 50))
+def test_no_range_leaves_the_file(header, size):
+    try:
+        spans = wanted("bytes=" + header, size)
+    except Unsatisfiable:
+        return
+    assert all(0 <= span.start < span.end <= size for span in spans)
+    assert sum(span.size for span in spans) <= size
+
+
+def test_many_parts_have_the_length_they_say():
+    data = b"0123456789"
+    spans = [Span(1, 3), Span(9, 10)]
+    many = ManyParts(spans, len(data), "text/plain")
+    body = (
+        b"".join(head + data[span.start : span.end] for head, span in zip(many.heads, spans, strict=True)) + many.tail
+    )
+    assert len(body) == many.size
+    assert b"Content-Range: bytes 9-9/10\r\n\r\n9\r\n--" in body
+
+
+# --- validators
+
+
+def test_what_tells_a_file_apart():
+    tag = Validators.of(OLD, NOW).etag
+    assert tag == f'"7-a-{1_700_000_000_123_456_789:x}"'
+    for other in (replace(OLD, ino=8), replace(OLD, size=11), replace(OLD, mtime_ns=1_700_000_000_123_457_000)):
+        assert Validators.of(other, NOW).etag != tag
+    assert Validators.of(replace(OLD, atime=5, mode=0, ctime=9), NOW).etag == tag
+
+
+@pytest.mark.parametrize(
+    ("exact", "ino", "age", "strong"),
+    [(True, 7, 0, True), (False, 7, 1.9, False), (False, 7, 2.1, True), (False, 7, -100, False), (True, 0, 100, False)],
+)
+def test_a_tag_is_strong_only_where_nothing_else_has_it(exact, ino, age, strong):
+    stat = replace(OLD, ino=ino, mtime_ns=OLD.mtime_ns if exact else None)
+    assert (Validators.of(stat, OLD.mtime + age).etag or "W/").startswith('"') is strong
+
+
+def test_a_date_to_come_is_not_sent():
+    assert Validators.of(replace(OLD, mtime=int(NOW) + 5), NOW).modified is None
+    assert Validators.of(replace(OLD, mtime=-5), NOW).modified is None
+
+
+TAG = Validators.of(OLD, NOW).etag or ""
+BEFORE, SAME, AFTER = (date_text(OLD.mtime + shift) for shift in (-10, 0, 10))
+ON, NOT, FAILED = Outcome.GO_ON, Outcome.NOT_MODIFIED, Outcome.FAILED
+
+
+@pytest.mark.parametrize(
+    ("headers", "reading", "writing", "missing"),
+    [
+        ({}, ON, ON, ON),
+        ({"if-match": TAG}, ON, ON, FAILED),
+        ({"if-match": "*"}, ON, ON, FAILED),
+        ({"if-match": f'"x", "y,z", {TAG}'}, ON, ON, FAILED),
+        ({"if-match": "W/" + TAG}, FAILED, FAILED, FAILED),
+        ({"if-match": '"x"'}, FAILED, FAILED, FAILED),
+        ({"if-match": ""}, FAILED, FAILED, FAILED),
+        ({"if-match": TAG.strip('"')}, FAILED, FAILED, FAILED),
+        ({"if-none-match": TAG}, NOT, FAILED, ON),
+        ({"if-none-match": "W/" + TAG}, NOT, FAILED, ON),
+        ({"if-none-match": "*"}, NOT, FAILED, ON),
+        ({"if-none-match": '"x"'}, ON, ON, ON),
+        ({"if-modified-since": SAME}, NOT, ON, ON),
+        ({"if-modified-since": AFTER}, NOT, ON, ON),
+        ({"if-modified-since": BEFORE}, ON, ON, ON),
+        ({"if-modified-since": "yesterday"}, ON, ON, ON),
+        ({"if-unmodified-since": BEFORE}, FAILED, FAILED, FAILED),
+        ({"if-unmodified-since": SAME}, ON, ON, FAILED),
+        ({"if-unmodified-since": "never"}, ON, ON, ON),
+        # the tag counts, not the date beside it
+        ({"if-none-match": '"x"', "if-modified-since": AFTER}, ON, ON, ON),
+        ({"if-match": TAG, "if-unmodified-since": BEFORE}, ON, ON, FAILED),
+        ({"if-match": TAG, "if-none-match": TAG}, NOT, FAILED, FAILED),
+    ],
+)
+def test_conditions(headers, reading, writing, missing):
+    found = Validators.of(OLD, NOW)
+    assert outcome(headers, found, reading=True) is reading
+    assert outcome(headers, found, reading=False) is writing
+    assert outcome(headers, None, reading=False) is missing
+
+
+@pytest.mark.parametrize(
+    ("condition", "applies"),
+    [
+        (TAG, True),
+        ("W/" + TAG, False),
+        ('"x"', False),
+        (SAME, True),
+        (BEFORE, False),
+        (AFTER, False),
+        ("?", False),
+        ("", False),
+    ],
+)
+def test_if_range(condition, applies):
+    assert range_applies({"if-range": condition}, Validators.of(OLD, NOW)) is applies
+
+
+def test_if_range_trusts_no_young_date():
+    assert not range_applies({"if-range": SAME}, Validators.of(OLD, OLD.mtime + 1.0))
+
+
+@given(st.integers(0, 4102444800))
+def test_dates_are_read_as_they_are_written(seconds):
+    assert http_date(date_text(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 784111777),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 784111777),
+        ("Sun Nov  6 08:49:37 1994", 784111777),
+        ("Sun, 06 Nov 1994 08:49:37 +0100", None),
+        ("Sun, 31 Feb 1994 08:49:37 GMT", None),
+        ("1994-11-06T08:49:37Z", None),
+        ("784111777", None),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_dates_in_all_three_forms(text, seconds):
+    assert http_date(text) == seconds
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_no_header_breaks_a_decision(one, other):
+    found = Validators.of(OLD, NOW)
+    for name in ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"):
+        outcome({name: one}, found, reading=True)
+    range_applies({"if-range": one}, found)
+    preferred(f"{one}={other}")
+    with pytest.raises(Invalid):
+        Check({"content-digest": one + "!" + other})
+
+
+# --- digests
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("sha-256=1", "sha-256"),
+        ("sha-256=1, sha-512=3", "sha-512"),
+        ("sha-512=3,sha-256=10", "sha-256"),
+        ("md5=10, sha-256=1", "sha-256"),
+        ("md5=10", None),
+        ("sha-256=0", None),
+        ("sha-256=11", None),
+        ("sha-256", None),
+        ("SHA-256=1", None),
+        ("sha-256=x", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_digest_that_is_preferred(header, name):
+    assert preferred(header) == name
+
+
+def test_a_digest_that_matches():
+    value = field("sha-256", digest_of("sha-256", b"data")) + ", " + field("sha-512", digest_of("sha-512", b"data"))
+    check = Check({"content-digest": value, "repr-digest": "unknown=:AAAA:, " + value})
+    check.update(b"da")
+    check.update(b"ta")
+    check.finish()
+    check.update(b"!")
+    with pytest.raises(Invalid, match="does not match"):
+        check.finish()
+
+
+RIGHT = base64.b64encode(hashlib.sha256(b"data").digest()).decode()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "", "sha-256", f"sha-256={RIGHT}", f"sha-256=:{RIGHT}", f"sha-256={RIGHT}:", f"SHA-256=:{RIGHT}:",
+        f"sha256=:{RIGHT}:", f"sha-256 =:{RIGHT}:", f"sha-256=::{RIGHT}:", f"sha-256=:{RIGHT[:-1]}:",
+        f"sha-256=:{RIGHT[:-4]}:", f"sha-512=:{RIGHT}:", "md5=:1B2M2Y8AsgTpgAmY7PhCfg==:", "sha-256=:!:",
+        f"sha-256=:{RIGHT}:, sha-256=:{RIGHT}:", f"sha-256=:{RIGHT}:;", hashlib.sha256(b"data").hexdigest(),
+        "sha-256=:" + "A" * 100_000 + ":",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("header", ["content-digest", "repr-digest"])
+def test_digests_in_wrong_spelling(header, value):
+    with pytest.raises(Invalid) as caught:
+        Check({header: value})
+    assert [(one.location, one.name) for one in caught.value.fields] == [("header", header)]

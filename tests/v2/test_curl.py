@@ -1,0 +1,175 @@
+"""The file operations with the programs that people have: curl and wget, as they come."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+
+if TYPE_CHECKING:
+    from .conftest import Api
+
+DATA = os.urandom(3_000_001)
+
+
+def url(api: Api, operation: str, path: str, **query: str) -> str:
+    more = "".join(f"&{name}={quote(value)}" for name, value in query.items())
+    return f"{api.url}/filesystem/{api.system}/ops/{operation}?path={quote(path)}{more}"
+
+
+def program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"no {name} here")
+    return found
+
+
+Curl = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+@pytest.fixture
+def curl(api: Api, tmp_path: Path) -> Curl:
+    config = tmp_path / "curlrc"
+    config.write_text(f'header = "Authorization: Bearer {api.token}"\nsilent\nshow-error\nmax-time = 15\n')
+
+    def run(*argv: str | Path) -> subprocess.CompletedProcess[bytes]:
+        line: list[str | Path] = [program("curl"), "--config", config, *argv]
+        return subprocess.run(line, check=False, capture_output=True, timeout=18)
+
+    return run
+
+
+@pytest.fixture
+def sent(api: Api, work: str, curl: Curl, tmp_path: Path) -> str:
+    """A file on the cluster, sent by `curl -T`."""
+    (tmp_path / "source").write_bytes(DATA)
+    path = f"{work}/file"
+    assert status(curl("-T", tmp_path / "source", *CODE, url(api, "upload", path, mtime="1700000000"))) == 201
+    return path
+
+
+CODE = ("-o", "/dev/null", "-w", "%{http_code}")
+
+
+def status(done: subprocess.CompletedProcess[bytes]) -> int:
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+def test_there_and_back(api: Api, sent: str, curl: Curl) -> None:
+    assert curl("-f", url(api, "download", sent)).stdout == DATA
+
+
+def test_a_broken_download_goes_on(api: Api, sent: str, curl: Curl, tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    part.write_bytes(DATA[:1_234_567])
+    done = curl("-f", "-C", "-", "-o", part, "-w", "%{http_code} %{size_download}", url(api, "download", sent))
+    assert done.stdout.split() == [b"206", b"%d" % (len(DATA) - 1_234_567)]
+    assert part.read_bytes() == DATA
+
+
+@contextmanager
+def cut_off(api: Api, after: int) -> Iterator[str]:
+    """A way to the gateway that breaks once so many bytes came back over it: its address."""
+    host, port = re.fullmatch(r"http://([^:/]+):(\d+)", api.url).groups()  # type: ignore[union-attr]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def carry() -> None:
+            with listener.accept()[0] as client, socket.create_connection((host, int(port))) as server:
+                server.sendall(client.recv(65536))
+                left = after
+                while left > 0 and (data := server.recv(min(left, 65536))):
+                    client.sendall(data)
+                    left -= len(data)
+
+        thread = threading.Thread(target=carry)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join()
+
+
+def test_a_download_that_broke_goes_on_where_it_broke(api: Api, sent: str, curl: Curl, tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    address = url(api, "download", sent)
+    with cut_off(api, 1_000_000) as way:
+        broken = curl("-f", "-o", part, address.replace(api.url, way))
+    assert broken.returncode == 18  # a part only
+    assert 0 < part.stat().st_size < len(DATA)
+    assert curl("-f", "-C", "-", "-o", part, address).returncode == 0
+    assert part.read_bytes() == DATA
+
+
+def test_nothing_is_left_to_go_on_with(api: Api, sent: str, curl: Curl, tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    part.write_bytes(DATA)
+    assert status(curl("-C", "-", "-o", part, "-w", "%{http_code}", url(api, "download", sent))) == 416
+    assert part.read_bytes() == DATA
+
+
+def test_only_when_it_is_newer(api: Api, sent: str, curl: Curl, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    assert curl("-f", "-R", "-o", copy, url(api, "download", sent)).returncode == 0
+    assert int(copy.stat().st_mtime) == 1_700_000_000
+    assert status(curl("-z", str(copy), *CODE, url(api, "download", sent))) == 304
+    assert status(curl("-z", "2020-01-01", *CODE, url(api, "download", sent))) == 200
+    tag = tmp_path / "tag"
+    assert status(curl("--etag-save", tag, *CODE, url(api, "download", sent))) == 200
+    assert status(curl("--etag-compare", tag, *CODE, url(api, "download", sent))) == 304
+
+
+def test_parts(api: Api, sent: str, curl: Curl) -> None:
+    assert curl("-f", "-r", "100-199", url(api, "download", sent)).stdout == DATA[100:200]
+    assert curl("-f", "-r", "-7", url(api, "download", sent)).stdout == DATA[-7:]
+    several = curl("-f", "-r", "0-99,200-299,-10", url(api, "download", sent)).stdout
+    assert [several.count(part) for part in (DATA[:100], DATA[200:300], DATA[-10:])] == [1, 1, 1]
+
+
+def test_the_head(api: Api, sent: str, curl: Curl) -> None:
+    lines = curl("-I", "-H", "Want-Repr-Digest: sha-256=1", url(api, "download", sent)).stdout.lower().split(b"\r\n")
+    assert b"content-length: %d" % len(DATA) in lines
+    assert any(line.startswith(b"repr-digest: sha-256=:") for line in lines)
+
+
+def test_not_over_what_is_there(api: Api, sent: str, curl: Curl, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(bytes(2_000_000))
+    assert status(curl("-T", other, "-H", "If-None-Match: *", *CODE, url(api, "upload", sent))) == 412
+    assert curl("-f", url(api, "download", sent)).stdout == DATA
+
+
+def test_a_digest_that_is_wrong(api: Api, sent: str, curl: Curl, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"other")
+    digest = "Content-Digest: sha-256=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:"
+    assert status(curl("-T", other, "-H", digest, *CODE, url(api, "upload", sent))) == 400
+    assert curl("-f", url(api, "download", sent)).stdout == DATA
+
+
+def test_from_a_pipe(api: Api, work: str, curl: Curl, tmp_path: Path) -> None:
+    """Without a length: chunked."""
+    (tmp_path / "source").write_bytes(DATA)
+    target = url(api, "upload", f"{work}/new/f", parents="true", mode="600")
+    argv: list[str | Path] = [program("curl"), "--config", tmp_path / "curlrc", "-T", "-", *CODE, target]
+    with (tmp_path / "source").open("rb") as source:
+        done = subprocess.run(argv, check=True, stdin=source, capture_output=True, timeout=18)
+    assert done.stdout == b"201"
+    assert curl("-f", url(api, "download", f"{work}/new/f")).stdout == DATA
+
+
+def test_wget_goes_on(api: Api, sent: str, tmp_path: Path) -> None:
+    part, rc = tmp_path / "part", tmp_path / "wgetrc"
+    part.write_bytes(DATA[:500_000])
+    rc.write_text(f"header = Authorization: Bearer {api.token}\n")
+    argv: list[str | Path] = [program("wget"), "-q", "-c", "-O", part, url(api, "download", sent)]
+    subprocess.run(argv, check=True, timeout=18, env={**os.environ, "WGETRC": str(rc)})
+    assert part.read_bytes() == DATA

@@ -1,0 +1,260 @@
+"""Every field of every operation gets what nobody should send: the answer names the field, and nothing is done.
+
+Operations and fields come from the OpenAPI document, so a new endpoint is covered when it appears there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from flamecrest.server.app import build_app
+from flamecrest.server.cluster import Gateway
+
+from . import hostile_answers as answers
+from .conftest import Api
+from .hostile_operations import Field, Ground, Operation, Raw, operations
+from .hostile_values import legal, refused
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+
+
+def no_gateway() -> AbstractAsyncContextManager[Gateway]:
+    raise AssertionError("a document needs no gateway")
+
+
+OPERATIONS = operations(build_app(no_gateway).openapi())
+# How many injections each field is given, where a request that is accepted starts a batch job or several programs.
+DEAR = {"/transfer/": 2, "/compute/": 3}
+NEVER_WORKS = {"/transfer/upload", "/transfer/download", "/attach", "/transfer/extract"}
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def ground(api: Api) -> AsyncIterator[Ground]:
+    """A folder with a file, a tree and an archive, and a job that has ended."""
+    folder = f"{api.home}/hostile-{answers.canary()[6:]}"
+    ops = f"/filesystem/{api.system}/ops"
+    async with answers.client(api) as http:
+
+        async def ok(answer: httpx.Response) -> Any:
+            assert answer.is_success, answer.text
+            return answer.json() if answer.content else None
+
+        for path in (folder, f"{folder}/tree"):
+            await ok(await http.post(f"{ops}/mkdir", json={"path": path}))
+            await ok(await http.post(f"{ops}/upload", params={"path": path}, files={"file": ("file", b"text\n" * 99)}))
+        tree = {"path": f"{folder}/tree", "targetPath": f"{folder}/tree.tar.gz"}
+        await ok(await http.post(f"{ops}/compress", json=tree))
+        job = {"workingDirectory": folder, "script": "#!/bin/sh\n:\n", "account": api.account}
+        begun = await ok(await http.post(f"/compute/{api.system}/jobs", json={"job": job}))
+        made = Ground(api.system, folder, api.account, begun["jobId"])
+        await answers.quiet(http, api)
+        yield made
+        await answers.quiet(http, api)
+        await ok(await http.delete(f"{ops}/rm", params={"path": folder}))
+
+
+@pytest.fixture(scope="module")
+async def http(api: Api) -> AsyncIterator[httpx.AsyncClient]:
+    async with answers.client(api) as client:
+        yield client
+
+
+Case = tuple[Field, Any, tuple[str, ...]]
+
+
+def cases_of(operation: Operation, values: Any) -> list[Case]:
+    return [
+        (field, value, field.choice or operation.choices()[0])
+        for field in operation.fields
+        if field.name != "file"  # of a form; see test_hostile_forms.py
+        for value in values(field)
+    ]
+
+
+def items_refused(response: httpx.Response) -> bool:
+    """Whether an operation on several things refuses each of them."""
+    body = response.json() if response.headers.get("content-type") == "application/json" else {}
+    return bool(body.get("results")) and all(400 <= one["status"] < 500 for one in body["results"])
+
+
+async def test_the_document_is_the_gateways(http: httpx.AsyncClient) -> None:
+    served = operations((await http.get("/openapi.json")).json())
+    assert [one.id for one in served] == [one.id for one in OPERATIONS]
+    assert len(served) >= 35
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.id)
+async def test_what_no_field_takes(api: Api, ground: Ground, http: httpx.AsyncClient, operation: Operation) -> None:
+    away = f"/nowhere-{answers.canary()}/x"
+    submits = operation.method != "GET" and any(part in operation.path for part in DEAR)
+
+    async def traces() -> tuple[object, object]:
+        return await answers.listing(http, api, ground.folder), submits and await answers.jobs(http, api)
+
+    before = await traces()
+
+    async def ask(case: Case) -> str | None:
+        field, value, choice = case
+        request = ground.request(operation, choice)
+        request.put(field, value)
+        response = await answers.fetch(http, request.build(http))
+        if wrong := answers.wrong_with(api, response):
+            return wrong + ": " + response.text[:300]
+        large = len(str(value)) > 900_000
+        if response.is_success and items_refused(response):
+            return None
+        if response.status_code != 400 and not (large and response.status_code == 413):
+            return f"{response.status_code} {response.text[:300]}"
+        expected = {answers.camel(field.name)} | ({"body"} if isinstance(value, Raw) or large else set())
+        names = answers.named(response)
+        return None if names and names <= expected else f"names {names}: {response.text[:300]}"
+
+    cases = cases_of(operation, lambda field: refused(field, api.home.rpartition("/")[0], away))
+    number, wrong = await answers.ask_all([one for one in cases if one[0].name != "system_name"], ask)
+    assert not wrong, answers.summary(wrong)
+    assert number > 0 or not operation.fields or operation.path.startswith("/status")
+    assert before == await traces()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.id)
+async def test_what_is_missing(api: Api, ground: Ground, http: httpx.AsyncClient, operation: Operation) -> None:
+    async def ask(field: Field) -> str | None:
+        request = ground.request(operation, field.choice or operation.choices()[0])
+        request.drop(field)
+        response = await answers.fetch(http, request.build(http))
+        if wrong := answers.wrong_with(api, response):
+            return wrong
+        names = answers.named(response)
+        return None if response.status_code == 400 and names == {field.name} else f"names {names}: {response.text}"
+
+    needed = [one for one in operation.fields if one.required and one.place in {"query", "body"} and one.name != "file"]
+    _, wrong = await answers.ask_all(needed, ask)
+    assert not wrong, answers.summary(wrong)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.id)
+async def test_a_valid_request_and_what_it_ignores(
+    api: Api, ground: Ground, http: httpx.AsyncClient, operation: Operation
+) -> None:
+    begun = []
+    for choice in operation.choices():
+        request = ground.request(operation, choice)
+        first = await answers.fetch(http, request.build(http))
+        assert answers.wrong_with(api, first) is None, first.text
+        known = any(operation.path.endswith(end) for end in NEVER_WORKS) or operation.path.endswith("/ops/rm")
+        assert first.is_success or known, first.text
+        if operation.path.endswith(("/mkdir", "/symlink")):
+            continue  # not twice
+        request.query += [("unknown", "$(id)"), ("path ", "/"), ("\x00", "\x00"), ("", "")]
+        if operation.media == "application/json":
+            request.body |= {"unknown": [{"": "\x00"}], "__proto__": {"path": "/"}, "": 5, "$ref": "file:///etc/passwd"}
+        again = await answers.fetch(http, request.build(http))
+        assert answers.wrong_with(api, again) is None, again.text
+        assert again.status_code == first.status_code, again.text
+        begun += [first, again]
+    if any("transferJob" in one.text for one in begun):
+        await answers.quiet(http, api)
+        await answers.tidy(http, api, begun)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.id)
+async def test_a_parameter_that_is_given_twice(
+    api: Api, ground: Ground, http: httpx.AsyncClient, operation: Operation
+) -> None:
+    request = ground.request(operation, operation.choices()[0])
+    for field in operation.of("query"):
+        for values in (("1", "1"), ("true", "false"), (ground.folder, "/")):
+            twice = ground.request(operation)
+            twice.query = [one for one in request.query if one[0] != field.name]
+            twice.query += [(field.name, value) for value in values]
+            response = await answers.fetch(http, twice.build(http))
+            assert answers.wrong_with(api, response) is None
+            assert response.status_code == 400, response.text
+            assert answers.named(response) == {answers.camel(field.name)}, response.text
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.id)
+async def test_what_is_strange_and_legal(
+    api: Api, ground: Ground, http: httpx.AsyncClient, operation: Operation
+) -> None:
+    """Any bytes are a file's name, and any line may be a job's: not found, refused by the scheduler, or done."""
+    canary = answers.canary()
+    begun: list[httpx.Response] = []
+    most = next((number for part, number in DEAR.items() if part in operation.path), 99)
+
+    async def ask(case: Case) -> str | None:
+        field, value, choice = case
+        request = ground.request(operation, choice)
+        request.put(field, value)
+        response = await answers.fetch(http, request.build(http))
+        begun.append(response)
+        wrong = answers.wrong_with(api, response)
+        return None if wrong is None else f"{wrong}: {response.text[:300]}"
+
+    cases = cases_of(operation, lambda field: legal(field, ground.folder, canary, most=most))
+    _, wrong = await answers.ask_all(cases, ask)
+    if most < 99 and operation.method != "GET":
+        await answers.quiet(http, api)
+    await answers.tidy(http, api, begun)
+    assert not wrong, answers.summary(wrong)
+    await answers.no_canary(http, api, canary, ground.folder)
+
+
+async def test_upper_case_is_the_same_system(api: Api, ground: Ground, http: httpx.AsyncClient) -> None:
+    for operation in OPERATIONS:
+        if operation.method == "GET" and "{system_name}" in operation.path and operation.path.startswith(("/s", "/f")):
+            request = ground.request(operation)
+            request.path["system_name"] = api.system.upper()
+            response = await answers.fetch(http, request.build(http))
+            assert response.is_success, response.text
+
+
+async def test_percent_encoding_that_is_none(api: Api, ground: Ground, http: httpx.AsyncClient) -> None:
+    for operation in OPERATIONS:
+        if not any(field.name == "encoding" for field in operation.fields):
+            continue
+        for field in operation.of("body"):
+            if field.name.lower().endswith("path"):
+                for bad in ("%", "%zz", "%4", "%%41", "%00", "%\u0661\u0661"):
+                    request = ground.request(operation, operation.choices()[0])
+                    request.put(field, f"{ground.folder}/{bad}")
+                    request.holder(field)["encoding"] = "percent"
+                    response = await answers.fetch(http, request.build(http))
+                    assert answers.wrong_with(api, response) is None, response.text
+                    assert answers.named(response) == {field.name}, (operation.id, bad, response.text)
+
+
+async def test_no_secret_was_written_down(api: Api, http: httpx.AsyncClient) -> None:
+    """The values of variables, the script and the token are the caller's business. Last: it reads the whole log."""
+    secret = answers.canary()
+    bodies: list[Any] = [
+        {
+            "job": {
+                "workingDirectory": "/",
+                "script": f"#!/bin/sh\n# {secret}\nexit",
+                "env": {"A": secret},
+                "account": secret,
+            }
+        },
+        {"job": {"workingDirectory": "/", "script": secret, "env": {"A": [secret]}}},
+        {"job": {"workingDirectory": "/", "script": {"a": secret}, "env": {f"{secret} ": secret}}},
+        {"job": {"workingDirectory": [secret], "script": "#!/bin/sh", "env": f"A={secret}"}},
+    ]
+    for body in bodies[1:]:
+        response = await http.post(f"/compute/{api.system}/jobs", json=body)
+        assert response.status_code == 400
+        assert secret not in response.text
+    await http.post(f"/compute/{api.system}/jobs", json=bodies[0])
+    await anyio.sleep(0)
+    answers.no_secret_in_log(api, secret)
