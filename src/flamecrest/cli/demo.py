@@ -47,7 +47,7 @@ SCRIPT = """#!/bin/bash
 echo "job $SLURM_JOB_ID on $SLURMD_NODENAME, submitted by $USER"
 echo "$GREETING"
 tr -s ' ' '\\n' < words.txt | sort | uniq -c | sort -rn | head -3
-sleep 2
+sleep 1
 """
 
 
@@ -67,11 +67,11 @@ def demo(
 
     It stays up until Ctrl-C, to be tried by hand. Nothing is left behind. Ends with 1 when anything fails.
     """
+    where = _free_port(port)
     with server_extra():
         from flamecrest.sandbox.centre import Centre  # noqa: PLC0415 - needs the server's packages
-    show = Show()
     try:
-        asyncio.run(_until_stopped(_whole(Centre(), show, _free_port(port), files, once=once)))
+        asyncio.run(_until_stopped(_whole(Centre(), Show(), where, files, once=once)))
     except TourError as error:
         fail(str(error))
     except httpx.HTTPError as error:
@@ -129,9 +129,13 @@ async def gateway(centre: Centre, port: int, show: Show) -> AsyncIterator[str]:
     code = "from flamecrest.cli.main import main; main()"
     argv = ["serve", "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     log = centre.root / "gateway.log"
+    # what somebody has set for another gateway is not for this one
+    environment = {name: value for name, value in os.environ.items() if not name.upper().startswith("FLAMECREST")}
     began = time.perf_counter()
     with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, *argv, stdout=output, stderr=output)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, *argv, env=environment, stdout=output, stderr=output
+        )
     try:
         url = f"http://127.0.0.1:{port}"
         await _answers(url, process)
@@ -148,7 +152,7 @@ async def gateway(centre: Centre, port: int, show: Show) -> AsyncIterator[str]:
 
 async def _answers(url: str, process: asyncio.subprocess.Process) -> None:
     deadline = time.monotonic() + PATIENCE
-    async with httpx.AsyncClient(timeout=2) as http:
+    async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
         while time.monotonic() < deadline and process.returncode is None:
             with contextlib.suppress(httpx.TransportError):
                 if (await http.get(f"{url}/status/liveness")).status_code == httpx.codes.OK:
@@ -217,7 +221,9 @@ class Tour:
     def __init__(self, centre: Centre, show: Show, url: str) -> None:
         self._centre = centre
         self._show = show
-        self._http = httpx.AsyncClient(base_url=url, timeout=30, limits=httpx.Limits(max_connections=AT_ONCE))
+        self._http = httpx.AsyncClient(
+            base_url=url, timeout=30, limits=httpx.Limits(max_connections=AT_ONCE), trust_env=False
+        )
         self._ops = f"/filesystem/{centre.system}/ops"
         self._jobs = f"/compute/{centre.system}/jobs"
         self._folder = f"{centre.home(USER)}/demo"

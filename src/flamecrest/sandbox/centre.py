@@ -178,6 +178,8 @@ class Centre:
             folder.mkdir(mode=0o700, exist_ok=True)
         self.authority = _key(keys / "user_ca")
         self.slurm.start(**self._settings)
+        for one in self.people:
+            _authorize(one.home, _key(self.key_file(one.name)))
         variables = userland.install(self.people, self.root / "bin")
         self.ssh = SshServer(
             self.people,
@@ -209,6 +211,15 @@ def _key(path: Path) -> asyncssh.SSHKey:
         path.touch(mode=0o600)
         asyncssh.generate_private_key("ssh-ed25519", comment=path.name).write_private_key(path)
     return asyncssh.read_private_key(path)
+
+
+def _authorize(home: Path, key: asyncssh.SSHKey) -> None:
+    """The file that says who may log in: for looks, the server here knows the keys."""
+    folder = home / ".ssh"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    file = folder / "authorized_keys"
+    file.touch(mode=0o600)
+    file.write_text(_public(key) + "\n")
 
 
 def _public(key: asyncssh.SSHKey) -> str:

@@ -132,6 +132,8 @@ class Session(SSHServerStreamSession[bytes]):
         self._counts.commands += 1
         if self._faults.slow:
             await asyncio.sleep(self._faults.slow)
+            if self._lost:
+                return
         chan: Any = self._chan
         command = chan.get_command()
         asked = {os.fsdecode(key): os.fsdecode(value) for key, value in chan.get_environment_bytes().items()}

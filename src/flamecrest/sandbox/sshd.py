@@ -140,6 +140,7 @@ class SshServer:
                 os.killpg(process.pid, signal.SIGKILL)
         while self.running or self.connections:  # noqa: ASYNC110 - two sets become empty, once in a life
             await asyncio.sleep(0.005)
+        await asyncio.sleep(0)  # the pipes that were let go of close in the next round of the loop
 
     # Faults
 

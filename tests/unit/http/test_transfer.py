@@ -81,14 +81,14 @@ async def test_methods_that_are_not_there_are_400_naming_those_that_are(
     [
         ("upload", None, "transferDirectives"),
         ("upload", [], "transferDirectives"),
-        ("upload", {}, "transferDirectives"),
-        ("upload", {"transferMethod": "carrier pigeon"}, "transferDirectives"),
-        ("upload", {"transferMethod": ["s3"]}, "transferDirectives"),
+        ("upload", {}, "transferMethod"),
+        ("upload", {"transferMethod": "carrier pigeon"}, "transferMethod"),
+        ("upload", {"transferMethod": ["s3"]}, "transferMethod"),
         ("upload", {"transferMethod": "wormhole"}, "wormholeCode"),
         ("upload", {"transferMethod": "wormhole", "wormhole_code": "a\n"}, "wormhole_code"),
         ("upload", {"transferMethod": "s3", "fileSize": -1}, "fileSize"),
         ("upload", {"transferMethod": "s3", "file_size": "many"}, "file_size"),
-        ("download", {"transferMethod": 3}, "transferDirectives"),
+        ("download", {"transferMethod": 3}, "transferMethod"),
     ],
 )
 async def test_wrong_directives(client: httpx.AsyncClient, world: World, what: str, directives: Any, name: str) -> None:

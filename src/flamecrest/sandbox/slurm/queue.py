@@ -120,8 +120,8 @@ def _launch(store: Store, number: int) -> None:
         os.waitpid(child, 0)
         return
     try:
-        os.setsid()
         if os.fork() == 0:
+            os.setsid()  # everything the job starts stays in the runner's session, unless it tries hard
             from .runner import main  # noqa: PLC0415 - only runners need it
 
             main(store.folder, number)

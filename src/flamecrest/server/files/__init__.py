@@ -331,6 +331,9 @@ class Files(Protocol):
 PathCheck = Callable[[str], str]
 
 
+NAME_MAX, PATH_MAX = 255, 4095  # bytes; Linux's, without the final NUL
+
+
 def check_path(path: str, roots: Sequence[str], name: str = "path") -> str:
     """Return the path if it is absolute and, as written, lies within one of `roots`; else raise Invalid.
 
@@ -341,11 +344,13 @@ def check_path(path: str, roots: Sequence[str], name: str = "path") -> str:
     if "\0" in path:
         raise Invalid(f"`{name}` must not contain a NUL byte")
     try:
-        os.fsencode(path)
+        raw = os.fsencode(path)
     except UnicodeEncodeError:
         raise Invalid(f"`{name}` holds half a surrogate pair, which no file name can") from None
     if not path.startswith("/"):
         raise Invalid(f"`{name}` must be an absolute path")
+    if len(raw) > PATH_MAX or any(len(part) > NAME_MAX for part in raw.split(b"/")):
+        raise Invalid(f"`{name}` is too long: a name may have {NAME_MAX} bytes, a path {PATH_MAX}")
     if not any(within(path, root) for root in roots):
         allowed = ", ".join(roots) or "none is configured"
         raise Invalid(f"`{name}` is outside the file systems of this cluster ({allowed})")

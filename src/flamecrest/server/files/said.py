@@ -42,7 +42,12 @@ def done(output: Output) -> None:
     first = said[0] if said else f"exit status {output.status}"
     if _INVALID.match(output.errors()):
         raise Invalid(first)
-    raise reason(first.rpartition(": ")[2])(first, detail=output.errors()[:2000])
+    # the first line that ends in a reason: names before it may hold newlines
+    for end, line in enumerate(said):
+        known = reason(line.rpartition(": ")[2])
+        if known is not Upstream:
+            raise known("\n".join(said[: end + 1])[:2000], detail=output.errors()[:2000])
+    raise Upstream(first, detail=output.errors()[:2000])
 
 
 def reason(words: str) -> type[GatewayError]:

@@ -71,6 +71,12 @@ def not_valid(location: str, error: ValidationError) -> errors.Invalid:
 def _field(location: str, error: ErrorDetails) -> errors.Field:
     """Name the field that is wrong by the last name on the way to it (`workingDirectory` of job.workingDirectory)."""
     names = [step for step in error["loc"] if isinstance(step, str)]
+    if error["type"].startswith("union_tag"):  # what is wrong is the field that says which shape is meant
+        tag = error["ctx"]["discriminator"].split("'")[-2]
+        message = (
+            f"Input should be one of {error['ctx']['expected_tags']}" if "tag" in error["ctx"] else "Field required"
+        )
+        return errors.Field(location, tag, message)
     return errors.Field(location, names[-1] if names else location, error["msg"])
 
 

@@ -127,6 +127,7 @@ class Sftp:
         for future, _ in waiting.values():
             if not future.done():
                 future.set_exception(Lost("The SSH connection was lost", detail=str(error) if error else None))
+                future.exception()  # who asked may have gone: no complaint that nobody looked
 
     # --- requests
 

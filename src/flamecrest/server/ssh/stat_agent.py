@@ -162,6 +162,7 @@ class StatAgent(asyncssh.SSHClientSession[bytes]):
         for future in self._waiting:
             if not future.done():
                 future.set_exception(Lost("The SSH connection was lost", detail=str(exc) if exc else None))
+                future.exception()  # who asked may have gone: no complaint that nobody looked
         self._waiting.clear()
 
 
