@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,11 @@ NAMES = ("fireuser", "firesrv", "user01")
 
 @pytest.fixture
 def people(tmp_path: Path) -> People:
-    people = People(tmp_path / "centre", NAMES)
+    return _people(tmp_path)
+
+
+def _people(folder: Path) -> People:
+    people = People(folder / "centre", NAMES)
     people.root.mkdir(mode=0o755)
     people.make_homes()
     return people
@@ -130,6 +134,19 @@ class Shell:
 
 @pytest.fixture
 def shell(people: People) -> Iterator[Shell]:
+    with running(people) as shell:
+        yield shell
+
+
+@pytest.fixture(scope="module")
+def shared_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """One for all tests of a module that leave nothing behind."""
+    with running(_people(tmp_path_factory.mktemp("shared"))) as shell:
+        yield shell
+
+
+@contextmanager
+def running(people: People) -> Iterator[Shell]:
     toy = ToySlurm(people)
     toy.start(start_delay=0)
     try:
@@ -150,3 +167,8 @@ def eventually(look: Callable[[], Any]) -> Any:
 
 def alive(pid: int) -> bool:
     return processes.started(pid) is not None
+
+
+async def started(process: asyncssh.SSHClientProcess[str]) -> int:
+    """The pid that the command prints as its first line."""
+    return int(await process.stdout.readline())

@@ -1,0 +1,107 @@
+"""`flamecrest demo` as people run it: a process of its own, its words and its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import alive
+
+pytestmark = pytest.mark.timeout(60)  # seconds, on a machine that is busy with other things; 5 on one that is not
+
+COMMAND = [sys.executable, "-c", "from flamecrest.cli.main import main; main()", "demo"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "FLAMECREST__SERVER__LOG_LEVEL": "nonsense",
+        "TMPDIR": str(tmp_path),
+        "COLUMNS": "80",
+        "PYTHONIOENCODING": "utf-8",
+    }
+
+
+def test_it_stays_up_until_it_is_told_to_stop(environment: dict[str, str], tmp_path: Path) -> None:
+    """The tour goes well, the three commands it prints work, and Ctrl-C leaves nothing behind."""
+    with subprocess.Popen(
+        [*COMMAND, "--files=5"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        lines = []
+        try:
+            for line in process.stdout:
+                lines.append(line.rstrip("\n"))
+                if line.startswith("Ctrl-C"):
+                    break
+            said = "\n".join(lines)
+            assert lines[-1:] == ["Ctrl-C ends everything."], said + process.stderr.read()
+            steps = re.findall(r"^ ✓ (\S+(?: up| down)?) ", said, re.MULTILINE)
+            assert [step for step in steps if step != "state"] == [
+                "centre", "gateway", "token", "systems", "nodes", "mkdir", "upload", "submit", "output", "download",
+                "checksum", "files up", "files down", "ls", "clean-up", "total",
+            ]  # fmt: skip
+            assert "COMPLETED on nid001" in said
+            (token,) = (line for line in lines if line.startswith("TOKEN="))
+            systems, listing, job = (
+                json.loads(subprocess.run(["bash", "-c", f"{token}\n{line}"], capture_output=True, check=True).stdout)
+                for line in lines
+                if line.startswith("curl ")
+            )
+            assert systems["systems"][0]["name"] == "cluster-slurm-ssh"
+            assert listing["output"] is not None
+            assert job["jobId"] == "2"
+            children = _children(process.pid)
+            assert any(b"serve" in _line(child) for child in children)
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 0
+        assert process.stderr.read() == ""
+    assert not any(alive(child) for child in children)
+    assert not list(tmp_path.glob("flamecrest-*"))
+
+
+def test_a_port_that_is_taken(environment: dict[str, str], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = subprocess.run(
+            [*COMMAND, "--once", f"--port={port}"], env=environment, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert f"port {port} on 127.0.0.1 is in use already" in done.stderr
+    assert not list(tmp_path.glob("flamecrest-*"))
+
+
+def test_a_tour_that_fails_says_what_and_ends_with_1(environment: dict[str, str], tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "--once"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        for line in process.stdout:
+            if " ✓ token " in line:
+                (serving,) = (child for child in _children(process.pid) if b"serve" in _line(child))
+                os.kill(serving, signal.SIGKILL)
+                break
+        process.stdout.read()
+        assert "error: the gateway did not answer: " in process.stderr.read()
+        assert process.wait(timeout=10) == 1
+    assert not list(tmp_path.glob("flamecrest-*"))
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -1,0 +1,93 @@
+"""How a path is followed: as the kernel does it, on any tree of folders, files and links."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flamecrest.sandbox.people import People
+from flamecrest.sandbox.permissions import READ, SEARCH, WRITE, View
+
+NAMES = ("a", "b", "c")
+part = st.sampled_from((*NAMES, ".", "..", ""))
+relative = st.lists(part, min_size=1, max_size=6).map("/".join)
+entries = st.dictionaries(
+    st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map("/".join),
+    st.one_of(st.just("folder"), st.just("file"), relative),
+    max_size=8,
+)
+
+
+def build(home: Path, tree: dict[str, str]) -> None:
+    for name, kind in sorted(tree.items()):
+        path = home / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if kind == "folder":
+                path.mkdir()
+            elif kind == "file":
+                path.touch()
+            else:
+                path.symlink_to(kind or ".")
+        except OSError:
+            continue  # in the way of another entry
+
+
+@settings(max_examples=150, deadline=None)
+@given(tree=entries, path=relative, follow=st.booleans())
+def test_a_path_leads_where_the_kernel_says(tree: dict[str, str], path: str, follow: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        people = People(Path(folder), ["ann"])
+        people.make_homes()
+        home = people["ann"].home
+        build(home, tree)
+        view = View(people, people["ann"])
+        full = os.fsencode(f"{home}/{path}")
+        kernel = outcome(full, follow)
+        try:
+            found = view.find(full, follow=follow)
+        except OSError as error:
+            ours: object = error.errno
+        else:
+            ours = outcome(found, follow)
+            if follow and kernel == ours and isinstance(kernel, tuple):
+                assert os.path.realpath(found) == (found.rstrip(b"/") or b"/")
+        assert ours == kernel
+
+
+def outcome(path: bytes, follow: bool) -> object:
+    """Which file it is, or the errno."""
+    try:
+        found = (os.stat if follow else os.lstat)(path)
+    except OSError as error:
+        return error.errno
+    return found.st_dev, found.st_ino
+
+
+@settings(max_examples=100, deadline=None)
+@given(mode=st.integers(0, 0o777), want=st.sampled_from((READ, WRITE, SEARCH, READ | WRITE)), own=st.booleans())
+def test_the_modes_decide(mode: int, want: int, own: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        people = People(Path(folder), ["ann", "bob"])
+        people.make_homes()
+        path = people["ann" if own else "bob"].home / "x"
+        path.touch()
+        path.chmod(mode)
+        view = View(people, people["ann"])
+        bits = mode >> 6 if own else mode
+        if want & bits & 7 == want:
+            view.check(os.fsencode(path), want)
+        else:
+            with pytest.raises(PermissionError):
+                view.check(os.fsencode(path), want)
+
+
+@pytest.mark.parametrize("name", ["", "Ann", "a b", "../x", "a/b", "-x", "a\n", "x" * 33, "1a"])
+def test_bad_names_of_accounts(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="account name"):
+        People(tmp_path, [name])
