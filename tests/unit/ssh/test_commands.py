@@ -46,6 +46,12 @@ def test_nul_is_refused(command):
         shell_line(command)
 
 
+def test_what_no_program_can_be_given_is_refused():
+    shell_line(Command(("echo", "x" * 130_000), same))
+    with pytest.raises(Invalid, match="too long"):
+        shell_line(Command(("echo", "x" * 131_072), same))
+
+
 def test_whoami_reads_ids_with_and_without_names():
     parse = whoami().parse
     user = parse(Output(0, b"uid=1001(ann) gid=1002(lab) groups=1002(lab),27(sudo),100(domain users)\n"))

@@ -80,6 +80,7 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
         if self._status is None:
             detail = str(exc) if exc else "the channel closed without an exit status"
             self.finished.set_exception(Lost("The SSH connection was lost", detail=detail))
+            self.finished.exception()  # who asked may have gone: no complaint that nobody looked
         else:
             self.finished.set_result(Output(self._status, b"".join(self._stdout), b"".join(self._stderr)))
 

@@ -157,7 +157,7 @@ async def open_channel(
         if line is None and error.code == asyncssh.OPEN_REQUEST_SESSION_FAILED:
             raise Unsupported("The cluster's SSH server offers no SFTP", detail=str(error)) from None
         raise ChannelRefused from None
-    except (asyncssh.Error, AttributeError) as error:
+    except (asyncssh.Error, OSError, AttributeError) as error:
         # asyncssh stumbles (AttributeError) over a connection that closes while a channel opens
         raise Lost("The SSH connection was lost", detail=str(error)) from None
     return channel

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MAX_LINE = 128 * 1024 - 1  # bytes; Linux's MAX_ARG_STRLEN: sshd hands the line to the shell as one argument
 LARGE = 1024 * 1024  # bytes of output that are parsed in a thread: the list of 10,000 jobs takes a second
 FAR_GRACE = 5  # seconds after the deadline when the far side ends a command itself, should we be gone by then
 
@@ -42,7 +43,10 @@ def shell_line(command: Command[Any], seconds: float | None = None) -> bytes:
     guard = () if seconds is None else ("timeout", "-k", "2", str(math.ceil(seconds) + FAR_GRACE))
     variables = (f"{name}={value}" for name, value in command.env.items())
     line = "exec " + shlex.join((*guard, "env", "LC_ALL=C", *variables, *command.argv))
-    return line.encode("utf-8", "surrogateescape")
+    raw = line.encode("utf-8", "surrogateescape")
+    if len(raw) > MAX_LINE:
+        raise Invalid("A value is too long to be handed to a program on the cluster")
+    return raw
 
 
 class PooledSessions:
