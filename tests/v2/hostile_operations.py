@@ -5,6 +5,7 @@ It knows no hostile value. A field that a later endpoint requires, and that has 
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -131,19 +132,30 @@ class Ground:
     def baseline(self, operation: Operation) -> dict[str, Any]:
         """A value for everything that an operation may require, by its name."""
         end = operation.path.rpartition("/")[2]
-        path = {"upload": "", "compress": "/tree", "extract": "/tree.tar.gz", "mkdir": "/new", "rm": "/none"}
-        missing = operation.path.endswith("/transfer/upload")
+        path = {
+            "upload": "",
+            "uploads": "",
+            "compress": "/tree",
+            "extract": "/tree.tar.gz",
+            "mkdir": "/new",
+            "rm": "/none",
+        }
+        path |= {"mv": "/movable"} if "/ops/" in operation.path else {"mv": "/none", "upload": "/none"}
+        path |= {"upload": "/put"} if operation.method == "PUT" else {}
+        path |= {"upload": ""} if operation.path.endswith("/bulk/upload") else {}
         return {
             "system_name": self.system,
             "upload": "none",
             "Tus-Resumable": "1.0.0",
             "Upload-Offset": "0",
+            "Upload-Length": "4",
+            "Upload-Metadata": f"filename {base64.b64encode(b'tus').decode()}",
             "paths": [f"{self.folder}/file"],
             "items": [{}],
             "size": 0,
             "job_id": self.job,
             "path": self.folder + path.get(end, "/file"),
-            "sourcePath": f"{self.folder}/none" if missing or end == "mv" else self.folder + path.get(end, "/file"),
+            "sourcePath": self.folder + path.get(end, "/file"),
             "targetPath": f"{self.folder}/{end}",
             "linkPath": f"{self.folder}/link",
             "mode": "640",
@@ -154,7 +166,10 @@ class Ground:
         }
 
     # What is not required and must be there all the same, by the end of the operation's path and the field's name.
-    ALWAYS = frozenset({("jobs", "script"), ("jobs", "account"), ("attach", "command")})
+    ALWAYS = frozenset(
+        {("jobs", "script"), ("jobs", "account"), ("attach", "command")}
+        | {("uploads", name) for name in ("path", "Upload-Length", "Upload-Metadata")}
+    )
 
     def request(self, operation: Operation, choice: tuple[str, ...] = ()) -> Request:
         """A valid request. Raises KeyError for a required field that has no value."""
@@ -235,7 +250,9 @@ class Request:
                 return document(self.body)
             case "application/x-tar":
                 return bytes(1024)  # an archive of nothing
-        return form(("file", "fine.txt", b"data"))
+            case "multipart/form-data":
+                return form(("file", "fine.txt", b"data"))
+        return b"data"
 
     def build(self, client: httpx.AsyncClient) -> httpx.Request:
         headers = {name.encode(): os.fsencode(value) for name, value in self.headers.items()}

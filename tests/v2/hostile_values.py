@@ -14,6 +14,7 @@ PATHS = frozenset({"path", "sourcePath", "targetPath", "linkPath"})  # within th
 PLACES = frozenset({"workingDirectory", "scriptPath"})  # absolute, anywhere: jobs go where their user may
 OUTPUTS = frozenset({"standardInput", "standardOutput", "standardError"})  # patterns of the scheduler, also relative
 WORDS = frozenset({"owner", "group"})
+GLOBS = frozenset({"glob"})  # any bytes are legal in a name, so they are in what names are compared with
 NULL_IS_EMPTY = frozenset({"owner", "group"})
 
 FEW = 9
@@ -40,7 +41,7 @@ def kind_of(field: Field) -> str:
     if any("enum" in kind or "const" in kind for kind in field.kinds):
         return "enum"
     if types == {"string"}:
-        for names, kind in ((PATHS, "path"), (PLACES, "place"), (OUTPUTS, "output"), (WORDS, "word")):
+        for names, kind in ((PATHS, "path"), (PLACES, "place"), (OUTPUTS, "output"), (WORDS, "word"), (GLOBS, "glob")):
             if field.name in names:
                 return kind
         return "word" if "maxLength" in first and first["maxLength"] <= 255 else "text"
@@ -60,17 +61,12 @@ def injections(canary: str) -> list[str]:
         f"--output={canary}",
         f'"; touch {canary}; "',
         f"`touch {canary}`",
-        f"; touch {canary}",
         f"| touch {canary} #",
-        f"${{IFS}}touch${{IFS}}{canary}",
+        f"${{IFS}}touch${{IFS}}{canary};",
         "-rf",
-        "--help",
-        "\u202egpj.exe",
-        "p\u0430th",
-        "%s%n%25%41",
-        "{account}",
-        "*?[a-z]{a,b}",
-        "back\\slash\\",
+        "\u202egpj.exe p\u0430th",
+        "%s%n%25%41{account}",
+        "*?[a-z]{a,b}\\",
         "\N{FIRE}e\u0301\u2028",
     ]
 
@@ -129,7 +125,7 @@ def _refused_texts(field: Field, kind: str, root: str, away: str) -> list[Any]: 
             return ["", "x", "nan", "\0", "-1", "0x10", "1,5", "9" * 4000 + "e"]
         case "pattern":
             fits = re.compile(field.kinds[0]["pattern"]).search
-            return [one for one in ["", "$(id)", "\0", "a\nb", "\u0661", "-rf;", *huge] if not fits(one)]
+            return [one for one in ["$(id)", "\0", "a\nb", "\u0661", "-rf;", *huge] if not fits(one)]
         case "enum":
             return ["", "nosuch", "\0", "GZIP", "gzip\n", "\u202egzip", "gz\u0456p", "$(id)", *huge]
         case "path":
@@ -183,17 +179,8 @@ def _legal(field: Field, kind: str, folder: str, strings: list[str], canary: str
         case "number":
             return ["1", "0.5", "1e400", "inf", "1e-400", str(2**62)]
         case "header":
-            return [
-                *strings[:9],
-                "",
-                "\x01",
-                "x" * 10_000,
-                os_name(b"\xff"),
-                "-1",
-                "9" * 99,
-                "1.0.0, 1.0.0",
-                "a b,c d,e",
-            ]
+            odd = ["", "x" * 10_000, os_name(b"\xff"), "-1", "9" * 99, "1.0.0, 1.0.0", "a b,c d,e"]
+            return [one for one in strings if one.isascii()] + odd
         case "array":
             return [[""], [f"{folder}/{name}" for name in texts_only(names)], [{}], [{"path": "x"}] * 2]
         case "integer":
@@ -206,15 +193,22 @@ def _legal(field: Field, kind: str, folder: str, strings: list[str], canary: str
             return [*(texts_only(paths) if field.place == "body" else paths), *relative, *odd]
         case "word":
             return ["", *(strings if field.place == "body" else [*strings, os_name(b"\xff")]), "x" * 255]
-        case "text":
-            return [*strings, "", "(", "[", "a\nb\r\n\x1b[31m", f"\n#SBATCH --output={canary}\n", MEGABYTE]
+        case "text" | "glob" | "pattern":
+            return [
+                *strings,
+                "",
+                "(",
+                "[",
+                "a\nb\r\n\x1b[31m",
+                f"\n#SBATCH --output={canary}\n",
+                MEGABYTE if field.place == "body" else "x" * 9000,
+            ]
         case "env":
             values = [*strings, "a\nb\r\n\x1b", 'quote"', "'", "a,b=c", "x" * 100_000, MEGABYTE]
             every = {f"V{number}": text for number, text in enumerate(values[:-1])}
             return [{}, [], every, [f"A={text}" for text in values[:-1]], {"A": MEGABYTE}, {"BASH_ENV": canary}]
         case "name":
-            odd = ["\0", "%2f", "..", "a/b", "cluster-s\u0131urm", "x" * 10_000, os_name(b"\xff"), "\r\nX: y"]
-            return [*strings[:2], *odd]
+            return [*strings[:1], "\0", "a/b", "cluster-s\u0131urm-ssh", os_name(b"\xff"), "\r\nX: y"]
         case "job_id":
             ids = ["4294900000", "4294900000_4", "4294900000[1-5]", "4294900000.server", "4294900000+1", "0", "1" * 128]
             odd = ["a", "4294900000_[1-3%2]", "4294900000,4294900001", "4294900000[1-999999999]", "4294900000[5-1]"]

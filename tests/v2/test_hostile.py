@@ -21,7 +21,7 @@ from .conftest import Api
 from .hostile_operations import Field, Ground, Operation, Raw, operations
 from .hostile_values import legal, refused
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), pytest.mark.exhaustive]
 
 
 def no_gateway() -> AbstractAsyncContextManager[Gateway]:
@@ -31,7 +31,8 @@ def no_gateway() -> AbstractAsyncContextManager[Gateway]:
 OPERATIONS = operations(build_app(no_gateway).openapi())
 # How many injections each field is given, where a request that is accepted starts a batch job or several programs.
 DEAR = {"/transfer/": 2, "/compute/": 3}
-NEVER_WORKS = {"/transfer/upload", "/transfer/download", "/attach", "/transfer/extract"}
+NEVER_WORKS = {"/transfer/upload", "/transfer/download", "/attach", "/transfer/extract", "/ops/rm", "/{upload}"}
+ONCE = ("/mkdir", "/symlink", "/ops/mv", "/ops/cp")  # the second time it is there
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,10 @@ async def ground(api: Api) -> AsyncIterator[Ground]:
 
         for path in (folder, f"{folder}/tree"):
             await ok(await http.post(f"{ops}/mkdir", json={"path": path}))
-            await ok(await http.post(f"{ops}/upload", params={"path": path}, files={"file": ("file", b"text\n" * 99)}))
+            for name in ("file", "movable"):
+                await ok(
+                    await http.post(f"{ops}/upload", params={"path": path}, files={"file": (name, b"text\n" * 99)})
+                )
         tree = {"path": f"{folder}/tree", "targetPath": f"{folder}/tree.tar.gz"}
         await ok(await http.post(f"{ops}/compress", json=tree))
         job = {"workingDirectory": folder, "script": "#!/bin/sh\n:\n", "account": api.account}
@@ -116,6 +120,8 @@ async def test_what_no_field_takes(api: Api, ground: Ground, http: httpx.AsyncCl
             return None
         if response.status_code != 400 and not (large and response.status_code == 413):
             return f"{response.status_code} {response.text[:300]}"
+        if operation.method == "HEAD":
+            return None  # it says nothing
         expected = {answers.camel(field.name)} | ({"body"} if isinstance(value, Raw) or large else set())
         names = answers.named(response)
         return None if names and names <= expected else f"names {names}: {response.text[:300]}"
@@ -123,7 +129,7 @@ async def test_what_no_field_takes(api: Api, ground: Ground, http: httpx.AsyncCl
     cases = cases_of(operation, lambda field: refused(field, api.home.rpartition("/")[0], away))
     number, wrong = await answers.ask_all([one for one in cases if one[0].name != "system_name"], ask)
     assert not wrong, answers.summary(wrong)
-    assert number > 0 or not operation.fields or operation.path.startswith("/status")
+    assert number > 0 or not any(one.place in {"query", "body"} for one in operation.fields)
     assert before == await traces()
 
 
@@ -135,7 +141,7 @@ async def test_what_is_missing(api: Api, ground: Ground, http: httpx.AsyncClient
         response = await answers.fetch(http, request.build(http))
         if wrong := answers.wrong_with(api, response):
             return wrong
-        names = answers.named(response)
+        names = {field.name} if operation.method == "HEAD" else answers.named(response)
         return None if response.status_code == 400 and names == {field.name} else f"names {names}: {response.text}"
 
     needed = [one for one in operation.fields if one.required and one.place in {"query", "body"} and one.name != "file"]
@@ -152,16 +158,16 @@ async def test_a_valid_request_and_what_it_ignores(
         request = ground.request(operation, choice)
         first = await answers.fetch(http, request.build(http))
         assert answers.wrong_with(api, first) is None, first.text
-        known = any(operation.path.endswith(end) for end in NEVER_WORKS) or operation.path.endswith("/ops/rm")
+        known = operation.path.endswith(tuple(NEVER_WORKS))
         assert first.is_success or known, first.text
-        if operation.path.endswith(("/mkdir", "/symlink")):
-            continue  # not twice
+        if operation.path.endswith(ONCE):
+            continue
         request.query += [("unknown", "$(id)"), ("path ", "/"), ("\x00", "\x00"), ("", "")]
         if operation.media == "application/json":
             request.body |= {"unknown": [{"": "\x00"}], "__proto__": {"path": "/"}, "": 5, "$ref": "file:///etc/passwd"}
         again = await answers.fetch(http, request.build(http))
         assert answers.wrong_with(api, again) is None, again.text
-        assert again.status_code == first.status_code, again.text
+        assert again.is_success if first.is_success else again.status_code == first.status_code, again.text
         begun += [first, again]
     if any("transferJob" in one.text for one in begun):
         await answers.quiet(http, api)
@@ -181,7 +187,7 @@ async def test_a_parameter_that_is_given_twice(
             response = await answers.fetch(http, twice.build(http))
             assert answers.wrong_with(api, response) is None
             assert response.status_code == 400, response.text
-            assert answers.named(response) == {answers.camel(field.name)}, response.text
+            assert operation.method == "HEAD" or answers.named(response) == {answers.camel(field.name)}, response.text
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.id)
@@ -232,7 +238,8 @@ async def test_percent_encoding_that_is_none(api: Api, ground: Ground, http: htt
                     request.holder(field)["encoding"] = "percent"
                     response = await answers.fetch(http, request.build(http))
                     assert answers.wrong_with(api, response) is None, response.text
-                    assert answers.named(response) == {field.name}, (operation.id, bad, response.text)
+                    refused_well = items_refused(response) or answers.named(response) == {field.name}
+                    assert refused_well, (operation.id, bad, response.text)
 
 
 async def test_no_secret_was_written_down(api: Api, http: httpx.AsyncClient) -> None:

@@ -212,6 +212,7 @@ def until(true) -> None:
     raise AssertionError("it did not happen")
 
 
+@pytest.mark.live  # it starts a dozen Pythons
 def test_the_command_line(api, work, tmp_path):
     local = tmp_path / "local.txt"
     local.write_text("from the command line\n")

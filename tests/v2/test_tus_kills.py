@@ -19,7 +19,7 @@ from tusclient.exceptions import TusCommunicationError, TusUploadFailed
 
 from .tus_world import PATIENCE, World, world
 
-pytestmark = pytest.mark.live  # it needs no centre, but minutes
+pytestmark = [pytest.mark.exhaustive, pytest.mark.timeout(300)]
 
 KILLS = int(os.environ.get("FLAMECREST_KILLS", "21"))
 SIZE = 6_000_011
