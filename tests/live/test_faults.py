@@ -90,11 +90,11 @@ def test_a_write_that_is_cut_is_not_repeated_and_leaves_nothing(world: World) ->
         body = {"path": path, "targetPath": target}
         answer = in_background(lambda: client.post(f"{world.ops}/compress", json=body))
         until(lambda: faults.running(target), "the archive has begun")
-        cut = faults.running(path)
+        cut = faults.running(target)
         server.cut()
         is_error(answer(), 424)
-        assert set(faults.running(path)) <= set(cut)
-        until(lambda: not faults.running(path), "the far side's own guard has ended it", 20)
+        assert set(faults.running(target)) <= set(cut)
+        until(lambda: not faults.running(target), "the far side's own guard has ended it", 20)
         assert set(home.iterdir()) == before
     assert world.stat(client, "user07").status_code == 200
 

@@ -136,17 +136,20 @@ async def listing(http: httpx.AsyncClient, api: Api, path: str, *, deep: bool = 
     return {entry["name"]: entry["size"] for entry in answer.json()["output"]}
 
 
-async def jobs(http: httpx.AsyncClient, api: Api) -> dict[str, str]:
-    """The states of the caller's jobs."""
+async def jobs(http: httpx.AsyncClient, api: Api, folder: str = "") -> dict[str, str]:
+    """The states of the caller's jobs; on a site that is not ours alone, of those that work in the folder."""
     answer = await http.get(f"/compute/{api.system}/jobs", params={"time_window": "1h"})
     assert answer.status_code == 200, answer.text
-    return {job["jobId"]: job["status"]["state"] for job in answer.json()["jobs"]}
+    mine = [job for job in answer.json()["jobs"] if not api.live or job["workingDirectory"].startswith(folder)]
+    return {job["jobId"]: job["status"]["state"] for job in mine}
 
 
-async def quiet(http: httpx.AsyncClient, api: Api) -> None:
-    """Wait until no job of the caller's runs or is about to."""
+async def quiet(http: httpx.AsyncClient, api: Api, folder: str = "") -> None:
+    """Wait until no job of the caller's (see `jobs`) runs or is about to."""
     with anyio.fail_after(60):
-        while waiting := [job for job, state in (await jobs(http, api)).items() if state in {"PENDING", "RUNNING"}]:
+        while waiting := [
+            job for job, state in (await jobs(http, api, folder)).items() if state in {"PENDING", "RUNNING"}
+        ]:
             await anyio.sleep(0.3)
     assert not waiting
 
