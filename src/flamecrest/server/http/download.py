@@ -88,7 +88,7 @@ class Download(Response):
                 found = await self._files.checksum(self._path, self._deadline, algorithm=program)
             except Unsupported:  # a wish, not a condition
                 continue
-            known[name, etag.removeprefix("W/")] = bytes.fromhex(found)  # it may become a strong one meanwhile
+            known[name, etag] = bytes.fromhex(found)
         return known
 
 
@@ -152,7 +152,7 @@ class _Content:
 
     def _add(self, found: Headers, header: bytes, name: digests.Name, data: bytes | None) -> None:
         etag = self.plan.validators.etag
-        digest = self._known.get((name, etag.removeprefix("W/"))) if etag is not None else None
+        digest = self._known.get((name, etag)) if etag is not None else None
         if header == b"content-digest" and self.plan.status != 200:
             digest = None
         if data is not None:
