@@ -137,7 +137,9 @@ def test_parts(api: Api, sent: str, curl: Curl) -> None:
 def test_the_head(api: Api, sent: str, curl: Curl) -> None:
     lines = curl("-I", "-H", "Want-Repr-Digest: sha-256=1", url(api, "download", sent)).stdout.lower().split(b"\r\n")
     assert b"content-length: %d" % len(DATA) in lines
-    assert any(line.startswith(b"repr-digest: sha-256=:") for line in lines)
+    # a digest belongs to a state of the file: without a strong validator there is none to name
+    strong = any(line.startswith(b'etag: "') for line in lines)
+    assert strong == any(line.startswith(b"repr-digest: sha-256=:") for line in lines)
 
 
 def test_not_over_what_is_there(api: Api, sent: str, curl: Curl, tmp_path: Path) -> None:
