@@ -28,6 +28,7 @@ from .process import Server, free_port, gateway
 from .site import Site, write_settings
 
 pytestmark = [
+    pytest.mark.exhaustive,
     pytest.mark.skipif(
         any(name.startswith("FLAMECREST_LIVE_") for name in os.environ), reason="another site than tests/live/centre"
     ),

@@ -26,6 +26,7 @@ from .faults import until
 from .site import Site
 
 pytestmark = [
+    pytest.mark.exhaustive,
     pytest.mark.skipif(
         any(name.startswith("FLAMECREST_LIVE_") for name in os.environ), reason="another site than tests/live/centre"
     ),
