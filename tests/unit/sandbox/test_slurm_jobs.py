@@ -16,6 +16,8 @@ from flamecrest.sandbox.slurm.toy import ToySlurm
 
 from .conftest import Shell, alive, eventually
 
+pytestmark = pytest.mark.exhaustive
+
 
 @pytest.fixture
 def home(shell: Shell) -> Path:

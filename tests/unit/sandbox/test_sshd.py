@@ -17,7 +17,7 @@ from flamecrest.sandbox import processes
 
 from .conftest import Site, alive, started
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.exhaustive, pytest.mark.anyio]
 
 
 async def gone(pid: int) -> None:

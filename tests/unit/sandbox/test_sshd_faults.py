@@ -9,7 +9,7 @@ import pytest
 
 from .conftest import Site, alive, started
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.exhaustive, pytest.mark.anyio]
 
 
 async def test_hang_and_thaw(site: Site) -> None:
