@@ -15,7 +15,7 @@ import pytest
 
 from .conftest import alive
 
-pytestmark = [pytest.mark.exhaustive, pytest.mark.timeout(60)  # seconds, on a machine that is busy with other things; 5 on one that is not]
+pytestmark = [pytest.mark.exhaustive, pytest.mark.timeout(60)]
 
 COMMAND = [sys.executable, "-c", "from flamecrest.cli.main import main; main()", "demo"]
 
