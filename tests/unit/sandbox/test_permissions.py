@@ -27,6 +27,8 @@ def build(home: Path, tree: dict[str, str]) -> None:
     for name, kind in sorted(tree.items()):
         path = home / name
         try:
+            if not path.parent.resolve().is_relative_to(home.resolve()):
+                continue  # a link made before leads out of the folder: nothing is made out there
             path.parent.mkdir(parents=True, exist_ok=True)
             if kind == "folder":
                 path.mkdir()
@@ -34,7 +36,7 @@ def build(home: Path, tree: dict[str, str]) -> None:
                 path.touch()
             else:
                 path.symlink_to(kind or ".")
-        except OSError:
+        except (OSError, RuntimeError):  # RuntimeError: resolve() in a loop of links
             continue  # in the way of another entry
 
 

@@ -109,7 +109,12 @@ class PooledSession:
 
     async def quick_stat(self, path: str, deadline: Deadline, *, follow: bool) -> Numbers | None:
         for last in (False, True):
-            found = await self._with_standing(deadline, _agent_of, self._open_agent)
+            try:
+                found = await self._with_standing(deadline, _agent_of, self._open_agent)
+            except Lost:
+                if last:
+                    raise
+                continue
             if found is None:
                 return None
             connection, agent = found
