@@ -328,9 +328,6 @@ class Files(Protocol):
         ...
 
 
-PathCheck = Callable[[str], str]
-
-
 NAME_MAX, PATH_MAX = 255, 4095  # bytes; Linux's, without the final NUL
 
 

@@ -41,18 +41,22 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
     async def start(cls, connection: Connection, line: bytes, stdin: bytes | None, max_output: int) -> RemoteProcess:
         """Run a shell line; `stdin` is sent and followed by EOF. ChannelRefused when there is no room."""
         process = cls(connection, max_output)
-        opening = asyncio.ensure_future(open_channel(connection, process, line))
-        try:
-            channel = await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            # the server may start it yet: end it when it does
-            opening.add_done_callback(process.abandon)
-            raise
+        channel = await process.opened(line)
         if stdin:
             channel.write(stdin)
         # without EOF a program that reads its input would wait for ever
         channel.write_eof()
         return process
+
+    async def opened(self, line: bytes) -> asyncssh.SSHClientChannel[bytes]:
+        """The channel that runs a shell line; one that opens after the caller has gone is ended."""
+        opening = asyncio.ensure_future(open_channel(self._connection, self, line))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # the server may start it yet: end it when it does
+            opening.add_done_callback(self.abandon)
+            raise
 
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         self._channel = chan

@@ -18,7 +18,6 @@ from flamecrest.server.errors import Upstream
 
 from . import Output
 from .channel import RemoteProcess
-from .connection import open_channel
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -47,12 +46,7 @@ class RemoteStream(RemoteProcess):
     async def open(cls, connection: Connection, line: bytes) -> RemoteStream:
         """Run a shell line. ChannelRefused when there is no room."""
         stream = cls(connection)
-        opening = asyncio.ensure_future(open_channel(connection, stream, line))
-        try:
-            await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            opening.add_done_callback(stream.abandon)
-            raise
+        await stream.opened(line)
         return stream
 
     # --- its output
