@@ -8,16 +8,25 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
-from . import place, report
-from .contenders import Foreign, crowd, foreign, start
-from .results import Results
-from .targets import GATEWAY, TARGETS, judge
-from .workloads import WORKLOADS, Bench, Workload
+try:
+    from . import pages, place, report
+    from .contenders import Foreign, crowd, flamecrest, foreign, start
+    from .openssh import OpenSsh
+    from .resources import listener
+    from .results import Results
+    from .targets import GATEWAY, TARGETS, judge
+    from .workload import Bench, Workload
+    from .workloads import WORKLOADS
+except ModuleNotFoundError as missing:
+    sys.exit(f"bench: the package {missing.name} is missing: run scripts/setup, then .venv/bin/python -m bench")
 
+STARTED = time.monotonic()
 TOKEN = "FLAMECREST_BENCH_TOKEN"
 
 
@@ -29,6 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--system", help="the name that the gateway behind --url has for the site")
     parser.add_argument("--only", type=lambda text: text.split(","), default=names, help=f"some of {','.join(names)}")
     parser.add_argument("--quick", action="store_true", help="fewer runs; what takes minutes is extrapolated")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="write report.html, report.md and result.json there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured into a file")
     parser.add_argument("--keep-logs", type=Path, metavar="DIR", help="keep the servers' logs there")
     chosen = parser.parse_args()
@@ -40,7 +50,7 @@ def arguments() -> argparse.Namespace:
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(f"[{time.monotonic() - STARTED:4.0f} s] {text}", file=sys.stderr, flush=True)
 
 
 def measure(chosen: argparse.Namespace, workloads: Sequence[Workload], results: Results) -> None:
@@ -52,6 +62,7 @@ def measure(chosen: argparse.Namespace, workloads: Sequence[Workload], results: 
         issuer = stack.enter_context(place.issuing(site))
         wanted = {key for workload in workloads for key in workload.needs}
         given = Foreign(chosen.url, os.environ[TOKEN], chosen.system or site.system) if chosen.url else None
+        files = stack.enter_context(place.small_files(site)) if wanted else ""
         bench = Bench(
             contenders={
                 key: foreign(given)
@@ -59,9 +70,14 @@ def measure(chosen: argparse.Namespace, workloads: Sequence[Workload], results: 
                 else stack.enter_context(start(key, site, issuer, folder))
                 for key in wanted
             },
-            files=stack.enter_context(place.small_files(site)) if wanted else (),
-            crowd=lambda: crowd(folder / "crowd"),
+            files=place.names(files),
+            folder=files,
             quick=chosen.quick,
+            crowd=lambda: crowd(folder / "crowd"),
+            fresh=lambda: flamecrest(site, issuer, folder / "fresh"),
+            shell=partial(place.command, site),
+            ssh=OpenSsh(site, folder),
+            sshd=listener(site.port),
             say=say,
         )
         for workload in workloads:
@@ -75,6 +91,8 @@ def main() -> int:
     workloads = [workload for workload in WORKLOADS if workload.name in chosen.only]
     about, where = report.machine(), "the sandbox" if chosen.sandbox else "real sshd (tests/live/centre)"
     print(report.preface(about, where, quick=chosen.quick), flush=True)
+    for missing in place.missing_programs():
+        say(f"bench: {missing}")
     results = Results()
     try:
         measure(chosen, workloads, results)
@@ -83,8 +101,13 @@ def main() -> int:
         return 2
     found = [judge(target, results, sandbox=chosen.sandbox) for target in TARGETS]
     print(report.verdicts(found))
+    document = report.as_json(about, where, results, found)
     if chosen.json:
-        chosen.json.write_text(json.dumps(report.as_json(about, where, results, found), indent=1) + "\n", "utf-8")
+        chosen.json.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    if chosen.report:
+        preface = report.preface(about, where, quick=chosen.quick)
+        pages.write(chosen.report, pages.Content(preface, found, workloads, results), document)
+        say(f"bench: the report is in {chosen.report}: report.html, report.md")
     return 1 if any(verdict.passed is False for verdict in found) else 0
 
 

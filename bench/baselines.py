@@ -14,7 +14,9 @@ import asyncio
 import base64
 import json
 import shlex
+import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -67,10 +69,12 @@ class SshShell:
     def __init__(self, baseline: Baseline) -> None:
         self._baseline = baseline
         self._keys: dict[str, asyncssh.SSHKey] = {}
+        self.counts: Counter[str] = Counter()
 
     async def connect(self, user: str) -> asyncssh.SSHClientConnection:
         if user not in self._keys:
             self._keys[user] = asyncssh.read_private_key(Path(self._baseline.keys) / user)
+        self.counts["opened"] += 1
         return await asyncssh.connect(
             self._baseline.host,
             self._baseline.port,
@@ -81,11 +85,13 @@ class SshShell:
             agent_path=None,
         )
 
-    @staticmethod
-    async def execute(connection: asyncssh.SSHClientConnection, command: str, stdin: bytes) -> bytes:
+    async def execute(self, connection: asyncssh.SSHClientConnection, command: str, stdin: bytes) -> bytes:
         done = await connection.run(LIMIT + command, input=stdin, encoding=None)
         assert isinstance(done.stdout, bytes)
         assert isinstance(done.stderr, bytes)
+        self.counts["channels_opened"] += 1
+        self.counts["bytes_sent"] += len(LIMIT + command) + len(stdin)
+        self.counts["bytes_received"] += len(done.stdout) + len(done.stderr)
         if done.exit_status != 0:
             raise HTTPException(500, done.stderr.decode("utf-8", "replace"))
         return done.stdout
@@ -253,15 +259,22 @@ def make_app(baseline: Baseline) -> FastAPI:
 
 @asynccontextmanager
 async def _operations(baseline: Baseline) -> AsyncIterator[Operations]:
-    match baseline.kind:
-        case "0":
-            yield Constants()
-        case "a" | "b":
-            yield Commands(NewConnections(baseline, single=baseline.kind == "a"))
-        case "c":
-            shell = KeptConnections(baseline)
-            yield Commands(shell)
-            await shell.close()
+    if baseline.kind == "0":
+        yield Constants()
+        return
+    if baseline.kind == "c":
+        shell: NewConnections | KeptConnections = KeptConnections(baseline)
+    else:
+        shell = NewConnections(baseline, single=baseline.kind == "a")
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _say_counts, shell.counts)
+    yield Commands(shell)
+    if isinstance(shell, KeptConnections):
+        await shell.close()
+
+
+def _say_counts(counts: Counter[str]) -> None:
+    """Write what was sent so far, in the form of the gateway's own line; asyncssh does not count messages."""
+    print(json.dumps({"logger": "bench.pool", "message": "pool", **counts}), file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from tests.live.site import Site, write_settings
 from . import memory, place
 from .baselines import Baseline, Kind
 from .load import Caller
+from .openssh import NEW, OPEN
 from .targets import GATEWAY
 
 if TYPE_CHECKING:
@@ -30,16 +31,19 @@ TITLES = {
     "c": "(c) command over a pooled connection",
     GATEWAY: "Flamecrest",
     "0": "(0) no SSH: the limit",
+    NEW: "OpenSSH, new connection",
+    OPEN: "OpenSSH, open connection",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One of them: its column, how to reach it, and its process where we know it."""
+    """One of them: its column, how to reach it, and its process and log where we know them."""
 
     key: str
     caller: Caller
-    pid: int | None
+    pid: int | None = None
+    log: Path | None = None
 
     @property
     def title(self) -> str:
@@ -74,15 +78,16 @@ def baseline(kind: Kind, site: Site, issuer: Issuer, folder: Path) -> Iterator[C
     port = free_port()
     argv = [sys.executable, "-m", "bench.baselines", str(file), str(port)]
     with serving(argv, port, folder / f"baseline-{kind}.log") as server:
-        yield Contender(kind, _caller(server, site, issuer.mint(site.user)), server.pid)
+        yield Contender(kind, _caller(server, site, issuer.mint(site.user)), server.pid, server.log)
 
 
 @contextmanager
 def flamecrest(site: Site, issuer: Issuer, folder: Path) -> Iterator[Contender]:
     """Run the gateway, without probes."""
+    folder.mkdir(exist_ok=True)
     settings = site.settings(issuer, folder / "service_secret", probing=False)
     with gateway(write_settings(settings, folder / "flamecrest.yaml"), folder / "gateway.log") as server:
-        yield Contender(GATEWAY, _caller(server, site, issuer.mint(site.user)), server.pid)
+        yield Contender(GATEWAY, _caller(server, site, issuer.mint(site.user)), server.pid, server.log)
 
 
 @contextmanager
@@ -106,7 +111,7 @@ def start(key: str, site: Site, issuer: Issuer, folder: Path) -> AbstractContext
 
 def foreign(gateway: Foreign) -> Contender:
     """A gateway that runs already."""
-    return Contender(GATEWAY, Caller(f"{gateway.url.rstrip('/')}/filesystem/{gateway.system}", gateway.token), None)
+    return Contender(GATEWAY, Caller(f"{gateway.url.rstrip('/')}/filesystem/{gateway.system}", gateway.token))
 
 
 def _caller(server: Server, site: Site, token: str) -> Caller:

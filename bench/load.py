@@ -24,14 +24,21 @@ IN_FLIGHT = 8  # requests of httpx; its own cost per request grows with its conn
 GRACE = 30  # seconds that wrk may take longer than it was told
 
 _SCRIPT = """
-local paths = { %s }
+local requests = { %s }
+local ready = {}
 local at = 0
 wrk.headers["Authorization"] = "Bearer %s"
-request = function()
-  at = at %% #paths + 1
-  return wrk.format("GET", paths[at])
+function init(args)
+  for number, r in ipairs(requests) do
+    wrk.headers["Content-Type"] = r[3]
+    ready[number] = wrk.format(r[1], r[2], nil, r[4])
+  end
 end
-done = function(summary, latency, requests)
+function request()
+  at = at %% #ready + 1
+  return ready[at]
+end
+function done(summary, latency, requests)
   local errors = summary.errors
   io.write(string.format(
     '\\nRESULT {"requests": %%d, "microseconds": %%d, "p50": %%d, "p99": %%d, "wrong": %%d}\\n',
@@ -39,12 +46,23 @@ done = function(summary, latency, requests)
     errors.connect + errors.read + errors.write + errors.status + errors.timeout))
 end
 """
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\0": "\\0"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent: path and query below the system's address, and for a POST the body with its type."""
+
+    target: str
+    body: str | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """What wrk measured: requests per second, latency in milliseconds, answers that were no 200."""
+    """What wrk measured: requests, those per second, latency in milliseconds, answers that were no success."""
 
+    requests: int
     rate: float
     p50: float
     p99: float
@@ -83,15 +101,31 @@ async def download_all(caller: Caller, paths: Sequence[str], size: int) -> tuple
     return seconds, answers.count(False)
 
 
+async def send(caller: Caller, requests: Sequence[Request]) -> int:
+    """Send each request once, side by side; how many answers were no success."""
+    turn = asyncio.Semaphore(IN_FLIGHT)
+
+    async def right(request: Request) -> bool:
+        method = "GET" if request.body is None else "POST"
+        headers = {} if request.kind is None else {"Content-Type": request.kind}
+        content = None if request.body is None else request.body.encode()
+        async with turn:
+            answer = await client.request(method, request.target, content=content, headers=headers)
+        return answer.is_success
+
+    async with caller.client() as client:
+        return (await asyncio.gather(*map(right, requests))).count(False)
+
+
 def have_wrk() -> bool:
     """Whether wrk can be run here."""
     return shutil.which("wrk") is not None
 
 
-async def wrk(caller: Caller, requests: Sequence[str], connections: int, seconds: float) -> Burst:
-    """Send GET requests (path and query, in turn) over that many connections for that long."""
+async def wrk(caller: Caller, requests: Sequence[Request], connections: int, seconds: float) -> Burst:
+    """Send the requests in turn over that many connections for that long."""
     parts = httpx.URL(caller.url)
-    lines = ", ".join(_lua(parts.path + request) for request in requests)
+    lines = ",\n".join(_table(parts.path, request) for request in requests)
     with _script(_SCRIPT % (lines, caller.token)) as script:
         origin = f"http://{parts.host}:{parts.port}"
         options = ["-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "20s", "-s", str(script)]
@@ -114,7 +148,7 @@ def burst(output: str) -> Burst:
         if line.startswith("RESULT "):
             found = json.loads(line.removeprefix("RESULT "))
             rate = found["requests"] / (found["microseconds"] / 1e6)
-            return Burst(rate, found["p50"] / 1e3, found["p99"] / 1e3, found["wrong"])
+            return Burst(found["requests"], rate, found["p50"] / 1e3, found["p99"] / 1e3, found["wrong"])
     raise RuntimeError(f"wrk says: {output.strip()[-2000:]}")
 
 
@@ -130,6 +164,11 @@ def _script(text: str) -> Iterator[Path]:
         Path(name).unlink()
 
 
-def _lua(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _table(path: str, request: Request) -> str:
+    method = "GET" if request.body is None else "POST"
+    words = (method, path + request.target, request.kind, request.body)
+    return f"{{ {', '.join(map(_lua, words))} }}"
+
+
+def _lua(text: str | None) -> str:
+    return "nil" if text is None else f'"{text.translate(_ESCAPES)}"'

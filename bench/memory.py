@@ -10,22 +10,15 @@ from typing import TYPE_CHECKING
 import httpx
 
 from .load import Caller
+from .resources import resident
 from .results import Cell
 from .targets import GATEWAY
 
 if TYPE_CHECKING:
-    from .workloads import Bench
+    from .workload import Bench
 
 USERS = 100
 AT_ONCE = 8  # users that come in at a time: logins are what sshd is slowest at
-
-
-def resident(pid: int) -> float:
-    """The resident memory of a process, in MiB."""
-    for line in Path(f"/proc/{pid}/status").read_text("ascii").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError(f"process {pid} has ended")
 
 
 def connected(pid: int, port: int) -> int:

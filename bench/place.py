@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from .sandbox import user_names
 
 FILES = 1000
 SIZE = 1024  # bytes of each
+PROGRAMS = {"wrk": "wrk", "ssh": "openssh-client"}  # and the packages that they come in
 LIFETIME = 6 * 3600  # seconds that tokens live: longer than any run
 
 
@@ -76,19 +78,32 @@ def issuing(site: Site) -> Iterator[Issuer]:
 
 
 @contextmanager
-def small_files(site: Site) -> Iterator[Sequence[str]]:
-    """A directory of the site's user with files of random bytes; it is removed afterwards."""
+def small_files(site: Site) -> Iterator[str]:
+    """A directory of the site's user that holds nothing but those files, of random bytes; it is removed afterwards."""
     folder = f"{site.home(site.user)}/.flamecrest-bench-{secrets.token_hex(4)}"
     quoted = shlex.quote(folder)
     make = f"head -c {FILES * SIZE} /dev/urandom | split -b {SIZE} -a 4 -d - f"
-    asyncio.run(_run(site, f"mkdir {quoted} && cd {quoted} && {make}"))
+    asyncio.run(command(site, f"mkdir {quoted} && cd {quoted} && {make}"))
     try:
-        yield [f"{folder}/f{number:04}" for number in range(FILES)]
+        yield folder
     finally:
-        asyncio.run(_run(site, f"rm -rf {quoted}"))
+        asyncio.run(command(site, f"rm -rf {quoted} {quoted}.*"))
 
 
-async def _run(site: Site, command: str) -> None:
+def names(folder: str) -> Sequence[str]:
+    """The files in it."""
+    return [f"{folder}/f{number:04}" for number in range(FILES)]
+
+
+def missing_programs() -> Iterator[str]:
+    """What would leave something unmeasured, and what to do about it."""
+    for program, package in PROGRAMS.items():
+        if shutil.which(program) is None:
+            yield f"{program} is missing: what needs it is left out (Debian, Ubuntu: apt-get install {package})"
+
+
+async def command(site: Site, words: str) -> str:
+    """Run a command line as the site's user; what it prints."""
     async with asyncssh.connect(
         site.host,
         site.port,
@@ -98,4 +113,4 @@ async def _run(site: Site, command: str) -> None:
         config=None,
         agent_path=None,
     ) as connection:
-        await connection.run(command, check=True)
+        return str((await connection.run(words, check=True)).stdout)

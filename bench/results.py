@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -12,14 +12,15 @@ from typing import Any
 class Cell:
     """One quantity of one contender: `samples` are repeated measurements of it.
 
-    `workload` names the table, `quantity` what is measured (with its unit), `parameter` the table's row.
+    `workload` names the table, `quantity` what is measured (with its unit), `parameter` the table's row
+    (a number where it grows: of files, connections, bytes).
     `note` says what is unusual (extrapolated, fewer runs); `errors` counts answers that were wrong.
     """
 
     workload: str
     contender: str
     quantity: str
-    parameter: int
+    parameter: int | str
     samples: tuple[float, ...]
     note: str = ""
     errors: int = 0
@@ -32,6 +33,10 @@ class Cell:
     def deviation(self) -> float:
         """Standard deviation of the samples; 0 where there is one only."""
         return statistics.stdev(self.samples) if len(self.samples) > 1 else 0.0
+
+    def with_errors(self, more: int) -> Cell:
+        """The same with that many more wrong answers."""
+        return replace(self, errors=self.errors + more)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -56,7 +61,7 @@ class Results:
     def extend(self, cells: Iterable[Cell]) -> None:
         self.cells.extend(cells)
 
-    def find(self, workload: str, contender: str, quantity: str, parameter: int) -> Cell | None:
+    def find(self, workload: str, contender: str, quantity: str, parameter: int | str) -> Cell | None:
         """The cell at that place, if it was measured."""
         place = (workload, contender, quantity, parameter)
         return next((c for c in self.cells if (c.workload, c.contender, c.quantity, c.parameter) == place), None)

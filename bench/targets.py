@@ -6,21 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from .openssh import NEW
 from .results import Cell, Results
 
 GATEWAY = "flamecrest"
 
-Place = tuple[str, str, str, int]  # workload, contender, quantity, parameter of a cell
+Place = tuple[str, str, str, int | str]  # workload, contender, quantity, parameter of a cell
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`of` divided by `by` (or `of` itself) must be at least, or at most, `limit`."""
+    """`of` divided by `by` (or `of` itself) must be at least, at most, or below `limit`."""
 
     text: str
     of: Place
     by: Place | None
-    sense: Literal["at least", "at most"]
+    sense: Literal["at least", "at most", "below"]
     limit: float
     unit: str = "times"
     of_sshd: bool = False  # compares with ways whose cost is OpenSSH's: says nothing on the sandbox
@@ -40,8 +41,20 @@ def _seconds(contender: str, files: int) -> Place:
     return ("downloads", contender, "seconds", files)
 
 
-def _rate(workload: str, contender: str) -> Place:
-    return (workload, contender, "requests/s", 64)
+def _rate(workload: str, contender: str, connections: int = 64) -> Place:
+    return (workload, contender, "requests/s", connections)
+
+
+def _bulk(contender: str) -> Place:
+    return ("bulk", contender, "seconds", "a folder")
+
+
+def _big(contender: str, direction: str) -> Place:
+    return ("big", contender, "MiB/s", direction)
+
+
+def _more(workload: str, parameter: int | str) -> Place:
+    return (workload, GATEWAY, "MiB more", parameter)
 
 
 TARGETS: Sequence[Target] = (
@@ -62,7 +75,37 @@ TARGETS: Sequence[Target] = (
         _rate("download", GATEWAY), _rate("download", "c"), "at least", 5, of_sshd=True,
     ),
     Target("memory of an idle gateway", ("memory", GATEWAY, "MiB", 0), None, "at most", 120, "MiB"),
-    Target("memory that 100 pooled users add", ("memory", GATEWAY, "MiB more", 100), None, "at most", 15, "MiB"),
+    Target("memory that 100 pooled users add", _more("memory", 100), None, "at most", 15, "MiB"),
+    Target(
+        "1000 files of 1 KB, one request each at 64 connections, beside (c)",
+        _rate("download", GATEWAY), _rate("download", "c"), "at least", 10, of_sshd=True,
+    ),
+    Target(
+        "1000 files of 1 KB by bulk download, beside a command for each (c)",
+        _bulk("c"), _bulk(GATEWAY), "at least", 100, of_sshd=True,
+    ),
+    Target(
+        "1000 files of 1 KB by bulk download, beside a plain ssh host tar",
+        _bulk(GATEWAY), _bulk(NEW), "at most", 2, of_sshd=True,
+    ),
+    Target(
+        "stat at 64 connections, beside (c)",
+        _rate("stat", GATEWAY), _rate("stat", "c"), "at least", 12, of_sshd=True,
+    ),
+    Target(
+        "ls of 1,000 entries, beside (c)", _rate("ls", GATEWAY, 16), _rate("ls", "c", 16), "at least", 4, of_sshd=True
+    ),
+    Target("memory that ls of 100,000 entries adds", _more("entries", 100_000), None, "below", 64, "MiB"),
+    Target(
+        "upload of 1 KB, 32 at a time, beside (c)",
+        _rate("upload", GATEWAY, 32), _rate("upload", "c", 32), "at least", 8, of_sshd=True,
+    ),
+    Target(
+        "1 GiB down, beside ssh host cat", _big(GATEWAY, "down"), _big(NEW, "down"), "at least", 0.7, of_sshd=True
+    ),
+    Target("memory that 1 GiB down adds", _more("big", "down"), None, "below", 32, "MiB"),
+    Target("1 GiB up, beside ssh host cat", _big(GATEWAY, "up"), _big(NEW, "up"), "at least", 0.7, of_sshd=True),
+    Target("memory that 1 GiB up adds", _more("big", "up"), None, "below", 32, "MiB"),
 )  # fmt: skip
 
 
@@ -74,8 +117,13 @@ def judge(target: Target, results: Results, *, sandbox: bool = False) -> Verdict
         return Verdict(target, None, None, "not measured")
     value = measured[0].mean / (measured[1].mean if target.by is not None else 1.0)
     if sandbox and target.of_sshd:
-        return Verdict(target, value, None, "a promise about real sshd")
-    reached = value >= target.limit if target.sense == "at least" else value <= target.limit
+        notes = _notes(measured)
+        return Verdict(target, value, None, "a promise about real sshd" + (f"; {notes}" if notes else ""))
+    reached = {
+        "at least": value >= target.limit,
+        "at most": value <= target.limit,
+        "below": value < target.limit,
+    }[target.sense]
     return Verdict(target, value, reached and not any(cell.errors for cell in measured), _notes(measured))
 
 

@@ -2,10 +2,47 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+
 import pytest
+from blockbuster import BlockBuster
+from hypothesis import settings
+
+# Every run draws other examples. To look harder by hand: pytest --hypothesis-profile=thorough
+settings.register_profile("quick", max_examples=50)
+settings.register_profile("thorough", max_examples=2000)
+settings.load_profile("quick")
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests live to the end: nobody need look whether they are garbage, again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     """The one event loop that the gateway runs on."""
     return "asyncio"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def never_blocked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever of the server blocks the event loop, by a file, a socket or a sleep, fails the test that sees it.
+
+    Left out are tests that put local files and programs behind the server, which are used where they are asked for.
+    """
+    if {"http", "transfer", "sandbox"} & set(request.path.parts):
+        yield
+        return
+    guard = BlockBuster(scanned_modules="flamecrest.server")
+    del guard.functions["io.TextIOWrapper.write"]  # a log is written where it is said
+    for function in guard.functions.values():
+        function.can_block_in("server/ssh/host_keys.py", {"_refresh"})  # a small local file, when it changed
+        function.can_block_in("server/ssh/sftp_program.py", {"program"})  # one of our own files, once
+    guard.activate()
+    try:
+        yield
+    finally:
+        guard.deactivate()

@@ -161,6 +161,13 @@ async def test_documents_that_are_cut_short(api: Api, http: httpx.AsyncClient, w
     assert not set(await answers.jobs(http, api, work)) - before
 
 
+def is_no_http(said: bytes) -> bool:
+    """Whether the answer is that of the server itself, to what no HTTP is: in the same form as all others."""
+    status, _, body = parsed(said)
+    found = json.loads(body) if status == 400 else {}
+    return found.get("message") == "Invalid HTTP request received." and set(found) >= answers.KEYS
+
+
 LIES = [
     ("Content-Length: -1",), ("Content-Length: 1e3",), ("Content-Length: 0x10",), ("Content-Length: 5",
     "Content-Length: 6"),
@@ -181,8 +188,11 @@ async def test_lengths_that_are_none(api: Api, http: httpx.AsyncClient, work: st
     async with await anyio.connect_tcp("127.0.0.1", port) as stream:
         await stream.send(data)
         with anyio.move_on_after(2):
-            said = await stream.receive()
-            assert said.startswith(b"HTTP/1.1 4"), said[:200]
+            try:
+                said = await stream.receive()
+            except anyio.EndOfStream:
+                said = b""  # where the answer was on its way already when the body turned out to be none
+            assert not said or said.startswith(b"HTTP/1.1 4"), said[:200]
     assert (await http.get(f"/filesystem/{api.system}/ops/stat", params={"path": work})).status_code == 200
 
 
@@ -232,8 +242,6 @@ async def test_paths_that_are_none(api: Api, method: str) -> None:
         status, headers, body = parsed(said)
         if not 400 <= status < 500 or "x-injected" in headers:
             return f"{status} {headers}"
-        if body == b"Invalid HTTP request received.":  # the server's: nothing that is HTTP reached the gateway
-            return None
         return None if set(json.loads(body)) >= answers.KEYS else str(body)
 
     _, wrong = await answers.ask_all(TARGETS, ask)
@@ -251,7 +259,7 @@ IDS = [
 async def test_request_ids_that_nobody_should_log(api: Api, http: httpx.AsyncClient, name: str) -> None:
     for value in IDS:
         said = await spoken(api, head(api, "GET /status/systems HTTP/1.1", name.encode() + b": " + value))
-        if said.endswith(b"Invalid HTTP request received."):
+        if is_no_http(said):
             continue
         status, headers, _ = parsed(said)
         assert status == 200
@@ -322,7 +330,7 @@ async def test_who_is_nobody(api: Api, http: httpx.AsyncClient) -> None:
         said = await spoken(
             api, head(api, line, f"Authorization: {form}", "Content-Type: x/y", "Content-Length: 0", token=False)
         )
-        if said.endswith(b"Invalid HTTP request received."):
+        if is_no_http(said):
             return None
         status, headers, body = parsed(said)
         if status != 401 or headers.get("www-authenticate") != "Bearer" or json.loads(body)["user"] is not None:

@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -138,7 +138,8 @@ async def gateway(centre: Centre, port: int, show: Show) -> AsyncIterator[str]:
         )
     try:
         url = f"http://127.0.0.1:{port}"
-        await _answers(url, process)
+        with show.waiting("the gateway starts"):
+            await _answers(url, process)
         show.step("gateway", time.perf_counter() - began, f"{url}, {_memory(process.pid)} MiB")
         yield url
     except TourError as error:
@@ -345,29 +346,24 @@ class Tour:
     async def _many(self, count: int) -> None:
         folder = f"{self._folder}/many"
         await self._call("POST", f"{self._ops}/mkdir", expect=201, json={"path": folder})
-        slots = asyncio.Semaphore(AT_ONCE)
+        at_once = min(AT_ONCE, count)
 
         async def up(number: int) -> None:
             options = {"params": {"path": folder}, "files": {"file": (f"{number:05}.dat", _content(number))}}
-            async with slots:
-                await self._call("POST", f"{self._ops}/upload", expect=204, **options)
+            await self._call("POST", f"{self._ops}/upload", expect=204, **options)
 
         async def down(number: int) -> None:
-            async with slots:
-                answer, _ = await self._call(
-                    "GET", f"{self._ops}/download", params={"path": f"{folder}/{number:05}.dat"}
-                )
+            path = {"path": f"{folder}/{number:05}.dat"}
+            answer, _ = await self._call("GET", f"{self._ops}/download", params=path)
             if answer.content != _content(number):
                 raise TourError(f"{number:05}.dat came back with another content")
 
         for name, move in (("up", up), ("down", down)):
             began = time.perf_counter()
             with self._show.waiting(f"{count} files of {FILE_SIZE} bytes {name}"):
-                async with asyncio.TaskGroup() as group:
-                    for number in range(count):
-                        group.create_task(move(number))
+                await _share(range(count), move, at_once)
             took = time.perf_counter() - began
-            rate = f"{count / took:,.0f} a second, {AT_ONCE} at a time"
+            rate = f"{count / took:,.0f} a second, {at_once} at a time"
             self._show.step(f"files {name}", took, f"{count} of {FILE_SIZE} bytes, a request each: {rate}")
         answer, took = await self._call("GET", f"{self._ops}/ls", params={"path": folder})
         if len(answer.json()["output"]) != count:
@@ -378,6 +374,22 @@ class Tour:
         where = {"path": self._folder}
         await self._step("clean-up", f"rm {self._folder}", "DELETE", f"{self._ops}/rm", expect=204, params=where)
         await self._call("GET", f"{self._ops}/stat", expect=404, params=where)
+
+
+async def _share(numbers: Iterable[int], work: Callable[[int], Awaitable[None]], workers: int) -> None:
+    """Do the work on every number, by some who each take the next: a request begins when a connection is free for it.
+
+    All at once, the requests would wait for each other in the client, and what they took would be that.
+    """
+    rest = iter(numbers)
+
+    async def take() -> None:
+        for number in rest:
+            await work(number)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(workers):
+            group.create_task(take())
 
 
 def _content(number: int) -> bytes:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import errno
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import flamecrest
 
 from .terminal import configuration, fail, server_extra, tell, warn
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from flamecrest.server.cluster import Gateway
 
 BACKLOG = 2048
 
@@ -35,6 +40,7 @@ def serve(
 ) -> None:
     """Run the gateway until it is told to stop (SIGTERM or Ctrl-C).
 
+    On SIGUSR1 the log gets one line per cluster with the state of its SSH connections.
     Ends with 2 when the configuration can't be used, with 1 when the server can't start.
     """
     settings = configuration(config)
@@ -48,8 +54,13 @@ def serve(
     with listener:
         names = ", ".join(cluster.name for cluster in settings.clusters) or "none"
         ready = f"flamecrest {flamecrest.__version__} listens on {address(listener)} (clusters: {names})"
-        if not run(app, listener, settings, lambda: tell(ready)):
+        if not run(app, listener, settings, lambda: tell(ready), lambda: _report(app)):
             fail("the gateway did not start")
+
+
+def _report(app: FastAPI) -> None:
+    gateway: Gateway = app.state.gateway
+    gateway.report()
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -2,42 +2,57 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import math
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from flamecrest.server import telemetry
 
+from .protocol import Protocol
+
 if TYPE_CHECKING:
     from flamecrest.server.settings import Settings
 
 
 class Server(uvicorn.Server):
-    """A uvicorn that says when it is ready."""
+    """A uvicorn that says when it is ready, and how it is when it gets SIGUSR1."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], report: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+        self._report = report
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._report)
             self._ready()
 
 
-def run(app: Any, listener: socket.socket, settings: Settings, ready: Callable[[], None]) -> bool:
-    """Serve on the socket until SIGTERM or SIGINT; False when the app did not even start."""
+def run(
+    app: Any,
+    listener: socket.socket,
+    settings: Settings,
+    ready: Callable[[], None],
+    report: Callable[[], None] = lambda: None,
+) -> bool:
+    """Serve on the socket until SIGTERM or SIGINT; False when the app did not even start.
+
+    `ready` is called once it listens, `report` on every SIGUSR1.
+    """
     # uvicorn repeats the signal once it has stopped: without these the process would die of it, with an error status
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
     _log(settings)
-    server = Server(uvicorn.Config(app, **options(settings)), ready)
+    server = Server(uvicorn.Config(app, **options(settings)), ready, report)
     with contextlib.suppress(SystemExit):  # its own way to say that the app could not start; `started` says it too
         server.run(sockets=[listener])
     return server.started
@@ -60,7 +75,7 @@ def options(settings: Settings) -> dict[str, Any]:
     """Fast loop and parser, our own log, and nothing in the headers about what serves."""
     return {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": partial(Protocol, head_timeout=settings.server.header_timeout),
         "ws": "none",
         "lifespan": "on",
         "access_log": False,

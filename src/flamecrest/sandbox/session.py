@@ -78,6 +78,7 @@ class Session(SSHServerStreamSession[bytes]):
         counts: Counts,
         running: set[subprocess.Popen[bytes]],
         closed: Callable[[], None],
+        sftp: bool,
     ) -> None:
         super().__init__(None)
         self._people = people
@@ -87,6 +88,7 @@ class Session(SSHServerStreamSession[bytes]):
         self._counts = counts
         self._running = running
         self._closed = closed
+        self._sftp = sftp
         self._is_command = False
         self._process: subprocess.Popen[bytes] | None = None
         self._early_signals: list[str] = []
@@ -111,7 +113,7 @@ class Session(SSHServerStreamSession[bytes]):
         return True
 
     def subsystem_requested(self, subsystem: str) -> bool:
-        return subsystem == "sftp"
+        return self._sftp and subsystem == "sftp"
 
     def session_started(self) -> None:
         assert self._chan is not None
@@ -147,7 +149,7 @@ class Session(SSHServerStreamSession[bytes]):
         await self._connect(self._process)
 
     def _spawn(self, command: str | None, asked: dict[str, str]) -> subprocess.Popen[bytes]:
-        argv = ["/bin/bash", *(() if self._faults.rc_files else ("--norc",))]
+        argv = [*_default_signals(), "/bin/bash", *(() if self._faults.rc_files else ("--norc",))]
         home = self._person.home
         return subprocess.Popen(
             argv if command is None else [*argv, "-c", command],
@@ -280,3 +282,11 @@ class Session(SSHServerStreamSession[bytes]):
         # asyncio's pipes can't be aborted once they are closed
         if self._stdin is not None and not self._stdin.is_closing():
             self._stdin.abort()
+
+
+def _default_signals() -> list[str]:
+    """What gives a command the signals it has under sshd, where nohup(1), say, has made us ignore some."""
+    ignored = [
+        name for name in SIGNALS if name != "PIPE" and signal.getsignal(SIGNALS[name]) is signal.SIG_IGN
+    ]  # subprocess itself looks after SIGPIPE
+    return ["/usr/bin/env", f"--default-signal={','.join(ignored)}"] if ignored else []

@@ -82,7 +82,7 @@ class _Login(asyncssh.SSHServer):
 
 
 class SshServer:
-    """An SSH server on 127.0.0.1. `faults`, `max_sessions` and `max_startups` may be changed while it runs."""
+    """An SSH server on 127.0.0.1. `faults`, `max_…` and `sftp` may be changed while it runs."""
 
     def __init__(
         self,
@@ -95,6 +95,7 @@ class SshServer:
         variables: Mapping[str, str] | None = None,
         max_sessions: int = 10,
         max_startups: int = 100,
+        sftp: bool = True,
     ) -> None:
         self.people = people
         self.host_key = host_key
@@ -102,6 +103,7 @@ class SshServer:
         self.authorities = {key.public_data for key in authorities}
         self.max_sessions = max_sessions
         self.max_startups = max_startups  # connections that have not logged in yet
+        self.sftp = sftp  # whether there is such a subsystem
         self.faults = Faults()
         self.counts = Counts()
         self.port = 0
@@ -217,6 +219,7 @@ class SshServer:
             counts=self.counts,
             running=self.running,
             closed=closed,
+            sftp=self.sftp,
         )
 
     def environment(self, person: Person) -> dict[str, str]:

@@ -5,6 +5,7 @@ It joins the ports and knows no adapter, no settings and no HTTP.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from flamecrest.server.ssh.user import User
     from flamecrest.server.transfer import TransferJobs
     from flamecrest.wire.status import HPCCluster
+
+log = logging.getLogger("flamecrest.pool")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Ports:
     user: Callable[[Identity, Deadline], Awaitable[User]]
     uploads: Callable[[Identity], Uploads] = _no_uploads
     bulk: Callable[[Identity], Bulk] = _no_bulk
+    stats: Callable[[], Mapping[str, int]] = dict  # of its SSH connections
 
 
 class Cluster:
@@ -109,6 +113,10 @@ class Cluster:
         guard(self.board, Service.SSH)
         return await self._ports.user(identity, deadline)
 
+    def stats(self) -> Mapping[str, int]:
+        """Counters and gauges of its SSH connections, by name."""
+        return self._ports.stats()
+
     def _admit(self, paths: Mapping[str, str]) -> None:
         guard(self.board, Service.SSH)
         for name, path in paths.items():
@@ -130,3 +138,8 @@ class Gateway:
             return self.clusters[name.lower()]
         except KeyError:
             raise NotFound("System not found") from None
+
+    def report(self) -> None:
+        """Tell the log how every cluster's SSH connections are."""
+        for cluster in self.clusters.values():
+            log.info("pool", extra={"fields": {"cluster": cluster.name, **cluster.stats()}})

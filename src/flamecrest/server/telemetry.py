@@ -9,8 +9,9 @@ import json
 import logging
 import re
 import sys
+import time
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -30,6 +31,15 @@ _SECRET = re.compile(
 
 
 @dataclass(slots=True)
+class Phase:
+    """The time that a request spent in one way; what runs side by side counts once."""
+
+    seconds: float = 0.0
+    running: int = 0
+    since: float = 0.0
+
+
+@dataclass(slots=True)
 class Trace:
     """What the log knows of one request; filled in while it is served."""
 
@@ -43,6 +53,7 @@ class Trace:
     sent: int = 0  # bytes of the answer's body
     error: str | None = None  # the kind
     detail: str | None = None  # GatewayError.detail
+    phases: dict[str, Phase] = field(default_factory=dict)
 
     def ids(self) -> dict[str, str]:
         """The two ids, under their names in the log."""
@@ -50,6 +61,35 @@ class Trace:
 
 
 current: ContextVar[Trace | None] = ContextVar("flamecrest_trace", default=None)
+
+
+class phase:  # noqa: N801 - used as a function is; a class because this runs several times in every request
+    """Count the time of a `with` block as spent by the current request in that way: auth, queue, ssh.
+
+    `queue` is waiting for a channel, `ssh` asking the cluster, that waiting included.
+    """
+
+    __slots__ = ("_name", "_phase")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        trace = current.get()
+        if trace is None:
+            self._phase = None
+            return
+        self._phase = found = trace.phases.get(self._name) or trace.phases.setdefault(self._name, Phase())
+        if not found.running:
+            found.since = time.perf_counter()
+        found.running += 1
+
+    def __exit__(self, *_: object) -> None:
+        found = self._phase
+        if found is not None:
+            found.running -= 1
+            if not found.running:
+                found.seconds += time.perf_counter() - found.since
 
 
 def redact(text: str) -> str:
@@ -103,9 +143,10 @@ def log_request(trace: Trace, seconds: float, path: str) -> None:
         "route": trace.route,
         "method": trace.method,
         "status": trace.status,
-        "ms": round(seconds * 1000, 1),
+        "ms": round(seconds * 1000, 3),
         "bytes": trace.sent,
     }
+    fields |= _phases(trace)
     if trace.error is not None:
         fields["error"] = trace.error
     if trace.detail is not None:
@@ -116,6 +157,14 @@ def log_request(trace: Trace, seconds: float, path: str) -> None:
     record = logging.LogRecord(ACCESS.name, level, "", 0, "request", (), None)
     record.fields = fields
     ACCESS.handle(record)
+
+
+def _phases(trace: Trace) -> dict[str, float]:
+    """Milliseconds of each phase that there was; what is left of `ms` is the gateway's own work and the client's."""
+    spent = {name: phase.seconds for name, phase in trace.phases.items()}
+    if "ssh" in spent:
+        spent["ssh"] = max(0.0, spent["ssh"] - spent.get("queue", 0.0))
+    return {f"{name}_ms": round(seconds * 1000, 3) for name, seconds in spent.items()}
 
 
 def write_to(stream: IO[str] | None = None, level: int | str = logging.INFO) -> logging.Handler:

@@ -1,13 +1,19 @@
-"""Every adapter of the Files port, on the sandbox's SSH server and, when FLAMECREST_LIVE is set, on the live site."""
+"""The Files port over every way to reach SFTP: the sandbox's and, when FLAMECREST_LIVE is set, the live site's.
+
+The places: `sandbox` and `live` have the subsystem; `commands` (the sandbox without it) and `live-commands` have
+neither that nor OpenSSH's program, so that ours serves; `live-program` is real sshd without the subsystem.
+"""
 
 from __future__ import annotations
 
 import os
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from grp import getgrgid
 from pathlib import Path
+from pwd import getpwuid
 
 import asyncssh
 import pytest
@@ -18,21 +24,25 @@ from flamecrest.server.auth import Identity
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.files.remote import RemoteFiles
 from flamecrest.server.files.site import Site as SharedByCluster
+from flamecrest.server.ssh.choosing import Rules
 from flamecrest.server.ssh.connection import Host
 from flamecrest.server.ssh.credentials import StaticKey, StaticKeys
 from flamecrest.server.ssh.host_keys import HostKeys
-from flamecrest.server.ssh.pool import Pool, Rules
+from flamecrest.server.ssh.pool import Pool
 from flamecrest.server.ssh.session import PooledSessions
+from flamecrest.server.ssh.sftp_program import SftpChoice
+from tests.live.no_subsystem import without_subsystem
 from tests.live.site import Site
 
 
 @dataclass(frozen=True)
 class Place:
-    """An adapter, an empty folder to work in, and the user whose files they are."""
+    """An adapter, an empty folder to work in, the user who logs in, and whose the files are: user and group."""
 
     files: RemoteFiles
     folder: str
     user: str
+    owner: tuple[str, str]
     server: SshServer | None  # None on the live site
     pool: Pool
 
@@ -45,44 +55,89 @@ def soon() -> Deadline:
 
 
 @asynccontextmanager
-async def on_sandbox(root: Path) -> AsyncIterator[Place]:
+async def on_sandbox(root: Path, *, subsystem: bool) -> AsyncIterator[Place]:
     key = asyncssh.generate_private_key("ssh-ed25519")
     people = People(root, ["ann", "bob"])
     people.make_homes()
-    server = SshServer(people, asyncssh.generate_private_key("ssh-ed25519"), keys={"ann": [key]})
+    host_key = asyncssh.generate_private_key("ssh-ed25519")
+    server = SshServer(people, host_key, keys={"ann": [key]}, sftp=subsystem)
     await server.start()
     try:
         trust = HostKeys(pinned=[server.host_key.export_public_key("openssh").decode()])
         keys = StaticKeys({"ann": StaticKey(key.export_private_key().decode())})
         async with Pool(Host("127.0.0.1", server.port), keys, trust, Rules()) as pool:
-            files = RemoteFiles(PooledSessions(pool).of(Identity("ann")), SharedByCluster())
+            sessions = PooledSessions(pool, SftpChoice(servers=()))
+            files = RemoteFiles(sessions.of(Identity("ann")), SharedByCluster())
             folder = f"{people['ann'].home}/work"
             await files.mkdir(folder, soon())
-            yield Place(files, folder, "ann", server, pool)
+            # a command in the sandbox has the rights and the name of the account that runs the tests
+            mine = getpwuid(os.getuid()).pw_name, getgrgid(os.getgid()).gr_name
+            yield Place(files, folder, "ann", ("ann", "ann") if subsystem else mine, server, pool)
     finally:
         await server.stop()
 
 
 @asynccontextmanager
-async def on_site(site: Site) -> AsyncIterator[Place]:
+async def on_site(site: Site, choice: SftpChoice) -> AsyncIterator[Place]:
     keys = StaticKeys({site.user: StaticKey(site.key(site.user).read_text())})
     async with Pool(Host(site.host, site.port), keys, HostKeys([str(site.known_hosts)]), Rules()) as pool:
-        files = RemoteFiles(PooledSessions(pool).of(Identity(site.user)), SharedByCluster())
+        files = RemoteFiles(PooledSessions(pool, choice).of(Identity(site.user)), SharedByCluster())
         folder = f"{site.home(site.user)}/contract-{secrets.token_hex(4)}"
         await files.mkdir(folder, soon())
-        yield Place(files, folder, site.user, None, pool)
+        yield Place(files, folder, site.user, (site.user, site.user), None, pool)
         await files.rm(folder, soon())
 
 
-@pytest.fixture(params=["sandbox", pytest.param("live", marks=pytest.mark.live)])
+PLACES = ("sandbox", "commands", "live", "live-program", "live-commands")
+# what needs accounts that are kept apart: the sandbox's are by its own SFTP only
+APART = {
+    "test_folders_that_may_not_be_made",
+    "test_mv_where_one_may_not",
+    "test_other_peoples_files_are_denied",
+}
+# what tries our own server without the centre: everything would take the fast suite too long
+QUICK = {
+    "test_a_broken_upload_changes_and_leaves_nothing",
+    "test_a_file_that_shrinks_is_never_passed_off_as_whole",
+    "test_an_upload_replaces_atomically_and_keeps_the_mode",
+    "test_head_tail_and_view",
+    "test_ls_recursive_joins_names_and_enters_no_link",
+    "test_ls_shows_what_ls_shows",
+    "test_rm_takes_trees_and_links_but_not_what_they_lead_to",
+    "test_sizes_survive_up_and_down",
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every place for every test, most of them live."""
+    if "place" not in metafunc.fixturenames:
+        return
+    test = metafunc.function.__name__
+    metafunc.parametrize(
+        "place",
+        [
+            pytest.param(
+                name, marks=() if name == "sandbox" or (name == "commands" and test in QUICK) else pytest.mark.live
+            )
+            for name in PLACES
+            if name != "commands" or test not in APART
+        ],
+        indirect=True,
+    )
+
+
+@pytest.fixture
 async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
-    if request.param == "sandbox":
-        async with on_sandbox(tmp_path) as found:
+    if not request.param.startswith("live"):
+        async with on_sandbox(tmp_path, subsystem=request.param == "sandbox") as found:
             yield found
         return
     site = Site.from_environment()
     reason = site.why_not()
     if reason is not None:
         (pytest.fail if os.environ.get("FLAMECREST_LIVE") else pytest.skip)(reason)
-    async with on_site(site) as found:
-        yield found
+    async with AsyncExitStack() as stack:
+        if request.param != "live":
+            site = stack.enter_context(without_subsystem(site, tmp_path))
+        choice = SftpChoice(servers=()) if request.param == "live-commands" else SftpChoice()
+        yield await stack.enter_async_context(on_site(site, choice))

@@ -44,6 +44,7 @@ NAMES = [
     os.fsdecode(b"not utf-8 \xff\xfe"),
     "n" * 255,
 ]
+SOME_AT_A_TIME = [NAMES[at : at + 6] for at in range(0, len(NAMES), 6)]  # to log in is most of the work
 
 
 async def send(*parts: bytes) -> AsyncIterator[bytes]:
@@ -71,8 +72,13 @@ async def names(place, **how) -> list[str]:
 # --- any name
 
 
-@pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name)[:20])
-async def test_any_byte_sequence_is_a_name(place, name):
+@pytest.mark.parametrize("some", SOME_AT_A_TIME)
+async def test_any_byte_sequence_is_a_name(place, some):
+    for name in some:
+        await is_a_name(place, name)
+
+
+async def is_a_name(place, name: str) -> None:
     data = b"content of \x00\xff" + os.fsencode(name)
     path = await put(place, name, data)
     assert await fetch(place, path) == data
@@ -116,7 +122,7 @@ async def test_ls_shows_what_ls_shows(place):
         "dangling": "l",
     }
     assert entries["link"].link_target == place.path("b.txt")
-    assert entries["b.txt"].user == entries["b.txt"].group == place.user
+    assert (entries["b.txt"].user, entries["b.txt"].group) == place.owner
     assert entries["b.txt"].size == 5
     assert entries["b.txt"].permissions == "rw-r--r--"
     assert len(entries["b.txt"].modified) == len("2026-11-21T21:15:48")
@@ -132,7 +138,7 @@ async def test_ls_with_dereference_shows_targets_and_keeps_dangling_links(place)
     await place.files.symlink(place.path("nowhere"), place.path("dangling"), soon())
     entries = {entry.name: entry for entry in await place.files.ls(place.folder, soon(), dereference=True)}
     assert (entries["link"].kind, entries["link"].size, entries["link"].link_target) == ("-", 5, None)
-    assert entries["link"].user == place.user
+    assert entries["link"].user == place.owner[0]
     assert entries["dangling"].kind == "l"
     assert entries["dangling"].link_target == place.path("nowhere")
 
@@ -176,31 +182,34 @@ async def test_stat_says_what_stat_says(place):
     assert (await place.files.stat(place.path("link"), soon(), follow=True)).ino == found.ino
 
 
-@pytest.mark.parametrize(
-    ("operation", "text"),
-    [
-        (lambda files, path: files.stat(path, soon()), "cannot statx '{}': No such file or directory"),
-        (lambda files, path: files.ls(path, soon()), "'{}': No such file or directory"),
-        (lambda files, path: files.kind(path, soon()), "No such file or directory"),
-        (lambda files, path: files.view(path, soon(), offset=0, size=9), "No such file or directory"),
-        (lambda files, path: files.checksum(path, soon()), "No such file or directory"),
-        (lambda files, path: files.rm(path, soon()), "No such file or directory"),
-        (lambda files, path: files.chmod(path, "644", soon()), "No such file or directory"),
-        (lambda files, path: files.chmod(path, "u+x", soon()), "No such file or directory"),
-        (lambda files, path: files.chown(path, "root", "", soon()), "No such file or directory"),
-        (lambda files, path: files.chown(path, "", "", soon()), "No such file or directory"),
-        (lambda files, path: files.mkdir(path + "/x", soon()), "No such file or directory"),
-        (lambda files, path: files.symlink("/tmp", path + "/x", soon()), "No such file or directory"),
-        (lambda files, path: files.upload(path + "/x", send(b""), soon()), "No such file or directory"),
-        (lambda files, path: files.compress(path, path + ".tar", soon()), "No such file or directory"),
-        (lambda files, path: files.extract(path, path + ".d", soon()), "No such file or directory"),
-    ],
-)
-async def test_what_is_missing_is_not_found(place, operation, text):
+MISSING = [
+    (lambda files, path: files.stat(path, soon()), "cannot statx '{}': No such file or directory"),
+    (lambda files, path: files.ls(path, soon()), "'{}': No such file or directory"),
+    (lambda files, path: files.kind(path, soon()), "No such file or directory"),
+    (lambda files, path: files.view(path, soon(), offset=0, size=9), "No such file or directory"),
+    (lambda files, path: files.checksum(path, soon()), "No such file or directory"),
+    (lambda files, path: files.rm(path, soon()), "No such file or directory"),
+    (lambda files, path: files.chmod(path, "644", soon()), "No such file or directory"),
+    (lambda files, path: files.chmod(path, "u+x", soon()), "No such file or directory"),
+    (lambda files, path: files.chown(path, "root", "", soon()), "No such file or directory"),
+    (lambda files, path: files.chown(path, "", "", soon()), "No such file or directory"),
+    (lambda files, path: files.mkdir(path + "/x", soon()), "No such file or directory"),
+    (lambda files, path: files.symlink("/tmp", path + "/x", soon()), "No such file or directory"),
+    (lambda files, path: files.upload(path + "/x", send(b""), soon()), "No such file or directory"),
+    (lambda files, path: files.compress(path, path + ".tar", soon()), "No such file or directory"),
+    (lambda files, path: files.extract(path, path + ".d", soon()), "No such file or directory"),
+]
+
+
+async def test_what_is_missing_is_not_found(place):
     path = place.path("it's none")
-    with pytest.raises(NotFound) as caught:
-        await operation(place.files, path)
-    assert text.format(path) in caught.value.public
+    for operation, text in MISSING:
+        said = ""
+        try:
+            await operation(place.files, path)
+        except NotFound as error:
+            said = error.public
+        assert text.format(path) in said, MISSING.index((operation, text))
 
 
 # --- reading
@@ -229,14 +238,19 @@ async def test_head_tail_and_view(place):
     assert await tail(1000) == "".join(lines)
     assert await tail(1000, skip=True) == ""
     assert await place.files.view(path, soon(), offset=5, size=10) == "1\nline 2\nl"
-    assert await place.files.view(path, soon(), offset=5000, size=10) == ""
+    for offset in (5000, 2**31, 2**32, 2**62, 2**63 - 1):
+        assert await place.files.view(path, soon(), offset=offset, size=10) == ""
 
 
 @pytest.mark.parametrize("ending", [b"", b"\n", b"\n\n"])
-@pytest.mark.parametrize("count", [1, 2, 3, 40_000])
-async def test_tail_of_long_files_agrees_with_plain_reading(place, ending, count):
+async def test_tail_of_long_files_agrees_with_plain_reading(place, ending):
     data = b"\n".join(b"x" * (n % 7) for n in range(30_000)) + ending
     path = await put(place, "long", data)
+    for count in (1, 2, 3, 40_000):
+        await agrees(place, path, data, count)
+
+
+async def agrees(place, path: str, data: bytes, count: int) -> None:
     lines = data.splitlines(keepends=True)
     assert (
         await place.files.tail(path, soon(), count=count, unit="lines", skip=False, limit=10**6)
@@ -409,15 +423,20 @@ async def test_rm_takes_trees_and_links_but_not_what_they_lead_to(place):
     assert await names(place) == ["kept"]
 
 
-@pytest.mark.parametrize("mode", ["", "8", "999", "77777", "u+y", "a=b=c", "-x -y", "644; id", "+", "u+x,", "x" * 1000])
-async def test_a_bad_mode_is_refused(place, mode):
+BAD_MODES = ["", "8", "999", "77777", "u+y", "a=b=c", "-x -y", "644; id", "+", "u+x,", "x" * 1000]
+
+
+async def test_a_bad_mode_is_refused(place):
     path = await put(place, "file")
     before = await place.files.stat(path, soon())
-    if mode == "+":  # chmod takes it: nothing is added
-        await place.files.chmod(path, mode, soon())
-    else:
-        with pytest.raises(Invalid):
+    taken = []
+    for mode in BAD_MODES:
+        try:
             await place.files.chmod(path, mode, soon())
+        except Invalid:
+            continue
+        taken.append(mode)
+    assert taken == ["+"]  # chmod takes it: nothing is added
     assert (await place.files.stat(path, soon())).mode == before.mode
 
 

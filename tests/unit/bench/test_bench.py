@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 from bench import load, report
+from bench.loads import Listings, Reads
+from bench.openssh import NEW
 from bench.results import Cell, Results
 from bench.targets import GATEWAY, TARGETS, Target, judge
-from bench.workloads import WORKLOADS, Reads
+from bench.workloads import WORKLOADS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,7 +72,7 @@ def test_extrapolation_is_said() -> None:
 
 
 def test_every_target_names_what_a_workload_can_measure() -> None:
-    names = {workload.name: {*workload.needs, GATEWAY} for workload in WORKLOADS}
+    names = {workload.name: {*workload.needs, GATEWAY, NEW} for workload in WORKLOADS}
     for target in TARGETS:
         for place in (target.of, target.by):
             assert place is None or place[1] in names[place[0]]
@@ -81,7 +83,7 @@ def test_the_line_of_wrk_is_found_among_its_own_words() -> None:
         "Running 3s test @ http://127.0.0.1:1\n  1 threads and 64 connections\n"
         'RESULT {"requests": 3000, "microseconds": 1500000, "p50": 1500, "p99": 20250, "wrong": 3}\n'
     )
-    assert load.burst(output) == load.Burst(rate=2000.0, p50=1.5, p99=20.25, wrong=3)
+    assert load.burst(output) == load.Burst(requests=3000, rate=2000.0, p50=1.5, p99=20.25, wrong=3)
 
 
 def test_wrk_without_a_result_is_an_error_with_its_words() -> None:
@@ -95,8 +97,9 @@ def test_a_figure_keeps_three_digits_of_a_number(number: float) -> None:
 
 
 def test_a_table_shows_means_deviations_and_who_is_ahead() -> None:
-    workload = Reads("stat", "Metadata")
+    workload = Reads("stat", "Metadata", (64,))
     measured = results(
+        Cell("stat", "c", "requests/s", 1, (20.0,)),
         Cell("stat", "c", "requests/s", 64, (100.0, 100.0)),
         Cell("stat", GATEWAY, "requests/s", 64, (900.0, 1100.0)),
         Cell("stat", "0", "requests/s", 64, (4000.0,), "", 7),
@@ -107,8 +110,32 @@ def test_a_table_shows_means_deviations_and_who_is_ahead() -> None:
     assert any("(0), 64: 7 wrong answers" in line for line in lines)
 
 
+def test_one_row_each_makes_one_table_of_all_quantities() -> None:
+    measured = results(
+        Cell("ls", "c", "requests/s", 16, (10.0,)),
+        Cell("ls", GATEWAY, "requests/s", 16, (40.0,)),
+        Cell("ls", GATEWAY, "ms p50", 16, (5.0,)),
+    )
+    (table,) = report.arranged(Listings("ls", "Lists", (16,)), measured)
+    assert table.heads[0] == "16 connections"
+    assert [list(row) for row in table.rows] == [["requests/s", "10.0", "40.0", "4.00"], ["ms p50", "", "5.00", ""]]
+
+
+def test_nothing_is_divided_by_nothing() -> None:
+    workload = Reads("network", "Wire", (1,))
+    none = results(Cell("network", "c", "channels", "ls", (0.0,)), Cell("network", GATEWAY, "channels", "ls", (0.0,)))
+    (table,) = report.arranged(workload, none)
+    assert list(table.rows[0]) == ["channels", "0", "0", ""]
+
+
+def test_what_must_be_below_a_limit_may_not_reach_it() -> None:
+    strict = replace(SMALL, sense="below")
+    assert judge(strict, results(Cell("memory", GATEWAY, "MiB", 0, (119.9,)))).passed is True
+    assert judge(strict, results(Cell("memory", GATEWAY, "MiB", 0, (120.0,)))).passed is False
+
+
 def test_what_was_not_measured_is_said() -> None:
-    assert "Not measured." in report.tables(Reads("stat", "Metadata"), results())
+    assert "Not measured." in report.tables(Reads("stat", "Metadata", (64,)), results())
 
 
 def test_json_holds_every_sample_and_every_verdict() -> None:

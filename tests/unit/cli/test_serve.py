@@ -63,7 +63,7 @@ def test_serves_until_a_signal_and_leaves_in_order(number: signal.Signals) -> No
     with served() as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
-        with httpx.Client(trust_env=False) as client:
+        with httpx.Client(trust_env=False, verify=False) as client:
             answer = client.get(url, headers={"X-Forwarded-For": "192.0.2.7"})
         assert answer.text == "'192.0.2.7'"  # from a trusted proxy
         assert "server" not in answer.headers

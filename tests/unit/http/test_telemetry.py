@@ -50,6 +50,25 @@ def test_fields_and_ids() -> None:
     assert "request_id" not in line("nobody asked")
 
 
+def test_time_is_split_into_phases_and_counted_once() -> None:
+    trace = Trace("r1", "c1")
+    token = telemetry.current.set(trace)
+    try:
+        with telemetry.phase("ssh"), telemetry.phase("queue"):
+            pass
+        with telemetry.phase("ssh"):
+            before = trace.phases["ssh"].seconds
+            with telemetry.phase("ssh"):
+                pass
+            assert trace.phases["ssh"].seconds == before, "side by side counts once"
+    finally:
+        telemetry.current.reset(token)
+    assert trace.phases["ssh"].running == 0
+    assert trace.phases["ssh"].seconds >= trace.phases["queue"].seconds >= 0
+    with telemetry.phase("ssh"):  # nobody's
+        pass
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -39,7 +39,7 @@ class Uploading(World):
 
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    async with on_sandbox(tmp_path) as found:
+    async with on_sandbox(tmp_path, subsystem=True) as found:
         yield found
 
 

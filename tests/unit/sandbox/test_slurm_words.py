@@ -6,7 +6,7 @@ import os
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flamecrest.sandbox.slurm import words
@@ -28,6 +28,8 @@ def test_array_expressions(text: str, elements: list[int], limit: int) -> None:
 
 
 @given(st.text("0123456789-,%:[]x", max_size=12))
+@example("0:-1")
+@example("0:0")
 def test_other_array_expressions_are_refused(text: str) -> None:
     try:
         elements, _ = words.read_elements(text)

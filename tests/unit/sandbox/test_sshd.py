@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,14 @@ class TestSignals:
             assert done.exit_signal[0] == name
             for one in group:
                 await gone(one)
+
+    async def test_a_server_under_nohup(self, site: Site) -> None:
+        """Its commands can be hung up all the same, as those of sshd can."""
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            await self.test_a_signal_ends_the_whole_group(site, "HUP")
+        finally:
+            signal.signal(signal.SIGHUP, before)
 
     async def test_an_unknown_signal_does_nothing(self, site: Site) -> None:
         async with site.login() as connection:

@@ -11,10 +11,11 @@ import pytest
 
 from flamecrest.sandbox.people import People
 from flamecrest.sandbox.sshd import SshServer
+from flamecrest.server.ssh.choosing import Rules
 from flamecrest.server.ssh.connection import Host
 from flamecrest.server.ssh.credentials import StaticKey, StaticKeys
 from flamecrest.server.ssh.host_keys import HostKeys, line
-from flamecrest.server.ssh.pool import Pool, Rules
+from flamecrest.server.ssh.pool import Pool
 
 USERS = ("ann", "bob", "cyd")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from flamecrest.server.errors import Denied, Invalid, NotFound, Upstream
 from flamecrest.server.ssh import Command, Output
-from flamecrest.server.ssh.session import shell_line
+from flamecrest.server.ssh.line import MARK, MAX_NOISE, Preamble, shell_line
 from flamecrest.server.ssh.stat_agent import PROGRAM, StatError, stat_command
 from flamecrest.server.ssh.user import whoami
 
@@ -22,20 +23,24 @@ def same(output: Output) -> Output:
     return output
 
 
+def _own(data: bytes) -> bytes:
+    return Preamble().rest(data)
+
+
 @settings(max_examples=40)
 @given(
     st.lists(st.one_of(anything, st.binary(max_size=20).map(lambda b: os.fsdecode(b.replace(b"\0", b"")))), max_size=4)
 )
 def test_words_arrive_as_they_are(words):
     line = shell_line(Command(("printf", "%s\\0", *words), same), 5)
-    got = subprocess.run([b"/bin/sh", b"-c", line], capture_output=True, check=True).stdout
+    got = _own(subprocess.run([b"/bin/sh", b"-c", line], capture_output=True, check=True).stdout)
     assert got == b"".join(os.fsencode(word) + b"\0" for word in words) or not words
 
 
 def test_variables_and_locale_are_set_and_the_far_side_ends_it_too():
     line = shell_line(Command(("env",), same, env={"SLURM_TIME_FORMAT": "%s a'b"}), 2.2)
-    assert line.startswith(b"exec timeout -k 2 8 env LC_ALL=C ")
-    got = subprocess.run([b"/bin/sh", b"-c", line], capture_output=True, check=True).stdout.splitlines()
+    assert b" timeout -k 2 8 env " in line
+    got = _own(subprocess.run([b"/bin/sh", b"-c", line], capture_output=True, check=True).stdout).splitlines()
     assert b"LC_ALL=C" in got
     assert b"SLURM_TIME_FORMAT=%s a'b" in got
 
@@ -50,6 +55,35 @@ def test_what_no_program_can_be_given_is_refused():
     shell_line(Command(("echo", "x" * 130_000), same))
     with pytest.raises(Invalid, match="too long"):
         shell_line(Command(("echo", "x" * 131_072), same))
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize("trace", ["", "set -x; ", "set -v; "])
+def test_what_login_scripts_print_is_told_apart(shell, trace):
+    line = shell_line(Command(("sh", "-c", "echo own; echo error >&2"), same))
+    noisy = f"{trace}echo welcome; echo quota >&2\n".encode() + line
+    done = subprocess.run([shell, "-c", noisy], capture_output=True, check=True)
+    assert b"welcome" in done.stdout
+    assert _own(done.stdout) == b"own\n"
+    assert _own(done.stderr) == b"error\n"
+
+
+@given(st.binary(max_size=60), st.binary(max_size=60), st.lists(st.integers(0, 140), max_size=8))
+def test_the_mark_is_found_however_it_is_cut(noise, own, cuts):
+    preamble, whole = Preamble(), noise + MARK + own
+    edges = [0, *sorted(min(cut, len(whole)) for cut in cuts), len(whole)]
+    assert b"".join(preamble.rest(whole[a:b]) for a, b in itertools.pairwise(edges)) == own
+    assert preamble.over
+    assert not preamble.noise
+
+
+def test_endless_noise_is_held_within_bounds():
+    preamble = Preamble()
+    for number in range(100):
+        assert preamble.rest(b"%d" % number * 5000) == b""
+    assert len(preamble.noise) == MAX_NOISE
+    assert preamble.rest(MARK[:9]) == b""
+    assert preamble.rest(MARK[9:] + b"own") == b"own"
 
 
 def test_whoami_reads_ids_with_and_without_names():

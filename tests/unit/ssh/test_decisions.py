@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.ssh.pool import Act, Rules, View, choose, expired
+from flamecrest.server.ssh.choosing import Act, Rules, View, Wish, choose, expired
 
 views = st.builds(
     View,
@@ -19,24 +19,27 @@ views = st.builds(
 rules = st.builds(Rules, max_clients=st.integers(1, 5), per_user=st.integers(1, 4), idle=st.floats(1, 100))
 
 
-@given(st.lists(views, max_size=5), st.booleans(), st.integers(0, 8), st.booleans(), rules, st.booleans())
-def test_choose_keeps_every_limit(mine, opening, total, evictable, rules, shared):
-    act, at = choose(mine, opening=opening, total=total, evictable=evictable, rules=rules, shared=shared)
-    room = [v.usable and (shared or v.free > 0) for v in mine]
-    assert (act is Act.USE) == any(room), "whoever finds room does not wait and opens nothing"
+wishes = st.builds(Wish, shared=st.booleans(), age=st.one_of(st.just(float("inf")), st.floats(0, 10000)))
+
+
+@given(st.lists(views, max_size=5), st.booleans(), st.integers(0, 8), st.booleans(), rules, wishes)
+def test_choose_keeps_every_limit(mine, opening, total, evictable, rules, wish):
+    act, at = choose(mine, wish, opening=opening, total=total, evictable=evictable, rules=rules)
+    room = [n for n, v in enumerate(mine) if v.usable and (wish.shared or v.free > 0)]
+    young = [n for n in room if mine[n].age <= wish.age]
+    more = sum(v.usable for v in mine) < rules.per_user and (total < rules.max_clients or evictable)
+    if young:
+        assert act is Act.USE, "whoever finds room does not wait and opens nothing"
+    elif opening:
+        assert act is Act.WAIT, "one connect in flight"
+    elif more:
+        assert act is (Act.OPEN if total < rules.max_clients else Act.EVICT)
+    else:
+        assert act is (Act.USE if room else Act.WAIT), "an older one rather than none"
     if act is Act.USE:
-        assert room[at]
-        there = [n for n, has in enumerate(room) if has]
+        there = young or room
         most = max(mine[n].standing for n in there)
-        assert at == next(n for n in there if not shared or mine[n].standing == most), "so that others become idle"
-    if act in {Act.OPEN, Act.EVICT}:
-        assert not opening, "one connect in flight"
-        assert sum(v.usable for v in mine) < rules.per_user
-    if act is Act.OPEN:
-        assert total < rules.max_clients
-    if act is Act.EVICT:
-        assert total >= rules.max_clients
-        assert evictable
+        assert at == next(n for n in there if not wish.shared or mine[n].standing == most), "so that others become idle"
 
 
 @given(views, rules)

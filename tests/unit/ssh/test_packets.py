@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from contextlib import suppress
+from itertools import pairwise
+from typing import TYPE_CHECKING, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flamecrest.server.errors import Denied, NotFound, Unsupported, Upstream
 from flamecrest.server.ssh import sftp_packets as packets
+from flamecrest.server.ssh.sftp import Sftp
+from flamecrest.server.ssh.sftp_channel import SftpSession
 from flamecrest.server.ssh.sftp_packets import Attrs, SftpError
+
+if TYPE_CHECKING:
+    from flamecrest.server.ssh.connection import Connection
+
+
+class Quiet:
+    """A connection that only counts."""
+
+    def received(self, size: int) -> None:
+        assert size >= 0
+
 
 u32 = st.one_of(st.none(), st.integers(0, 2**32 - 1))
 
@@ -59,3 +75,38 @@ def test_garbage_is_told_apart_from_answers(read, packet):
 def test_an_absurd_count_of_names_is_malformed():
     with pytest.raises((struct.error, IndexError)):
         packets.names_reply(struct.pack(">BII", packets.NAME, 1, 2**31))
+
+
+async def collected(cuts: list[int], data: bytes, *, asked_for_data: bool = True) -> list[object]:
+    """What two requests get when their answers arrive cut at these places."""
+    sftp = Sftp(cast("Connection", Quiet()))
+    hello = asyncio.get_running_loop().create_future()
+    channel = SftpSession(sftp, cast("Connection", Quiet()), hello)
+    first = sftp.read(b"h", 0, len(data)) if asked_for_data else sftp.stat(b"/")
+    second = sftp.readlink(b"/x")
+    answers = [
+        struct.pack(">BI", packets.VERSION, 3),
+        struct.pack(">BI", packets.DATA, 1) + packets.string(data),
+        struct.pack(">BIII", packets.STATUS, 2, packets.NO_SUCH_FILE, 0) + packets.string(b""),
+    ]
+    stream = b"".join(struct.pack(">I", len(answer)) + answer for answer in answers)
+    edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    for start, end in pairwise(edges):
+        channel.data_received(stream[start:end], None)
+    return list(await asyncio.gather(first, second, return_exceptions=True))
+
+
+@settings(max_examples=40)
+@given(st.lists(st.integers(0, 110_000), max_size=6), st.sampled_from([0, 1, 32_768, 100_000]))
+def test_answers_are_whole_however_they_are_cut(cuts, size):
+    data = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    first, second = asyncio.run(collected(cuts, data))
+    assert first == data
+    assert isinstance(second, SftpError)
+
+
+@pytest.mark.parametrize("cuts", [[], [40_000, 70_000]])
+def test_data_that_nobody_asked_for_is_an_error(cuts):
+    first, second = asyncio.run(collected(cuts, b"x" * 100_000, asked_for_data=False))
+    assert isinstance(first, SftpError | Upstream)
+    assert isinstance(second, SftpError)

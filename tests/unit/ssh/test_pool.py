@@ -170,6 +170,74 @@ async def test_a_frozen_connection_is_noticed_and_replaced(world):
         world.server.thaw()
 
 
+async def test_a_repeated_read_does_not_meet_the_next_frozen_connection(world):
+    async with world.pool(max_sessions=1) as pool:
+        me = session(pool)
+        held = [asyncio.create_task(me.run(sh("sleep 60"), soon(60))) for _ in range(2)]
+        await until(lambda: world.server.counts.commands == 2)
+        assert pool.stats()["connections"] == 2
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+        await until(lambda: pool.stats()["idle"] == 2)
+        world.server.freeze()
+        assert (await me.run(sh("echo here", repeatable=True), soon(15))).stdout == b"here\n"
+        assert world.server.counts.connections == 3
+        world.server.thaw()
+
+
+async def test_what_login_scripts_print_is_not_taken_for_an_answer(world):
+    world.server.faults.rc_files = True
+    noise = 'printf "welcome\\n%.0s" $(seq 2000); echo "quota exceeded" >&2\n'
+    (world.server.people["ann"].home / ".bashrc").write_text(noise)
+    async with world.pool() as pool:
+        me = session(pool)
+        done = await me.run(sh("cat; echo error >&2; exit 3", stdin=b"own"), soon())
+        assert done == Output(3, b"own", b"error\n")
+        assert len(await me.stat("/", soon(), follow=True)) == 12
+        assert pool.stats()["channels"] == 1, "the agent answers, and no process a question"
+        async with me.stream(sh("echo streamed; exit 4"), soon()) as stream:
+            assert b"".join([data async for data in stream.chunks(5)]) == b"streamed\n"
+            assert await stream.wait(5) == Output(4, b"", b"")
+
+
+async def test_an_account_that_runs_nothing_says_why(world):
+    world.server.faults.rc_files = True
+    (world.server.people["ann"].home / ".bashrc").write_text("echo 'This account is closed.'; exit 1\n")
+    async with world.pool() as pool:
+        done = await session(pool).run(sh("true"), soon())
+        assert (done.status, done.stdout, done.errors()) == (1, b"", "This account is closed.")
+
+
+async def test_the_pool_counts_what_it_sends_and_gets(world):
+    async with world.pool() as pool:
+        me = session(pool)
+        await me.run(sh("cat", stdin=b"x" * 100_000), soon())
+        stats = pool.stats()
+        assert stats["channels_opened"] == 1
+        assert stats["bytes_sent"] == 100_000
+        assert 100_000 < stats["bytes_received"] < 100_100, "and the marks"
+        assert stats["messages_sent"] == 4
+        assert 4 <= stats["messages_received"] < 100
+
+
+async def test_an_agent_that_gave_way_comes_back(world):
+    async with world.pool(max_sessions=1, per_user=1) as pool:
+        me = session(pool)
+        await me.stat("/", soon(), follow=True)
+        connection = await pool.lease(ANN, soon(), shared=True)
+        pool.release(connection, shared=True)
+        assert connection.agent is not None
+        await me.run(sh("true"), soon())  # one channel only: the agent gives way
+        assert connection.agent is None
+        assert not connection.agent_missing
+        assert len(await me.stat("/", soon(), follow=True)) == 12  # by a process
+        assert connection.agent is None
+        connection.agent_after = 0.0
+        assert len(await me.stat("/", soon(), follow=True)) == 12
+        assert connection.agent is not None
+
+
 async def test_a_server_that_accepts_and_says_nothing_is_given_up(world):
     world.server.hang()
     async with world.pool(host=world.host(connect_timeout=0.1, login_timeout=0.1)) as pool:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 
-from . import machine
+from . import ids, machine
 from .options import MAYBE, NO, YES, Options
 from .program import Caller, ask_records
 from .records import FIELDS, Record, Values, record
-from .squeue import matches
 from .words import SHORT_STATES, Refused, die, read_moment, say
 
 TYPE_CHECKING = False
@@ -60,17 +59,18 @@ def main(store: Store, words: Sequence[str]) -> int:
     brief = "brief" in options
     columns = [] if "batch-script" in options else _columns(options.get("format") or (_BRIEF if brief else _STANDARD))
     start, end = _window(options)
+    named = ids.recorded(options.get("jobs", ""))
     ask_records(store, "sacct", "sacct: error: Problem talking to the database: Connection refused")
     lag, now = store.setting("history_lag"), time.time()
     caller = Caller(store)
-    jobs = [job for job in store.jobs() if _wanted(job, options, caller)]
+    jobs = [job for job in store.jobs() if _meant(job, named) and _wanted(job, options, caller)]
     jobs.sort(key=lambda job: (job.array_job or job.id, job.array_task if job.array_task is not None else 10**6))
     records = [one for job in jobs if (one := record(store, job, now, lag)) is not None]
     records = [one for one in records if _in_time(one, start, end) and _in_state(one, options)]
     if "batch-script" in options:
         _scripts(records, caller)
     else:
-        _print(records, columns, options, only_jobs="allocations" in options)
+        _print(_rows(records, named, only_jobs="allocations" in options), columns, options)
     return 0
 
 
@@ -104,11 +104,6 @@ def _window(options: dict[str, str]) -> tuple[int, int]:
 
 
 def _wanted(job: Job, options: dict[str, str], caller: Caller) -> bool:
-    try:
-        if "jobs" in options and not any(_named(job, text) for text in options["jobs"].split(",")):
-            return False
-    except ValueError:
-        raise Refused(f"sacct: fatal: Bad job/step specified: {options['jobs']}") from None
     users = options.get("user")
     if users is None and not options.keys() & {"jobs", "allusers", "uid"} and caller.name != "root":
         users = caller.name
@@ -125,10 +120,16 @@ def _wanted(job: Job, options: dict[str, str], caller: Caller) -> bool:
     return all(given is None or bool(values & set(given.split(","))) for given, values in filters)
 
 
-def _named(job: Job, text: str) -> bool:
-    """Whether an id means the job. The records know no single elements that have not started."""
-    number = text.partition(".")[0]
-    return matches(job, number) and not ("_" in number and job.waiting)
+def _meant(job: Job, named: list[ids.Named]) -> list[ids.Named] | bool:
+    """The ids that mean the job; True when all jobs are meant.
+
+    The records know no single elements that have not started, and no job here is heterogeneous.
+    """
+    if not named or any(not one.number for one in named):
+        return True
+    return [
+        one for one in named if one.component is None and one.means(job) and not (one.task is not None and job.waiting)
+    ]
 
 
 def _in_time(one: Record, start: int, end: int) -> bool:
@@ -149,12 +150,20 @@ def _scripts(records: list[Record], caller: Caller) -> None:
             say(f"Batch Script for {one.line['JobIDRaw']}\n{_RULE}\n{script}\n")
 
 
-def _print(records: list[Record], columns: list[tuple[str, int]], options: dict[str, str], *, only_jobs: bool) -> None:
+def _rows(records: list[Record], named: list[ids.Named], *, only_jobs: bool) -> list[Values]:
+    """A job's line and its steps'; the steps alone that the ids name, where they name some."""
     rows: list[Values] = []
     for one in records:
-        rows += [one.line, *(() if only_jobs else one.steps)]
-    if steps := {text for text in options.get("jobs", "").split(",") if "." in text}:
-        rows = [row for row in rows if row["JobID"] in steps]
+        meant = _meant(one.job, named)
+        steps = set() if meant is True or not meant else {name.step for name in meant}
+        if only_jobs or not steps or None in steps:
+            rows += [one.line, *(() if only_jobs else one.steps)]
+        else:
+            rows += [row for row in one.steps if row["JobID"].rpartition(".")[2] in steps]
+    return rows
+
+
+def _print(rows: list[Values], columns: list[tuple[str, int]], options: dict[str, str]) -> None:
     header: Values = {name: name for name, _ in columns}
     delimiter = options.get("delimiter", "|")
     lines = []

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 
-from . import queue
+from . import ids, queue
 from .options import NO, YES, Options
 from .program import SILENT, UNREACHABLE, Caller, no_answer
 from .squeue import known
-from .words import SHORT_STATES, Refused, complain, die, read_elements
+from .words import SHORT_STATES, Refused, complain, die
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ OPTIONS = Options(
         "v": "verbose", "V": "version", "w": "nodelist",
     },
 )  # fmt: skip
+_UNKNOWN = "Invalid job id specified"
 _STATUS = {
+    "Job not heterogeneous job": 58,
     "Access/permission denied": 210,
     UNREACHABLE: 8,
     SILENT: 140,
@@ -39,23 +41,28 @@ _STATUS = {
 
 
 def main(store: Store, words: Sequence[str]) -> int:
-    options, ids = OPTIONS.read(words, mixed=True)
+    options, words = OPTIONS.read(words, mixed=True)
     caller = Caller(store)
-    for text in ids:
-        _parse(text)
+    asked = ids.cancelled(words)
     status = 0
     if reason := no_answer(store):
-        for text in ids:
+        for text, *_ in asked:
             _announce(options, text)
             complain(_said(text, reason))
             status = _STATUS[reason]
-        if not ids:
+        if not asked:
             raise Refused(f"slurm_load_jobs error: {reason}")
         return status
-    for text in ids:
+    for text, named, tasks in asked:
+        if named.step is not None:
+            status = _act_on_step(store, caller, named, options) or status
+            continue
         _announce(options, text)
-        status = _act(store, caller, text, options) or status
-    if not ids:
+        if named.component is not None:
+            status = _act_on_component(store, named, text, options) or status
+            continue
+        status = _act(store, caller, (text, named.number, tasks), options) or status
+    if not asked:
         for job in known(store):
             if not job.over and caller.owns(job.user) and _selected(job, options, caller):
                 _end(store, caller, job, None, options)
@@ -63,27 +70,42 @@ def main(store: Store, words: Sequence[str]) -> int:
     return status
 
 
-def _parse(text: str) -> tuple[int, set[int] | None]:
-    """The number, and the elements where only some are meant."""
-    number, _, tasks = text.replace("[", "_[", 1).replace("__", "_").partition("_")
-    try:
-        return int(number), set(read_elements(tasks)[0]) if tasks else None
-    except ValueError:
-        die("scancel", f"Invalid job id {text}")
+def _act_on_component(store: Store, named: ids.Named, text: str, options: dict[str, str]) -> int:
+    """No job here is heterogeneous: its first component is a mistake, and of the others there are none."""
+    if named.component or not any(job.id == named.number for job in known(store)):
+        _tell(options, text, _UNKNOWN)
+        return 0
+    complain(_said(text, "Job not heterogeneous job"))
+    return _STATUS["Job not heterogeneous job"]
+
+
+def _act_on_step(store: Store, caller: Caller, named: ids.Named, options: dict[str, str]) -> int:
+    jobs = [job for job in known(store) if job.id == named.number]
+    if jobs and not caller.owns(jobs[0].user):
+        what = "Access/permission denied"
+    elif jobs and not jobs[0].over:
+        for step in store.steps(named.number):
+            if str(step.number) == named.step and queue.began(step.process) == step.process_began:
+                os.kill(step.process, _number(options.get("signal", "KILL")))
+        return 0
+    else:
+        what = _UNKNOWN
+    complain(f"scancel: error: Kill job error on job step id {named.number}.{named.step}: {what}")
+    return _STATUS.get(what, 1)
 
 
 def _said(text: str, what: str) -> str:
     return f"scancel: error: Kill job error on job id {text}: {what}"
 
 
-def _act(store: Store, caller: Caller, text: str, options: dict[str, str]) -> int:
-    number, tasks = _parse(text)
+def _act(store: Store, caller: Caller, asked: tuple[str, int, set[int] | None], options: dict[str, str]) -> int:
+    text, number, tasks = asked
     jobs = [job for job in known(store) if number == job.array_job or (tasks is None and number == job.id)]
     if tasks is not None:
         jobs = [job for job in jobs if job.array_task in tasks or tasks & set(job.waiting)]
     if not jobs:
         # only --verbose tells of it, and the exit status is 0 all the same
-        _tell(options, text, "Invalid job id specified")
+        _tell(options, text, _UNKNOWN)
         return 0
     if not all(caller.owns(job.user) for job in jobs):
         complain(_said(text, "Access/permission denied"))
@@ -144,9 +166,14 @@ def _end(store: Store, caller: Caller, job: Job, tasks: set[int] | None, options
 
 
 def _signal(job: Job, options: dict[str, str]) -> None:
-    name = options["signal"].upper().removeprefix("SIG")
-    number = int(name) if name.isdecimal() else getattr(signal, f"SIG{name}", None)
-    if number is None:
-        die("scancel", f"Unknown job signal: {options['signal']}")
+    number = _number(options["signal"])
     if job.shell and queue.began(job.shell) == job.shell_began:
         (os.kill if "batch" in options else os.killpg)(job.shell, number)
+
+
+def _number(text: str) -> int:
+    name = text.upper().removeprefix("SIG")
+    number = int(name) if name.isdecimal() else getattr(signal, f"SIG{name}", None)
+    if number is None:
+        die("scancel", f"Unknown job signal: {text}")
+    return int(number)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 
-from . import machine, queue
+from . import ids, machine, queue
 from .options import MAYBE, NO, YES, Options
 from .program import Caller, ask_controller, no_answer
 from .shown import job_lines, node_lines, partition_lines, reservation_lines
-from .squeue import known, matches
+from .squeue import element, known
 from .words import MAX_ARRAY, Refused, complain, read_node_list, say
 
 TYPE_CHECKING = False
@@ -90,16 +90,30 @@ def _show(store: Store, names: list[str], options: dict[str, str]) -> int:
 def _jobs(store: Store, name: str, options: dict[str, str]) -> list[list[str]]:
     jobs = known(store)
     if name:
-        if not name.partition("_")[0].isdecimal():
-            raise Refused(f"scontrol_print_job error: {_INVALID}")
-        jobs = [job for job in jobs if _means(job, name)]
-        if not jobs:
-            raise Refused(f"slurm_load_jobs error: {_INVALID}")
+        try:
+            named = ids.shown(name)
+        except ValueError:
+            raise Refused(f"scontrol_print_job error: {_INVALID}") from None
+        jobs = _named(jobs, named)
         # an array's waiting elements first, then those that have started, the last one first
         jobs.sort(key=lambda job: (not job.waiting, -job.id))
     elif not jobs:
         say("No jobs in the system\n")
     return [job_lines(job, details="details" in options) for job in jobs]
+
+
+def _named(jobs: list[Job], named: ids.Named) -> list[Job]:
+    if named.number:
+        jobs = [job for job in jobs if named.number in {job.id, job.array_job}]
+    if not jobs:
+        raise Refused(f"slurm_load_jobs error: {_INVALID}")
+    found = [job for job in jobs if named.task is None or named.task in {job.array_task, *job.waiting}]
+    if not found or named.component:
+        part = f"+{named.component}" if named.task is None else f"_{named.task}"
+        say(f"Job {named.number}{part} not found\n")
+        raise Refused
+    task = named.task
+    return [job if task is None or job.array_task == task else element(job, task) for job in found]
 
 
 def _nodes(store: Store, name: str, options: dict[str, str]) -> list[list[str]]:
@@ -191,6 +205,7 @@ def _held(store: Store, name: str) -> list[Job]:
 
 def _means(job: Job, name: str) -> bool:
     try:
-        return matches(job, name)
+        named = ids.shown(name)
     except ValueError:
         return False
+    return bool(named.number) and not named.component and named.means(job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from . import machine, paths
+from . import ids, machine, paths
 from .columns import Column, by_codes, by_names
 from .options import MAYBE, NO, YES, Options
 from .program import ask_controller
@@ -61,14 +61,15 @@ def main(store: Store, words: Sequence[str]) -> int:
         return 0
     if "json" in options or "yaml" in options:
         raise Refused("squeue: error: the toy Slurm has no serializer plugins")
+    named = _ids(options)
     user = options.get("user") or options.get("users")
     if "me" in options:
         user = os.environ.get("USER", "")
     ask_controller(store, "slurm_load_jobs error: {}", rounds=2)
     _check_users(store, user)
-    jobs = [job for found in known(store) for job in _asked(found, options) if _wanted(job, options, user)]
-    if "jobs" in options and not jobs:
-        _check_ids(store, options["jobs"])
+    jobs = [job for found in known(store) for job in _asked(found, named) if _wanted(job, options, user)]
+    if named and not jobs:
+        _check_ids(store, named)
     jobs.sort(key=lambda job: (job.partition, job.state, -job.priority, -job.id))
     _print(jobs, options)
     return 0
@@ -79,26 +80,26 @@ def known(store: Store) -> list[Job]:
     return store.jobs("ended = 0 OR ended > ?", time.time() - store.setting("min_job_age"))
 
 
-def matches(job: Job, text: str) -> bool:
-    """Whether an id as a person writes it means the job: its number, its array's, or that of one element."""
-    number, _, task = text.strip().partition("_")
-    if not number.isdecimal():
-        raise ValueError(text)
-    if not task:
-        return int(number) in {job.id, job.array_job}
-    return job.array_job == int(number) and (int(task) == job.array_task or int(task) in job.waiting)
+def _ids(options: dict[str, str]) -> list[ids.Named] | None:
+    try:
+        return ids.queued(options["jobs"]) if "jobs" in options else None
+    except ValueError as error:
+        die("squeue", f"Invalid job id: {error}")
 
 
-def _asked(job: Job, options: dict[str, str]) -> list[Job]:
-    """The record; of the waiting elements of an array only those that --jobs names, if it names elements."""
-    named = {text.strip() for text in options.get("jobs", "").split(",")}
-    tasks = [task for task in job.waiting if f"{job.array_job}_{task}" in named]
-    if not tasks or named & {str(job.id), str(job.array_job)}:
+def _asked(job: Job, named: list[ids.Named] | None) -> list[Job]:
+    """The record, if it is asked for; of an array's waiting elements only those that the ids name, if they do that."""
+    if named is None:
         return [job]
-    return [_element(job, task) for task in tasks]
+    meant = [one for one in named if one.means(job)]
+    tasks = {one.task for one in meant}
+    if None in tasks or job.array_task in tasks:
+        return [job]
+    return [element(job, task) for task in job.waiting if task in tasks]
 
 
-def _element(job: Job, task: int) -> Job:
+def element(job: Job, task: int) -> Job:
+    """A waiting element as a record of its own."""
     one = job.copy()
     one.array_task, one.array_tasks = task, ""
     return one
@@ -110,18 +111,13 @@ def _check_users(store: Store, names: str | None) -> None:
             complain(f"squeue: error: Invalid user: {name}\n")
 
 
-def _check_ids(store: Store, text: str) -> None:
-    """Slurm asks for a single job by its id, and fails where there is none; of several it says nothing."""
-    if "," not in text and not any(matches(job, text) for job in known(store)):
+def _check_ids(store: Store, named: list[ids.Named]) -> None:
+    """Slurm asks for a single job by its number, and fails where there is none; of several it says nothing."""
+    if len(named) == 1 and not any(named[0].number in {job.id, job.array_job} for job in known(store)):
         raise Refused(_UNKNOWN)
 
 
 def _wanted(job: Job, options: dict[str, str], user: str | None) -> bool:
-    try:
-        if "jobs" in options and not any(matches(job, text) for text in options["jobs"].split(",")):
-            return False
-    except ValueError:
-        die("squeue", f"Invalid job id: {options['jobs']}")
     states = options.get("states", "PENDING,RUNNING,SUSPENDED,COMPLETING").upper().split(",")
     if "ALL" not in states and job.state not in states and SHORT_STATES.get(job.state) not in states:
         return False
@@ -158,7 +154,7 @@ def _print(jobs: list[Job], options: dict[str, str]) -> None:
 
 def _expanded(jobs: list[Job]) -> list[Job]:
     """With --array each waiting element of an array has a line of its own."""
-    return [one for job in jobs for one in ([_element(job, task) for task in job.waiting] or [job])]
+    return [one for job in jobs for one in ([element(job, task) for task in job.waiting] or [job])]
 
 
 def nodes_of(job: Job) -> str:

@@ -126,10 +126,10 @@ def read_elements(text: str) -> tuple[list[int], int]:
     for part in text.strip("[]").split(","):
         span, _, step = part.partition(":")
         first, dash, last = span.partition("-")
-        begin, end = int(first), int(last if dash else first)
-        if not 0 <= begin <= end < MAX_ARRAY:
+        begin, end, stride = int(first), int(last if dash else first), int(step or 1)
+        if not 0 <= begin <= end < MAX_ARRAY or stride < 1:
             raise ValueError(text)
-        found.update(range(begin, end + 1, int(step or 1)))
+        found.update(range(begin, end + 1, stride))
     return sorted(found), int(limit or 0)
 
 

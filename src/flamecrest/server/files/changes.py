@@ -8,7 +8,7 @@ import re
 import stat as stat_bits
 from typing import TYPE_CHECKING
 
-from flamecrest.server.errors import Conflict, Invalid, Upstream
+from flamecrest.server.errors import Conflict, Invalid, TooLarge, Upstream
 from flamecrest.server.files import Compression, archive, said
 from flamecrest.server.files.asking import Asking
 from flamecrest.server.files.copying import copy
@@ -138,8 +138,15 @@ class Changes(Asking):
     async def truncate(self, path: str, size: int, deadline: Deadline) -> None:
         async def use(sftp: Sftp) -> None:
             name = os.fsencode(path)
-            regular(words, await sftp.stat(name))
-            await sftp.setstat(name, Attrs(size=size))
+            found = regular(words, await sftp.stat(name))
+            try:
+                await sftp.setstat(name, Attrs(size=size))
+            except SftpError as error:
+                if error.code != FAILURE or size <= found.size:
+                    raise
+                # version 3 has no code for it; what else can be wrong with a file that may be written and only grows?
+                larger = f"truncate: cannot make '{path}' {size} bytes large"
+                raise TooLarge(f"{larger}: more than the file system or your quota takes") from None
 
         words = f"truncate: cannot open '{path}' for writing"
         await self._sftp(use, deadline, words)

@@ -28,6 +28,7 @@ from flamecrest.server.files.asking import Asking, close, explained
 from flamecrest.server.files.choice import EVERYTHING, Choice
 from flamecrest.server.files.following import follow
 from flamecrest.server.files.listing import Listing
+from flamecrest.server.files.reading import UNSIZED
 from flamecrest.server.files.site import local_time
 from flamecrest.server.files.streams import STALL, regular
 from flamecrest.server.files.text import OpenText
@@ -160,7 +161,8 @@ class Looking(Asking):
 
     async def view(self, path: str, deadline: Deadline, *, offset: int, size: int) -> str:
         async def use(text: OpenText) -> bytes:
-            return await text.part(offset, size)
+            # far behind the end servers refuse to look; a file of /proc does not say where its end is
+            return await text.part(offset, size) if offset < max(text.size, UNSIZED) else b""
 
         return await self._text(path, deadline, f"view: cannot open '{path}'", size, use)
 

@@ -133,8 +133,13 @@ class OpenDownload:
         sent, step = 0, self._sftp.read_size
         try:
             while position < end or asked:
-                # the window opens with the transfer: a small one costs no memory, a big one is read well ahead
-                while position < end and len(asked) * step < min(BUFFERED, max(2 * step, sent)):
+                # the window opens with the transfer: a small one costs no memory, a big one is read well ahead;
+                # what is asked for together goes out together, so it is filled when it is half empty
+                window = min(BUFFERED, max(2 * step, sent)) // step
+                wanted = window - len(asked) if len(asked) <= window // 2 else 0
+                for _ in range(wanted):
+                    if position >= end:
+                        break
                     length = min(step, end - position)
                     asked.append((position, length, self._sftp.read(self._handle, position, length)))
                     position += length

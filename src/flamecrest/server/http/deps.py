@@ -57,7 +57,8 @@ class Call(Request):
         if len(given) > 1:  # whose token counts can only be guessed, and a proxy may guess otherwise
             raise Unauthenticated("Access token is invalid.", detail="more than one Authorization header")
         header = given[0].decode("latin-1") if given else None
-        identity = await gateway.authenticator.authenticate(header, Deadline.after(AUTH_SECONDS))
+        with telemetry.phase("auth"):
+            identity = await gateway.authenticator.authenticate(header, Deadline.after(AUTH_SECONDS))
         self.identity = identity
         trace = telemetry.current.get()
         if trace is not None:

@@ -62,6 +62,11 @@ class ServerSettings(Section):
         description="When the server is told to stop, requests under way have this long to finish.",
         json_schema_extra=OURS,
     )
+    header_timeout: Seconds = Field(
+        default=30,
+        description="How long a client may take to send the head of a request; then the connection is closed.",
+        json_schema_extra=OURS,
+    )
     trusted_proxies: tuple[Word, ...] = Field(
         default=("127.0.0.1",),
         description="Addresses and networks of reverse proxies whose `X-Forwarded-*` headers are believed.",

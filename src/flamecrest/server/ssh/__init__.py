@@ -114,6 +114,6 @@ class Sessions(Protocol):
         """Close every connection; waits for nothing that runs."""
         ...
 
-    def stats(self) -> Mapping[str, Any]:
-        """Counters for people: connections, channels, waiting, opened, replaced."""
+    def stats(self) -> Mapping[str, int]:
+        """Counters (opened, replaced, messages and bytes …) and gauges (connections, channels, waiting …)."""
         ...

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
@@ -16,6 +15,7 @@ from flamecrest.server.errors import TooLarge
 
 from . import Output
 from .connection import Lost, open_channel
+from .line import Preamble
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -31,6 +31,7 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
         self._left = max_output
         self._stdout: list[bytes] = []
         self._stderr: list[bytes] = []
+        self._preambles = (Preamble(), Preamble())
         self._status: int | None = None
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         loop = asyncio.get_running_loop()
@@ -43,7 +44,7 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
         process = cls(connection, max_output)
         channel = await process.opened(line)
         if stdin:
-            channel.write(stdin)
+            connection.send(channel, stdin)
         # without EOF a program that reads its input would wait for ever
         channel.write_eof()
         return process
@@ -62,13 +63,19 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
         self._channel = chan
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        self._connection.heard = time.monotonic()
+        data = self._own(data, datatype)
         self._left -= len(data)
         if self._left < 0:
             if not self.finished.done():
                 self.finished.set_exception(TooLarge("The program on the cluster printed more than is accepted"))
             return
         (self._stdout if datatype is None else self._stderr).append(data)
+
+    def _own(self, data: bytes, datatype: int | None) -> bytes:
+        """What of a message is the program's own, and not what login scripts print before it."""
+        self._connection.received(len(data))
+        preamble = self._preambles[datatype is not None]
+        return data if preamble.over else preamble.rest(data)
 
     def exit_status_received(self, status: int) -> None:
         self._status = status
@@ -86,7 +93,9 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
             self.finished.set_exception(Lost("The SSH connection was lost", detail=detail))
             self.finished.exception()  # who asked may have gone: no complaint that nobody looked
         else:
-            self.finished.set_result(Output(self._status, b"".join(self._stdout), b"".join(self._stderr)))
+            # noise is left only where the program never started: it may say why
+            said = (*(bytes(preamble.noise) for preamble in self._preambles), *self._stderr)
+            self.finished.set_result(Output(self._status, b"".join(self._stdout), b"".join(said)))
 
     async def end(self) -> None:
         """End the program with its whole process group and close the channel; never raises."""

@@ -17,6 +17,7 @@ import asyncssh
 from flamecrest.server.errors import GatewayError, Unsupported, Upstream
 
 from .host_keys import HostKeyClient
+from .portions import Tcp
 
 if TYPE_CHECKING:
     from .host_keys import HostKeys
@@ -33,11 +34,17 @@ CIPHERS = (
     "aes128-ctr",
 )
 SILENCE = 1.0  # seconds without a byte, while something is asked, after which a connection is tested
+AGENT_RESTS = 30.0  # seconds without the stat agent, after it has given way to commands
+MESSAGE = 32 * 1024  # bytes of data in one SSH message, at most: OpenSSH's and asyncssh's packet size
 TEST_INTERVAL = 0.7  # seconds in which a tested connection must answer, twice
 
 
 class Lost(Upstream):
     """The connection broke under the work; whether a change was made is not known."""
+
+
+class ChannelLost(Lost):
+    """A channel closed under the work; its connection is well."""
 
 
 class ChannelRefused(Exception):
@@ -61,6 +68,17 @@ class Host:
         return f"{self.host}:{self.port}"
 
 
+@dataclass(slots=True)
+class Traffic:
+    """What went between gateway and cluster so far: channels, messages over them, and bytes of data in those."""
+
+    channels_opened: int = 0
+    messages_sent: int = 0
+    messages_received: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+
+
 @dataclass(eq=False, slots=True)
 class Connection:
     """An open connection with its counts. `limit` is the number of channels the server takes on it."""
@@ -79,11 +97,14 @@ class Connection:
     sftp: Sftp | None = None
     agent: StatAgent | None = None
     agent_missing: bool = False  # the program the agent needs is not there: do not try again
+    agent_after: float = 0.0  # monotonic time before which the agent is not started again: it has given way
     testing: bool = False
+    tests: tuple[float, int] = (-1, 0)  # seconds between tests that are set now, and how many may go unanswered
     retired: bool = False  # its server has stopped answering: no new work
     on_lost: Callable[[Connection], None] | None = None
     on_free: Callable[[Connection], None] | None = None  # a standing channel has closed
     opening: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)  # of the channels that stand
+    traffic: Traffic = field(default_factory=Traffic, repr=False)  # the pool's
 
     @property
     def standing(self) -> int:
@@ -94,6 +115,18 @@ class Connection:
     def busy(self) -> bool:
         return self.channels > self.standing or self.shared > 0
 
+    def received(self, size: int) -> None:
+        """Note a message of that many bytes."""
+        self.heard = time.monotonic()
+        self.traffic.messages_received += 1
+        self.traffic.bytes_received += size
+
+    def send(self, channel: asyncssh.SSHClientChannel[bytes], data: bytes) -> None:
+        """Write to a channel; raises OSError or asyncssh.Error when that is closed."""
+        self.traffic.messages_sent += 1 + len(data) // MESSAGE
+        self.traffic.bytes_sent += len(data)
+        channel.write(data)
+
     def standing_closed(self) -> None:
         """Count the end of a channel that stood open."""
         self.channels -= 1
@@ -101,22 +134,24 @@ class Connection:
             self.on_free(self)
 
     def yield_standing(self) -> None:
-        """Close a channel that stands open: the agent's for good, SFTP's if nobody uses it now."""
+        """Close a channel that stands open: the agent's for a while, SFTP's if nobody uses it now."""
         if self.agent is not None:
-            self.agent_missing = True
+            self.agent_after = time.monotonic() + AGENT_RESTS
             self.agent.close()
         elif self.sftp is not None and self.shared == 0:
             self.sftp.close()
 
     def watch(self, now: float, keep_alive: float) -> None:
-        """Test a connection that is asked something and says nothing; asyncssh drops it if it does not answer."""
-        suspect = self.busy and now - self.heard > SILENCE
-        if suspect != self.testing and not self.lost:
-            self.testing = suspect
-            if suspect:
-                self.raw.set_keepalive(TEST_INTERVAL, 1)
-            else:
-                self.raw.set_keepalive(keep_alive, 3)
+        """Test a connection that says nothing, sooner where something was asked; asyncssh drops it if it is silent.
+
+        One that was heard a moment ago needs no test, and a timer started anew with every message costs more than most.
+        """
+        quiet = now - self.heard > SILENCE
+        self.testing = quiet and self.busy
+        tests = (TEST_INTERVAL, 1) if self.testing else (keep_alive, 3) if quiet else (0, 3)
+        if tests != self.tests and not self.lost:
+            self.tests = tests
+            self.raw.set_keepalive(*tests)
 
     def close(self) -> None:
         """Close without waiting."""
@@ -156,11 +191,19 @@ async def open_channel(
             raise Lost("The SSH connection was lost", detail=str(error)) from None
         if line is None and error.code == asyncssh.OPEN_REQUEST_SESSION_FAILED:
             raise Unsupported("The cluster's SSH server offers no SFTP", detail=str(error)) from None
-        raise ChannelRefused from None
+        raise ChannelRefused(error.code) from None
     except (asyncssh.Error, OSError, AttributeError) as error:
         # asyncssh stumbles (AttributeError) over a connection that closes while a channel opens
         raise Lost("The SSH connection was lost", detail=str(error)) from None
+    connection.traffic.channels_opened += 1
+    # asyncssh makes a text of every message before it asks whether anybody wants it in a log
+    channel.log_received_packet = _unlogged  # type: ignore[method-assign]
+    channel.log_sent_packet = _unlogged  # type: ignore[method-assign]
     return channel
+
+
+def _unlogged(pkttype: int, pktid: int | None, packet: object, note: str = "") -> None:
+    pass
 
 
 async def dial(
@@ -221,7 +264,7 @@ async def _connect(
     return await asyncssh.connect(
         address,
         port,
-        tunnel=tunnel or (),
+        tunnel=Tcp() if tunnel is None else tunnel,
         username=user,
         client_keys=list(keys),
         client_factory=lambda: client,

@@ -1,7 +1,6 @@
 """The pool of one cluster: which connection a request goes over, when one is opened, and when one is closed.
 
-The decisions are pure functions of what there is (`choose`, `expired`); Pool acts on them. It knows neither
-commands nor SFTP.
+It acts on the decisions of choosing.py. It knows neither commands nor SFTP.
 """
 
 from __future__ import annotations
@@ -10,15 +9,16 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum, auto
+from collections.abc import Coroutine, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from flamecrest.server import telemetry
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Busy, GatewayError, Unavailable, Upstream
 
-from .connection import Connection, Lost, dial
+from .choosing import Act, Rules, View, Wish, choose, expired
+from .connection import Connection, Lost, Traffic, dial
 
 if TYPE_CHECKING:
     from flamecrest.server.auth import Identity
@@ -35,67 +35,17 @@ OPENSSH_MAX_SESSIONS = 10  # OpenSSH's default, and where learning starts
 LEARNED_FOR = 600.0  # seconds for which a limit learned from a refusal is believed of new connections
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The pool's limits; times in seconds. `max_sessions` None: learn it from the server's refusal."""
-
-    max_clients: int = 100
-    per_user: int = 2
-    idle: float = 60.0
-    age: float = 3600.0
-    max_sessions: int | None = None
-    tick: float = 1.0  # between looks at idle, old and silent connections
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What a decision needs to know of one connection. `free` counts channels, `idle` and `age` seconds."""
-
-    free: int
-    standing: int  # shared channels that are open on it: SFTP, the stat agent
-    busy: bool
-    usable: bool
-    idle: float
-    age: float
-
-
-class Act(Enum):
-    """What to do for the next who waits."""
-
-    USE = auto()
-    OPEN = auto()
-    EVICT = auto()  # close somebody's idle connection, then open
-    WAIT = auto()
-
-
-def choose(
-    views: Sequence[View], *, opening: bool, total: int, evictable: bool, rules: Rules, shared: bool
-) -> tuple[Act, int]:
-    """What to do for one user's next request, and over which of the user's connections.
-
-    `total` counts the cluster's connections, those being opened too. A shared use needs no free channel and
-    goes where most of the shared channels stand already. Else the first connection with room is taken, so that the
-    others can become idle.
-    """
-    room = [at for at, view in enumerate(views) if view.usable and (shared or view.free > 0)]
-    if room:
-        return Act.USE, max(room, key=lambda at: views[at].standing) if shared else room[0]
-    if opening or sum(view.usable for view in views) >= rules.per_user:
-        return Act.WAIT, -1
-    if total < rules.max_clients:
-        return Act.OPEN, -1
-    return (Act.EVICT if evictable else Act.WAIT), -1
-
-
-def expired(view: View, rules: Rules) -> bool:
-    """Whether a connection is to be closed now."""
-    return not view.busy and (not view.usable or view.idle >= rules.idle or view.age >= rules.age)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiter:
+    future: asyncio.Future[Connection]
+    shared: bool
+    since: float
 
 
 @dataclass(slots=True)
 class _User:
     connections: list[Connection] = field(default_factory=list)
-    waiting: deque[tuple[asyncio.Future[Connection], bool]] = field(default_factory=deque)
+    waiting: deque[_Waiter] = field(default_factory=deque)
     dialing: asyncio.Task[None] | None = None
     identity: Identity | None = None
 
@@ -115,6 +65,7 @@ class Pool:
         self._tending: asyncio.Task[None] | None = None
         self._closed = False
         self.opened = self.replaced = self.refusals = 0
+        self.traffic = Traffic()
 
     async def __aenter__(self) -> Pool:
         self._tending = asyncio.create_task(self._tend(), name=f"pool of {self.host}")
@@ -125,28 +76,36 @@ class Pool:
 
     # --- what sessions ask
 
-    async def lease(self, identity: Identity, deadline: Deadline, *, shared: bool = False) -> Connection:
+    async def lease(
+        self, identity: Identity, deadline: Deadline, *, shared: bool = False, since: float = 0.0
+    ) -> Connection:
         """A connection with one channel (or one shared use) counted for the caller, who must `release` it.
 
-        Raises Busy or Unavailable when none came free in time, Upstream when none can be opened.
+        One opened after the monotonic time `since` if there can be one. Raises Busy or Unavailable when none came
+        free in time, Upstream when none can be opened.
         """
         user = self._users.setdefault(identity.username, _User())
         user.identity = identity
         if not user.waiting:
-            act, at = self._choose(user, shared=shared)
+            act, at = self._choose(user, shared, since)
             if act is Act.USE:
                 return self._take(user.connections[at], shared=shared)
-        waiter: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
-        user.waiting.append((waiter, shared))
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), shared, since)
+        user.waiting.append(waiter)
         self._pump(user)
+        with telemetry.phase("queue"):
+            return await self._served(user, waiter, deadline)
+
+    async def _served(self, user: _User, waiter: _Waiter, deadline: Deadline) -> Connection:
+        future = waiter.future
         try:
             async with asyncio.timeout(deadline.left()):
-                return await waiter
+                return await future
         except BaseException as error:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self.release(waiter.result(), shared=shared)
-            elif (waiter, shared) in user.waiting:
-                user.waiting.remove((waiter, shared))
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self.release(future.result(), shared=waiter.shared)
+            elif waiter in user.waiting:
+                user.waiting.remove(waiter)
             if isinstance(error, TimeoutError):
                 raise self._full(user) from None
             raise
@@ -204,6 +163,7 @@ class Pool:
             "opened": self.opened,
             "replaced": self.replaced,
             "refusals": self.refusals,
+            **asdict(self.traffic),
         }
 
     def __repr__(self) -> str:
@@ -248,14 +208,14 @@ class Pool:
             age=age,
         )
 
-    def _choose(self, user: _User, *, shared: bool) -> tuple[Act, int]:
+    def _choose(self, user: _User, shared: bool, since: float) -> tuple[Act, int]:
         return choose(
             [self._view(c) for c in user.connections],
+            Wish(shared, time.monotonic() - since) if since else Wish(shared),
             opening=user.dialing is not None,
             total=sum(len(u.connections) + (u.dialing is not None) for u in self._users.values()),
             evictable=self._idlest() is not None,
             rules=self.rules,
-            shared=shared,
         )
 
     def _take(self, connection: Connection, *, shared: bool) -> Connection:
@@ -271,14 +231,14 @@ class Pool:
     def _pump(self, user: _User) -> None:
         """Serve those who wait, in order, as far as it goes now."""
         while user.waiting and not self._closed:
-            waiter, shared = user.waiting[0]
-            if waiter.done():
+            waiter = user.waiting[0]
+            if waiter.future.done():
                 user.waiting.popleft()
                 continue
-            act, at = self._choose(user, shared=shared)
+            act, at = self._choose(user, waiter.shared, waiter.since)
             if act is Act.USE:
                 user.waiting.popleft()
-                waiter.set_result(self._take(user.connections[at], shared=shared))
+                waiter.future.set_result(self._take(user.connections[at], shared=waiter.shared))
                 continue
             if act is Act.EVICT and (victim := self._idlest()) is not None:
                 self._forget(victim)
@@ -311,6 +271,7 @@ class Pool:
         try:
             connection = await self._connect(identity)
             connection.on_lost, connection.on_free = self._gone, self._freed
+            connection.traffic = self.traffic
             if connection.lost:
                 raise Lost("The SSH connection was lost")
             user.connections.append(connection)
@@ -373,10 +334,12 @@ class Pool:
 
     def _fail(self, user: _User, error: GatewayError) -> None:
         waiting, user.waiting = user.waiting, deque()
-        for waiter, _ in waiting:
-            if not waiter.done():
+        for waiter in waiting:
+            if not waiter.future.done():
                 # one copy each: a traceback belongs to one request
-                waiter.set_exception(type(error)(error.public, detail=error.detail, retry_after=error.retry_after))
+                waiter.future.set_exception(
+                    type(error)(error.public, detail=error.detail, retry_after=error.retry_after)
+                )
 
     def _full(self, user: _User) -> GatewayError:
         if user.connections:

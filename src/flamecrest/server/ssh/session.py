@@ -1,4 +1,4 @@
-"""Sessions over the pool: run a command, use SFTP, ask the stat agent. The one place where a command is quoted.
+"""Sessions over the pool: run a command, use SFTP, ask the stat agent.
 
 It maps what can go wrong with a channel; what a program says is its parser's business.
 """
@@ -6,19 +6,20 @@ It maps what can go wrong with a channel; what a program says is its parser's bu
 from __future__ import annotations
 
 import asyncio
-import math
-import shlex
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flamecrest.server.errors import Invalid, Timeout
+from flamecrest.server import telemetry
+from flamecrest.server.errors import Timeout
 
 from . import Command, Output
 from .channel import RemoteProcess
-from .connection import SILENCE, ChannelRefused, Connection, Lost
+from .connection import SILENCE, ChannelLost, ChannelRefused, Connection, Lost
+from .line import shell_line
 from .sftp import Sftp
+from .sftp_program import SftpChoice
 from .stat_agent import PROGRAM, Numbers, StatAgent, stat_command
 from .stream import RemoteStream
 
@@ -30,76 +31,67 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_LINE = 128 * 1024 - 1  # bytes; Linux's MAX_ARG_STRLEN: sshd hands the line to the shell as one argument
 LARGE = 1024 * 1024  # bytes of output that are parsed in a thread: the list of 10,000 jobs takes a second
-FAR_GRACE = 5  # seconds after the deadline when the far side ends a command itself, should we be gone by then
-
-
-def shell_line(command: Command[Any], seconds: float | None = None) -> bytes:
-    """The line for the user's login shell, whatever shell that is; with `seconds` the far side ends it by itself."""
-    for word in (*command.argv, *command.env.values()):
-        if "\0" in word:
-            raise Invalid("A value must not contain a NUL byte")
-    guard = () if seconds is None else ("timeout", "-k", "2", str(math.ceil(seconds) + FAR_GRACE))
-    variables = (f"{name}={value}" for name, value in command.env.items())
-    line = "exec " + shlex.join((*guard, "env", "LC_ALL=C", *variables, *command.argv))
-    raw = line.encode("utf-8", "surrogateescape")
-    if len(raw) > MAX_LINE:
-        raise Invalid("A value is too long to be handed to a program on the cluster")
-    return raw
 
 
 class PooledSessions:
     """The Sessions port over a Pool."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, sftp: SftpChoice | None = None) -> None:
         self.pool = pool
+        self._sftp = sftp or SftpChoice()
 
     def of(self, identity: Identity) -> PooledSession:
-        return PooledSession(self.pool, identity)
+        return PooledSession(self.pool, identity, self._sftp)
 
     async def close(self) -> None:
         await self.pool.close()
 
-    def stats(self) -> Mapping[str, Any]:
+    def stats(self) -> Mapping[str, int]:
         return self.pool.stats()
 
 
 class PooledSession:
     """The Session port: one user over the pool."""
 
-    __slots__ = ("_identity", "_pool")
+    __slots__ = ("_choice", "_identity", "_pool")
 
-    def __init__(self, pool: Pool, identity: Identity) -> None:
+    def __init__(self, pool: Pool, identity: Identity, choice: SftpChoice) -> None:
         self._pool = pool
         self._identity = identity
+        self._choice = choice
 
     async def run(self, command: Command[T], deadline: Deadline) -> T:
-        try:
-            output = await self._execute(command, deadline)
-        except Lost:
-            if not command.repeatable:
-                raise
-            output = await self._execute(command, deadline)
+        output = await self._repeated(
+            lambda since: self._execute(command, deadline, since), repeatable=command.repeatable
+        )
         if len(output.stdout) > LARGE:
             return await asyncio.to_thread(command.parse, output)
         return command.parse(output)
 
     async def sftp(self, use: Callable[[Sftp], Awaitable[T]], deadline: Deadline, *, repeatable: bool = False) -> T:
-        try:
-            return await self._use_sftp(use, deadline)
-        except Lost:
-            if not repeatable:
-                raise
-            return await self._use_sftp(use, deadline)
+        return await self._repeated(lambda since: self._use_sftp(use, deadline, since), repeatable=repeatable)
+
+    @staticmethod
+    async def _repeated(work: Callable[[float], Awaitable[T]], *, repeatable: bool) -> T:
+        """Do it; once more if the connection breaks under it, over one that was opened after that if possible."""
+        with telemetry.phase("ssh"):
+            try:
+                return await work(0.0)
+            except Lost as error:
+                if not repeatable:
+                    raise
+                since = 0.0 if isinstance(error, ChannelLost) else time.monotonic()
+            return await work(since)
 
     @asynccontextmanager
     async def open_sftp(self, deadline: Deadline) -> AsyncIterator[Sftp]:
-        connection, sftp = await self._with_sftp(deadline)
-        try:
-            yield sftp
-        finally:
-            self._pool.release(connection, shared=True)
+        with telemetry.phase("ssh"):
+            connection, sftp = await self._with_sftp(deadline)
+            try:
+                yield sftp
+            finally:
+                self._pool.release(connection, shared=True)
 
     async def stat(self, path: str, deadline: Deadline, *, follow: bool) -> Numbers:
         numbers = await self.quick_stat(path, deadline, follow=follow)
@@ -108,35 +100,42 @@ class PooledSession:
         return numbers
 
     async def quick_stat(self, path: str, deadline: Deadline, *, follow: bool) -> Numbers | None:
-        for last in (False, True):
-            try:
-                found = await self._with_standing(deadline, _agent_of, self._open_agent)
-            except Lost:
-                if last:
-                    raise
-                continue
-            if found is None:
+        asked = path.encode("utf-8", "surrogateescape")
+        return await self._repeated(
+            lambda since: self._ask_agent(asked, deadline, since, follow=follow), repeatable=True
+        )
+
+    async def _ask_agent(self, path: bytes, deadline: Deadline, since: float, *, follow: bool) -> Numbers | None:
+        found = await self._with_standing(deadline, _agent_of, self._open_agent, since)
+        if found is None:
+            return None
+        connection, agent = found
+        try:
+            async with deadline.enforce("Reading the file's attributes"):
+                return await agent.ask(path, follow=follow)
+        except Timeout:
+            self._suspect(connection)
+            raise
+        except Lost:
+            if connection.agent_missing:  # its program is not there: `stat` has to do
                 return None
-            connection, agent = found
-            try:
-                async with deadline.enforce("Reading the file's attributes"):
-                    return await agent.ask(path.encode("utf-8", "surrogateescape"), follow=follow)
-            except Timeout:
-                self._suspect(connection)
-                raise
-            except Lost:
-                # also when the program is not there: then `stat` has to do
-                if last and not connection.agent_missing:
-                    raise
-            finally:
-                self._pool.release(connection, shared=True)
-        return None
+            if not connection.lost:
+                raise ChannelLost("The SSH channel was lost") from None
+            raise
+        finally:
+            self._pool.release(connection, shared=True)
 
     # --- commands
 
     @asynccontextmanager
     async def stream(self, command: Command[Any], deadline: Deadline) -> AsyncIterator[RemoteStream]:
         line = shell_line(command)  # no limit of time on the far side: it ends with its input or with us
+        with telemetry.phase("ssh"):
+            async with self._streaming(line, deadline) as stream:
+                yield stream
+
+    @asynccontextmanager
+    async def _streaming(self, line: bytes, deadline: Deadline) -> AsyncIterator[RemoteStream]:
         while True:
             connection = await self._pool.lease(self._identity, deadline)
             try:
@@ -159,10 +158,10 @@ class PooledSession:
             else:
                 self._pool.spawn(self._end(stream, connection))
 
-    async def _execute(self, command: Command[Any], deadline: Deadline) -> Output:
+    async def _execute(self, command: Command[Any], deadline: Deadline, since: float) -> Output:
         line = shell_line(command, deadline.left())
         while True:
-            connection = await self._pool.lease(self._identity, deadline)
+            connection = await self._pool.lease(self._identity, deadline, since=since)
             process = None
             try:
                 async with deadline.enforce("The command on the cluster"):
@@ -190,8 +189,8 @@ class PooledSession:
 
     # --- SFTP
 
-    async def _use_sftp(self, use: Callable[[Sftp], Awaitable[T]], deadline: Deadline) -> T:
-        connection, sftp = await self._with_sftp(deadline)
+    async def _use_sftp(self, use: Callable[[Sftp], Awaitable[T]], deadline: Deadline, since: float) -> T:
+        connection, sftp = await self._with_sftp(deadline, since)
         try:
             async with deadline.enforce("The file operation"):
                 return await use(sftp)
@@ -203,9 +202,9 @@ class PooledSession:
 
     # --- the channels that stand open
 
-    async def _with_sftp(self, deadline: Deadline) -> tuple[Connection, Sftp]:
+    async def _with_sftp(self, deadline: Deadline, since: float = 0.0) -> tuple[Connection, Sftp]:
         """A shared lease on a connection whose SFTP channel is open."""
-        found = await self._with_standing(deadline, _sftp_of, self._open_sftp)
+        found = await self._with_standing(deadline, _sftp_of, self._open_sftp, since)
         if found is None:
             raise Lost("The SSH connection was lost")
         return found
@@ -215,16 +214,17 @@ class PooledSession:
         deadline: Deadline,
         on: Callable[[Connection], T | None],
         opened: Callable[[Connection], Awaitable[None]],
+        since: float,
     ) -> tuple[Connection, T] | None:
         """A shared lease on a connection and what stands open on it; None where it can't be opened at all."""
-        connection = await self._pool.lease(self._identity, deadline, shared=True)
+        connection = await self._pool.lease(self._identity, deadline, shared=True, since=since)
         standing = on(connection)
         if standing is not None:
             return connection, standing
         self._pool.release(connection, shared=True)
         while True:
             # opening takes a channel, so it must wait for one
-            connection = await self._pool.lease(self._identity, deadline)
+            connection = await self._pool.lease(self._identity, deadline, since=since)
             try:
                 async with connection.opening, deadline.enforce("Opening a channel"):
                     if on(connection) is None:
@@ -241,21 +241,15 @@ class PooledSession:
             self._pool.release(connection)
             return None if standing is None else (connection, standing)
 
-    @staticmethod
-    async def _open_sftp(connection: Connection) -> None:
-        sftp = Sftp(connection)
-        try:
-            await sftp.open()
-        except BaseException:
-            sftp.close()
-            raise
+    async def _open_sftp(self, connection: Connection) -> None:
+        sftp = await self._choice.open(connection)
         if not sftp.closed:
             connection.sftp = sftp
             connection.channels += 1
 
     @staticmethod
     async def _open_agent(connection: Connection) -> None:
-        if not connection.agent_missing:
+        if not connection.agent_missing and time.monotonic() >= connection.agent_after:
             agent = StatAgent(connection)
             await agent.open(shell_line(Command(("perl", "-e", PROGRAM), lambda output: output)))
             if not agent.closed:

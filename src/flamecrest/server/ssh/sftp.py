@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import struct
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncssh
 
-from flamecrest.server.errors import GatewayError, Upstream
+from flamecrest.server.errors import Upstream
 
 from .connection import Lost, open_channel
+from .sftp_channel import SftpSession
 from .sftp_packets import (
     CLOSE,
     EXTENDED,
@@ -40,7 +40,6 @@ from .sftp_packets import (
     SETSTAT,
     STAT,
     SYMLINK,
-    VERSION,
     WRITE,
     Attrs,
     Name,
@@ -92,11 +91,11 @@ class Sftp:
 
     # --- opening and the channel's life
 
-    async def open(self) -> None:
-        """Start the subsystem; ChannelRefused when there is no room, Unsupported when there is no SFTP."""
+    async def open(self, line: bytes | None = None) -> None:
+        """Start the subsystem, or the program of this shell line; ChannelRefused when there is no room, Unsupported."""
         hello = self._loop.create_future()
-        session = _SftpSession(self, hello)
-        self._channel = await open_channel(self._connection, session)
+        session = SftpSession(self, self._connection, hello)
+        self._channel = await open_channel(self._connection, session, line)
         self._channel.write(_U32.pack(5) + b"\x01" + _U32.pack(3))
         self.extensions = extensions(await hello)
         if b"limits@openssh.com" in self.extensions:
@@ -260,13 +259,21 @@ class Sftp:
         out, self._out = self._out, []
         if self._channel is not None and not self._closed:
             try:
-                self._channel.write(b"".join(out))
+                self._connection.send(self._channel, b"".join(out))
             except (OSError, asyncssh.Error) as error:
                 self.lost(error)
 
+    def arrived(self, number: int, data: bytes) -> None:
+        """The data that one request to read has brought."""
+        future, parse = self._waiting.pop(number, (None, None))
+        if future is not None and not future.done():
+            if parse is data_reply:
+                future.set_result(data)
+            else:
+                future.set_exception(Upstream("The cluster's SFTP server sent something malformed", detail="DATA"))
+
     def answered(self, packet: bytes) -> None:
         """One packet from the server, without its length."""
-        self._connection.heard = time.monotonic()
         number = _U32.unpack_from(packet, 1)[0]
         waiting = self._waiting.pop(number, None)
         if waiting is None:
@@ -288,51 +295,3 @@ class Sftp:
 
     def resume(self) -> None:
         self._writable.set()
-
-
-class _SftpSession(asyncssh.SSHClientSession[bytes]):
-    """Cuts the channel's bytes into packets."""
-
-    def __init__(self, sftp: Sftp, hello: asyncio.Future[bytes]) -> None:
-        self._sftp = sftp
-        self._hello = hello
-        self._buffer = bytearray()
-
-    def data_received(self, data: bytes, datatype: int | None) -> None:
-        if datatype is not None:  # whatever a login script prints to stderr
-            return
-        buffer = self._buffer
-        buffer += data
-        start, end = 0, len(buffer)
-        while end - start >= 5:
-            size = _U32.unpack_from(buffer, start)[0]
-            if not 1 <= size <= MAX_PACKET:
-                # a shell profile that prints arrives here as a packet of absurd length
-                self._fail(Upstream("The cluster's SFTP channel does not speak SFTP (does a login script print?)"))
-                return
-            if end - start - 4 < size:
-                break
-            packet = bytes(memoryview(buffer)[start + 4 : start + 4 + size])
-            start += 4 + size
-            if packet[0] == VERSION:
-                if not self._hello.done():
-                    self._hello.set_result(packet)
-            elif size >= 5:
-                self._sftp.answered(packet)
-        if start:
-            del buffer[:start]
-
-    def pause_writing(self) -> None:
-        self._sftp.pause()
-
-    def resume_writing(self) -> None:
-        self._sftp.resume()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(Lost("The SSH connection was lost", detail=str(exc) if exc else None))
-
-    def _fail(self, error: GatewayError) -> None:
-        if not self._hello.done():
-            self._hello.set_exception(error)
-        self._sftp.lost(error)
-        self._sftp.close()

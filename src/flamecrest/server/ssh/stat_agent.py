@@ -10,7 +10,6 @@ import asyncio
 import errno
 import math
 import os
-import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from flamecrest.server.errors import Denied, GatewayError, Invalid, NotFound, Up
 
 from . import Command, Output
 from .connection import Lost, open_channel
+from .line import Preamble
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -74,6 +74,7 @@ class StatAgent(asyncssh.SSHClientSession[bytes]):
         self._loop = asyncio.get_running_loop()
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._waiting: deque[asyncio.Future[Numbers]] = deque()
+        self._preamble = Preamble()
         self._buffer = b""
         self._out: list[bytes] = []
         self._status: int | None = None
@@ -104,14 +105,15 @@ class StatAgent(asyncssh.SSHClientSession[bytes]):
         out, self._out = self._out, []
         if self._channel is not None and not self.closed:
             try:
-                self._channel.write(b"".join(out))
+                self._connection.send(self._channel, b"".join(out))
             except (OSError, asyncssh.Error) as error:
                 self.connection_lost(error)
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         if datatype is not None:
             return
-        self._connection.heard = time.monotonic()
+        self._connection.received(len(data))
+        data = self._preamble.rest(data)
         *answers, self._buffer = (self._buffer + data).split(b"\0")
         for answer in answers:
             if not self._waiting:
@@ -126,7 +128,7 @@ class StatAgent(asyncssh.SSHClientSession[bytes]):
             failed = answer.startswith(b"!")
             numbers = (int(answer[1:]),) if failed else tuple(map(int, answer.split(b" ")))
         except ValueError:
-            # most likely a login script that prints: nothing after it can be matched to a question
+            # nothing after it can be matched to a question
             self._waiting.appendleft(future)
             self._break()
             return

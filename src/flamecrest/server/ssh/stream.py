@@ -6,7 +6,6 @@ It knows a channel and nothing of what flows through it.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -67,7 +66,9 @@ class RemoteStream(RemoteProcess):
             await self._wait_for(self._more, stall)
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        self._connection.heard = time.monotonic()
+        data = self._own(data, datatype)
+        if not data:
+            return
         if datatype is not None:
             if self._left > 0:
                 self._left -= len(data)
@@ -88,7 +89,7 @@ class RemoteStream(RemoteProcess):
         if self._ended or self._channel is None:
             return  # it reads no more: `wait` says how it ended
         try:
-            self._channel.write(data)
+            self._connection.send(self._channel, data)
         except (OSError, asyncssh.Error):
             self._ended = True
 

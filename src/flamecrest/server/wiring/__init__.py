@@ -24,11 +24,12 @@ from flamecrest.server.schedulers.cli import CliScheduler
 from flamecrest.server.schedulers.slurm import Slurm
 from flamecrest.server.settings import Settings, SettingsError, SshCa, SshService, StaticKeys
 from flamecrest.server.settings.problems import Place, Problem
+from flamecrest.server.ssh.choosing import Rules
 from flamecrest.server.ssh.connection import Host
 from flamecrest.server.ssh.credentials import Credentials, StaticKey
 from flamecrest.server.ssh.credentials import StaticKeys as LoadedKeys
 from flamecrest.server.ssh.host_keys import HostKeys
-from flamecrest.server.ssh.pool import Pool, Rules
+from flamecrest.server.ssh.pool import Pool
 from flamecrest.server.ssh.session import PooledSessions
 from flamecrest.server.ssh.user import User, whoami
 from flamecrest.server.transfer.jobs import SchedulerTransfers
@@ -161,7 +162,7 @@ def _cluster(settings: Settings, cluster: ClusterSettings, sessions: Sessions) -
     async def user(identity: Identity, deadline: Deadline) -> User:
         return await sessions.of(identity).run(whoami(), deadline)
 
-    ports = Ports(files=files, scheduler=scheduler, transfers=transfers, user=user, uploads=uploads, bulk=bulk)
+    ports = Ports(files, scheduler, transfers, user, uploads, bulk, sessions.stats)
     made = Cluster(
         cluster.name,
         roots=roots,

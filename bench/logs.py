@@ -1,0 +1,89 @@
+"""Log analysis: where the time of each call went, from the gateway's access lines.
+
+Pure. Lines are taken as they come from a file: what is no access line, or says something impossible, is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+ACCESS = "flamecrest.access"
+PARTS = ("auth", "queue", "ssh", "server")  # in the order in which a call goes through them
+LONGEST = 64 * 1024  # bytes of a line that is looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request's milliseconds: in all, and in each of PARTS."""
+
+    operation: str
+    total: float
+    parts: Mapping[str, float]
+
+
+def calls(lines: Iterable[bytes]) -> list[Call]:
+    """The answered calls among the lines of a log."""
+    found = (call(line) for line in lines)
+    return [one for one in found if one is not None]
+
+
+def call(line: bytes) -> Call | None:
+    """The call that a line tells of; None when it tells of none, or not of a right one."""
+    fields = parsed(line)
+    if fields is None or fields.get("logger") != ACCESS:
+        return None
+    status, total = fields.get("status"), _milliseconds(fields.get("ms"))
+    if not isinstance(status, int) or not 200 <= status < 400 or total is None:
+        return None
+    spent = [_milliseconds(fields.get(f"{part}_ms", 0)) for part in PARTS[:-1]]
+    known = [part for part in spent if part is not None]
+    if len(known) < len(spent):
+        return None
+    rest = max(0.0, total - sum(known))  # rounding can take it below
+    return Call(_operation(fields), total, dict(zip(PARTS, (*known, rest), strict=True)))
+
+
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """The JSON object on a line, if there is one."""
+    if len(line) > LONGEST:
+        return None
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):  # no JSON, no UTF-8, a number too long, or nested without end
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
+def by_operation(found: Iterable[Call]) -> dict[str, list[Call]]:
+    """The calls of each operation."""
+    groups: dict[str, list[Call]] = {}
+    for one in found:
+        groups.setdefault(one.operation, []).append(one)
+    return groups
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest of the values that at least this share of them does not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def _milliseconds(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def _operation(fields: Mapping[str, Any]) -> str:
+    method, route = fields.get("method"), fields.get("route")
+    if not isinstance(method, str) or not isinstance(route, str):
+        return "unknown"
+    return f"{method} {route.rpartition('}/')[2]}"

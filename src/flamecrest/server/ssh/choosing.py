@@ -1,0 +1,84 @@
+"""The pool's decisions: over which connection a request goes, when one is opened, when one is closed. All pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The pool's limits; times in seconds. `max_sessions` None: learn it from the server's refusal."""
+
+    max_clients: int = 100
+    per_user: int = 2
+    idle: float = 60.0
+    age: float = 3600.0
+    max_sessions: int | None = None
+    tick: float = 1.0  # between looks at idle, old and silent connections
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a decision needs to know of one connection. `free` counts channels, `idle` and `age` seconds."""
+
+    free: int
+    standing: int  # shared channels that are open on it: SFTP, the stat agent
+    busy: bool
+    usable: bool
+    idle: float
+    age: float
+
+
+class Act(Enum):
+    """What to do for the next who waits."""
+
+    USE = auto()
+    OPEN = auto()
+    EVICT = auto()  # close somebody's idle connection, then open
+    WAIT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody waits for: one channel, or a `shared` use of the channels that stand open, which needs no free one.
+
+    `age` is the greatest that the connection may have, in seconds: whoever has lost one prefers those that were
+    opened after it, since what broke it may have broken its neighbours too.
+    """
+
+    shared: bool = False
+    age: float = float("inf")
+
+
+def choose(
+    views: Sequence[View], wish: Wish, *, opening: bool, total: int, evictable: bool, rules: Rules
+) -> tuple[Act, int]:
+    """What to do for one user's next request, and over which of the user's connections.
+
+    `total` counts the cluster's connections, those being opened too. A shared use goes where most of the shared
+    channels stand already. Else the first connection with room is taken, so that the others can become idle.
+    """
+    room = [at for at, view in enumerate(views) if view.usable and (wish.shared or view.free > 0)]
+    young = [at for at in room if views[at].age <= wish.age]
+    if young:
+        return Act.USE, _best(views, young, wish)
+    if opening:
+        return Act.WAIT, -1
+    if sum(view.usable for view in views) < rules.per_user:
+        if total < rules.max_clients:
+            return Act.OPEN, -1
+        if evictable:
+            return Act.EVICT, -1
+    # where no other can be opened, an older one has to do
+    return (Act.USE, _best(views, room, wish)) if room else (Act.WAIT, -1)
+
+
+def _best(views: Sequence[View], room: Sequence[int], wish: Wish) -> int:
+    return max(room, key=lambda at: views[at].standing) if wish.shared else room[0]
+
+
+def expired(view: View, rules: Rules) -> bool:
+    """Whether a connection is to be closed now."""
+    return not view.busy and (not view.usable or view.idle >= rules.idle or view.age >= rules.age)

@@ -1,0 +1,82 @@
+"""What the HTTP server does with connections that bring no request: each is answered in our words and ended."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from flamecrest.cli.protocol import MAX_HEAD
+
+from .test_serve import PROGRAM
+
+MINIMAL = (Path(__file__).parents[1] / "settings" / "minimal.yaml").read_text("utf-8")
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
+
+
+@contextmanager
+def connected(folder: Path, head_timeout: float) -> Iterator[socket.socket]:
+    config = folder / "flamecrest.yaml"
+    config.write_text(f"{MINIMAL}\nserver: {{header_timeout: {head_timeout}}}\n", "utf-8")
+    argv = [sys.executable, "-c", PROGRAM, str(config), "good"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline().rpartition(":")[2])
+            with socket.create_connection(("127.0.0.1", port), timeout=15) as client:
+                yield client
+        finally:
+            process.kill()
+
+
+def everything(client: socket.socket) -> tuple[bytes, dict[str, object]]:
+    """The last answer's status line and envelope, once the server has closed."""
+    data = b""
+    while piece := client.recv(65536):
+        data += piece
+    head, _, body = data[data.rindex(b"HTTP/1.1 ") :].partition(b"\r\n\r\n")
+    return head.partition(b"\r\n")[0], json.loads(body)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/9.9\r\n\r\n", GET + b"A\x00: b\r\n\r\n", GET + b": b\r\n\r\n"],
+)
+def test_what_is_no_http(tmp_path, sent):
+    with connected(tmp_path, 30) as client:
+        client.sendall(sent)
+        status, envelope = everything(client)
+    assert status == b"HTTP/1.1 400 Bad Request"
+    assert (envelope["errorType"], envelope["message"]) == ("error", "Invalid HTTP request received.")
+
+
+@pytest.mark.parametrize("sent", [b"", GET, GET + b"\r\n", GET + b"\r\n" + GET])
+def test_a_head_that_does_not_come(tmp_path, sent):
+    with connected(tmp_path, 0.3) as client:
+        client.sendall(sent)
+        if sent == GET + b"\r\n":  # a whole one, and then silence: the connection is kept
+            assert client.recv(65536).startswith(b"HTTP/1.1 200")
+            client.sendall(b"G")
+        status, envelope = everything(client)
+    assert status == b"HTTP/1.1 408 Request Timeout"
+    assert envelope["message"] == "The request did not come in time"
+
+
+@pytest.mark.parametrize("line", [b"A: b\r\n", b"A" * 100])
+def test_a_head_without_end(tmp_path, line):
+    with connected(tmp_path, 30) as client:
+        client.sendall(GET)
+        try:
+            for _ in range(40):
+                client.sendall(line * (MAX_HEAD // 10 // len(line)))
+            status, envelope = everything(client)
+        except (ConnectionResetError, BrokenPipeError):
+            return  # it closed while this was still sending: as good
+    assert status == b"HTTP/1.1 431 Request Header Fields Too Large"
+    assert envelope["message"] == "The request's headers are too large"

@@ -1,0 +1,156 @@
+"""How SFTP is reached: the subsystem, OpenSSH's program, ours, or not at all; and what is remembered of it."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from flamecrest.server.auth import Identity
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import Unsupported
+from flamecrest.server.ssh.connection import Host, Lost
+from flamecrest.server.ssh.host_keys import HostKeys
+from flamecrest.server.ssh.session import PooledSessions
+from flamecrest.server.ssh.sftp import Sftp
+from flamecrest.server.ssh.sftp_program import SftpChoice
+
+pytestmark = pytest.mark.anyio
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def extensions(sessions: PooledSessions, user: str = "ann") -> set[bytes]:
+    """What the SFTP server that a user reaches offers."""
+
+    async def use(sftp: Sftp) -> set[bytes]:
+        assert (await sftp.stat(b"/")).mode
+        return set(sftp.extensions)
+
+    return await sessions.of(Identity(user)).sftp(use, Deadline.after(8))
+
+
+def script(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+async def test_the_subsystem_is_used_where_there_is_one(world):
+    async with world.pool() as pool:
+        await extensions(PooledSessions(pool, SftpChoice(servers=())))
+        assert (world.server.counts.sftp_sessions, world.server.counts.commands) == (1, 0)
+
+
+async def test_a_refusal_is_remembered_for_a_while(world):
+    clock = Clock()
+    world.server.sftp = False
+    async with world.pool() as pool:
+        sessions = PooledSessions(pool, SftpChoice(servers=(), clock=clock, holds=60))
+        offered = await extensions(sessions)
+        assert b"posix-rename@openssh.com" in offered
+        assert b"copy-data" not in offered
+        world.server.sftp = True
+        clock.now += 59
+        await extensions(sessions, "bob")
+        assert (world.server.counts.sftp_sessions, world.server.counts.commands) == (0, 2)
+        clock.now += 1
+        await extensions(sessions, "cyd")
+        assert (world.server.counts.sftp_sessions, world.server.counts.commands) == (1, 2)
+        # who is served by the program stays with it as long as the connection lasts
+        await extensions(sessions)
+        assert (world.server.counts.sftp_sessions, world.server.counts.commands) == (1, 2)
+
+
+async def test_the_first_server_that_can_be_run_is_used(world, tmp_path):
+    world.server.sftp = False
+    plain = tmp_path / "plain"
+    plain.write_text("not a program")
+    ran = tmp_path / "it's run"
+    first = script(tmp_path / "first $(x)", f"touch {shlex.quote(str(ran))}")
+    never = script(tmp_path / "never", "exit 1")
+    async with world.pool() as pool:
+        sessions = PooledSessions(pool, SftpChoice([str(tmp_path / "none"), str(tmp_path), str(plain), first, never]))
+        # it starts no server in the end, but it was the one that was chosen
+        with pytest.raises(Lost):
+            await extensions(sessions)
+    assert ran.exists()
+
+
+async def test_without_perl_it_is_unsupported(world, tmp_path):
+    """The login shell finds a shell, and nothing else."""
+    world.server.sftp = False
+    world.server.faults.rc_files = True
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "sh").symlink_to(shutil.which("sh") or "/bin/sh")
+    (world.server.people["ann"].home / ".bashrc").write_text(f"echo noise; PATH={programs}\n")
+    async with world.pool() as pool:
+        with pytest.raises(Unsupported, match="no subsystem, no sftp-server, no perl"):
+            await extensions(PooledSessions(pool, SftpChoice(servers=())))
+        assert pool.stats()["channels"] == 0
+        # others have it
+        assert await extensions(PooledSessions(pool, SftpChoice(servers=())), "bob")
+
+
+async def test_noise_of_login_scripts_comes_first(world):
+    world.server.sftp = False
+    world.server.faults.rc_files = True
+    (world.server.people["ann"].home / ".bashrc").write_text("echo 'Welcome!'; head -c 5000 /dev/zero\n")
+    async with world.pool() as pool:
+        assert await extensions(PooledSessions(pool, SftpChoice(servers=())))
+
+
+class _Nothing(asyncssh.SSHServerSession[bytes]):
+    """A channel that is opened and good for nothing."""
+
+
+class _Closed(asyncssh.SSHServer):
+    def begin_auth(self, username: str) -> bool:  # noqa: ARG002 - asyncssh calls it so
+        return False
+
+    def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
+        return _Nothing()
+
+
+@asynccontextmanager
+async def no_channels(key: asyncssh.SSHKey) -> AsyncIterator[int]:
+    server = await asyncssh.create_server(_Closed, "127.0.0.1", 0, server_host_keys=[key], encoding=None)
+    async with server:
+        yield server.get_port()
+
+
+async def test_where_neither_is_served(world):
+    """A server that refuses the subsystem and commands is told so, not asked again and again."""
+    async with (
+        no_channels(world.host_key) as port,
+        world.pool(
+            host=Host("127.0.0.1", port),
+            host_keys=HostKeys(pinned=[world.host_key.export_public_key("openssh").decode()]),
+        ) as pool,
+    ):
+        with pytest.raises(Unsupported, match="neither SFTP nor commands"):
+            await extensions(PooledSessions(pool))
+        assert pool.stats()["channels"] == 0
+
+
+async def test_many_at_once_on_a_server_of_one_channel(world):
+    world.server.sftp = False
+    world.server.max_sessions = 1
+    async with world.pool(per_user=1) as pool:
+        sessions = PooledSessions(pool, SftpChoice(servers=()))
+        found = await asyncio.gather(*(extensions(sessions) for _ in range(20)))
+    assert len({frozenset(one) for one in found}) == 1
+    assert world.server.counts.commands == 1

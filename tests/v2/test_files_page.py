@@ -1,0 +1,51 @@
+"""docs/files.md: every line in it runs as it stands, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .conftest import Api
+
+PAGE = Path(__file__).parents[2] / "docs" / "files.md"
+
+
+def test_every_line(api: Api, work: str, tmp_path: Path) -> None:
+    lines = [
+        line for block in re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL) for line in block.splitlines()
+    ]
+    assert len(lines) > 35
+    script = "set -Eeuo pipefail\ntrap 'echo \"$BASH_COMMAND\" >&2' ERR\n" + "\n".join(lines)
+    said = {"API": api.url, "SYSTEM": api.system, "TOKEN": api.token, "WORK": work}
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, **said},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()[-1000:]
+    assert (tmp_path / "copy.txt").read_bytes() == (tmp_path / "big.txt").read_bytes()
+    assert (tmp_path / "part.txt").read_bytes() == (tmp_path / "big.txt").read_bytes()
+    shown = done.stdout.decode()
+    for expected in (
+        "Content-Range: bytes 0-99/",
+        "repr-digest: sha-256=",
+        "run/1.out",
+        "tus-version",
+        '"startPosition"',
+        '"status":404',
+    ):
+        assert expected in shown, expected
+
+
+@pytest.mark.parametrize("page", sorted(PAGE.parent.rglob("*.md")), ids=lambda page: page.name)
+def test_links(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+        assert "://" in target or (page.parent / target).exists(), target
