@@ -36,10 +36,9 @@ def test_every_line(api: Api, work: str, tmp_path: Path) -> None:
     shown = done.stdout.decode()
     for expected in (
         "Content-Range: bytes 0-99/",
-        "repr-digest: sha-256=",
+        "accept-ranges: bytes",
         "run/1.out",
         "tus-version",
-        '"startPosition"',
         '"status":404',
     ):
         assert expected in shown, expected

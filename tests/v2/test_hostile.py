@@ -21,7 +21,7 @@ from .conftest import Api
 from .hostile_operations import Field, Ground, Operation, Raw, operations
 from .hostile_values import legal, refused
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), pytest.mark.exhaustive]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
 
 def no_gateway() -> AbstractAsyncContextManager[Gateway]:
@@ -33,6 +33,15 @@ OPERATIONS = operations(build_app(no_gateway).openapi())
 DEAR = {"/transfer/": 2, "/compute/": 3}
 NEVER_WORKS = {"/transfer/upload", "/transfer/download", "/attach", "/transfer/extract", "/ops/rm", "/{upload}"}
 ONCE = ("/mkdir", "/symlink", "/ops/mv", "/ops/cp")  # the second time it is there
+
+every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.id)
+# Half a minute of processor time: with the live tests once, over the real centre; over the sandbox by hand.
+once = pytest.mark.parametrize(
+    "api",
+    [pytest.param("sandbox", marks=pytest.mark.exhaustive), pytest.param("live", marks=pytest.mark.live)],
+    indirect=True,
+    scope="session",
+)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +107,8 @@ async def test_the_document_is_the_gateways(http: httpx.AsyncClient) -> None:
     assert len(served) >= 35
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.id)
+@once
+@every_operation
 async def test_what_no_field_takes(api: Api, ground: Ground, http: httpx.AsyncClient, operation: Operation) -> None:
     away = f"/nowhere-{answers.canary()}/x"
     submits = operation.method != "GET" and any(part in operation.path for part in DEAR)
@@ -134,7 +144,7 @@ async def test_what_no_field_takes(api: Api, ground: Ground, http: httpx.AsyncCl
     assert not await submitted() - jobs
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.id)
+@every_operation
 async def test_what_is_missing(api: Api, ground: Ground, http: httpx.AsyncClient, operation: Operation) -> None:
     async def ask(field: Field) -> str | None:
         request = ground.request(operation, field.choice or operation.choices()[0])
@@ -150,7 +160,8 @@ async def test_what_is_missing(api: Api, ground: Ground, http: httpx.AsyncClient
     assert not wrong, answers.summary(wrong)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.id)
+@pytest.mark.exhaustive
+@every_operation
 async def test_a_valid_request_and_what_it_ignores(
     api: Api, ground: Ground, http: httpx.AsyncClient, operation: Operation
 ) -> None:
@@ -175,7 +186,7 @@ async def test_a_valid_request_and_what_it_ignores(
         await answers.tidy(http, api, begun)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.id)
+@every_operation
 async def test_a_parameter_that_is_given_twice(
     api: Api, ground: Ground, http: httpx.AsyncClient, operation: Operation
 ) -> None:
@@ -191,7 +202,8 @@ async def test_a_parameter_that_is_given_twice(
             assert operation.method == "HEAD" or answers.named(response) == {answers.camel(field.name)}, response.text
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.id)
+@pytest.mark.exhaustive
+@every_operation
 async def test_what_is_strange_and_legal(
     api: Api, ground: Ground, http: httpx.AsyncClient, operation: Operation
 ) -> None:

@@ -17,7 +17,9 @@ import requests
 from tusclient.client import TusClient
 from tusclient.exceptions import TusCommunicationError, TusUploadFailed
 
-from .tus_world import PATIENCE, World, world
+from tests.live.site import Site
+
+from .tus_world import PATIENCE, World, live_world, sandbox_world
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.timeout(300)]
 
@@ -25,9 +27,19 @@ KILLS = int(os.environ.get("FLAMECREST_KILLS", "21"))
 SIZE = 6_000_011
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world(tmp_path_factory.mktemp("tus")) as made:
+@pytest.fixture(scope="module", params=["sandbox", pytest.param("live", marks=pytest.mark.live)])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    root = tmp_path_factory.mktemp("tus")
+    if request.param == "sandbox":
+        with sandbox_world(root) as made:
+            yield made
+        return
+    site = Site.from_environment()
+    if any(name.startswith("FLAMECREST_LIVE_") for name in os.environ):
+        pytest.skip("another site than tests/live/centre")
+    if reason := site.why_not():
+        (pytest.fail if os.environ.get("FLAMECREST_LIVE") else pytest.skip)(reason)
+    with live_world(root, site) as made:
         yield made
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,10 @@ from typing import Any
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from flamecrest.sandbox.centre import Centre
+from flamecrest.sandbox.issuer import Issuer
+from tests.live import faults
 from tests.live.process import answers, free_port, running
+from tests.live.site import Site, write_settings
 
 USER = "fireuser"
 PATIENCE = 120.0  # seconds for a gateway to come up: machines are busy
@@ -100,21 +105,24 @@ class Gateway:
 class World:
     """Everything together."""
 
-    def __init__(self, portal: BlockingPortal, centre: Centre, gateway: Gateway, line: Line) -> None:
+    def __init__(
+        self,
+        portal: BlockingPortal,
+        gateway: Gateway,
+        line: Line,
+        *,
+        system: str,
+        token: str,
+        folder: Path,
+        drop: Callable[[], None],
+    ) -> None:
         self.portal = portal
-        self.centre = centre
         self.gateway = gateway
         self.line = line
-        self.folder = centre.home(USER) / "work"
-        self.folder.mkdir(exist_ok=True)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.line.port}/filesystem/{self.centre.system}/uploads"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.centre.token(USER)}"}
+        self.folder = folder
+        self.url = f"http://127.0.0.1:{line.port}/filesystem/{system}/uploads"
+        self.headers = {"Authorization": f"Bearer {token}"}
+        self._drop = drop
 
     def cut(self) -> None:
         """The client's connection breaks."""
@@ -122,7 +130,7 @@ class World:
 
     def drop(self) -> None:
         """The SSH connections break."""
-        self.portal.call(self.centre.ssh.drop)
+        self._drop()
 
     def crash(self) -> None:
         """The gateway is killed, and another one comes up in its place."""
@@ -130,12 +138,51 @@ class World:
         self.gateway.start()
 
 
+def behind_a_line(portal: BlockingPortal, stack: ExitStack, config: Path, root: Path) -> tuple[Gateway, Line]:
+    """A gateway that runs, and the line to it."""
+    gateway = Gateway(config, root / "gateway.log")
+    gateway.start()
+    stack.callback(gateway.stop)
+    return gateway, stack.enter_context(portal.wrap_async_context_manager(Line(gateway.port)))
+
+
 @contextmanager
-def world(root: Path) -> Iterator[World]:
+def sandbox_world(root: Path) -> Iterator[World]:
+    """Over the sandbox."""
     with start_blocking_portal("asyncio") as portal, ExitStack() as stack:
         centre: Any = stack.enter_context(portal.wrap_async_context_manager(Centre(root / "centre")))
-        gateway = Gateway(centre.write_config(root / "flamecrest.yaml"), root / "gateway.log")
-        gateway.start()
-        stack.callback(gateway.stop)
-        line = stack.enter_context(portal.wrap_async_context_manager(Line(gateway.port)))
-        yield World(portal, centre, gateway, line)
+        folder = centre.home(USER) / "work"
+        folder.mkdir()
+        gateway, line = behind_a_line(portal, stack, centre.write_config(root / "flamecrest.yaml"), root)
+        yield World(
+            portal,
+            gateway,
+            line,
+            system=centre.system,
+            token=centre.token(USER),
+            folder=folder,
+            drop=lambda: portal.call(centre.ssh.drop),
+        )
+
+
+@contextmanager
+def live_world(root: Path, site: Site) -> Iterator[World]:
+    """Over an OpenSSH server of our own beside the live centre's, and the home of one of its users."""
+    with start_blocking_portal("asyncio") as portal, ExitStack() as stack:
+        issuer = stack.enter_context(portal.wrap_async_context_manager(Issuer(site.clients(), ttl=3600)))
+        server = stack.enter_context(faults.sshd(site, root))
+        settings = site.settings(issuer, root / "secret", probing=False)
+        settings["clusters"][0]["ssh"] |= {"port": server.port, "host_keys": {"known_hosts": str(server.known_hosts)}}
+        folder = Path(tempfile.mkdtemp(prefix="tus-", dir=site.home(site.user)))
+        stack.callback(shutil.rmtree, folder)
+        faults.give(folder, site.user)
+        gateway, line = behind_a_line(portal, stack, write_settings(settings, root / "flamecrest.yaml"), root)
+        yield World(
+            portal,
+            gateway,
+            line,
+            system=site.system,
+            token=issuer.mint(site.user),
+            folder=folder,
+            drop=server.cut,
+        )

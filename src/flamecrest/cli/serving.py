@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import math
 import signal
@@ -33,6 +34,9 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started:
+            # what is there now stays: looking through it again and again would cost every big answer milliseconds
+            gc.collect()
+            gc.freeze()
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._report)
             self._ready()
 

@@ -64,6 +64,7 @@ class View:
                     raise _error(errno.ELOOP)
                 target = os.readlink(there)
                 here = b"/" if target.startswith(b"/") else here
+                as_directory = as_directory or (not todo and target.endswith((b"/", b"/.")))
                 todo += [part for part in reversed(target.split(b"/")) if part not in (b"", b".")]
             elif todo and not stat.S_ISDIR(mode):
                 raise _error(errno.ENOTDIR)

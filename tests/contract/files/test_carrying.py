@@ -6,6 +6,7 @@ import asyncio
 import os
 import stat
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from flamecrest.server.errors import Denied, Invalid, NotFound, Unmet, Upstream
 from flamecrest.server.files import Landing, Stat
 from flamecrest.server.files.remote import RemoteFiles
+from flamecrest.server.ssh.connection import Lost
 
 from .conftest import Place, soon
 
@@ -176,7 +178,7 @@ async def test_how_it_lands(place):
     found = await place.files.stat(path, soon())
     assert landed.stat == found
     assert (stat.S_IMODE(found.mode), found.mtime, found.mtime_ns) == (0o640, 1_700_000_000, None)
-    again = await place.files.upload(path, send(b"xy"), soon(), Landing(parents=True))
+    again = await place.files.upload(path, send(b"xy"), soon(), Landing(parents=True, sync=True))
     assert (again.created, again.stat) == (False, None)
     assert stat.S_IMODE((await place.files.stat(path, soon())).mode) == 0o640
 
@@ -205,6 +207,44 @@ async def test_only_a_new_one(place):
         await put(place, "link", b"second", Landing(new=True))
     assert await part(place.files, path, 0, None) == b"first"
     assert await listed(place) == ["f", "link"]
+
+
+@pytest.mark.parametrize("stage", range(6))
+async def test_who_goes_away_leaves_nothing(place, stage):
+    """Whichever answer the upload waits for when its caller goes: requests are slow, and time is counted in them."""
+    if place.server is None:
+        pytest.skip("the live server has no slow motion")
+    await put(place, "f", b"first")
+    place.server.faults.slow = 0.04
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.02 + 0.04 * stage):
+                await put(place, "f", b"second")
+    finally:
+        place.server.faults.slow = 0
+    async with asyncio.timeout(8):
+        while await listed(place) != ["f"]:
+            await asyncio.sleep(0.01)
+    assert await part(place.files, place.path("f"), 0, None) in {b"first", b"second"}
+
+
+async def test_a_lost_connection_leaves_nothing(place):
+    if place.server is None:
+        pytest.skip("the live server is not to be cut")
+    server = place.server
+
+    async def cut() -> AsyncIterator[bytes]:
+        yield b"x" * 1000
+        while len(await listed(place)) == 1:
+            await asyncio.sleep(0.01)
+        server.drop()
+        yield b"y"
+
+    await put(place, "f", b"first")
+    with pytest.raises(Lost):
+        await place.files.upload(place.path("f"), cut(), soon())
+    assert await listed(place) == ["f"]
+    assert await part(place.files, place.path("f"), 0, None) == b"first"
 
 
 async def listed(place) -> list[str]:

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flamecrest.sandbox.people import People
@@ -42,6 +42,9 @@ def build(home: Path, tree: dict[str, str]) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(tree=entries, path=relative, follow=st.booleans())
+@example(tree={"b": "file", "a": "b/."}, path="a", follow=True)
+@example(tree={"b": "file", "a": "b/"}, path="a", follow=True)
+@example(tree={"b": "folder", "a": "b/.", "c": "a"}, path="c", follow=True)
 def test_a_path_leads_where_the_kernel_says(tree: dict[str, str], path: str, follow: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         people = People(Path(folder), ["ann"])

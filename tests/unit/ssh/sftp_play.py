@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +132,7 @@ def _plain(packet: bytes, folder: bytes) -> Any:
 
 def _timeless(attrs: Attrs) -> Attrs:
     """Without the times that the play did not set."""
-    return attrs if attrs.mtime in {0, 6, 1_000_000_000, 2**32 - 1} else replace(attrs, atime=0, mtime=0)
+    return attrs if attrs.mtime in {0, 6, 1_000_000_000, 2**32 - 1} else attrs._replace(atime=0, mtime=0)
 
 
 def _entry(name: p.Name) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ import stat as stat_bits
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from flamecrest.server.errors import Invalid
 
@@ -59,6 +59,7 @@ class Landing:
     # raises what speaks against it. Only then are inode and nanoseconds known for sure.
     admit: Callable[[Stat | None], None] | None = None
     report: bool = False  # look the file up when it is written
+    sync: bool = False  # land only when the disk has it; else the file system's own pace, as scp has it
 
 
 PLAIN = Landing()
@@ -72,8 +73,7 @@ class Landed:
     stat: Stat | None  # of the new file, if `report` asked for it
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One line of a listing. `modified` is `YYYY-MM-DDTHH:MM:SS` in the cluster's time zone."""
 
     name: str

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import Invalid, NotFound
+from flamecrest.server.errors import GatewayError, Invalid, NotFound
 from flamecrest.server.files import PLAIN, Landed, Landing, Stat
 from flamecrest.server.files.asking import Asking
 from flamecrest.server.files.reading import Nothing, OpenDownload
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from flamecrest.server.ssh.sftp import Sftp
+
+SWEEP = 5.0  # seconds that a caller whose upload has failed waits for its traces to be removed
 
 
 class Carrying(Asking):
@@ -92,9 +94,15 @@ class Carrying(Asking):
                     landing,
                     look=look,
                     make_folder=lambda: _make_folders(sftp, folder, words),
+                    sweep=self._sweep,
                 )
             except SftpError as error:
                 raise error.explained(words) from None
+
+    async def _sweep(self, path: bytes) -> None:
+        """Remove what an upload left behind when its connection broke, if that can be done soon."""
+        with suppress(SftpError, GatewayError):
+            await self._session.sftp(lambda sftp: sftp.remove(path), Deadline.after(SWEEP))
 
 
 def _from_the_start(_: Stat) -> int:

@@ -6,6 +6,7 @@ import fnmatch
 import os
 import re
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 Order = Literal["name", "size", "mtime"]
 Place = tuple[int, bytes]  # where an entry stands in an order: its size or time (0 by name), then its name
+
+_name = attrgetter("name")
 
 _SLACK = 1000  # entries over the limit that are held before the surplus is thrown away
 
@@ -84,7 +87,11 @@ class Choice:
         return behind
 
     def _cut(self, kept: list[Entry]) -> None:
-        kept.sort(key=self.place, reverse=self.backwards)
+        names = "".join(map(_name, kept)) if self.order == "name" else "/"
+        if names.isascii() and "/" not in names:  # as text they sort as they do as bytes
+            kept.sort(key=_name, reverse=self.backwards)
+        else:
+            kept.sort(key=self.place, reverse=self.backwards)
         if self.limit is not None:
             del kept[self.limit :]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from flamecrest.server.errors import Conflict, Invalid, Unmet, Upstream
 from flamecrest.server.files import PLAIN, Landed, Landing, Stat
+from flamecrest.server.ssh.connection import Lost
 from flamecrest.server.ssh.sftp_packets import (
     FAILURE,
     FLAG_CREATE,
@@ -23,7 +24,7 @@ from flamecrest.server.ssh.sftp_packets import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.ssh.sftp import Sftp
@@ -54,10 +55,12 @@ async def upload(
     *,
     look: Callable[[bytes], Awaitable[Stat | None]],
     make_folder: Callable[[], Awaitable[None]],
+    sweep: Callable[[bytes], Awaitable[None]],
 ) -> Landed:
     """Write a file beside its target and rename it over; on any failure the target is as it was.
 
-    `look` asks for all attributes of a path, with inode and nanoseconds; `make_folder` makes what is above the target.
+    `look` asks for all attributes of a path, with inode and nanoseconds; `make_folder` makes what is above the target;
+    `sweep` removes a file over another connection.
     """
 
     async def admit() -> None:
@@ -78,21 +81,107 @@ async def upload(
             await make_folder()
         temporary = target.rpartition(b"/")[0] + b"/.flamecrest-upload-" + secrets.token_hex(8).encode()
         handle = await _create(sftp, temporary, words, existing, landing)
+    new = _New(sftp, handle, temporary, words)
     try:
-        await _write(sftp, handle, words, chunks)
+        await new.write(chunks)
+        await new.finish(existing, landing)
         async with asyncio.timeout(STALL):
-            await _dress(sftp, handle, existing, landing)
-            await sftp.fsync(handle)
-            sftp.forget(sftp.close_handle(handle))
             found = await look(temporary) if landing.report else None
             await admit()
             await _land(sftp, temporary, target, words, new=landing.new, replace=existing is not None)
-    except BaseException:
-        # sent without waiting: this may run because the caller has gone
-        sftp.forget(sftp.close_handle(handle))
-        sftp.forget(sftp.remove(temporary))
+    except BaseException as error:
+        new.drop()
+        if isinstance(error, Lost):  # what was sent last did not arrive
+            await sweep(temporary)
         raise
     return Landed(existing is None, found)
+
+
+class _New:
+    """A new file beside its target: written, given its attributes and closed, or removed."""
+
+    def __init__(self, sftp: Sftp, handle: bytes, path: bytes, words: str) -> None:
+        self._sftp = sftp
+        self._handle: bytes = handle
+        self._path = path
+        self._words = words
+        self._closed = False
+        self._writes: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def write(self, chunks: AsyncIterator[bytes]) -> None:
+        """Send all there is; the last writes are still under way then."""
+        sftp, writes = self._sftp, self._writes
+        offset = pending = 0
+        async for chunk in chunks:
+            for start in range(0, len(chunk), sftp.write_size):
+                piece = bytes(chunk[start : start + sftp.write_size])
+                while pending + len(piece) > BUFFERED and writes:
+                    pending -= writes[0][0]
+                    await self._written()
+                await sftp.room()
+                writes.append((len(piece), sftp.write(self._handle, offset, piece)))
+                offset += len(piece)
+                pending += len(piece)
+
+    async def finish(self, existing: Attrs | None, landing: Landing) -> None:
+        """Give the file its mode, time and group, and close it.
+
+        Everything is asked for behind the last bytes, without waiting for them: a small file takes one round trip.
+        """
+        sftp, handle = self._sftp, self._handle
+        mode = landing.mode
+        if mode is None and existing is not None:
+            mode = stat_bits.S_IMODE(existing.mode or 0)
+        later = [Attrs(mode=mode)] if mode is not None else []
+        if landing.mtime is not None:  # last: everything else changes it
+            later.append(Attrs(atime=landing.mtime, mtime=landing.mtime))
+        mine = sftp.fstat(handle) if existing is not None else None
+        asked = [sftp.fsetstat(handle, attrs) for attrs in later]
+        if landing.sync:
+            asked.append(sftp.fsync(handle))
+        self._closed = True
+        closing = sftp.close_handle(handle)  # file systems on the network say here that the disk is full
+        try:
+            while self._writes:
+                await self._written()
+            async with asyncio.timeout(STALL):
+                if mine is not None and existing is not None:
+                    await self._take_group(await mine, existing, later)
+                for future in asked:
+                    await future
+                await self._checked(closing)
+        finally:
+            for future in (*asked, closing, *((mine,) if mine is not None else ())):
+                sftp.forget(future)
+
+    async def _take_group(self, mine: Attrs, existing: Attrs, later: Sequence[Attrs]) -> None:
+        """Give the new file the old one's group where that is allowed, and again what a change of it takes away."""
+        if mine.uid is None or existing.gid is None or mine.gid == existing.gid:
+            return
+        with suppress(SftpError):
+            await self._sftp.setstat(self._path, Attrs(uid=mine.uid, gid=existing.gid))
+        for attrs in later:
+            await self._sftp.setstat(self._path, attrs)
+
+    async def _written(self) -> None:
+        await self._checked(self._writes.popleft()[1])
+
+    async def _checked(self, future: asyncio.Future[None]) -> None:
+        try:
+            await progress(future)
+        except SftpError as error:
+            if error.code == FAILURE:
+                full = f"{self._words}: writing failed (disk full or quota exceeded?)"
+                raise Upstream(full, detail=error.message) from None
+            raise error.explained(self._words) from None
+
+    def drop(self) -> None:
+        """Remove it. Sent without waiting: this may run because the caller has gone."""
+        for _, future in self._writes:
+            self._sftp.forget(future)
+        if not self._closed:  # never twice: the server may have given the handle to somebody else's file
+            self._sftp.forget(self._sftp.close_handle(self._handle))
+        self._sftp.forget(self._sftp.remove(self._path))
 
 
 async def _create(sftp: Sftp, temporary: bytes, words: str, existing: Attrs | None, landing: Landing) -> bytes:
@@ -103,22 +192,15 @@ async def _create(sftp: Sftp, temporary: bytes, words: str, existing: Attrs | No
     attrs = NO_ATTRS if mode is None else Attrs(mode=mode & 0o777 | 0o200)
     try:
         return await sftp.open_file(temporary, FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE, attrs)
+    except asyncio.CancelledError:
+        sftp.forget(sftp.remove(temporary))  # answered after the opening, which is under way
+        raise
     except SftpError as error:
         if error.code == FAILURE:
             raise Upstream(
                 f"{words}: the file could not be created (disk full, quota, or a read-only file system)"
             ) from None
         raise error.explained(words) from None
-
-
-async def _dress(sftp: Sftp, handle: bytes, existing: Attrs | None, landing: Landing) -> None:
-    """Give the new file its group, mode and time."""
-    if existing is not None:
-        await inherit(sftp, handle, existing)
-    if landing.mode is not None:
-        await sftp.fsetstat(handle, Attrs(mode=landing.mode))
-    if landing.mtime is not None:  # last: everything else changes it
-        await sftp.fsetstat(handle, Attrs(atime=landing.mtime, mtime=landing.mtime))
 
 
 async def _land(sftp: Sftp, temporary: bytes, target: bytes, words: str, *, new: bool, replace: bool) -> None:
@@ -153,32 +235,6 @@ async def find_target(sftp: Sftp, path: bytes, words: str) -> tuple[bytes, Attrs
     if stat_bits.S_ISLNK(itself.mode or 0):
         path = (await sftp.realpath(path))[0].name
     return path, followed
-
-
-async def _write(sftp: Sftp, handle: bytes, words: str, chunks: AsyncIterator[bytes]) -> None:
-    under_way: deque[tuple[int, asyncio.Future[None]]] = deque()
-    offset = pending = 0
-    try:
-        async for chunk in chunks:
-            for start in range(0, len(chunk), sftp.write_size):
-                piece = bytes(chunk[start : start + sftp.write_size])
-                while pending + len(piece) > BUFFERED and under_way:
-                    size, future = under_way.popleft()
-                    await progress(future)
-                    pending -= size
-                await sftp.room()
-                under_way.append((len(piece), sftp.write(handle, offset, piece)))
-                offset += len(piece)
-                pending += len(piece)
-        while under_way:
-            await progress(under_way.popleft()[1])
-    except SftpError as error:
-        if error.code == FAILURE:
-            raise Upstream(f"{words}: writing failed (disk full or quota exceeded?)", detail=error.message) from None
-        raise error.explained(words) from None
-    finally:
-        for _, future in under_way:
-            sftp.forget(future)
 
 
 async def inherit(sftp: Sftp, handle: bytes, existing: Attrs) -> None:

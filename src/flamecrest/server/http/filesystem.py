@@ -20,7 +20,7 @@ from .excerpt import Excerpt, checked_slice
 from .follow import EVENTS, following
 from .openapi import ERRORS, HEADERS_ONLY, PARTS, RAW_BODY, UPLOAD_BODY, WRITTEN
 from .patience import Patience, Seconds
-from .put import Mode, Modified, Parents, Put
+from .put import Fsync, Mode, Modified, Parents, Put
 from .relative import link_target
 from .route import GatewayRoute
 from .upload import Upload
@@ -191,11 +191,16 @@ async def post_upload(call: Call, path: QueryPath) -> Response:
 
 @router.put("/upload", status_code=201, response_model=None, responses=WRITTEN, openapi_extra=RAW_BODY)
 async def put_upload(
-    call: Call, path: QueryPath, mode: Mode = None, mtime: Modified = None, parents: Parents = False
+    call: Call,
+    path: QueryPath,
+    mode: Mode = None,
+    mtime: Modified = None,
+    parents: Parents = False,
+    fsync: Fsync = False,
 ) -> Response:
     """Write a file (of max_ops_file_size bytes at most): the body is its content, `path` the file itself."""
     files = await call.files(Verb.FILES_WRITE, path=path)
-    return await Put(call, mode, mtime, parents).into(files, path)
+    return await Put(call, mode, mtime, parents, fsync).into(files, path)
 
 
 @router.post("/compress", status_code=204, response_model=None)

@@ -38,6 +38,8 @@ Modified = Annotated[
 ]
 Parents = Annotated[bool, Query(description="Make the folders above the file that are missing")]
 
+Fsync = Annotated[bool, Query(description="Answer only when the cluster's disk has the file")]
+
 
 @dataclass(frozen=True, slots=True)
 class Put:
@@ -47,6 +49,7 @@ class Put:
     mode: str | None
     mtime: str | None
     parents: bool
+    fsync: bool
 
     async def into(self, files: Files, path: str) -> Response:
         """Receive the file and write it; raises what is wrong with it, and then nothing has changed."""
@@ -81,7 +84,8 @@ class Put:
         if mode is not None and mode > 0o7777:
             raise _invalid("query", "mode", "must be at most 7777")
         mtime = None if self.mtime is None else _time(self.mtime)
-        return Landing(mode, mtime, self.parents, new=new, admit=admit if conditions else None, report=True)
+        on_condition = admit if conditions else None
+        return Landing(mode, mtime, self.parents, new=new, admit=on_condition, report=True, sync=self.fsync)
 
 
 async def _body(call: Call, check: Check, limit: int | None, patience: float) -> AsyncGenerator[bytes]:

@@ -6,7 +6,7 @@ The protocol is draft-ietf-secsh-filexfer-02 with OpenSSH's extensions (its PROT
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from flamecrest.server.errors import Denied, GatewayError, NotFound, Unsupported, Upstream
 
@@ -47,6 +47,9 @@ MAX_PACKET = 1 << 20  # a longer one is a broken or hostile server
 
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
+_ALL_FLAGS = b"\0\0\0\x0f"  # attributes as OpenSSH sends them: every one
+_make = tuple.__new__  # a NamedTuple's own way to be made is a Python function
+_ALL = struct.Struct(">4xQIIIII")  # size, uid, gid, mode, atime, mtime
 
 
 class SftpError(Exception):
@@ -69,8 +72,7 @@ class SftpError(Exception):
         return Upstream(f"{words}: {self.message or 'Failure'}", detail=f"SFTP status {self.code}")
 
 
-@dataclass(frozen=True, slots=True)
-class Attrs:
+class Attrs(NamedTuple):
     """Attributes as version 3 has them; None where the server did not send them."""
 
     size: int | None = None
@@ -97,8 +99,7 @@ class Attrs:
         return _U32.pack(flags) + out
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(NamedTuple):
     """One entry of a directory: its name, the server's `ls -l` line for it, and its own attributes."""
 
     name: bytes
@@ -165,11 +166,20 @@ def names_reply(packet: bytes) -> list[Name]:
     if packet[0] != NAME:
         _raise(packet)
     count, at, names = _U32.unpack_from(packet, 5)[0], 9, []
+    end, length = len(packet), _U32.unpack_from  # a big directory is read here: no call more than needed
     for _ in range(count):
-        name, at = take(packet, at)
-        longname, at = take(packet, at)
-        attrs, at = _attrs(packet, at)
-        names.append(Name(name, longname, attrs))
+        start = at + 4
+        at = start + length(packet, at)[0]
+        name = packet[start:at]
+        start = at + 4
+        at = start + length(packet, at)[0]
+        longname = packet[start:at]
+        if at + _ALL.size <= end and packet[at : at + 4] == _ALL_FLAGS:
+            attrs = _make(Attrs, _ALL.unpack_from(packet, at))
+            at += _ALL.size
+        else:
+            attrs, at = _attrs(packet, at)
+        names.append(_make(Name, (name, longname, attrs)))
     return names
 
 
