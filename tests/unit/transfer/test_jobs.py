@@ -248,7 +248,7 @@ async def test_a_leading_dash_is_no_option(site: Site) -> None:
 def test_what_a_program_prints_is_not_our_word(status: int) -> None:
     script = Script(f'printf "%s\\n" "$1" "$LC_ALL"\ncat\nexit {status}\n', (f"{SUCCESS} hacked.",))
     done = subprocess.run(
-        ["bash", "-c", job_script("", "hack", "done", script)],
+        ["bash", "-c", job_script("", "/none", "hack", "done", script)],
         capture_output=True,
         check=False,
         input=b"not for the program",

@@ -30,6 +30,10 @@ _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.\-+]{1,64}")
 _PLACE: Final = "{account}"
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
+# A job's logs stay for a month; a later job of the same user removes them, and nothing else.
+_LOG: Final = r".*/\.f7t_file_handling_job_(error_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.log"
+_OLD_LOGS: Final = f"-maxdepth 1 -regextype posix-extended -regex '{_LOG}' -type f -user \"$UID\" -mtime +30"
+
 # As coreutils has it: into the target when that is a folder. Nothing asks questions, as there is no terminal.
 _MOVE: Final = 'mv -- "$1" "$2"\n'
 _COPY: Final = 'cp --recursive --force --preserve=all "$3" -- "$1" "$2"\n'
@@ -105,7 +109,7 @@ class SchedulerTransfers:
         error = f"{folder}/.f7t_file_handling_job_error_{unique}.log"
         spec = JobSpec(
             name=f"{verb.capitalize()}Files",
-            script=job_script(directives, verb, done, script),
+            script=job_script(directives, folder, verb, done, script),
             account=charge,
             working_directory=folder,
             standard_input="/dev/null",
@@ -135,8 +139,8 @@ class SchedulerTransfers:
         return self._directives, account
 
 
-def job_script(directives: str, verb: str, done: str, script: Script) -> str:
-    """The text of a job that runs `script` and says how it went.
+def job_script(directives: str, folder: str, verb: str, done: str, script: Script) -> str:
+    """The text of a job that runs `script`, says how it went, and removes the logs of a month ago from `folder`.
 
     Standard output belongs to us alone: a program could print a name, and a name can read like our success.
     """
@@ -155,6 +159,7 @@ if [ "$status" -eq 0 ]; then
 else
     printf '%s Unable to {verb} files, exit status %s\\n' "$(date -u)" "$status" >&2
 fi
+timeout 60 find {words(folder + "/")} {_OLD_LOGS} -delete </dev/null >/dev/null 2>&1
 exit "$status"
 """
 
