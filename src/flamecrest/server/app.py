@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 
 from flamecrest import __version__
-from flamecrest.server.http import bulk, compute, filesystem, openapi, operations, status, transfer, uploads
+from flamecrest.server.http import bulk, compute, docs, filesystem, openapi, operations, status, transfer, uploads
 from flamecrest.server.http.middleware import Edge
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def routes() -> list[BaseRoute]:
         *transfer.router.routes,
         *bulk.router.routes,
         *uploads.router.routes,
+        *docs.routes,
     ]
 
 
@@ -93,6 +94,8 @@ def build_app(
         root_path_in_servers=not servers,
         servers=[dict(server) for server in servers] if servers else None,
         redirect_slashes=False,
+        docs_url=None,  # docs.py has pages that need no other host
+        redoc_url=None,
     )
 
 

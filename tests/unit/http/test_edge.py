@@ -134,6 +134,19 @@ async def test_the_documentation_is_open(client: httpx.AsyncClient) -> None:
         assert words in response.text
 
 
+async def test_the_pages_need_no_other_host(world: World) -> None:
+    async with world.client(app=world.app(root_path="/v2")) as client:
+        for page in ("/v2/docs", "/docs", "/redoc"):
+            text = (await client.get(page)).text
+            assert not re.search(r"""(?:src|href)\s*=\s*["'](?:https?:)?//""", text), text
+            for asset in re.findall(r"""(?:src|href)\s*=\s*["'](/[^"']+)""", text):
+                answer = await client.get(asset)
+                assert answer.status_code == 200, asset
+                assert len(answer.content) > 10_000
+        for name in ("nothing.js", "..%2f..%2fconsts.py", "%2fetc%2fpasswd", "favicon.png"):
+            assert (await client.get(f"/docs/{name}")).status_code == 404
+
+
 async def test_the_gateway_is_entered_and_left_with_the_application(world: World) -> None:
     first, second = world.app(), world.app()
     async with world.client(app=first), world.client(app=second) as client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from pathlib import Path
 
 import pytest
@@ -326,3 +327,22 @@ async def test_leaving_the_pool_leaves_nothing(world):
     with pytest.raises(Upstream):
         await waiting
     await until(lambda: world.server.counts.connected == 0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_question_is_answered_whatever_gives_way(world, seed):
+    """One channel a connection, wanted by commands, SFTP and the agent at once."""
+    rng = random.Random(seed)
+    async with world.pool(max_sessions=1, per_user=2) as pool:
+        me = session(pool)
+        ways = (
+            lambda: me.run(sh("true"), soon(20)),
+            lambda: me.stat("/", soon(20), follow=True),
+            lambda: me.sftp(lambda sftp: sftp.stat(b"/"), soon(20), repeatable=True),
+        )
+
+        async def one() -> None:
+            await asyncio.sleep(rng.random() * 0.2)
+            await rng.choice(ways)()
+
+        await asyncio.gather(*(one() for _ in range(40)))

@@ -31,12 +31,14 @@ _FILTERS: Final[Mapping[Compression, str]] = {
 # - Names are given as `./name`, so that none looks like an option; the transform takes the `./` off again.
 # - Without --no-unquote tar reads `a\tb` as a name with a tab in it.
 # - The list goes through a file and not through a pipe: find's own failure is seen, and so is an empty list.
+# - `timeout` above passes TERM on twice: the second would end the trap that clears up, so it is ignored.
 # - An older archive below the source is not packed into the new one, and neither are our temporary files.
 _COMPRESS: Final = r"""set -u
 export LC_ALL=C
 unset TAR_OPTIONS CDPATH
 folder=$1 name=$2 target=$3 filter=$4 follow=$5 pattern=$6 temporary=
 trap 'rm -f -- ${temporary:+"$temporary" "$temporary.list"}' EXIT
+trap 'trap "" TERM HUP INT PIPE; exit 143' TERM HUP INT PIPE
 stat -- "$folder/$name" >/dev/null || exit
 target=$(readlink -fv -- "$target" && echo .) || exit
 target=${target%$'\n.'}

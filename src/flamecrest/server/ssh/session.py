@@ -117,8 +117,8 @@ class PooledSession:
             self._suspect(connection)
             raise
         except Lost:
-            if connection.agent_missing:  # its program is not there: `stat` has to do
-                return None
+            if connection.agent_missing or time.monotonic() < connection.agent_after:
+                return None  # its program is not there, or has given way to a command: `stat` has to do
             if not connection.lost:
                 raise ChannelLost("The SSH channel was lost") from None
             raise
