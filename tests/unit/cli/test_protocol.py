@@ -21,18 +21,33 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 
 
 @contextmanager
-def connected(folder: Path, head_timeout: float) -> Iterator[socket.socket]:
+def served(folder: Path, head_timeout: float) -> Iterator[int]:
+    """The port of a server whose clients may take that long for the head of a request."""
     config = folder / "flamecrest.yaml"
     config.write_text(f"{MINIMAL}\nserver: {{header_timeout: {head_timeout}}}\n", "utf-8")
     argv = [sys.executable, "-c", PROGRAM, str(config), "good"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None
-            port = int(process.stdout.readline().rpartition(":")[2])
-            with socket.create_connection(("127.0.0.1", port), timeout=15) as client:
-                yield client
+            yield int(process.stdout.readline().rpartition(":")[2])
         finally:
             process.kill()
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with served(tmp_path_factory.mktemp("patient"), 30) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with served(tmp_path_factory.mktemp("hasty"), 0.3) as port:
+        yield port
+
+
+def connected(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=15)
 
 
 def everything(client: socket.socket) -> tuple[bytes, dict[str, object]]:
@@ -48,8 +63,8 @@ def everything(client: socket.socket) -> tuple[bytes, dict[str, object]]:
     "sent",
     [b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/9.9\r\n\r\n", GET + b"A\x00: b\r\n\r\n", GET + b": b\r\n\r\n"],
 )
-def test_what_is_no_http(tmp_path, sent):
-    with connected(tmp_path, 30) as client:
+def test_what_is_no_http(patient, sent):
+    with connected(patient) as client:
         client.sendall(sent)
         status, envelope = everything(client)
     assert status == b"HTTP/1.1 400 Bad Request"
@@ -57,8 +72,8 @@ def test_what_is_no_http(tmp_path, sent):
 
 
 @pytest.mark.parametrize("sent", [b"", GET, GET + b"\r\n", GET + b"\r\n" + GET])
-def test_a_head_that_does_not_come(tmp_path, sent):
-    with connected(tmp_path, 0.3) as client:
+def test_a_head_that_does_not_come(hasty, sent):
+    with connected(hasty) as client:
         client.sendall(sent)
         if sent == GET + b"\r\n":  # a whole one, and then silence: the connection is kept
             assert client.recv(65536).startswith(b"HTTP/1.1 200")
@@ -69,8 +84,8 @@ def test_a_head_that_does_not_come(tmp_path, sent):
 
 
 @pytest.mark.parametrize("line", [b"A: b\r\n", b"A" * 100])
-def test_a_head_without_end(tmp_path, line):
-    with connected(tmp_path, 30) as client:
+def test_a_head_without_end(patient, line):
+    with connected(patient) as client:
         client.sendall(GET)
         try:
             for _ in range(40):
