@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Upstream
 from flamecrest.server.files import Followed, Mark, Stat
-from flamecrest.server.files.streams import STALL, regular
+from flamecrest.server.files.streams import STALL, moving, regular
 from flamecrest.server.files.text import OpenText
 from flamecrest.server.ssh.sftp_packets import FLAG_READ, Attrs, SftpError
 from flamecrest.server.ssh.stat_agent import StatError
@@ -123,10 +123,8 @@ class Follower:
             regular(self._words, Attrs(mode=before.mode))
             opening = self._sftp.open_file(os.fsencode(self._path), FLAG_READ)
             try:
-                async with asyncio.timeout(STALL):
+                async with moving():
                     self._handle = await opening
-            except TimeoutError:
-                raise Upstream("The cluster's file system stopped answering") from None
             except SftpError as error:
                 raise error.explained(self._words) from None
             after = await self._look()
@@ -148,10 +146,8 @@ class Follower:
 
     async def _read(self) -> bytes:
         try:
-            async with asyncio.timeout(STALL):
+            async with moving():
                 return await self._sftp.read(self._handle or b"", self._offset, min(PIECE, self._sftp.read_size))
-        except TimeoutError:
-            raise Upstream("The cluster's file system stopped answering") from None
         except SftpError as error:
             raise error.explained(f"tail: error reading '{self._path}'") from None
 

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import stat as stat_bits
 from collections import deque
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from flamecrest.server.errors import Conflict, Invalid, Unmet, Upstream
@@ -85,7 +85,7 @@ async def upload(
     try:
         await new.write(chunks)
         await new.finish(existing, landing)
-        async with asyncio.timeout(STALL):
+        async with moving():
             found = await look(temporary) if landing.report else None
             await admit()
             await _land(sftp, temporary, target, words, new=landing.new, replace=existing is not None)
@@ -144,7 +144,7 @@ class _New:
         try:
             while self._writes:
                 await self._written()
-            async with asyncio.timeout(STALL):
+            async with moving():
                 if mine is not None and existing is not None:
                     await self._take_group(await mine, existing, later)
                 for future in asked:
@@ -256,6 +256,16 @@ async def rename_over(sftp: Sftp, temporary: bytes, target: bytes, words: str, *
         # a server without posix-rename refuses to rename over a file: there is no atomic way
         await sftp.remove(target)
         await sftp.rename(temporary, target)
+
+
+@asynccontextmanager
+async def moving() -> AsyncIterator[None]:
+    """For the last steps of a transfer: Upstream when they take more than STALL seconds."""
+    try:
+        async with asyncio.timeout(STALL):
+            yield
+    except TimeoutError:
+        raise Upstream("The cluster's file system stopped answering") from None
 
 
 async def progress(future: asyncio.Future[T]) -> T:

@@ -14,7 +14,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from flamecrest.server.errors import Denied, GatewayError, Invalid, NotFound, TooLarge, Upstream
+from flamecrest.server.errors import Denied, GatewayError, Invalid, NotFound, TooLarge
 from flamecrest.server.ssh.sftp_packets import (
     FAILURE,
     FLAG_CREATE,
@@ -24,7 +24,7 @@ from flamecrest.server.ssh.sftp_packets import (
     SftpError,
 )
 
-from .streams import STALL
+from .streams import progress
 from .untar import Blocks, Member, Truncated, members
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class Unpacking:
                 while offset < end:
                     data = await blocks.some(min(end - offset, self._sftp.write_size))
                     while len(sent) * self._sftp.write_size > WINDOW:
-                        await _progress(sent.popleft())
+                        await progress(sent.popleft())
                     await self._sftp.room()
                     sent.append(self._sftp.write(handle, offset, data))
                     offset += len(data)
@@ -278,7 +278,7 @@ class Unpacking:
         asked.append(self._sftp.close_handle(handle))
         try:
             for future in asked:
-                await _progress(future)
+                await progress(future)
         except BaseException:
             for future in asked:
                 self._sftp.forget(future)
@@ -286,7 +286,7 @@ class Unpacking:
 
     async def _land(self, temporary: bytes, at: bytes) -> None:
         try:
-            await _progress(self._sftp.rename(temporary, self._path(at)))
+            await progress(self._sftp.rename(temporary, self._path(at)))
         except SftpError as error:
             self._discard(temporary)
             if error.code == FAILURE:
@@ -350,14 +350,6 @@ async def target_folder(sftp: Sftp, path: str) -> bytes:
     if not stat_bits.S_ISDIR(found.mode or 0):
         raise Invalid(f"bulk upload: {path}: Not a directory")
     return os.fsencode(path)
-
-
-async def _progress(future: asyncio.Future[None]) -> None:
-    try:
-        async with asyncio.timeout(STALL):
-            await future
-    except TimeoutError:
-        raise Upstream("The cluster's file system stopped answering") from None
 
 
 def _reason(error: SftpError) -> str:

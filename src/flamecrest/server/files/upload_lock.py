@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from flamecrest.server.errors import Locked, Upstream
-from flamecrest.server.files.streams import STALL, progress, regular
+from flamecrest.server.errors import Locked
+from flamecrest.server.files.streams import moving, progress, regular
 from flamecrest.server.ssh.sftp_packets import (
     FAILURE,
     FLAG_CREATE,
@@ -39,12 +39,9 @@ _TAKEN = b"taken".ljust(32)
 @asynccontextmanager
 async def opened(sftp: Sftp, path: bytes, flags: int) -> AsyncIterator[bytes]:
     """A file beside an upload, open: a plain file and no link, whoever put it there."""
-    try:
-        async with asyncio.timeout(STALL):
-            regular("upload", await sftp.lstat(path))
-            handle = await sftp.open_file(path, flags)
-    except TimeoutError:
-        raise Upstream("The cluster's file system stopped answering") from None
+    async with moving():
+        regular("upload", await sftp.lstat(path))
+        handle = await sftp.open_file(path, flags)
     try:
         yield handle
     finally:
@@ -90,11 +87,8 @@ class UploadLock:
 async def hold(sftp: Sftp, path: bytes) -> AsyncIterator[UploadLock]:
     """The lock, held for the block; Locked when somebody else works on the upload."""
     token = secrets.token_hex(16).encode()
-    try:
-        async with asyncio.timeout(STALL):
-            handle = await _acquire(sftp, path, token)
-    except TimeoutError:
-        raise Upstream("The cluster's file system stopped answering") from None
+    async with moving():
+        handle = await _acquire(sftp, path, token)
     lock = UploadLock(sftp, handle, token)
     try:
         await progress(sftp.write(handle, 0, token + b"%016d" % 0))

@@ -1,5 +1,6 @@
 """Routes of `/status`: the systems, how they do, what is in them, and who the caller is there."""
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter
@@ -68,10 +69,10 @@ async def get_reservations(call: Call) -> Response:
 async def get_userinfo(call: Call) -> Response:
     """Say who the caller is on the system, in which groups, and which accounts there are to charge."""
     await call.allow(Verb.STATUS)
-    user = await call.cluster.user(call.identity, call.deadline)
+    user, accounts = await asyncio.gather(call.cluster.user(call.identity, call.deadline), _accounts(call))
     one, group = _named(user.user.id, user.user.name), _named(user.group.id, user.group.name)
     groups = [_named(group.id, group.name) for group in user.groups]
-    return answer({"user": one, "group": group, "groups": groups, "accounts": await _accounts(call)})
+    return answer({"user": one, "group": group, "groups": groups, "accounts": accounts})
 
 
 async def _accounts(call: Call) -> list[dict[str, Any]] | None:

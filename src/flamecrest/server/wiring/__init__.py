@@ -39,7 +39,7 @@ from flamecrest.server.wiring.probing import probing
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.schedulers import Scheduler
-    from flamecrest.server.settings import ClusterSettings, SshSettings
+    from flamecrest.server.settings import ClusterSettings, DataOperation, SshSettings
     from flamecrest.server.ssh import Sessions
 
 VIEW_SIZE = 5 * 1024 * 1024  # bytes of a file's text in one answer where no max_ops_file_size is configured
@@ -130,14 +130,34 @@ def _pool(ssh: SshSettings, credentials: Credentials) -> Pool:
 
 def _cluster(settings: Settings, cluster: ClusterSettings, sessions: Sessions) -> tuple[Cluster, Ports]:
     operations = settings.operations(cluster)
-    roots = [system.path for system in cluster.file_systems]
-    work_root = next((system.path for system in cluster.file_systems if system.default_work_dir), None)
     arrival = cluster.ssh.timeout.connection + cluster.ssh.timeout.login
+    described = description(cluster, operations)
+    board = Board(cluster.name, interval=cluster.probing.interval_check)
+    ports = _ports(cluster, operations, sessions)
+    made = Cluster(
+        cluster.name,
+        roots=[system.path for system in cluster.file_systems],
+        limits=Limits(
+            files=arrival + cluster.ssh.timeout.command_execution,
+            jobs=arrival + cluster.scheduler.timeout,
+            max_ops_file_size=operations.max_ops_file_size,
+            view_size=operations.max_ops_file_size or VIEW_SIZE,
+            longest=cluster.max_request_timeout,
+        ),
+        ports=ports,
+        board=board,
+        describe=lambda: with_health(described, board.results(), board.last_run),
+        transfer_methods=[operations.data_transfer.service_type] if operations.data_transfer else [],
+    )
+    return made, ports
+
+
+def _ports(cluster: ClusterSettings, operations: DataOperation, sessions: Sessions) -> Ports:
+    """The adapters of one cluster; what its users share lives as long as it does."""
+    work_root = next((system.path for system in cluster.file_systems if system.default_work_dir), None)
     site = Site()
     tally: Counter[str] = Counter()
     dialect = Slurm(bin_dir=cluster.scheduler.bin_dir)
-    described = description(cluster, operations)
-    board = Board(cluster.name, interval=cluster.probing.interval_check)
 
     def files(identity: Identity) -> RemoteFiles:
         return RemoteFiles(sessions.of(identity), site)
@@ -162,20 +182,4 @@ def _cluster(settings: Settings, cluster: ClusterSettings, sessions: Sessions) -
     async def user(identity: Identity, deadline: Deadline) -> User:
         return await sessions.of(identity).run(whoami(), deadline)
 
-    ports = Ports(files, scheduler, transfers, user, uploads, bulk, sessions.stats)
-    made = Cluster(
-        cluster.name,
-        roots=roots,
-        limits=Limits(
-            files=arrival + cluster.ssh.timeout.command_execution,
-            jobs=arrival + cluster.scheduler.timeout,
-            max_ops_file_size=operations.max_ops_file_size,
-            view_size=operations.max_ops_file_size or VIEW_SIZE,
-            longest=cluster.max_request_timeout,
-        ),
-        ports=ports,
-        board=board,
-        describe=lambda: with_health(described, board.results(), board.last_run),
-        transfer_methods=[operations.data_transfer.service_type] if operations.data_transfer else [],
-    )
-    return made, ports
+    return Ports(files, scheduler, transfers, user, uploads, bulk, sessions.stats)
