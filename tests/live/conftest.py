@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from anyio.from_thread import start_blocking_portal
 
 from flamecrest.sandbox.issuer import Issuer
 
+from .fault_world import World
 from .process import Server, gateway
 from .site import Site, write_settings
 
@@ -54,6 +56,13 @@ def live_issuer(site: Site) -> Iterator[Issuer]:
             yield issuer
         finally:
             portal.call(issuer.stop)
+
+
+@pytest.fixture
+def world(site: Site, live_issuer: Issuer, tmp_path: Path) -> Iterator[World]:
+    """What a test needs to make something fail; left as it was."""
+    with ExitStack() as stack:
+        yield World(site, live_issuer, tmp_path, stack)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
@@ -25,7 +25,7 @@ from . import faults
 from .fault_world import World, is_error
 from .faults import until
 from .process import Server, free_port, gateway
-from .site import Site, write_settings
+from .site import write_settings
 
 pytestmark = [
     pytest.mark.skipif(
@@ -33,12 +33,6 @@ pytestmark = [
     ),
     pytest.mark.timeout(90),
 ]
-
-
-@pytest.fixture
-def world(site: Site, live_issuer: Issuer, tmp_path: Path) -> Iterator[World]:
-    with ExitStack() as stack:
-        yield World(site, live_issuer, tmp_path, stack)
 
 
 def in_background(ask: Callable[[], httpx.Response]) -> Callable[[], httpx.Response]:

@@ -11,19 +11,15 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from pathlib import Path
 
 import httpx
 import pytest
 
-from flamecrest.sandbox.issuer import Issuer
 from flamecrest.server.schedulers.dialect import MAYBE_SUBMITTED
 
 from . import faults
 from .fault_world import World, is_error
 from .faults import until
-from .site import Site
 
 pytestmark = [
     pytest.mark.exhaustive,
@@ -32,12 +28,6 @@ pytestmark = [
     ),
     pytest.mark.timeout(90),
 ]
-
-
-@pytest.fixture
-def world(site: Site, live_issuer: Issuer, tmp_path: Path) -> Iterator[World]:
-    with ExitStack() as stack:
-        yield World(site, live_issuer, tmp_path, stack)
 
 
 def submit(world: World, client: httpx.Client, name: str, script: str = "#!/bin/sh\nsleep 100\n") -> httpx.Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ from flamecrest.sandbox.centre import Centre
 from flamecrest.sandbox.issuer import Issuer
 from tests.live.process import gateway
 from tests.live.site import Site, write_settings
+
+from . import hostile_answers as answers
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,19 @@ def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             request.param == "live",
             server.log,
         )
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """As for all tests; the fixtures of a module run on it, too."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def http(api: Api) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that asks side by side."""
+    async with answers.client(api) as client:
+        yield client
 
 
 @pytest.fixture

@@ -11,12 +11,13 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx
 
-from .conftest import Api
+if TYPE_CHECKING:
+    from .conftest import Api
 
 WORKERS = 8
 REFUSALS = frozenset({400, 403, 404, 408, 413, 415})

@@ -45,11 +45,6 @@ once = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def ground(api: Api) -> AsyncIterator[Ground]:
     """A folder with a file, a tree and an archive, and a job that has ended."""
     folder = f"{api.home}/hostile-{answers.canary()[6:]}"
@@ -75,12 +70,6 @@ async def ground(api: Api) -> AsyncIterator[Ground]:
         yield made
         await answers.quiet(http, api)
         await ok(await http.delete(f"{ops}/rm", params={"path": folder}))
-
-
-@pytest.fixture(scope="module")
-async def http(api: Api) -> AsyncIterator[httpx.AsyncClient]:
-    async with answers.client(api) as client:
-        yield client
 
 
 Case = tuple[Field, Any, tuple[str, ...]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
 
 import anyio
 import httpx
@@ -16,17 +15,6 @@ from .hostile_operations import BOUNDARY, form, quoted
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 KIND = f"multipart/form-data; boundary={BOUNDARY}"
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def http(api: Api) -> AsyncIterator[httpx.AsyncClient]:
-    async with answers.client(api) as client:
-        yield client
 
 
 def part(disposition: bytes, data: bytes = b"data", more: bytes = b"") -> bytes:

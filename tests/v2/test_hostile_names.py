@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -30,17 +29,6 @@ NASTIEST = [b"-x'; touch pwned; '\n#SBATCH --output=pwned\n", b'$(touch pwned)`t
 
 def shown(raw: bytes) -> str:
     return ascii(raw)[2:20]
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def http(api: Api) -> AsyncIterator[httpx.AsyncClient]:
-    async with answers.client(api) as client:
-        yield client
 
 
 class Place:

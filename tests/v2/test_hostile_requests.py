@@ -29,17 +29,6 @@ def no_gateway() -> AbstractAsyncContextManager[Gateway]:
 OPERATIONS = operations(build_app(no_gateway).openapi())
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def http(api: Api) -> AsyncIterator[httpx.AsyncClient]:
-    async with answers.client(api) as client:
-        yield client
-
-
 def address(api: Api, path: str) -> str:
     return path.replace("{system_name}", api.system).replace("{job_id}", "4294900000")
 

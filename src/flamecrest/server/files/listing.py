@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from flamecrest.server.files import Entry, kind_letter, permission_letters
 from flamecrest.server.files.site import local_time
-from flamecrest.server.ssh.sftp_packets import Attrs, Name, SftpError
+from flamecrest.server.ssh.sftp_packets import Attrs, Name, SftpError, make
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 AHEAD = 2  # READDIR requests under way at once
 AHEAD_MORE = 8  # and in a big directory
-_make = tuple.__new__  # a NamedTuple's own way to be made is a Python function
 KEPT_TIMES = 1024  # times of which the text is kept: files that were written together have few
 
 
@@ -125,7 +124,7 @@ class Listing:
         kind, permissions = self._letters.get(mode or 0) or self._lettered(mode or 0)
         modified = self._times.get(mtime or 0) or self._timed(mtime or 0)
         shown = prefix + name.name.decode("utf-8", "surrogateescape")
-        return _make(Entry, (shown, kind, permissions, user, group, size or 0, modified, target, mtime or 0))
+        return make(Entry, (shown, kind, permissions, user, group, size or 0, modified, target, mtime or 0))
 
     def _lettered(self, mode: int) -> tuple[str, str]:
         letters = self._letters[mode] = (kind_letter(mode), permission_letters(mode))

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from typing import TYPE_CHECKING, Literal
 
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import Unsupported, Upstream
+from flamecrest.server.errors import Unsupported
 from flamecrest.server.files import (
     Algorithm,
     Entry,
@@ -30,7 +30,7 @@ from flamecrest.server.files.following import follow
 from flamecrest.server.files.listing import Listing
 from flamecrest.server.files.reading import UNSIZED
 from flamecrest.server.files.site import local_time
-from flamecrest.server.files.streams import STALL, regular
+from flamecrest.server.files.streams import STALL, moving, regular
 from flamecrest.server.files.text import OpenText
 from flamecrest.server.ssh import Command
 from flamecrest.server.ssh.sftp_packets import FLAG_READ, Attrs, SftpError
@@ -244,10 +244,8 @@ async def _batches(
     async with aclosing((listing.tree if recursive else listing.directory)(handle, name)) as batches:
         while True:
             try:
-                async with asyncio.timeout(STALL):
+                async with moving():
                     batch = await anext(batches, None)
-            except TimeoutError:
-                raise Upstream("The cluster's file system stopped answering") from None
             except SftpError as error:
                 raise error.explained(f"ls: reading directory '{path}'") from None
             if batch is None:

@@ -136,10 +136,8 @@ class OpenDownload:
                 # the window opens with the transfer: a small one costs no memory, a big one is read well ahead;
                 # what is asked for together goes out together, so it is filled when it is half empty
                 window = min(BUFFERED, max(2 * step, sent)) // step
-                wanted = window - len(asked) if len(asked) <= window // 2 else 0
-                for _ in range(wanted):
-                    if position >= end:
-                        break
+                half_empty = len(asked) <= window // 2
+                while half_empty and position < end and len(asked) < window:
                     length = min(step, end - position)
                     asked.append((position, length, self._sftp.read(self._handle, position, length)))
                     position += length

@@ -102,7 +102,7 @@ class _New:
 
     def __init__(self, sftp: Sftp, handle: bytes, path: bytes, words: str) -> None:
         self._sftp = sftp
-        self._handle: bytes = handle
+        self._handle = handle
         self._path = path
         self._words = words
         self._closed = False
@@ -156,10 +156,11 @@ class _New:
 
     async def _take_group(self, mine: Attrs, existing: Attrs, later: Sequence[Attrs]) -> None:
         """Give the new file the old one's group where that is allowed, and again what a change of it takes away."""
-        if mine.uid is None or existing.gid is None or mine.gid == existing.gid:
+        group = _other_group(mine, existing)
+        if group is None:
             return
         with suppress(SftpError):
-            await self._sftp.setstat(self._path, Attrs(uid=mine.uid, gid=existing.gid))
+            await self._sftp.setstat(self._path, group)
         for attrs in later:
             await self._sftp.setstat(self._path, attrs)
 
@@ -239,12 +240,19 @@ async def find_target(sftp: Sftp, path: bytes, words: str) -> tuple[bytes, Attrs
 
 async def inherit(sftp: Sftp, handle: bytes, existing: Attrs) -> None:
     """Give the new file the old one's mode, and its group where that is allowed."""
-    mine = await sftp.fstat(handle)
-    if mine.uid is not None and existing.gid is not None and mine.gid != existing.gid:
+    group = _other_group(await sftp.fstat(handle), existing)
+    if group is not None:
         with suppress(SftpError):
-            await sftp.fsetstat(handle, Attrs(uid=mine.uid, gid=existing.gid))
+            await sftp.fsetstat(handle, group)
     # after the group: changing that takes setuid and setgid bits away
     await sftp.fsetstat(handle, Attrs(mode=stat_bits.S_IMODE(existing.mode or 0)))
+
+
+def _other_group(mine: Attrs, existing: Attrs) -> Attrs | None:
+    """What gives a new file the group of the one it replaces; None where it has that or nobody can tell."""
+    if mine.uid is None or existing.gid is None or mine.gid == existing.gid:
+        return None
+    return Attrs(uid=mine.uid, gid=existing.gid)
 
 
 async def rename_over(sftp: Sftp, temporary: bytes, target: bytes, words: str, *, replace: bool) -> None:
@@ -260,7 +268,7 @@ async def rename_over(sftp: Sftp, temporary: bytes, target: bytes, words: str, *
 
 @asynccontextmanager
 async def moving() -> AsyncIterator[None]:
-    """For the last steps of a transfer: Upstream when they take more than STALL seconds."""
+    """For steps that end soon where all is well: Upstream when they take more than STALL seconds."""
     try:
         async with asyncio.timeout(STALL):
             yield
@@ -272,8 +280,5 @@ async def progress(future: asyncio.Future[T]) -> T:
     """What a request that is under way brings; Upstream when nothing comes for STALL seconds."""
     if future.done():
         return future.result()
-    try:
-        async with asyncio.timeout(STALL):
-            return await future
-    except TimeoutError:
-        raise Upstream("The cluster's file system stopped answering") from None
+    async with moving():
+        return await future

@@ -34,28 +34,35 @@ async def swagger(request: Request) -> Response:
     """The page on which the API can be tried."""
     app: FastAPI = request.app
     prefix = request.scope.get("root_path", "")
-    page = get_swagger_ui_html(
-        openapi_url=f"{prefix}/openapi.json",
-        title=app.title,
-        swagger_js_url=f"{prefix}/docs/swagger-ui-bundle.js",
-        swagger_css_url=f"{prefix}/docs/swagger-ui.css",
-        swagger_favicon_url=_ICON,
+    return _sealed(
+        get_swagger_ui_html(
+            openapi_url=f"{prefix}/openapi.json",
+            title=app.title,
+            swagger_js_url=f"{prefix}/docs/swagger-ui-bundle.js",
+            swagger_css_url=f"{prefix}/docs/swagger-ui.css",
+            swagger_favicon_url=_ICON,
+        )
     )
-    return Response(page.body, headers=_HEADERS, media_type="text/html")
 
 
 async def redoc(request: Request) -> Response:
     """The page on which the API can be read."""
     app: FastAPI = request.app
     prefix = request.scope.get("root_path", "")
-    page = get_redoc_html(
-        openapi_url=f"{prefix}/openapi.json",
-        title=app.title,
-        redoc_js_url=f"{prefix}/docs/redoc.standalone.js",
-        redoc_favicon_url=_ICON,
-        with_google_fonts=False,
+    return _sealed(
+        get_redoc_html(
+            openapi_url=f"{prefix}/openapi.json",
+            title=app.title,
+            redoc_js_url=f"{prefix}/docs/redoc.standalone.js",
+            redoc_favicon_url=_ICON,
+            with_google_fonts=False,
+        )
     )
-    return Response(page.body, headers=_HEADERS, media_type="text/html")
+
+
+def _sealed(page: Response) -> Response:
+    page.headers.update(_HEADERS)
+    return page
 
 
 async def asset(request: Request) -> Response:

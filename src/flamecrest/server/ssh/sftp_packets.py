@@ -48,7 +48,7 @@ MAX_PACKET = 1 << 20  # a longer one is a broken or hostile server
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
 _ALL_FLAGS = b"\0\0\0\x0f"  # attributes as OpenSSH sends them: every one
-_make = tuple.__new__  # a NamedTuple's own way to be made is a Python function
+make = tuple.__new__  # a NamedTuple's own way to be made is a Python function
 _ALL = struct.Struct(">4xQIIIII")  # size, uid, gid, mode, atime, mtime
 
 
@@ -175,11 +175,11 @@ def names_reply(packet: bytes) -> list[Name]:
         at = start + length(packet, at)[0]
         longname = packet[start:at]
         if at + _ALL.size <= end and packet[at : at + 4] == _ALL_FLAGS:
-            attrs = _make(Attrs, _ALL.unpack_from(packet, at))
+            attrs = make(Attrs, _ALL.unpack_from(packet, at))
             at += _ALL.size
         else:
             attrs, at = _attrs(packet, at)
-        names.append(_make(Name, (name, longname, attrs)))
+        names.append(make(Name, (name, longname, attrs)))
     return names
 
 
