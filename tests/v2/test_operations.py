@@ -88,6 +88,7 @@ def test_space_and_checksums(client: httpx.Client, work: str) -> None:
     path = put(client, work, "f", b"x" * 1000)
     space = client.get("df", params={"path": work}).json()["output"]
     assert 0 < space["available"] <= space["total"]
+    assert space["quota"] is None or {"user", "group"} == set(space["quota"])
     usage = client.get("du", params={"path": work}).json()["output"]
     assert usage["entries"] == 2
     assert usage["size"] > 1000

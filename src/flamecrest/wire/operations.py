@@ -46,6 +46,35 @@ class OpsFileResponse(WireModel):
     output: File
 
 
+class Allowance(WireModel):
+    """What is used of something, and the limits: null is no limit."""
+
+    used: int
+    soft: int | None = Field(description="May be exceeded for a time, the grace period")
+    hard: int | None
+    grace_until: int | None = Field(
+        description="When more than `soft` is used: when the grace period ends or ended, in seconds since the epoch"
+    )
+
+
+class Quota(WireModel):
+    """What a user or a group may store on a file system, wherever on it."""
+
+    name: str
+    space: Allowance = Field(description="In bytes")
+    files: Allowance = Field(description="In inodes")
+
+
+class Quotas(WireModel):
+    """The quotas that count when the caller writes at the path; null where there is none, or it is not told."""
+
+    user: Quota | None
+    group: Quota | None = Field(
+        description="Of the group that new files in a folder get (the folder's own if it is set-group-ID, else the "
+        "caller's), or that a file has; null also where the caller is no member of it"
+    )
+
+
 class FileSystemSpace(WireModel):
     """How full a file system is, in bytes and in inodes."""
 
@@ -55,6 +84,9 @@ class FileSystemSpace(WireModel):
     files: int = Field(description="Inodes there are")
     files_free: int
     read_only: bool | None = Field(description="null where the cluster does not say")
+    quota: Quotas | None = Field(
+        description="null where the cluster's `quota` program knows none for this file system, or does not say in time"
+    )
 
 
 class GetDfResponse(WireModel):

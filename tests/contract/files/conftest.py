@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from grp import getgrgid
@@ -55,12 +55,12 @@ def soon() -> Deadline:
 
 
 @asynccontextmanager
-async def on_sandbox(root: Path, *, subsystem: bool) -> AsyncIterator[Place]:
+async def on_sandbox(root: Path, *, subsystem: bool, programs: Sequence[Path] = ()) -> AsyncIterator[Place]:
     key = asyncssh.generate_private_key("ssh-ed25519")
     people = People(root, ["ann", "bob"])
     people.make_homes()
     host_key = asyncssh.generate_private_key("ssh-ed25519")
-    server = SshServer(people, host_key, keys={"ann": [key]}, sftp=subsystem)
+    server = SshServer(people, host_key, keys={"ann": [key]}, bin_dirs=programs, sftp=subsystem)
     await server.start()
     try:
         trust = HostKeys(pinned=[server.host_key.export_public_key("openssh").decode()])

@@ -305,6 +305,7 @@ async def test_df(place):
     assert 0 < space.available <= space.free <= space.total
     assert 0 <= space.files_free <= space.files
     assert space.read_only in {False, None}
+    assert space.quota is None or space.quota.user or space.quota.group  # as the place's own `quota` says
     with pytest.raises(NotFound, match="No such file"):
         await place.files.df(place.path("none"), soon())
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import stat as bits
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from flamecrest.server.errors import NotFound
-from flamecrest.server.files import Entry
+from flamecrest.server.files import Entry, Space
+from flamecrest.server.files.quota import Allowance, Quota, Quotas
 from flamecrest.server.health import Health, Service
 
 from .local_files import LocalFiles
@@ -215,6 +217,34 @@ async def test_stat_follows_when_asked(client: httpx.AsyncClient, tmp_path: Path
     for follow, kind in (("false", bits.S_ISLNK), ("true", bits.S_ISREG)):
         found = await client.get(f"{OPS}/stat", params={"path": str(tmp_path / "link"), "dereference": follow})
         assert kind(found.json()["output"]["mode"])
+
+
+class Limited(LocalFiles):
+    """A disc with quotas."""
+
+    def __init__(self, quota: Quotas | None) -> None:
+        super().__init__()
+        self.quota = quota
+
+    async def df(self, path: str, deadline: Deadline) -> Space:
+        return replace(await super().df(path, deadline), quota=self.quota)
+
+
+@pytest.mark.parametrize("group", [None, Quota("p\ufffdj", Allowance(2**70, None, None, None), Allowance(0, 1, 2, 3))])
+async def test_quotas(tmp_path: Path, group: Quota | None) -> None:
+    user = Quota("ann", Allowance(4096, None, 2048, None), Allowance(14, 10, 20, 1795925742))
+    async with World(str(tmp_path), files=Limited(Quotas(user, group))).client() as client:
+        found = (await client.get(f"{OPS}/df", params={"path": str(tmp_path)})).json()["output"]["quota"]
+    assert found["user"] == {
+        "name": "ann",
+        "space": {"used": 4096, "soft": None, "hard": 2048, "graceUntil": None},
+        "files": {"used": 14, "soft": 10, "hard": 20, "graceUntil": 1795925742},
+    }
+    assert (found["group"] and found["group"]["space"]["used"]) == (group and 2**70)
+
+
+async def test_no_quotas(client: httpx.AsyncClient, tmp_path: Path) -> None:
+    assert (await client.get(f"{OPS}/df", params={"path": str(tmp_path)})).json()["output"]["quota"] is None
 
 
 async def test_a_file_system_that_is_down_is_503_at_once(client: httpx.AsyncClient, world: World) -> None:

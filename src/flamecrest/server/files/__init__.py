@@ -18,6 +18,7 @@ from flamecrest.server.errors import Invalid
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.files.choice import Choice
+    from flamecrest.server.files.quota import Quotas
 
 Compression = Literal["none", "gzip", "bzip2", "xz"]
 Algorithm = Literal["md5", "sha1", "sha256", "sha512", "blake2b"]
@@ -97,6 +98,7 @@ class Space:
     files: int  # inodes there are
     files_free: int
     read_only: bool | None  # None: not known
+    quota: Quotas | None = None  # None: there are none, or they are not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +237,7 @@ class Files(Protocol):
         ...
 
     async def df(self, path: str, deadline: Deadline) -> Space:
-        """How full the file system is that the path is on."""
+        """How full the file system is that the path is on, and what the user and a group may still store there."""
         ...
 
     async def du(self, path: str, deadline: Deadline) -> Usage:
@@ -346,7 +348,7 @@ def check_path(path: str, roots: Sequence[str], name: str = "path") -> str:
         raise Invalid(f"`{name}` holds half a surrogate pair, which no file name can") from None
     if not path.startswith("/"):
         raise Invalid(f"`{name}` must be an absolute path")
-    if len(raw) > PATH_MAX or any(len(part) > NAME_MAX for part in raw.split(b"/")):
+    if len(raw) > PATH_MAX or (len(raw) > NAME_MAX and any(len(part) > NAME_MAX for part in raw.split(b"/"))):
         raise Invalid(f"`{name}` is too long: a name may have {NAME_MAX} bytes, a path {PATH_MAX}")
     if not any(within(path, root) for root in roots):
         allowed = ", ".join(roots) or "none is configured"
@@ -356,6 +358,8 @@ def check_path(path: str, roots: Sequence[str], name: str = "path") -> str:
 
 def within(path: str, root: str) -> bool:
     """Whether a path, as written and with `..` resolved lexically, is `root` or below it."""
+    if path.startswith(f"{root}/") and root[:1] == "/" and "/." not in path and "//" not in path:
+        return True  # there is nothing to resolve
     plain = "/" + posixpath.normpath(path).lstrip("/")
     base = "/" + posixpath.normpath(root).lstrip("/")
     return base in {"/", plain} or plain.startswith(base + "/")

@@ -7,10 +7,11 @@ import os
 import stat as stat_bits
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import Unsupported
+from flamecrest.server.errors import GatewayError, Unsupported
 from flamecrest.server.files import (
     Algorithm,
     Entry,
@@ -21,6 +22,7 @@ from flamecrest.server.files import (
     Usage,
     kind_letter,
     permission_letters,
+    quota,
     said,
     space,
 )
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from datetime import tzinfo
 
+    from flamecrest.server.files.quota import Quotas
     from flamecrest.server.ssh.sftp import Sftp
 
 _SUMS: Mapping[Algorithm, tuple[str, int]] = {  # program and number of hexadecimal digits
@@ -129,6 +132,21 @@ class Looking(Asking):
         return await self._session.run(command, deadline)
 
     async def df(self, path: str, deadline: Deadline) -> Space:
+        asked = asyncio.create_task(self._quotas(path, deadline.sub(quota.PATIENCE)))
+        try:
+            found = await self._space(path, deadline)
+            return replace(found, quota=await asked)
+        finally:
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+
+    async def _quotas(self, path: str, deadline: Deadline) -> Quotas | None:
+        try:
+            return await self._session.run(quota.command(path), deadline)
+        except GatewayError:
+            return None  # how full it is, is true without it
+
+    async def _space(self, path: str, deadline: Deadline) -> Space:
         async def use(sftp: Sftp) -> Space:
             return space.of_numbers(await sftp.statvfs(os.fsencode(path)))
 

@@ -1,11 +1,12 @@
 """Routes of `/filesystem/{system_name}/ops` that FirecREST v2 does not have: from wire to Files and back."""
 
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from flamecrest.server.auth import Verb
+from flamecrest.server.files.quota import Allowance, Quota, Quotas
 from flamecrest.wire import operations as wire
 
 from .answers import answer, entry_shape
@@ -58,11 +59,16 @@ async def post_truncate(call: Call, body: wire.OpsTruncateRequest) -> Response:
 
 @router.get("/df", response_model=wire.GetDfResponse)
 async def get_df(call: Call, path: QueryPath) -> Response:
-    """Say how full the file system is that a path is on."""
+    """Say how full the file system is that a path is on, and what the quotas of the caller and a group there are.
+
+    The quotas are those that count when the caller writes at the path: the user's, and that of the group which new
+    files in a folder get (the folder's own if it is set-group-ID, else the caller's) or which the file has.
+    """
     files = await call.files(Verb.FILES_READ, path=path)
     space = await files.df(path, call.deadline)
     output = {"total": space.total, "free": space.free, "available": space.available, "files": space.files}
-    return answer({"output": output | {"filesFree": space.files_free, "readOnly": space.read_only}})
+    more = {"filesFree": space.files_free, "readOnly": space.read_only, "quota": _quotas(space.quota)}
+    return answer({"output": output | more})
 
 
 @router.get("/du", response_model=wire.GetDuResponse)
@@ -74,3 +80,17 @@ async def get_du(call: Call, path: QueryPath, timeout: Seconds = None) -> Respon
         usage = await files.du(path, deadline)
     output = {"size": usage.size, "allocated": usage.allocated, "entries": usage.entries, "complete": usage.complete}
     return answer({"output": output})
+
+
+def _quotas(quotas: Quotas | None) -> dict[str, Any] | None:
+    return None if quotas is None else {"user": _quota(quotas.user), "group": _quota(quotas.group)}
+
+
+def _quota(quota: Quota | None) -> dict[str, Any] | None:
+    if quota is None:
+        return None
+    return {"name": quota.name, "space": _allowance(quota.space), "files": _allowance(quota.files)}
+
+
+def _allowance(one: Allowance) -> dict[str, int | None]:
+    return {"used": one.used, "soft": one.soft, "hard": one.hard, "graceUntil": one.grace_until}

@@ -1,0 +1,4 @@
+quota
+# run as soft over ssh
+# exit status 1
+# 1.280 s (with the ssh connection)
