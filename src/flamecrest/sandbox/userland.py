@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 PROGRAMS = ("id", "whoami", "chown", "chgrp", "getent")
 _SYSTEM = ("/usr/local/bin", "/usr/bin", "/bin")
 # Programs written in Perl ask stat(2) for owners, and run as whoever runs the sandbox: for them the made-up owners
-# and the privacy of homes are put between. Only package main is touched, which is where one-liners live.
+# and the privacy of homes are put between. What they open themselves must be plainly their user's own; what is not is
+# refused, since the rest of the Unix rule is the SFTP server's. Only package main is touched, where one-liners live.
 _PERL = r"""
 package FlamecrestSandbox;
 use strict;
 my $root = $ENV{FLAMECREST_SANDBOX};
-my %uid;
+my (%uid, %name, %opened, $folder);
 if (open my $passwd, '<', "$root/passwd") {
-    while (<$passwd>) { my @f = split /:/; $uid{$f[0]} = $f[2] }
+    while (<$passwd>) { my @f = split /:/; $uid{$f[0]} = $f[2]; $name{$f[2]} = $f[0] }
 }
 sub place {
     my ($path) = @_;
@@ -44,15 +45,52 @@ sub hidden {
     }
     return 0;
 }
+sub mine {
+    my ($owner, $at, $rest) = place($_[0]);
+    return 0 if !defined $owner || $owner ne ($ENV{USER} // '');
+    my @parts = grep { length } split m{/}, $rest;
+    while (1) {
+        my @s = CORE::lstat($at) or return !@parts;
+        return 0 if -l _ || $at =~ m{/\.\.\z} || (-d _ ? ~$s[2] & 0700 : ~$s[2] & 0400);
+        return 1 if !@parts;
+        $at .= '/' . shift @parts;
+    }
+}
 sub owned {
     my ($path, @s) = @_;
     my ($owner) = place($path);
     @s[4, 5] = ($uid{$owner}, $uid{$owner}) if @s && defined $owner;
     return @s;
 }
+sub looked {
+    my ($ask, $p) = @_;
+    my $path = ref $p ? $opened{fileno $p} : $p =~ m{^/} || !defined $folder ? $p : "$folder/$p";
+    if (hidden($path // '')) { $! = 13; return }
+    return owned($path // '', $ask->($p));
+}
 BEGIN {
-    *main::stat = sub { my $p = @_ ? $_[0] : $_; if (hidden($p)) { $! = 13; return } owned($p, CORE::stat($p)) };
-    *main::lstat = sub { my $p = @_ ? $_[0] : $_; if (hidden($p)) { $! = 13; return } owned($p, CORE::lstat($p)) };
+    my %ask = (stat => sub { CORE::stat($_[0]) }, lstat => sub { CORE::lstat($_[0]) });
+    *main::stat = sub { looked($ask{stat}, @_ ? $_[0] : $_) };
+    *main::lstat = sub { looked($ask{lstat}, @_ ? $_[0] : $_) };
+    if (eval { require Time::HiRes; Time::HiRes->can('lstat') }) {
+        no warnings 'redefine';
+        my ($fine, $lfine) = (\&Time::HiRes::stat, \&Time::HiRes::lstat);
+        *Time::HiRes::stat = sub { looked($fine, $_[0]) };
+        *Time::HiRes::lstat = sub { looked($lfine, $_[0]) };
+    }
+    *main::sysopen = sub (*$$;$) {
+        if (!mine($_[1])) { $! = 13; return }
+        my $done = CORE::sysopen($_[0], $_[1], $_[2], $_[3] // 0666);
+        $opened{fileno $_[0]} = $_[1] if $done;
+        return $done;
+    };
+    *main::opendir = sub (*$) {
+        if (!mine($_[1])) { $! = 13; return }
+        $folder = $_[1];
+        return CORE::opendir($_[0], $_[1]);
+    };
+    *main::getpwuid = sub ($) { $name{$_[0]} // scalar CORE::getpwuid($_[0]) };
+    *main::getgrgid = sub ($) { $name{$_[0]} // scalar CORE::getgrgid($_[0]) };
 }
 1;
 """

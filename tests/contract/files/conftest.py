@@ -18,6 +18,7 @@ from pwd import getpwuid
 import asyncssh
 import pytest
 
+from flamecrest.sandbox import userland
 from flamecrest.sandbox.people import People
 from flamecrest.sandbox.sshd import SshServer
 from flamecrest.server.auth import Identity
@@ -60,7 +61,16 @@ async def on_sandbox(root: Path, *, subsystem: bool, programs: Sequence[Path] = 
     people = People(root, ["ann", "bob"])
     people.make_homes()
     host_key = asyncssh.generate_private_key("ssh-ed25519")
-    server = SshServer(people, host_key, keys={"ann": [key]}, bin_dirs=programs, sftp=subsystem)
+    # with its own SFTP the sandbox keeps accounts apart; else what reaches files has the rights of who runs the tests
+    variables = userland.install(people, root / "bin") if subsystem else None
+    server = SshServer(
+        people,
+        host_key,
+        keys={"ann": [key]},
+        bin_dirs=[*programs, root / "bin"],
+        variables=variables,
+        sftp=subsystem,
+    )
     await server.start()
     try:
         trust = HostKeys(pinned=[server.host_key.export_public_key("openssh").decode()])
@@ -70,7 +80,6 @@ async def on_sandbox(root: Path, *, subsystem: bool, programs: Sequence[Path] = 
             files = RemoteFiles(sessions.of(Identity("ann")), SharedByCluster())
             folder = f"{people['ann'].home}/work"
             await files.mkdir(folder, soon())
-            # a command in the sandbox has the rights and the name of the account that runs the tests
             mine = getpwuid(os.getuid()).pw_name, getgrgid(os.getgid()).gr_name
             yield Place(files, folder, "ann", ("ann", "ann") if subsystem else mine, server, pool)
     finally:

@@ -14,6 +14,7 @@ import pytest
 from flamecrest.server.errors import Denied, Invalid, NotFound, Unmet, Upstream
 from flamecrest.server.files import Landing, Stat
 from flamecrest.server.files.remote import RemoteFiles
+from flamecrest.server.files.small import SMALL
 from flamecrest.server.ssh.connection import Lost
 
 from .conftest import Place, soon
@@ -209,6 +210,9 @@ async def test_only_a_new_one(place):
     assert await listed(place) == ["f", "link"]
 
 
+SECOND = b"second" * SMALL  # more than goes in one round trip
+
+
 @pytest.mark.parametrize("stage", range(6))
 async def test_who_goes_away_leaves_nothing(place, stage):
     """Whichever answer the upload waits for when its caller goes: requests are slow, and time is counted in them."""
@@ -219,13 +223,13 @@ async def test_who_goes_away_leaves_nothing(place, stage):
     try:
         with suppress(TimeoutError):
             async with asyncio.timeout(0.02 + 0.04 * stage):
-                await put(place, "f", b"second")
+                await put(place, "f", SECOND)
     finally:
         place.server.faults.slow = 0
     async with asyncio.timeout(8):
         while await listed(place) != ["f"]:
             await asyncio.sleep(0.01)
-    assert await part(place.files, place.path("f"), 0, None) in {b"first", b"second"}
+    assert await part(place.files, place.path("f"), 0, None) in {b"first", SECOND}
 
 
 async def test_a_lost_connection_leaves_nothing(place):
@@ -234,7 +238,7 @@ async def test_a_lost_connection_leaves_nothing(place):
     server = place.server
 
     async def cut() -> AsyncIterator[bytes]:
-        yield b"x" * 1000
+        yield b"x" * (SMALL + 1)  # so that it is not written in one go
         while len(await listed(place)) == 1:
             await asyncio.sleep(0.01)
         server.drop()

@@ -286,7 +286,7 @@ async def test_an_answer_has_a_limit(place):
     assert len(await place.files.head(path, soon(), count=50_000, unit="bytes", skip=False, limit=50_000)) == 50_000
 
 
-@pytest.mark.parametrize("size", [0, 1, 32767, 32768, 32769, 300_000, 5_000_000])
+@pytest.mark.parametrize("size", [0, 1, 32768, 65535, 65536, 65537, 300_000, 5_000_000])
 async def test_sizes_survive_up_and_down(place, size):
     data = os.urandom(size)
     path = place.path("data")

@@ -13,9 +13,9 @@ from typing import Any
 
 from flamecrest.server.ssh import sftp_packets as p
 from flamecrest.server.ssh.sftp_packets import Attrs, SftpError, string
-from flamecrest.server.ssh.sftp_program import program
+from flamecrest.server.ssh.sftp_program import PROGRAM
 
-OURS = ("perl", "-e", program())
+OURS = ("perl", "-e", PROGRAM)
 OPENSSH = ("/usr/lib/openssh/sftp-server",)
 # what changes files: such a request must name nothing outside the server's own folder, whoever runs the test
 CHANGING = {p.OPEN, p.SETSTAT, p.REMOVE, p.MKDIR, p.RMDIR, p.RENAME, p.SYMLINK, p.EXTENDED}

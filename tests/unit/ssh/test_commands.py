@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import subprocess
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 
 from flamecrest.server.errors import Denied, Invalid, NotFound, Upstream
 from flamecrest.server.ssh import Command, Output
+from flamecrest.server.ssh.agent import StatError, stat_command, stat_question
 from flamecrest.server.ssh.line import MARK, MAX_NOISE, Preamble, shell_line
-from flamecrest.server.ssh.stat_agent import PROGRAM, StatError, stat_command
 from flamecrest.server.ssh.user import whoami
+from tests.unit.ssh.asking import answers
 
 anything = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=40)
 
@@ -125,11 +127,11 @@ def test_stat_by_command_and_by_agent_say_what_stat_says(tmp_path):
     command = stat_command(str(path), follow=True)
     done = subprocess.run(command.argv, capture_output=True, check=True)
     assert list(command.parse(Output(0, done.stdout)))[:6] == expected
-    asked = b"s" + os.fsencode(path) + b"\0l/nonexistent\0s/\0"
-    answers = subprocess.run(["perl", "-e", PROGRAM], input=asked, capture_output=True, check=True).stdout.split(b"\0")
-    assert [int(word) for word in answers[0].split()][:6] == expected
-    assert answers[1] == b"!2"
-    assert len(answers[2].split()) == 12
+    asked = stat_question(os.fsencode(path), follow=True), stat_question(b"/nonexistent", follow=False)
+    found, missing = answers(*asked)
+    assert list(found)[:6] == expected
+    assert isinstance(missing, StatError)
+    assert missing.errno == errno.ENOENT
 
 
 @pytest.mark.parametrize("seconds", [-5, 0, 1, 1_700_000_000, 2**32 + 5])
@@ -142,11 +144,8 @@ def test_times_are_the_same_by_command_and_by_agent(tmp_path, seconds, part):
     command = stat_command(str(path), follow=True)
     done = subprocess.run(command.argv, capture_output=True, check=True)
     by_command = command.parse(Output(0, done.stdout))
-    asked = b"s" + os.fsencode(path) + b"\0"
-    answer = subprocess.run(["perl", "-e", PROGRAM], input=asked, capture_output=True, check=True).stdout.split(b"\0")[
-        0
-    ]
-    assert tuple(int(word) for word in answer.split()) == by_command
+    (by_agent,) = answers(stat_question(os.fsencode(path), follow=True))
+    assert by_agent == by_command
     assert by_command[8:11] == tuple(t // 10**9 for t in (found.st_atime_ns, found.st_mtime_ns, found.st_ctime_ns))
     off = by_command[11] - (found.st_mtime_ns % 10**9 if seconds >= 0 else 0)
     assert min(off % 10**9, -off % 10**9) < 1000  # what rounds up to a whole second is 0

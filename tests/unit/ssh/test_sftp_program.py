@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from flamecrest.server.ssh import sftp_packets as p
 from flamecrest.server.ssh.line import MAX_LINE
 from flamecrest.server.ssh.sftp_packets import Attrs, string
-from flamecrest.server.ssh.sftp_program import program, program_line
+from flamecrest.server.ssh.sftp_program import PROGRAM, program_line
 
 from .sftp_play import play
 from .sftp_speaker import OPENSSH, OURS, SftpError, Speaker, packets, speaking
@@ -41,13 +41,13 @@ def refused(code: int):
 
 
 def test_one_line_that_every_login_shell_takes():
-    assert not set("\n\r'!") & set(program())
-    assert program().isascii()
+    assert not set("\n\r'!") & set(PROGRAM)
+    assert PROGRAM.isascii()
     assert len(program_line()) < MAX_LINE // 4
 
 
 def test_perl_finds_nothing_to_complain_of():
-    checked = subprocess.run(["perl", "-wc", "-e", program()], capture_output=True, check=True)
+    checked = subprocess.run(["perl", "-wc", "-e", PROGRAM], capture_output=True, check=True)
     assert checked.stderr == b"-e syntax OK\n"
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 from flamecrest.server.errors import Upstream
 from flamecrest.server.files import Stat
 from flamecrest.server.files.streams import regular
+from flamecrest.server.ssh.agent import StatError
 from flamecrest.server.ssh.sftp_packets import FAILURE, SftpError
-from flamecrest.server.ssh.stat_agent import StatError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -14,8 +14,8 @@ from flamecrest.server.errors import Upstream
 from flamecrest.server.files import Followed, Mark, Stat
 from flamecrest.server.files.streams import STALL, moving, regular
 from flamecrest.server.files.text import OpenText
+from flamecrest.server.ssh.agent import StatError
 from flamecrest.server.ssh.sftp_packets import FLAG_READ, Attrs, SftpError
-from flamecrest.server.ssh.stat_agent import StatError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

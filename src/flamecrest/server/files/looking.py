@@ -24,6 +24,7 @@ from flamecrest.server.files import (
     permission_letters,
     quota,
     said,
+    small,
     space,
 )
 from flamecrest.server.files.asking import Asking, close, explained
@@ -67,6 +68,11 @@ class Looking(Asking):
         dereference: bool = False,
         choice: Choice = EVERYTHING,
     ) -> list[Entry]:
+        if not recursive:
+            found = await self._listed(path, deadline, hidden=hidden, numeric=numeric, dereference=dereference)
+            if found is not None:
+                return await choice.collect(_once(found))
+
         async def use(sftp: Sftp) -> list[Entry] | None:
             opening = await _opening(sftp, path, dereference=dereference)
             if opening is None:
@@ -81,7 +87,7 @@ class Looking(Asking):
         if entries is None:
             words = f"ls: cannot access '{path}'"
             itself = await self._entry(path, deadline, follow=dereference, numeric=numeric, words=words)
-            return await choice.collect(_once(itself))
+            return await choice.collect(_once([itself]))
         return entries
 
     @asynccontextmanager
@@ -104,7 +110,8 @@ class Looking(Asking):
                 zone = await self._site.zone(sftp)
             if opening is None:
                 words = f"ls: cannot access '{path}'"
-                yield _once(await self._entry(path, deadline, follow=dereference, numeric=numeric, words=words))
+                itself = await self._entry(path, deadline, follow=dereference, numeric=numeric, words=words)
+                yield _once([itself])
                 return
             async with sftp.handle(opening) as handle:
                 listing = Listing(sftp, owner, self._site.learn, zone, hidden, numeric, dereference)
@@ -191,6 +198,17 @@ class Looking(Asking):
 
     # --- the ways to ask
 
+    async def _listed(
+        self, path: str, deadline: Deadline, *, hidden: bool, numeric: bool, dereference: bool
+    ) -> list[Entry] | None:
+        """The entries of a directory, if one round trip brings them."""
+        zone = self._site.known_zone
+        if zone is None:
+            zone = await self._session.sftp(self._site.zone, deadline, repeatable=True)
+        name = os.fsencode(path)
+        question = small.listing(name, zone, hidden=hidden, numeric=numeric, dereference=dereference)
+        return await self._session.ask(question, deadline)
+
     async def _entry(self, path: str, deadline: Deadline, *, follow: bool, numeric: bool, words: str) -> Entry:
         async def use(sftp: Sftp) -> tuple[Attrs, str | None, tzinfo]:
             name = os.fsencode(path)
@@ -271,5 +289,5 @@ async def _batches(
             yield batch
 
 
-async def _once(entry: Entry) -> AsyncGenerator[Sequence[Entry], None]:
-    yield [entry]
+async def _once(entries: Sequence[Entry]) -> AsyncGenerator[Sequence[Entry], None]:
+    yield entries

@@ -30,6 +30,7 @@ from flamecrest.server.files.upload_lock import UploadLock, hold, opened, settle
 from flamecrest.server.files.upload_state import HEAD_SIZE, MAX_STATE, Names, State, UploadKey, expired
 from flamecrest.server.files.upload_tail import Tail
 from flamecrest.server.files.uploads import Checksum, Upload
+from flamecrest.server.ssh.agent import StatError
 from flamecrest.server.ssh.sftp_packets import (
     FAILURE,
     FLAG_CREATE,
@@ -40,7 +41,6 @@ from flamecrest.server.ssh.sftp_packets import (
     Attrs,
     SftpError,
 )
-from flamecrest.server.ssh.stat_agent import StatError
 
 if TYPE_CHECKING:
     from flamecrest.server.ssh import Session

@@ -46,11 +46,18 @@ class Site:
         found = self._names.get((database, number))
         return found[0] if found is not None and time.monotonic() - found[1] < KEPT_FOR else None
 
+    @property
+    def known_zone(self) -> tzinfo | None:
+        """The cluster's time zone, if it was asked for lately."""
+        return self._zone[0] if self._zone is not None and time.monotonic() - self._zone[1] <= KEPT_FOR else None
+
     async def zone(self, sftp: Sftp) -> tzinfo:
         """The cluster's time zone, from its own /etc/localtime; UTC where it has none."""
-        if self._zone is None or time.monotonic() - self._zone[1] > KEPT_FOR:
-            self._zone = (await _zone(sftp), time.monotonic())
-        return self._zone[0]
+        known = self.known_zone
+        if known is None:
+            known = await _zone(sftp)
+            self._zone = known, time.monotonic()
+        return known
 
 
 def local_time(seconds: int, zone: tzinfo) -> str:

@@ -4,7 +4,7 @@ What a route declares as its model and what is sent here are held together by th
 against the model of its route.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from starlette.responses import Response
@@ -40,23 +40,26 @@ def stat_shape(stat: Stat) -> dict[str, int]:
     }
 
 
-def plain_shape(entry: Entry) -> dict[str, str | None]:
-    """A File whose name and target are plain text."""
-    return {
-        "name": entry.name,
-        "type": entry.kind,
-        "linkTarget": entry.link_target,
-        "user": entry.user,
-        "group": entry.group,
-        "permissions": entry.permissions,
-        "lastModified": entry.modified,
-        "size": str(entry.size),
-    }
+def plain_shapes(entries: Iterable[Entry]) -> list[dict[str, str | None]]:
+    """A File each, of entries whose names and targets are plain text."""
+    return [
+        {
+            "name": name,
+            "type": kind,
+            "linkTarget": target,
+            "user": user,
+            "group": group,
+            "permissions": permissions,
+            "lastModified": modified,
+            "size": str(size),
+        }
+        for name, kind, permissions, user, group, size, modified, target, _ in entries
+    ]
 
 
 def entry_shape(entry: Entry) -> dict[str, str | None]:
     """A File; percent-encoded when its name or what it points to is not UTF-8."""
-    shape = plain_shape(entry)
+    (shape,) = plain_shapes((entry,))
     target = entry.link_target
     if not is_plain(entry.name) or (target is not None and not is_plain(target)):
         shape["name"] = percent_encode(entry.name)

@@ -17,7 +17,7 @@ from flamecrest.server.errors import Field, Invalid
 from flamecrest.server.files.choice import EVERYTHING, Choice, Order, Place
 from flamecrest.server.telemetry import dumps
 
-from .answers import entry_shape, plain_shape
+from .answers import entry_shape, plain_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -130,7 +130,7 @@ def wants_lines(accept: str) -> bool:
 def _joined(entries: Sequence[Entry]) -> bytes:
     """The inside of a JSON list of Files. Names that are not UTF-8 are rare: only they cost a second look."""
     try:
-        return orjson.dumps([plain_shape(entry) for entry in entries])[1:-1]
+        return orjson.dumps(plain_shapes(entries))[1:-1]
     except TypeError:
         return dumps([entry_shape(entry) for entry in entries])[1:-1]
 

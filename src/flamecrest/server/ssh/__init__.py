@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from flamecrest.server.auth import Identity
     from flamecrest.server.deadline import Deadline
 
+    from .agent import Question
     from .sftp import Sftp
     from .stream import RemoteStream
 
@@ -94,8 +95,12 @@ class Session(Protocol):
         """
         ...
 
-    async def quick_stat(self, path: str, deadline: Deadline, *, follow: bool) -> tuple[int, ...] | None:
-        """The same where it costs one round trip; None where it would cost a process."""
+    async def ask(self, question: Question[T], deadline: Deadline) -> T | None:
+        """Ask the agent, in one round trip; again once if the question is repeatable and the connection broke.
+
+        None where there is no agent or it leaves this question to a slower way: then nothing was changed.
+        Raises StatError where the question is about attributes; else as `sftp`.
+        """
         ...
 
     def open_sftp(self, deadline: Deadline) -> AbstractAsyncContextManager[Sftp]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +20,11 @@ class Rules:
     tick: float = 1.0  # between looks at idle, old and silent connections
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """What a decision needs to know of one connection. `free` counts channels, `idle` and `age` seconds."""
 
     free: int
-    standing: int  # shared channels that are open on it: SFTP, the stat agent
+    standing: int  # shared channels that are open on it: SFTP, the agent
     busy: bool
     usable: bool
     idle: float
@@ -40,8 +40,7 @@ class Act(Enum):
     WAIT = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """What somebody waits for: one channel, or a `shared` use of the channels that stand open, which needs no free one.
 
     `age` is the greatest that the connection may have, in seconds: whoever has lost one prefers those that were
@@ -52,6 +51,12 @@ class Wish:
     age: float = float("inf")
 
 
+def ready(views: Sequence[View], wish: Wish) -> int | None:
+    """Which connection can be used at once and is as young as is wished; None: none."""
+    young = [at for at in _with_room(views, wish) if views[at].age <= wish.age]
+    return _best(views, young, wish) if young else None
+
+
 def choose(
     views: Sequence[View], wish: Wish, *, opening: bool, total: int, evictable: bool, rules: Rules
 ) -> tuple[Act, int]:
@@ -60,10 +65,8 @@ def choose(
     `total` counts the cluster's connections, those being opened too. A shared use goes where most of the shared
     channels stand already. Else the first connection with room is taken, so that the others can become idle.
     """
-    room = [at for at, view in enumerate(views) if view.usable and (wish.shared or view.free > 0)]
-    young = [at for at in room if views[at].age <= wish.age]
-    if young:
-        return Act.USE, _best(views, young, wish)
+    if (at := ready(views, wish)) is not None:
+        return Act.USE, at
     if opening:
         return Act.WAIT, -1
     if sum(view.usable for view in views) < rules.per_user:
@@ -72,7 +75,12 @@ def choose(
         if evictable:
             return Act.EVICT, -1
     # where no other can be opened, an older one has to do
+    room = _with_room(views, wish)
     return (Act.USE, _best(views, room, wish)) if room else (Act.WAIT, -1)
+
+
+def _with_room(views: Sequence[View], wish: Wish) -> list[int]:
+    return [at for at, view in enumerate(views) if view.usable and (wish.shared or view.free > 0)]
 
 
 def _best(views: Sequence[View], room: Sequence[int], wish: Wish) -> int:

@@ -23,9 +23,9 @@ from .tcp import Tcp
 if TYPE_CHECKING:
     from asyncssh.packet import SSHPacketLogger
 
+    from .agent import Agent
     from .host_keys import HostKeys
     from .sftp import Sftp
-    from .stat_agent import StatAgent
 
 # AES-GCM costs asyncssh half of what its default first choice does, per packet.
 CIPHERS = (
@@ -37,7 +37,7 @@ CIPHERS = (
     "aes128-ctr",
 )
 SILENCE = 1.0  # seconds without a byte, while something is asked, after which a connection is tested
-AGENT_RESTS = 30.0  # seconds without the stat agent, after it has given way to commands
+AGENT_RESTS = 30.0  # seconds without the agent, after it has given way to commands
 MESSAGE = 32 * 1024  # bytes of data in one SSH message, at most: OpenSSH's and asyncssh's packet size
 TEST_INTERVAL = 0.7  # seconds in which a tested connection must answer, twice
 
@@ -98,7 +98,7 @@ class Connection:
     shared: int = 0  # uses of the shared SFTP channel under way
     lost: bool = False
     sftp: Sftp | None = None
-    agent: StatAgent | None = None
+    agent: Agent | None = None
     agent_missing: bool = False  # the program the agent needs is not there: do not try again
     agent_after: float = 0.0  # monotonic time before which the agent is not started again: it has given way
     testing: bool = False
@@ -138,7 +138,7 @@ class Connection:
 
     def yield_standing(self) -> None:
         """Close a channel that stands open: the agent's for a while, SFTP's if nobody uses it now."""
-        if self.agent is not None:
+        if self.agent is not None and not self.agent.changing:
             self.agent_after = time.monotonic() + AGENT_RESTS
             self.agent.close()
         elif self.sftp is not None and self.shared == 0:

@@ -17,7 +17,7 @@ from flamecrest.server import telemetry
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Busy, GatewayError, Unavailable, Upstream
 
-from .choosing import Act, Rules, View, Wish, choose, expired
+from .choosing import Act, Rules, View, Wish, choose, expired, ready
 from .connection import Connection, Lost, Traffic, dial
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Pool:
         One opened after the monotonic time `since` if there can be one. Raises Busy or Unavailable when none came
         free in time, Upstream when none can be opened.
         """
-        user = self._users.setdefault(identity.username, _User())
+        user = self._users.get(identity.username) or self._users.setdefault(identity.username, _User())
         user.identity = identity
         if not user.waiting:
             act, at = self._choose(user, shared, since)
@@ -200,18 +200,22 @@ class Pool:
         now = time.monotonic()
         age = now - connection.opened
         return View(
-            free=connection.limit - connection.channels,
-            standing=connection.standing,
-            busy=connection.busy,
-            usable=not (connection.lost or connection.retired or age >= self.rules.age),
-            idle=now - connection.idle_since,
-            age=age,
+            connection.limit - connection.channels,
+            connection.standing,
+            connection.busy,
+            not (connection.lost or connection.retired or age >= self.rules.age),
+            now - connection.idle_since,
+            age,
         )
 
     def _choose(self, user: _User, shared: bool, since: float) -> tuple[Act, int]:
+        views = [self._view(c) for c in user.connections]
+        wish = Wish(shared, time.monotonic() - since) if since else Wish(shared)
+        if (at := ready(views, wish)) is not None:
+            return Act.USE, at  # nearly always: only where there is none do all the others' connections count
         return choose(
-            [self._view(c) for c in user.connections],
-            Wish(shared, time.monotonic() - since) if since else Wish(shared),
+            views,
+            wish,
             opening=user.dialing is not None,
             total=sum(len(u.connections) + (u.dialing is not None) for u in self._users.values()),
             evictable=self._idlest() is not None,

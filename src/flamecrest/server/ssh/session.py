@@ -1,4 +1,4 @@
-"""Sessions over the pool: run a command, use SFTP, ask the stat agent.
+"""Sessions over the pool: run a command, use SFTP, ask the agent.
 
 It maps what can go wrong with a channel; what a program says is its parser's business.
 """
@@ -15,18 +15,19 @@ from flamecrest.server import telemetry
 from flamecrest.server.errors import Timeout
 
 from . import Command, Output
+from .agent import Agent, Question, read_answer, stat_command, stat_question
 from .channel import RemoteProcess
 from .connection import SILENCE, ChannelLost, ChannelRefused, Connection, Lost
 from .line import shell_line
 from .sftp import Sftp
 from .sftp_program import SftpChoice
-from .stat_agent import PROGRAM, Numbers, StatAgent, stat_command
 from .stream import RemoteStream
 
 if TYPE_CHECKING:
     from flamecrest.server.auth import Identity
     from flamecrest.server.deadline import Deadline
 
+    from .agent import Numbers
     from .pool import Pool
 
 T = TypeVar("T")
@@ -94,36 +95,49 @@ class PooledSession:
                 self._pool.release(connection, shared=True)
 
     async def stat(self, path: str, deadline: Deadline, *, follow: bool) -> Numbers:
-        numbers = await self.quick_stat(path, deadline, follow=follow)
+        numbers = await self.ask(stat_question(path.encode("utf-8", "surrogateescape"), follow=follow), deadline)
         if numbers is None:
             return await self.run(stat_command(path, follow=follow), deadline)
         return numbers
 
-    async def quick_stat(self, path: str, deadline: Deadline, *, follow: bool) -> Numbers | None:
-        asked = path.encode("utf-8", "surrogateescape")
+    async def ask(self, question: Question[T], deadline: Deadline) -> T | None:
         return await self._repeated(
-            lambda since: self._ask_agent(asked, deadline, since, follow=follow), repeatable=True
+            lambda since: self._ask_agent(question, deadline, since), repeatable=question.repeatable
         )
 
-    async def _ask_agent(self, path: bytes, deadline: Deadline, since: float, *, follow: bool) -> Numbers | None:
+    async def _ask_agent(self, question: Question[T], deadline: Deadline, since: float) -> T | None:
         found = await self._with_standing(deadline, _agent_of, self._open_agent, since)
         if found is None:
             return None
         connection, agent = found
+        agent.changing += not question.repeatable
         try:
-            async with deadline.enforce("Reading the file's attributes"):
-                return await agent.ask(path, follow=follow)
+            if agent.full:
+                return None
+            async with deadline.enforce("Asking about the file"):
+                answer = await agent.ask(question.text)
+            return read_answer(question, answer)
+        except ValueError:
+            agent.disbelieve()
+            if question.repeatable:
+                return None
+            raise ChannelLost("The SSH channel was lost") from None
         except Timeout:
             self._suspect(connection)
             raise
         except Lost:
-            if connection.agent_missing or time.monotonic() < connection.agent_after:
-                return None  # its program is not there, or has given way to a command: `stat` has to do
+            if agent.missing or (question.repeatable and self._rests(connection)):
+                return None  # its program is not there, or has given way to a command: another way has to do
             if not connection.lost:
                 raise ChannelLost("The SSH channel was lost") from None
             raise
         finally:
+            agent.changing -= not question.repeatable
             self._pool.release(connection, shared=True)
+
+    @staticmethod
+    def _rests(connection: Connection) -> bool:
+        return connection.agent_missing or time.monotonic() < connection.agent_after
 
     # --- commands
 
@@ -247,11 +261,10 @@ class PooledSession:
             connection.sftp = sftp
             connection.channels += 1
 
-    @staticmethod
-    async def _open_agent(connection: Connection) -> None:
-        if not connection.agent_missing and time.monotonic() >= connection.agent_after:
-            agent = StatAgent(connection)
-            await agent.open(shell_line(Command(("perl", "-e", PROGRAM), lambda output: output)))
+    async def _open_agent(self, connection: Connection) -> None:
+        if not self._rests(connection):
+            agent = Agent(connection)
+            await agent.open()
             if not agent.closed:
                 connection.agent = agent
                 connection.channels += 1
@@ -266,5 +279,5 @@ def _sftp_of(connection: Connection) -> Sftp | None:
     return connection.sftp
 
 
-def _agent_of(connection: Connection) -> StatAgent | None:
+def _agent_of(connection: Connection) -> Agent | None:
     return connection.agent

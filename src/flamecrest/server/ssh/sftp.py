@@ -57,7 +57,6 @@ from .sftp_packets import (
 
 if TYPE_CHECKING:
     from .connection import Connection
-    from .stat_agent import Numbers
 
 T = TypeVar("T")
 
@@ -132,11 +131,6 @@ class Sftp:
 
     def stat(self, path: bytes) -> asyncio.Future[Attrs]:
         return self._ask(STAT, string(path), attrs_reply)
-
-    def full_stat(self, path: bytes) -> asyncio.Future[Numbers] | None:
-        """What the stat agent of the same connection says of a path, links followed; None where there is none (yet)."""
-        agent = self._connection.agent
-        return None if agent is None else agent.ask(path, follow=True)
 
     def lstat(self, path: bytes) -> asyncio.Future[Attrs]:
         return self._ask(LSTAT, string(path), attrs_reply)

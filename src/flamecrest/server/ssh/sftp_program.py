@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING, Final
 
 import asyncssh
@@ -18,11 +16,13 @@ from flamecrest.server.errors import Unsupported
 from . import Command
 from .connection import ChannelRefused
 from .line import shell_line
+from .perl import one_line
 from .sftp import Sftp
 
 if TYPE_CHECKING:
     from .connection import Connection
 
+PROGRAM: Final = one_line("sftp_server.pl")
 # where Debian, Fedora, Arch, SUSE, Gentoo, Alpine and BSD put OpenSSH's program
 SERVERS: Final = (
     "/usr/lib/openssh/sftp-server",
@@ -89,14 +89,6 @@ async def _opened(connection: Connection, line: bytes | None) -> Sftp:
     return sftp
 
 
-@cache
-def program() -> str:
-    """The source of our own SFTP server for perl, as one line (its file says what that may hold)."""
-    source = resources.files(__package__).joinpath("sftp_server.pl").read_text(encoding="ascii")
-    lines = (line.strip() for line in source.splitlines())
-    return " ".join(line for line in lines if line and not line.startswith("#"))
-
-
 def program_line(servers: Sequence[str] = SERVERS) -> bytes:
     """The line for the login shell: the first of these servers that is there, else ours where there is perl."""
-    return shell_line(Command(("sh", "-c", _START, "sh", program(), *servers), lambda output: output))
+    return shell_line(Command(("sh", "-c", _START, "sh", PROGRAM, *servers), lambda output: output))

@@ -1,7 +1,8 @@
-"""The stat agent: a small program that stays on a connection and answers stat(2), which SFTP version 3 can't.
+"""The agent: a small program that stays on a connection and answers small questions about files in one round trip.
 
-SFTP knows neither inode, device, links nor change time, and a `stat` command a request costs a process each.
-Where the login node has no perl, `stat_command` asks coreutils instead, one process a question.
+What SFTP version 3 can't say (inode, device, links, change time) and what it says in several round trips. It does
+what is plain and leaves the rest (whatever fails, is large or odd) to SFTP: what it leaves it has not changed.
+Where the login node has no perl, `stat_command` asks coreutils for attributes, one process a question.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import asyncio
 import errno
 import math
 import os
+import struct
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import asyncssh
 
@@ -19,31 +21,25 @@ from flamecrest.server.errors import Denied, GatewayError, Invalid, NotFound, Up
 
 from . import Command, Output
 from .connection import Lost, open_channel
-from .line import Preamble
+from .line import Preamble, shell_line
+from .perl import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .connection import Connection
 
-# A question is one letter (s follows links, l does not) and the path, ended by NUL; an answer is the twelve
-# numbers below, or ! and the errno, ended by NUL; answers come in the order of the questions.
-# Time::HiRes adds the fraction to a time as a double does: seconds are exact as long as it is neither 0 nor rounded
-# up to a whole second, and where it is, perl's own stat is asked for them.
-PROGRAM = (
-    '$| = 1; $/ = "\\0"; binmode STDIN; binmode STDOUT;'
-    'my $fine = eval { require Time::HiRes; Time::HiRes->can("lstat") };'
-    "while (defined($_ = <STDIN>)) { chomp; my $path = substr($_, 1); my ($follow, $part) = (/^s/, 0);"
-    "my $plain = sub { $follow ? stat($path) : lstat($path) };"
-    "my @s = !$fine ? $plain->() : $follow ? Time::HiRes::stat($path) : Time::HiRes::lstat($path);"
-    "if ($fine && @s) { my @t = map { int } @s[8 .. 10];"
-    "$part = int(($s[9] - $t[1]) * 1e9 + .5) if $s[9] > 0;"
-    "if (grep { $t[$_] == $s[$_ + 8] || $t[$_] < 0 } 0 .. 2) { @s = $plain->() } else { @s[8 .. 10] = @t } }"
-    'print @s ? join(" ", @s[0 .. 10], $part) : "!" . ($! + 0), "\\0" }'
-)
-MAX_ANSWER = 4096
+T = TypeVar("T")
+
+PROGRAM = one_line("agent.pl")
+MAX_ANSWER = 1024 * 1024  # bytes
+MAX_WAITING = 1024 * 1024  # bytes of questions under way at once; what comes then is left to SFTP, which has a window
 
 # dev ino mode nlink uid gid rdev size atime mtime ctime, and the nanoseconds of mtime's fraction (a double's worth of
 # them: the same number for the same file from the agent and from `stat`; 0: only the second is known)
 Numbers = tuple[int, ...]
+
+_HEAD = struct.Struct(">cI")
 
 
 class StatError(Exception):
@@ -66,35 +62,71 @@ class StatError(Exception):
         return Upstream(text)
 
 
-class StatAgent(asyncssh.SSHClientSession[bytes]):
+class Question(Generic[T]):
+    """What the agent is asked: a letter and what belongs to it; how its answer is read, and whether to ask again.
+
+    `read` may raise ValueError: then that was no agent of ours.
+    """
+
+    __slots__ = ("read", "repeatable", "text")
+
+    def __init__(self, letter: bytes, text: bytes, read: Callable[[bytes], T], *, repeatable: bool = True) -> None:
+        self.text = _HEAD.pack(letter, len(text)) + text
+        self.read = read
+        self.repeatable = repeatable
+
+
+def numbers(answer: bytes) -> Numbers:
+    """The numbers of an answer; ValueError for anything else."""
+    found = tuple(map(int, answer.split(b" ")))
+    if len(found) != 12:
+        raise ValueError("not 12 numbers")
+    return found
+
+
+def stat_question(path: bytes, *, follow: bool) -> Question[Numbers]:
+    """Ask for the attributes of a path."""
+    return Question(b"s" if follow else b"l", path, numbers)
+
+
+class Agent(asyncssh.SSHClientSession[bytes]):
     """The agent of one connection, shared by all requests of its user."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
-        self._waiting: deque[asyncio.Future[Numbers]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[bytes], int]] = deque()  # with the bytes of its question
         self._preamble = Preamble()
         self._buffer = b""
         self._out: list[bytes] = []
+        self._asked = 0  # bytes of questions without an answer
         self._status: int | None = None
+        self.changing = 0  # questions under way that change something
         self.closed = False
 
-    async def open(self, line: bytes) -> None:
-        """Start the program by this shell line; ChannelRefused when there is no room."""
+    async def open(self) -> None:
+        """Start the program; ChannelRefused when there is no room."""
+        line = shell_line(Command(("perl", "-e", PROGRAM), lambda output: output))
         self._channel = await open_channel(self._connection, self, line)
 
-    def ask(self, path: bytes, *, follow: bool) -> asyncio.Future[Numbers]:
-        """The numbers for a path; the future raises StatError, or Lost when the agent is gone."""
-        future: asyncio.Future[Numbers] = self._loop.create_future()
+    def ask(self, text: bytes) -> asyncio.Future[bytes]:
+        """The answer to a question; Lost when the agent is gone."""
+        future: asyncio.Future[bytes] = self._loop.create_future()
         if self.closed:
             future.set_exception(Lost("The SSH connection was lost"))
             return future
         if not self._out:
             self._loop.call_soon(self._flush)
-        self._out.append((b"s" if follow else b"l") + path + b"\0")
-        self._waiting.append(future)
+        self._out.append(text)
+        self._asked += len(text)
+        self._waiting.append((future, len(text)))
         return future
+
+    @property
+    def full(self) -> bool:
+        """Whether so much is asked by now that the next question is to go another way."""
+        return self._asked > MAX_WAITING
 
     @property
     def missing(self) -> bool:
@@ -114,32 +146,26 @@ class StatAgent(asyncssh.SSHClientSession[bytes]):
             return
         self._connection.received(len(data))
         data = self._preamble.rest(data)
-        *answers, self._buffer = (self._buffer + data).split(b"\0")
-        for answer in answers:
-            if not self._waiting:
-                self._break()
+        if self._buffer:
+            data = self._buffer + data
+        at = 0
+        while len(data) - at >= 4:
+            size = int.from_bytes(data[at : at + 4])
+            end = at + 4 + size
+            if size > MAX_ANSWER or not self._waiting:
+                self.disbelieve()
                 return
-            self._answered(self._waiting.popleft(), answer)
-        if len(self._buffer) > MAX_ANSWER:
-            self._break()
+            if end > len(data):
+                break
+            future, asked = self._waiting.popleft()
+            self._asked -= asked
+            if not future.done():
+                future.set_result(data[at + 4 : end])
+            at = end
+        self._buffer = data[at:] if at else data
 
-    def _answered(self, future: asyncio.Future[Numbers], answer: bytes) -> None:
-        try:
-            failed = answer.startswith(b"!")
-            numbers = (int(answer[1:]),) if failed else tuple(map(int, answer.split(b" ")))
-        except ValueError:
-            # nothing after it can be matched to a question
-            self._waiting.appendleft(future)
-            self._break()
-            return
-        if future.done():
-            return
-        if failed:
-            future.set_exception(StatError(numbers[0]))
-        else:
-            future.set_result(numbers)
-
-    def _break(self) -> None:
+    def disbelieve(self) -> None:
+        """End what does not answer as our program does; it is not started on this connection again."""
         self._connection.agent_missing = True
         self.connection_lost(None)
         self.close()
@@ -161,11 +187,23 @@ class StatAgent(asyncssh.SSHClientSession[bytes]):
         if self._connection.agent is self:
             self._connection.agent = None
             self._connection.standing_closed()
-        for future in self._waiting:
+        for future, _ in self._waiting:
             if not future.done():
                 future.set_exception(Lost("The SSH connection was lost", detail=str(exc) if exc else None))
                 future.exception()  # who asked may have gone: no complaint that nobody looked
         self._waiting.clear()
+
+
+def read_answer(question: Question[T], answer: bytes) -> T | None:
+    """What an answer says; None: ask by another way. Raises StatError, and ValueError for what is no answer."""
+    match answer[:1]:
+        case b"=":
+            return question.read(answer[1:])
+        case b"-":
+            return None
+        case b"~":
+            raise StatError(int(answer[1:]))
+    raise ValueError("no answer of the agent")
 
 
 def stat_command(path: str, *, follow: bool) -> Command[Numbers]:
@@ -189,10 +227,10 @@ def _parse(output: Output) -> Numbers:
         if len(words) == 11:
             modified = words[9]
             words[9] = modified.partition(b".")[0]
-            numbers = [int(word, 16 if at == 2 else 10) for at, word in enumerate(words)]
+            found = [int(word, 16 if at == 2 else 10) for at, word in enumerate(words)]
             if modified.startswith(b"-"):
-                numbers[9] = math.floor(float(modified))
-            return (*numbers, _part(numbers[9], int(modified.partition(b".")[2] or b"0")))
+                found[9] = math.floor(float(modified))
+            return (*found, _part(found[9], int(modified.partition(b".")[2] or b"0")))
     # coreutils ends its message with strerror's words (in English: LC_ALL=C)
     reason = output.errors().rpartition(": ")[2]
     if reason in _ERRNO:

@@ -1,0 +1,131 @@
+"""What the agent does in one round trip: read and write a small file, list a directory that is not large. No I/O.
+
+What it leaves to SFTP (whatever fails, is large or odd) it has not changed.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, NamedTuple
+
+from flamecrest.server.files import Entry, Stat, kind_letter, permission_letters
+from flamecrest.server.files.site import local_time
+from flamecrest.server.ssh.agent import Question, numbers
+from flamecrest.server.ssh.sftp_packets import make
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import tzinfo
+
+SMALL = 64 * 1024  # bytes of a file that is read or written in one round trip
+LISTED = 4000  # entries of a directory that is listed in one
+
+
+class Small(NamedTuple):
+    """A regular file: its attributes, and what is in it if that is not more than SMALL bytes."""
+
+    stat: Stat
+    data: bytes | None
+
+
+class Held:
+    """The Reader of a file that is here already."""
+
+    def __init__(self, found: Stat, data: bytes) -> None:
+        self.stat = found
+        self._data = data
+
+    async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from `start` to `end`."""
+        if part := self._data[start:end]:
+            yield part
+
+
+class Written(NamedTuple):
+    """A new file that has landed: whether nothing was there before, and its attributes."""
+
+    created: bool
+    stat: Stat
+
+
+def read(path: bytes) -> Question[Small]:
+    """Ask for a regular file."""
+    return Question(b"r", b"%d\0%b" % (SMALL, path), _small)
+
+
+def _small(answer: bytes) -> Small:
+    words, found, data = answer.partition(b"\0")
+    return Small(Stat.of(numbers(words)), data if found else None)
+
+
+async def beginning(chunks: AsyncIterator[bytes]) -> tuple[bytes, bool, AsyncIterator[bytes]]:
+    """What comes first of an upload, whether that is all of it (SMALL bytes at most), and all of it once more."""
+    pieces: list[bytes] = []
+    size, ended = 0, False
+    while size <= SMALL and not ended:
+        piece = await anext(chunks, None)
+        if piece is None:
+            ended = True
+        else:
+            pieces.append(piece)
+            size += len(piece)
+
+    async def again() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+        pieces.clear()
+        async for piece in chunks:
+            yield piece
+
+    return b"".join(pieces) if ended else b"", ended and size <= SMALL, again()
+
+
+def temporary_beside(path: bytes) -> bytes:
+    """A name for an upload that has not landed yet."""
+    return path.rpartition(b"/")[0] + b"/.flamecrest-upload-" + secrets.token_hex(8).encode()
+
+
+def write(path: bytes, temporary: bytes, data: bytes, mode: int | None) -> Question[Written]:
+    """Write a file beside its target and rename it over; without `mode` it gets that of the file it replaces."""
+    bits = b"" if mode is None else b"%d" % mode
+    return Question(b"w", b"\0".join((bits, temporary, path, data)), _written, repeatable=False)
+
+
+def _written(answer: bytes) -> Written:
+    created, _, words = answer.partition(b" ")
+    return Written(created == b"1", Stat.of(numbers(words)))
+
+
+def listing(path: bytes, zone: tzinfo, *, hidden: bool, numeric: bool, dereference: bool) -> Question[list[Entry]]:
+    """Ask for the entries of a directory, in no order."""
+    how = b"h" * hidden + b"f" * dereference
+    text = b"%b\0%d\0%b" % (how, LISTED, path)
+    return Question(b"d", text, lambda answer: _entries(answer, zone, numeric=numeric))
+
+
+def _entries(answer: bytes, zone: tzinfo, *, numeric: bool) -> list[Entry]:
+    users, groups, listed = answer.decode("utf-8", "surrogateescape").split("\0", 2)
+    user, group = _names(users, numeric=numeric), _names(groups, numeric=numeric)
+    letters: dict[str, tuple[str, str]] = {}
+    times: dict[str, str] = {}
+    found: list[Entry] = []
+    records = iter(listed.split("\0")[:-1])
+    for record in records:  # what is not needed for each of a thousand entries is not done for each
+        mode, uid, gid, size, mtime, name = record.split(" ", 5)
+        kind, permissions = letters.get(mode) or letters.setdefault(mode, _letters(int(mode)))
+        modified = times.get(mtime) or times.setdefault(mtime, local_time(int(mtime), zone))
+        target = (next(records, "") or None) if kind == "l" else None
+        made = (name, kind, permissions, user.get(uid, uid), group.get(gid, gid))
+        found.append(make(Entry, (*made, int(size), modified, target, int(mtime))))
+    return found
+
+
+def _names(pairs: str, *, numeric: bool) -> dict[str, str]:
+    words = pairs.split(":") if pairs else []
+    ids = words[::2]
+    return dict(zip(ids, ids if numeric else words[1::2], strict=True))
+
+
+def _letters(mode: int) -> tuple[str, str]:
+    mode &= 0o177777  # whatever the cluster says
+    return kind_letter(mode), permission_letters(mode)

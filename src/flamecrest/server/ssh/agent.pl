@@ -1,0 +1,175 @@
+# The agent: answers small questions about files on standard input and output, in order, each in one round trip, and ends
+# with its input. A question is a letter, the length of what follows (32 bits) and that; an answer is its length
+# and a text that begins with = (so it is), - (ask by another way: nothing was changed) or ~ (an errno in decimal).
+# Nothing but perl's core modules, 5.10 or later with 64-bit integers; names are bytes. See sftp_server.pl for what a
+# source that is sent as one line may not hold.
+use strict;
+use warnings;
+use Errno qw(EINTR ENOENT);
+use Fcntl qw(:mode O_CREAT O_EXCL O_NOCTTY O_NONBLOCK O_RDONLY O_WRONLY);
+
+our $errno;
+{ no strict "refs"; *errno = \${chr 33}; }
+$SIG{__WARN__} = sub { };
+binmode STDIN;
+binmode STDOUT;
+
+my $MAX_QUESTION = 262144;
+my $MAX_ANSWER = 1048576;
+my $fine = eval { require Time::HiRes; Time::HiRes->can("lstat") };
+my ($in, $out) = ("", "");
+my (%user, %group);
+
+sub flush {
+  my $done = 0;
+  while ($done < length $out) {
+    my $n = syswrite STDOUT, $out, length($out) - $done, $done;
+    if (defined $n) { $done += $n } elsif ($errno + 0 == EINTR) { next } else { exit 1 }
+  }
+  $out = "";
+}
+
+# What stat(2) says of a path or an open file, the first eleven, and the nanoseconds of the fraction of its mtime.
+# Time::HiRes adds the fraction as a double does: seconds are exact as long as it is neither 0 nor rounded up to a whole
+# second, and where it is, the plain stat is asked for them.
+sub stated {
+  my ($file, $follow) = @_;
+  my @plain;
+  unless ($fine) {
+    @plain = $follow ? stat $file : lstat $file or return;
+    return (@plain[0 .. 10], 0);
+  }
+  my @s = $follow ? Time::HiRes::stat($file) : Time::HiRes::lstat($file) or return;
+  my @t = (int $s[8], int $s[9], int $s[10]);
+  my $part = $s[9] > 0 ? int(($s[9] - $t[1]) * 1e9 + .5) : 0;
+  if ($t[0] == $s[8] or $t[1] == $s[9] or $t[2] == $s[10] or $t[0] < 0 or $t[1] < 0 or $t[2] < 0) {
+    @plain = $follow ? stat $file : lstat $file or return;
+    return (@plain[0 .. 10], $part);
+  }
+  return (@s[0 .. 7], @t, $part);
+}
+sub look {
+  my ($path, $follow) = @_;
+  my @s = stated($path, $follow);
+  return @s ? "=@s" : "~" . ($errno + 0);
+}
+
+# a small file whole, with its attributes; of a larger one only those
+sub whole {
+  my ($most, $path) = split /\0/, $_[0], 2;
+  # nothing but a regular file is opened: the others may wait for somebody, or do something
+  my @there = stat $path or return "~" . ($errno + 0);
+  return "-" unless S_ISREG($there[2]) and sysopen(my $file, $path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+  my @s = stated($file, 1);
+  return "-" unless @s and S_ISREG($s[2]);
+  return "=@s" if $s[7] > $most;
+  my $data;
+  my $n = sysread $file, $data, $s[7] + 1;
+  return "-" unless defined $n and $n == $s[7];
+  # what was written to meanwhile is left to those who can tell more about it
+  my @now = stated($file, 1);
+  return "-" unless @now and $now[7] == $n and $now[9] == $s[9] and $now[11] == $s[11];
+  return "=@s\0$data";
+}
+
+# a file beside its target, with its mode and group, renamed over it
+sub put {
+  my ($mode, $new, $path, $data) = split /\0/, $_[0], 4;
+  my @old = lstat $path;
+  return "-" unless @old ? S_ISREG($old[2]) : $errno + 0 == ENOENT;
+  $mode = S_IMODE($old[2]) if @old and $mode eq "";
+  my $first = $mode eq "" ? 0666 : $mode & 0777 | 0200;
+  sysopen(my $file, $new, O_WRONLY | O_CREAT | O_EXCL, $first) or return "-";
+  my @s = written($file, $data, $mode, @old);
+  return join " ", @old ? "=0" : "=1", @s if close $file and @s and rename $new, $path;
+  unlink $new;
+  return "-";
+}
+sub written {
+  my ($file, $data, $mode, @old) = @_;
+  my $done = 0;
+  while ($done < length $data) {
+    my $n = syswrite $file, $data, length($data) - $done, $done;
+    return unless defined $n or $errno + 0 == EINTR;
+    $done += $n || 0;
+  }
+  if (@old) {
+    my @mine = stat $file or return;
+    chown -1, $old[5], $file if $mine[5] ne $old[5];
+  }
+  # after the group: a change of that takes bits away
+  return if $mode ne "" and not chmod $mode, $file;
+  return stated($file, 1);
+}
+
+sub name {
+  my ($known, $number, $ask) = @_;
+  %$known = () if keys %$known > 4096;
+  my $name = $known->{$number};
+  unless (defined $name) {
+    $name = $ask->($number);
+    $known->{$number} = $name = defined $name ? $name : $number;
+  }
+  return $name;
+}
+# the entries of a directory that is not too large: the names of its owners, then for each entry
+# mode, uid, gid, size, mtime and name, and behind a link where that leads
+sub list {
+  my ($how, $most, $path) = split /\0/, $_[0], 3;
+  my ($hidden, $follow) = (index($how, "h") >= 0, index($how, "f") >= 0);
+  my @s = $follow || substr($path, -1) eq "/" ? stat $path : lstat $path;
+  return "-" unless @s and S_ISDIR($s[2]) and opendir(my $folder, $path);
+  return "-" unless chdir $folder;
+  my @names;
+  $errno = 0;
+  while (defined(my $name = readdir $folder)) {
+    next if $hidden ? $name eq "." || $name eq ".." : substr($name, 0, 1) eq ".";
+    return "-" if @names == $most;
+    push @names, $name;
+  }
+  return "-" if $errno + 0;
+  my ($found, $owner, %users, %groups) = ("", "");
+  for (@names) {
+    my @s = lstat or next;
+    $found .= "@s[2, 4, 5, 7, 9] $_\0";
+    if ("$s[4] $s[5]" ne $owner) {
+      $owner = "$s[4] $s[5]";
+      $users{$s[4]} = $groups{$s[5]} = 1;
+    }
+    if (S_ISLNK($s[2])) {
+      return "-" if $follow;
+      my $target = readlink;
+      $found .= (defined $target ? $target : "") . "\0";
+    }
+    return "-" if length $found > $MAX_ANSWER - 65536;
+  }
+  my @users = map { $_, name(\%user, $_, sub { getpwuid $_[0] }) } keys %users;
+  my @groups = map { $_, name(\%group, $_, sub { getgrgid $_[0] }) } keys %groups;
+  return "=" . join(":", @users) . "\0" . join(":", @groups) . "\0" . $found;
+}
+
+my %ANSWER = (
+  l => sub { look($_[0], 0) },
+  s => sub { look($_[0], 1) },
+  r => \&whole,
+  w => \&put,
+  d => sub { my $answer = list($_[0]); chdir "/"; $answer },
+);
+
+while (1) {
+  my $at = 0;
+  while (length($in) - $at >= 5) {
+    my ($letter, $size) = unpack "aN", substr $in, $at, 5;
+    if ($size > $MAX_QUESTION) { flush(); exit 1 }
+    last if length($in) - $at - 5 < $size;
+    my $ask = $ANSWER{$letter};
+    my $answer = $ask ? eval { $ask->(substr $in, $at + 5, $size) } : undef;
+    $out .= pack "N/a*", defined $answer ? $answer : "-";
+    $at += 5 + $size;
+    flush() if length $out >= 32768;
+  }
+  flush();
+  substr $in, 0, $at, "";
+  my $n = sysread STDIN, $in, 65536, length $in;
+  if (defined $n) { exit 0 unless $n } elsif ($errno + 0 - EINTR) { exit 1 }
+}

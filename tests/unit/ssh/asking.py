@@ -1,0 +1,30 @@
+"""The agent's program run here, without SSH: what it answers to questions."""
+
+import subprocess
+from typing import Any
+
+from flamecrest.server.ssh.agent import PROGRAM, Question, StatError, read_answer
+
+
+def raw_answers(asked: bytes) -> list[bytes]:
+    """The answers to questions as they go over the wire; the program ends in peace."""
+    done = subprocess.run(["perl", "-e", PROGRAM], input=asked, capture_output=True, check=True, timeout=20)
+    assert done.stderr == b""
+    found, at = [], 0
+    while at < len(done.stdout):
+        end = at + 4 + int.from_bytes(done.stdout[at : at + 4])
+        assert end <= len(done.stdout)
+        found.append(done.stdout[at + 4 : end])
+        at = end
+    return found
+
+
+def answers(*questions: Question[Any]) -> list[Any]:
+    """What becomes of each: what was read, None where it is left to another way, or the StatError."""
+    found: list[Any] = []
+    for question, answer in zip(questions, raw_answers(b"".join(one.text for one in questions)), strict=True):
+        try:
+            found.append(read_answer(question, answer))
+        except StatError as error:
+            found.append(error)
+    return found

@@ -1,0 +1,289 @@
+"""The agent: its program as it runs on a login node, and what the gateway makes of one that is something else."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import stat
+import struct
+import subprocess
+from contextlib import suppress
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flamecrest.server.files import Entry, Stat, small
+from flamecrest.server.ssh.agent import MAX_WAITING, PROGRAM, Question, StatError, numbers, read_answer
+from flamecrest.server.ssh.connection import ChannelLost
+from tests.unit.ssh.asking import answers, raw_answers
+from tests.unit.ssh.test_pool import ANN, session, sh, soon
+
+pytestmark = pytest.mark.anyio
+
+
+def read(path: Path) -> Question[small.Small]:
+    return small.read(os.fsencode(path))
+
+
+def write(path: Path, data: bytes, mode: int | None = None) -> Question[small.Written]:
+    return small.write(os.fsencode(path), os.fsencode(path.parent / ".new"), data, mode)
+
+
+def entries(
+    path: Path, *, hidden: bool = False, numeric: bool = True, dereference: bool = False
+) -> Question[list[Entry]]:
+    return small.listing(os.fsencode(path), UTC, hidden=hidden, numeric=numeric, dereference=dereference)
+
+
+def test_the_program_is_one_line_that_every_shell_takes_and_perl_has_no_complaint():
+    assert not set("\n\r'!") & set(PROGRAM)
+    assert PROGRAM.isascii()
+    checked = subprocess.run(["perl", "-wc", "-e", PROGRAM], capture_output=True, check=True)
+    assert checked.stderr == b"-e syntax OK\n"
+
+
+class TestReading:
+    @pytest.mark.parametrize("size", [0, 1, 1024, small.SMALL])
+    def test_a_small_file_comes_whole(self, tmp_path, size):
+        path = tmp_path / "a\nb \xff"
+        path.write_bytes(os.urandom(size))
+        (found,) = answers(read(path))
+        assert found.data == path.read_bytes()
+        now = path.stat()
+        assert (found.stat.ino, found.stat.size, found.stat.mode) == (now.st_ino, size, now.st_mode)
+
+    def test_of_a_larger_one_only_the_attributes(self, tmp_path):
+        path = tmp_path / "f"
+        path.write_bytes(bytes(small.SMALL + 1))
+        (found,) = answers(read(path))
+        assert found.data is None
+        assert found.stat.size == small.SMALL + 1
+
+    def test_links_are_followed_and_what_is_missing_is_said(self, tmp_path):
+        (tmp_path / "f").write_bytes(b"1")
+        (tmp_path / "link").symlink_to("f")
+        (tmp_path / "nowhere").symlink_to("none")
+        linked, dangling, missing, below = answers(
+            *(read(tmp_path / name) for name in ("link", "nowhere", "none", "f/x"))
+        )
+        assert linked.data == b"1"
+        assert [dangling.errno, missing.errno, below.errno] == [errno.ENOENT, errno.ENOENT, errno.ENOTDIR]
+
+    def test_what_is_no_plain_file_is_left_alone(self, tmp_path):
+        os.mkfifo(tmp_path / "fifo")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(tmp_path / "socket"))
+        others = [tmp_path, tmp_path / "fifo", tmp_path / "socket", Path("/dev/null"), Path("/proc/self/stat")]
+        assert answers(*map(read, others)) == [None] * len(others)
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+    def test_what_may_not_be_read_is_left_to_another_way(self, tmp_path):
+        (tmp_path / "f").touch(mode=0)
+        assert answers(read(tmp_path / "f")) == [None]
+
+
+class TestWriting:
+    def test_a_new_file_and_one_that_is_replaced(self, tmp_path):
+        path = tmp_path / "f\n"
+        data = b"a\0b\xff" * 1000
+        first, again = answers(write(path, b"first", 0o640), write(path, data))
+        assert (first.created, again.created) == (True, False)
+        assert path.read_bytes() == data
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640, "it keeps its mode"
+        assert (again.stat.ino, again.stat.size) == (path.stat().st_ino, len(data))
+        assert list(tmp_path.iterdir()) == [path]
+
+    @pytest.mark.parametrize("mode", [0o400, 0o4755, 0o2711, 0])
+    def test_modes(self, tmp_path, mode):
+        path = tmp_path / "f"
+        assert answers(write(path, b"1", mode), write(path, b""))[1].created is False
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+
+    def test_without_a_mode_the_umask_counts(self, tmp_path):
+        before = os.umask(0o027)
+        try:
+            answers(write(tmp_path / "f", b"1"))
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o640
+
+    def test_what_takes_more_is_left_and_nothing_is_changed(self, tmp_path):
+        (tmp_path / "f").write_bytes(b"old")
+        (tmp_path / "link").symlink_to("f")
+        (tmp_path / "folder").mkdir()
+        os.mkfifo(tmp_path / "fifo")
+        before = sorted(tmp_path.iterdir())
+        names = ("link", "folder", "fifo", "none/f", "f/x")
+        assert answers(*(write(tmp_path / name, b"new") for name in names)) == [None] * len(names)
+        assert sorted(tmp_path.iterdir()) == before
+        assert (tmp_path / "f").read_bytes() == b"old"
+
+    def test_nothing_that_is_there_is_taken_for_its_own(self, tmp_path):
+        (tmp_path / ".new").write_bytes(b"somebody's")
+        assert answers(write(tmp_path / "f", b"new")) == [None]
+        assert (tmp_path / ".new").read_bytes() == b"somebody's"
+        assert not (tmp_path / "f").exists()
+
+    def test_names_that_are_made_up_differ(self):
+        names = {small.temporary_beside(b"/a/b") for _ in range(100)}
+        assert len(names) == 100
+        assert all(re.fullmatch(rb"/a/\.flamecrest-upload-[0-9a-f]{16}", name) for name in names)
+
+
+class TestListing:
+    def test_entries_are_what_lstat_says(self, tmp_path):
+        odd = os.fsdecode(b"a\xff\nb 1 2  3")
+        (tmp_path / odd).write_bytes(b"12345")
+        (tmp_path / ".hidden").touch()
+        (tmp_path / "folder").mkdir(mode=0o750)
+        (tmp_path / "link").symlink_to("to \n where")
+        os.utime(tmp_path / odd, (0, 1_000_000_000))
+        (found,) = answers(entries(tmp_path))
+        shown = {entry.name: entry for entry in found}
+        assert set(shown) == {odd, "folder", "link"}
+        uid, gid = str(os.getuid()), str(os.getgid())
+        times = ("2001-09-09T01:46:40", None, 1_000_000_000)
+        assert shown[odd] == (odd, "-", shown[odd].permissions, uid, gid, 5, *times)
+        assert (shown["folder"].kind, shown["link"].link_target) == ("d", "to \n where")
+        (hidden,) = answers(entries(tmp_path, hidden=True))
+        assert {entry.name for entry in hidden} == {odd, "folder", "link", ".hidden"}
+
+    def test_names_of_owners(self, tmp_path):
+        (tmp_path / "f").touch()
+        user = subprocess.run(["id", "-un"], capture_output=True, check=True, text=True).stdout.strip()
+        (found,) = answers(entries(tmp_path, numeric=False))
+        assert found[0].user == user
+
+    def test_nothing_in_it(self, tmp_path):
+        assert answers(entries(tmp_path)) == [[]]
+
+    def test_which_way_a_link_goes(self, tmp_path):
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / "f").touch()
+        (tmp_path / "link").symlink_to("folder")
+        itself, behind, followed, inside = answers(
+            entries(tmp_path / "link"),
+            small.listing(os.fsencode(tmp_path / "link") + b"/", UTC, hidden=False, numeric=True, dereference=False),
+            entries(tmp_path / "link", dereference=True),
+            entries(tmp_path, dereference=True),  # of a link in it more would have to be asked
+        )
+        assert (itself, inside) == (None, None)
+        assert [entry.name for entry in behind] == [entry.name for entry in followed] == ["f"]
+
+    def test_what_is_no_folder_or_too_large_is_left(self, tmp_path):
+        for name in ("a", "b", "c"):
+            (tmp_path / name).touch()
+        most = [Question(b"d", b"\0%d\0%b" % (count, os.fsencode(tmp_path)), bytes) for count in (2, 3)]
+        left, listed, file, missing = answers(*most, entries(tmp_path / "a"), entries(tmp_path / "none"))
+        assert (left, file, missing) == (None, None, None)
+        assert listed.count(b"\0") == 2 + 3
+
+
+class TestTheWire:
+    def test_what_it_does_not_know_is_left(self):
+        assert raw_answers(struct.pack(">cI", b"z", 3) + b"abc" + struct.pack(">cI", b"z", 0)) == [b"-", b"-"]
+
+    @pytest.mark.parametrize("end", range(1, 9))
+    def test_a_question_that_is_cut_is_not_answered(self, end):
+        asked = small.read(b"/etc").text
+        assert raw_answers(asked + asked[:end]) == [b"-"]
+
+    def test_what_can_be_no_question_ends_it(self):
+        asked = small.read(b"/etc").text + struct.pack(">cI", b"r", 2**32 - 1)
+        done = subprocess.run(["perl", "-e", PROGRAM], input=asked, capture_output=True, check=False, timeout=20)
+        assert (done.returncode, done.stdout, done.stderr) == (1, b"\0\0\0\1-", b"")
+
+    @given(st.lists(st.tuples(st.sampled_from([b"l", b"s", b"r", b"d", b"z"]), st.binary(max_size=30)), max_size=5))
+    def test_whatever_is_asked_is_answered(self, asked):
+        found = raw_answers(b"".join(struct.pack(">cI", letter, len(text)) + text for letter, text in asked))
+        assert len(found) == len(asked)
+        assert all(answer[:1] in {b"=", b"-", b"~"} for answer in found)
+
+    @given(st.sampled_from([small.read(b"/f"), entries(Path("/f")), write(Path("/f"), b"")]), st.binary(max_size=60))
+    def test_an_answer_is_understood_or_no_answer(self, question, answer):
+        with suppress(StatError, ValueError):
+            read_answer(question, answer)
+
+    def test_attributes_are_twelve_numbers(self):
+        assert Stat.of(numbers(b"1 2 3 4 5 6 7 8 9 10 11 12")).size == 8
+        with pytest.raises(ValueError, match="12"):
+            numbers(b"1 2 3")
+
+
+def instead_of_perl(world, program: str) -> None:
+    """Let the account's login script put something else in perl's place."""
+    world.server.faults.rc_files = True
+    home = world.server.people["ann"].home
+    (home / "bin").mkdir(exist_ok=True)
+    (home / "bin" / "perl").write_text(f"#!/bin/sh\n{program}\n")
+    (home / "bin" / "perl").chmod(0o755)
+    (home / ".bashrc").write_text("PATH=$HOME/bin:$PATH\n")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "exit 127",
+        "head -c 1 >/dev/null; echo 'Good morning'; exec cat >/dev/null",
+        "head -c 1 >/dev/null; printf '\\0\\0\\0\\3=ab'; exec cat >/dev/null",
+        "head -c 1 >/dev/null; printf '\\0\\0\\0\\0'; exec cat >/dev/null",
+        "head -c 1 >/dev/null; printf '\\377\\0\\0\\0'; exec cat >/dev/null",
+        "printf '\\0\\0\\0\\1-\\0\\0\\0\\1-'; exec cat >/dev/null",
+    ],
+)
+async def test_what_is_no_agent_of_ours_is_not_believed_and_done_without(world, program):
+    instead_of_perl(world, program)
+    async with world.pool() as pool:
+        me = session(pool)
+        for _ in range(2):
+            assert len(await me.stat("/", soon(), follow=True)) == 12
+        connection = await pool.lease(ANN, soon(), shared=True)
+        pool.release(connection, shared=True)
+        assert connection.agent is None
+        assert await me.ask(small.read(b"/etc/passwd"), soon()) is None
+
+
+async def test_a_change_that_an_agent_does_not_confirm_is_not_made_twice(world):
+    instead_of_perl(world, "head -c 1 >/dev/null; printf '\\0\\0\\0\\3=ab'; exec cat >/dev/null")
+    async with world.pool() as pool:
+        with pytest.raises(ChannelLost):
+            await session(pool).ask(write(world.root / "f", b"1"), soon())
+
+
+async def test_an_agent_that_is_asked_too_much_leaves_the_rest(world):
+    path = world.server.people["ann"].home / "f"
+    async with world.pool() as pool:
+        me = session(pool)
+        await me.ask(small.read(b"/etc/passwd"), soon())
+        connection = await pool.lease(ANN, soon(), shared=True)
+        pool.release(connection, shared=True)
+        agent = connection.agent
+        asked = small.read(b"/x" * 2000).text
+        held = [agent.ask(asked) for _ in range(MAX_WAITING // len(asked) + 1)]
+        assert agent.full
+        assert await me.ask(write(path, b"1"), soon()) is None
+        for future in held:
+            await future
+        assert not agent.full
+        assert (await me.ask(write(path, b"1"), soon())).created
+
+
+async def test_an_agent_that_changes_something_does_not_give_way(world):
+    async with world.pool(max_sessions=1, per_user=1) as pool:
+        me = session(pool)
+        await me.ask(small.read(b"/etc/passwd"), soon())
+        connection = await pool.lease(ANN, soon(), shared=True)
+        pool.release(connection, shared=True)
+        agent = connection.agent
+        agent.changing += 1
+        connection.yield_standing()
+        assert not agent.closed
+        assert connection.agent is agent
+        agent.changing -= 1
+        await me.run(sh("true"), soon())
+        assert connection.agent is None
