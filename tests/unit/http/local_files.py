@@ -45,6 +45,7 @@ class LocalReader:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self.held: bytes | None = None
         self.stat = _stat(os.fstat(fd))
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:

@@ -14,7 +14,7 @@ from datetime import UTC
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flamecrest.server.files import Entry, Stat, small
@@ -198,6 +198,7 @@ class TestTheWire:
         done = subprocess.run(["perl", "-e", PROGRAM], input=asked, capture_output=True, check=False, timeout=20)
         assert (done.returncode, done.stdout, done.stderr) == (1, b"\0\0\0\1-", b"")
 
+    @settings(deadline=None, max_examples=30)  # a process each
     @given(st.lists(st.tuples(st.sampled_from([b"l", b"s", b"r", b"d", b"z"]), st.binary(max_size=30)), max_size=5))
     def test_whatever_is_asked_is_answered(self, asked):
         found = raw_answers(b"".join(struct.pack(">cI", letter, len(text)) + text for letter, text in asked))
@@ -270,7 +271,9 @@ async def test_an_agent_that_is_asked_too_much_leaves_the_rest(world):
         for future in held:
             await future
         assert not agent.full
-        assert (await me.ask(write(path, b"1"), soon())).created
+        written = await me.ask(write(path, b"1"), soon())
+        assert written is not None
+        assert written.created
 
 
 async def test_an_agent_that_changes_something_does_not_give_way(world):

@@ -26,6 +26,7 @@ class Nothing:
 
     def __init__(self, found: Stat) -> None:
         self.stat = found
+        self.held: bytes | None = None
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:  # noqa: ARG002 -- the port
         """Nothing, as was agreed."""
@@ -42,7 +43,7 @@ class OpenDownload:
         self._handle = handle
         self._ahead: tuple[int, asyncio.Future[bytes]] | None = None
         self._is = (found.size, found.mtime)  # as seen last
-        self._whole: bytes | None = None  # what there is of a file that says it is empty
+        self.held: bytes | None = None  # what there is of a file that does not say how long it is
         self.stat = found
 
     async def begin(self, words: str, start: int, again: Callable[[Stat], int | None], deadline: Deadline) -> None:
@@ -80,7 +81,7 @@ class OpenDownload:
             data += more
         if len(data) > UNSIZED:
             raise Invalid("The file has no size and does not end")
-        self._whole = data
+        self.held = data
         if len(data) != size:
             found = self.stat
             self.stat = Stat(found.mode, found.uid, found.gid, len(data), found.atime, found.mtime)
@@ -109,8 +110,8 @@ class OpenDownload:
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The bytes from `start` to `end`, several reads ahead of who takes them."""
         end = self.stat.size if end is None else end
-        if self._whole is not None:
-            if part := self._whole[start:end]:
+        if self.held is not None:
+            if part := self.held[start:end]:
                 yield part
             return
         held = b""

@@ -33,11 +33,11 @@ class Held:
 
     def __init__(self, found: Stat, data: bytes) -> None:
         self.stat = found
-        self._data = data
+        self.held = data
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The bytes from `start` to `end`."""
-        if part := self._data[start:end]:
+        if part := self.held[start:end]:
             yield part
 
 

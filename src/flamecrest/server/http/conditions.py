@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 from flamecrest.server.files import Stat
@@ -134,6 +135,7 @@ def http_date(text: str) -> int | None:
     return None
 
 
+@lru_cache(maxsize=1024)  # files that were written together are asked for together
 def date_text(seconds: int) -> str:
     """An HTTP date as it has to be written, whatever the locale."""
     at = datetime.fromtimestamp(seconds, UTC)

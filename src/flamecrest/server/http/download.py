@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
@@ -16,7 +17,7 @@ from .problems import envelope
 from .ranges import ManyParts, Span
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from starlette.types import Receive, Scope, Send
 
@@ -34,7 +35,6 @@ class Download(Response):
     """Sends a file. It is opened before the first header goes, so that what is wrong with it is a proper error."""
 
     def __init__(self, files: Files, path: str, deadline: Deadline, limit: int | None) -> None:
-        super().__init__()
         self._files = files
         self._path = path
         self._deadline = deadline
@@ -61,16 +61,21 @@ class Download(Response):
     async def _send(content: _Content, send: Send, *, head: bool) -> None:
         if content.plan.gathers:
             await content.gather()
-        size = 0 if head else content.size
-        pieces = content.pieces()
-        first = await anext(pieces, b"") if size else b""
-        await send({"type": "http.response.start", "status": content.plan.status, "headers": content.headers()})
-        sent = len(first)
-        await send({"type": "http.response.body", "body": first, "more_body": sent < size})
-        while sent < size:
-            piece = await anext(pieces)
-            sent += len(piece)
-            await send({"type": "http.response.body", "body": piece, "more_body": sent < size})
+        start = {"type": "http.response.start", "status": content.plan.status}
+        whole = b"" if head else content.body
+        if whole is not None:
+            await send({**start, "headers": content.headers()})
+            await send({"type": "http.response.body", "body": whole})
+            return
+        async with aclosing(content.pieces()) as pieces:
+            piece = await anext(pieces, b"")  # before the headers: what is wrong with it is a proper error
+            await send({**start, "headers": content.headers()})
+            sent = len(piece)
+            await send({"type": "http.response.body", "body": piece, "more_body": sent < content.size})
+            while sent < content.size:
+                piece = await anext(pieces)
+                sent += len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": sent < content.size})
 
     async def _computed(self, plan: Plan) -> dict[tuple[digests.Name, str], bytes]:
         """The digests that the cluster has to compute, each for the state of the file (its ETag) that it belongs to."""
@@ -100,24 +105,23 @@ class _Content:
         self._reader = reader
         self._path = path
         self._known = known
-        self._whole: bytes | None = None
-        self._body: bytes | None = None
+        self._whole = reader.held
         spans = plan.spans or [Span(0, plan.size)]
         self._spans = spans
+        self.body: bytes | None = None  # all that is sent, where it is here already
         self._many = ManyParts(spans, plan.size, _TYPE) if len(spans) > 1 else None
         self.size = self._many.size if self._many is not None else spans[0].size
+        if self._whole is not None and self._many is None:
+            self.body = self._whole[spans[0].start : spans[0].end]
 
     async def gather(self) -> None:
         """Read the whole file, which is small, and make the body of it."""
         self._whole = b"".join([chunk async for chunk in self._reader.chunks()])
         if self.size <= GATHERED:
-            self._body = b"".join([piece async for piece in self.pieces()])
+            self.body = b"".join([piece async for piece in self.pieces()])
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes]:
         """The body, piece by piece."""
-        if self._body is not None:
-            yield self._body
-            return
         for number, span in enumerate(self._spans):
             if self._many is not None:
                 yield self._many.heads[number]
@@ -147,7 +151,7 @@ class _Content:
         if plan.repr_digest is not None:
             self._add(found, b"repr-digest", plan.repr_digest, self._whole)
         if plan.content_digest is not None:
-            self._add(found, b"content-digest", plan.content_digest, self._body)
+            self._add(found, b"content-digest", plan.content_digest, self.body)
         return found
 
     def _add(self, found: Headers, header: bytes, name: digests.Name, data: bytes | None) -> None:

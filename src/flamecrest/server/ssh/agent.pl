@@ -128,24 +128,24 @@ sub list {
     push @names, $name;
   }
   return "-" if $errno + 0;
-  my ($found, $owner, %users, %groups) = ("", "");
+  my ($found, $uid, $gid, %users, %groups) = ("", -1, -1);
   for (@names) {
     my @s = lstat or next;
     $found .= "@s[2, 4, 5, 7, 9] $_\0";
-    if ("$s[4] $s[5]" ne $owner) {
-      $owner = "$s[4] $s[5]";
-      $users{$s[4]} = $groups{$s[5]} = 1;
+    unless ($s[4] == $uid and $s[5] == $gid) {
+      ($uid, $gid) = @s[4, 5];
+      $users{$uid} = $groups{$gid} = 1;
     }
-    if (S_ISLNK($s[2])) {
-      return "-" if $follow;
+    if (-l _) {
+      return "-" if $follow or length $found > $MAX_ANSWER;
       my $target = readlink;
       $found .= (defined $target ? $target : "") . "\0";
     }
-    return "-" if length $found > $MAX_ANSWER - 65536;
   }
   my @users = map { $_, name(\%user, $_, sub { getpwuid $_[0] }) } keys %users;
   my @groups = map { $_, name(\%group, $_, sub { getgrgid $_[0] }) } keys %groups;
-  return "=" . join(":", @users) . "\0" . join(":", @groups) . "\0" . $found;
+  my $answer = "=" . join(":", @users) . "\0" . join(":", @groups) . "\0" . $found;
+  return length $answer > $MAX_ANSWER ? "-" : $answer;
 }
 
 my %ANSWER = (
