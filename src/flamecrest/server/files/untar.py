@@ -117,7 +117,7 @@ def check(header: bytes) -> None:
     """Raise Damaged unless the header's checksum is right (as unsigned or, in old archives, as signed bytes)."""
     plain = header[:148] + b" " * 8 + header[156:]
     wanted, total = number(header[148:156]), sum(plain)
-    if wanted not in {total, total - 256 * sum(byte > 127 for byte in plain)}:
+    if wanted != total and wanted != total - 256 * sum(byte > 127 for byte in plain):
         raise Damaged("The archive is damaged, or no tar archive: a header's checksum is wrong")
 
 
