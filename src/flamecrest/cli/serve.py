@@ -14,9 +14,7 @@ import flamecrest
 from .terminal import configuration, fail, server_extra, tell, warn
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
-
-    from flamecrest.server.cluster import Gateway
+    from flamecrest.server.app import Api
 
 BACKLOG = 2048
 
@@ -58,9 +56,8 @@ def serve(
             fail("the gateway did not start")
 
 
-def _report(app: FastAPI) -> None:
-    gateway: Gateway = app.state.gateway
-    gateway.report()
+def _report(app: Api) -> None:
+    app.gateway.report()
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -10,14 +10,14 @@ import math
 import signal
 import socket
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from flamecrest.server import telemetry
 
-from .protocol import Protocol
+from .memory import keep_freed
+from .reception import Reception
 
 if TYPE_CHECKING:
     from flamecrest.server.settings import Settings
@@ -56,6 +56,7 @@ def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
     _log(settings)
+    keep_freed()
     server = Server(uvicorn.Config(app, **options(settings)), ready, report)
     with contextlib.suppress(SystemExit):  # its own way to say that the app could not start; `started` says it too
         server.run(sockets=[listener])
@@ -79,16 +80,13 @@ def options(settings: Settings) -> dict[str, Any]:
     """Fast loop and parser, our own log, and nothing in the headers about what serves."""
     return {
         "loop": "uvloop",
-        "http": partial(Protocol, head_timeout=settings.server.header_timeout),
+        "http": Reception(head_timeout=settings.server.header_timeout, trusted=settings.server.trusted_proxies),
         "ws": "none",
         "lifespan": "on",
         "access_log": False,
         "log_config": None,
         "log_level": settings.log_level,
         "server_header": False,
-        # longer than any client keeps an idle connection: who closes first loses the request that is on its way
-        "timeout_keep_alive": 75,
-        "proxy_headers": True,
-        "forwarded_allow_ips": list(settings.server.trusted_proxies),
+        "proxy_headers": False,  # Reception sees to them
         "timeout_graceful_shutdown": math.ceil(settings.server.shutdown_timeout),
     }

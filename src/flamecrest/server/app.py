@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from flamecrest import __version__
 from flamecrest.server.http import bulk, compute, docs, filesystem, openapi, operations, status, transfer, uploads
 from flamecrest.server.http.middleware import Edge
+from flamecrest.server.http.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -42,12 +43,14 @@ def routes() -> list[BaseRoute]:
 
 
 class Api(FastAPI):
-    """FastAPI as the description of the API and its router. Nothing but Edge stands between server and router."""
+    """FastAPI as the description of the API and its router. Between server and routes stand Edge and Table alone."""
+
+    gateway: Gateway  # there while the application runs
 
     def __init__(self, *, prefix: str, **options: Any) -> None:
         super().__init__(**options)
         self._prefix = prefix.rstrip("/")
-        self._edge = Edge(self.router)
+        self._edge = Edge(Table(self.router.routes, self.router))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request; the rest (lifespan) is the framework's."""
@@ -71,7 +74,7 @@ def build_app(
     *,
     root_path: str = "",
     servers: Sequence[Mapping[str, Any]] | None = None,
-) -> FastAPI:
+) -> Api:
     """Make the application of a Gateway, which is entered when the server starts and left when it stops.
 
     `root_path` is the prefix under which the API is seen from outside; requests are answered with it and without
@@ -79,9 +82,9 @@ def build_app(
     """
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: Api) -> AsyncIterator[None]:
         async with gateway_context() as gateway:
-            app.state.gateway = gateway
+            app.gateway = gateway
             yield
 
     return Api(
@@ -99,7 +102,7 @@ def build_app(
     )
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings) -> Api:
     """Make the application that a configuration describes."""
     from flamecrest.server.wiring import open_gateway  # noqa: PLC0415 -- adapters are loaded only where they run
 

@@ -5,6 +5,8 @@ It knows the standard logging module and nothing of HTTP. Whoever logs while a r
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -18,6 +20,7 @@ from typing import IO, Any
 import orjson
 
 ACCESS = logging.getLogger("flamecrest.access")
+GATHER_SECONDS = 0.02  # that a line may wait for others to be written with
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # A token or key that found its way into a text after all: a JWT, a bearer header, a PEM block, a signed URL's proof.
@@ -28,15 +31,6 @@ _SECRET = re.compile(
     r"|(?<=X-Amz-Signature=)\w+",
     re.DOTALL,
 )
-
-
-@dataclass(slots=True)
-class Phase:
-    """The time that a request spent in one way; what runs side by side counts once."""
-
-    seconds: float = 0.0
-    running: int = 0
-    since: float = 0.0
 
 
 @dataclass(slots=True)
@@ -53,7 +47,7 @@ class Trace:
     sent: int = 0  # bytes of the answer's body
     error: str | None = None  # the kind
     detail: str | None = None  # GatewayError.detail
-    phases: dict[str, Phase] = field(default_factory=dict)
+    phases: dict[str, phase] = field(default_factory=dict)
 
     def ids(self) -> dict[str, str]:
         """The two ids, under their names in the log."""
@@ -66,30 +60,34 @@ current: ContextVar[Trace | None] = ContextVar("flamecrest_trace", default=None)
 class phase:  # noqa: N801 - used as a function is; a class because this runs several times in every request
     """Count the time of a `with` block as spent by the current request in that way: auth, queue, ssh.
 
-    `queue` is waiting for a channel, `ssh` asking the cluster, that waiting included.
+    `queue` is waiting for a channel, `ssh` asking the cluster, that waiting included. What runs side by side counts
+    once: the first block of a name keeps the time of all.
     """
 
-    __slots__ = ("_name", "_phase")
+    __slots__ = ("_first", "_name", "running", "seconds", "since")
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self.seconds = 0.0
+        self.running = 0
+        self.since = 0.0
 
     def __enter__(self) -> None:
         trace = current.get()
         if trace is None:
-            self._phase = None
+            self._first = None
             return
-        self._phase = found = trace.phases.get(self._name) or trace.phases.setdefault(self._name, Phase())
-        if not found.running:
-            found.since = time.perf_counter()
-        found.running += 1
+        self._first = first = trace.phases.setdefault(self._name, self)
+        if not first.running:
+            first.since = time.perf_counter()
+        first.running += 1
 
     def __exit__(self, *_: object) -> None:
-        found = self._phase
-        if found is not None:
-            found.running -= 1
-            if not found.running:
-                found.seconds += time.perf_counter() - found.since
+        first = self._first
+        if first is not None:
+            first.running -= 1
+            if not first.running:
+                first.seconds += time.perf_counter() - first.since
 
 
 def redact(text: str) -> str:
@@ -130,41 +128,113 @@ class JsonFormatter(logging.Formatter):
         return dumps(line).decode()
 
 
+class Lines(logging.StreamHandler[IO[str]]):
+    """Writes the lines of some milliseconds together, in their order: a write for each would cost more than the line.
+
+    What is worse than information is written at once, with all that was before it; the rest at the end of the process
+    at the latest. Without an event loop every line is written at once.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        super().__init__(stream)
+        self._waiting: list[str] = []
+        self._loop: asyncio.AbstractEventLoop | None = None  # on which a flush is due
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a record."""
+        try:
+            self.add(self.format(record), record.levelno)
+        except Exception:  # noqa: BLE001 -- logging's own way: what can't be logged fails nobody
+            self.handleError(record)
+
+    def add(self, line: str, level: int) -> None:
+        """Take a line."""
+        self._waiting.append(line)
+        if level > logging.INFO:
+            self.flush()
+        elif self._loop is None or self._loop.is_closed():
+            try:
+                self._loop = asyncio.get_running_loop()
+                self._loop.call_later(GATHER_SECONDS, self.flush)
+            except RuntimeError:  # no loop
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        with self.lock or contextlib.nullcontext():
+            self._loop = None
+            count = len(self._waiting)  # other threads may add more meanwhile
+            if count:
+                self.stream.write("\n".join(self._waiting[:count]) + "\n")
+                del self._waiting[:count]
+            super().flush()
+
+
 def log_request(trace: Trace, seconds: float, path: str) -> None:
     """Write the one line of a request that is over. The path itself is added at debug level only."""
     cut_off = trace.error is not None and trace.status < 400
     level = logging.WARNING if trace.status >= 500 or cut_off else logging.INFO
     if not ACCESS.isEnabledFor(level):
         return
-    fields: dict[str, Any] = {
-        **trace.ids(),
+    now = time.time()
+    line: dict[str, Any] = {
+        "ts": datetime.fromtimestamp(now, UTC),
+        "level": logging.getLevelName(level),
+        "logger": ACCESS.name,
+        "message": "request",
+        "request_id": trace.request_id,
+        "correlation_id": trace.correlation_id,
         "user": trace.user,
         "cluster": trace.cluster,
         "route": trace.route,
         "method": trace.method,
         "status": trace.status,
-        "ms": round(seconds * 1000, 3),
+        "ms": _ms(seconds),
         "bytes": trace.sent,
     }
-    fields |= _phases(trace)
+    _split(line, trace.phases)
     if trace.error is not None:
-        fields["error"] = trace.error
+        line["error"] = trace.error
     if trace.detail is not None:
-        fields["detail"] = redact(trace.detail)
+        line["detail"] = redact(trace.detail)
     if ACCESS.isEnabledFor(logging.DEBUG):
-        fields["path"] = path
-    # Made by hand: Logger.log would walk the stack for a place in the code that nobody asks for.
-    record = logging.LogRecord(ACCESS.name, level, "", 0, "request", (), None)
-    record.fields = fields
-    ACCESS.handle(record)
+        line["path"] = path
+    _hand_out(level, line)
 
 
-def _phases(trace: Trace) -> dict[str, float]:
+def _ms(seconds: float) -> float:
+    """Milliseconds, to the microsecond."""
+    return int(seconds * 1e6 + 0.5) / 1000
+
+
+def _split(line: dict[str, Any], phases: dict[str, phase]) -> None:
     """Milliseconds of each phase that there was; what is left of `ms` is the gateway's own work and the client's."""
-    spent = {name: phase.seconds for name, phase in trace.phases.items()}
-    if "ssh" in spent:
-        spent["ssh"] = max(0.0, spent["ssh"] - spent.get("queue", 0.0))
-    return {f"{name}_ms": round(seconds * 1000, 3) for name, seconds in spent.items()}
+    for name, phase in phases.items():
+        seconds = phase.seconds
+        if name == "ssh" and "queue" in phases:
+            seconds = max(0.0, seconds - phases["queue"].seconds)
+        line[f"{name}_ms"] = _ms(seconds)
+
+
+def _hand_out(level: int, line: dict[str, Any]) -> None:
+    """Give the line of a request to the handlers of the log, as logging does, but without a record for our own.
+
+    A record looks for thread, process and place in the code each time, which costs as much as all else of the line.
+    """
+    record = None
+    logger: logging.Logger | None = ACCESS
+    while logger is not None:
+        for handler in logger.handlers:
+            if level < handler.level:
+                continue
+            if isinstance(handler, Lines):
+                handler.add(dumps(line).decode(), level)
+                continue
+            if record is None:
+                record = logging.LogRecord(ACCESS.name, level, "", 0, "request", (), None)
+                record.fields = line
+            handler.handle(record)
+        logger = logger.parent if logger.propagate else None
 
 
 def write_to(stream: IO[str] | None = None, level: int | str = logging.INFO) -> logging.Handler:
@@ -172,7 +242,7 @@ def write_to(stream: IO[str] | None = None, level: int | str = logging.INFO) -> 
 
     Set up once, by whoever owns the process; the library itself configures nothing.
     """
-    handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
+    handler = Lines(stream if stream is not None else sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.addHandler(handler)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flamecrest.cli.protocol import MAX_HEAD
+from flamecrest.cli.connection import MAX_HEAD
 
 from .test_serve import PROGRAM
 

@@ -73,6 +73,7 @@ def test_serves_until_a_signal_and_leaves_in_order(number: signal.Signals) -> No
     assert out == "left\nstarted\n"
     assert all(line.startswith('{"ts":') for line in err.splitlines()), err
     assert "GET" not in err
+    assert "Finished server process" in err.splitlines()[-1]  # the last words are not lost
 
 
 def test_an_app_that_cannot_start() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from logging.handlers import BufferingHandler
 
 import pytest
 from hypothesis import given
@@ -108,3 +111,102 @@ def test_the_log_goes_where_it_is_sent() -> None:
         root.removeHandler(handler)
         root.setLevel(level)
     assert json.loads(stream.getvalue())["message"] == "hello"
+
+
+class Writes(io.StringIO):
+    """A stream that remembers what was written at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[list[str]] = []
+        self.handler = write_to(self, "INFO")
+
+    def write(self, text: str) -> int:
+        self.pieces.append([json.loads(line)["message"] for line in text.splitlines()])
+        assert text.endswith("\n")
+        return len(text)
+
+
+@pytest.fixture
+def written() -> Iterator[Writes]:
+    root = logging.getLogger()
+    level = root.level
+    stream = Writes()
+    try:
+        yield stream
+    finally:
+        root.removeHandler(stream.handler)
+        root.setLevel(level)
+
+
+LOG = logging.getLogger("flamecrest.test")
+
+
+@pytest.mark.anyio
+async def test_lines_of_some_milliseconds_are_written_together_in_their_order(written: Writes) -> None:
+    for _ in range(2):
+        LOG.info("one")
+        telemetry.log_request(Trace("r", "c", status=200), 0.1, "/")
+        LOG.info("two")
+        assert written.pieces == []
+        await asyncio.sleep(telemetry.GATHER_SECONDS * 2)
+        assert written.pieces == [["one", "request", "two"]]
+        written.pieces.clear()
+
+
+@pytest.mark.anyio
+async def test_what_is_bad_is_written_at_once_with_what_was_before_it(written: Writes) -> None:
+    LOG.info("one")
+    LOG.warning("two")
+    assert written.pieces == [["one", "two"]]
+    telemetry.log_request(Trace("r", "c", status=500), 0.1, "/")
+    assert written.pieces[1:] == [["request"]]
+
+
+@pytest.mark.anyio
+async def test_what_waits_is_written_at_the_end(written: Writes) -> None:
+    LOG.info("last words")
+    written.handler.flush()
+    assert written.pieces == [["last words"]]
+
+
+def test_without_a_loop_nothing_waits(written: Writes) -> None:
+    LOG.info("one")
+    asyncio.run(_say("two"))
+    LOG.info("three")
+    assert written.pieces == [["one"], ["two", "three"]]
+
+
+async def _say(message: str) -> None:
+    LOG.info(message)
+
+
+@pytest.mark.anyio
+async def test_no_line_of_any_thread_is_lost(written: Writes) -> None:
+    def talk(who: int) -> None:
+        for number in range(200):
+            (LOG.warning if number % 50 == 49 else LOG.info)("%d-%d", who, number)
+
+    async with asyncio.TaskGroup() as group:
+        for who in range(4):
+            group.create_task(asyncio.to_thread(talk, who))
+        for number in range(200):
+            LOG.info("4-%d", number)
+            await asyncio.sleep(0)
+    written.handler.flush()
+    said = [message for piece in written.pieces for message in piece]
+    for who in range(5):
+        assert [message for message in said if message.startswith(f"{who}-")] == [f"{who}-{n}" for n in range(200)]
+
+
+def test_other_handlers_get_a_record_of_a_request() -> None:
+    handler = BufferingHandler(10)
+    handler.setLevel(logging.WARNING)
+    telemetry.ACCESS.addHandler(handler)
+    try:
+        for status in (200, 503):
+            telemetry.log_request(Trace("r", "c", status=status), 0.1, "/")
+    finally:
+        telemetry.ACCESS.removeHandler(handler)
+    (record,) = handler.buffer
+    assert (record.levelname, record.getMessage(), record.fields["status"]) == ("WARNING", "request", 503)  # type: ignore[attr-defined]

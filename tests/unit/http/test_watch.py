@@ -45,9 +45,9 @@ async def begun(server: Server, *, has_body: bool) -> tuple[watch.Watch, asyncio
         return True
 
     task = asyncio.create_task(work())
-    found = watch.Watch(server.receive, task, has_body=has_body)
+    found = watch.Watch(server.receive, task, watch.Lookout(), has_body=has_body)
     await settle()
-    found._begin()
+    found.begin()
     await settle()
     return found, task
 
@@ -91,7 +91,7 @@ async def test_a_body_is_left_to_who_reads_it() -> None:
     found, task = await begun(server, has_body=True)
     assert [await found.receive(), await found.receive()] == [MORE, LAST]
     assert not task.done()
-    found._begin()
+    found.begin()
     await settle()
     assert found.gone
     assert task.cancelled()

@@ -22,6 +22,7 @@ import uvicorn
 from fastapi.routing import APIRoute
 from starlette.routing import Match
 
+from flamecrest.cli.reception import Reception
 from flamecrest.server.app import build_app
 from flamecrest.server.cluster import Cluster, Gateway, Limits, Ports
 from flamecrest.server.health import Board
@@ -127,7 +128,15 @@ class World:
     async def served(self) -> AsyncIterator[Served]:
         """The application behind a real server on a socket of its own."""
         server = _Server(
-            uvicorn.Config(self.app(), port=0, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+            uvicorn.Config(
+                self.app(),
+                port=0,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=5,
+                http=Reception(head_timeout=30),  # type: ignore[arg-type]
+                proxy_headers=False,
+            )
         )
         task = asyncio.create_task(server.serve())
         try:

@@ -143,7 +143,11 @@ class Reader(Protocol):
     """An open file that is being downloaded."""
 
     stat: Stat
-    held: bytes | None  # all of it, where it is here already
+
+    @property
+    def held(self) -> bytes | None:
+        """All of it, where it is here already."""
+        ...
 
     def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The bytes from `start` to `end` (the size in `stat`).

@@ -47,29 +47,32 @@ class Call(Request):
     @property
     def gateway(self) -> Gateway:
         """Everything there is."""
-        gateway: Gateway = self.app.state.gateway
+        gateway: Gateway = self.scope["app"].gateway
         return gateway
 
     async def begin(self) -> None:
         """Find out who calls and on which cluster; raises Unauthenticated, NotFound."""
+        scope = self.scope
         gateway = self.gateway
-        given = [value for name, value in self.scope["headers"] if name == b"authorization"]
-        if len(given) > 1:  # whose token counts can only be guessed, and a proxy may guess otherwise
-            raise Unauthenticated("Access token is invalid.", detail="more than one Authorization header")
-        header = given[0].decode("latin-1") if given else None
+        header: str | None = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                if header is not None:  # whose token counts can only be guessed, and a proxy may guess otherwise
+                    raise Unauthenticated("Access token is invalid.", detail="more than one Authorization header")
+                header = value.decode("latin-1")
         with telemetry.phase("auth"):
             identity = await gateway.authenticator.authenticate(header, Deadline.after(AUTH_SECONDS))
         self.identity = identity
         trace = telemetry.current.get()
         if trace is not None:
             trace.user = identity.username
-        name = self.path_params.get("system_name")
-        if name is None:
+        system = scope["path_params"].get("system_name")
+        if system is None:
             return
-        self.cluster = cluster = gateway.cluster(name)
+        self.cluster = cluster = gateway.cluster(system)
         if trace is not None:
             trace.cluster = cluster.name
-        of_files = self.scope["route"].path.startswith("/filesystem/{system_name}/")
+        of_files = scope["route"].path.startswith("/filesystem/{system_name}/")
         self.deadline = Deadline.after(cluster.limits.files if of_files else cluster.limits.jobs)
 
     async def allow(self, verb: Verb) -> None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
-import secrets
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +20,7 @@ from flamecrest.server.errors import GatewayError
 from flamecrest.server.telemetry import Trace
 
 from .problems import answer_to
-from .watch import Watch
+from .watch import Lookout
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,6 +29,7 @@ CONTRACT_VERSION: Final = "2.5.7"  # the FirecREST release whose API this is; cl
 
 _VERSION: Final = (b"f7t-appversion", CONTRACT_VERSION.encode())
 _SANE: Final = re.compile(rb"[A-Za-z0-9._:/+=@\-]{1,128}")
+_IDS: Final = frozenset({b"x-request-id", b"x-correlation-id"})
 _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _CLIENT_GONE: Final = 499  # in the log only: nobody is there to read it
 
@@ -40,19 +41,31 @@ class Edge:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._lookout = Lookout()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request; whatever happens, the server above never sees an exception of ours."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         path = scope["path"]
-        if len(path) > 1 and path[-1] == "/" and not path.endswith("/liveness/"):
+        if path[-1:] == "/" and len(path) > 1 and not path.endswith("/liveness/"):
             scope["path"] = path[:-1]  # answered, not redirected: a redirect can lead a token astray
-        exchange = Exchange(scope, receive, send)
-        token = telemetry.current.set(exchange.trace)
+        exchange = Exchange(scope, receive, send, self._lookout)
+        trace = exchange.trace
+        token = telemetry.current.set(trace)
         try:
-            await exchange.run(self.app)
+            await self.app(scope, exchange.watch.receive, exchange.send)
+        except asyncio.CancelledError:
+            if not exchange.watch.gone:
+                raise
+            if task := asyncio.current_task():
+                task.uncancel()
+            trace.status = _CLIENT_GONE
+        except ClientDisconnect:
+            trace.status = _CLIENT_GONE
+        except Exception as error:  # noqa: BLE001 -- this is where every error ends
+            await exchange.fail(error)
         finally:
             exchange.close(path)
             telemetry.current.reset(token)
@@ -63,30 +76,13 @@ class Exchange:
 
     __slots__ = ("_begun", "_scope", "_send", "_started", "trace", "watch")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, lookout: Lookout) -> None:
         self._begun = time.perf_counter()
         self._scope = scope
         self._send = send
         self._started = False
         self.trace = _trace(scope)
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 -- a coroutine runs in a task
-        self.watch = Watch(receive, task, has_body=scope["method"] not in _BODILESS)
-
-    async def run(self, app: ASGIApp) -> None:
-        """Run the application; whatever happens, the server above never sees an exception of ours."""
-        try:
-            await app(self._scope, self.watch.receive, self.send)
-        except asyncio.CancelledError:
-            if not self.watch.gone:
-                raise
-            if task := asyncio.current_task():
-                task.uncancel()
-            self.trace.status = _CLIENT_GONE
-        except ClientDisconnect:
-            self.trace.status = _CLIENT_GONE
-        except Exception as error:  # noqa: BLE001 -- this is where every error ends
-            await self._answer(error)
+        self.watch = lookout.watch(receive, has_body=scope["method"] not in _BODILESS)
 
     async def send(self, message: Message) -> None:
         """Pass the answer on, with the headers that all answers have."""
@@ -109,7 +105,7 @@ class Exchange:
                 self.watch.answered = True
         await self._send(message)
 
-    async def _answer(self, error: Exception) -> None:
+    async def fail(self, error: Exception) -> None:
         """Answer an error; or, half-way through an answer, leave it unfinished: the server cuts the connection."""
         if self._started or not isinstance(error, GatewayError | HTTPException):
             what = "answer cut off half-way" if self._started else "unexpected error"
@@ -121,7 +117,9 @@ class Exchange:
     def close(self, path: str) -> None:
         """Stop watching and write the log's line."""
         self.watch.stop()
-        self.trace.route = getattr(self._scope.get("route"), "path", "")
+        route = self._scope.get("route")
+        if route is not None:
+            self.trace.route = route.path
         telemetry.log_request(self.trace, time.perf_counter() - self._begun, path)
 
 
@@ -129,9 +127,11 @@ def _trace(scope: Scope) -> Trace:
     """Take the ids over from the request where they are sane, else make them."""
     request_id = correlation_id = ""
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and _SANE.fullmatch(value):
-            request_id = value.decode()
-        elif name == b"x-correlation-id" and _SANE.fullmatch(value):
-            correlation_id = value.decode()
-    request_id = request_id or secrets.token_hex(16)
-    return Trace(request_id, correlation_id or request_id, method=scope["method"])
+        if name in _IDS and _SANE.fullmatch(value):
+            if name == b"x-request-id":
+                request_id = value.decode()
+            else:
+                correlation_id = value.decode()
+    if not request_id:
+        request_id = f"{random.getrandbits(128):032x}"  # a name, not a secret
+    return Trace(request_id, correlation_id or request_id, scope["method"])

@@ -10,7 +10,8 @@ from typing import Any, Final, TypeVar, get_type_hints
 from urllib.parse import unquote_to_bytes
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
+from pydantic.fields import FieldInfo
 from starlette.requests import Request
 
 from flamecrest.server.errors import Field, GatewayError, Invalid, TooLarge
@@ -19,6 +20,8 @@ from .deps import Call
 from .problems import not_valid
 
 JSON_LIMIT: Final = 1024 * 1024  # bytes of a JSON body, where the handler does not say otherwise
+
+_TRUTH: Final = {"true": True, "false": False}  # as clients write it; all else that means it is pydantic's to know
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -52,6 +55,7 @@ class Parameters:
         self._path = _model("Path", in_path)
         self._query = _model("Query", in_query)
         fields = self._query.model_fields if self._query is not None else {}
+        self._plain = Plain(fields)
         self._names = {(info.alias or name).encode(): info.alias or name for name, info in fields.items()}
 
     async def read(self, call: Call) -> dict[str, Any]:
@@ -60,10 +64,11 @@ class Parameters:
         try:
             location = "path"
             if self._path is not None:
-                values |= self._path.model_validate(call.path_params).__dict__
+                values |= self._path.model_validate(call.scope["path_params"]).__dict__
             location = "query"
             if self._query is not None:
-                values |= self._query.model_validate(self._given(call.scope["query_string"])).__dict__
+                given = self._given(call.scope["query_string"])
+                values |= self._plain.read(given) or self._query.model_validate(given).__dict__
             location = "body"
             if self._body is not None:
                 name, model = self._body
@@ -82,8 +87,49 @@ class Parameters:
                 continue
             if name in given:  # which of them is meant can only be guessed
                 raise _refused(Invalid, "query", name, "must be given once only")
-            given[name] = unquote_to_bytes(value.replace(b"+", b" ")).decode("utf-8", "surrogateescape")
+            if b"%" in value or b"+" in value:
+                value = unquote_to_bytes(value.replace(b"+", b" "))
+            given[name] = value.decode("utf-8", "surrogateescape")
         return given
+
+
+class Plain:
+    """Reads the text and the true or false that most queries are; says None where somebody else has to look.
+
+    A validation of the whole model costs several times as much, and is the one that finds words for what is wrong.
+    """
+
+    def __init__(self, fields: Mapping[str, FieldInfo]) -> None:
+        self._readers: dict[str, tuple[str, list[Callable[[Any], Any]]]] = {}
+        self._defaults = {name: info.get_default() for name, info in fields.items() if not info.is_required()}
+        self._required = [name for name, info in fields.items() if info.is_required()]
+        for name, info in fields.items():
+            checks: list[Any] = [check.func for check in info.metadata if isinstance(check, AfterValidator)]
+            if info.annotation is bool and not info.metadata:
+                self._readers[info.alias or name] = name, [_TRUTH.__getitem__]
+            elif info.annotation is str and len(checks) == len(info.metadata) and all(map(_takes_one, checks)):
+                self._readers[info.alias or name] = name, checks
+
+    def read(self, given: Mapping[str, str]) -> dict[str, Any] | None:
+        """The parameters by their names in the handler."""
+        values: dict[str, Any] = self._defaults.copy()
+        try:
+            for alias, text in given.items():
+                name, steps = self._readers[alias]
+                value: Any = text
+                for step in steps:
+                    value = step(value)
+                values[name] = value
+        except (KeyError, ValueError):  # pydantic's errors are ValueErrors
+            return None
+        for name in self._required:
+            if name not in values:
+                return None
+        return values
+
+
+def _takes_one(check: Callable[..., Any]) -> bool:
+    return len(inspect.signature(check).parameters) == 1
 
 
 def _model(name: str, fields: dict[str, Any]) -> type[BaseModel] | None:

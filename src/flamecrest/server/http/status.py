@@ -27,7 +27,7 @@ open_router = APIRouter(prefix="/status", tags=["status"], route_class=OpenRoute
 @open_router.get("/liveness", response_model=wire.GetLiveness, include_in_schema=False)
 async def get_liveness(request: Request) -> Response:
     """Say that the gateway lives, and how long ago each system was probed."""
-    gateway: Gateway = request.app.state.gateway
+    gateway: Gateway = request.app.gateway
     boards = {cluster.name: cluster.board for cluster in gateway.clusters.values()}
     runs = {name: board.last_run for name, board in boards.items() if board.last_run is not None}
     oldest = max((board.age() or 0 for board in boards.values()), default=0)
