@@ -24,7 +24,7 @@ from flamecrest.server.ssh.sftp_packets import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.ssh.sftp import Sftp
@@ -111,17 +111,20 @@ class _New:
     async def write(self, chunks: AsyncIterator[bytes]) -> None:
         """Send all there is; the last writes are still under way then."""
         sftp, writes = self._sftp, self._writes
+        pieces = Pieces(sftp.write_size)
         offset = pending = 0
-        async for chunk in chunks:
-            for start in range(0, len(chunk), sftp.write_size):
-                piece = bytes(chunk[start : start + sftp.write_size])
-                while pending + len(piece) > BUFFERED and writes:
+        ended = False
+        while not ended:
+            chunk = await anext(chunks, None)
+            ended = chunk is None
+            for size, parts in pieces.rest() if chunk is None else pieces.add(chunk):
+                while pending + size > BUFFERED and writes:
                     pending -= writes[0][0]
                     await self._written()
                 await sftp.room()
-                writes.append((len(piece), sftp.write(self._handle, offset, piece)))
-                offset += len(piece)
-                pending += len(piece)
+                writes.append((size, sftp.write(self._handle, offset, *parts)))
+                offset += size
+                pending += size
 
     async def finish(self, existing: Attrs | None, landing: Landing) -> None:
         """Give the file its mode, time and group, and close it.
@@ -183,6 +186,37 @@ class _New:
         if not self._closed:  # never twice: the server may have given the handle to somebody else's file
             self._sftp.forget(self._sftp.close_handle(self._handle))
         self._sftp.forget(self._sftp.remove(self._path))
+
+
+class Pieces:
+    """Chunks of any size, made into pieces of one size without a copy: each costs the server a system call or two."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._parts: list[bytes | memoryview] = []
+        self._missing = size
+
+    def add(self, chunk: bytes) -> Iterator[tuple[int, list[bytes | memoryview]]]:
+        """The pieces that are whole with this chunk: the size and the parts of each."""
+        if len(chunk) < self._missing:
+            if chunk:
+                self._parts.append(chunk)
+                self._missing -= len(chunk)
+            return
+        view, start = memoryview(chunk), 0
+        while len(view) - start >= self._missing:
+            end = start + self._missing
+            self._parts.append(view[start:end])
+            yield self._size, self._parts
+            start, self._parts, self._missing = end, [], self._size
+        if start < len(view):
+            self._parts.append(view[start:])
+            self._missing -= len(view) - start
+
+    def rest(self) -> Iterator[tuple[int, list[bytes | memoryview]]]:
+        """The last piece, if there is any."""
+        if self._parts:
+            yield self._size - self._missing, self._parts
 
 
 async def _create(sftp: Sftp, temporary: bytes, words: str, existing: Attrs | None, landing: Landing) -> bytes:

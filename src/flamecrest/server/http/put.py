@@ -15,10 +15,10 @@ from typing import Annotated, Final
 from fastapi import Query
 from starlette.responses import Response
 
-from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Field, Invalid, TooLarge, Unmet
 from flamecrest.server.files import Files, Landing, Stat
 
+from .body import Body
 from .conditions import Outcome, Validators, date_text, http_date, outcome
 from .deps import Call
 from .digests import Check
@@ -90,18 +90,13 @@ class Put:
 
 async def _body(call: Call, check: Check, limit: int | None, patience: float) -> AsyncGenerator[bytes]:
     """The request's body; raises TooLarge, Invalid, Timeout when nothing comes for `patience` seconds."""
-    stream, size = call.stream(), 0
-    while True:
-        async with Deadline.after(patience).enforce("Waiting for the next piece of the upload"):
-            chunk = await anext(stream, None)
-        if chunk is None:
-            break
+    body, size = Body(call, patience), 0
+    while (chunk := await body.next()) is not None:
         size += len(chunk)
         if limit is not None:
             _limit(size, limit)
         check.update(chunk)
-        if chunk:
-            yield chunk
+        yield chunk
     check.finish()
 
 

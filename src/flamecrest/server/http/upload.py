@@ -7,14 +7,15 @@ whatever is wrong with it is raised into whoever writes the file, who then leave
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
-from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Field, Invalid, TooLarge
 
+from .body import Body
 from .disposition import file_name, parameters
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ FIELD: Final = "file"
 OTHER_BYTES: Final = 1024 * 1024  # of a form that are not the file's: other fields, headers, boundaries
 HEADER_BYTES: Final = 16384  # a name has 255 bytes; percent-encoded, and twice
 NAME_BYTES: Final = 255  # Linux' NAME_MAX
+
+_LINE: Final = rb"[A-Za-z][A-Za-z0-9-]{0,40}: [!-~][^\r\n\0]{0,1000}"
+_PLAIN_HEADERS: Final = re.compile(rb"%s(?:\r\n%s){0,2}" % (_LINE, _LINE))
 
 
 def _invalid(message: str) -> Invalid:
@@ -44,9 +48,8 @@ class Upload:
         declared = request.headers.get("content-length", "0")
         if limit is not None and declared.isdecimal() and int(declared[:20]) > limit + OTHER_BYTES:
             raise _too_large(limit)
-        self._stream = request.stream()
+        self._body = Body(request, patience)
         self._limit = limit
-        self._patience = patience
         self._received = self._size = 0
         self._pieces: list[bytes] = []
         self._header_name = bytearray()
@@ -55,20 +58,8 @@ class Upload:
         self._inside = False  # in the file's part
         self._ended = False
         self._name: str | None = None
-        self._parser = MultipartParser(
-            _boundary(request.headers.get("content-type", "")),
-            {
-                "on_part_begin": self._headers.clear,
-                "on_header_field": self._on_header_field,
-                "on_header_value": self._on_header_value,
-                "on_header_end": self._on_header_end,
-                "on_headers_finished": self._on_headers,
-                "on_part_data": self._on_data,
-                "on_part_end": self._on_part_end,
-                "on_end": self._on_end,
-            },
-            max_header_size=HEADER_BYTES,
-        )
+        self._boundary = _boundary(request.headers.get("content-type", ""))
+        self._parser: MultipartParser | None = None  # until it is needed
 
     async def name(self) -> str:
         """Read up to the file's first byte and return its name; raises Invalid."""
@@ -89,20 +80,61 @@ class Upload:
 
     async def _read(self) -> bool:
         """Take the next piece of the request; False at its end."""
-        async with Deadline.after(self._patience).enforce("Waiting for the next piece of the upload"):
-            chunk = await anext(self._stream, None)
+        chunk = await self._body.next()
         if chunk is None:
             if not self._ended:
                 raise _invalid("the form ends before its last boundary")
             return False
+        whole = self._body.over and not self._received
         self._received += len(chunk)
+        if not (whole and self._at_once(chunk)):
+            self._parse(chunk)
+        if self._received - self._size > OTHER_BYTES + len(chunk):
+            raise TooLarge("The form has too much beside its file")
+        return True
+
+    def _at_once(self, form: bytes) -> bool:
+        """Take a form that came whole and has one plain part, as nearly all small ones; False for any other.
+
+        The parser looks at every byte of boundaries and headers: it would take longer than all else here.
+        """
+        boundary = b"--" + self._boundary
+        begin, end = boundary + b"\r\n", b"\r\n" + boundary + b"--\r\n"
+        if not (form.startswith(begin) and form.endswith(end)):
+            return False
+        head, blank, content = form[len(begin) : -len(end)].partition(b"\r\n\r\n")
+        if not blank or b"\r\n" + boundary in content or _PLAIN_HEADERS.fullmatch(head) is None:
+            return False
+        for line in head.split(b"\r\n"):
+            name, _, value = line.partition(b": ")
+            self._headers[name.lower()] = value
+        self._on_headers()
+        if content:
+            self._on_data(content, 0, len(content))
+        self._on_part_end()
+        self._on_end()
+        return True
+
+    def _parse(self, chunk: bytes) -> None:
+        if self._parser is None:
+            self._parser = MultipartParser(
+                self._boundary,
+                {
+                    "on_part_begin": self._headers.clear,
+                    "on_header_field": self._on_header_field,
+                    "on_header_value": self._on_header_value,
+                    "on_header_end": self._on_header_end,
+                    "on_headers_finished": self._on_headers,
+                    "on_part_data": self._on_data,
+                    "on_part_end": self._on_part_end,
+                    "on_end": self._on_end,
+                },
+                max_header_size=HEADER_BYTES,
+            )
         try:
             self._parser.write(chunk)
         except FormParserError:
             raise _invalid("the form's parts can't be told apart") from None
-        if self._received - self._size > OTHER_BYTES + len(chunk):
-            raise TooLarge("The form has too much beside its file")
-        return True
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._header_name += data[start:end]

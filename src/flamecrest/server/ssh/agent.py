@@ -103,6 +103,7 @@ class Agent(asyncssh.SSHClientSession[bytes]):
         self._asked = 0  # bytes of questions without an answer
         self._status: int | None = None
         self.changing = 0  # questions under way that change something
+        self.counted = False  # among the connection's channels
         self.closed = False
 
     async def open(self) -> None:
@@ -186,6 +187,8 @@ class Agent(asyncssh.SSHClientSession[bytes]):
         self.closed = True
         if self._connection.agent is self:
             self._connection.agent = None
+        if self.counted:
+            self.counted = False
             self._connection.standing_closed()
         for future, _ in self._waiting:
             if not future.done():

@@ -17,6 +17,7 @@ from asyncssh.constants import MSG_IGNORE
 
 from flamecrest.server.errors import GatewayError, Unsupported, Upstream
 
+from . import inlet, outlet
 from .host_keys import HostKeyClient
 from .tcp import Tcp
 
@@ -140,9 +141,11 @@ class Connection:
         """Close a channel that stands open: the agent's for a while, SFTP's if nobody uses it now."""
         if self.agent is not None and not self.agent.changing:
             self.agent_after = time.monotonic() + AGENT_RESTS
-            self.agent.close()
+            agent, self.agent = self.agent, None  # at once: nobody may take what is about to close
+            agent.close()
         elif self.sftp is not None and self.shared == 0:
-            self.sftp.close()
+            sftp, self.sftp = self.sftp, None
+            sftp.close()
 
     def watch(self, now: float, keep_alive: float) -> None:
         """Test a connection that says nothing, sooner where something was asked; asyncssh drops it if it is silent.
@@ -202,6 +205,7 @@ async def open_channel(
     # asyncssh makes a text of every message before it asks whether anybody wants it in a log
     channel.log_received_packet = _unlogged  # type: ignore[method-assign]
     channel.log_sent_packet = _unlogged  # type: ignore[method-assign]
+    outlet.hasten(connection.raw, channel)
     return channel
 
 
@@ -254,6 +258,7 @@ async def dial(
             raise explain(error, host, user, client.refused) from error
         raise
     _without_ignored(raw)
+    inlet.hasten(raw)
     connection = Connection(user, raw, tunnel)
     client.lost = lambda: _lost(connection)
     if raw.is_closed():

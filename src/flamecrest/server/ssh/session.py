@@ -106,7 +106,7 @@ class PooledSession:
         )
 
     async def _ask_agent(self, question: Question[T], deadline: Deadline, since: float) -> T | None:
-        found = await self._with_standing(deadline, _agent_of, self._open_agent, since)
+        found = await self._with_standing(deadline, _agent_of, self._open_agent, since, without=self._rests)
         if found is None:
             return None
         connection, agent = found
@@ -229,13 +229,20 @@ class PooledSession:
         on: Callable[[Connection], T | None],
         opened: Callable[[Connection], Awaitable[None]],
         since: float,
+        *,
+        without: Callable[[Connection], bool] = lambda _: False,
     ) -> tuple[Connection, T] | None:
-        """A shared lease on a connection and what stands open on it; None where it can't be opened at all."""
+        """A shared lease on a connection and what stands open on it; None where it can't be opened at all.
+
+        `without` says whether a connection has to do without it: then no channel is waited for.
+        """
         connection = await self._pool.lease(self._identity, deadline, shared=True, since=since)
         standing = on(connection)
         if standing is not None:
             return connection, standing
         self._pool.release(connection, shared=True)
+        if without(connection):
+            return None
         while True:
             # opening takes a channel, so it must wait for one
             connection = await self._pool.lease(self._identity, deadline, since=since)
@@ -260,6 +267,7 @@ class PooledSession:
         if not sftp.closed:
             connection.sftp = sftp
             connection.channels += 1
+            sftp.counted = True
 
     async def _open_agent(self, connection: Connection) -> None:
         if not self._rests(connection):
@@ -268,6 +276,7 @@ class PooledSession:
             if not agent.closed:
                 connection.agent = agent
                 connection.channels += 1
+                agent.counted = True
 
     def _suspect(self, connection: Connection) -> None:
         """After a timeout: a server that has said nothing for a while gets no more work from us."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -63,7 +63,7 @@ T = TypeVar("T")
 _HEAD = struct.Struct(">IBI")
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
-_READ = struct.Struct(">QI")
+_AT = struct.Struct(">QI")  # an offset and a size
 
 
 class Sftp:
@@ -78,9 +78,10 @@ class Sftp:
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[int, tuple[asyncio.Future[Any], Callable[[bytes], object]]] = {}
         self._next = 0
-        self._out: list[bytes] = []
+        self._out: list[bytes | memoryview] = []
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._closed = False
+        self.counted = False  # among the connection's channels
         self._writable = asyncio.Event()
         self._writable.set()
         self.extensions: dict[bytes, bytes] = {}
@@ -120,6 +121,8 @@ class Sftp:
         self._writable.set()
         if self._connection.sftp is self:
             self._connection.sftp = None
+        if self.counted:
+            self.counted = False
             self._connection.standing_closed()
         waiting, self._waiting = self._waiting, {}
         for future, _ in waiting.values():
@@ -152,10 +155,12 @@ class Sftp:
 
     def read(self, handle: bytes, offset: int, size: int) -> asyncio.Future[bytes]:
         """At most `size` bytes; b"" at the end of the file."""
-        return self._ask(READ, string(handle) + _READ.pack(offset, size), data_reply)
+        return self._ask(READ, string(handle) + _AT.pack(offset, size), data_reply)
 
-    def write(self, handle: bytes, offset: int, data: bytes) -> asyncio.Future[None]:
-        return self._ask(WRITE, b"".join((string(handle), _U64.pack(offset), _U32.pack(len(data)), data)), status_reply)
+    def write(self, handle: bytes, offset: int, *parts: bytes | memoryview) -> asyncio.Future[None]:
+        """Write these, one behind the other."""
+        size = sum(map(len, parts))
+        return self._ask(WRITE, string(handle) + _AT.pack(offset, size), status_reply, parts, size)
 
     def opendir(self, path: bytes) -> asyncio.Future[bytes]:
         return self._ask(OPENDIR, string(path), handle_reply)
@@ -235,7 +240,15 @@ class Sftp:
 
     # --- the wire
 
-    def _ask(self, kind: int, body: bytes, parse: Callable[[bytes], T]) -> asyncio.Future[T]:
+    def _ask(
+        self,
+        kind: int,
+        body: bytes,
+        parse: Callable[[bytes], T],
+        data: Sequence[bytes | memoryview] = (),
+        size: int = 0,
+    ) -> asyncio.Future[T]:
+        """Send a request; `data` of that many bytes follows its body."""
         future: asyncio.Future[T] = self._loop.create_future()
         if self._closed:
             future.set_exception(Lost("The SSH connection was lost"))
@@ -245,8 +258,9 @@ class Sftp:
         self._waiting[number] = (future, parse)
         if not self._out:
             self._loop.call_soon(self._flush)
-        self._out.append(_HEAD.pack(len(body) + 5, kind, number))
+        self._out.append(_HEAD.pack(len(body) + size + 5, kind, number))
         self._out.append(body)
+        self._out += data
         return future
 
     def _flush(self) -> None:

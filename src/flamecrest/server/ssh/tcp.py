@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 PORTION = 32 * 1024  # bytes: most of what comes in bulk comes in packets a little larger than that
 
@@ -23,12 +23,16 @@ class Gathered(asyncio.Transport):
         super().__init__()
         self._transport = transport
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[bytes] = []
+        self._waiting: list[bytes | bytearray | memoryview] = []
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writelines((bytes(data),))
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Send all of these; they must not change any more."""
         if not self._waiting:
             self._loop.call_soon(self._flush)
-        self._waiting.append(bytes(data))
+        self._waiting += list_of_data
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []

@@ -1,0 +1,50 @@
+"""Much data over real OpenSSH, the short way out and in, with new keys under way."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import asyncssh
+import pytest
+
+from flamecrest.server.ssh.connection import Host, dial
+from flamecrest.server.ssh.host_keys import HostKeys
+from flamecrest.server.ssh.sftp import Sftp
+from flamecrest.server.ssh.sftp_packets import FLAG_CREATE, FLAG_READ, FLAG_TRUNCATE, FLAG_WRITE
+
+if TYPE_CHECKING:
+    from .site import Site
+
+pytestmark = pytest.mark.anyio
+
+SIZE = 20_000_000
+
+
+@pytest.mark.parametrize("rekey", [2**40, 3_000_000, 40_000])
+async def test_the_same_bytes_come_back(site: Site, rekey: int) -> None:
+    content = os.urandom(SIZE)
+    user = site.users[0]
+    pairs = asyncssh.load_keypairs(str(site.keys / user))
+    connection = await dial(Host(site.host, site.port), user, pairs, HostKeys([str(site.known_hosts)]))
+    try:
+        connection.raw._rekey_bytes = rekey
+        first = connection.raw._send_encryption
+        sftp = Sftp(connection)
+        await sftp.open()
+        path = f"{site.root}/{user}/.flamecrest-test-{os.getpid()}".encode()
+        try:
+            async with sftp.handle(sftp.open_file(path, FLAG_WRITE | FLAG_CREATE | FLAG_TRUNCATE)) as handle:
+                step = sftp.write_size
+                asked = [sftp.write(handle, at, content[at : at + step]) for at in range(0, SIZE, step)]
+                for done in asked:
+                    await done
+            async with sftp.handle(sftp.open_file(path, FLAG_READ)) as handle:
+                read = [sftp.read(handle, at, sftp.read_size) for at in range(0, SIZE, sftp.read_size)]
+                assert b"".join([await part for part in read]) == content
+        finally:
+            await sftp.remove(path)
+        assert (connection.raw._send_encryption is first) == (rekey > SIZE)
+    finally:
+        connection.close()
+        await connection.raw.wait_closed()

@@ -1,0 +1,129 @@
+"""A real SSH server that echoes, as narrow as one likes, and a network that cuts and spoils what goes through it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from flamecrest.server.ssh.connection import Connection, Host, dial, open_channel
+from flamecrest.server.ssh.host_keys import HostKeys, line
+
+
+class Echoed(asyncssh.SSHClientSession[bytes]):
+    """What comes back on a channel, and how it ends."""
+
+    def __init__(self) -> None:
+        self.got = bytearray()
+        self.writable = asyncio.Event()
+        self.writable.set()
+        self.closed = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        assert datatype is None
+        self.got += data
+
+    def pause_writing(self) -> None:
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        self.writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.writable.set()
+        self.closed.set_result(exc)
+
+
+async def echo(process: asyncssh.SSHServerProcess[bytes]) -> None:
+    """Send back all there is, and then end."""
+    while data := await process.stdin.read(50_000):
+        process.stdout.write(data)
+        await process.stdout.drain()
+    process.exit(0)
+
+
+@asynccontextmanager
+async def connected(
+    folder: Path, through: Callable[[int], Any] | None = None, **server: Any
+) -> AsyncIterator[Connection]:
+    """A connection to such a server, by way of that network if there is one."""
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    trusted = folder / "authorized"
+    trusted.write_bytes(key.export_public_key())
+    acceptor = await asyncssh.listen(
+        "127.0.0.1",
+        0,
+        server_host_keys=[key],
+        authorized_client_keys=str(trusted),
+        process_factory=server.pop("program", echo),
+        encoding=None,
+        **server,
+    )
+    port = acceptor.sockets[0].getsockname()[1]
+    network = None if through is None else await asyncio.start_server(through(port), "127.0.0.1", 0)
+    if network is not None:
+        port = network.sockets[0].getsockname()[1]
+    known_hosts = folder / "known_hosts"
+    known_hosts.write_text(line("127.0.0.1", port, key) + "\n")
+    pairs = asyncssh.load_keypairs([key])
+    connection = await dial(Host("127.0.0.1", port), "ann", pairs, HostKeys([str(known_hosts)]))
+    try:
+        yield connection
+    finally:
+        connection.close()
+        await connection.raw.wait_closed()
+        acceptor.close()
+        await acceptor.wait_closed()
+        if network is not None:
+            network.close()
+
+
+def cutting(seed: int, spoil_after: int | None = None) -> Callable[[int], Any]:
+    """A network whose pieces to the client are of all sizes; one bit is changed after so many bytes."""
+
+    def through(port: int) -> Any:
+        async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            sizes = random.Random(seed)
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+            passing = asyncio.create_task(_pass(reader, far_writer, lambda: 65536, None))
+            await _pass(far_reader, writer, lambda: sizes.choice((1, 3, 20, 700, 40_000, 300_000)), spoil_after)
+            await passing
+
+        return carry
+
+    return through
+
+
+async def _pass(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, size: Callable[[], int], spoil_after: int | None
+) -> None:
+    passed = 0
+    try:
+        while data := await reader.read(size()):
+            if spoil_after is not None and passed <= spoil_after < passed + len(data):
+                at = spoil_after - passed
+                data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+            passed += len(data)
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
+
+
+async def sent_and_back(connection: Connection, content: bytes, piece: int = 100_000) -> Echoed:
+    """Send it in pieces, as far as there is room, and an end; what came back when all is over."""
+    session = Echoed()
+    channel = await open_channel(connection, session, b"echo")
+    for start in range(0, len(content), piece):
+        await session.writable.wait()
+        connection.send(channel, content[start : start + piece])
+    channel.write_eof()
+    await session.closed
+    return session
