@@ -18,7 +18,7 @@ from .workload import Bench
 OPERATIONS: Sequence[Load] = (
     Reads("stat", "", (1,)),
     Reads("download", "", (1,)),
-    Listings("ls", "", (1,)),
+    Listings("ls", "", (1,), 1),
     Uploads("upload", "", (1,)),
 )
 COLUMNS = (*logs.PARTS, "total")

@@ -126,16 +126,33 @@ class Reads(Load):
 
 
 class Listings(Load):
-    """The directory that holds those files, over and over."""
+    """Directories that hold those files, in turn: one for all, or as many as there are connections.
+
+    The gateway asks the cluster once for those that wait for the same directory; the others ask each time.
+    """
+
+    def __init__(self, name: str, title: str, connections: Sequence[int], directories: int) -> None:
+        super().__init__(name, title, connections)
+        self._directories = directories
 
     def requests(self, bench: Bench, _key: str) -> Sequence[Request]:
-        return [Request(f"/ops/ls?path={quote(bench.folder)}")]
+        return [Request(f"/ops/ls?path={quote(folder)}") for folder in self._folders(bench)]
+
+    async def prepare(self, bench: Bench) -> None:
+        for folder in self._folders(bench)[1:]:
+            copy = shlex.quote(folder)
+            await bench.shell(f"[ -d {copy} ] || cp -r {shlex.quote(bench.folder)} {copy}")
 
     async def check(self, bench: Bench, key: str) -> int:
-        (request,) = self.requests(bench, key)
+        wrong = 0
         with client(bench.contenders[key].caller) as asking:
-            answer = await asyncio.to_thread(asking.ask, "GET", request.target, keep=True)
-        return int(answer.status != 200 or len(json.loads(answer.body)["output"]) != FILES)
+            for request in self.requests(bench, key):
+                answer = await asyncio.to_thread(asking.ask, "GET", request.target, keep=True)
+                wrong += answer.status != 200 or len(json.loads(answer.body)["output"]) != FILES
+        return wrong
+
+    def _folders(self, bench: Bench) -> list[str]:
+        return [bench.folder, *(f"{bench.folder}.ls{number}" for number in range(1, self._directories))]
 
 
 class Uploads(Load):

@@ -116,7 +116,7 @@ def test_one_row_each_makes_one_table_of_all_quantities() -> None:
         Cell("ls", GATEWAY, "requests/s", 16, (40.0,)),
         Cell("ls", GATEWAY, "ms p50", 16, (5.0,)),
     )
-    (table,) = report.arranged(Listings("ls", "Lists", (16,)), measured)
+    (table,) = report.arranged(Listings("ls", "Lists", (16,), 1), measured)
     assert table.heads[0] == "16 connections"
     assert [list(row) for row in table.rows] == [["requests/s", "10.0", "40.0", "4.00"], ["ms p50", "", "5.00", ""]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import re
@@ -181,7 +182,7 @@ class TestListing:
         most = [Question(b"d", b"\0%d\0%b" % (count, os.fsencode(tmp_path)), bytes) for count in (2, 3)]
         left, listed, file, missing = answers(*most, entries(tmp_path / "a"), entries(tmp_path / "none"))
         assert (left, file, missing) == (None, None, None)
-        assert listed.count(b"\0") == 2 + 3
+        assert listed.count(b"\0") == 3 + 3
 
 
 class TestTheWire:
@@ -264,16 +265,42 @@ async def test_an_agent_that_is_asked_too_much_leaves_the_rest(world):
         connection = await pool.lease(ANN, soon(), shared=True)
         pool.release(connection, shared=True)
         agent = connection.agent
-        asked = small.read(b"/x" * 2000).text
-        held = [agent.ask(asked) for _ in range(MAX_WAITING // len(asked) + 1)]
+        asked = small.read(b"/x" * 1000)
+        held = [agent.ask(asked) for _ in range(MAX_WAITING // len(asked.text) + 1)]
         assert agent.full
         assert await me.ask(write(path, b"1"), soon()) is None
-        for future in held:
-            await future
+        for answer in await asyncio.gather(*held, return_exceptions=True):
+            assert isinstance(answer, StatError)
         assert not agent.full
         written = await me.ask(write(path, b"1"), soon())
         assert written is not None
         assert written.created
+
+
+async def test_slow_questions_wait_here_and_the_same_ones_are_asked_once(world):
+    home = world.server.people["ann"].home
+    for name in ("a", "b", "c"):
+        (home / name).mkdir()
+        (home / name / f"in {name}").touch()
+    async with world.pool() as pool:
+        me = session(pool)
+        await me.ask(small.read(b"/etc/passwd"), soon())
+        connection = await pool.lease(ANN, soon(), shared=True)
+        pool.release(connection, shared=True)
+        agent = connection.agent
+        sent = pool.traffic.bytes_sent
+        found = [agent.ask(entries(home / name)) for name in "aabbbccca"]
+        quick = small.read(b"/etc/passwd")
+        answer = agent.ask(quick)
+        found[3].cancel()  # who goes away takes nothing from the others
+        found[5].cancel()
+        await answer
+        assert not found[-1].done(), "what is quick does not wait for all that is slow"
+        names = ["".join(entry.name for entry in await future) for future in found if not future.cancelled()]
+        assert names == ["in a", "in a", "in b", "in b", "in c", "in c", "in a"]
+        each = len(entries(home / "a").text)
+        assert pool.traffic.bytes_sent - sent == 5 * each + len(quick.text), "those not sent yet are asked once"
+        assert not agent.full
 
 
 async def test_an_agent_that_changes_something_does_not_give_way(world):

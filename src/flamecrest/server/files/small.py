@@ -14,7 +14,7 @@ from flamecrest.server.ssh.agent import Question, numbers
 from flamecrest.server.ssh.sftp_packets import make
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from datetime import tzinfo
 
 SMALL = 64 * 1024  # bytes of a file that is read or written in one round trip
@@ -97,33 +97,60 @@ def _written(answer: bytes) -> Written:
 
 
 def listing(path: bytes, zone: tzinfo, *, hidden: bool, numeric: bool, dereference: bool) -> Question[list[Entry]]:
-    """Ask for the entries of a directory, in no order."""
-    how = b"h" * hidden + b"f" * dereference
+    """Ask for the entries of a directory, in no order. Whoever gets them may have to share them."""
+    how = b"h" * hidden + b"f" * dereference + b"n" * numeric
     text = b"%b\0%d\0%b" % (how, LISTED, path)
-    return Question(b"d", text, lambda answer: _entries(answer, zone, numeric=numeric))
+    return Question(b"d", text, lambda answer: _entries(answer, zone, numeric=numeric), slow=True)
 
 
 def _entries(answer: bytes, zone: tzinfo, *, numeric: bool) -> list[Entry]:
-    users, groups, listed = answer.decode("utf-8", "surrogateescape").split("\0", 2)
-    user, group = _names(users, numeric=numeric), _names(groups, numeric=numeric)
-    letters: dict[str, tuple[str, str]] = {}
-    times: dict[str, str] = {}
-    found: list[Entry] = []
-    records = iter(listed.split("\0")[:-1])
-    for record in records:  # what is not needed for each of a thousand entries is not done for each
-        mode, uid, gid, size, mtime, name = record.split(" ", 5)
-        kind, permissions = letters.get(mode) or letters.setdefault(mode, _letters(int(mode)))
-        modified = times.get(mtime) or times.setdefault(mtime, local_time(int(mtime), zone))
-        target = (next(records, "") or None) if kind == "l" else None
-        made = (name, kind, permissions, user.get(uid, uid), group.get(gid, gid))
-        found.append(make(Entry, (*made, int(size), modified, target, int(mtime))))
-    return found
+    users, groups, numbers, *names = answer.decode("utf-8", "surrogateescape").split("\0")
+    words = numbers.split()
+    # column by column: what is not needed for each of a thousand entries is not done for each
+    modes, uids, gids, sizes, mtimes = (words[at::5] for at in range(5))
+    letters = {mode: _letters(int(mode)) for mode in set(modes)}
+    user, group = _named(uids, users, numeric=numeric), _named(gids, groups, numeric=numeric)
+    times = {mtime: local_time(int(mtime), zone) for mtime in set(mtimes)}
+    kinds = [letters[mode][0] for mode in modes]
+    targets = _targets(names, kinds) if "l" in kinds else [None] * len(kinds)
+    if len(names) != len(kinds) + 1 or len(mtimes) != len(kinds):
+        raise ValueError("entries without their names")
+    return [
+        make(Entry, entry)
+        for entry in zip(
+            names,
+            kinds,
+            [letters[mode][1] for mode in modes],
+            [user[uid] for uid in uids],
+            [group[gid] for gid in gids],
+            map(int, sizes),
+            [times[mtime] for mtime in mtimes],
+            targets,
+            map(int, mtimes),
+            strict=False,  # what ends the last name follows the names
+        )
+    ]
 
 
-def _names(pairs: str, *, numeric: bool) -> dict[str, str]:
-    words = pairs.split(":") if pairs else []
-    ids = words[::2]
-    return dict(zip(ids, ids if numeric else words[1::2], strict=True))
+def _targets(names: list[str], kinds: Sequence[str]) -> list[str | None]:
+    """Where links lead, taken out from behind their names."""
+    rest = iter(names[:])
+    names.clear()
+    targets: list[str | None] = []
+    for kind in kinds:
+        names.append(next(rest, ""))
+        targets.append((next(rest, "") or None) if kind == "l" else None)
+    names += rest
+    return targets
+
+
+def _named(ids: Sequence[str], pairs: str, *, numeric: bool) -> dict[str, str]:
+    """What to call these users or groups; their numbers where nobody knows more."""
+    called = {number: number for number in set(ids)}
+    if not numeric:
+        words = pairs.split(":")
+        called.update(zip(words[::2], words[1::2], strict=False))
+    return called
 
 
 def _letters(mode: int) -> tuple[str, str]:

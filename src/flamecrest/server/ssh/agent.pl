@@ -112,39 +112,41 @@ sub name {
   }
   return $name;
 }
-# the entries of a directory that is not too large: the names of its owners, then for each entry
-# mode, uid, gid, size, mtime and name, and behind a link where that leads
+# the entries of a directory that is not too large: the names of its owners, then mode, uid, gid, size and mtime of each
+# entry, then for each its name, and behind a link's where that leads
 sub list {
   my ($how, $most, $path) = split /\0/, $_[0], 3;
   my ($hidden, $follow) = (index($how, "h") >= 0, index($how, "f") >= 0);
   my @s = $follow || substr($path, -1) eq "/" ? stat $path : lstat $path;
   return "-" unless @s and S_ISDIR($s[2]) and opendir(my $folder, $path);
   return "-" unless chdir $folder;
-  my @names;
+  my ($count, $numbers, $names, $uid, $gid, %users, %groups) = (0, "", "", -1, -1);
+  my ($x, $mode, $u, $g, $size, $mtime);
   $errno = 0;
   while (defined(my $name = readdir $folder)) {
     next if $hidden ? $name eq "." || $name eq ".." : substr($name, 0, 1) eq ".";
-    return "-" if @names == $most;
-    push @names, $name;
+    return "-" if $count++ == $most or length $names > $MAX_ANSWER;
+    unless (($x, $x, $mode, $x, $u, $g, $x, $size, $x, $mtime) = lstat $name) {
+      $errno = 0;
+      next;
+    }
+    $numbers .= "$mode $u $g $size $mtime ";
+    $names .= "$name\0";
+    unless ($u == $uid and $g == $gid) {
+      ($uid, $gid) = ($u, $g);
+      $users{$u} = $groups{$g} = 1;
+    }
+    if (($mode & 0170000) == 0120000) {
+      return "-" if $follow;
+      my $target = readlink $name;
+      $names .= (defined $target ? $target : "") . "\0";
+      $errno = 0;
+    }
   }
   return "-" if $errno + 0;
-  my ($found, $uid, $gid, %users, %groups) = ("", -1, -1);
-  for (@names) {
-    my @s = lstat or next;
-    $found .= "@s[2, 4, 5, 7, 9] $_\0";
-    unless ($s[4] == $uid and $s[5] == $gid) {
-      ($uid, $gid) = @s[4, 5];
-      $users{$uid} = $groups{$gid} = 1;
-    }
-    if (-l _) {
-      return "-" if $follow or length $found > $MAX_ANSWER;
-      my $target = readlink;
-      $found .= (defined $target ? $target : "") . "\0";
-    }
-  }
   my @users = map { $_, name(\%user, $_, sub { getpwuid $_[0] }) } keys %users;
   my @groups = map { $_, name(\%group, $_, sub { getgrgid $_[0] }) } keys %groups;
-  my $answer = "=" . join(":", @users) . "\0" . join(":", @groups) . "\0" . $found;
+  my $answer = "=" . join(":", @users) . "\0" . join(":", @groups) . "\0$numbers\0$names";
   return length $answer > $MAX_ANSWER ? "-" : $answer;
 }
 

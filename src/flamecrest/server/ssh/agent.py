@@ -13,7 +13,7 @@ import math
 import os
 import struct
 from collections import deque
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import asyncssh
 
@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 PROGRAM = one_line("agent.pl")
 MAX_ANSWER = 1024 * 1024  # bytes
+SLOW = 2  # slow questions under way at once: one that is worked at, and the next
 MAX_WAITING = 1024 * 1024  # bytes of questions under way at once; what comes then is left to SFTP, which has a window
 
 # dev ino mode nlink uid gid rdev size atime mtime ctime, and the nanoseconds of mtime's fraction (a double's worth of
@@ -65,15 +66,47 @@ class StatError(Exception):
 class Question(Generic[T]):
     """What the agent is asked: a letter and what belongs to it; how its answer is read, and whether to ask again.
 
-    `read` may raise ValueError: then that was no agent of ours.
+    `read` raises ValueError for what is no answer of our agent. A `slow` one is sent when few of its kind are under
+    way, and shares its answer with those of the same text: that has to say all that `read` goes by.
     """
 
-    __slots__ = ("read", "repeatable", "text")
+    __slots__ = ("read", "repeatable", "slow", "text")
 
-    def __init__(self, letter: bytes, text: bytes, read: Callable[[bytes], T], *, repeatable: bool = True) -> None:
+    def __init__(
+        self, letter: bytes, text: bytes, read: Callable[[bytes], T], *, repeatable: bool = True, slow: bool = False
+    ) -> None:
         self.text = _HEAD.pack(letter, len(text)) + text
         self.read = read
         self.repeatable = repeatable
+        self.slow = slow
+
+
+class _Asked(Generic[T]):
+    """A question with those who wait for its answer."""
+
+    __slots__ = ("futures", "question")
+
+    def __init__(self, question: Question[T], future: asyncio.Future[T | None]) -> None:
+        self.question = question
+        self.futures = [future]
+
+    def answered(self, answer: bytes) -> None:
+        """Tell everybody; raises ValueError for what is no answer."""
+        try:
+            found = read_answer(self.question, answer) if any(not one.done() for one in self.futures) else None
+        except StatError as error:
+            self.failed(error)
+            return
+        for future in self.futures:
+            if not future.done():
+                future.set_result(found)
+
+    def failed(self, error: Exception) -> None:
+        """Tell everybody that there is no answer."""
+        for future in self.futures:
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # who asked may have gone: no complaint that nobody looked
 
 
 def numbers(answer: bytes) -> Numbers:
@@ -96,7 +129,9 @@ class Agent(asyncssh.SSHClientSession[bytes]):
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
-        self._waiting: deque[tuple[asyncio.Future[bytes], int]] = deque()  # with the bytes of its question
+        self._waiting: deque[_Asked[Any]] = deque()
+        self._later: dict[bytes, _Asked[Any]] = {}  # slow ones that are not sent yet, by their text
+        self._slow = 0  # of those that are
         self._preamble = Preamble()
         self._buffer = b""
         self._out: list[bytes] = []
@@ -111,18 +146,35 @@ class Agent(asyncssh.SSHClientSession[bytes]):
         line = shell_line(Command(("perl", "-e", PROGRAM), lambda output: output))
         self._channel = await open_channel(self._connection, self, line)
 
-    def ask(self, text: bytes) -> asyncio.Future[bytes]:
-        """The answer to a question; Lost when the agent is gone."""
-        future: asyncio.Future[bytes] = self._loop.create_future()
+    def ask(self, question: Question[T]) -> asyncio.Future[T | None]:
+        """What the answer says; None: ask by another way. Raises StatError, and Lost when the agent is gone."""
+        future: asyncio.Future[T | None] = self._loop.create_future()
         if self.closed:
             future.set_exception(Lost("The SSH connection was lost"))
-            return future
+        elif not question.slow:
+            self._send(_Asked(question, future))
+        elif (same := self._later.get(question.text)) is not None:
+            same.futures.append(future)  # it is asked after all of them: nobody gets what was true before
+        else:
+            self._later[question.text] = _Asked(question, future)
+            self._asked += len(question.text)
+            self._send_slow()
+        return future
+
+    def _send(self, asked: _Asked[Any]) -> None:
         if not self._out:
             self._loop.call_soon(self._flush)
-        self._out.append(text)
-        self._asked += len(text)
-        self._waiting.append((future, len(text)))
-        return future
+        self._out.append(asked.question.text)
+        self._asked += len(asked.question.text)
+        self._waiting.append(asked)
+
+    def _send_slow(self) -> None:
+        """Send slow questions as far as it goes: they are answered in order with all others, which do not wait long."""
+        while self._later and self._slow < SLOW:
+            text = next(iter(self._later))
+            self._slow += 1
+            self._asked -= len(text)
+            self._send(self._later.pop(text))
 
     @property
     def full(self) -> bool:
@@ -158,12 +210,23 @@ class Agent(asyncssh.SSHClientSession[bytes]):
                 return
             if end > len(data):
                 break
-            future, asked = self._waiting.popleft()
-            self._asked -= asked
-            if not future.done():
-                future.set_result(data[at + 4 : end])
+            self._next(self._waiting.popleft(), data[at + 4 : end])
+            if self.closed:
+                return
             at = end
         self._buffer = data[at:] if at else data
+
+    def _next(self, asked: _Asked[Any], answer: bytes) -> None:
+        """Take the answer to the question that was asked first."""
+        self._asked -= len(asked.question.text)
+        if asked.question.slow:
+            self._slow -= 1
+            self._send_slow()
+        try:
+            asked.answered(answer)
+        except ValueError:
+            self._waiting.appendleft(asked)
+            self.disbelieve()
 
     def disbelieve(self) -> None:
         """End what does not answer as our program does; it is not started on this connection again."""
@@ -190,11 +253,10 @@ class Agent(asyncssh.SSHClientSession[bytes]):
         if self.counted:
             self.counted = False
             self._connection.standing_closed()
-        for future, _ in self._waiting:
-            if not future.done():
-                future.set_exception(Lost("The SSH connection was lost", detail=str(exc) if exc else None))
-                future.exception()  # who asked may have gone: no complaint that nobody looked
+        for asked in (*self._waiting, *self._later.values()):
+            asked.failed(Lost("The SSH connection was lost", detail=str(exc) if exc else None))
         self._waiting.clear()
+        self._later.clear()
 
 
 def read_answer(question: Question[T], answer: bytes) -> T | None:

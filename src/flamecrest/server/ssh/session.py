@@ -15,7 +15,7 @@ from flamecrest.server import telemetry
 from flamecrest.server.errors import Timeout
 
 from . import Command, Output
-from .agent import Agent, Question, read_answer, stat_command, stat_question
+from .agent import Agent, Question, stat_command, stat_question
 from .channel import RemoteProcess
 from .connection import SILENCE, ChannelLost, ChannelRefused, Connection, Lost
 from .line import shell_line
@@ -115,13 +115,7 @@ class PooledSession:
             if agent.full:
                 return None
             async with deadline.enforce("Asking about the file"):
-                answer = await agent.ask(question.text)
-            return read_answer(question, answer)
-        except ValueError:
-            agent.disbelieve()
-            if question.repeatable:
-                return None
-            raise ChannelLost("The SSH channel was lost") from None
+                return await agent.ask(question)
         except Timeout:
             self._suspect(connection)
             raise
