@@ -99,6 +99,15 @@ class TestWriting:
         assert (again.stat.ino, again.stat.size) == (path.stat().st_ino, len(data))
         assert list(tmp_path.iterdir()) == [path]
 
+    def test_bytes_stay_bytes_whatever_the_account_has_set_for_its_own_programs(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("PERL_UNICODE", "SDAL")
+        path = tmp_path / "f\xe9"
+        data = bytes(range(256)) * 10
+        written, found, listed = answers(write(path, data), read(path), entries(tmp_path))
+        assert written.created
+        assert path.read_bytes() == found.data == data
+        assert [entry.name for entry in listed] == ["f\xe9"]
+
     @pytest.mark.parametrize("mode", [0o400, 0o4755, 0o2711, 0])
     def test_modes(self, tmp_path, mode):
         path = tmp_path / "f"

@@ -60,6 +60,8 @@ sub whole {
   # nothing but a regular file is opened: the others may wait for somebody, or do something
   my @there = stat $path or return "~" . ($errno + 0);
   return "-" unless S_ISREG($there[2]) and sysopen(my $file, $path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+  # whatever PERL_UNICODE says
+  binmode $file;
   my @s = stated($file, 1);
   return "-" unless @s and S_ISREG($s[2]);
   return "=@s" if $s[7] > $most;
@@ -80,13 +82,14 @@ sub put {
   $mode = S_IMODE($old[2]) if @old and $mode eq "";
   my $first = $mode eq "" ? 0666 : $mode & 0777 | 0200;
   sysopen(my $file, $new, O_WRONLY | O_CREAT | O_EXCL, $first) or return "-";
-  my @s = written($file, $data, $mode, @old);
+  my @s = eval { written($file, $data, $mode, @old) };
   return join " ", @old ? "=0" : "=1", @s if close $file and @s and rename $new, $path;
   unlink $new;
   return "-";
 }
 sub written {
   my ($file, $data, $mode, @old) = @_;
+  binmode $file;
   my $done = 0;
   while ($done < length $data) {
     my $n = syswrite $file, $data, length($data) - $done, $done;
