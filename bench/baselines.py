@@ -29,6 +29,7 @@ import orjson
 import uvicorn
 from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response, UploadFile
 
+from flamecrest.cli.reception import Reception
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError
@@ -281,9 +282,8 @@ def main() -> None:
     """Serve until told to stop."""
     file, port = sys.argv[1:]
     app = make_app(Baseline(**json.loads(Path(file).read_text("utf-8"))))
-    uvicorn.run(
-        app, host="127.0.0.1", port=int(port), loop="uvloop", http="httptools", access_log=False, log_level="warning"
-    )
+    front: Any = Reception(head_timeout=30.0)  # the gateway's, to be behind the same
+    uvicorn.run(app, host="127.0.0.1", port=int(port), loop="uvloop", http=front, access_log=False, log_level="warning")
 
 
 if __name__ == "__main__":

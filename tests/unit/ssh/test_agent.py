@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from flamecrest.server.files import Entry, Stat, small
 from flamecrest.server.ssh.agent import MAX_WAITING, PROGRAM, Question, StatError, numbers, read_answer
-from flamecrest.server.ssh.connection import ChannelLost
+from flamecrest.server.ssh.connection import ChannelLost, Connection
+from flamecrest.server.ssh.pool import Pool
 from tests.unit.ssh.asking import answers, raw_answers
 from tests.unit.ssh.test_pool import ANN, session, sh, soon
 
@@ -236,6 +237,13 @@ def instead_of_perl(world, program: str) -> None:
     (home / ".bashrc").write_text("PATH=$HOME/bin:$PATH\n")
 
 
+async def connected(pool: Pool) -> Connection:
+    """The connection over which the next question goes."""
+    connection = await pool.lease(ANN, soon(), shared=True)
+    pool.release(connection, shared=True)
+    return connection
+
+
 @pytest.mark.parametrize(
     "program",
     [
@@ -253,8 +261,7 @@ async def test_what_is_no_agent_of_ours_is_not_believed_and_done_without(world, 
         me = session(pool)
         for _ in range(2):
             assert len(await me.stat("/", soon(), follow=True)) == 12
-        connection = await pool.lease(ANN, soon(), shared=True)
-        pool.release(connection, shared=True)
+        connection = await connected(pool)
         assert connection.agent is None
         assert await me.ask(small.read(b"/etc/passwd"), soon()) is None
 
@@ -271,16 +278,15 @@ async def test_an_agent_that_is_asked_too_much_leaves_the_rest(world):
     async with world.pool() as pool:
         me = session(pool)
         await me.ask(small.read(b"/etc/passwd"), soon())
-        connection = await pool.lease(ANN, soon(), shared=True)
-        pool.release(connection, shared=True)
+        connection = await connected(pool)
         agent = connection.agent
+        assert agent is not None
         asked = small.read(b"/x" * 1000)
         held = [agent.ask(asked) for _ in range(MAX_WAITING // len(asked.text) + 1)]
-        assert agent.full
+        assert agent.full, "asked too much"
         assert await me.ask(write(path, b"1"), soon()) is None
         for answer in await asyncio.gather(*held, return_exceptions=True):
             assert isinstance(answer, StatError)
-        assert not agent.full
         written = await me.ask(write(path, b"1"), soon())
         assert written is not None
         assert written.created
@@ -294,9 +300,9 @@ async def test_slow_questions_wait_here_and_the_same_ones_are_asked_once(world):
     async with world.pool() as pool:
         me = session(pool)
         await me.ask(small.read(b"/etc/passwd"), soon())
-        connection = await pool.lease(ANN, soon(), shared=True)
-        pool.release(connection, shared=True)
+        connection = await connected(pool)
         agent = connection.agent
+        assert agent is not None
         sent = pool.traffic.bytes_sent
         found = [agent.ask(entries(home / name)) for name in "aabbbccca"]
         quick = small.read(b"/etc/passwd")
@@ -305,7 +311,8 @@ async def test_slow_questions_wait_here_and_the_same_ones_are_asked_once(world):
         found[5].cancel()
         await answer
         assert not found[-1].done(), "what is quick does not wait for all that is slow"
-        names = ["".join(entry.name for entry in await future) for future in found if not future.cancelled()]
+        listed = [await future for future in found if not future.cancelled()]
+        names = ["".join(entry.name for entry in one or ()) for one in listed]
         assert names == ["in a", "in a", "in b", "in b", "in c", "in c", "in a"]
         each = len(entries(home / "a").text)
         assert pool.traffic.bytes_sent - sent == 5 * each + len(quick.text), "those not sent yet are asked once"
@@ -316,9 +323,9 @@ async def test_an_agent_that_changes_something_does_not_give_way(world):
     async with world.pool(max_sessions=1, per_user=1) as pool:
         me = session(pool)
         await me.ask(small.read(b"/etc/passwd"), soon())
-        connection = await pool.lease(ANN, soon(), shared=True)
-        pool.release(connection, shared=True)
+        connection = await connected(pool)
         agent = connection.agent
+        assert agent is not None
         agent.changing += 1
         connection.yield_standing()
         assert not agent.closed
