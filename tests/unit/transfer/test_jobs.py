@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -12,14 +11,12 @@ from uuid import UUID
 
 import pytest
 from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import Invalid
 from flamecrest.server.files.archive import Script
 from flamecrest.server.schedulers import JobSpec, Scheduler
 from flamecrest.server.transfer import Ticket, TransferJobs
-from flamecrest.server.transfer.jobs import SchedulerTransfers, job_script, words
+from flamecrest.server.transfer.jobs import SchedulerTransfers, job_script
 
 from .local_bash import LocalBash
 from .names import HOSTILE, grow, inside, names, tree
@@ -323,104 +320,3 @@ async def test_a_target_that_is_a_directory(site: Site) -> None:
     site.failed(ticket, "Is a directory")
     ticket = await site.transfers.mv(str(data / "folder"), str(data / "file"), site.deadline, account=None)
     site.failed(ticket, "cannot overwrite non-directory")
-
-
-def directives(spec: JobSpec) -> list[str]:
-    """The directives that sbatch would find: before the first line that is a command."""
-    assert spec.script is not None
-    found = []
-    for line in spec.script.split("\n")[1:]:
-        if line.strip() and not line.startswith("#"):
-            break
-        if line.startswith("#SBATCH"):
-            found.append(line)
-    return found
-
-
-async def test_the_account_goes_into_the_directives(tmp_path: Path) -> None:
-    site = site_at(tmp_path, "#SBATCH --account={account}", "#SBATCH --constraint={x} --comment={0}{}%j")
-    await site.transfers.rm("/none", site.deadline, account="proj.a_1-b+c")
-    assert directives(site.spec()) == [
-        "#SBATCH --account=proj.a_1-b+c",
-        "#SBATCH --constraint={x} --comment={0}{}%j",
-    ]
-    assert site.spec().account is None
-
-
-async def test_the_account_goes_to_the_scheduler_without_a_place_for_it(tmp_path: Path) -> None:
-    site = site_at(tmp_path, "#SBATCH --time=1")
-    await site.transfers.rm("/none", site.deadline, account="proj")
-    assert directives(site.spec()) == ["#SBATCH --time=1"]
-    assert site.spec().account == "proj"
-
-
-@pytest.mark.parametrize("account", [None, ""])
-async def test_an_account_that_is_needed(tmp_path: Path, account: str | None) -> None:
-    site = site_at(tmp_path, "#SBATCH --account={account}")
-    with pytest.raises(Invalid, match=r"^Account parameter is required on this system\.$") as caught:
-        await site.transfers.rm("/none", site.deadline, account=account)
-    assert [field.name for field in caught.value.fields] == ["account"]
-    assert site.scheduler.specs == []
-
-
-@pytest.mark.parametrize("place", ["#SBATCH --account={account}", "#SBATCH --time=1"])
-@pytest.mark.parametrize(
-    "account",
-    ["a b", "a\n", "\n#SBATCH --uid=0", "$(id)", "a;b", "a'", 'a"', "ä", "a" * 65, "\0", "\ud800", "{account}", "a/b"],
-)
-async def test_an_account_that_is_none(tmp_path: Path, place: str, account: str) -> None:
-    site = site_at(tmp_path, place)
-    with pytest.raises(Invalid, match="account") as caught:
-        await site.transfers.rm("/none", site.deadline, account=account)
-    assert [field.name for field in caught.value.fields] == ["account"]
-    assert site.scheduler.specs == []
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-async def test_a_name_never_becomes_a_directive(tmp_path: Path, name: str) -> None:
-    site = site_at(tmp_path, "#SBATCH --time=1")
-    await site.transfers.mv(f"/none/{name}", f"/none/{name}", site.deadline, account=None)
-    script = site.spec().script
-    assert script is not None
-    assert re.findall(r"^\s*#(?:SBATCH|PBS).*$", script, re.MULTILINE) == ["#SBATCH --time=1"]
-    assert script.isascii()
-
-
-async def test_no_default_work_dir(site: Site) -> None:
-    transfers = SchedulerTransfers(site.scheduler, "fireuser")
-    with pytest.raises(Invalid, match="default_work_dir"):
-        await transfers.rm("/none", site.deadline, account=None)
-    assert site.scheduler.specs == []
-
-
-@pytest.mark.parametrize("bad", ["/a\0b", "/a\ud800"])
-async def test_paths_that_no_script_can_hold(site: Site, bad: str) -> None:
-    transfers, deadline = site.transfers, site.deadline
-    for job in (
-        transfers.mv(bad, "/t", deadline, account=None),
-        transfers.cp("/s", bad, deadline, account=None, dereference=False),
-        transfers.rm(bad, deadline, account=None),
-        transfers.extract("/s", bad, deadline, account=None, compression="gzip"),
-        transfers.compress("/s", "/t", deadline, account=None, compression="gzip", pattern=bad, dereference=False),
-    ):
-        with pytest.raises(Invalid):
-            await job
-    assert site.scheduler.specs == []
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    st.lists(st.one_of(names, st.just(""), st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))))
-)
-@example([bytes([byte]).decode("utf-8", "surrogateescape") for byte in range(1, 256)])
-@example([bytes([byte, byte, 0x41]).decode("utf-8", "surrogateescape") for byte in range(1, 256)])
-@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
-def test_words_are_what_bash_reads(locale: str, values: list[str]) -> None:
-    line = words(*values)
-    assert line.isascii()
-    assert "\n" not in line
-    done = subprocess.run(
-        ["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True, env={"LC_ALL": locale}
-    )
-    expected = b"".join(value.encode("utf-8", "surrogateescape") + b"\0" for value in values or [""])
-    assert done.stdout == expected

@@ -1,0 +1,196 @@
+"""What changes files, the same in every place: uploads, folders, links, modes, archives."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import Conflict, Denied, GatewayError, Invalid, NotFound
+
+from .conftest import soon
+from .test_files import fetch, names, put
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_upload_replaces_atomically_and_keeps_the_mode(place):
+    path = await put(place, "file", b"old")
+    await place.files.chmod(path, "640", soon())
+    started, go = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"ne"
+        started.set()
+        await go.wait()
+        yield b"w"
+
+    task = asyncio.create_task(place.files.upload(path, slowly(), soon()))
+    await started.wait()
+    assert await fetch(place, path) == b"old"
+    go.set()
+    await task
+    assert await fetch(place, path) == b"new"
+    assert (await place.files.entry(path, soon())).permissions == "rw-r-----"
+    assert await names(place, hidden=True) == ["file"]
+
+
+@pytest.mark.parametrize("how", ["fails", "is cancelled"])
+async def test_a_broken_upload_changes_and_leaves_nothing(place, how):
+    path = await put(place, "file", b"old")
+    started = asyncio.Event()
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"x" * 100_000
+        started.set()
+        if how == "fails":
+            raise Invalid("the client went away")
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(place.files.upload(path, broken(), soon()))
+    await started.wait()
+    if how == "is cancelled":
+        task.cancel()
+    with pytest.raises((Invalid, asyncio.CancelledError)):
+        await task
+    async with asyncio.timeout(5):
+        while await names(place, hidden=True) != ["file"]:
+            await asyncio.sleep(0.01)
+    assert await fetch(place, path) == b"old"
+
+
+async def test_an_upload_to_a_link_goes_to_its_target(place):
+    path = await put(place, "file", b"old")
+    await place.files.symlink(path, place.path("link"), soon())
+    await put(place, "link", b"new")
+    assert await fetch(place, path) == b"new"
+    assert (await place.files.entry(place.path("link"), soon())).kind == "l"
+    await place.files.symlink(place.path("nowhere"), place.path("dangling"), soon())
+    with pytest.raises(Conflict):
+        await put(place, "dangling")
+
+
+async def test_mkdir(place):
+    path = place.path("a/b/c")
+    await place.files.mkdir(path, soon(), parents=True)
+    await place.files.mkdir(path, soon(), parents=True)
+    await place.files.mkdir(place.path("d") + "/", soon())
+    with pytest.raises(Conflict, match="File exists"):
+        await place.files.mkdir(path, soon())
+    file = await put(place, "file")
+    with pytest.raises(Conflict, match="File exists"):
+        await place.files.mkdir(file, soon(), parents=True)
+    with pytest.raises(GatewayError):
+        await place.files.mkdir(file + "/below", soon(), parents=True)
+
+
+async def test_symlink_refuses_what_exists(place):
+    path = await put(place, "file")
+    with pytest.raises(Conflict, match="File exists"):
+        await place.files.symlink("/tmp", path, soon())
+
+
+async def test_rm_takes_trees_and_links_but_not_what_they_lead_to(place):
+    await place.files.mkdir(place.path("tree/x/y"), soon(), parents=True)
+    kept = await put(place, "kept")
+    await place.files.symlink(kept, place.path("tree/x/link"), soon())
+    await place.files.symlink(place.path("tree"), place.path("link"), soon())
+    await place.files.rm(place.path("link"), soon())
+    await place.files.rm(place.path("tree"), soon())
+    assert await names(place) == ["kept"]
+
+
+BAD_MODES = ["", "8", "999", "77777", "u+y", "a=b=c", "-x -y", "644; id", "+", "u+x,", "x" * 1000]
+
+
+async def test_a_bad_mode_is_refused(place):
+    path = await put(place, "file")
+    before = await place.files.stat(path, soon())
+    taken = []
+    for mode in BAD_MODES:
+        try:
+            await place.files.chmod(path, mode, soon())
+        except Invalid:
+            continue
+        taken.append(mode)
+    assert taken == ["+"]  # chmod takes it: nothing is added
+    assert (await place.files.stat(path, soon())).mode == before.mode
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("0750", 0o750), ("4755", 0o4755), ("u=rw,go=", 0o600), ("a+X,o-r", 0o640)]
+)
+async def test_modes(place, mode, expected):
+    path = await put(place, "file")
+    await place.files.chmod(path, mode, soon())
+    assert stat.S_IMODE((await place.files.stat(path, soon())).mode) == expected
+
+
+@pytest.mark.parametrize("owner", ["nosuchuser", "a:b", "a b", "$(id)", "-x", "x" * 200, "a\nb"])
+async def test_a_bad_owner_is_refused(place, owner):
+    path = await put(place, "file")
+    for who in ({"owner": owner, "group": ""}, {"owner": "", "group": owner}):
+        with pytest.raises(Invalid):
+            await place.files.chown(path, deadline=soon(), **who)
+
+
+# --- archives
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "bzip2", "xz"])
+async def test_archives_keep_the_top_folder(place, compression):
+    await place.files.mkdir(place.path("top/sub"), soon(), parents=True)
+    await put(place, "top/sub/file", b"data")
+    archive = place.path("archive")
+    await place.files.compress(place.path("top"), archive, soon(), compression=compression)
+    await place.files.extract(archive, place.path("out"), soon(), compression=compression)
+    assert await fetch(place, place.path("out/top/sub/file")) == b"data"
+
+
+async def test_archive_patterns_and_bad_archives(place):
+    await place.files.mkdir(place.path("top"), soon())
+    await put(place, "top/a.txt")
+    await put(place, "top/b.dat")
+    await put(place, "sibling.txt")
+    await place.files.compress(place.path("top"), place.path("x.tgz"), soon(), pattern=r".*\.txt")
+    await place.files.extract(place.path("x.tgz"), place.path("out"), soon())
+    assert [e.name for e in await place.files.ls(place.path("out"), soon(), recursive=True)] == ["top", "top/a.txt"]
+    with pytest.raises(Invalid):
+        await place.files.extract(await put(place, "no archive"), place.path("out2"), soon())
+    with pytest.raises(NotFound, match="pattern"):
+        await place.files.compress(place.path("top"), place.path("y.tgz"), soon(), pattern="nothing")
+
+
+# --- limits
+
+
+async def test_a_deadline_that_has_passed_is_a_timeout(place):
+    from flamecrest.server.errors import Busy, Timeout
+
+    await place.files.stat(place.folder, soon())
+    for operation in (place.files.checksum, place.files.stat, place.files.ls):
+        with pytest.raises((Timeout, Busy)):
+            await operation(place.folder, Deadline.after(0))
+
+
+async def test_other_peoples_files_are_denied(place):
+    if place.server is not None:
+        bob = place.folder.replace("/ann/", "/bob/").rpartition("/")[0]
+        secret = f"{bob}/secret"
+        Path(secret).write_text("secret")
+        paths = [secret]
+    else:
+        paths = ["/etc/shadow"]
+    for path in paths:
+        for operation in (
+            place.files.view(path, soon(), offset=0, size=9),
+            fetch(place, path),
+            put(place, "../../bob/x"),
+        ):
+            with pytest.raises((Denied, NotFound)) as caught:
+                await operation
+            assert caught.type is Denied or place.server is None

@@ -1,0 +1,89 @@
+"""What of a listing is wanted, and how it comes, the same in every place."""
+
+from __future__ import annotations
+
+import pytest
+
+from flamecrest.server.errors import NotFound
+from flamecrest.server.files.choice import Choice
+
+from .conftest import soon
+from .test_files import names, put
+from .test_more_files import run
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def filled(place):
+    for number, name in enumerate(["a.txt", "b.log", "c.txt", ".d.txt"]):
+        path = await put(place, name, b"x" * (10 - number))
+        await place.files.touch(path, soon(), mtime=1000 + number % 2)
+    await place.files.mkdir(place.path("sub"), soon())
+    await put(place, "sub/e.txt", b"x" * 50)
+    await place.files.touch(place.path("sub"), soon(), mtime=3000)
+    await place.files.symlink("a.txt", place.path("link"), soon())
+    return place
+
+
+@pytest.mark.parametrize(
+    ("choice", "how", "expected"),
+    [
+        (Choice(glob="*.txt"), {}, ["a.txt", "c.txt"]),
+        (Choice(glob="*.txt"), {"hidden": True}, [".d.txt", "a.txt", "c.txt"]),
+        (Choice(glob="*.txt"), {"recursive": True}, ["a.txt", "c.txt", "sub/e.txt"]),
+        (Choice(glob="s?b/*"), {"recursive": True}, ["sub/e.txt"]),
+        (Choice(glob="[!a].*"), {}, ["b.log", "c.txt"]),
+        (Choice(glob="["), {}, []),
+        (Choice(kinds=frozenset("d")), {}, ["sub"]),
+        (Choice(kinds=frozenset("l-"), glob="*"), {}, ["a.txt", "b.log", "c.txt", "link"]),
+        (Choice(kinds=frozenset("-"), order="size"), {}, ["c.txt", "b.log", "a.txt"]),
+        (Choice(kinds=frozenset("-"), order="size", backwards=True, limit=2), {}, ["a.txt", "b.log"]),
+        (Choice(kinds=frozenset("-"), order="mtime"), {}, ["a.txt", "c.txt", "b.log"]),
+        (Choice(limit=2), {}, ["a.txt", "b.log"]),
+        (Choice(limit=2, after=(0, b"b.log")), {}, ["c.txt", "link"]),
+        (Choice(backwards=True, after=(0, b"b.log")), {}, ["a.txt"]),
+    ],
+)
+async def test_ls_chooses(filled, choice, how, expected):
+    assert await names(filled, choice=choice, **how) == expected
+
+
+async def test_ls_of_a_file_chooses_too(filled):
+    path = filled.path("a.txt")
+    assert [entry.name for entry in await filled.files.ls(path, soon(), choice=Choice(glob="a*"))] == [path]
+    assert await filled.files.ls(path, soon(), choice=Choice(glob="b*")) == []
+
+
+@pytest.mark.parametrize("how", [{}, {"hidden": True}, {"recursive": True}, {"numeric": True}, {"dereference": True}])
+async def test_scan_gives_what_ls_gives(filled, how):
+    for path in (filled.folder, filled.path("a.txt"), filled.path("link"), filled.path("sub")):
+        async with filled.files.scan(path, soon(), **how) as batches:
+            found = [entry async for batch in batches for entry in batch]
+        assert sorted(found, key=lambda entry: entry.name.split("/")) == await filled.files.ls(path, soon(), **how)
+
+
+async def test_scan_refuses_at_once(place):
+    with pytest.raises(NotFound, match="No such file"):
+        async with place.files.scan(place.path("none"), soon()):
+            pass
+
+
+async def test_many_entries(place):
+    await run(place, 'cd "$1" && seq -f "f%05g" 1200 | xargs touch', place.folder)
+    expected = [f"f{number:05}" for number in range(1, 1201)]
+    assert await names(place) == expected
+    async with place.files.scan(place.folder, soon()) as batches:
+        assert sorted([entry.name async for batch in batches for entry in batch]) == expected
+    # given up in the middle: nothing is left over, the connection goes on
+    async with place.files.scan(place.folder, soon()) as batches:
+        assert await anext(batches)
+    pages, after = [], None
+    while page := await place.files.ls(place.folder, soon(), choice=Choice(limit=280, after=after)):
+        pages.append([entry.name for entry in page])
+        after = Choice().place(page[-1])
+    assert [len(page) for page in pages] == [280, 280, 280, 280, 80]
+    assert [name for page in pages for name in page] == expected
+
+
+# --- following
