@@ -90,10 +90,15 @@ class _Asked(Generic[T]):
         self.question = question
         self.futures = [future]
 
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody still waits."""
+        return not all(future.done() for future in self.futures)
+
     def answered(self, answer: bytes) -> None:
         """Tell everybody; raises ValueError for what is no answer."""
         try:
-            found = read_answer(self.question, answer) if any(not one.done() for one in self.futures) else None
+            found = read_answer(self.question, answer) if self.wanted else None
         except StatError as error:
             self.failed(error)
             return
@@ -172,9 +177,11 @@ class Agent(asyncssh.SSHClientSession[bytes]):
         """Send slow questions as far as it goes: they are answered in order with all others, which do not wait long."""
         while self._later and self._slow < SLOW:
             text = next(iter(self._later))
-            self._slow += 1
+            asked = self._later.pop(text)
             self._asked -= len(text)
-            self._send(self._later.pop(text))
+            if asked.wanted:
+                self._slow += 1
+                self._send(asked)
 
     @property
     def full(self) -> bool:
