@@ -119,10 +119,9 @@ class Cluster:
 
     def _admit(self, paths: Mapping[str, str]) -> None:
         guard(self.board, Service.SSH)
-        roots = self.roots
         for name, path in paths.items():
-            check_path(path, roots, name)
-            guard(self.board, Service.FILESYSTEM, roots[0] if len(roots) == 1 else file_system(path, roots))
+            check_path(path, self.roots, name)
+            guard(self.board, Service.FILESYSTEM, file_system(path, self.roots))
 
 
 @dataclass(frozen=True, slots=True)

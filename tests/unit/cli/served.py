@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import uvicorn
 
@@ -13,6 +13,7 @@ from flamecrest.cli.reception import Reception
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
     from flamecrest.cli.connection import Connection
 
@@ -34,12 +35,12 @@ class Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: Any, **options: Any) -> AsyncIterator[Server]:
+async def serving(app: Any, *, lifespan: Literal["on", "off"] = "off", **options: Any) -> AsyncIterator[Server]:
     reception = Reception(**{"head_timeout": 30.0} | options)
     config = uvicorn.Config(
         app,
         port=0,
-        lifespan="off",
+        lifespan=lifespan,
         log_config=None,
         http=reception,  # type: ignore[arg-type]
         proxy_headers=False,
@@ -56,9 +57,14 @@ async def serving(app: Any, **options: Any) -> AsyncIterator[Server]:
         await task
 
 
+def port_of(server: Server) -> int:
+    port: int = server.servers[0].sockets[0].getsockname()[1]
+    return port
+
+
 @asynccontextmanager
-async def connected(server: Server) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    port = server.servers[0].sockets[0].getsockname()[1]
+async def dialed(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection of one's own; whatever is left of it at the end is cut off."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         yield reader, writer
@@ -66,6 +72,10 @@ async def connected(server: Server) -> AsyncIterator[tuple[asyncio.StreamReader,
         writer.transport.abort()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
+
+
+def connected(server: Server) -> AbstractAsyncContextManager[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    return dialed(port_of(server))
 
 
 async def raw(server: Server, *sent: bytes) -> bytes:

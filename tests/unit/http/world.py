@@ -7,7 +7,6 @@ declares. `World.served()` is the same application behind a real uvicorn, for wh
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import json
 import logging
@@ -18,17 +17,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import uvicorn
 from fastapi.routing import APIRoute
 from starlette.routing import Match
 
-from flamecrest.cli.reception import Reception
 from flamecrest.server.app import build_app
 from flamecrest.server.cluster import Cluster, Gateway, Limits, Ports
 from flamecrest.server.health import Board
 from flamecrest.server.telemetry import JsonFormatter
 from flamecrest.wire import status as wire
 from flamecrest.wire.errors import ApiResponseError
+from tests.unit.cli.served import dialed, port_of, serving
 
 from .local_bulk import LocalBulk
 from .local_files import LocalFiles
@@ -127,34 +125,8 @@ class World:
     @asynccontextmanager
     async def served(self) -> AsyncIterator[Served]:
         """The application behind a real server on a socket of its own."""
-        server = _Server(
-            uvicorn.Config(
-                self.app(),
-                port=0,
-                log_config=None,
-                access_log=False,
-                timeout_graceful_shutdown=5,
-                http=Reception(head_timeout=30),  # type: ignore[arg-type]
-                proxy_headers=False,
-            )
-        )
-        task = asyncio.create_task(server.serve())
-        try:
-            await server.up.wait()
-            yield Served(server.servers[0].sockets[0].getsockname()[1])
-        finally:
-            server.should_exit = True
-            await task
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = asyncio.Event()
-
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        self.up.set()
+        async with serving(self.app(), lifespan="on") as server:
+            yield Served(port_of(server))
 
 
 @dataclass(frozen=True)
@@ -166,13 +138,8 @@ class Served:
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         """A connection of one's own; whatever is left of it at the end is cut off."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        try:
-            yield reader, writer
-        finally:
-            writer.transport.abort()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
+        async with dialed(self.port) as streams:
+            yield streams
 
     async def raw(self, request: bytes) -> bytes:
         """Send bytes and read until the server closes."""

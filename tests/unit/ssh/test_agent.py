@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flamecrest.server.files import Entry, Stat, small
-from flamecrest.server.ssh.agent import MAX_WAITING, PROGRAM, Question, StatError, numbers, read_answer
+from flamecrest.server.files.streams import temporary_beside
+from flamecrest.server.ssh.agent import MAX_WAITING, PROGRAM, Agent, Question, StatError, numbers, read_answer
 from flamecrest.server.ssh.connection import ChannelLost, Connection
 from flamecrest.server.ssh.pool import Pool
 from tests.unit.ssh.asking import answers, raw_answers
@@ -141,7 +142,7 @@ class TestWriting:
         assert not (tmp_path / "f").exists()
 
     def test_names_that_are_made_up_differ(self):
-        names = {small.temporary_beside(b"/a/b") for _ in range(100)}
+        names = {temporary_beside(b"/a/b") for _ in range(100)}
         assert len(names) == 100
         assert all(re.fullmatch(rb"/a/\.flamecrest-upload-[0-9a-f]{16}", name) for name in names)
 
@@ -244,6 +245,14 @@ async def connected(pool: Pool) -> Connection:
     return connection
 
 
+async def started(pool: Pool) -> Agent:
+    """The agent that answers the next question."""
+    await session(pool).ask(small.read(b"/etc/passwd"), soon())
+    agent = (await connected(pool)).agent
+    assert agent is not None
+    return agent
+
+
 @pytest.mark.parametrize(
     "program",
     [
@@ -277,10 +286,7 @@ async def test_an_agent_that_is_asked_too_much_leaves_the_rest(world):
     path = world.server.people["ann"].home / "f"
     async with world.pool() as pool:
         me = session(pool)
-        await me.ask(small.read(b"/etc/passwd"), soon())
-        connection = await connected(pool)
-        agent = connection.agent
-        assert agent is not None
+        agent = await started(pool)
         asked = small.read(b"/x" * 1000)
         held = [agent.ask(asked) for _ in range(MAX_WAITING // len(asked.text) + 1)]
         assert agent.full, "asked too much"
@@ -298,11 +304,7 @@ async def test_slow_questions_wait_here_and_the_same_ones_are_asked_once(world):
         (home / name).mkdir()
         (home / name / f"in {name}").touch()
     async with world.pool() as pool:
-        me = session(pool)
-        await me.ask(small.read(b"/etc/passwd"), soon())
-        connection = await connected(pool)
-        agent = connection.agent
-        assert agent is not None
+        agent = await started(pool)
         sent = pool.traffic.bytes_sent
         found = [agent.ask(entries(home / name)) for name in "aabbbcccaad"]
         quick = small.read(b"/etc/passwd")
@@ -323,10 +325,8 @@ async def test_slow_questions_wait_here_and_the_same_ones_are_asked_once(world):
 async def test_an_agent_that_changes_something_does_not_give_way(world):
     async with world.pool(max_sessions=1, per_user=1) as pool:
         me = session(pool)
-        await me.ask(small.read(b"/etc/passwd"), soon())
+        agent = await started(pool)
         connection = await connected(pool)
-        agent = connection.agent
-        assert agent is not None
         agent.changing += 1
         connection.yield_standing()
         assert not agent.closed

@@ -12,7 +12,7 @@ from flamecrest.server.errors import GatewayError, Invalid, NotFound
 from flamecrest.server.files import PLAIN, Landed, Landing, Stat, small
 from flamecrest.server.files.asking import Asking
 from flamecrest.server.files.reading import Nothing, OpenDownload
-from flamecrest.server.files.streams import STALL, regular, upload
+from flamecrest.server.files.streams import STALL, regular, temporary_beside, upload
 from flamecrest.server.ssh import sftp_packets
 from flamecrest.server.ssh.agent import StatError, stat_question
 from flamecrest.server.ssh.connection import Lost
@@ -115,7 +115,7 @@ class Carrying(Asking):
 
     async def _put(self, path: bytes, data: bytes, landing: Landing) -> Landed | None:
         """Write a small file in one round trip; None where that takes more, and nothing has changed."""
-        temporary = small.temporary_beside(path)
+        temporary = temporary_beside(path)
         try:
             written = await self._session.ask(small.write(path, temporary, data, landing.mode), Deadline.after(STALL))
         except Lost:  # whether it has landed is not known

@@ -5,7 +5,6 @@ What it leaves to SFTP (whatever fails, is large or odd) it has not changed.
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
 from flamecrest.server.files import Entry, Stat, kind_letter, permission_letters
@@ -78,11 +77,6 @@ async def beginning(chunks: AsyncIterator[bytes]) -> tuple[bytes, bool, AsyncIte
             yield piece
 
     return b"".join(pieces) if ended else b"", ended and size <= SMALL, again()
-
-
-def temporary_beside(path: bytes) -> bytes:
-    """A name for an upload that has not landed yet."""
-    return path.rpartition(b"/")[0] + b"/.flamecrest-upload-" + secrets.token_hex(8).encode()
 
 
 def write(path: bytes, temporary: bytes, data: bytes, mode: int | None) -> Question[Written]:

@@ -79,7 +79,7 @@ async def upload(
         await admit()
         if landing.parents and existing is None:
             await make_folder()
-        temporary = target.rpartition(b"/")[0] + b"/.flamecrest-upload-" + secrets.token_hex(8).encode()
+        temporary = temporary_beside(target)
         handle = await _create(sftp, temporary, words, existing, landing)
     new = _New(sftp, handle, temporary, words)
     try:
@@ -95,6 +95,11 @@ async def upload(
             await sweep(temporary)
         raise
     return Landed(existing is None, found)
+
+
+def temporary_beside(path: bytes) -> bytes:
+    """A name for an upload that has not landed yet."""
+    return path.rpartition(b"/")[0] + b"/.flamecrest-upload-" + secrets.token_hex(8).encode()
 
 
 class _New:

@@ -3,31 +3,13 @@
 # and a text that begins with = (so it is), - (ask by another way: nothing was changed) or ~ (an errno in decimal).
 # Nothing but perl's core modules, 5.10 or later with 64-bit integers; names are bytes. See sftp_server.pl for what a
 # source that is sent as one line may not hold.
-use strict;
-use warnings;
-use Errno qw(EINTR ENOENT);
+use Errno qw(ENOENT);
 use Fcntl qw(:mode O_CREAT O_EXCL O_NOCTTY O_NONBLOCK O_RDONLY O_WRONLY);
-
-our $errno;
-{ no strict "refs"; *errno = \${chr 33}; }
-$SIG{__WARN__} = sub { };
-binmode STDIN;
-binmode STDOUT;
 
 my $MAX_QUESTION = 262144;
 my $MAX_ANSWER = 1048576;
 my $fine = eval { require Time::HiRes; Time::HiRes->can("lstat") };
-my ($in, $out) = ("", "");
-my (%user, %group);
-
-sub flush {
-  my $done = 0;
-  while ($done < length $out) {
-    my $n = syswrite STDOUT, $out, length($out) - $done, $done;
-    if (defined $n) { $done += $n } elsif ($errno + 0 == EINTR) { next } else { exit 1 }
-  }
-  $out = "";
-}
+my $in = "";
 
 # What stat(2) says of a path or an open file, the first eleven, and the nanoseconds of the fraction of its mtime.
 # Time::HiRes adds the fraction as a double does: seconds are exact as long as it is neither 0 nor rounded up to a whole
@@ -105,16 +87,6 @@ sub written {
   return stated($file, 1);
 }
 
-sub name {
-  my ($known, $number, $ask) = @_;
-  %$known = () if keys %$known > 4096;
-  my $name = $known->{$number};
-  unless (defined $name) {
-    $name = $ask->($number);
-    $known->{$number} = $name = defined $name ? $name : $number;
-  }
-  return $name;
-}
 # the entries of a directory that is not too large: the names of its owners, then mode, uid, gid, size and mtime of each
 # entry, then for each its name, and behind a link's where that leads
 sub list {
@@ -147,8 +119,8 @@ sub list {
     }
   }
   return "-" if $errno + 0;
-  my @users = map { $_, name(\%user, $_, sub { getpwuid $_[0] }) } keys %users;
-  my @groups = map { $_, name(\%group, $_, sub { getgrgid $_[0] }) } keys %groups;
+  my @users = map { $_, owner(\%user, $_, sub { getpwuid $_[0] }) } keys %users;
+  my @groups = map { $_, owner(\%group, $_, sub { getgrgid $_[0] }) } keys %groups;
   my $answer = "=" . join(":", @users) . "\0" . join(":", @groups) . "\0$numbers\0$names";
   return length $answer > $MAX_ANSWER ? "-" : $answer;
 }

@@ -8,7 +8,8 @@ from importlib import resources
 
 @cache
 def one_line(name: str) -> str:
-    """The source of a program of this package, as one line (sftp_server.pl says what it may hold)."""
-    source = resources.files(__package__).joinpath(name).read_text(encoding="ascii")
-    lines = (line.strip() for line in source.splitlines())
+    """The source of a program of this package with what all have in common, as one line (see sftp_server.pl)."""
+    folder = resources.files(__package__)
+    sources = (folder.joinpath(file).read_text(encoding="ascii") for file in ("common.pl", name))
+    lines = (line.strip() for source in sources for line in source.splitlines())
     return " ".join(line for line in lines if line and not line.startswith("#"))

@@ -5,16 +5,8 @@
 # It is sent as one line that every login shell takes in single quotes: lines that begin with # are left out, the rest
 # is joined by spaces. So no comment behind code, no string over two lines, and neither the exclamation mark (history
 # in csh) nor the single quote anywhere: errno has a name here.
-use strict;
-use warnings;
-use Errno qw(EACCES EBADF EFAULT EINTR EINVAL ELOOP ENAMETOOLONG ENOENT ENOSYS ENOTDIR EOPNOTSUPP EPERM EXDEV);
+use Errno qw(EACCES EBADF EFAULT EINVAL ELOOP ENAMETOOLONG ENOENT ENOSYS ENOTDIR EOPNOTSUPP EPERM EXDEV);
 use Fcntl qw(:mode O_APPEND O_CREAT O_EXCL O_RDONLY O_RDWR O_TRUNC O_WRONLY SEEK_SET);
-
-our $errno;
-{ no strict "refs"; *errno = \${chr 33}; }
-$SIG{__WARN__} = sub { };
-binmode STDIN;
-binmode STDOUT;
 
 my ($OK, $EOF, $MISSING, $DENIED, $FAILURE, $BAD, $UNSUPPORTED) = (0, 1, 2, 3, 4, 5, 8);
 my @WORDS = ("Success", "End of file", "No such file", "Permission denied", "Failure", "Bad message");
@@ -31,18 +23,9 @@ my $syncs = eval { require IO::Handle; IO::Handle->can("sync") };
 my $started = eval { require Cwd; Cwd::getcwd() } || $ENV{PWD} || "/";
 
 # the packet being read lies in $in from $at to $stop; $id is its number
-my ($in, $out, $at, $stop, $id, $greeted) = ("", "", 0, 0, 0, 0);
-my (%file, %folder, %user, %group);
+my ($in, $at, $stop, $id, $greeted) = ("", 0, 0, 0, 0);
+my (%file, %folder);
 my $handles = 0;
-
-sub flush {
-  my $done = 0;
-  while ($done < length $out) {
-    my $n = syswrite STDOUT, $out, length($out) - $done, $done;
-    if (defined $n) { $done += $n } elsif ($errno + 0 == EINTR) { next } else { exit 1 }
-  }
-  $out = "";
-}
 
 # --- reading a request
 
@@ -103,16 +86,6 @@ sub letters {
   $bits[5] = $bits[5] eq "x" ? "s" : "S" if $mode & 02000;
   $bits[8] = $bits[8] eq "x" ? "t" : "T" if $mode & 01000;
   return join "", $kind{S_IFMT($mode)} || "?", @bits, " ";
-}
-sub owner {
-  my ($known, $number, $ask) = @_;
-  %$known = () if keys %$known > 4096;
-  my $name = $known->{$number};
-  unless (defined $name) {
-    $name = $ask->($number);
-    $known->{$number} = $name = $number unless defined $name;
-  }
-  return $name;
 }
 # the line of ls -l for an entry
 sub long {
