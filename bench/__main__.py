@@ -15,14 +15,15 @@ from functools import partial
 from pathlib import Path
 
 try:
-    from . import pages, place, report
-    from .contenders import Foreign, crowd, flamecrest, foreign, start
-    from .openssh import OpenSsh
-    from .resources import listener
+    from .contenders import sites
+    from .contenders.openssh import OpenSsh
+    from .contenders.servers import Foreign, crowd, flamecrest, foreign, start
+    from .measure.resources import listener
+    from .report import pages, tables
     from .results import Results
     from .targets import GATEWAY, TARGETS, judge
-    from .workload import Bench, Workload
-    from .workloads import WORKLOADS
+    from .workloads.catalogue import WORKLOADS
+    from .workloads.workload import Bench, Workload
 except ModuleNotFoundError as missing:
     sys.exit(f"bench: the package {missing.name} is missing: run scripts/setup, then .venv/bin/python -m bench")
 
@@ -58,11 +59,11 @@ def measure(chosen: argparse.Namespace, workloads: Sequence[Workload], results: 
     with ExitStack() as stack:
         folder = chosen.keep_logs or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flamecrest-bench-")))
         folder.mkdir(parents=True, exist_ok=True)
-        site = stack.enter_context(place.sandbox(folder, users=1) if chosen.sandbox else place.real())
-        issuer = stack.enter_context(place.issuing(site))
+        site = stack.enter_context(sites.sandbox(folder, users=1) if chosen.sandbox else sites.real())
+        issuer = stack.enter_context(sites.issuing(site))
         wanted = {key for workload in workloads for key in workload.needs}
         given = Foreign(chosen.url, os.environ[TOKEN], chosen.system or site.system) if chosen.url else None
-        files = stack.enter_context(place.small_files(site)) if wanted else ""
+        files = stack.enter_context(sites.small_files(site)) if wanted else ""
         bench = Bench(
             contenders={
                 key: foreign(given)
@@ -70,42 +71,42 @@ def measure(chosen: argparse.Namespace, workloads: Sequence[Workload], results: 
                 else stack.enter_context(start(key, site, issuer, folder))
                 for key in wanted
             },
-            files=place.names(files),
+            files=sites.names(files),
             folder=files,
             quick=chosen.quick,
             crowd=lambda: crowd(folder / "crowd"),
             fresh=lambda: flamecrest(site, issuer, folder / "fresh"),
-            shell=partial(place.command, site),
+            shell=partial(sites.command, site),
             ssh=OpenSsh(site, folder),
             sshd=listener(site.port),
             say=say,
         )
         for workload in workloads:
             results.extend(asyncio.run(workload.run(bench)))
-            print(report.tables(workload, results), flush=True)
+            print(tables.tables(workload, results), flush=True)
 
 
 def main() -> int:
     """Measure and print; 0 when every target that was measured is met, 1 when one is missed, 2 when it can't be run."""
     chosen = arguments()
     workloads = [workload for workload in WORKLOADS if workload.name in chosen.only]
-    about, where = report.machine(), "the sandbox" if chosen.sandbox else "real sshd (tests/live/centre)"
-    print(report.preface(about, where, quick=chosen.quick), flush=True)
-    for missing in place.missing_programs():
+    about, where = tables.machine(), "the sandbox" if chosen.sandbox else "real sshd (tests/live/centre)"
+    print(tables.preface(about, where, quick=chosen.quick), flush=True)
+    for missing in sites.missing_programs():
         say(f"bench: {missing}")
     results = Results()
     try:
         measure(chosen, workloads, results)
-    except place.NotReadyError as reason:
+    except sites.NotReadyError as reason:
         say(f"bench: {reason}")
         return 2
     found = [judge(target, results, sandbox=chosen.sandbox) for target in TARGETS]
-    print(report.verdicts(found))
-    document = report.as_json(about, where, results, found)
+    print(tables.verdicts(found))
+    document = tables.as_json(about, where, results, found)
     if chosen.json:
         chosen.json.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     if chosen.report:
-        preface = report.preface(about, where, quick=chosen.quick)
+        preface = tables.preface(about, where, quick=chosen.quick)
         pages.write(chosen.report, pages.Content(preface, found, workloads, results), document)
         say(f"bench: the report is in {chosen.report}: report.html, report.md")
     return 1 if any(verdict.passed is False for verdict in found) else 0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .openssh import NEW
+from .contenders.openssh import NEW
 from .results import Cell, Results
 
 GATEWAY = "flamecrest"

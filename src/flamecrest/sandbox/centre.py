@@ -20,10 +20,10 @@ import yaml
 
 from . import processes, userland
 from .issuer import Issuer
-from .people import People
 from .slurm import machine
 from .slurm.toy import ToySlurm
-from .sshd import SshServer
+from .ssh.server import SshServer
+from .users import People
 
 USERS = ("fireuser", "firesrv", "user01", "user02", "user03")
 SERVICE = "firesrv"  # the account that probes work with

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 
-from .people import People, Person
+from .users import People, Person
 
 READ, WRITE, SEARCH = 4, 2, 1
 _MAX_LINKS = 40

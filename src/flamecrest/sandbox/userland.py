@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from .people import People
+    from .users import People
 
 PROGRAMS = ("id", "whoami", "chown", "chgrp", "getent")
 _SYSTEM = ("/usr/local/bin", "/usr/bin", "/bin")

@@ -19,8 +19,8 @@ import asyncssh
 import pytest
 
 from flamecrest.sandbox import userland
-from flamecrest.sandbox.people import People
-from flamecrest.sandbox.sshd import SshServer
+from flamecrest.sandbox.ssh.server import SshServer
+from flamecrest.sandbox.users import People
 from flamecrest.server.auth import Identity
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.files.remote import RemoteFiles

@@ -6,12 +6,13 @@ import json
 from dataclasses import replace
 
 import pytest
-from bench import load, report
-from bench.loads import Listings, Reads
-from bench.openssh import NEW
+from bench.contenders.openssh import NEW
+from bench.measure import load
+from bench.report import tables
 from bench.results import Cell, Results
 from bench.targets import GATEWAY, TARGETS, Target, judge
-from bench.workloads import WORKLOADS
+from bench.workloads.catalogue import WORKLOADS
+from bench.workloads.throughput import Listings, Reads
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,7 +94,7 @@ def test_wrk_without_a_result_is_an_error_with_its_words() -> None:
 
 @given(st.floats(min_value=1e-6, max_value=1e9))
 def test_a_figure_keeps_three_digits_of_a_number(number: float) -> None:
-    assert float(report.figure(number)) == pytest.approx(number, rel=0.006)
+    assert float(tables.figure(number)) == pytest.approx(number, rel=0.006)
 
 
 def test_a_table_shows_means_deviations_and_who_is_ahead() -> None:
@@ -104,7 +105,7 @@ def test_a_table_shows_means_deviations_and_who_is_ahead() -> None:
         Cell("stat", GATEWAY, "requests/s", 64, (900.0, 1100.0)),
         Cell("stat", "0", "requests/s", 64, (4000.0,), "", 7),
     )
-    lines = report.tables(workload, measured).splitlines()
+    lines = tables.tables(workload, measured).splitlines()
     row = next(line for line in lines if line.startswith("| 64 "))
     assert row == "| 64 | 100 ± 0 | 1000 ± 141 | 4000* | 10.0 | 0.25 |"
     assert any("(0), 64: 7 wrong answers" in line for line in lines)
@@ -116,7 +117,7 @@ def test_one_row_each_makes_one_table_of_all_quantities() -> None:
         Cell("ls", GATEWAY, "requests/s", 16, (40.0,)),
         Cell("ls", GATEWAY, "ms p50", 16, (5.0,)),
     )
-    (table,) = report.arranged(Listings("ls", "Lists", (16,), 1), measured)
+    (table,) = tables.arranged(Listings("ls", "Lists", (16,), 1), measured)
     assert table.heads[0] == "16 connections"
     assert [list(row) for row in table.rows] == [["requests/s", "10.0", "40.0", "4.00"], ["ms p50", "", "5.00", ""]]
 
@@ -124,7 +125,7 @@ def test_one_row_each_makes_one_table_of_all_quantities() -> None:
 def test_nothing_is_divided_by_nothing() -> None:
     workload = Reads("network", "Wire", (1,))
     none = results(Cell("network", "c", "channels", "ls", (0.0,)), Cell("network", GATEWAY, "channels", "ls", (0.0,)))
-    (table,) = report.arranged(workload, none)
+    (table,) = tables.arranged(workload, none)
     assert list(table.rows[0]) == ["channels", "0", "0", ""]
 
 
@@ -135,12 +136,12 @@ def test_what_must_be_below_a_limit_may_not_reach_it() -> None:
 
 
 def test_what_was_not_measured_is_said() -> None:
-    assert "Not measured." in report.tables(Reads("stat", "Metadata", (64,)), results())
+    assert "Not measured." in tables.tables(Reads("stat", "Metadata", (64,)), results())
 
 
 def test_json_holds_every_sample_and_every_verdict() -> None:
     measured = results(cell(GATEWAY, 1.0, 3.0), cell("0", 2.0))
-    document = report.as_json(report.machine(), "here", measured, [judge(SLOWER, measured)])
+    document = tables.as_json(tables.machine(), "here", measured, [judge(SLOWER, measured)])
     again = json.loads(json.dumps(document))
     assert again["cells"][0]["samples"] == [1.0, 3.0]
     assert again["cells"][0]["deviation"] == pytest.approx(2**0.5)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench import counters, logs
+from bench.measure import counters, logs
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from bench import figures, pages, plots, report
-from bench.openssh import NEW
+from bench.contenders.openssh import NEW
+from bench.report import figures, pages, plots, tables
 from bench.results import Cell, Results
 from bench.targets import GATEWAY, TARGETS, judge
-from bench.workloads import WORKLOADS
+from bench.workloads.catalogue import WORKLOADS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -125,7 +125,7 @@ def test_hostile_text_stays_text() -> None:
     for one in pages.pictures(shown):
         ET.fromstring(one.svg)
     for workload in WORKLOADS:
-        text = report.tables(workload, hostile)
+        text = tables.tables(workload, hostile)
         assert "<script" not in text
         assert "![" not in text.replace("!\\[", "")
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bench import resources
+from bench.measure import resources
 
 # waits for a child that has worked, then says so and waits with another child alive
 PARENT = """

@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 from flamecrest.cli.connect import Finding, addresses, attempt, survey, unwatched
 from flamecrest.cli.main import app
 from flamecrest.sandbox.issuer import Fault, Issuer
-from flamecrest.sandbox.people import People
-from flamecrest.sandbox.sshd import SshServer
+from flamecrest.sandbox.ssh.server import SshServer
+from flamecrest.sandbox.users import People
 from flamecrest.server.settings import Settings
 from flamecrest.server.ssh.host_keys import line
 from flamecrest.server.wiring import open_gateway

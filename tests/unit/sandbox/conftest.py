@@ -15,9 +15,9 @@ import asyncssh
 import pytest
 
 from flamecrest.sandbox import processes, userland
-from flamecrest.sandbox.people import People
 from flamecrest.sandbox.slurm.toy import ToySlurm
-from flamecrest.sandbox.sshd import SshServer
+from flamecrest.sandbox.ssh.server import SshServer
+from flamecrest.sandbox.users import People
 
 NAMES = ("fireuser", "firesrv", "user01")
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flamecrest.sandbox.people import People
 from flamecrest.sandbox.permissions import READ, SEARCH, WRITE, View
+from flamecrest.sandbox.users import People
 
 NAMES = ("a", "b", "c")
 part = st.sampled_from((*NAMES, ".", "..", ""))

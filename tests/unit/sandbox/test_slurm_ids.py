@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.sandbox.slurm import ids, program
-from flamecrest.sandbox.slurm.words import Refused
+from flamecrest.sandbox.slurm import ids
+from flamecrest.sandbox.slurm.commands import program
+from flamecrest.sandbox.slurm.formats import Refused
 
 from .conftest import Said, Shell, _people, eventually, running
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from flamecrest.sandbox import processes
-from flamecrest.sandbox.people import People
 from flamecrest.sandbox.slurm.toy import ToySlurm
+from flamecrest.sandbox.users import People
 
 from .conftest import Shell, alive, eventually
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from flamecrest.sandbox.people import People
-from flamecrest.sandbox.sshd import SshServer
+from flamecrest.sandbox.ssh.server import SshServer
+from flamecrest.sandbox.users import People
 from flamecrest.server.ssh.choosing import Rules
 from flamecrest.server.ssh.connection import Host
 from flamecrest.server.ssh.credentials import StaticKey, StaticKeys

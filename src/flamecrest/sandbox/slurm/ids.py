@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from .words import MAX_ARRAY, Refused
+from .formats import MAX_ARRAY, Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

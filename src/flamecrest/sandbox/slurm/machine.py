@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .words import node_list
+from .formats import node_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

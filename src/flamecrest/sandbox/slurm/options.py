@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .words import Refused
+from .formats import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ import signal
 import time
 from pathlib import Path
 
-from flamecrest.sandbox.people import People
 from flamecrest.sandbox.permissions import WRITE, View
 from flamecrest.sandbox.processes import MARK
+from flamecrest.sandbox.users import People
 
-from . import machine, paths, queue
+from . import machine, paths, scheduler
 from .store import Store
 
 TYPE_CHECKING = False
@@ -33,13 +33,13 @@ def main(folder: str, number: int) -> None:
     _detach()
     signal.pthread_sigmask(signal.SIG_BLOCK, _EVENTS)
     store = Store(folder)
-    store.update(number, runner=os.getpid(), runner_began=queue.began(os.getpid()) or 0)
+    store.update(number, runner=os.getpid(), runner_began=scheduler.began(os.getpid()) or 0)
     job = store.jobs("id = ?", number)[0]
     if job.killer is not None or _event(store.setting("start_delay")) == signal.SIGTERM:
         _end(store, job, "CANCELLED", 0)
     else:
         Run(store, job).run()
-    queue.turn(store)
+    scheduler.turn(store)
     store.close()
 
 
@@ -89,7 +89,7 @@ class Run:
             os.setpgid(shell, shell)
         for descriptor in outputs[:2]:
             os.close(descriptor)
-        self._store.update(self._job.id, shell=shell, shell_began=queue.began(shell) or 0)
+        self._store.update(self._job.id, shell=shell, shell_began=scheduler.began(shell) or 0)
         cause, status = self._wait(shell, outputs[2])
         self._sweep(shell)
         if cause == "CANCELLED":
@@ -217,7 +217,7 @@ class Run:
         now = int(time.time())
         for step in self._store.steps(self._job.id):
             if not step.end:
-                if step.process and queue.began(step.process) == step.process_began:
+                if step.process and scheduler.began(step.process) == step.process_began:
                     _signal(step.process, signal.SIGKILL)
                 self._store.update_step(step.job, step.number, state="CANCELLED", status=9, end=now)
 

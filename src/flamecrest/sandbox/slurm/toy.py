@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from flamecrest.sandbox import executables
 
-from . import machine, program
+from . import machine
+from .commands import program
 from .store import SETTINGS, Job, Store
 
 if TYPE_CHECKING:
-    from flamecrest.sandbox.people import People
+    from flamecrest.sandbox.users import People
 
 PROGRAMS = ("sbatch", "squeue", "sacct", "scontrol", "sinfo", "sacctmgr", "scancel", "srun")
 

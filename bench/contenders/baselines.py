@@ -1,0 +1,290 @@
+"""The servers that the gateway is measured beside: FirecREST's older ways, behind the same HTTP and token check.
+
+`python -m bench.contenders.baselines FILE PORT` runs one of them; FILE holds the fields of Baseline as JSON.
+  a  one new SSH connection per command, one request at a time (FirecREST v1)
+  b  one new SSH connection per request, any number at a time (FirecREST v2 without its pool)
+  c  a command per request over a connection that is kept (FirecREST v2 with its pool)
+  0  no SSH at all, a constant answer of the right size: what HTTP and the token check cost
+They use asyncssh as it comes, but with loaded keys and without the user's ssh config, which is to their favour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import shlex
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol
+
+import asyncssh
+import httpx
+import orjson
+import uvicorn
+from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response, UploadFile
+
+from flamecrest.cli.reception import Reception
+from flamecrest.server.auth.oidc import OidcAuthenticator
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import GatewayError
+
+Kind = Literal["a", "b", "c", "0"]
+
+CHANNELS = 90  # at a time on one connection: below the centre's MaxSessions of 100
+LIMIT = "timeout 5 "  # what FirecREST writes before every command
+STAT = "stat --format '%f %i %d %h %u %g %s %X %Z %Y' -- "
+STAT_FIELDS = ("mode", "ino", "dev", "nlink", "uid", "gid", "size", "atime", "ctime", "mtime")
+LS = "ls -l --time-style=+%Y-%m-%dT%H:%M:%S -- "
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Everything that a baseline needs to know; nothing in it is secret but the files it names."""
+
+    kind: Kind
+    issuer: str
+    audience: str
+    host: str
+    port: int
+    keys: str  # directory with a private key per user
+    known_hosts: str
+
+
+class Shell(Protocol):
+    """Runs a command line as a user on the cluster."""
+
+    async def run(self, user: str, command: str, stdin: bytes = b"") -> bytes:
+        """What it prints; HTTPException when it fails."""
+        ...
+
+
+class SshShell:
+    """What the three SSH baselines share: opening connections and running commands on them."""
+
+    def __init__(self, baseline: Baseline) -> None:
+        self._baseline = baseline
+        self._keys: dict[str, asyncssh.SSHKey] = {}
+        self.counts: Counter[str] = Counter()
+
+    async def connect(self, user: str) -> asyncssh.SSHClientConnection:
+        if user not in self._keys:
+            self._keys[user] = asyncssh.read_private_key(Path(self._baseline.keys) / user)
+        self.counts["opened"] += 1
+        return await asyncssh.connect(
+            self._baseline.host,
+            self._baseline.port,
+            username=user,
+            client_keys=[self._keys[user]],
+            known_hosts=self._baseline.known_hosts,
+            config=None,
+            agent_path=None,
+        )
+
+    async def execute(self, connection: asyncssh.SSHClientConnection, command: str, stdin: bytes) -> bytes:
+        done = await connection.run(LIMIT + command, input=stdin, encoding=None)
+        assert isinstance(done.stdout, bytes)
+        assert isinstance(done.stderr, bytes)
+        self.counts["channels_opened"] += 1
+        self.counts["bytes_sent"] += len(LIMIT + command) + len(stdin)
+        self.counts["bytes_received"] += len(done.stdout) + len(done.stderr)
+        if done.exit_status != 0:
+            raise HTTPException(500, done.stderr.decode("utf-8", "replace"))
+        return done.stdout
+
+
+class NewConnections(SshShell):
+    """A connection for every command; with `single`, one at a time for all users together."""
+
+    def __init__(self, baseline: Baseline, *, single: bool) -> None:
+        super().__init__(baseline)
+        self._turn: AbstractAsyncContextManager[Any, None] = asyncio.Lock() if single else nullcontext()
+
+    async def run(self, user: str, command: str, stdin: bytes = b"") -> bytes:
+        async with self._turn:
+            connection = await self.connect(user)
+            try:
+                return await self.execute(connection, command, stdin)
+            finally:
+                connection.close()
+                await connection.wait_closed()
+
+
+class KeptConnections(SshShell):
+    """One connection per user, kept; commands queue below the server's limit instead of failing."""
+
+    def __init__(self, baseline: Baseline) -> None:
+        super().__init__(baseline)
+        self._connections: dict[str, asyncio.Task[asyncssh.SSHClientConnection]] = {}
+        self._slots: dict[str, asyncio.Semaphore] = {}
+
+    async def run(self, user: str, command: str, stdin: bytes = b"") -> bytes:
+        if user not in self._connections:
+            self._connections[user] = asyncio.create_task(self.connect(user))
+            self._slots[user] = asyncio.Semaphore(CHANNELS)
+        connection = await asyncio.shield(self._connections[user])
+        async with self._slots[user]:
+            return await self.execute(connection, command, stdin)
+
+    async def close(self) -> None:
+        for task in self._connections.values():
+            (await task).abort()
+
+
+class Operations(Protocol):
+    """The four file operations that are compared."""
+
+    async def download(self, user: str, path: str) -> bytes: ...
+    async def stat(self, user: str, path: str) -> bytes: ...
+    async def ls(self, user: str, path: str) -> bytes: ...
+    async def upload(self, user: str, path: str, content: bytes) -> None: ...
+
+
+class Commands:
+    """File operations as FirecREST does them: a program per operation, files as base64."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+
+    async def download(self, user: str, path: str) -> bytes:
+        return base64.b64decode(await self._shell.run(user, f"base64 -- {shlex.quote(path)}"))
+
+    async def stat(self, user: str, path: str) -> bytes:
+        words = (await self._shell.run(user, STAT + shlex.quote(path))).split()
+        numbers = [int(words[0], 16), *map(int, words[1:])]
+        return orjson.dumps({"output": dict(zip(STAT_FIELDS, numbers, strict=True))})
+
+    async def ls(self, user: str, path: str) -> bytes:
+        lines = (await self._shell.run(user, LS + shlex.quote(path))).decode().splitlines()
+        return orjson.dumps({"output": [_entry(line) for line in lines if not line.startswith("total ")]})
+
+    async def upload(self, user: str, path: str, content: bytes) -> None:
+        await self._shell.run(user, f"base64 -d > {shlex.quote(path)}", base64.b64encode(content))
+
+
+class Constants:
+    """Answers of the right size, made beforehand, whoever asks for whatever."""
+
+    def __init__(self) -> None:
+        line = "-rw-r--r-- 1 fireuser fireuser 1024 2026-01-01T00:00:00 "
+        self._stat = orjson.dumps({"output": dict.fromkeys(STAT_FIELDS, 1_700_000_000)})
+        self._ls = orjson.dumps({"output": [_entry(f"{line}{number:04}") for number in range(1000)]})
+
+    async def download(self, *_: object) -> bytes:
+        return b"x" * 1024
+
+    async def stat(self, *_: object) -> bytes:
+        return self._stat
+
+    async def ls(self, *_: object) -> bytes:
+        return self._ls
+
+    async def upload(self, *_: object) -> None:
+        return None
+
+
+def _entry(line: str) -> dict[str, Any]:
+    mode, _links, user, group, size, modified, name = line.split(None, 6)
+    return {
+        "name": name,
+        "type": mode[0],
+        "linkTarget": None,
+        "user": user,
+        "group": group,
+        "permissions": mode[1:10],
+        "lastModified": modified,
+        "size": size,
+    }
+
+
+async def _caller(request: Request, authorization: Annotated[str | None, Header()] = None) -> str:
+    tokens: OidcAuthenticator = request.app.state.tokens
+    try:
+        identity = await tokens.authenticate(authorization, Deadline.after(10))
+    except GatewayError as error:
+        raise HTTPException(401, error.public) from None
+    return identity.username
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    print(f"{request.url.path}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    return Response(status_code=424)
+
+
+User = Annotated[str, Depends(_caller)]
+
+
+def make_app(baseline: Baseline) -> FastAPI:
+    """The HTTP side, the same for all of them: the paths and the token check of the gateway."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            tokens = OidcAuthenticator(http=http, issuer=baseline.issuer, audience=[baseline.audience])
+            async with tokens, _operations(baseline) as app.state.operations:
+                app.state.tokens = tokens
+                yield
+
+    app = FastAPI(lifespan=lifespan, exception_handlers={asyncssh.Error: _failed, OSError: _failed})
+    ops = "/filesystem/{system}/ops"
+
+    @app.get("/status/liveness")
+    async def liveness() -> Response:
+        return Response(b"{}", media_type="application/json")
+
+    @app.get(ops + "/download")
+    async def download(request: Request, user: User, path: str) -> Response:
+        content = await request.app.state.operations.download(user, path)
+        return Response(content, media_type="application/octet-stream")
+
+    @app.get(ops + "/stat")
+    async def stat(request: Request, user: User, path: str) -> Response:
+        return Response(await request.app.state.operations.stat(user, path), media_type="application/json")
+
+    @app.get(ops + "/ls")
+    async def ls(request: Request, user: User, path: str) -> Response:
+        return Response(await request.app.state.operations.ls(user, path), media_type="application/json")
+
+    @app.post(ops + "/upload")
+    async def upload(request: Request, user: User, path: str, file: UploadFile) -> Response:
+        await request.app.state.operations.upload(user, f"{path}/{file.filename}", await file.read())
+        return Response(status_code=204)
+
+    return app
+
+
+@asynccontextmanager
+async def _operations(baseline: Baseline) -> AsyncIterator[Operations]:
+    if baseline.kind == "0":
+        yield Constants()
+        return
+    if baseline.kind == "c":
+        shell: NewConnections | KeptConnections = KeptConnections(baseline)
+    else:
+        shell = NewConnections(baseline, single=baseline.kind == "a")
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _say_counts, shell.counts)
+    yield Commands(shell)
+    if isinstance(shell, KeptConnections):
+        await shell.close()
+
+
+def _say_counts(counts: Counter[str]) -> None:
+    """Write what was sent so far, in the form of the gateway's own line; asyncssh does not count messages."""
+    print(json.dumps({"logger": "bench.pool", "message": "pool", **counts}), file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    file, port = sys.argv[1:]
+    app = make_app(Baseline(**json.loads(Path(file).read_text("utf-8"))))
+    front: Any = Reception(head_timeout=30.0)  # the gateway's, to be behind the same
+    uvicorn.run(app, host="127.0.0.1", port=int(port), loop="uvloop", http=front, access_log=False, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

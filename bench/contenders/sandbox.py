@@ -1,0 +1,59 @@
+"""The sandbox's SSH server in a process of its own, so that it takes no time from the load generator's.
+
+`python -m bench.contenders.sandbox FOLDER USERS PORT` makes accounts and keys below FOLDER and serves until SIGTERM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import asyncssh
+
+from flamecrest.sandbox.ssh.server import SshServer
+from flamecrest.sandbox.users import People
+
+SESSIONS = 100  # channels on one connection, as the real centre has it
+
+
+def user_names(count: int) -> list[str]:
+    """The accounts."""
+    return [f"user{number:03}" for number in range(1, count + 1)]
+
+
+def make_keys(folder: Path, users: list[str]) -> dict[str, list[asyncssh.SSHKey]]:
+    """A private key in a file for every user, readable by us only; the public ones are returned."""
+    folder.mkdir(mode=0o700)
+    public = {}
+    for user in users:
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        (folder / user).touch(mode=0o600)
+        key.write_private_key(folder / user)
+        public[user] = [key]
+    return public
+
+
+async def serve(folder: Path, count: int, port: int) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    users = user_names(count)
+    people = People(folder / "root", users)
+    for person in people:
+        person.home.mkdir(parents=True)
+    host_key = asyncssh.generate_private_key("ssh-ed25519")
+    keys = make_keys(folder / "keys", users)
+    (folder / "known_hosts").write_bytes(f"[127.0.0.1]:{port} ".encode() + host_key.export_public_key())
+    server = SshServer(people, host_key, keys=keys, max_sessions=SESSIONS, max_startups=500)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await server.start(port)
+    try:
+        await stop.wait()
+    finally:
+        await server.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))

@@ -1,0 +1,1 @@
+"""Load generators, and readers of access logs, SSH counters and /proc."""

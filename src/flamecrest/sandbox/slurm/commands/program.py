@@ -1,0 +1,89 @@
+"""What all executables do: open the state, suffer the faults that are switched on, run, and say how it ended."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from flamecrest.sandbox.slurm import scheduler
+from flamecrest.sandbox.slurm.formats import Refused, complain
+from flamecrest.sandbox.slurm.store import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from flamecrest.sandbox.slurm.store import Person
+
+SILENT = "Socket timed out on send/recv operation"
+UNREACHABLE = "Unable to contact slurm controller (connect failure)"
+
+
+class Caller:
+    """Who runs a program, by the environment that the login gave: no account here is a real one."""
+
+    def __init__(self, store: Store) -> None:
+        self.name = os.environ.get("USER", "")
+        person = store.person(self.name)
+        self.person: Person | None = person
+        self.uid = person.uid if person else os.getuid()
+
+    def owns(self, user: str) -> bool:
+        return self.name in {user, "root"}
+
+
+def main() -> int:
+    """Run the program that the first argument names, on the state in the folder that the second one names."""
+    name, folder, *words = sys.argv[1:]
+    program: Callable[[Store, Sequence[str]], int] = __import__(f"{__package__}.{name}", fromlist=["main"]).main
+    store = Store(folder)
+    try:
+        if slow := store.setting("slow"):
+            time.sleep(slow)
+        status = program(store, words)
+        sys.stdout.flush()
+    except Refused as refusal:
+        for line in refusal.lines:
+            complain(line)
+        status = refusal.status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = 1
+    finally:
+        store.close()
+    return status
+
+
+def no_answer(store: Store, rounds: int = 1) -> str:
+    """Nothing if slurmctld answers; otherwise why not, after as long as a command waits for it."""
+    down, silent = store.setting("controller_down"), store.setting("controller_silent")
+    if not down and not silent:
+        return ""
+    time.sleep(store.setting("controller_timeout") * rounds)
+    return UNREACHABLE if down else SILENT
+
+
+def ask_controller(store: Store, *lines: str, status: int = 1, rounds: int = 1) -> None:
+    """Return if slurmctld answers; otherwise end with `lines` after a while, with the reason for each {}."""
+    if reason := no_answer(store, rounds):
+        raise Refused(*(line.format(reason) for line in lines), status=status)
+    scheduler.look(store)
+
+
+def ask_records(store: Store, program: str, *lines: str) -> None:
+    """Return if slurmdbd answers; otherwise end as a program does that can't connect to it, or has no need to."""
+    if store.setting("no_records"):
+        if program == "sacct":
+            raise Refused("Slurm accounting storage is disabled")
+        raise Refused(
+            "You are not running a supported accounting_storage plugin",
+            "Only 'accounting_storage/slurmdbd' is supported.",
+        )
+    if store.setting("records_down"):
+        raise Refused(
+            f"{program}: error: slurm_persist_conn_open_without_init: failed to open persistent connection to "
+            "host:127.0.0.1:6819: Connection refused",
+            f"{program}: error: Sending PersistInit msg: Connection refused",
+            *lines,
+        )

@@ -1,0 +1,193 @@
+"""The records of jobs as slurmdbd has them: a job, its batch step, the steps of srun. Values for every column there is.
+
+`lag` seconds late: of a job that has just begun only an `allocation` is known, and one that has just ended runs.
+"""
+
+from __future__ import annotations
+
+from flamecrest.sandbox.slurm import machine
+from flamecrest.sandbox.slurm.formats import duration, elapsed, exit_code, job_id, moment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from flamecrest.sandbox.slurm.store import Job, Step, Store
+
+# Every column that there is: what the toy has nothing for is empty.
+_NAMES = """
+Account AdminComment AllocCPUS AllocNodes AllocTRES AssocID AveCPU AveCPUFreq AveDiskRead AveDiskWrite AvePages
+AveRSS AveVMSize BlockID Cluster Comment Constraints ConsumedEnergy ConsumedEnergyRaw Container CPUTime CPUTimeRAW
+DBIndex DerivedExitCode Elapsed ElapsedRaw Eligible End ExitCode Flags GID Group JobID JobIDRaw JobName Layout
+MaxDiskRead MaxDiskReadNode MaxDiskReadTask MaxDiskWrite MaxDiskWriteNode MaxDiskWriteTask MaxPages MaxPagesNode
+MaxPagesTask MaxRSS MaxRSSNode MaxRSSTask MaxVMSize MaxVMSizeNode MaxVMSizeTask McsLabel MinCPU MinCPUNode
+MinCPUTask NCPUS NNodes NodeList NTasks Partition Priority QOS QOSRAW Reason ReqCPUFreq ReqCPUFreqGov ReqCPUFreqMax
+ReqCPUFreqMin ReqCPUS ReqMem ReqNodes ReqTRES Reservation ReservationId Reserved ResvCPU ResvCPURAW Start State
+Submit SubmitLine Suspended SystemComment SystemCPU Timelimit TimelimitRaw TotalCPU TRESUsageInAve TRESUsageInMax
+TRESUsageInMaxNode TRESUsageInMaxTask TRESUsageInMin TRESUsageInMinNode TRESUsageInMinTask TRESUsageInTot
+TRESUsageOutAve TRESUsageOutMax TRESUsageOutMaxNode TRESUsageOutMaxTask TRESUsageOutMin TRESUsageOutMinNode
+TRESUsageOutMinTask TRESUsageOutTot UID User UserCPU WCKey WCKeyID WorkDir
+"""
+FIELDS = _NAMES.split()
+Values = dict[str, str]
+
+
+class Record:
+    """A job's line and those of its steps. `fresh`: little is known of it yet."""
+
+    def __init__(self, job: Job, line: Values, steps: list[Values], *, fresh: bool) -> None:
+        self.job = job
+        self.line = line
+        self.steps = steps
+        self.fresh = fresh
+
+
+def record(store: Store, job: Job, now: float, lag: float) -> Record | None:
+    """What the records say about a job at a time; None for nothing."""
+    seen = job.copy()
+    if seen.over and now - seen.ended < lag:
+        seen.state, seen.end, seen.ended, seen.status = ("RUNNING" if seen.start else "PENDING"), 0, 0.0, 0
+        seen.reason = "None"
+    if seen.state == "COMPLETING":
+        seen.state = "RUNNING"
+    fresh = now - job.submit < lag
+    if fresh and not seen.start:
+        return None
+    return Record(job, _allocation(seen, now) if fresh else _whole(seen, now), _steps(store, seen, now), fresh=fresh)
+
+
+def _whole(job: Job, now: float) -> Values:
+    placed = bool(job.start)
+    run = elapsed(job, int(now))
+    started = moment(job.start, "None" if job.over else "Unknown")
+    tres = f"billing={job.cpus},cpu={job.cpus},mem={job.memory}M,node={job.nodes}"
+    return {
+        **_common(job, job.start, job.end, run),
+        "AllocCPUS": str(job.cpus),
+        "AllocNodes": str(job.nodes if placed else 0),
+        "AllocTRES": tres if placed else "",
+        "Comment": job.comment,
+        "Constraints": job.features,
+        "DerivedExitCode": "0:0",
+        "Eligible": moment(job.submit),
+        "ExitCode": "0:0" if job.state in {"CANCELLED", "TIMEOUT"} else exit_code(job.status),
+        "GID": str(job.uid),
+        "Group": job.user,
+        "JobID": job_id(job),
+        "JobIDRaw": str(job.id),
+        "JobName": _stored(job.name),
+        "NCPUS": str(job.cpus if placed else 0),
+        "NNodes": str(job.nodes),
+        "NodeList": machine.shown_nodes(job) if placed else "None assigned",
+        "Partition": job.partition,
+        "Priority": str(job.priority),
+        "QOS": job.qos,
+        "Reason": _reason(job),
+        "ReqMem": f"{job.memory}M",
+        "ReqTRES": tres,
+        "Reservation": job.reservation,
+        "Start": started,
+        "State": state(job),
+        "Submit": moment(job.submit),
+        "SubmitLine": job.submit_line,
+        "Timelimit": duration(job.minutes * 60) if job.minutes else "UNLIMITED",
+        "TimelimitRaw": str(job.minutes) if job.minutes else "UNLIMITED",
+        "UID": str(job.uid),
+        "User": job.user,
+        "WorkDir": job.workdir,
+    }
+
+
+def state(job: Job) -> str:
+    return f"CANCELLED by {job.killer}" if job.state == "CANCELLED" and job.killer is not None else job.state
+
+
+def _reason(job: Job) -> str:
+    """Why the job waited before it started, or what the records have heard of why it waits."""
+    if job.start:
+        return job.waited
+    return "None" if job.reason in {"JobArrayTaskLimit", "Priority", "Resources"} and not job.over else job.reason
+
+
+def _stored(name: str) -> str:
+    """A name as the database keeps it: no quotation marks, and what is not UTF-8 replaced."""
+    text = "".join("?" if "\udc80" <= letter <= "\udcff" else letter for letter in name)
+    return text.replace('"', "`").replace("'", "`")
+
+
+def _allocation(job: Job, now: float) -> Values:
+    """What slurmdbd writes when it hears of a step before it hears of the job."""
+    return {
+        **_common(job, job.start, 0, elapsed(job, int(now))),
+        "AllocCPUS": "0",
+        "AllocNodes": "0",
+        "Eligible": "Unknown",
+        "ExitCode": "0:0",
+        "DerivedExitCode": "0:0",
+        "GID": "0",
+        "Group": "root",
+        "JobID": job_id(job),
+        "JobIDRaw": str(job.id),
+        "JobName": "allocation",
+        "NCPUS": "0",
+        "NNodes": "0",
+        "NodeList": machine.shown_nodes(job),
+        "Priority": "0",
+        "Reason": "None",
+        "ReqMem": "0",
+        "State": "PENDING",
+        "UID": "0",
+        "User": job.user,
+    }
+
+
+def _common(job: Job, start: int, end: int, run: int) -> Values:
+    return {
+        "Account": job.account,
+        "AssocID": "5",
+        "Cluster": machine.CLUSTER,
+        "CPUTime": duration(run * job.cpus),
+        "CPUTimeRAW": str(run * job.cpus),
+        "DBIndex": str(job.id + 1),
+        "Elapsed": duration(run),
+        "ElapsedRaw": str(run),
+        "End": moment(end),
+        "ReqCPUS": str(job.cpus),
+        "ReqNodes": str(job.nodes),
+        "Start": moment(start),
+        "Submit": moment(job.submit),
+        "Suspended": "00:00:00",
+    }
+
+
+def _steps(store: Store, job: Job, now: float) -> list[Values]:
+    if not job.start:
+        return []
+    batch = job.state
+    if job.over:
+        batch = "CANCELLED" if job.status & 0x7F else "FAILED" if job.status else "COMPLETED"
+    lines = [_step(job, "batch", "batch", batch, job.status, job.start, job.end, now)]
+    return lines + [_srun(job, step, now) for step in store.steps(job.id)]
+
+
+def _srun(job: Job, step: Step, now: float) -> Values:
+    return _step(job, str(step.number), step.name, step.state, step.status, step.start, step.end, now)
+
+
+def _step(job: Job, key: str, name: str, state: str, status: int, start: int, end: int, now: float) -> Values:
+    run = max(0, (end or int(now)) - start)
+    return {
+        **_common(job, start, end, run),
+        "AllocCPUS": str(job.cpus),
+        "AllocNodes": "1",
+        "AllocTRES": f"cpu={job.cpus},mem={job.memory}M,node={job.nodes}",
+        "Eligible": moment(start),
+        "ExitCode": exit_code(status),
+        "JobID": f"{job_id(job)}.{key}",
+        "JobIDRaw": f"{job.id}.{key}",
+        "JobName": name,
+        "NCPUS": str(job.cpus),
+        "NNodes": "1",
+        "NodeList": job.nodelist.partition(",")[0],
+        "NTasks": "1",
+        "State": state,
+        "Submit": moment(start),
+    }

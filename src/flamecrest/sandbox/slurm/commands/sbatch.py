@@ -1,0 +1,254 @@
+"""Toy sbatch: reads options and script, refuses what Slurm refuses, and writes a job."""
+
+# pathlib takes half as long to import as everything else here together.
+# ruff: noqa: PTH109, PTH118, PTH123
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from flamecrest.sandbox.slurm import machine, scheduler
+from flamecrest.sandbox.slurm.formats import complain, die, read_elements, read_minutes, read_moment, say
+
+from .directives import OPTIONS, directives, read_script
+from .program import SILENT, Caller, ask_controller
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flamecrest.sandbox.slurm.store import Store
+
+_FROM_ENVIRONMENT = {
+    "SBATCH_ACCOUNT": "account",
+    "SBATCH_EXPORT": "export",
+    "SBATCH_JOB_NAME": "job-name",
+    "SBATCH_PARTITION": "partition",
+    "SBATCH_QOS": "qos",
+    "SBATCH_RESERVATION": "reservation",
+    "SBATCH_TIMELIMIT": "time",
+}
+_LONGEST = 1024  # characters of a name, a comment and the like
+_FAILED = "Batch job submission failed:"
+
+
+def main(store: Store, words: Sequence[str]) -> int:
+    given, rest = OPTIONS.read(words)
+    if "version" in given:
+        say(f"slurm-wlm {machine.VERSION}\n")
+        return 0
+    script, command, name = read_script(given, rest)
+    options = directives(script)
+    options |= {option: os.environ[key] for key, option in _FROM_ENVIRONMENT.items() if key in os.environ}
+    options |= given
+    request = Request(store, options, command, [] if "wrap" in options else rest[1:])
+    request.values |= {
+        "script": script,
+        "name": options.get("job-name", name),
+        "submit_line": " ".join(["sbatch", *words]),
+    }
+    ask_controller(store, f"sbatch: error: {_FAILED} {{}}")
+    request.check()
+    if "test-only" in options:
+        return _tell_start(store, request)
+    with store.change():
+        number = request.write()
+    scheduler.turn(store)
+    if store.setting("lost_answers"):
+        time.sleep(store.setting("controller_timeout"))
+        die("sbatch", f"{_FAILED} {SILENT}")
+    say(f"{number}\n" if "parsable" in options else f"Submitted batch job {number}\n")
+    return _wait(store, number) if "wait" in options else 0
+
+
+def _number(options: dict[str, str], name: str, default: int) -> int:
+    text = options.get(name)
+    if text is None:
+        return default
+    first = text.partition("-")[0]
+    if not first.isdecimal() or int(first) == 0:
+        if name == "nodes":
+            die("sbatch", f'"{text}" is not a valid node count', 255)
+        die("sbatch", f'Invalid numeric value "{text}" for --{name}.', 255)
+    return int(first)
+
+
+def _memory(text: str) -> int:
+    """MiB."""
+    units = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
+    digits, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "M")
+    if not digits.isdecimal() or unit not in units:
+        die("sbatch", "Invalid --mem specification", 255)
+    return int(int(digits) * units[unit])
+
+
+class Request:
+    """What is asked for, as the values of a job."""
+
+    def __init__(self, store: Store, options: dict[str, str], command: str, arguments: list[str]) -> None:
+        self._store = store
+        self._options = options
+        self._caller = Caller(store)
+        self._elements: list[int] = []
+        self.values: dict[str, object] = {
+            "user": self._caller.name,
+            "uid": self._caller.uid,
+            "workdir": os.path.join(_here(), options.get("chdir", "")).rstrip("/") or "/",
+            "command": command,
+            "arguments": b"".join(os.fsencode(argument) + b"\0" for argument in arguments),
+            "comment": options.get("comment", ""),
+            "stdin": _real(options.get("input", "")),
+            "stdout": _real(options.get("output", "")),
+            "stderr": _real(options.get("error", "")),
+            "append": int(options.get("open-mode", "t").startswith("a")),
+            "environment": self._environment(),
+            "held": int("hold" in options),
+            "dependency": options.get("dependency", ""),
+        }
+        self._read_sizes()
+
+    def _read_sizes(self) -> None:
+        options = self._options
+        nodes = _number(options, "nodes", 1)
+        tasks = _number(options, "ntasks", nodes * _number(options, "ntasks-per-node", 1))
+        each = _number(options, "cpus-per-task", 1)
+        try:
+            minutes = read_minutes(options["time"]) if "time" in options else None
+        except ValueError:
+            die("sbatch", "Invalid --time specification", 255)
+        try:
+            begin = read_moment(options["begin"]) if "begin" in options else 0
+        except ValueError:
+            complain(f"Invalid time specification (pos=0): {options['begin']}")
+            die("sbatch", "Invalid --begin specification", 255)
+        memory = _memory(options["mem"]) if "mem" in options else 100 * -(-tasks * each // nodes)
+        self.values |= {
+            "nodes": nodes, "tasks": tasks, "cpus_per_task": each, "minutes": minutes, "begin": begin, "memory": memory
+        }  # fmt: skip
+
+    def check(self) -> None:
+        """What the controller refuses."""
+        options, person = self._options, self._caller.person
+        if any(len(str(value)) > _LONGEST for value in (self.values["name"], *options.values())):
+            die("sbatch", f"{_FAILED} Pathname of a file, directory or other parameter too long")
+        partition = machine.partition(options.get("partition", "debug"))
+        if partition is None:
+            complain(f"sbatch: error: invalid partition specified: {options['partition']}")
+            die("sbatch", f"{_FAILED} Invalid partition name specified")
+        account = options.get("account", person.account if person else "").lower()
+        if person is None or account not in person.accounts.split(","):
+            die("sbatch", f"{_FAILED} Invalid account or account/partition combination specified")
+        qos = options.get("qos", "normal")
+        if qos not in machine.QOS_MINUTES:
+            die("sbatch", f"{_FAILED} Invalid qos specification")
+        if options.get("constraint", machine.FEATURE) != machine.FEATURE:
+            die("sbatch", f"{_FAILED} Invalid feature specification")
+        if int(str(self.values["memory"])) > machine.MEMORY:
+            complain("sbatch: error: Memory specification can not be satisfied")
+            die("sbatch", f"{_FAILED} Requested node configuration is not available")
+        self._check_reservation()
+        self.values |= {
+            "partition": partition.name,
+            "account": account,
+            "qos": qos,
+            "features": options.get("constraint", ""),
+            "priority": partition.factor * 10 + (10000 if qos == "high" else 0),
+        }
+        if self.values["minutes"] is None:
+            self.values["minutes"] = partition.default_time
+        self._check_limits(partition)
+        if "array" in options:
+            try:
+                self._elements, self.values["array_limit"] = read_elements(options["array"])
+            except ValueError:
+                die("sbatch", f"{_FAILED} Invalid job array specification")
+
+    def _check_reservation(self) -> None:
+        name = self._options.get("reservation", "")
+        if name and name != machine.RESERVATION:
+            die("sbatch", f"{_FAILED} Requested reservation is invalid")
+        if name and self._caller.name not in machine.RESERVED_FOR:
+            die("sbatch", f"{_FAILED} Access denied to requested reservation")
+        self.values["reservation"] = name
+
+    def _check_limits(self, partition: machine.Partition) -> None:
+        if not self._store.setting("strict_limits"):
+            return
+        nodes, cpus, minutes = (int(str(self.values[name])) for name in ("nodes", "cpus_per_task", "minutes"))
+        if nodes > len(machine.NODES) or cpus > self._store.setting("cpus"):
+            die("sbatch", f"{_FAILED} More processors requested than permitted")
+        if minutes == 0 or minutes > partition.max_time:
+            die("sbatch", f"{_FAILED} Requested time limit is invalid (missing or exceeds some limit)")
+
+    def write(self) -> int:
+        """Write the job; its number."""
+        values = {**self.values, "submit": int(time.time())}
+        if values["held"]:
+            values |= {"priority": 0, "reason": "JobHeldUser"}
+        number = self._store.add(**values)
+        if self._elements:
+            self._store.update(number, array_job=number, array_tasks=",".join(map(str, self._elements)))
+        return number
+
+    def _environment(self) -> bytes:
+        mode, *assignments = self._options.get("export", "ALL").split(",")
+        everything = {os.fsdecode(name): os.fsdecode(value) for name, value in os.environb.items()}
+        login = {"HOME", "USER", "LOGNAME", "SHELL", "PATH"}
+        kept = {name: value for name, value in everything.items() if name in login}
+        if mode == "ALL":
+            kept = everything
+        elif mode not in {"NONE", "NIL"}:
+            assignments.insert(0, mode)
+        for assignment in assignments:
+            name, equals, value = assignment.partition("=")
+            if equals:
+                kept[name] = value
+            elif name in everything:
+                kept[name] = everything[name]
+        kept |= self._from_file()
+        kept |= {"SLURM_SUBMIT_DIR": _here(), "SLURM_SUBMIT_HOST": os.uname().nodename.partition(".")[0]}
+        return b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in kept.items())
+
+    def _from_file(self) -> dict[str, str]:
+        """--export-file: NAME=VALUE, each ended by NUL; from a path or a descriptor."""
+        source = self._options.get("export-file", "")
+        if not source:
+            return {}
+        try:
+            with open(int(source) if source.isdecimal() else source, "rb") as file:
+                entries = [os.fsdecode(entry) for entry in file.read().split(b"\0")]
+        except OSError:
+            die("sbatch", f"--export-file={source} cannot be read")
+        return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "/"
+
+
+def _real(path: str) -> str:
+    return os.devnull if path == "none" else path
+
+
+def _tell_start(store: Store, request: Request) -> int:
+    """--test-only: when and where the job would start, on standard error."""
+    number = max((job.id for job in store.jobs()), default=0) + 1
+    when = time.strftime("%Y-%m-%dT%H:%M:%S")
+    cpus = max(int(str(request.values["nodes"])), int(str(request.values["tasks"])))
+    where = f"using {cpus} processors on nodes {machine.NODES[0]} in partition {request.values['partition']}"
+    complain(f"sbatch: Job {number} to start at {when} {where}")
+    return 0
+
+
+def _wait(store: Store, number: int) -> int:
+    """--wait: until the job is over; its exit status."""
+    sys.stdout.flush()
+    while True:
+        jobs = store.jobs("id = ? OR array_job = ?", number, number)
+        if all(job.over for job in jobs):
+            return max((job.status >> 8 & 0xFF) or (1 if job.status else 0) for job in jobs)
+        time.sleep(0.05)

@@ -1,0 +1,208 @@
+"""Toy sinfo: nodes and partitions."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from flamecrest.sandbox.slurm import machine
+from flamecrest.sandbox.slurm.formats import Refused, duration, moment, node_list, say, short_duration
+from flamecrest.sandbox.slurm.options import MAYBE, NO, YES, Options
+
+from .columns import Column, by_codes, by_names
+from .program import ask_controller
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flamecrest.sandbox.slurm.store import Store
+
+_FLAGS = (
+    "all dead exact federation future help hide json list-reasons local long Node noconvert noheader reservation "
+    "responding summarize usage version yaml"
+)
+_VALUES = "clusters cluster Format format iterate nodes partition sort states"
+OPTIONS = Options(
+    "sinfo",
+    {**dict.fromkeys(_FLAGS.split(), NO), **dict.fromkeys(_VALUES.split(), YES), "verbose": MAYBE},
+    {
+        "a": "all", "d": "dead", "e": "exact", "F": "future", "h": "noheader", "i": "iterate", "l": "long",
+        "M": "clusters", "n": "nodes", "N": "Node", "o": "format", "O": "Format", "p": "partition", "r": "responding",
+        "R": "list-reasons", "s": "summarize", "S": "sort", "t": "states", "T": "reservation", "V": "version",
+    },
+)  # fmt: skip
+_STANDARD = "%9P %.5a %.10l %.6D %.6t %N"
+_SUMMARY = "%9P %.5a %.10l %.16F %N"
+_NODES = "%N  %.6D %.9P %6t"
+_LONG_NODES = "%N  %.6D %.9P %.11T %4c %.8z %.6m %.8d %.6w %.8f %20E"
+SHORT = {"idle": "idle", "reserved": "resv", "mixed": "mix", "allocated": "alloc"}
+
+
+class Line:
+    """A node in a partition, or nodes that are alike, and their partition."""
+
+    def __init__(self, partition: machine.Partition, nodes: list[tuple[str, int, str]], cpus: int) -> None:
+        self.partition = partition
+        self.nodes = nodes
+        self.cpus = cpus
+        self.used = sum(used for _, used, _ in nodes)
+
+    @property
+    def state(self) -> str:
+        return self.nodes[0][2]
+
+    def states(self) -> tuple[int, int, int, int]:
+        """Nodes allocated, idle, in other states, in all."""
+        busy = sum(1 for _, used, _ in self.nodes if used)
+        return busy, len(self.nodes) - busy, 0, len(self.nodes)
+
+
+def main(store: Store, words: Sequence[str]) -> int:
+    options, _ = OPTIONS.read(words, mixed=True)
+    if "version" in options:
+        say(f"slurm-wlm {machine.VERSION}\n")
+        return 0
+    if "json" in options or "yaml" in options:
+        raise Refused("sinfo: error: the toy Slurm has no serializer plugins")
+    ask_controller(store, "slurm_load_partitions: {}")
+    if "reservation" in options:
+        _reservations(store)
+        return 0
+    before, columns = _columns(options)
+    lines = _lines(store, options, columns)
+    if "long" in options:
+        say(time.strftime("%a %b %d %H:%M:%S %Y\n"))
+    rows = [] if "noheader" in options else [[column.title for column in columns]]
+    rows += [[column.cell(line) for column in columns] for line in lines]
+    width = max(
+        (len(row[at]) for row in rows for at, column in enumerate(columns) if column.title == "NODELIST"), default=0
+    )
+    for row in rows:
+        cells = (column.show(_wide(column, text, width, options)) for column, text in zip(columns, row, strict=True))
+        say(before + "".join(cells) + "\n")
+    return 0
+
+
+def _wide(column: Column, text: str, width: int, options: dict[str, str]) -> str:
+    """The standard node lists are as wide as they must be."""
+    standard = "Node" in options and not options.keys() & {"format", "Format"} and column.title == "NODELIST"
+    return text.ljust(max(width, 8)) if standard else text
+
+
+def _columns(options: dict[str, str]) -> tuple[str, list[Column]]:
+    if "Format" in options:
+        return "", by_names("sinfo", options["Format"], NAMES)
+    form = options.get("format")
+    if form is None and "Node" in options:
+        form = _LONG_NODES if "long" in options else _NODES
+    return by_codes(form or (_SUMMARY if "summarize" in options else _STANDARD), CODES)
+
+
+def _lines(store: Store, options: dict[str, str], columns: list[Column]) -> list[Line]:
+    """One line for every group of nodes that look alike; with --Node for every node in every partition."""
+    cpus = int(store.setting("cpus"))
+    partitions = [one for one in machine.PARTITIONS if not one.hidden or "all" in options or "partition" in options]
+    if "partition" in options:
+        partitions = [one for one in partitions if one.name in options["partition"].split(",")]
+    nodes = machine.node_states(store)
+    if "nodes" in options:
+        nodes = [node for node in nodes if node[0] in options["nodes"].split(",")]
+    if "states" in options:
+        wanted = options["states"].lower().split(",")
+        nodes = [node for node in nodes if node[2] in wanted or SHORT[node[2]] in wanted]
+    if "Node" in options:
+        lines = [Line(one, [node], cpus) for node in nodes for one in partitions if node[0] in one.nodes]
+        by_partition = any(column.title == "PARTITION" for column in columns)
+        return lines if by_partition else list({line.nodes[0][0]: line for line in lines}.values())
+    lines = []
+    for one in partitions:
+        groups: dict[object, list[tuple[str, int, str]]] = {}
+        for node in (node for node in nodes if node[0] in one.nodes):
+            alike = [column.cell(Line(one, [node], cpus)) for column in columns if column.title in _TELLING]
+            groups.setdefault("all" if "summarize" in options else tuple(alike), []).append(node)
+        # Slurm sorts by the state's number: reserved before idle, both before those with jobs
+        ordered = sorted(
+            groups.values(), key=lambda group: ("reserved", "mixed", "allocated", "idle").index(group[0][2])
+        )
+        lines += [Line(one, group, cpus) for group in ordered]
+    return lines
+
+
+def _reservations(store: Store) -> None:
+    start = reserved_from(store)
+    span = f"{moment(start)}  {moment(start + machine.RESERVED_SECONDS)}  {duration(machine.RESERVED_SECONDS)}"
+    say("RESV_NAME     STATE           START_TIME             END_TIME     DURATION  NODELIST\n")
+    say(f"{machine.RESERVATION:<10}  ACTIVE  {span}  {machine.RESERVED}\n")
+
+
+def reserved_from(store: Store) -> int:
+    """When the reservation began: with the cluster."""
+    return int(store.setting("began"))
+
+
+def _partition_name(line: Line) -> str:
+    return line.partition.name + ("*" if line.partition.default else "")
+
+
+def _limit(line: Line) -> str:
+    return short_duration(line.partition.max_time * 60)
+
+
+def _load(_line: Line) -> str:
+    return f"{os.getloadavg()[0]:.2f}"
+
+
+def free_memory() -> int:
+    """MiB of this machine that are free."""
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024**2
+
+
+def host() -> str:
+    return os.uname().nodename.partition(".")[0]
+
+
+def _cpu_states(line: Line) -> str:
+    total = line.cpus * len(line.nodes)
+    return f"{line.used}/{total - line.used}/0/{total}"
+
+
+def _node_states(line: Line) -> str:
+    return "/".join(str(count) for count in line.states())
+
+
+# Each thing once: -o's code, -O's name, the title, and how a line fills it.
+_THINGS = (
+    ("P", "Partition", "PARTITION", _partition_name),
+    ("R", "PartitionName", "PARTITION", lambda line: line.partition.name),
+    ("a", "Available", "AVAIL", lambda _line: "up"),
+    ("l", "Time", "TIMELIMIT", _limit),
+    ("D", "Nodes", "NODES", lambda line: str(len(line.nodes))),
+    ("t", "StateCompact", "STATE", lambda line: SHORT[line.state]),
+    ("T", "StateLong", "STATE", lambda line: line.state),
+    ("N", "NodeList", "NODELIST", lambda line: node_list([name for name, _, _ in line.nodes])),
+    ("n", "NodeHost", "HOSTNAMES", lambda _line: host()),
+    ("o", "NodeAddr", "NODE_ADDR", lambda _line: "127.0.0.1"),
+    ("z", "SocketCoreThread", "S:C:T", lambda line: f"{line.cpus}:1:1"),
+    ("X", "Sockets", "SOCKETS", lambda line: str(line.cpus)),
+    ("Y", "Cores", "CORES", lambda _line: "1"),
+    ("Z", "Threads", "THREADS", lambda _line: "1"),
+    ("c", "CPUs", "CPUS", lambda line: str(line.cpus)),
+    ("C", "CPUsState", "CPUS(A/I/O/T)", _cpu_states),
+    ("O", "CPUsLoad", "CPU_LOAD", _load),
+    ("e", "FreeMem", "FREE_MEM", lambda _line: str(free_memory())),
+    ("", "AllocMem", "ALLOCMEM", lambda line: str(100 * line.used)),
+    ("m", "Memory", "MEMORY", lambda _line: str(machine.MEMORY)),
+    ("d", "Disk", "TMP_DISK", lambda _line: "0"),
+    ("w", "Weight", "WEIGHT", lambda _line: "1"),
+    ("f", "Features", "AVAIL_FEATURES", lambda _line: machine.FEATURE),
+    ("b", "features_act", "ACTIVE_FEATURES", lambda _line: machine.FEATURE),
+    ("G", "Gres", "GRES", lambda _line: "(null)"),
+    ("v", "Version", "VERSION", lambda _line: machine.VERSION),
+    ("E", "Reason", "REASON", lambda _line: "none"),
+    ("F", "NodeAIOT", "NODES(A/I/O/T)", _node_states),
+    ("V", "Cluster", "CLUSTER", lambda _line: machine.CLUSTER),
+)
+CODES = {code: (title, cell) for code, _, title, cell in _THINGS if code}
+NAMES = {name.lower(): (title, cell) for _, name, title, cell in _THINGS}
+_TELLING = {"STATE", "CPUS", "CPUS(A/I/O/T)"}  # what makes nodes differ

@@ -1,0 +1,162 @@
+"""Which waiting jobs start now, and why the others wait. Every command and every job's end turns this wheel once.
+
+A start is a runner process of its own (runner.py), forked here and in a session of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from . import machine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .store import Job, Store
+
+
+def turn(store: Store) -> None:
+    """Start what can start. Returns at once; the runners live on by themselves."""
+    with store.change():
+        _find_lost(store)
+        started = _decide(store)
+    if started:
+        store.close()  # a connection must not be carried across a fork
+        for number in started:
+            _launch(store, number)
+        store.open()
+
+
+def look(store: Store) -> None:
+    """Turn the wheel if the time itself has made that necessary; for commands that only read."""
+    now = time.time()
+    for job in store.jobs("ended = 0"):
+        due = not job.nodelist and 0 < job.begin <= now and job.reason == "BeginTime"
+        if due or (job.runner and began(job.runner) != job.runner_began):
+            turn(store)
+            return
+
+
+def _decide(store: Store) -> list[int]:
+    """Give nodes to waiting jobs in the order of their priority and age; returns the numbers to launch."""
+    jobs = store.jobs("ended = 0")
+    cpus = int(store.setting("cpus"))
+    used = machine.taken(jobs)
+    running = [job for job in jobs if job.nodelist]
+    started: list[int] = []
+    blocked = False
+    for job in sorted((job for job in jobs if not job.nodelist), key=lambda job: (-job.priority, job.id)):
+        while True:
+            reason = _obstacle(store, job, running, cpus)
+            if not reason and not (nodes := machine.place(job, used, cpus)):
+                reason, blocked = ("Priority" if blocked else "Resources"), True
+            if reason:
+                if reason != job.reason:
+                    store.update(job.id, reason=reason)
+                break
+            left = job.waiting
+            number = _start(store, job, nodes)
+            started.append(number)
+            placed = store.jobs("id = ?", number)[0]
+            running.append(placed)
+            used = machine.taken(running)
+            if len(left) < 2:
+                break
+            job = store.jobs("id = ?", job.id)[0]  # noqa: PLW2901 - the same record, with fewer elements
+    return started
+
+
+def _obstacle(store: Store, job: Job, running: list[Job], cpus: int) -> str:
+    """Why the job may not start whatever is free; "" when it may."""
+    if job.held:
+        return "JobHeldUser"
+    if job.begin > time.time():
+        return "BeginTime"
+    if never := machine.never(job, cpus):
+        return never
+    if job.dependency and (waits := _dependency(store, job.dependency)):
+        return waits
+    same = sum(1 for other in running if job.array_job is not None and other.array_job == job.array_job)
+    return "JobArrayTaskLimit" if job.array_limit and same >= job.array_limit else ""
+
+
+def _dependency(store: Store, text: str) -> str:
+    for part in text.split(","):
+        kind, *numbers = part.split(":")
+        for number in numbers:
+            others = store.jobs("id = ? OR array_job = ?", number, number)
+            if any(not other.over for other in others):
+                return "Dependency"
+            well = all(other.state == "COMPLETED" for other in others)
+            if (kind == "afterok" and not well) or (kind == "afternotok" and well):
+                return "DependencyNeverSatisfied"
+    return ""
+
+
+def _start(store: Store, job: Job, nodes: str) -> int:
+    """Mark the job, or the first waiting element of an array, as placed; its number."""
+    if job.array_job is None or job.array_task is not None:
+        store.update(job.id, nodelist=nodes, reason="None", waited=job.reason)
+        return job.id
+    first, *rest = job.waiting
+    changes: dict[str, object] = {
+        "array_task": first,
+        "array_tasks": "",
+        "nodelist": nodes,
+        "reason": "None",
+        "waited": job.reason,
+    }
+    if not rest:  # the last element keeps the array's own number
+        store.update(job.id, **changes)
+        return job.id
+    store.update(job.id, array_tasks=",".join(map(str, rest)))
+    return store.split(job, **changes)
+
+
+def _launch(store: Store, number: int) -> None:
+    """Fork a runner that has nothing of this process but the code."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        if os.fork() == 0:
+            os.setsid()  # everything the job starts stays in the runner's session, unless it tries hard
+            from .runner import main  # noqa: PLC0415 - only runners need it
+
+            main(store.folder, number)
+    finally:
+        os._exit(0)
+
+
+def _find_lost(store: Store) -> None:
+    """End the jobs whose runner is gone: somebody killed it, or the machine went down."""
+    for job in store.jobs("ended = 0 AND runner > 0"):
+        if began(job.runner) != job.runner_began:
+            now = time.time()
+            store.update(job.id, state="NODE_FAIL", reason="NodeDown", end=int(now), ended=now, status=0)
+
+
+def began(pid: int) -> int | None:
+    """When a process began, in ticks since boot; None for one that is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:  # noqa: PTH123 - see store.py
+            fields = stat.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def cancel(store: Store, job: Job, killer: int) -> None:
+    """Take a waiting job out of the queue; the caller is within change()."""
+    now = time.time()
+    store.update(job.id, state="CANCELLED", killer=killer, end=int(now), ended=now)
+
+
+def cancel_elements(store: Store, job: Job, gone: set[int], killer: int) -> None:
+    """Take some waiting elements out of an array: Slurm forgets them, unless none is left; within change()."""
+    left = [task for task in job.waiting if task not in gone]
+    if left:
+        store.update(job.id, array_tasks=",".join(map(str, left)))
+    else:
+        cancel(store, job, killer)

@@ -1,0 +1,1 @@
+"""An SSH server without root: accounts, commands, SFTP, and faults on demand."""

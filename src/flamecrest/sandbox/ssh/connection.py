@@ -1,0 +1,158 @@
+"""One connection of the sandbox's SSH server at the level of bytes, where it can be frozen and cut.
+
+It knows asyncssh's connection as an asyncio protocol; what is said over it is not its business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+import asyncssh
+from asyncssh.channel import SSHServerChannel
+from asyncssh.packet import SSHPacket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asyncssh.connection import SSHServerConnectionOptions
+
+    from .server import SshServer
+
+
+class Valve(asyncio.Transport):
+    """The transport that asyncssh writes to: passes on, holds back while frozen, cuts when the allowance is used."""
+
+    def __init__(self, under: asyncio.Transport, allowance: Callable[[int], int]) -> None:
+        super().__init__()
+        self._under = under
+        self._allowance = allowance  # told a number of bytes, says how many of them may go
+        self._held: list[bytes] | None = None
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        if self._held is not None:
+            self._held.append(bytes(data))
+            return
+        allowed = self._allowance(len(data))
+        self._under.write(data[:allowed])
+        if allowed < len(data):
+            self._under.close()
+
+    def freeze(self) -> None:
+        if self._held is None and not self._under.is_closing():
+            self._held = []
+            self._under.pause_reading()
+
+    def thaw(self) -> None:
+        if self._held is not None:
+            held, self._held = self._held, None
+            if not self._under.is_closing():
+                self.write(b"".join(held))
+                self._under.resume_reading()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._under.get_extra_info(name, default)
+
+    def is_closing(self) -> bool:
+        return self._under.is_closing()
+
+    def close(self) -> None:
+        self._under.close()
+
+    def abort(self) -> None:
+        self._under.abort()
+
+
+class Channel(SSHServerChannel[bytes]):
+    """A session channel that takes commands of any bytes, as OpenSSH does, and few of a client's variables."""
+
+    def _process_exec_request(self, packet: SSHPacket) -> bool:
+        command = packet.get_string()
+        packet.check_end()
+        return self._start_session(command=command.decode("utf-8", "surrogateescape"))
+
+    def _process_env_request(self, packet: SSHPacket) -> bool:
+        key, value = packet.get_string(), packet.get_string()
+        packet.check_end()
+        wanted = key == b"LANG" or key.startswith(b"LC_")  # Debian's AcceptEnv
+        if wanted:
+            self._env[key] = value
+        return wanted
+
+
+class Connection(asyncssh.SSHServerConnection):
+    """A connection whose bytes go through a valve, and that may be slow to say its first word."""
+
+    def __init__(self, server: SshServer, loop: asyncio.AbstractEventLoop, options: SSHServerConnectionOptions) -> None:
+        super().__init__(loop, options)
+        self._sshd = server
+        self._valve: Valve | None = None
+        self._transport_below: asyncio.Transport | None = None
+        self._greeted = False
+        self._early = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport_below = cast("asyncio.Transport", transport)
+        self._valve = Valve(self._transport_below, self._allow)
+        if self._sshd.admit(self):
+            if not self._sshd.faults.silent:
+                self.greet()
+        else:
+            self._transport_below.write(b"Exceeded MaxStartups\r\n")
+            self._transport_below.close()
+
+    def data_received(self, data: bytes, datatype: int | None = None) -> None:
+        if self._greeted:
+            super().data_received(data, datatype)
+        else:
+            self._early += data  # a silent server has read it all the same
+
+    def connection_lost(self, exc: Exception | None = None) -> None:
+        self._sshd.dismiss(self)
+        if self._greeted:
+            super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        if self._greeted:
+            super().eof_received()
+
+    def greet(self) -> None:
+        """Begin to speak SSH, if that has not happened yet."""
+        if self._greeted or self._valve is None:
+            return
+        self._greeted = True
+        super().connection_made(self._valve)
+        early, self._early = self._early, b""
+        if early:
+            super().data_received(early)
+
+    def freeze(self) -> None:
+        """Neither read nor write from now on."""
+        if self._valve is not None:
+            self._valve.freeze()
+
+    def thaw(self) -> None:
+        if self._valve is not None:
+            self._valve.thaw()
+
+    def cut(self) -> None:
+        """Close the TCP connection at once, in the middle of whatever it says."""
+        if self._transport_below is not None:
+            self._transport_below.abort()
+
+    def create_server_channel(
+        self, encoding: str | None = "", errors: str = "", window: int = 0, max_pktsize: int = 0
+    ) -> Channel:
+        del encoding, errors
+        max_pktsize = max_pktsize or self._max_pktsize
+        self._update_recv_pktlen(max_pktsize)
+        size = window or self._window
+        return Channel(self, self._loop, False, False, False, 0, 0, None, "strict", size, max_pktsize)
+
+    def _allow(self, size: int) -> int:
+        faults = self._sshd.faults
+        if faults.cut_after is None:
+            return size
+        allowed = min(size, faults.cut_after)
+        faults.cut_after -= allowed
+        return allowed

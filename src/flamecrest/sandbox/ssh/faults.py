@@ -1,0 +1,35 @@
+"""What can go wrong with the sandbox's SSH server, on demand, and what it has counted: plain values.
+
+They decide nothing: server.py, connection.py and session.py look at them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Faults:
+    """Switches that act from the next moment on."""
+
+    slow: float = 0.0  # seconds before each command, and before each SFTP request
+    silent: bool = False  # new connections are accepted and get no byte
+    cut_after: int | None = None  # bytes that the connections together may still send before they are closed
+    disabled: set[str] = field(default_factory=set)  # users whose keys are refused
+    rc_files: bool = False  # shells read ~/.bashrc, as Debian's bash does under sshd
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened since the start."""
+
+    connections: int = 0  # accepted
+    connected: int = 0  # now
+    connected_most: int = 0
+    startups_refused: int = 0
+    logins: int = 0
+    channels: int = 0  # now
+    channels_most: int = 0
+    channels_refused: int = 0
+    commands: int = 0
+    sftp_sessions: int = 0

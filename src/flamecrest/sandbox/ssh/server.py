@@ -1,0 +1,238 @@
+"""The sandbox's SSH server: accounts without root, keys and certificates, commands, SFTP, and faults on demand.
+
+All accounts are one real account here. SFTP keeps them apart by made-up owners (permissions.py); a command cannot
+be kept apart without root: what `tar` or `cat` reads is what the account that runs the sandbox may read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import asyncssh
+
+from flamecrest.sandbox.processes import MARK
+
+from .connection import Connection
+from .faults import Counts, Faults
+from .session import Session
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from flamecrest.sandbox.users import People, Person
+
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+VERSION = "OpenSSH_9.2p1 Flamecrest-sandbox"  # clients choose the argument order of SFTP's symlink by this name
+
+
+class _Login(asyncssh.SSHServer):
+    """One connection's authentication and its sessions."""
+
+    def __init__(self, server: SshServer) -> None:
+        self._server = server
+        self._person: Person | None = None
+        self._connection: Connection | None = None
+        self._sessions = 0
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        assert isinstance(conn, Connection)
+        self._connection = conn
+
+    def begin_auth(self, username: str) -> bool:
+        self._person = self._server.people.get(username)
+        return True
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return self._server.may_log_in(username) and key.public_data in self._server.keys.get(username, ())
+
+    def validate_ca_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return self._server.may_log_in(username) and key.public_data in self._server.authorities
+
+    def auth_completed(self) -> None:
+        assert self._connection is not None
+        self._server.counts.logins += 1
+        self._server.starting.discard(self._connection)
+
+    def session_requested(self) -> Session:
+        counts = self._server.counts
+        if self._sessions >= self._server.max_sessions:
+            counts.channels_refused += 1
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "open failed")
+        assert self._person is not None
+        assert self._connection is not None
+        self._sessions += 1
+        counts.channels += 1
+        counts.channels_most = max(counts.channels_most, counts.channels)
+        return self._server.session(self._person, self._connection, self._ended)
+
+    def connection_requested(self, *_where: object) -> bool:
+        return True  # a jump host
+
+    def _ended(self) -> None:
+        self._sessions -= 1
+        self._server.counts.channels -= 1
+
+
+class SshServer:
+    """An SSH server on 127.0.0.1. `faults`, `max_…` and `sftp` may be changed while it runs."""
+
+    def __init__(
+        self,
+        people: People,
+        host_key: asyncssh.SSHKey,
+        *,
+        keys: Mapping[str, Iterable[asyncssh.SSHKey]],
+        authorities: Iterable[asyncssh.SSHKey] = (),
+        bin_dirs: Sequence[Path] = (),
+        variables: Mapping[str, str] | None = None,
+        max_sessions: int = 10,
+        max_startups: int = 100,
+        sftp: bool = True,
+    ) -> None:
+        self.people = people
+        self.host_key = host_key
+        self.keys = {name: {key.public_data for key in of} for name, of in keys.items()}
+        self.authorities = {key.public_data for key in authorities}
+        self.max_sessions = max_sessions
+        self.max_startups = max_startups  # connections that have not logged in yet
+        self.sftp = sftp  # whether there is such a subsystem
+        self.faults = Faults()
+        self.counts = Counts()
+        self.port = 0
+        self.connections: set[Connection] = set()
+        self.starting: set[Connection] = set()
+        self.running: set[subprocess.Popen[bytes]] = set()
+        self._variables = dict(variables or {})
+        self._path = ":".join([*(str(directory) for directory in bin_dirs), SYSTEM_PATH])
+        self._server: asyncio.Server | None = None
+
+    async def start(self, port: int = 0) -> None:
+        """Listen on the port; 0: the one it had before, or any."""
+        loop = asyncio.get_running_loop()
+        options = asyncssh.SSHServerConnectionOptions(
+            server_factory=lambda: _Login(self),
+            server_host_keys=[self.host_key],
+            server_version=VERSION,
+            encoding=None,
+            allow_scp=False,
+            x11_forwarding=False,
+            agent_forwarding=False,
+            login_timeout=30,
+            keepalive_interval=0,
+        )
+        self._server = await loop.create_server(
+            lambda: Connection(self, loop, options), "127.0.0.1", port or self.port, backlog=1024
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Stop listening, cut every connection, end every command."""
+        self.refuse()
+        self.drop()
+        for process in list(self.running):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        while self.running or self.connections:  # noqa: ASYNC110 - two sets become empty, once in a life
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0)  # the pipes that were let go of close in the next round of the loop
+
+    # Faults
+
+    def refuse(self) -> None:
+        """Take no new connections (connection refused) until start() is called again."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def drop(self, after: int | None = None) -> None:
+        """Close every connection now, or once that many bytes more were sent over all of them together."""
+        self.faults.cut_after = after
+        if after is None:
+            for connection in list(self.connections):
+                connection.cut()
+
+    def hang(self) -> None:
+        """Accept new connections and say nothing to them; those that exist are served."""
+        self.faults.silent = True
+
+    def freeze(self) -> None:
+        """Neither read nor write on the connections that exist; new ones are served."""
+        for connection in list(self.connections):
+            connection.freeze()
+
+    def thaw(self) -> None:
+        """End hang(), freeze() and drop(after=...): what waited is read and answered now."""
+        self.faults.silent = False
+        self.faults.cut_after = None
+        for connection in list(self.connections):
+            connection.thaw()
+            connection.greet()
+
+    # For the connections
+
+    def admit(self, connection: Connection) -> bool:
+        """Note a new TCP connection; False where too many have not logged in yet."""
+        self.counts.connections += 1
+        if len(self.starting) >= self.max_startups:
+            self.counts.startups_refused += 1
+            return False
+        self.starting.add(connection)
+        self.connections.add(connection)
+        self.counts.connected = len(self.connections)
+        self.counts.connected_most = max(self.counts.connected_most, self.counts.connected)
+        return True
+
+    def dismiss(self, connection: Connection) -> None:
+        """Note the end of a TCP connection."""
+        self.starting.discard(connection)
+        self.connections.discard(connection)
+        self.counts.connected = len(self.connections)
+
+    def may_log_in(self, user: str) -> bool:
+        return self.people.get(user) is not None and user not in self.faults.disabled
+
+    def session(self, person: Person, connection: Connection, closed: Callable[[], None]) -> Session:
+        peer = connection.get_extra_info("peername")[:2]
+        own = connection.get_extra_info("sockname")[:2]
+
+        def environment(asked: dict[str, str]) -> dict[str, str]:
+            return {
+                **asked,
+                **self.environment(person),
+                "SSH_CLIENT": f"{peer[0]} {peer[1]} {own[1]}",
+                "SSH_CONNECTION": f"{peer[0]} {peer[1]} {own[0]} {own[1]}",
+            }
+
+        return Session(
+            self.people,
+            person,
+            environment,
+            faults=self.faults,
+            counts=self.counts,
+            running=self.running,
+            closed=closed,
+            sftp=self.sftp,
+        )
+
+    def environment(self, person: Person) -> dict[str, str]:
+        """The variables of a person's commands."""
+        zone = {"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}
+        return {
+            **zone,
+            **self._variables,
+            "USER": person.name,
+            "LOGNAME": person.name,
+            "HOME": str(person.home),
+            "SHELL": "/bin/bash",
+            "PATH": self._path,
+            MARK: str(self.people.root),
+        }
