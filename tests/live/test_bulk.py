@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import asyncssh
 import pytest
 
-from flamecrest.server.ssh.connection import Host, dial
+from flamecrest.server.ssh.channels.sftp import Sftp
+from flamecrest.server.ssh.channels.sftp_packets import FLAG_CREATE, FLAG_READ, FLAG_TRUNCATE, FLAG_WRITE
 from flamecrest.server.ssh.host_keys import HostKeys
-from flamecrest.server.ssh.sftp import Sftp
-from flamecrest.server.ssh.sftp_packets import FLAG_CREATE, FLAG_READ, FLAG_TRUNCATE, FLAG_WRITE
+from flamecrest.server.ssh.pool.connection import Host, dial
 
 if TYPE_CHECKING:
     from .site import Site

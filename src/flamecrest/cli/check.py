@@ -69,7 +69,7 @@ def _first_user(settings: Settings) -> str:
 
 async def _connect(settings: Settings, user: str, seconds: float) -> list[Finding]:
     with server_extra():
-        from flamecrest.server.wiring import open_gateway  # noqa: PLC0415 - not in the base install
+        from flamecrest.server.wiring.gateway import open_gateway  # noqa: PLC0415 - not in the base install
 
         from .connect import survey, unwatched  # noqa: PLC0415 - not in the base install
     async with open_gateway(unwatched(settings)) as gateway:

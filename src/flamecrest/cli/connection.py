@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import httptools
 
-from flamecrest.server.http.problems import envelope
+from flamecrest.server.http.core.errors import envelope
 
 from .cycle import Cycle
 

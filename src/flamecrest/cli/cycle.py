@@ -11,7 +11,7 @@ import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from flamecrest.server.http.problems import envelope
+from flamecrest.server.http.core.errors import envelope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 
 from flamecrest import __version__
-from flamecrest.server.http import bulk, compute, docs, filesystem, openapi, operations, status, transfer, uploads
-from flamecrest.server.http.middleware import Edge
-from flamecrest.server.http.table import Table
+from flamecrest.server.http import compute, status, transfer
+from flamecrest.server.http.core import docs, openapi
+from flamecrest.server.http.core.edge import Edge
+from flamecrest.server.http.core.route_table import Table
+from flamecrest.server.http.files import bulk, extensions
+from flamecrest.server.http.files import routes as filesystem
+from flamecrest.server.http.files.tus import routes as uploads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -30,7 +34,7 @@ def routes() -> list[BaseRoute]:
     """Every route, those that are asked most first: they are tried in this order."""
     return [
         *filesystem.router.routes,
-        *operations.router.routes,
+        *extensions.router.routes,
         *compute.router.routes,
         *status.open_router.routes,
         *status.router.routes,
@@ -104,6 +108,6 @@ def build_app(
 
 def create_app(settings: Settings) -> Api:
     """Make the application that a configuration describes."""
-    from flamecrest.server.wiring import open_gateway  # noqa: PLC0415 -- adapters are loaded only where they run
+    from flamecrest.server.wiring.gateway import open_gateway  # noqa: PLC0415 -- adapters are loaded only where they run
 
     return build_app(lambda: open_gateway(settings), root_path=settings.apis_root_path, servers=settings.doc_servers)

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import NotFound, Unsupported
-from flamecrest.server.files import Files, check_path, file_system
-from flamecrest.server.health import Board, Service, guard
+from flamecrest.server.files.port import Files, check_path, file_system
+from flamecrest.server.health.board import Board, Service, guard
 
 if TYPE_CHECKING:
-    from flamecrest.server.auth import Authenticator, Authorizer, Identity
+    from flamecrest.server.auth.port import Authenticator, Authorizer, Identity
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.files.bulk import Bulk
-    from flamecrest.server.files.uploads import Uploads
-    from flamecrest.server.schedulers import Scheduler
+    from flamecrest.server.files.archives.port import Bulk
+    from flamecrest.server.files.resumable.port import Uploads
+    from flamecrest.server.schedulers.port import Scheduler
     from flamecrest.server.ssh.user import User
-    from flamecrest.server.transfer import TransferJobs
+    from flamecrest.server.transfer.port import TransferJobs
     from flamecrest.wire.status import HPCCluster
 
 log = logging.getLogger("flamecrest.pool")

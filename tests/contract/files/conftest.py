@@ -21,17 +21,17 @@ import pytest
 from flamecrest.sandbox import userland
 from flamecrest.sandbox.ssh.server import SshServer
 from flamecrest.sandbox.users import People
-from flamecrest.server.auth import Identity
+from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.files.remote import RemoteFiles
-from flamecrest.server.files.site import Site as SharedByCluster
-from flamecrest.server.ssh.choosing import Rules
-from flamecrest.server.ssh.connection import Host
+from flamecrest.server.files.remote.cluster_facts import Site as SharedByCluster
+from flamecrest.server.files.remote.files import RemoteFiles
+from flamecrest.server.ssh.channels.sftp_program import SftpChoice
 from flamecrest.server.ssh.credentials import StaticKey, StaticKeys
 from flamecrest.server.ssh.host_keys import HostKeys
-from flamecrest.server.ssh.pool import Pool
+from flamecrest.server.ssh.pool.connection import Host
+from flamecrest.server.ssh.pool.policy import Rules
+from flamecrest.server.ssh.pool.pool import Pool
 from flamecrest.server.ssh.session import PooledSessions
-from flamecrest.server.ssh.sftp_program import SftpChoice
 from tests.live.no_subsystem import without_subsystem
 from tests.live.site import Site
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from flamecrest.server.errors import Denied, Invalid, NotFound, Unmet, Upstream
-from flamecrest.server.files import Landing, Stat
-from flamecrest.server.files.remote import RemoteFiles
-from flamecrest.server.files.small import SMALL
-from flamecrest.server.ssh.connection import Lost
+from flamecrest.server.files.port import Landing, Stat
+from flamecrest.server.files.remote.agent_requests import SMALL
+from flamecrest.server.files.remote.files import RemoteFiles
+from flamecrest.server.ssh.pool.connection import Lost
 
 from .conftest import Place, soon
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flamecrest.server.errors import NotFound
-from flamecrest.server.files.choice import Choice
+from flamecrest.server.files.listing_filter import Choice
 
 from .conftest import soon
 from .test_files import names, put

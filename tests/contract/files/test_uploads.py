@@ -11,9 +11,9 @@ from dataclasses import replace
 import pytest
 
 from flamecrest.server.errors import Conflict, GatewayError, Gone, Invalid, Locked, NotFound, OutOfStep
-from flamecrest.server.files.resumable import RemoteUploads
-from flamecrest.server.files.upload_state import UploadKey
-from flamecrest.server.files.uploads import Upload
+from flamecrest.server.files.resumable.port import Upload
+from flamecrest.server.files.resumable.remote import RemoteUploads
+from flamecrest.server.files.resumable.state import UploadKey
 
 from .conftest import Place, soon
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from flamecrest.server.auth import Identity
     from flamecrest.server.auth.oidc import OidcAuthenticator
+    from flamecrest.server.auth.port import Identity
 
 AUDIENCE = "flamecrest"
 

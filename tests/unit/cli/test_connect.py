@@ -25,7 +25,7 @@ from flamecrest.sandbox.ssh.server import SshServer
 from flamecrest.sandbox.users import People
 from flamecrest.server.settings import Settings
 from flamecrest.server.ssh.host_keys import line
-from flamecrest.server.wiring import open_gateway
+from flamecrest.server.wiring.gateway import open_gateway
 
 pytestmark = pytest.mark.anyio
 

@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flamecrest.server.errors import Invalid, TooLarge, Unsupported, Upstream
-from flamecrest.server.files import packing
-from flamecrest.server.files.bulk import Bounds, Failure
-from flamecrest.server.files.inflate import plain
-from flamecrest.server.files.selection import anchor, relative, tidy, uncovered
-from flamecrest.server.files.unpacking import Refused, link_target, place
-from flamecrest.server.files.untar import Truncated
-from flamecrest.server.http.accept import accepted
-from flamecrest.server.ssh import Output
+from flamecrest.server.files.archives import packing
+from flamecrest.server.files.archives.inflate import plain
+from flamecrest.server.files.archives.port import Bounds, Failure
+from flamecrest.server.files.archives.selection import anchor, relative, tidy, uncovered
+from flamecrest.server.files.archives.unpacking import Refused, link_target, place
+from flamecrest.server.files.archives.untar import Truncated
+from flamecrest.server.http.headers.accept import accepted
+from flamecrest.server.ssh.port import Output
 
 PARTS = st.lists(st.sampled_from([b"..", b".", b"", b"a", b"b", b"\xff", b"..."]), max_size=8)
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.files.streams import Pieces
+from flamecrest.server.files.remote.writing import Pieces
 
 
 @given(st.lists(st.binary(max_size=40)), st.integers(1, 17))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flamecrest.server.errors import Invalid
-from flamecrest.server.files.untar import (
+from flamecrest.server.files.archives.untar import (
     Blocks,
     Damaged,
     EndMark,

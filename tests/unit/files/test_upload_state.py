@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flamecrest.server.errors import Conflict, NotFound
-from flamecrest.server.files.upload_state import HEAD_SIZE, State, UploadKey, expired
+from flamecrest.server.files.resumable.state import HEAD_SIZE, State, UploadKey, expired
 
 PATHS = st.binary(min_size=1, max_size=300).map(os.fsdecode)
 METADATA = st.text("abcXYZ019+/= ,-", max_size=80)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from flamecrest.server.errors import Unavailable
-from flamecrest.server.health import Board, Health, Service, guard
+from flamecrest.server.health.board import Board, Health, Service, guard
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ import pytest
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Unavailable, Upstream
-from flamecrest.server.health import Board, Service, guard
+from flamecrest.server.health.board import Board, Service, guard
 from flamecrest.server.health.probes import Probe, Probes
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import NotFound, Unsupported
-from flamecrest.server.files.bulk import Failure, Form, Selection, Unpacked
-from flamecrest.server.files.untar import Blocks, Truncated, members
+from flamecrest.server.files.archives.port import Failure, Form, Selection, Unpacked
+from flamecrest.server.files.archives.untar import Blocks, Truncated, members
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.http.disposition import attachment, file_name, parameters
+from flamecrest.server.http.headers.content_disposition import attachment, file_name, parameters
 
 
 def name_in(header: bytes) -> str | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flamecrest.server import telemetry
-from flamecrest.server.health import Health, Service
+from flamecrest.server.health.board import Health, Service
 
 from .world import logged
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flamecrest.server.errors import NotFound
-from flamecrest.server.files import Entry, Space
-from flamecrest.server.files.quota import Allowance, Quota, Quotas
-from flamecrest.server.health import Health, Service
+from flamecrest.server.files.port import Entry, Space
+from flamecrest.server.files.remote.commands.quota import Allowance, Quota, Quotas
+from flamecrest.server.health.board import Health, Service
 
 from .local_files import LocalFiles
 from .world import World, fields, names

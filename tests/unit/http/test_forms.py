@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from flamecrest.server.errors import GatewayError
-from flamecrest.server.http.upload import Upload
+from flamecrest.server.http.files.upload_form import Upload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

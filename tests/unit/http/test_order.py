@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from flamecrest.server.auth import Verb
+from flamecrest.server.auth.port import Verb
 
 from .world import fields
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AfterValidator, ConfigDict, ValidationError, create_model
 
-from flamecrest.server.http.deps import QueryPath
-from flamecrest.server.http.parameters import Plain
+from flamecrest.server.http.core.call import QueryPath
+from flamecrest.server.http.core.parameters import Plain
 
 
 def twice(text: str, info: Any) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flamecrest.server import errors
-from flamecrest.server.http.problems import STATUS, status_of
+from flamecrest.server.http.core.errors import STATUS, status_of
 
 from .local_files import LocalFiles
 from .world import World, fields, logged
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.files import Stat
+    from flamecrest.server.files.port import Stat
 
 pytestmark = pytest.mark.anyio
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flamecrest.server.errors import Invalid
-from flamecrest.server.files import Stat
-from flamecrest.server.http.conditions import Outcome, Validators, date_text, http_date, outcome, range_applies
-from flamecrest.server.http.digests import Check, digest_of, field, preferred
-from flamecrest.server.http.ranges import ManyParts, Span, Unsatisfiable, wanted
+from flamecrest.server.files.port import Stat
+from flamecrest.server.http.headers.conditions import Outcome, Validators, date_text, http_date, outcome, range_applies
+from flamecrest.server.http.headers.digests import Check, digest_of, field, preferred
+from flamecrest.server.http.headers.ranges import ManyParts, Span, Unsatisfiable, wanted
 
 NOW = 1_800_000_000.0
 OLD = Stat(0o100644, 1, 1, 10, 0, 1_700_000_000, ino=7, mtime_ns=1_700_000_000_123_456_789)

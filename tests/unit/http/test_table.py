@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from starlette.routing import Match, Route
 
 from flamecrest.server.app import routes
-from flamecrest.server.http.table import Table
+from flamecrest.server.http.core.route_table import Table
 
 ROUTES = routes()
 PLAIN = [route for route in ROUTES if isinstance(route, APIRoute)]

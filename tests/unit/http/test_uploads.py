@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.auth import Verb
+from flamecrest.server.auth.port import Verb
 from flamecrest.server.cluster import Gateway
 from flamecrest.server.errors import Invalid
-from flamecrest.server.files.resumable import RemoteUploads
-from flamecrest.server.http.tus_headers import metadata
+from flamecrest.server.files.resumable.remote import RemoteUploads
+from flamecrest.server.http.files.tus.headers import metadata
 from tests.contract.files.conftest import Place, on_sandbox
 
 from .world import World

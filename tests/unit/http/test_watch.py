@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flamecrest.server.http import watch
+from flamecrest.server.http.core import disconnect
 
 if TYPE_CHECKING:
     from starlette.types import Message
@@ -37,7 +37,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def begun(server: Server, *, has_body: bool) -> tuple[watch.Watch, asyncio.Task[bool]]:
+async def begun(server: Server, *, has_body: bool) -> tuple[disconnect.Watch, asyncio.Task[bool]]:
     """A watch over a task that works for ever, begun at once."""
 
     async def work() -> bool:
@@ -45,7 +45,7 @@ async def begun(server: Server, *, has_body: bool) -> tuple[watch.Watch, asyncio
         return True
 
     task = asyncio.create_task(work())
-    found = watch.Watch(server.receive, task, watch.Lookout(), has_body=has_body)
+    found = disconnect.Watch(server.receive, task, disconnect.Lookout(), has_body=has_body)
     await settle()
     found.begin()
     await settle()

@@ -7,9 +7,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flamecrest.server.auth import AllowAuthenticated, Identity, Verb
+from flamecrest.server.auth.port import AllowAuthenticated, Identity, Verb
 from flamecrest.server.errors import Denied, NotFound, Unauthenticated
-from flamecrest.server.schedulers import (
+from flamecrest.server.schedulers.port import (
     Account,
     Job,
     JobMetadata,
@@ -21,7 +21,7 @@ from flamecrest.server.schedulers import (
     Times,
 )
 from flamecrest.server.ssh.user import Named, User
-from flamecrest.server.transfer import Ticket
+from flamecrest.server.transfer.port import Ticket
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline

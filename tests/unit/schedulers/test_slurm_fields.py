@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.schedulers.slurm_fields import Rows, count, decimal, epoch, exit_status, minutes, seconds, text
+from flamecrest.server.schedulers.slurm.fields import Rows, count, decimal, epoch, exit_status, minutes, seconds, text
 
 from .recorded import output
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flamecrest.server.errors import GatewayError, Invalid, NotFound
-from flamecrest.server.schedulers import Job, Times
 from flamecrest.server.schedulers.elements import Elements
-from flamecrest.server.schedulers.records import Record, Stage
-from flamecrest.server.schedulers.slurm_ids import JobId
+from flamecrest.server.schedulers.merging import Record, Stage
+from flamecrest.server.schedulers.port import Job, Times
+from flamecrest.server.schedulers.slurm.ids import JobId
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from flamecrest.server.schedulers import Times
-from flamecrest.server.schedulers.records import Record, Stage
-from flamecrest.server.schedulers.slurm_jobs import history, live, metadata, stored_script
+from flamecrest.server.schedulers.merging import Record, Stage
+from flamecrest.server.schedulers.port import Times
+from flamecrest.server.schedulers.slurm.jobs import history, live, metadata, stored_script
 
 from .recorded import MARK, output, recordings
 

@@ -16,8 +16,8 @@ from flamecrest.server.errors import (
     Unavailable,
     Upstream,
 )
-from flamecrest.server.schedulers import slurm_refusals as refusals
-from flamecrest.server.ssh import Output
+from flamecrest.server.schedulers.slurm import refusals
+from flamecrest.server.ssh.port import Output
 
 from .recorded import output
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.schedulers.records import Stage
-from flamecrest.server.schedulers.slurm_states import _JOBS, JobState, job_state, node_states, severity
+from flamecrest.server.schedulers.merging import Stage
+from flamecrest.server.schedulers.slurm.states import _JOBS, JobState, job_state, node_states, severity
 
 from .recorded import output
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import asyncssh
 
-from flamecrest.server.ssh.connection import Connection, Host, dial, open_channel
 from flamecrest.server.ssh.host_keys import HostKeys, line
+from flamecrest.server.ssh.pool.connection import Connection, Host, dial, open_channel
 
 
 class Echoed(asyncssh.SSHClientSession[bytes]):

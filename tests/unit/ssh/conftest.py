@@ -11,11 +11,11 @@ import pytest
 
 from flamecrest.sandbox.ssh.server import SshServer
 from flamecrest.sandbox.users import People
-from flamecrest.server.ssh.choosing import Rules
-from flamecrest.server.ssh.connection import Host
 from flamecrest.server.ssh.credentials import StaticKey, StaticKeys
 from flamecrest.server.ssh.host_keys import HostKeys, line
-from flamecrest.server.ssh.pool import Pool
+from flamecrest.server.ssh.pool.connection import Host
+from flamecrest.server.ssh.pool.policy import Rules
+from flamecrest.server.ssh.pool.pool import Pool
 
 USERS = ("ann", "bob", "cyd")
 

@@ -7,8 +7,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from flamecrest.server.ssh import sftp_packets as p
-from flamecrest.server.ssh.sftp_packets import Attrs, string
+from flamecrest.server.ssh.channels import sftp_packets as p
+from flamecrest.server.ssh.channels.sftp_packets import Attrs, string
 
 from .sftp_speaker import Speaker, inside
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flamecrest.server.ssh import sftp_packets as p
-from flamecrest.server.ssh.sftp_packets import Attrs, SftpError, string
-from flamecrest.server.ssh.sftp_program import PROGRAM
+from flamecrest.server.ssh.channels import sftp_packets as p
+from flamecrest.server.ssh.channels.sftp_packets import Attrs, SftpError, string
+from flamecrest.server.ssh.channels.sftp_program import PROGRAM
 
 OURS = ("perl", "-e", PROGRAM)
 OPENSSH = ("/usr/lib/openssh/sftp-server",)

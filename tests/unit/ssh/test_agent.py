@@ -18,29 +18,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flamecrest.server.files import Entry, Stat, small
-from flamecrest.server.files.streams import temporary_beside
-from flamecrest.server.ssh.agent import MAX_WAITING, PROGRAM, Agent, Question, StatError, numbers, read_answer
-from flamecrest.server.ssh.connection import ChannelLost, Connection
-from flamecrest.server.ssh.pool import Pool
+from flamecrest.server.files.port import Entry, Stat
+from flamecrest.server.files.remote import agent_requests
+from flamecrest.server.files.remote.writing import temporary_beside
+from flamecrest.server.ssh.channels.agent import MAX_WAITING, PROGRAM, Agent, Question, StatError, numbers, read_answer
+from flamecrest.server.ssh.pool.connection import ChannelLost, Connection
+from flamecrest.server.ssh.pool.pool import Pool
 from tests.unit.ssh.asking import answers, raw_answers
 from tests.unit.ssh.test_pool import ANN, session, sh, soon
 
 pytestmark = pytest.mark.anyio
 
 
-def read(path: Path) -> Question[small.Small]:
-    return small.read(os.fsencode(path))
+def read(path: Path) -> Question[agent_requests.Small]:
+    return agent_requests.read(os.fsencode(path))
 
 
-def write(path: Path, data: bytes, mode: int | None = None) -> Question[small.Written]:
-    return small.write(os.fsencode(path), os.fsencode(path.parent / ".new"), data, mode)
+def write(path: Path, data: bytes, mode: int | None = None) -> Question[agent_requests.Written]:
+    return agent_requests.write(os.fsencode(path), os.fsencode(path.parent / ".new"), data, mode)
 
 
 def entries(
     path: Path, *, hidden: bool = False, numeric: bool = True, dereference: bool = False
 ) -> Question[list[Entry]]:
-    return small.listing(os.fsencode(path), UTC, hidden=hidden, numeric=numeric, dereference=dereference)
+    return agent_requests.listing(os.fsencode(path), UTC, hidden=hidden, numeric=numeric, dereference=dereference)
 
 
 def test_the_program_is_one_line_that_every_shell_takes_and_perl_has_no_complaint():
@@ -51,7 +52,7 @@ def test_the_program_is_one_line_that_every_shell_takes_and_perl_has_no_complain
 
 
 class TestReading:
-    @pytest.mark.parametrize("size", [0, 1, 1024, small.SMALL])
+    @pytest.mark.parametrize("size", [0, 1, 1024, agent_requests.SMALL])
     def test_a_small_file_comes_whole(self, tmp_path, size):
         path = tmp_path / "a\nb \xff"
         path.write_bytes(os.urandom(size))
@@ -62,10 +63,10 @@ class TestReading:
 
     def test_of_a_larger_one_only_the_attributes(self, tmp_path):
         path = tmp_path / "f"
-        path.write_bytes(bytes(small.SMALL + 1))
+        path.write_bytes(bytes(agent_requests.SMALL + 1))
         (found,) = answers(read(path))
         assert found.data is None
-        assert found.stat.size == small.SMALL + 1
+        assert found.stat.size == agent_requests.SMALL + 1
 
     def test_links_are_followed_and_what_is_missing_is_said(self, tmp_path):
         (tmp_path / "f").write_bytes(b"1")
@@ -180,7 +181,9 @@ class TestListing:
         (tmp_path / "link").symlink_to("folder")
         itself, behind, followed, inside = answers(
             entries(tmp_path / "link"),
-            small.listing(os.fsencode(tmp_path / "link") + b"/", UTC, hidden=False, numeric=True, dereference=False),
+            agent_requests.listing(
+                os.fsencode(tmp_path / "link") + b"/", UTC, hidden=False, numeric=True, dereference=False
+            ),
             entries(tmp_path / "link", dereference=True),
             entries(tmp_path, dereference=True),  # of a link in it more would have to be asked
         )
@@ -202,11 +205,11 @@ class TestTheWire:
 
     @pytest.mark.parametrize("end", range(1, 9))
     def test_a_question_that_is_cut_is_not_answered(self, end):
-        asked = small.read(b"/etc").text
+        asked = agent_requests.read(b"/etc").text
         assert raw_answers(asked + asked[:end]) == [b"-"]
 
     def test_what_can_be_no_question_ends_it(self):
-        asked = small.read(b"/etc").text + struct.pack(">cI", b"r", 2**32 - 1)
+        asked = agent_requests.read(b"/etc").text + struct.pack(">cI", b"r", 2**32 - 1)
         done = subprocess.run(["perl", "-e", PROGRAM], input=asked, capture_output=True, check=False, timeout=20)
         assert (done.returncode, done.stdout, done.stderr) == (1, b"\0\0\0\1-", b"")
 
@@ -217,7 +220,10 @@ class TestTheWire:
         assert len(found) == len(asked)
         assert all(answer[:1] in {b"=", b"-", b"~"} for answer in found)
 
-    @given(st.sampled_from([small.read(b"/f"), entries(Path("/f")), write(Path("/f"), b"")]), st.binary(max_size=60))
+    @given(
+        st.sampled_from([agent_requests.read(b"/f"), entries(Path("/f")), write(Path("/f"), b"")]),
+        st.binary(max_size=60),
+    )
     def test_an_answer_is_understood_or_no_answer(self, question, answer):
         with suppress(StatError, ValueError):
             read_answer(question, answer)
@@ -247,7 +253,7 @@ async def connected(pool: Pool) -> Connection:
 
 async def started(pool: Pool) -> Agent:
     """The agent that answers the next question."""
-    await session(pool).ask(small.read(b"/etc/passwd"), soon())
+    await session(pool).ask(agent_requests.read(b"/etc/passwd"), soon())
     agent = (await connected(pool)).agent
     assert agent is not None
     return agent
@@ -272,7 +278,7 @@ async def test_what_is_no_agent_of_ours_is_not_believed_and_done_without(world, 
             assert len(await me.stat("/", soon(), follow=True)) == 12
         connection = await connected(pool)
         assert connection.agent is None
-        assert await me.ask(small.read(b"/etc/passwd"), soon()) is None
+        assert await me.ask(agent_requests.read(b"/etc/passwd"), soon()) is None
 
 
 async def test_a_change_that_an_agent_does_not_confirm_is_not_made_twice(world):
@@ -287,7 +293,7 @@ async def test_an_agent_that_is_asked_too_much_leaves_the_rest(world):
     async with world.pool() as pool:
         me = session(pool)
         agent = await started(pool)
-        asked = small.read(b"/x" * 1000)
+        asked = agent_requests.read(b"/x" * 1000)
         held = [agent.ask(asked) for _ in range(MAX_WAITING // len(asked.text) + 1)]
         assert agent.full, "asked too much"
         assert await me.ask(write(path, b"1"), soon()) is None
@@ -307,7 +313,7 @@ async def test_slow_questions_wait_here_and_the_same_ones_are_asked_once(world):
         agent = await started(pool)
         sent = pool.traffic.bytes_sent
         found = [agent.ask(entries(home / name)) for name in "aabbbcccaad"]
-        quick = small.read(b"/etc/passwd")
+        quick = agent_requests.read(b"/etc/passwd")
         answer = agent.ask(quick)
         found[3].cancel()  # who goes away takes nothing from the others
         found[5].cancel()

@@ -10,8 +10,8 @@ from typing import Any
 import asyncssh
 import pytest
 
-from flamecrest.server.ssh import inlet, outlet
-from flamecrest.server.ssh.connection import open_channel
+from flamecrest.server.ssh.accelerate import fast_receive, fast_send
+from flamecrest.server.ssh.pool.connection import open_channel
 
 from .bulk_world import Echoed, connected, cutting, sent_and_back
 
@@ -166,16 +166,16 @@ async def test_a_message_too_long_is_not_waited_for(tmp_path):
 
 async def test_an_asyncssh_that_is_another_inside_is_left_alone(tmp_path):
     strange: Any = SimpleNamespace(data_received=print, _inpbuf=b"")
-    inlet.hasten(strange)
+    fast_receive.hasten(strange)
     assert strange.data_received is print
     async with connected(tmp_path, encryption_algs=[GCM]) as connection:
         other: Any = SimpleNamespace(_flush_send_buf=print, _send_buf=[])
-        outlet.hasten(connection.raw, other)
+        fast_send.hasten(connection.raw, other)
         assert other._flush_send_buf is print
 
 
 async def test_this_asyncssh_is_known(tmp_path):
     async with connected(tmp_path, encryption_algs=[GCM]) as connection:
         channel: Any = await open_channel(connection, Echoed(), b"echo")
-        assert isinstance(channel._flush_send_buf.__self__, outlet.Outlet)
-        assert isinstance(connection.raw.data_received.__self__, inlet.Inlet)  # type: ignore[attr-defined]
+        assert isinstance(channel._flush_send_buf.__self__, fast_send.Outlet)
+        assert isinstance(connection.raw.data_received.__self__, fast_receive.Inlet)  # type: ignore[attr-defined]

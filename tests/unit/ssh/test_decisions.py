@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.ssh.choosing import Act, Rules, View, Wish, choose, expired
+from flamecrest.server.ssh.pool.policy import Act, Rules, View, Wish, choose, expired
 
 views = st.builds(
     View,

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flamecrest.server.errors import Denied, NotFound, Unsupported, Upstream
-from flamecrest.server.ssh import sftp_packets as packets
-from flamecrest.server.ssh.sftp import Sftp
-from flamecrest.server.ssh.sftp_channel import SftpSession
-from flamecrest.server.ssh.sftp_packets import Attrs, SftpError
+from flamecrest.server.ssh.channels import sftp_packets as packets
+from flamecrest.server.ssh.channels.sftp import Sftp
+from flamecrest.server.ssh.channels.sftp_channel import SftpSession
+from flamecrest.server.ssh.channels.sftp_packets import Attrs, SftpError
 
 if TYPE_CHECKING:
-    from flamecrest.server.ssh.connection import Connection
+    from flamecrest.server.ssh.pool.connection import Connection
 
 
 class Quiet:

@@ -12,14 +12,14 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from flamecrest.server.auth import Identity
+from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Unsupported
-from flamecrest.server.ssh.connection import Host, Lost
+from flamecrest.server.ssh.channels.sftp import Sftp
+from flamecrest.server.ssh.channels.sftp_program import SftpChoice
 from flamecrest.server.ssh.host_keys import HostKeys
+from flamecrest.server.ssh.pool.connection import Host, Lost
 from flamecrest.server.ssh.session import PooledSessions
-from flamecrest.server.ssh.sftp import Sftp
-from flamecrest.server.ssh.sftp_program import SftpChoice
 
 pytestmark = pytest.mark.anyio
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flamecrest.server.ssh import sftp_packets as p
-from flamecrest.server.ssh.line import MAX_LINE
-from flamecrest.server.ssh.sftp_packets import Attrs, string
-from flamecrest.server.ssh.sftp_program import PROGRAM, program_line
+from flamecrest.server.ssh.channels import sftp_packets as p
+from flamecrest.server.ssh.channels.sftp_packets import Attrs, string
+from flamecrest.server.ssh.channels.sftp_program import PROGRAM, program_line
+from flamecrest.server.ssh.command_line import MAX_LINE
 
 from .sftp_play import play
 from .sftp_speaker import OPENSSH, OURS, SftpError, Speaker, packets, speaking

@@ -7,11 +7,11 @@ import os
 
 import pytest
 
-from flamecrest.server.auth import Identity
+from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Upstream
-from flamecrest.server.ssh import Command
-from flamecrest.server.ssh.connection import Lost
+from flamecrest.server.ssh.pool.connection import Lost
+from flamecrest.server.ssh.port import Command
 from flamecrest.server.ssh.session import PooledSessions
 
 from .test_pool import alive, until

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.ssh.tcp import PORTION, Portions, Tcp
+from flamecrest.server.ssh.accelerate.tcp import PORTION, Portions, Tcp
 
 pytestmark = pytest.mark.anyio
 

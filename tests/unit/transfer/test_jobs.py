@@ -13,10 +13,10 @@ import pytest
 from hypothesis import example, given, settings
 
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.files.archive import Script
-from flamecrest.server.schedulers import JobSpec, Scheduler
-from flamecrest.server.transfer import Ticket, TransferJobs
+from flamecrest.server.files.remote.commands.archive import Script
+from flamecrest.server.schedulers.port import JobSpec, Scheduler
 from flamecrest.server.transfer.jobs import SchedulerTransfers, job_script
+from flamecrest.server.transfer.port import Ticket, TransferJobs
 
 from .local_bash import LocalBash
 from .names import HOSTILE, grow, inside, names, tree

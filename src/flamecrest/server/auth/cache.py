@@ -6,9 +6,9 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from . import Identity
     from .keyring import KeyRing
     from .keys import Key
+    from .port import Identity
 
 _MAX_CHARACTERS = 16 * 1024 * 1024  # of all tokens together
 _SWEEP_EVERY = 60.0  # seconds

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from flamecrest.server.errors import Denied, Unauthenticated
 
-from . import Identity
 from .jws import EXPIRED, refused, shown
+from .port import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Self
 
 from flamecrest.server.errors import Unavailable
 
-from .flight import Flight
 from .key_sources import Unreadable
 from .keys import Key, KeySet, UnusableKey, read_keys
+from .single_flight import Flight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from flamecrest.server.deadline import Deadline
 
-    from . import Identity
     from .jws import Jws
     from .keys import Key
+    from .port import Identity
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ import httpx
 
 from flamecrest.server.errors import Unavailable
 
-from .flight import Flight
 from .jws import MAX_TOKEN, shown
+from .single_flight import Flight
 
 if TYPE_CHECKING:
     from collections.abc import Callable

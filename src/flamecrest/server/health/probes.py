@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Final, Self
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError
 
-from . import Health
+from .board import Health
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from types import TracebackType
 
-    from . import Board, Service
+    from .board import Board, Service
 
 _log: Final = logging.getLogger(__name__)
 _JITTER: Final = 0.1  # of the pause, either way: many clusters' probes shall not stay in step

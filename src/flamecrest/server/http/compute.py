@@ -5,17 +5,16 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from flamecrest.server.auth import Verb
+from flamecrest.server.auth.port import Verb
 from flamecrest.server.errors import Field, Invalid
-from flamecrest.server.schedulers import Job, JobMetadata, JobSpec, Times
+from flamecrest.server.http.core.call import AccountName, Call, JobId
+from flamecrest.server.http.core.openapi import ERRORS
+from flamecrest.server.http.core.parameters import body_limit
+from flamecrest.server.http.core.responses import answer, done
+from flamecrest.server.http.core.route import GatewayRoute
+from flamecrest.server.schedulers.port import Job, JobMetadata, JobSpec, Times
 from flamecrest.wire import compute as wire
 from flamecrest.wire.text import Word
-
-from .answers import answer, done
-from .deps import AccountName, Call, JobId
-from .openapi import ERRORS
-from .parameters import body_limit
-from .route import GatewayRoute
 
 SCRIPT_LIMIT: Final = 16 * 1024 * 1024  # bytes of a submission: job scripts carry data in them
 

@@ -7,16 +7,15 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from flamecrest.server.auth import Verb
+from flamecrest.server.auth.port import Verb
 from flamecrest.server.cluster import Gateway
 from flamecrest.server.errors import Unavailable, Unsupported
-from flamecrest.server.schedulers import Node, Reservation
+from flamecrest.server.http.core.call import Call
+from flamecrest.server.http.core.openapi import ERRORS, OPEN
+from flamecrest.server.http.core.responses import answer
+from flamecrest.server.http.core.route import GatewayRoute, OpenRoute
+from flamecrest.server.schedulers.port import Node, Reservation
 from flamecrest.wire import status as wire
-
-from .answers import answer
-from .deps import Call
-from .openapi import ERRORS, OPEN
-from .route import GatewayRoute, OpenRoute
 
 router = APIRouter(prefix="/status", tags=["status"], route_class=GatewayRoute, responses=ERRORS)
 system_router = APIRouter(prefix="/status/{system_name}", tags=["status"], route_class=GatewayRoute, responses=ERRORS)

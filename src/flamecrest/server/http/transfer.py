@@ -7,13 +7,12 @@ from starlette.responses import Response
 
 from flamecrest.server.cluster import Cluster
 from flamecrest.server.errors import Field, Invalid
-from flamecrest.server.transfer import Ticket
+from flamecrest.server.http.core.call import AccountName, Call, QueryPath
+from flamecrest.server.http.core.openapi import ERRORS
+from flamecrest.server.http.core.responses import answer
+from flamecrest.server.http.core.route import GatewayRoute
+from flamecrest.server.transfer.port import Ticket
 from flamecrest.wire import transfer as wire
-
-from .answers import answer
-from .deps import AccountName, Call, QueryPath
-from .openapi import ERRORS
-from .route import GatewayRoute
 
 router = APIRouter(
     prefix="/filesystem/{system_name}/transfer", tags=["filesystem"], route_class=GatewayRoute, responses=ERRORS

@@ -12,7 +12,7 @@ import asyncssh
 from flamecrest.server.errors import Denied, Upstream
 
 if TYPE_CHECKING:
-    from flamecrest.server.auth import Identity
+    from flamecrest.server.auth.port import Identity
     from flamecrest.server.deadline import Deadline
 
 

@@ -13,22 +13,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flamecrest.server import telemetry
 from flamecrest.server.errors import Timeout
+from flamecrest.server.ssh.channels.agent import Agent, Question, stat_command, stat_question
+from flamecrest.server.ssh.channels.process import RemoteProcess
+from flamecrest.server.ssh.channels.sftp import Sftp
+from flamecrest.server.ssh.channels.sftp_program import SftpChoice
+from flamecrest.server.ssh.channels.stream import RemoteStream
+from flamecrest.server.ssh.pool.connection import SILENCE, ChannelLost, ChannelRefused, Connection, Lost
 
-from . import Command, Output
-from .agent import Agent, Question, stat_command, stat_question
-from .channel import RemoteProcess
-from .connection import SILENCE, ChannelLost, ChannelRefused, Connection, Lost
-from .line import shell_line
-from .sftp import Sftp
-from .sftp_program import SftpChoice
-from .stream import RemoteStream
+from .command_line import shell_line
+from .port import Command, Output
 
 if TYPE_CHECKING:
-    from flamecrest.server.auth import Identity
+    from flamecrest.server.auth.port import Identity
     from flamecrest.server.deadline import Deadline
-
-    from .agent import Numbers
-    from .pool import Pool
+    from flamecrest.server.ssh.channels.agent import Numbers
+    from flamecrest.server.ssh.pool.pool import Pool
 
 T = TypeVar("T")
 

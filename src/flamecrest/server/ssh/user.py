@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from flamecrest.server.errors import Upstream
 
-from . import Command, Output
+from .port import Command, Output
 
 _PAIR = re.compile(r"(\d+)(?:\(([^)]*)\))?")
 

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from flamecrest.server.errors import Field, Invalid
-from flamecrest.server.files import archive
-from flamecrest.server.files.archive import Script
-from flamecrest.server.schedulers import JobSpec
+from flamecrest.server.files.remote.commands import archive
+from flamecrest.server.files.remote.commands.archive import Script
+from flamecrest.server.schedulers.port import JobSpec
 
-from . import Ticket
+from .port import Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.files import Compression
-    from flamecrest.server.schedulers import Scheduler
+    from flamecrest.server.files.port import Compression
+    from flamecrest.server.schedulers.port import Scheduler
 
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.\-+]{1,64}")
 _PLACE: Final = "{account}"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from flamecrest.server.health import Health
+    from flamecrest.server.health.board import Health
     from flamecrest.server.settings import ClusterSettings, DataOperation, Probing, SshSettings
 
 

@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from flamecrest.server.auth import Identity
+from flamecrest.server.auth.port import Identity
 from flamecrest.server.auth.service_account import ClientCredentials
-from flamecrest.server.health import Service
+from flamecrest.server.health.board import Service
 from flamecrest.server.health.probes import Probe, Probes
 
 if TYPE_CHECKING:
     import httpx
 
-    from flamecrest.server.auth import Authenticator
+    from flamecrest.server.auth.port import Authenticator
     from flamecrest.server.cluster import Cluster, Ports
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.settings import ClusterSettings, Settings

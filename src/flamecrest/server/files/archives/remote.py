@@ -1,0 +1,168 @@
+"""The Bulk port over SSH: one remote tar for what goes out, pipelined SFTP for what comes in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from flamecrest.server.errors import Invalid, Unsupported, Upstream
+from flamecrest.server.ssh.port import Command
+
+from . import inflate, packing
+from .port import Bounds, Form, Selection, Unpacked
+from .selection import select
+from .unpacking import Unpacking, target_folder
+from .untar import Blocks, Damaged, EndMark, Truncated
+from .zipping import Zip
+
+if TYPE_CHECKING:
+    from flamecrest.server.deadline import Deadline
+    from flamecrest.server.ssh.channels.stream import RemoteStream
+    from flamecrest.server.ssh.port import Session
+
+SILENCE: Final = 300.0  # seconds that tar may be silent: it walks folders without writing
+PATIENCE: Final = 24 * 3600.0  # seconds that a program may not read its input: the caller may read slowly
+PIECE: Final = 64 * 1024
+AFTER: Final = 16 * 1024 * 1024  # bytes that may follow the end mark
+
+
+class RemoteBulk:
+    """One user's archives on one cluster."""
+
+    def __init__(self, session: Session, bounds: Bounds | None = None) -> None:
+        self._session = session
+        self._bounds = bounds or Bounds()
+
+    async def select(self, paths: Sequence[str], base: str | None, deadline: Deadline) -> Selection:
+        return await self._session.sftp(lambda sftp: select(sftp, paths, base), deadline, repeatable=True)
+
+    @asynccontextmanager
+    async def pack(self, selection: Selection, form: Form, deadline: Deadline) -> AsyncIterator[AsyncGenerator[bytes]]:
+        program = packing.command(form, selection.base)
+        async with self._session.stream(program, deadline) as stream:
+            feeding = asyncio.create_task(_feed(stream, _listed(selection.names)))
+            try:
+                async with aclosing(stream.chunks(SILENCE)) as chunks:  # type: ignore[type-var]
+                    async with deadline.enforce("Starting the archive"):
+                        first = await anext(chunks, b"")
+                    if not first:
+                        packing.check_available(await stream.wait(SILENCE), form)
+                    async with aclosing(_packed(_chain(first, chunks), stream, selection, form)) as packed:
+                        yield packed
+            finally:
+                feeding.cancel()
+                await asyncio.gather(feeding, return_exceptions=True)
+
+    async def unpack(
+        self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, *, setuid: bool = False
+    ) -> Unpacked:
+        outcome = Unpacked()
+        async with self._session.open_sftp(deadline) as sftp:
+            async with deadline.enforce("Opening the folder"):
+                folder = await target_folder(sftp, path)
+            async with aclosing(
+                inflate.plain(chunks, lambda data: self._unzstd(data, deadline), self._bounds)
+            ) as plain:
+                try:
+                    await Unpacking(sftp, folder, outcome, setuid=setuid).run(Blocks(plain), self._bounds)
+                    await _rest(plain)
+                except Truncated:
+                    outcome.whole = False
+        return outcome
+
+    async def _unzstd(self, chunks: AsyncIterator[bytes], deadline: Deadline) -> AsyncGenerator[bytes]:
+        """Have the cluster decompress: Python learned zstd in 3.14 only."""
+        program: Command[Any] = Command(("zstd", "-q", "-d", "-c"), lambda output: output)
+        async with self._session.stream(program, deadline) as stream:
+            feeding = asyncio.create_task(_feed(stream, chunks))
+            try:
+                async with aclosing(stream.chunks(SILENCE)) as pieces:  # type: ignore[type-var]
+                    async for piece in pieces:
+                        yield piece
+                output = await stream.wait(SILENCE)
+                if output.status in {126, 127}:
+                    raise Unsupported("The cluster can't decompress zstd", detail=output.errors()[:200])
+                await feeding
+                if output.status != 0:
+                    if "premature" in output.errors() or "unexpected end" in output.errors().lower():
+                        raise Truncated
+                    raise Invalid("The archive is damaged: it can't be decompressed", detail=output.errors()[:500])
+            finally:
+                feeding.cancel()
+                await asyncio.gather(feeding, return_exceptions=True)
+
+
+async def _packed(
+    chunks: AsyncIterator[bytes], stream: RemoteStream, selection: Selection, form: Form
+) -> AsyncGenerator[bytes]:
+    """The archive with its ending."""
+    make = _zipped if form == "zip" else _tarred
+    try:
+        async for piece in make(chunks, stream, selection, form):
+            if piece:
+                yield piece
+    except (Truncated, Damaged) as error:
+        raise Upstream("The archive could not be finished") from error
+
+
+async def _tarred(
+    chunks: AsyncIterator[bytes], stream: RemoteStream, selection: Selection, form: Form
+) -> AsyncGenerator[bytes]:
+    mark = EndMark() if form == "tar" else None
+    async for chunk in chunks:
+        yield chunk if mark is None else mark.feed(chunk)
+    failed = packing.failures(await stream.wait(SILENCE), selection.base)
+    if mark is not None and not mark.seen:
+        raise Truncated
+    yield packing.ending([*selection.missing, *failed], form)
+
+
+async def _zipped(
+    chunks: AsyncIterator[bytes], stream: RemoteStream, selection: Selection, _: Form
+) -> AsyncGenerator[bytes]:
+    archive = Zip()
+    async for piece in archive.convert(chunks):
+        yield piece
+    async for _padding in chunks:
+        pass
+    failed = packing.failures(await stream.wait(SILENCE), selection.base)
+    if failed := [*selection.missing, *failed, *archive.skipped]:
+        archive.add(*packing.report(failed))
+    yield archive.close()
+
+
+async def _feed(stream: RemoteStream, chunks: AsyncIterator[bytes]) -> None:
+    """Pass on what the program reads; its input ends whatever happens."""
+    try:
+        async for chunk in chunks:
+            await stream.write(chunk, PATIENCE)
+    finally:
+        stream.write_eof()
+
+
+async def _listed(names: Iterable[bytes]) -> AsyncIterator[bytes]:
+    piece = bytearray()
+    for name in names:
+        piece += name + b"\0"
+        if len(piece) > PIECE:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece)
+
+
+async def _chain(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    if first:
+        yield first
+    async for chunk in chunks:
+        yield chunk
+
+
+async def _rest(chunks: AsyncIterator[bytes]) -> None:
+    """Read what follows the end mark: padding, and checksums of the compression, which may be wrong."""
+    left = AFTER
+    async for chunk in chunks:
+        left -= len(chunk)
+        if left < 0:
+            raise Invalid("The archive has more after its end mark than padding")

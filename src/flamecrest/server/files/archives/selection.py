@@ -1,0 +1,213 @@
+"""What an archive shall hold: paths looked up together and patterns expanded over SFTP; knows no tar.
+
+Patterns are the shell's: `*`, `?` and `[...]` within a name, `**` for any number of folders (links to folders are
+not entered by it); a leading dot is matched by a dot only. A path that exists as it is written is no pattern.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import os
+import posixpath
+import re
+import stat as stat_bits
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from flamecrest.server.errors import GatewayError, Invalid, NotFound, TooLarge
+from flamecrest.server.ssh.channels.sftp_packets import NO_SUCH_FILE, Attrs, SftpError
+
+from .port import Failure, Selection
+
+if TYPE_CHECKING:
+    from flamecrest.server.ssh.channels.sftp import Sftp
+
+WINDOW: Final = 256  # questions under way at once
+MAX_MATCHES: Final = 100_000
+MAX_FOLDERS: Final = 10_000  # that are read for one pattern
+_MAGIC: Final = re.compile(rb"[*?[]")
+
+Found = dict[bytes, bool]  # path: whether it is a folder
+
+
+def tidy(path: str, name: str = "paths") -> bytes:
+    """The path without doubled slashes and dots; Invalid for one with `..`, which an archive can't hold."""
+    parts = [part for part in os.fsencode(path).split(b"/") if part not in {b"", b"."}]
+    if b".." in parts:
+        raise Invalid(f"`{name}` must not hold `..`")
+    return b"/" + b"/".join(parts)
+
+
+def anchor(path: bytes, *, literal: bool) -> bytes:
+    """The folder in whose terms a path is named: its parent, or that of a pattern's first wild part."""
+    parts = path.split(b"/")[1:]
+    wild = len(parts) - 1
+    if not literal:
+        wild = next((n for n, part in enumerate(parts) if _MAGIC.search(part)), wild)
+    return b"/" + b"/".join(parts[:wild])
+
+
+def relative(path: bytes, base: bytes) -> bytes:
+    """The path as tar is to read it, in terms of the base; Invalid when it is not below it."""
+    if path == base:
+        return b"."
+    start = base.rstrip(b"/") + b"/"
+    if not path.startswith(start):
+        raise Invalid(f"'{os.fsdecode(path)}' is not below `base`")
+    name = path[len(start) :]
+    return b"./" + name if name.startswith(b"-") else name
+
+
+def uncovered(found: Found) -> list[bytes]:
+    """The paths without those that are in a folder which is there too."""
+    folders = {path.rstrip(b"/") for path, is_folder in found.items() if is_folder}
+
+    def covered(path: bytes) -> bool:
+        at = path.rfind(b"/") if path != b"/" else -1
+        while at >= 0:
+            if path[:at] in folders:
+                return True
+            at = path.rfind(b"/", 0, at)
+        return False
+
+    return [path for path in found if not covered(path)]
+
+
+async def select(sftp: Sftp, paths: Sequence[str], base: str | None) -> Selection:
+    """Look all paths up; NotFound when none is there."""
+    asked = list(dict.fromkeys(tidy(path) for path in paths))
+    root = None if base is None else tidy(base, "base")
+    if root is not None:
+        for path in asked:
+            relative(path, root)
+    found: Found = {}
+    anchors, missing = [], []
+    for path, answer in zip(asked, await lstats(sftp, asked), strict=True):
+        wild = bool(_MAGIC.search(path))
+        there = isinstance(answer, Attrs)
+        anchors.append(anchor(path, literal=there or not wild))
+        if isinstance(answer, Attrs):
+            found[path] = _is_folder(answer)
+        elif answer.code == NO_SUCH_FILE and wild:
+            matches = await expand(sftp, path)
+            found |= matches
+            if not matches:
+                missing.append(Failure(os.fsdecode(path), "Nothing matches the pattern"))
+        else:
+            missing.append(Failure(os.fsdecode(path), _reason(answer)))
+        if len(found) > MAX_MATCHES:
+            raise TooLarge(f"The patterns match more than {MAX_MATCHES} files")
+    if not found:
+        raise NotFound(f"{missing[0].path}: {missing[0].message}")
+    if root is None:
+        root = posixpath.commonpath(anchors)
+    names = tuple(relative(path, root) for path in uncovered(found))
+    return Selection(os.fsdecode(root), names, tuple(missing))
+
+
+async def lstats(sftp: Sftp, paths: Sequence[bytes]) -> list[Attrs | SftpError]:
+    """The attributes of many paths, or why there are none, in order."""
+    answers: list[Attrs | SftpError] = []
+    for start in range(0, len(paths), WINDOW):
+        asked = (sftp.lstat(path) for path in paths[start : start + WINDOW])
+        for answer in await asyncio.gather(*asked, return_exceptions=True):
+            if not isinstance(answer, Attrs | SftpError):
+                raise answer
+            answers.append(answer)
+    return answers
+
+
+async def expand(sftp: Sftp, pattern: bytes) -> Found:
+    """What a pattern matches, by name. Folders that can't be read match nothing."""
+    top = anchor(pattern, literal=False)
+    parts = pattern[len(top.rstrip(b"/")) + 1 :].split(b"/")
+    budget = _Budget()
+    places: Found = {top: True}
+    for n, part in enumerate(parts):
+        last = n == len(parts) - 1
+        if part == b"**":
+            places = await _below(sftp, places, budget)
+            if last:
+                places.pop(top, None)
+        elif _MAGIC.search(part):
+            places = await _matching(sftp, places, part, budget, last=last)
+        else:
+            places = dict.fromkeys((place.rstrip(b"/") + b"/" + part for place in places), True)
+            if last:
+                answers = await lstats(sftp, list(places))
+                pairs = zip(places, answers, strict=True)
+                places = {path: _is_folder(found) for path, found in pairs if isinstance(found, Attrs)}
+        if len(places) > MAX_MATCHES:
+            raise TooLarge(f"The patterns match more than {MAX_MATCHES} files")
+    return places
+
+
+class _Budget:
+    """How many folders may still be read."""
+
+    def __init__(self) -> None:
+        self.left = MAX_FOLDERS
+
+    def spend(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise TooLarge(f"A pattern searches more than {MAX_FOLDERS} folders")
+
+
+async def _matching(sftp: Sftp, places: Found, part: bytes, budget: _Budget, *, last: bool) -> Found:
+    matches = re.compile(fnmatch.translate(os.fsdecode(part))).match
+    found: Found = {}
+    for place, entries in (await _read(sftp, places, budget)).items():
+        for name, attrs in entries:
+            if (name.startswith(b".") and not part.startswith(b".")) or not matches(os.fsdecode(name)):
+                continue
+            if last or _is_folder(attrs) or stat_bits.S_ISLNK(attrs.mode or 0):
+                found[place.rstrip(b"/") + b"/" + name] = _is_folder(attrs)
+    return found
+
+
+async def _below(sftp: Sftp, places: Found, budget: _Budget) -> Found:
+    """The places and all folders below them."""
+    found, level = dict(places), places
+    while level:
+        deeper: Found = {}
+        for place, entries in (await _read(sftp, level, budget)).items():
+            names = (name for name, attrs in entries if _is_folder(attrs) and not name.startswith(b"."))
+            deeper |= dict.fromkeys((place.rstrip(b"/") + b"/" + name for name in names), True)
+        found |= deeper
+        level = deeper
+    return found
+
+
+async def _read(sftp: Sftp, places: Iterable[bytes], budget: _Budget) -> dict[bytes, list[tuple[bytes, Attrs]]]:
+    paths = list(places)
+    budget.spend(len(paths))
+    entries: dict[bytes, list[tuple[bytes, Attrs]]] = {}
+    for start in range(0, len(paths), 32):
+        group = paths[start : start + 32]
+        found = await asyncio.gather(*(_folder(sftp, path) for path in group))
+        entries |= dict(zip(group, found, strict=True))
+    return entries
+
+
+async def _folder(sftp: Sftp, path: bytes) -> list[tuple[bytes, Attrs]]:
+    entries: list[tuple[bytes, Attrs]] = []
+    try:
+        async with sftp.handle(sftp.opendir(path)) as handle:
+            while names := await sftp.readdir(handle):
+                entries += [(one.name, one.attrs) for one in names if one.name not in {b".", b".."}]
+                if len(entries) > MAX_MATCHES:
+                    raise TooLarge(f"A folder that a pattern searches has more than {MAX_MATCHES} entries")
+    except SftpError:
+        return []
+    return sorted(entries, key=lambda entry: entry[0])
+
+
+def _is_folder(attrs: Attrs) -> bool:
+    return stat_bits.S_ISDIR(attrs.mode or 0)
+
+
+def _reason(error: SftpError) -> str:
+    explained: GatewayError = error.explained("")
+    return explained.public.removeprefix(": ")

@@ -1,0 +1,361 @@
+"""Writing an archive's entries below one folder over SFTP: many small files under way at once, none outside.
+
+Nothing is ever written through a symbolic link below the folder, whoever made it: each folder on the way to an
+entry was seen to be one, or was made here, and nothing here takes a folder away. So an entry can't leave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import stat as stat_bits
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from flamecrest.server.errors import Denied, GatewayError, Invalid, NotFound, TooLarge
+from flamecrest.server.files.remote.writing import progress
+from flamecrest.server.ssh.channels.sftp_packets import (
+    FAILURE,
+    FLAG_CREATE,
+    FLAG_EXCLUSIVE,
+    FLAG_WRITE,
+    Attrs,
+    SftpError,
+)
+
+from .untar import Blocks, Member, Truncated, members
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from flamecrest.server.ssh.channels.sftp import Sftp
+
+    from .port import Bounds, Unpacked
+
+SMALL: Final = 128 * 1024  # bytes of a file that is read whole, so that the next can be begun
+IN_FLIGHT: Final = 64  # small files that are written at once
+WINDOW: Final = 4 * 1024 * 1024  # bytes under way of small files together, and again of one that is not small
+REMEMBERED: Final = 2 * 1024 * 1024  # bytes of names of folders that are known to be folders
+NAME_BYTES: Final = 255
+PATH_BYTES: Final = 4096
+
+
+class Refused(Exception):
+    """This entry can't be made; the text says why."""
+
+
+def place(name: bytes) -> bytes:
+    """Where an entry goes, in terms of the target folder ("" is the folder itself); Refused when it would leave."""
+    if name.startswith(b"/"):
+        raise Refused("Its name is absolute")
+    if b"\0" in name:
+        raise Refused("Its name holds a NUL byte")
+    parts = [part for part in name.split(b"/") if part not in {b"", b"."}]
+    if b".." in parts:
+        raise Refused("Its name leads out of the folder (`..`)")
+    if any(len(part) > NAME_BYTES for part in parts) or len(name) > PATH_BYTES:
+        raise Refused("Its name is too long")
+    return b"/".join(parts)
+
+
+def link_target(link: bytes, target: bytes) -> bytes:
+    """The target of the symbolic link at `link`, if it stays in the folder as it is written."""
+    if target.startswith(b"/") or not target or b"\0" in target or len(target) > PATH_BYTES:
+        raise Refused("The symbolic link leads out of the folder")
+    depth = link.count(b"/")
+    for part in target.split(b"/"):
+        depth += -1 if part == b".." else part not in {b"", b"."}
+        if depth < 0:
+            raise Refused("The symbolic link leads out of the folder")
+    return target
+
+
+class Unpacking:
+    """One archive on its way into one folder."""
+
+    def __init__(self, sftp: Sftp, folder: bytes, outcome: Unpacked, *, setuid: bool) -> None:
+        self._sftp = sftp
+        self._root = folder.rstrip(b"/")
+        self._outcome = outcome
+        self._modes = 0o7777 if setuid else 0o777
+        self._folders: set[bytes] = {b""}
+        self._remembered = 0
+        self._tasks: dict[bytes, asyncio.Task[None]] = {}  # by place, in the order they were begun
+        self._bytes = 0
+
+    async def run(self, blocks: Blocks, bounds: Bounds) -> None:
+        """Write all entries; Truncated after all that were complete are written."""
+        count = 0
+        try:
+            async for member in members(blocks):
+                count += 1
+                if count > bounds.entries:
+                    raise TooLarge(f"The archive has more than {bounds.entries} entries")
+                if member.size > bounds.size:
+                    raise TooLarge("The archive unpacks to more than is accepted")
+                await self._attempt(member.name, partial(self._entry, member, blocks))
+        except (Truncated, GatewayError):
+            await self._settle()  # what was complete stays
+            raise
+        except BaseException:
+            self._cancel()
+            raise
+        await self._settle()
+
+    async def _attempt(self, name: bytes, work: Callable[[], Awaitable[bool]]) -> None:
+        """Do something for an entry, and count how it went."""
+        try:
+            if await work():
+                self._outcome.created += 1
+        except Refused as refused:
+            self._outcome.fail(os.fsdecode(name), str(refused))
+        except SftpError as error:
+            self._outcome.fail(os.fsdecode(name), _reason(error))
+
+    async def _entry(self, member: Member, blocks: Blocks) -> bool:
+        """Make one entry, or begin to; True when it is made."""
+        at = place(member.name)
+        if member.kind == "other":
+            raise Refused("It is a device, a FIFO or nothing known")
+        if not at:
+            if member.kind == "folder":
+                return False  # the target itself
+            raise Refused("It has no name")
+        if member.kind == "folder":
+            await self._way(at.rpartition(b"/")[0])
+            await self._wait_for(at)
+            return await self._folder(at, member.mode)
+        await self._way(at.rpartition(b"/")[0])
+        await self._wait_for(at)
+        if member.kind == "symlink":
+            return await self._symlink(at, link_target(at, member.target))
+        if member.kind == "hardlink":
+            return await self._hardlink(at, place(member.target))
+        if member.stored > SMALL or member.segments is not None:
+            return await self._write(at, member, blocks)
+        await self._begin(at, member, await blocks.exactly(member.stored))
+        return False
+
+    # --- folders and links
+
+    async def _folder(self, at: bytes, mode: int) -> bool:
+        """Make sure that there is a folder, and no link to one; True when it was made."""
+        if at in self._folders:
+            return False
+        path = self._path(at)
+        made = False
+        try:
+            await self._sftp.mkdir(path, Attrs(mode=(mode & self._modes & 0o1777) | 0o700))
+            made = True
+        except SftpError as error:
+            try:
+                found = await self._sftp.lstat(path)
+            except SftpError:
+                raise error from None
+            if stat_bits.S_ISLNK(found.mode or 0):
+                raise Refused(f"'{os.fsdecode(at)}' is a symbolic link: nothing is written through it") from None
+            if not stat_bits.S_ISDIR(found.mode or 0):
+                raise Refused(f"'{os.fsdecode(at)}' is not a folder") from None
+        self._remembered += len(at) + 64
+        if self._remembered > REMEMBERED:
+            self._folders, self._remembered = {b""}, 0
+        self._folders.add(at)
+        return made
+
+    async def _way(self, at: bytes) -> None:
+        """Make sure of a folder and of all above it."""
+        if at not in self._folders:
+            await self._way(at.rpartition(b"/")[0])
+            await self._folder(at, 0o777)
+
+    async def _symlink(self, at: bytes, target: bytes) -> bool:
+        temporary = self._temporary(at)
+        await self._sftp.symlink(target, temporary)
+        await self._land(temporary, at)
+        return True
+
+    async def _hardlink(self, at: bytes, target: bytes) -> bool:
+        """A second name for a file of the folder: the way to it is looked at as is that of a file to be written."""
+        if not target or target == at:
+            raise Refused("The hard link leads nowhere")
+        await self._settle()
+        parts = target.split(b"/")
+        ways = [b"/".join(parts[: n + 1]) for n in range(len(parts))]
+        found = await asyncio.gather(*(self._sftp.lstat(self._path(way)) for way in ways), return_exceptions=True)
+        for n, attrs in enumerate(found):
+            if isinstance(attrs, BaseException):
+                raise attrs
+            kind = stat_bits.S_IFMT(attrs.mode or 0)
+            if kind != (stat_bits.S_IFREG if n == len(ways) - 1 else stat_bits.S_IFDIR):
+                raise Refused("The hard link's target is not a file of the archive's folder")
+        temporary = self._temporary(at)
+        await self._sftp.hardlink(self._path(target), temporary)
+        await self._land(temporary, at)
+        return True
+
+    # --- files
+
+    async def _begin(self, at: bytes, member: Member, content: bytes) -> None:
+        """Write a small file in a task of its own, when there is room."""
+        while self._tasks and (len(self._tasks) >= IN_FLIGHT or self._bytes + len(content) > WINDOW):
+            await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+            self._reap()
+
+        async def put() -> None:
+            try:
+                await self._attempt(member.name, partial(self._put, at, member, content))
+            finally:
+                self._bytes -= len(content)
+
+        self._bytes += len(content)
+        self._tasks[at] = asyncio.create_task(put())
+
+    async def _put(self, at: bytes, member: Member, content: bytes) -> bool:
+        temporary = self._temporary(at)
+        handle = await self._open(temporary, member)
+        try:
+            steps = range(0, len(content), self._sftp.write_size)
+            sent = [self._sftp.write(handle, n, content[n : n + self._sftp.write_size]) for n in steps]
+            await self._finish(handle, member, sent)
+            await self._land(temporary, at)
+        except BaseException:
+            self._discard(temporary)
+            raise
+        return True
+
+    async def _write(self, at: bytes, member: Member, blocks: Blocks) -> bool:
+        """Write a file as it comes, its parts to where they belong; what is between them stays a hole."""
+        temporary = self._temporary(at)
+        handle = await self._open(temporary, member)
+        sent: deque[asyncio.Future[None]] = deque()
+        closed = False
+        try:
+            for start, length in member.segments if member.segments is not None else ((0, member.stored),):
+                offset, end = start, start + length
+                while offset < end:
+                    data = await blocks.some(min(end - offset, self._sftp.write_size))
+                    while len(sent) * self._sftp.write_size > WINDOW:
+                        await progress(sent.popleft())
+                    await self._sftp.room()
+                    sent.append(self._sftp.write(handle, offset, data))
+                    offset += len(data)
+            closed = True
+            await self._finish(handle, member, list(sent))
+            await self._land(temporary, at)
+        except BaseException:
+            if not closed:
+                self._sftp.forget(self._sftp.close_handle(handle))
+            for future in sent:
+                self._sftp.forget(future)
+            self._discard(temporary)
+            raise
+        return True
+
+    async def _open(self, temporary: bytes, member: Member) -> bytes:
+        opening = self._sftp.open_file(
+            temporary, FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE, Attrs(mode=member.mode & 0o777)
+        )
+        try:
+            return await opening
+        except asyncio.CancelledError:
+            self._discard(temporary)
+            if opening.done() and not opening.cancelled() and opening.exception() is None:
+                self._sftp.forget(self._sftp.close_handle(opening.result()))
+            raise
+
+    async def _finish(self, handle: bytes, member: Member, sent: list[asyncio.Future[None]]) -> None:
+        """Size, times and mode after the content, all asked for together; the handle is closed whatever happens."""
+        moment = min(max(member.mtime, 0), 0xFFFFFFFF)
+        size = member.size if member.segments is not None else None
+        asked = [*sent]
+        if size is not None:
+            asked.append(self._sftp.fsetstat(handle, Attrs(size=size)))
+        if member.mode & self._modes & 0o7000:  # writing takes these bits away
+            asked.append(self._sftp.fsetstat(handle, Attrs(mode=member.mode & self._modes)))
+        asked.append(self._sftp.fsetstat(handle, Attrs(atime=moment, mtime=moment)))
+        asked.append(self._sftp.close_handle(handle))
+        try:
+            for future in asked:
+                await progress(future)
+        except BaseException:
+            for future in asked:
+                self._sftp.forget(future)
+            raise
+
+    async def _land(self, temporary: bytes, at: bytes) -> None:
+        try:
+            await progress(self._sftp.rename(temporary, self._path(at)))
+        except SftpError as error:
+            self._discard(temporary)
+            if error.code == FAILURE:
+                raise Refused("A folder of this name is there already, or the cluster refused") from None
+            raise
+        except BaseException:
+            self._discard(temporary)
+            raise
+
+    def _discard(self, temporary: bytes) -> None:
+        # sent without waiting: this may run because the caller has gone
+        self._sftp.forget(self._sftp.remove(temporary))
+
+    # --- what is under way
+
+    async def _wait_for(self, at: bytes) -> None:
+        """The same name twice: the later one counts, so it must come later."""
+        self._reap()
+        if at in self._tasks:
+            await asyncio.wait([self._tasks[at]])
+            self._reap()
+
+    async def _settle(self) -> None:
+        try:
+            while self._tasks:
+                await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+                self._reap()
+        except BaseException:
+            self._cancel()
+            raise
+
+    def _reap(self) -> None:
+        done = [at for at, task in self._tasks.items() if task.done()]
+        failed = [error for at in done if (error := self._tasks.pop(at).exception()) is not None]
+        if failed:
+            self._cancel()
+            raise failed[0]
+
+    def _cancel(self) -> None:
+        for task in self._tasks.values():
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            task.cancel()
+        self._tasks.clear()
+
+    def _path(self, at: bytes) -> bytes:
+        return self._root + b"/" + at
+
+    def _temporary(self, at: bytes) -> bytes:
+        parent, slash, _ = at.rpartition(b"/")
+        return self._path(parent + slash + b".flamecrest-unpack-" + secrets.token_hex(8).encode())
+
+
+async def target_folder(sftp: Sftp, path: str) -> bytes:
+    """The folder to unpack into, as bytes; NotFound, Denied, Invalid."""
+    try:
+        found = await sftp.stat(os.fsencode(path))
+    except SftpError as error:
+        if any(len(part) > NAME_BYTES for part in os.fsencode(path).split(b"/")):
+            raise Invalid(f"bulk upload: {path}: File name too long") from None
+        raise error.explained(f"bulk upload: {path}") from None
+    if not stat_bits.S_ISDIR(found.mode or 0):
+        raise Invalid(f"bulk upload: {path}: Not a directory")
+    return os.fsencode(path)
+
+
+def _reason(error: SftpError) -> str:
+    match error.explained(""):
+        case NotFound():
+            return "No such file or directory"
+        case Denied():
+            return "Permission denied"
+    return "The cluster refused (disk full, quota, or a read-only file system?)"

@@ -1,0 +1,90 @@
+"""From a tar archive to a zip archive as it comes, in bounded memory; knows nothing of where either is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat as stat_bits
+import time
+import zipfile
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Final
+
+from .port import Failure
+from .untar import Blocks, Member, members
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PIECE: Final = 256 * 1024  # bytes that are compressed at once: smaller contents in the event loop, larger in a thread
+INLINE: Final = 16 * 1024
+_TYPES: Final = {"file": stat_bits.S_IFREG, "folder": stat_bits.S_IFDIR, "symlink": stat_bits.S_IFLNK}
+
+
+class Zip:
+    """A zip archive that is written piece by piece."""
+
+    def __init__(self) -> None:
+        self._sink = _Sink()
+        self._zip = zipfile.ZipFile(self._sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1)  # type: ignore[call-overload]
+        self.skipped: list[Failure] = []
+
+    async def convert(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+        """The members of a tar archive; Truncated, Damaged."""
+        blocks = Blocks(chunks)
+        async for member in members(blocks):
+            async for piece in self._add(member, blocks):
+                yield piece
+
+    def add(self, name: bytes, content: bytes) -> None:
+        """A small file."""
+        self._zip.writestr(zipfile.ZipInfo(name.decode(), time.gmtime()[:6]), content)
+
+    def close(self) -> bytes:
+        """The rest of the archive: its table of contents."""
+        self._zip.close()
+        return self._sink.take()
+
+    async def _add(self, member: Member, blocks: Blocks) -> AsyncGenerator[bytes]:
+        if member.kind not in _TYPES or member.segments is not None:
+            self.skipped.append(Failure(os.fsdecode(member.name), "A zip archive can hold no devices and FIFOs"))
+            return
+        name = os.fsdecode(member.name).encode("utf-8", "replace").decode()
+        moment = time.gmtime(min(max(member.mtime, 315532800), 4354819198))  # 1980 to 2107 is all that zip knows
+        info = zipfile.ZipInfo(name.rstrip("/") + "/" if member.kind == "folder" else name, moment[:6])
+        info.external_attr = (_TYPES[member.kind] | member.mode) << 16
+        if member.kind != "file":
+            self._zip.writestr(info, member.target if member.kind == "symlink" else b"")
+            yield self._sink.take()
+            return
+        info.compress_type, info.file_size = zipfile.ZIP_DEFLATED, member.stored
+        with self._zip.open(info, "w", force_zip64=member.stored > 0x7FFFFFFF) as out:
+            left = member.stored
+            while left:
+                data = await blocks.some(min(left, PIECE))
+                left -= len(data)
+                if len(data) > INLINE:
+                    await asyncio.to_thread(out.write, data)
+                else:
+                    out.write(data)
+                if len(self._sink.held) > PIECE:
+                    yield self._sink.take()
+        yield self._sink.take()
+
+
+class _Sink:
+    """A file that can only be written to."""
+
+    def __init__(self) -> None:
+        self.held = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self.held += data
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing to do."""
+
+    def take(self) -> bytes:
+        held, self.held = bytes(self.held), bytearray()
+        return held

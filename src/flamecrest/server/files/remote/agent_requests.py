@@ -1,0 +1,152 @@
+"""What the agent does in one round trip: read and write a small file, list a directory that is not large. No I/O.
+
+What it leaves to SFTP (whatever fails, is large or odd) it has not changed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from flamecrest.server.files.port import Entry, Stat, kind_letter, permission_letters
+from flamecrest.server.files.remote.cluster_facts import local_time
+from flamecrest.server.ssh.channels.agent import Question, numbers
+from flamecrest.server.ssh.channels.sftp_packets import make
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from datetime import tzinfo
+
+SMALL = 64 * 1024  # bytes of a file that is read or written in one round trip
+LISTED = 4000  # entries of a directory that is listed in one
+
+
+class Small(NamedTuple):
+    """A regular file: its attributes, and what is in it if that is not more than SMALL bytes."""
+
+    stat: Stat
+    data: bytes | None
+
+
+class Held:
+    """The Reader of a file that is here already."""
+
+    def __init__(self, found: Stat, data: bytes) -> None:
+        self.stat = found
+        self.held = data
+
+    async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from `start` to `end`."""
+        if part := self.held[start:end]:
+            yield part
+
+
+class Written(NamedTuple):
+    """A new file that has landed: whether nothing was there before, and its attributes."""
+
+    created: bool
+    stat: Stat
+
+
+def read(path: bytes) -> Question[Small]:
+    """Ask for a regular file."""
+    return Question(b"r", b"%d\0%b" % (SMALL, path), _small)
+
+
+def _small(answer: bytes) -> Small:
+    words, found, data = answer.partition(b"\0")
+    return Small(Stat.of(numbers(words)), data if found else None)
+
+
+async def beginning(chunks: AsyncIterator[bytes]) -> tuple[bytes, bool, AsyncIterator[bytes]]:
+    """What comes first of an upload, whether that is all of it (SMALL bytes at most), and all of it once more."""
+    pieces: list[bytes] = []
+    size, ended = 0, False
+    while size <= SMALL and not ended:
+        piece = await anext(chunks, None)
+        if piece is None:
+            ended = True
+        else:
+            pieces.append(piece)
+            size += len(piece)
+
+    async def again() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+        pieces.clear()
+        async for piece in chunks:
+            yield piece
+
+    return b"".join(pieces) if ended else b"", ended and size <= SMALL, again()
+
+
+def write(path: bytes, temporary: bytes, data: bytes, mode: int | None) -> Question[Written]:
+    """Write a file beside its target and rename it over; without `mode` it gets that of the file it replaces."""
+    bits = b"" if mode is None else b"%d" % mode
+    return Question(b"w", b"\0".join((bits, temporary, path, data)), _written, repeatable=False)
+
+
+def _written(answer: bytes) -> Written:
+    created, _, words = answer.partition(b" ")
+    return Written(created == b"1", Stat.of(numbers(words)))
+
+
+def listing(path: bytes, zone: tzinfo, *, hidden: bool, numeric: bool, dereference: bool) -> Question[list[Entry]]:
+    """Ask for the entries of a directory, in no order. Whoever gets them may have to share them."""
+    how = b"h" * hidden + b"f" * dereference + b"n" * numeric
+    text = b"%b\0%d\0%b" % (how, LISTED, path)
+    return Question(b"d", text, lambda answer: _entries(answer, zone, numeric=numeric), slow=True)
+
+
+def _entries(answer: bytes, zone: tzinfo, *, numeric: bool) -> list[Entry]:
+    users, groups, numbers, *names = answer.decode("utf-8", "surrogateescape").split("\0")
+    words = numbers.split()
+    # column by column: what is not needed for each of a thousand entries is not done for each
+    modes, uids, gids, sizes, mtimes = (words[at::5] for at in range(5))
+    letters = {mode: _letters(int(mode)) for mode in set(modes)}
+    user, group = _named(uids, users, numeric=numeric), _named(gids, groups, numeric=numeric)
+    times = {mtime: local_time(int(mtime), zone) for mtime in set(mtimes)}
+    kinds = [letters[mode][0] for mode in modes]
+    targets = _targets(names, kinds) if "l" in kinds else [None] * len(kinds)
+    if len(names) != len(kinds) + 1 or len(mtimes) != len(kinds):
+        raise ValueError("entries without their names")
+    return [
+        make(Entry, entry)
+        for entry in zip(
+            names,
+            kinds,
+            [letters[mode][1] for mode in modes],
+            [user[uid] for uid in uids],
+            [group[gid] for gid in gids],
+            map(int, sizes),
+            [times[mtime] for mtime in mtimes],
+            targets,
+            map(int, mtimes),
+            strict=False,  # what ends the last name follows the names
+        )
+    ]
+
+
+def _targets(names: list[str], kinds: Sequence[str]) -> list[str | None]:
+    """Where links lead, taken out from behind their names."""
+    rest = iter(names[:])
+    names.clear()
+    targets: list[str | None] = []
+    for kind in kinds:
+        names.append(next(rest, ""))
+        targets.append((next(rest, "") or None) if kind == "l" else None)
+    names += rest
+    return targets
+
+
+def _named(ids: Sequence[str], pairs: str, *, numeric: bool) -> dict[str, str]:
+    """What to call these users or groups; their numbers where nobody knows more."""
+    called = {number: number for number in set(ids)}
+    if not numeric:
+        words = pairs.split(":")
+        called.update(zip(words[::2], words[1::2], strict=False))
+    return called
+
+
+def _letters(mode: int) -> tuple[str, str]:
+    mode &= 0o177777  # whatever the cluster says
+    return kind_letter(mode), permission_letters(mode)

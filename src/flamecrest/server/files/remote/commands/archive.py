@@ -1,0 +1,198 @@
+"""Packing and unpacking with tar, as programs for bash; knows neither SSH nor who runs them.
+
+A script's text is constant and what a caller says goes into its positional arguments, so nothing that stands
+in a name or a pattern is ever read as shell. The cluster must have GNU tar, findutils and coreutils.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from flamecrest.server.errors import Conflict, Denied, GatewayError, Invalid, NotFound, Upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flamecrest.server.files.port import Compression
+    from flamecrest.server.ssh.port import Output
+
+NOTHING_MATCHED: Final = 65  # exit status of a compress script whose pattern matched no file (EX_DATAERR)
+
+_FILTERS: Final[Mapping[Compression, str]] = {
+    "none": "",
+    "gzip": "--gzip",
+    "bzip2": "--bzip2",
+    "xz": "--xz",
+}
+
+# Arguments: folder and name of the source, target, tar's compression option, "yes" to follow links, pattern.
+# - Names are given as `./name`, so that none looks like an option; the transform takes the `./` off again.
+# - Without --no-unquote tar reads `a\tb` as a name with a tab in it.
+# - The list goes through a file and not through a pipe: find's own failure is seen, and so is an empty list.
+# - `timeout` above passes TERM on twice: the second would end the trap that clears up, so it is ignored.
+# - An older archive below the source is not packed into the new one, and neither are our temporary files.
+_COMPRESS: Final = r"""set -u
+export LC_ALL=C
+unset TAR_OPTIONS CDPATH
+folder=$1 name=$2 target=$3 filter=$4 follow=$5 pattern=$6 temporary=
+trap 'rm -f -- ${temporary:+"$temporary" "$temporary.list"}' EXIT
+trap 'trap "" TERM HUP INT PIPE; exit 143' TERM HUP INT PIPE
+stat -- "$folder/$name" >/dev/null || exit
+target=$(readlink -fv -- "$target" && echo .) || exit
+target=${target%$'\n.'}
+cd -P -- "$folder" || exit
+if [ -d "$target" ]; then
+    printf '%s: Is a directory\n' "$target" >&2
+    exit 1
+fi
+temporary=$(mktemp -- "${target%/*}/.f7t_archive_XXXXXXXXXX") || exit
+options=(--create --file="$temporary" --force-local --no-unquote --transform='s,^\./,,S')
+options+=(--exclude="${temporary##*/}*" ${filter:+"$filter"} ${follow:+--dereference})
+if [ -n "$pattern" ]; then
+    conditions=(-type f -regex "$pattern" ! -name "${temporary##*/}*")
+    if [ -e "$target" ]; then conditions+=(! -samefile "$target"); fi
+    find ${follow:+-L} "./$name" "${conditions[@]}" -print0 >"$temporary.list" || exit
+    if [ ! -s "$temporary.list" ]; then
+        printf 'No file below %s matches the pattern\n' "$folder/$name" >&2
+        exit 65
+    fi
+    tar "${options[@]}" --null --files-from="$temporary.list" || exit
+else
+    case $target in
+    "${PWD%/}/$name"/*) options+=(--anchored --no-wildcards --exclude="./${target#"${PWD%/}/"}") ;;
+    esac
+    tar "${options[@]}" -- "./$name" || exit
+fi
+if [ -e "$target" ]; then
+    chmod --reference="$target" -- "$temporary" || exit
+else
+    chmod "$(printf %o "$((0666 & ~8#$(umask)))")" -- "$temporary" || exit
+fi
+sync -- "$temporary" || exit
+mv -T -- "$temporary" "$target"
+"""
+
+# Arguments: archive, target folder, tar's compression option.
+# GNU tar itself takes leading slashes off, refuses `..` and puts links in place last.
+_EXTRACT: Final = r"""set -u
+export LC_ALL=C
+unset TAR_OPTIONS
+archive=$1 target=$2 filter=$3 made=
+stat -L -- "$archive" >/dev/null || exit
+if [ -d "$archive" ]; then
+    printf '%s: Is a directory\n' "$archive" >&2
+    exit 1
+fi
+if [ ! -d "$target" ]; then
+    mkdir -p -- "$target" || exit
+    made=yes
+fi
+options=(--no-unquote --extract --file="$archive" --directory="$target" --force-local --no-same-owner)
+tar "${options[@]}" ${filter:+"$filter"} && exit
+status=$?
+if [ -n "$made" ]; then rmdir --ignore-fail-on-non-empty -- "$target"; fi
+exit "$status"
+"""
+
+# What these programs say at the end of a line in the C locale, most of it strerror(3): there are no codes.
+_REASONS: Final[Mapping[str, type[GatewayError]]] = {
+    "No such file or directory": NotFound,
+    "Permission denied": Denied,
+    "Operation not permitted": Denied,
+    "Read-only file system": Denied,
+    "File exists": Conflict,
+    "file changed as we read it": Conflict,
+    "File removed before we read it": Conflict,
+    "Directory not empty": Conflict,
+    "Not a directory": Invalid,
+    "Is a directory": Invalid,
+    "File name too long": Invalid,
+    "Too many levels of symbolic links": Invalid,
+    "No space left on device": Upstream,
+    "Disk quota exceeded": Upstream,
+    "Input/output error": Upstream,
+}
+
+# What tar says when the compression program is not there, by way of sh and without.
+_NO_FILTER: Final = {
+    "tar: Child returned status 127",
+    *(f"tar (child): {name}: Cannot exec: No such file or directory" for name in ("gzip", "bzip2", "xz")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A program for bash: constant text and the positional arguments that it works on.
+
+    Raises Invalid for an argument that no program can be given: one with a NUL, or that is no text of bytes.
+    """
+
+    text: str
+    arguments: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for argument in self.arguments:
+            if "\0" in argument:
+                raise Invalid("A path or pattern must not contain a NUL byte")
+            try:
+                argument.encode("utf-8", "surrogateescape")
+            except UnicodeEncodeError:
+                raise Invalid("A path or pattern holds half a surrogate pair, which no file name can") from None
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The program and its arguments, to run as it is."""
+        return ("bash", "-c", self.text, "bash", *self.arguments)
+
+
+def compress(
+    source: str,
+    target: str,
+    *,
+    compression: Compression = "gzip",
+    pattern: str | None = None,
+    dereference: bool = False,
+) -> Script:
+    """Pack `source`, kept as the archive's top folder, into the file `target`.
+
+    `pattern` is a regular expression as find -regex has it, for the whole path `./NAME/…` of regular files,
+    where NAME is the source's own. The archive is written beside its target and renamed when it is complete:
+    an older target stays until then, and for good when anything fails. A link at `target` is followed.
+    """
+    folder, name = posixpath.split(source.rstrip("/"))
+    if name in {"", ".", ".."}:
+        raise Invalid("The source path must end in the name of a file or folder")
+    follow = "yes" if dereference else ""
+    return Script(_COMPRESS, (folder or "/", name, target, _FILTERS[compression], follow, pattern or ""))
+
+
+def extract(source: str, target: str, *, compression: Compression = "gzip") -> Script:
+    """Unpack the archive `source` into the folder `target`, which is made if it is missing.
+
+    With compression `none` tar finds out by itself what the archive is compressed with.
+    """
+    return Script(_EXTRACT, (source, target, _FILTERS[compression]))
+
+
+def finished(output: Output) -> None:
+    """Read what a script of this module left behind: return if it worked, raise what went wrong if not.
+
+    A failure that names no reason of the operating system is the archive's or the pattern's: Invalid.
+    """
+    if output.status == 0:
+        return
+    said = output.errors() or f"exit status {output.status}"
+    first = said.splitlines()[0]
+    if output.status == NOTHING_MATCHED:
+        raise NotFound(first, detail=said)
+    if output.status > 125:  # as bash has it: not executable, not found, ended by a signal
+        raise Upstream(f"The archive program failed: {first}", detail=said)
+    for line in said.splitlines():
+        if line in _NO_FILTER:
+            raise Upstream(f"The archive program failed: {first}", detail=said)
+        for reason, kind in _REASONS.items():
+            if line.endswith(reason):
+                raise kind(line, detail=said)
+    raise Invalid(first, detail=said)

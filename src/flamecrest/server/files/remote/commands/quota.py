@@ -1,0 +1,104 @@
+"""What a user and a group may store on a path's file system, as Linux's `quota` program says it. No I/O."""
+
+from __future__ import annotations
+
+import re
+import stat as stat_bits
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from flamecrest.server.ssh.port import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flamecrest.server.ssh.port import Output
+
+PATIENCE: Final = 3.0  # seconds: `quota` asks every NFS server itself, and one that hangs is not worth a wait
+
+_UNIT: Final = 1024  # bytes of the program's blocks, whatever the file system's are
+_OUTPUT: Final = 1 << 20  # bytes; a section for each of the user's groups
+
+# First the path's mode and group and the user's own group, then all quotas of the user on that file system. A device is
+# found in whatever place it is mounted, also a part of it (as `mount --bind` does it); NFS has none and goes by the
+# place. `cd`: stat finds that place by walking up, and wants to go back to where it was.
+_SCRIPT: Final = r"""export LC_ALL=C
+cd / && command -v quota >/dev/null && stat -L -c '%f %g' -- "$1" && id -g || exit 0
+on=$(df --output=source -- "$1" | tail -n 1)
+[ -b "$on" ] || on=$(stat -L -c %m -- "$1")
+exec quota -u -g -v -w -p -f -- "$on"
+"""
+_PLACE: Final = re.compile(r"([0-9a-f]{1,8}) ([0-9]{1,10})\n([0-9]{1,10})\n")
+_WHOSE: Final = re.compile(r"Disk quotas for (user|group) (.+) \([ug]id ([0-9]{1,10})\): *")
+_NUMBER: Final = re.compile(r"([0-9]{1,20})\*?")  # the star: more than is allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What is used of something, and the limits; None is no limit."""
+
+    used: int
+    soft: int | None  # may be exceeded, for a time
+    hard: int | None
+    grace_until: int | None  # over the soft limit: when that time ends or has ended, in seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """Of one user or group on one file system."""
+
+    name: str
+    space: Allowance  # in bytes
+    files: Allowance  # in inodes
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """Whose quotas count when the user writes at a path; None where the file system keeps none, or does not tell."""
+
+    user: Quota | None
+    group: Quota | None  # of the group that new files get there, or that the file at the path has
+
+
+def command(path: str) -> Command[Quotas | None]:
+    """Ask on the cluster; whatever goes wrong there, the answer is None: not known."""
+    return Command(("sh", "-c", _SCRIPT, "sh", path), _quotas, repeatable=True, max_output=_OUTPUT)
+
+
+def _quotas(output: Output) -> Quotas | None:
+    # the exit status is no help: 1 is also said when a quota is exceeded
+    text = output.stdout.decode("utf-8", "replace")
+    place = _PLACE.match(text)
+    if place is None:
+        return None
+    found: dict[tuple[str, int | None], Quota] = {}
+    whose: re.Match[str] | None = None
+    for line in text[place.end() :].split("\n"):
+        heading = _WHOSE.fullmatch(line)
+        if heading:
+            whose = heading
+        elif whose and (numbers := _numbers(line)):
+            key = (whose[1], int(whose[3]) if whose[1] == "group" else None)
+            found.setdefault(key, _quota(whose[2], numbers))
+    mode, theirs, own = int(place[1], 16), int(place[2]), int(place[3])
+    inherited = not stat_bits.S_ISDIR(mode) or mode & stat_bits.S_ISGID
+    user, group = found.get(("user", None)), found.get(("group", theirs if inherited else own))
+    return Quotas(user, group) if user or group else None
+
+
+def _numbers(line: str) -> list[int]:
+    """The eight numbers at a line's end, behind the file system's name, which may hold anything; else nothing."""
+    words = [_NUMBER.fullmatch(word) for word in line.rsplit(maxsplit=8)[1:]]
+    numbers = [int(word[1]) for word in words if word]
+    return numbers if len(numbers) == 8 else []
+
+
+def _quota(name: str, numbers: Sequence[int]) -> Quota:
+    used, soft, hard, grace, *files = numbers
+    return Quota(name, _allowance((used * _UNIT, soft * _UNIT, hard * _UNIT, grace)), _allowance(files))
+
+
+def _allowance(numbers: Sequence[int]) -> Allowance:
+    used, *limits = numbers
+    soft, hard, grace = (limit or None for limit in limits)  # 0 is the program's word for none
+    return Allowance(used, soft, hard, grace)

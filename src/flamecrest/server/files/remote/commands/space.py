@@ -1,0 +1,63 @@
+"""How full file systems are and how much a tree holds, as programs on the cluster say it. No I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from flamecrest.server.errors import Upstream
+from flamecrest.server.files.port import Space, Usage
+from flamecrest.server.files.remote.commands import command_errors
+from flamecrest.server.ssh.port import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flamecrest.server.ssh.port import Output
+
+_READ_ONLY: Final = 1  # of statvfs@openssh.com's flags
+
+# One line an entry: size, blocks of 512 bytes, and (where there are several names) which inode. awk remembers only
+# those, so that its memory does not grow with the tree; like du it counts a file with several names once.
+_USAGE: Final = r"""export LC_ALL=C
+{ find "$1" \( -type d -o -links 1 \) -printf '%s %b\n' -o -printf '%s %b %D:%i\n'; echo "end $?"; } | awk '
+$1 == "end" { status = $2; next }
+NF == 3 { if (seen[$3]++) next }
+{ entries++; size += $1; blocks += $2 }
+END { printf "%.0f %.0f %.0f %d\n", size, blocks * 512, entries, status }'
+"""
+
+
+def of_numbers(numbers: Sequence[int]) -> Space:
+    """The answer of statvfs@openssh.com: eleven numbers in the order of struct statvfs."""
+    _, unit, total, free, available, files, files_free, _, _, flags, _ = numbers
+    return Space(total * unit, free * unit, available * unit, files, files_free, bool(flags & _READ_ONLY))
+
+
+def command(path: str) -> Command[Space]:
+    """The same question to coreutils, which does not say what is read-only."""
+    return Command(("stat", "-f", "--printf=%S %b %f %a %c %d", "--", path), _space, repeatable=True)
+
+
+def usage_command(path: str) -> Command[Usage]:
+    """Add up a tree. Links are not followed."""
+    return Command(("sh", "-c", _USAGE, "sh", path), _usage, repeatable=True)
+
+
+def _space(output: Output) -> Space:
+    words = output.stdout.split()
+    if output.status == 0 and len(words) == 6 and all(word.isdigit() for word in words):
+        unit, total, free, available, files, files_free = map(int, words)
+        return Space(total * unit, free * unit, available * unit, files, files_free, None)
+    command_errors.done(output)
+    raise Upstream("The cluster's stat failed", detail=output.errors()[:200])
+
+
+def _usage(output: Output) -> Usage:
+    words = output.stdout.split()
+    if output.status == 0 and len(words) == 4 and all(word.isdigit() for word in words):
+        size, allocated, entries, status = map(int, words)
+        if entries:
+            return Usage(size, allocated, entries, complete=status == 0)
+    command_errors.done(output)
+    first = (output.errors().splitlines() or ["no answer"])[0]
+    raise command_errors.reason(first.rpartition(": ")[2])(f"du: {first}", detail=output.errors()[:2000])

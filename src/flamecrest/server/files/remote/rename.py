@@ -1,0 +1,66 @@
+"""Renaming over SFTP, atomic both ways: over what is there, or only where nothing is. It knows no copying."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import posixpath
+import stat as stat_bits
+from typing import TYPE_CHECKING
+
+from flamecrest.server.errors import Conflict, Invalid
+from flamecrest.server.files.port import within
+from flamecrest.server.ssh.channels.sftp_packets import BAD_MESSAGE, FAILURE, Attrs, SftpError
+
+if TYPE_CHECKING:
+    from flamecrest.server.ssh.channels.sftp import Sftp
+
+
+async def moved(sftp: Sftp, source: str, target: str, *, overwrite: bool) -> str | None:
+    """Rename, and return None; or the server's words when it refused for a reason that SFTP can't find out."""
+    words = f"mv: cannot move '{source}' to '{target}'"
+    old, new = (os.fsencode(path.rstrip("/") or "/") for path in (source, target))
+    here, there = await asyncio.gather(sftp.lstat(old), sftp.lstat(new), return_exceptions=True)
+    if isinstance(here, SftpError):
+        raise here.explained(f"mv: cannot stat '{source}'")
+    if isinstance(here, BaseException):
+        raise here
+    if isinstance(there, Attrs):
+        if not overwrite:
+            raise Conflict(f"{words}: File exists")
+        _compatible(here, there, words)
+    elif not isinstance(there, SftpError):
+        raise there
+    try:
+        # without posix-rename the server's own rename refuses to overwrite: then it can't be done atomically
+        await (sftp.rename(old, new) if overwrite else sftp.rename_new(old, new))
+    except SftpError as error:
+        if error.code not in {FAILURE, BAD_MESSAGE}:  # the latter is EINVAL: into itself
+            raise error.explained(words) from None
+        return await _why(sftp, source, target, words, error)
+    return None
+
+
+def _compatible(here: Attrs, there: Attrs, words: str) -> None:
+    is_folder, on_folder = (stat_bits.S_ISDIR(attrs.mode or 0) for attrs in (here, there))
+    if on_folder and not is_folder:
+        raise Invalid(f"{words}: Is a directory")
+    if is_folder and not on_folder:
+        raise Invalid(f"{words}: Not a directory")
+
+
+async def _why(sftp: Sftp, source: str, target: str, words: str, error: SftpError) -> str:
+    """Find out why a rename failed: version 3 says `Failure` to most reasons."""
+    if within(target, source):
+        raise Invalid(f"{words}: a directory can't be moved into itself")
+    above = posixpath.dirname(target.rstrip("/")) or "/"
+    try:
+        folder = await sftp.stat(os.fsencode(above))
+        if not stat_bits.S_ISDIR(folder.mode or 0):
+            raise Invalid(f"{words}: Not a directory")
+        there = await sftp.lstat(os.fsencode(target.rstrip("/") or "/"))
+    except SftpError:
+        return error.message or "Failure"
+    if stat_bits.S_ISDIR(there.mode or 0):
+        raise Conflict(f"{words}: Directory not empty")
+    raise Conflict(f"{words}: File exists")

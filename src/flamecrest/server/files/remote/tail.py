@@ -1,0 +1,176 @@
+"""Following a file as it grows, through truncation and rotation, by asking again: SFTP has no way to be told."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import errno
+import os
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Final, Literal
+
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import Upstream
+from flamecrest.server.files.port import Followed, Mark, Stat
+from flamecrest.server.files.remote.text import OpenText
+from flamecrest.server.files.remote.writing import STALL, moving, regular
+from flamecrest.server.ssh.channels.agent import StatError
+from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, Attrs, SftpError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    from flamecrest.server.ssh.channels.sftp import Sftp
+    from flamecrest.server.ssh.port import Session
+
+SOONEST: Final = 0.2  # seconds until the end of the file is looked at again, after something was added
+LATEST: Final = 2.0  # the same, when nothing has been for a while
+SLOWER: Final = 1.4  # how much longer each wait is than the one before
+PIECE: Final = 64 * 1024  # bytes of one piece
+FIRST: Final = 1024 * 1024  # bytes that the lines at the beginning may have
+TRIES: Final = 5  # how often a file is opened that is replaced meanwhile
+
+
+class Follower:
+    """A file that is read at its end."""
+
+    def __init__(self, session: Session, sftp: Sftp, path: str) -> None:
+        self._session = session
+        self._sftp = sftp
+        self._path = path
+        self._words = f"tail: cannot open '{path}' for reading"
+        self._handle: bytes | None = None
+        self._ino = 0
+        self._offset = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    async def begin(self, lines: int, after: Mark | None) -> Followed | None:
+        """Open the file `lines` before its end, or where it was left; what has happened to it since then."""
+        found = await self._open()
+        if after is None:
+            text = OpenText(self._sftp, self._handle or b"", found.size, FIRST)
+            self._offset = found.size - len(await text.tail_lines(lines, skip=False))
+            return None
+        if found.ino != after.ino:
+            return Followed("rotated", "", 0, Mark(self._ino, 0))
+        if found.size < after.offset:
+            return Followed("truncated", "", 0, Mark(self._ino, 0))
+        self._offset = after.offset
+        return None
+
+    async def pieces(self) -> AsyncGenerator[Followed | None, None]:
+        """What is added, for ever; None now and then while nothing is."""
+        pause = SOONEST
+        while True:
+            read = False
+            async with aclosing(self._rest()) as rest:
+                async for piece in rest:
+                    read = True
+                    yield piece
+            found = await self._look()
+            if found is not None and (found.ino != self._ino or found.size < self._offset):
+                event: Literal["rotated", "truncated"] = "rotated" if found.ino != self._ino else "truncated"
+                async with aclosing(self._anew(event)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+                read = True
+            else:
+                yield None
+            pause = SOONEST if read else min(LATEST, pause * SLOWER)
+            await asyncio.sleep(pause)
+
+    def close(self) -> None:
+        """Close the file without waiting."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            self._sftp.forget(self._sftp.close_handle(handle))
+
+    async def _rest(self) -> AsyncGenerator[Followed, None]:
+        """What there is between the place reached and the end of the open file."""
+        while data := await self._read():
+            start = self._offset - len(self._decoder.getstate()[0])
+            self._offset += len(data)
+            text = self._decoder.decode(data)
+            if text:  # else the first bytes of a character, whose others are not written yet
+                yield Followed("added", text, start, self._mark())
+
+    async def _anew(self, event: Literal["rotated", "truncated"]) -> AsyncGenerator[Followed, None]:
+        """The last of the file as it was, then the beginning of the new one."""
+        if event == "rotated":
+            async with aclosing(self._rest()) as rest:
+                async for piece in rest:
+                    yield piece
+        start = self._mark()
+        if left := self._decoder.decode(b"", final=True):
+            yield Followed("added", left, start.offset, Mark(self._ino, self._offset))
+        self._decoder.reset()
+        if event == "rotated":
+            self.close()
+            await self._open()
+            yield Followed("rotated", "", 0, Mark(self._ino, 0))
+        else:
+            self._offset = 0
+            yield Followed("truncated", "", 0, Mark(self._ino, 0))
+
+    def _mark(self) -> Mark:
+        return Mark(self._ino, self._offset - len(self._decoder.getstate()[0]))
+
+    async def _open(self) -> Stat:
+        """Open what is at the path now, knowing which file it is; reading begins at its start."""
+        for _ in range(TRIES):
+            before = await self._look(must=True)
+            assert before is not None  # noqa: S101 -- `must` says so
+            regular(self._words, Attrs(mode=before.mode))
+            opening = self._sftp.open_file(os.fsencode(self._path), FLAG_READ)
+            try:
+                async with moving():
+                    self._handle = await opening
+            except SftpError as error:
+                raise error.explained(self._words) from None
+            after = await self._look()
+            if after is not None and after.ino == before.ino:
+                self._ino, self._offset = after.ino, 0
+                return after
+            self.close()
+        raise Upstream(f"{self._words}: it is replaced all the time")
+
+    async def _look(self, *, must: bool = False) -> Stat | None:
+        """The attributes of what is at the path; None for nothing, if that is allowed."""
+        try:
+            numbers = await self._session.stat(self._path, Deadline.after(STALL), follow=True)
+        except StatError as error:
+            if error.errno == errno.ENOENT and not must:  # between two names of a log that is rotated
+                return None
+            raise error.explained(self._words) from None
+        return Stat.of(numbers)
+
+    async def _read(self) -> bytes:
+        try:
+            async with moving():
+                return await self._sftp.read(self._handle or b"", self._offset, min(PIECE, self._sftp.read_size))
+        except SftpError as error:
+            raise error.explained(f"tail: error reading '{self._path}'") from None
+
+
+@asynccontextmanager
+async def follow(
+    session: Session, path: str, deadline: Deadline, *, lines: int, after: Mark | None
+) -> AsyncIterator[AsyncIterator[Followed | None]]:
+    """Open a file to follow it; the deadline limits the opening."""
+    async with session.open_sftp(deadline) as sftp:
+        follower = Follower(session, sftp, path)
+        try:
+            async with deadline.enforce("Opening the file"):
+                happened = await follower.begin(lines, after)
+            async with aclosing(_all(follower, happened)) as pieces:
+                yield pieces
+        finally:
+            follower.close()
+
+
+async def _all(follower: Follower, happened: Followed | None) -> AsyncGenerator[Followed | None, None]:
+    if happened is not None:
+        yield happened
+    async with aclosing(follower.pieces()) as pieces:
+        async for piece in pieces:
+            yield piece

@@ -1,0 +1,1 @@
+"""Resumable uploads: the Uploads port and its adapter over SFTP."""

@@ -1,0 +1,96 @@
+"""The growing end of a resumable upload: bytes written ahead of their acknowledgements, and how far all is safe.
+
+It knows open files and nothing of how they are found, locked or finished.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from flamecrest.server.errors import Corrupt, TooLarge
+from flamecrest.server.files.remote.writing import BUFFERED, progress
+
+if TYPE_CHECKING:
+    from flamecrest.server.files.resumable.lock import UploadLock
+    from flamecrest.server.files.resumable.port import Checksum
+    from flamecrest.server.files.resumable.state import State
+    from flamecrest.server.ssh.channels.sftp import Sftp
+
+CHECKPOINT_BYTES = 64 * 1024 * 1024  # at most so much is sent again after a gateway was killed,
+CHECKPOINT_SECONDS = 2.0  # or what arrived in so long
+
+
+class Tail:
+    """The growing end of an upload's data: writes under way, and up to where all of them were acknowledged."""
+
+    def __init__(self, sftp: Sftp, handle: bytes, head: bytes, lock: UploadLock, state: State) -> None:
+        self.state = state  # as it was last written down
+        self.lock = lock
+        self.safe = state.offset
+        self._sent = state.offset
+        self._sftp = sftp
+        self._handle = handle
+        self._head = head
+        self._under_way: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._written_down = time.monotonic()
+
+    async def take(self, chunks: AsyncIterator[bytes], checksum: Checksum | None) -> None:
+        """Write all that comes and write down how far it goes; before that, every now and then."""
+        digest = None if checksum is None else hashlib.new(checksum.algorithm, usedforsecurity=False)
+        async for chunk in chunks:
+            if self.state.length is not None and self._sent + len(chunk) > self.state.length:
+                raise TooLarge("More bytes than the upload's length")
+            if digest is not None:
+                digest.update(chunk)
+            await self.lock.beat()
+            await self._add(chunk)
+            late = time.monotonic() - self._written_down > CHECKPOINT_SECONDS
+            if digest is None and (late or self.safe - self.state.offset > CHECKPOINT_BYTES):
+                await self.checkpoint()
+        if checksum is not None and digest is not None and not hmac.compare_digest(digest.digest(), checksum.digest):
+            raise Corrupt("The bytes that arrived do not have the checksum that was given")
+        await self.checkpoint()
+
+    async def _add(self, chunk: bytes) -> None:
+        for start in range(0, len(chunk), self._sftp.write_size):
+            piece = bytes(chunk[start : start + self._sftp.write_size])
+            while self._under_way and self._sent - self.safe + len(piece) > BUFFERED:
+                await self._acknowledged()
+            await self._sftp.room()
+            self._under_way.append((len(piece), self._sftp.write(self._handle, self._sent, piece)))
+            self._sent += len(piece)
+
+    async def _acknowledged(self) -> None:
+        size, future = self._under_way.popleft()
+        try:
+            await progress(future)
+        except BaseException:
+            self._sftp.forget(future)
+            self.forget()  # there may be a gap now: nothing after it counts
+            raise
+        self.safe += size
+
+    async def checkpoint(self) -> None:
+        """Have what was acknowledged on the disk, and written down that it is."""
+        while self._under_way:
+            await self._acknowledged()
+        if self.safe > self.state.offset:
+            await progress(self._sftp.fsync(self._handle))
+            await self.lock.beat()
+            state = replace(self.state, offset=self.safe)
+            await progress(self._sftp.write(self._head, 0, state.head()))
+            self.state = state
+        self._written_down = time.monotonic()
+
+    def forget(self) -> None:
+        """Let the writes that are under way go their way."""
+        for _, future in self._under_way:
+            self._sftp.forget(future)
+        self._under_way.clear()

@@ -1,0 +1,324 @@
+"""The Uploads port over SFTP. The state of an upload lies beside the file to be, on the cluster.
+
+An upload's offset is what was written down after the data was on the disk, never the data file's size: whatever a
+killed gateway left behind after it is written again, so that a gap or a torn block can't end in the finished file.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import (
+    Conflict,
+    GatewayError,
+    Gone,
+    Invalid,
+    Locked,
+    NotFound,
+    OutOfStep,
+    Unavailable,
+    Upstream,
+)
+from flamecrest.server.files.remote.writing import find_target, inherit, progress, rename_over
+from flamecrest.server.files.resumable.append import Tail
+from flamecrest.server.files.resumable.lock import UploadLock, hold, opened, settled
+from flamecrest.server.files.resumable.port import Checksum, Upload
+from flamecrest.server.files.resumable.state import HEAD_SIZE, MAX_STATE, Names, State, UploadKey, expired
+from flamecrest.server.ssh.channels.agent import StatError
+from flamecrest.server.ssh.channels.sftp_packets import (
+    FAILURE,
+    FLAG_CREATE,
+    FLAG_EXCLUSIVE,
+    FLAG_READ,
+    FLAG_WRITE,
+    NO_SUCH_FILE,
+    Attrs,
+    SftpError,
+)
+
+if TYPE_CHECKING:
+    from flamecrest.server.ssh.channels.sftp import Sftp
+    from flamecrest.server.ssh.port import Session
+
+T = TypeVar("T")
+
+LIFETIME = 7 * 24 * 3600  # seconds after its creation for which an upload can be resumed
+SWEEP = 32  # answers of a directory that are looked at for uploads that have expired
+PATH_BYTES = 4096  # Linux' PATH_MAX, with a NUL
+NAME_BYTES = 255  # Linux' NAME_MAX
+RESCUE = 10.0  # seconds for writing down what had arrived when a connection broke
+
+
+class RemoteUploads:
+    """The Uploads port over one user's session."""
+
+    def __init__(self, session: Session, *, lifetime: float = LIFETIME) -> None:
+        self._session = session
+        self._lifetime = lifetime
+
+    async def create(self, path: str, length: int | None, metadata: str, deadline: Deadline) -> Upload:
+        if path.endswith("/"):
+            raise Invalid(f"upload: {path}: Is a directory")
+        if len(os.fsencode(path)) >= PATH_BYTES or len(os.fsencode(os.path.basename(path))) > NAME_BYTES:  # noqa: PTH119 -- any bytes
+            raise Invalid(f"upload: {path}: File name too long")
+        key = UploadKey.new(path, int(time.time() + self._lifetime))
+
+        async def use(sftp: Sftp) -> Names:
+            target, _ = await find_target(sftp, os.fsencode(path), f"upload: {path}")
+            names = key.beside(target)
+            await _sweep(sftp, names.folder)
+            await _begin(sftp, names, State(0, length, 0, metadata), path)
+            return names
+
+        names = await self._sftp(use, deadline, path)
+        with suppress(StatError, Upstream):
+            key = replace(key, inode=(await self._session.stat(os.fsdecode(names.data), deadline, follow=False))[1])
+        made = Upload(key, 0, length, metadata)
+        return await self.look(key, deadline) if made.complete else made
+
+    async def look(self, key: UploadKey, deadline: Deadline) -> Upload:
+        async def use(sftp: Sftp) -> Upload | None:
+            names = await self._names(sftp, key)
+            state = await _read(sftp, names)
+            if state is None:
+                return None
+            if state.offset == state.length:
+                # what is told to be complete must be in its place
+                async with hold(sftp, names.lock) as lock:
+                    await self._finish(sftp, key, names, state, lock)
+            elif await settled(sftp, names.lock):
+                state = await _read(sftp, names)
+            return None if state is None else Upload(key, state.offset, state.length, state.metadata)
+
+        return await self._sftp(use, deadline, key.path) or await self._finished(key, deadline)
+
+    async def append(
+        self,
+        key: UploadKey,
+        offset: int,
+        chunks: AsyncIterator[bytes],
+        deadline: Deadline,
+        *,
+        length: int | None = None,
+        checksum: Checksum | None = None,
+    ) -> Upload:
+        async with self._opened(key, deadline) as (sftp, names):
+            async with deadline.enforce("Opening the upload"):
+                state = await _read(sftp, names)
+            if state is not None:
+                async with hold(sftp, names.lock) as lock, opened(sftp, names.state, FLAG_READ | FLAG_WRITE) as head:
+                    state = state.with_head(await progress(sftp.read(head, 0, HEAD_SIZE)))
+                    if length is not None:
+                        state = _with_length(state, length)
+                        await progress(sftp.write(head, 0, state.head()))
+                    _in_step(offset, state.offset)
+                    try:
+                        async with opened(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle:
+                            tail = Tail(sftp, handle, head, lock, state)
+                            await self._receive(tail, names, chunks, checksum)
+                    except SftpError as error:
+                        if error.code != NO_SUCH_FILE:
+                            raise
+                        # completed by another request meanwhile, or taken away
+                    else:
+                        state = tail.state
+                        if state.offset == state.length:
+                            await self._finish(sftp, key, names, state, lock)
+                        return Upload(key, state.offset, state.length, state.metadata)
+        done = await self._finished(key, deadline)
+        _in_step(offset, done.offset)
+        return done
+
+    async def remove(self, key: UploadKey, deadline: Deadline) -> None:
+        async def use(sftp: Sftp) -> bool:
+            names = await self._names(sftp, key)
+            if await _read(sftp, names) is None:
+                return False
+            await _discard(sftp, names)
+            return True
+
+        if not await self._sftp(use, deadline, key.path):
+            await self._finished(key, deadline)  # nothing is left to remove, and the file is the user's now
+
+    # --- steps
+
+    async def _receive(self, tail: Tail, names: Names, chunks: AsyncIterator[bytes], checksum: Checksum | None) -> None:
+        """Write what comes. If it breaks, keep what is there in order; what the gateway alone saw is lost."""
+        try:
+            await tail.take(chunks, checksum)
+        except Upstream:
+            if checksum is None:
+                with suppress(GatewayError, SftpError):
+                    await self._rescue(names, tail)
+            raise
+        except Locked:
+            raise  # what is there is the other's business now
+        except Exception:
+            if checksum is None:
+                with suppress(GatewayError, SftpError):
+                    await tail.checkpoint()
+            raise
+        finally:
+            tail.forget()
+
+    async def _rescue(self, names: Names, tail: Tail) -> None:
+        """The connection is gone, what it had acknowledged is not: write that down over another one."""
+
+        async def use(sftp: Sftp) -> None:
+            async with (
+                opened(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle,
+                opened(sftp, names.state, FLAG_READ | FLAG_WRITE) as head,
+            ):
+                await sftp.fsync(handle)
+                await sftp.write(head, 0, replace(tail.state, offset=tail.safe).head())
+            if tail.lock.fresh:
+                await sftp.remove(names.lock)
+
+        await self._session.sftp(use, Deadline.after(RESCUE), repeatable=True)
+
+    async def _finish(self, sftp: Sftp, key: UploadKey, names: Names, state: State, lock: UploadLock) -> None:
+        """Move a complete upload to its place, with the mode of the file that it replaces."""
+        words = f"upload: {key.path}"
+        target, existing = await find_target(sftp, os.fsencode(key.path), words)
+        if target != names.target:
+            raise OutOfStep(f"{words}: the path leads elsewhere by now")
+        try:
+            async with opened(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle:
+                if (await sftp.fstat(handle)).size != state.length:
+                    raise Conflict(f"{words}: the data does not have the length that it must have")
+                await lock.beat()
+                if existing is not None:
+                    await inherit(sftp, handle, existing)
+                else:
+                    await sftp.fsetstat(handle, Attrs(mode=state.mode))
+                await progress(sftp.fsync(handle))
+                await rename_over(sftp, names.data, target, words, replace=existing is not None)
+        except SftpError as error:
+            if error.code != NO_SUCH_FILE:
+                raise
+            await self._finished(key, Deadline.after(RESCUE))  # another request did it, or took it away
+        sftp.forget(sftp.remove(names.state))
+
+    async def _finished(self, key: UploadKey, deadline: Deadline) -> Upload:
+        """An upload that has left no trace but its file: a rename keeps the inode. NotFound, Gone otherwise."""
+        found: tuple[int, ...] | None = None
+        if key.expires > time.time() and key.inode:
+            with suppress(StatError):
+                found = await self._session.stat(key.path, deadline, follow=True)
+        if found is None or found[1] != key.inode:
+            raise (NotFound if key.expires > time.time() else Gone)("There is no such upload any more")
+        return Upload(key, found[7], found[7], "")
+
+    # --- the ways to ask
+
+    async def _names(self, sftp: Sftp, key: UploadKey) -> Names:
+        """The files of an upload; Gone, and they are as well, once it has expired."""
+        words = f"upload: {key.path}"
+        target, _ = await find_target(sftp, os.fsencode(key.path), words)
+        names = key.beside(target)
+        if key.expires <= time.time():
+            await _discard(sftp, names)
+            raise Gone("The upload has expired")
+        return names
+
+    async def _sftp(self, use: Callable[[Sftp], Awaitable[T]], deadline: Deadline, path: str) -> T:
+        try:
+            return await self._session.sftp(use, deadline)
+        except SftpError as error:
+            raise _explained(error, path) from None
+        except Upstream as error:
+            raise _again(error) from None
+
+    @asynccontextmanager
+    async def _opened(self, key: UploadKey, deadline: Deadline) -> AsyncIterator[tuple[Sftp, Names]]:
+        try:
+            async with self._session.open_sftp(deadline) as sftp:
+                async with deadline.enforce("Opening the upload"):
+                    names = await self._names(sftp, key)
+                yield sftp, names
+        except SftpError as error:
+            raise _explained(error, key.path) from None
+        except Upstream as error:
+            raise _again(error) from None
+
+
+def _explained(error: SftpError, path: str) -> GatewayError:
+    if error.code == FAILURE:
+        reason = "the cluster refused (disk full, quota, or a read-only file system)"
+        return Upstream(f"upload: {path}: {reason}", detail=error.message)
+    return error.explained(f"upload: {path}")
+
+
+def _again(error: Upstream) -> Unavailable:
+    """What is worth another try, as a kind that clients of the protocol try again after: they do on a 5xx only."""
+    return Unavailable(f"{error.public}: the upload can be resumed", detail=error.detail, retry_after=1)
+
+
+def _in_step(given: int, offset: int) -> None:
+    if given != offset:
+        raise OutOfStep(f"`Upload-Offset` is {given}, and the upload is at {offset}")
+
+
+def _with_length(state: State, length: int) -> State:
+    if state.length not in {None, length}:
+        raise Invalid("`Upload-Length` can't be changed")
+    if length < state.offset:
+        raise Invalid("`Upload-Length` is less than what has arrived")
+    return replace(state, length=length)
+
+
+async def _begin(sftp: Sftp, names: Names, state: State, path: str) -> None:
+    """Make the files of an upload; they are the user's own until it is finished."""
+    exclusive = FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE
+    try:
+        async with sftp.handle(sftp.open_file(names.data, exclusive)) as handle:
+            # the mode that a new file gets here, umask and all
+            state = replace(state, mode=(await sftp.fstat(handle)).mode or 0)
+            await sftp.fsetstat(handle, Attrs(mode=0o600))
+        async with sftp.handle(sftp.open_file(names.state, exclusive, Attrs(mode=0o600))) as handle:
+            await sftp.write(handle, 0, state.packed())
+            await sftp.fsync(handle)
+    except BaseException as error:
+        sftp.forget(sftp.remove(names.data))
+        sftp.forget(sftp.remove(names.state))
+        if isinstance(error, SftpError):
+            raise _explained(error, path) from None
+        raise
+
+
+async def _read(sftp: Sftp, names: Names) -> State | None:
+    """The state of an upload; None when it is not there."""
+    try:
+        async with opened(sftp, names.state, FLAG_READ) as handle:
+            return State.parse(await sftp.read(handle, 0, MAX_STATE))
+    except SftpError as error:
+        if error.code == NO_SUCH_FILE:
+            return None
+        raise
+
+
+async def _discard(sftp: Sftp, names: Names) -> None:
+    """Remove the files of an upload; those that are not there are no failure."""
+    for future in (sftp.remove(names.state), sftp.remove(names.data), sftp.remove(names.lock)):
+        with suppress(SftpError):
+            await future
+
+
+async def _sweep(sftp: Sftp, folder: bytes) -> None:
+    """Remove uploads that have expired, in the first entries of a folder: a large one must not cost each upload."""
+    now = time.time()
+    with suppress(SftpError):
+        async with sftp.handle(sftp.opendir(folder)) as handle:
+            for _ in range(SWEEP):
+                batch = await sftp.readdir(handle)
+                for entry in batch:
+                    if expired(entry.name, now):
+                        sftp.forget(sftp.remove(folder.rstrip(b"/") + b"/" + entry.name))
+                if not batch:
+                    break

@@ -1,0 +1,1 @@
+"""What every route needs: the request and its caller, parameters, responses, errors, routing."""

@@ -1,0 +1,138 @@
+"""Archives on their way out and in; knows the Bulk port and no adapter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote_from_bytes
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from flamecrest.server import telemetry
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import Unsupported
+from flamecrest.server.files.archives.port import Bulk, Failure, Form, Selection, Unpacked
+from flamecrest.server.telemetry import dumps
+from flamecrest.wire.text import is_plain, percent_encode
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
+
+FORMS: Final[dict[str, Form]] = {
+    "application/x-tar": "tar",
+    "application/zstd": "zstd",
+    "application/gzip": "gzip",
+    "application/zip": "zip",
+}
+ALIASES: Final = {
+    "application/tar": "application/x-tar",
+    "application/x-gtar": "application/x-tar",
+    "application/x-gzip": "application/gzip",
+    "application/x-zstd": "application/zstd",
+    "application/x-zip-compressed": "application/zip",
+}
+_SUFFIXES: Final[dict[Form, str]] = {"tar": "tar", "zstd": "tar.zst", "gzip": "tar.gz", "zip": "zip"}
+_HEADER_BYTES: Final = 4096  # of the header that names what is missing
+_PLAIN: Final = re.compile(r"[^A-Za-z0-9._-]")
+
+
+class Archive(Response):
+    """Sends a selection in the first of some media types that the cluster can make."""
+
+    def __init__(self, bulk: Bulk, selection: Selection, types: list[str], deadline: Deadline) -> None:
+        super().__init__()
+        self._bulk = bulk
+        self._selection = selection
+        self._types = types
+        self._deadline = deadline
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send the archive; if it can't be finished the answer stays unfinished too."""
+        async with AsyncExitStack() as stack:
+            for media in self._types:
+                try:
+                    packed = self._bulk.pack(self._selection, FORMS[media], self._deadline)
+                    chunks = await stack.enter_async_context(packed)
+                except Unsupported:
+                    continue
+                break
+            else:
+                raise not_acceptable()
+            first = await anext(chunks, b"")
+            await send({"type": "http.response.start", "status": 200, "headers": self._headers_for(media)})
+            await send({"type": "http.response.body", "body": first, "more_body": True})
+            async for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _headers_for(self, media: str) -> list[tuple[bytes, bytes]]:
+        missing = self._selection.missing
+        name = _PLAIN.sub("_", self._selection.base.rpartition("/")[2]) or "files"
+        headers = [
+            (b"content-type", media.encode()),
+            (b"content-disposition", f'attachment; filename="{name}.{_SUFFIXES[FORMS[media]]}"'.encode()),
+            (b"vary", b"Accept"),
+            (b"x-content-type-options", b"nosniff"),
+            (b"x-flamecrest-missing", b"%d" % len(missing)),
+        ]
+        if missing:
+            headers.append((b"x-flamecrest-missing-paths", _paths(missing)))
+        return headers
+
+
+def not_acceptable() -> HTTPException:
+    """None of the forms that are accepted can be had."""
+    return HTTPException(406, f"The archive can be had as one of: {', '.join(FORMS)} (as far as the cluster can)")
+
+
+def _paths(missing: tuple[Failure, ...]) -> bytes:
+    """As many percent-encoded paths as fit into a header, with commas between them."""
+    parts, left = [], _HEADER_BYTES
+    for one in missing:
+        part = quote_from_bytes(one.path.encode("utf-8", "surrogateescape")).encode()
+        left -= len(part) + 1
+        if left < 0:
+            break
+        parts.append(part)
+    return b",".join(parts)
+
+
+async def body(request: Request, patience: float) -> AsyncGenerator[bytes]:
+    """The bytes of a request as they come; Timeout when a client sends nothing for `patience` seconds."""
+    stream = request.stream()
+    while True:
+        async with Deadline.after(patience).enforce("Waiting for the next piece of the upload"):
+            chunk = await anext(stream, None)
+        if chunk is None:
+            return
+        if chunk:
+            yield chunk
+
+
+def named(path: str) -> dict[str, str]:
+    """A path in a message: as text, or percent-encoded with the field that says so."""
+    return {"path": path} if is_plain(path) else {"path": percent_encode(path), "encoding": "percent"}
+
+
+def unpacked(outcome: Unpacked) -> Response:
+    """What became of an upload: 200, or 400 with the same facts when the archive was cut off."""
+    facts: dict[str, Any] = {
+        "created": outcome.created,
+        "failed": [named(one.path) | {"message": one.message} for one in outcome.failed],
+        "failures": outcome.failures,
+    }
+    if outcome.whole:
+        return Response(dumps(facts), 200, media_type="application/json")
+    trace = telemetry.current.get()
+    envelope = {
+        "errorType": "error",
+        "message": f"The archive ends before its end mark; {outcome.created} entries were complete and stay",
+        "causedBy": None,
+        "data": facts,
+        "user": trace.user if trace is not None else None,
+    }
+    return Response(dumps(envelope), 400, media_type="application/json")

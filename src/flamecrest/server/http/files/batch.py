@@ -1,0 +1,75 @@
+"""One operation on many paths: each has its own result, and the order of the results is that of the items."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pydantic_core import PydanticCustomError
+from starlette.responses import Response
+
+from flamecrest.server.errors import GatewayError, Invalid
+from flamecrest.server.http.core.errors import status_of
+from flamecrest.server.telemetry import dumps
+from flamecrest.wire.bulk import BulkItem
+from flamecrest.wire.text import check_name, percent_decode
+
+from .archive import named
+
+if TYPE_CHECKING:
+    from flamecrest.server.files.port import Files
+    from flamecrest.server.http.core.call import Call
+
+Item = TypeVar("Item", bound=BulkItem)
+
+TOGETHER: Final = 128  # items under way at once
+
+Operation = Callable[["Files", str, Item], Awaitable[Any]]
+
+
+async def each(
+    call: Call, items: Sequence[Item], operation: Operation[Item], *, status: int = 200, order: int = 0
+) -> Response:
+    """Do the operation for all items, whose permission was asked for before.
+
+    With `order` 1 a path is dealt with after all that are shorter (parents first), with -1 before them: only those
+    with equally many parts go together. Results are given in the order of the items in any case.
+    """
+    results: list[dict[str, Any]] = [{}] * len(items)
+
+    async def one(at: int) -> None:
+        item = items[at]
+        results[at] = {"path": item.path, "encoding": item.encoding}
+        try:
+            path = _read(item)
+            results[at] = named(path)
+            files = call.cluster.files(call.identity, path=path)
+            output = await operation(files, path, item)
+            results[at] |= {"status": status, "output": output}
+        except GatewayError as error:
+            results[at] |= {"status": status_of(error), "message": error.public}
+
+    groups: dict[int, list[int]] = {}
+    for at, item in enumerate(items):
+        depth = len([part for part in item.path.split("/") if part not in {"", "."}])
+        groups.setdefault(order * depth, []).append(at)
+    for depth in sorted(groups):
+        waiting = iter(groups[depth])
+
+        async def worker(waiting: Any = waiting) -> None:
+            for at in waiting:
+                await one(at)
+
+        async with asyncio.TaskGroup() as together:
+            for _ in range(min(TOGETHER, len(groups[depth]))):
+                together.create_task(worker())
+    return Response(dumps({"results": results}), media_type="application/json")
+
+
+def _read(item: BulkItem) -> str:
+    try:
+        text = percent_decode(item.path) if item.encoding == "percent" else item.path
+        return check_name(text)
+    except (PydanticCustomError, ValueError) as error:
+        raise Invalid(f"`path`: {error}") from None

@@ -1,0 +1,114 @@
+"""Routes of `/filesystem/{system_name}/bulk`: many files in one request, a few lines each."""
+
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from flamecrest.server.auth.port import Verb
+from flamecrest.server.files.port import Files
+from flamecrest.server.http.core.call import Call, QueryPath
+from flamecrest.server.http.core.openapi import ERRORS
+from flamecrest.server.http.core.parameters import body_limit
+from flamecrest.server.http.core.responses import stat_shape
+from flamecrest.server.http.core.route import GatewayRoute
+from flamecrest.server.http.headers.accept import accepted
+from flamecrest.wire import bulk as wire
+
+from .archive import ALIASES, FORMS, Archive, body, not_acceptable, unpacked
+from .batch import each
+
+MANY = 16 * 1024 * 1024  # bytes of a list of paths
+
+router = APIRouter(
+    prefix="/filesystem/{system_name}/bulk", tags=["filesystem"], route_class=GatewayRoute, responses=ERRORS
+)
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_ARCHIVE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The archive, in the form that Accept prefers", "content": dict.fromkeys(FORMS, _BINARY)},
+    406: {"description": "The cluster can make none of the forms that are accepted"},
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": dict.fromkeys(("application/x-tar", "application/gzip", "application/zstd"), _BINARY),
+    }
+}
+
+
+@router.post("/download", response_model=None, responses=_ARCHIVE)
+@body_limit(MANY)
+async def post_download(call: Call, body: wire.BulkDownloadRequest) -> Response:
+    """Download files, folders and what patterns match as one archive.
+
+    What is not there is counted in the header X-Flamecrest-Missing; that, and what could not be read, is listed in
+    the archive's last entry, `.flamecrest-errors.json`, which is there only when something is.
+    """
+    types = accepted(call.headers.get("accept"), list(FORMS), ALIASES)
+    if not types:
+        raise not_acceptable()
+    await call.allow(Verb.FILES_READ)
+    bulk = call.cluster.bulk(call.identity, **({} if body.base is None else {"base": body.base}))
+    for path in body.paths:
+        call.cluster.bulk(call.identity, paths=path)
+    selection = await bulk.select(body.paths, body.base, call.deadline)
+    return Archive(bulk, selection, types, call.deadline)
+
+
+@router.post("/upload", response_model=wire.BulkUploadResponse, openapi_extra=_BODY)
+async def post_upload(call: Call, path: QueryPath, setuid: bool = False) -> Response:
+    """Unpack a tar archive (plain, gzip or zstd) into the directory `path`; no entry leaves it."""
+    await call.allow(Verb.FILES_WRITE)
+    bulk = call.cluster.bulk(call.identity, path=path)
+    async with aclosing(body(call, call.cluster.limits.files)) as chunks:
+        return unpacked(await bulk.unpack(path, chunks, call.deadline, setuid=setuid))
+
+
+@router.post("/stat", response_model=wire.BulkResponse)
+@body_limit(MANY)
+async def post_stat(call: Call, body: wire.BulkStatRequest) -> Response:
+    """Show the attributes of many files."""
+
+    async def stat(files: Files, path: str, item: wire.StatItem) -> dict[str, int]:
+        return stat_shape(await files.stat(path, call.deadline, follow=item.dereference))
+
+    await call.allow(Verb.FILES_READ)
+    return await each(call, body.items, stat)
+
+
+@router.post("/rm", response_model=wire.BulkResponse)
+@body_limit(MANY)
+async def post_rm(call: Call, body: wire.BulkRmRequest) -> Response:
+    """Remove many files and directories."""
+
+    async def rm(files: Files, path: str, _: wire.BulkItem) -> None:
+        await files.rm(path, call.deadline)
+
+    await call.allow(Verb.FILES_WRITE)
+    return await each(call, body.items, rm, status=204, order=-1)
+
+
+@router.post("/chmod", response_model=wire.BulkResponse)
+@body_limit(MANY)
+async def post_chmod(call: Call, body: wire.BulkChmodRequest) -> Response:
+    """Change the modes of many files."""
+
+    async def chmod(files: Files, path: str, item: wire.ChmodItem) -> None:
+        await files.chmod(path, item.mode, call.deadline)
+
+    await call.allow(Verb.FILES_WRITE)
+    return await each(call, body.items, chmod)
+
+
+@router.post("/mkdir", response_model=wire.BulkResponse)
+@body_limit(MANY)
+async def post_mkdir(call: Call, body: wire.BulkMkdirRequest) -> Response:
+    """Make many directories."""
+
+    async def mkdir(files: Files, path: str, item: wire.MkdirItem) -> None:
+        await files.mkdir(path, call.deadline, parents=item.parent)
+
+    await call.allow(Verb.FILES_WRITE)
+    return await each(call, body.items, mkdir, status=201, order=1)

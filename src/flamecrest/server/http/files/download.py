@@ -1,0 +1,165 @@
+"""Download: a file on its way out, in bounded memory, in part only when asked; knows the Reader and no adapter."""
+
+from __future__ import annotations
+
+import posixpath
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import Response
+
+from flamecrest.server.errors import Unsupported
+from flamecrest.server.http.core.errors import envelope
+from flamecrest.server.http.headers import digests
+from flamecrest.server.http.headers.content_disposition import attachment
+from flamecrest.server.http.headers.ranges import ManyParts, Span
+
+from .download_plan import GATHERED, READ, Plan, picked
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from starlette.types import Receive, Scope, Send
+
+    from flamecrest.server.deadline import Deadline
+    from flamecrest.server.files.port import Files, Reader
+
+_TYPE: Final = "application/octet-stream"
+# Whoever keeps it asks each time whether it is still so: without this, browsers guess from the file's age.
+_KEEP: Final = (b"cache-control", b"private, no-cache")
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Download(Response):
+    """Sends a file. It is opened before the first header goes, so that what is wrong with it is a proper error."""
+
+    def __init__(self, files: Files, path: str, deadline: Deadline, limit: int | None) -> None:
+        self._files = files
+        self._path = path
+        self._deadline = deadline
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file; if it breaks off the answer stays unfinished, which no client can take for the whole."""
+        head = scope["method"] == "HEAD"
+        plan = Plan(picked(scope["headers"], READ), head=head, limit=self._limit)
+        known = await self._computed(plan) if plan.repr_digest or plan.content_digest else {}
+        async with self._files.download(self._path, self._deadline, first=plan.look) as reader:
+            if reader.stat.size != plan.size:
+                plan.made_as_read(reader.stat)
+            if plan.status == 416:
+                refusal = {"Content-Range": f"bytes */{plan.size}", "Accept-Ranges": "bytes"}
+                await envelope(416, "The file has no such part", headers=refusal)(scope, receive, send)
+            elif plan.status == 304:
+                await send({"type": "http.response.start", "status": 304, "headers": [*plan.tell_apart(), _KEEP]})
+                await send({"type": "http.response.body"})
+            else:
+                await self._send(_Content(reader, plan, self._path, known), send, head=head)
+
+    @staticmethod
+    async def _send(content: _Content, send: Send, *, head: bool) -> None:
+        if content.plan.gathers:
+            await content.gather()
+        start = {"type": "http.response.start", "status": content.plan.status}
+        whole = b"" if head else content.body
+        if whole is not None:
+            await send({**start, "headers": content.headers()})
+            await send({"type": "http.response.body", "body": whole})
+            return
+        async with aclosing(content.pieces()) as pieces:
+            piece = await anext(pieces, b"")  # before the headers: what is wrong with it is a proper error
+            await send({**start, "headers": content.headers()})
+            sent = len(piece)
+            await send({"type": "http.response.body", "body": piece, "more_body": sent < content.size})
+            while sent < content.size:
+                piece = await anext(pieces)
+                sent += len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": sent < content.size})
+
+    async def _computed(self, plan: Plan) -> dict[tuple[digests.Name, str], bytes]:
+        """The digests that the cluster has to compute, each for the state of the file (its ETag) that it belongs to."""
+        stat = await self._files.stat(self._path, self._deadline, follow=True)
+        plan.look(stat)
+        etag = plan.validators.etag
+        if plan.status not in {200, 206} or plan.gathers or not stat.size or etag is None or etag.startswith("W/"):
+            return {}
+        content = plan.content_digest if plan.status == 200 else None
+        known = {}
+        for name in {plan.repr_digest, content} - {None}:
+            assert name is not None  # noqa: S101 -- mypy does not see it
+            program = digests.PROGRAMS[name]
+            try:
+                found = await self._files.checksum(self._path, self._deadline, algorithm=program)
+            except Unsupported:  # a wish, not a condition
+                continue
+            known[name, etag] = bytes.fromhex(found)
+        return known
+
+
+class _Content:
+    """What is sent of an open file: all of it, a part, or several."""
+
+    def __init__(self, reader: Reader, plan: Plan, path: str, known: dict[tuple[digests.Name, str], bytes]) -> None:
+        self.plan = plan
+        self._reader = reader
+        self._path = path
+        self._known = known
+        self._whole = reader.held
+        spans = plan.spans or [Span(0, plan.size)]
+        self._spans = spans
+        self.body: bytes | None = None  # all that is sent, where it is here already
+        self._many = ManyParts(spans, plan.size, _TYPE) if len(spans) > 1 else None
+        self.size = self._many.size if self._many is not None else spans[0].size
+        if self._whole is not None and self._many is None:
+            self.body = self._whole[spans[0].start : spans[0].end]
+
+    async def gather(self) -> None:
+        """Read the whole file, which is small, and make the body of it."""
+        self._whole = b"".join([chunk async for chunk in self._reader.chunks()])
+        if self.size <= GATHERED:
+            self.body = b"".join([piece async for piece in self.pieces()])
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """The body, piece by piece."""
+        for number, span in enumerate(self._spans):
+            if self._many is not None:
+                yield self._many.heads[number]
+            if self._whole is not None:
+                yield self._whole[span.start : span.end]
+                continue
+            async for chunk in self._reader.chunks(span.start, span.end):
+                yield chunk
+        if self._many is not None:
+            yield self._many.tail
+
+    def headers(self) -> Headers:
+        """The headers of a file, or of a part of one."""
+        plan = self.plan
+        kind = _TYPE if self._many is None else self._many.content_type
+        found = [
+            (b"content-length", b"%d" % self.size),
+            (b"content-type", kind.encode("ascii")),
+            (b"content-disposition", attachment(posixpath.basename(self._path)).encode("ascii")),
+            (b"x-content-type-options", b"nosniff"),
+            (b"accept-ranges", b"bytes"),
+            _KEEP,
+            *plan.tell_apart(),
+        ]
+        if plan.status == 206 and self._many is None:
+            found.append((b"content-range", self._spans[0].content_range(plan.size).encode("ascii")))
+        if plan.repr_digest is not None:
+            self._add(found, b"repr-digest", plan.repr_digest, self._whole)
+        if plan.content_digest is not None:
+            self._add(found, b"content-digest", plan.content_digest, self.body)
+        return found
+
+    def _add(self, found: Headers, header: bytes, name: digests.Name, data: bytes | None) -> None:
+        etag = self.plan.validators.etag
+        digest = self._known.get((name, etag)) if etag is not None else None
+        if header == b"content-digest" and self.plan.status != 200:
+            digest = None
+        if data is not None:
+            digest = digests.digest_of(name, data)
+        if digest is not None:
+            found.append((header, digests.field(name, digest).encode("ascii")))

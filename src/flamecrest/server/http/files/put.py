@@ -1,0 +1,142 @@
+"""PUT of a file: its bytes as the body of the request, and everything about it in query and headers; no file system.
+
+The stream of bytes ends only when the whole body was received and is what its digests say; until then whatever is
+wrong with it is raised into whoever writes the file, who then leaves nothing behind.
+"""
+
+import re
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Final
+
+from fastapi import Query
+from starlette.responses import Response
+
+from flamecrest.server.errors import Field, Invalid, TooLarge, Unmet
+from flamecrest.server.files.port import Files, Landing, Stat
+from flamecrest.server.http.core.call import Call
+from flamecrest.server.http.core.request_body import Body
+from flamecrest.server.http.headers.conditions import Outcome, Validators, date_text, http_date, outcome
+from flamecrest.server.http.headers.content_disposition import parameters
+from flamecrest.server.http.headers.digests import Check
+
+from .download_plan import WRITTEN, picked
+
+_EPOCH: Final = re.compile(r"(\d{1,10})(?:\.\d{1,9})?", re.ASCII)
+_MAX_TIME: Final = 2**32 - 1  # what SFTP version 3 can say
+
+Mode = Annotated[
+    str | None,
+    Query(description="Permission bits in octal; else those of the file that is replaced", pattern=r"^[0-7]{1,5}$"),
+]
+Modified = Annotated[
+    str | None,
+    Query(description="Time of modification: seconds since the epoch, ISO 8601 with an offset, or an HTTP date"),
+]
+Parents = Annotated[bool, Query(description="Make the folders above the file that are missing")]
+
+Fsync = Annotated[bool, Query(description="Answer only when the cluster's disk has the file")]
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """One file that is being received."""
+
+    call: Call
+    mode: str | None
+    mtime: str | None
+    parents: bool
+    fsync: bool
+
+    async def into(self, files: Files, path: str) -> Response:
+        """Receive the file and write it; raises what is wrong with it, and then nothing has changed."""
+        call = self.call
+        limits = call.cluster.limits
+        given = picked(call.scope["headers"], WRITTEN)
+        _refuse_encodings(call.headers)
+        check = Check(given)
+        landing = self._landing(given)
+        declared = call.headers.get("content-length", "0")
+        if limits.max_ops_file_size is not None and declared.isdecimal():
+            _limit(int(declared[:20]), limits.max_ops_file_size)
+        async with aclosing(_body(call, check, limits.max_ops_file_size, limits.files)) as body:
+            landed = await files.upload(path, body, call.deadline, landing)
+        headers = {}
+        if landed.stat is not None:
+            found = Validators.of(landed.stat, time.time())
+            headers = {"ETag": found.etag} if found.etag is not None else {}
+            if found.modified is not None:
+                headers["Last-Modified"] = date_text(found.modified)
+        return Response(None, 201 if landed.created else 204, headers)
+
+    def _landing(self, given: Mapping[str, str]) -> Landing:
+        def admit(there: Stat | None) -> None:
+            found = None if there is None else Validators.of(there, time.time())
+            if outcome(given, found, reading=False) is not Outcome.GO_ON:
+                raise Unmet("The file is not the one that the request's conditions name")
+
+        new = given.get("if-none-match", "").strip() == "*"
+        conditions = {name for name in given if name.startswith("if-")} - ({"if-none-match"} if new else set())
+        mode = None if self.mode is None else int(self.mode, 8)
+        if mode is not None and mode > 0o7777:
+            raise _invalid("query", "mode", "must be at most 7777")
+        mtime = None if self.mtime is None else _time(self.mtime)
+        on_condition = admit if conditions else None
+        return Landing(mode, mtime, self.parents, new=new, admit=on_condition, report=True, sync=self.fsync)
+
+
+async def _body(call: Call, check: Check, limit: int | None, patience: float) -> AsyncGenerator[bytes]:
+    """The request's body; raises TooLarge, Invalid, Timeout when nothing comes for `patience` seconds."""
+    body, size = Body(call, patience), 0
+    while (chunk := await body.next()) is not None:
+        size += len(chunk)
+        if limit is not None:
+            _limit(size, limit)
+        check.update(chunk)
+        yield chunk
+    check.finish()
+
+
+def _limit(size: int, limit: int) -> None:
+    if size > limit:
+        raise TooLarge(f"The file is too large: at most {limit} bytes can be uploaded directly")
+
+
+def _refuse_encodings(headers: Mapping[str, str]) -> None:
+    """Raise Invalid for a body that is not the file, byte by byte."""
+    if "content-range" in headers:
+        raise _invalid("header", "content-range", "is not taken: a file is written whole")
+    if headers.get("content-encoding", "identity").strip().lower() not in {"identity", ""}:
+        raise _invalid("header", "content-encoding", "is not taken: the body is the file as it is")
+    try:
+        kind, _ = parameters(headers.get("content-type", "").encode("latin-1"))
+    except ValueError:
+        return
+    if kind == b"multipart/form-data":
+        raise _invalid("header", "content-type", "must not be a form: the body is the file itself; forms are for POST")
+
+
+def _time(text: str) -> int:
+    """Seconds since the epoch; raises Invalid."""
+    text = text.strip()
+    match = _EPOCH.fullmatch(text)
+    seconds = int(match[1]) if match is not None else http_date(text)
+    if seconds is None:
+        try:
+            found = datetime.fromisoformat(text)
+        except ValueError:
+            found = None
+        if found is None or found.tzinfo is None:
+            shapes = "seconds since the epoch, ISO 8601 with an offset from UTC, or an HTTP date"
+            raise _invalid("query", "mtime", f"must be {shapes}")
+        seconds = int((found - datetime.fromisoformat("1970-01-01T00:00:00Z")).total_seconds())
+    if not 0 <= seconds <= _MAX_TIME:
+        raise _invalid("query", "mtime", "must lie between 1970 and 2106")
+    return seconds
+
+
+def _invalid(location: str, name: str, message: str) -> Invalid:
+    return Invalid(f"`{name}` {message}", fields=(Field(location, name, message),))

@@ -1,0 +1,225 @@
+"""Routes of `/filesystem/{system_name}/ops`: from wire to Files and back, a few lines each."""
+
+import posixpath
+from contextlib import aclosing
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+from starlette.responses import Response
+
+from flamecrest.server.auth.port import Verb
+from flamecrest.server.files.port import Algorithm
+from flamecrest.server.http.core.call import Call, QueryPath
+from flamecrest.server.http.core.openapi import ERRORS, HEADERS_ONLY, PARTS, RAW_BODY, UPLOAD_BODY, WRITTEN
+from flamecrest.server.http.core.responses import answer, done, entry_shape, stat_shape
+from flamecrest.server.http.core.route import GatewayRoute
+from flamecrest.wire import filesystem as wire
+
+from . import listing
+from .download import Download
+from .excerpt import Excerpt, checked_slice
+from .put import Fsync, Mode, Modified, Parents, Put
+from .relative_link import link_target
+from .request_timeout import Patience, Seconds
+from .tail import EVENTS, following
+from .upload_form import Upload
+
+router = APIRouter(
+    prefix="/filesystem/{system_name}/ops", tags=["filesystem"], route_class=GatewayRoute, responses=ERRORS
+)
+
+Count = Annotated[int, Field(ge=1, le=2**63 - 1)]
+
+
+@router.get("/stat", response_model=wire.GetFileStatResponse)
+async def get_stat(call: Call, path: QueryPath, dereference: bool = False) -> Response:
+    """Show the attributes of a file."""
+    files = await call.files(Verb.FILES_READ, path=path)
+    return answer({"output": stat_shape(await files.stat(path, call.deadline, follow=dereference))})
+
+
+@router.head("/download", response_model=None, responses=HEADERS_ONLY)
+@router.get("/download", response_model=None, responses=PARTS)
+async def get_download(call: Call, path: QueryPath) -> Response:
+    """Download a file (of max_ops_file_size bytes at most), or parts of it (Range), or only if it changed (If-…)."""
+    files = await call.files(Verb.FILES_READ, path=path)
+    return Download(files, path, call.deadline, call.cluster.limits.max_ops_file_size)
+
+
+@router.get("/ls", response_model=wire.GetDirectoryLsResponse, responses=listing.DESCRIBED)
+async def get_ls(
+    call: Call,
+    path: QueryPath,
+    show_hidden: Annotated[bool, Query(alias="showHidden")] = False,
+    numeric_uid: Annotated[bool, Query(alias="numericUid")] = False,
+    recursive: bool = False,
+    dereference: bool = False,
+    glob: listing.Glob = None,
+    sort: listing.Sort = None,
+    kinds: listing.Kinds = None,
+    limit: listing.Limit = None,
+    cursor: listing.Cursor = None,
+) -> Response:
+    """List a directory, or a file itself: all of it, what is chosen, in pages, or line by line (NDJSON by Accept)."""
+    asked = listing.Asked.of(glob, sort, kinds, limit, cursor)
+    files = await call.files(Verb.FILES_READ, path=path)
+    shown = {"hidden": show_hidden, "numeric": numeric_uid, "recursive": recursive, "dereference": dereference}
+    return await asked.answer(call, files, path, shown)
+
+
+@router.get("/view", response_model=wire.GetViewFileResponse)
+async def get_view(call: Call, path: QueryPath, size: int | None = None, offset: int | None = 0) -> Response:
+    """Show `size` bytes of a file from `offset` on as text (as many as are allowed, when no size is given)."""
+    files = await call.files(Verb.FILES_READ, path=path)
+    start, length = checked_slice(offset, size, call.cluster.limits.view_size)
+    return answer({"output": await files.view(path, call.deadline, offset=start, size=length)})
+
+
+@router.get("/head", response_model=wire.GetFileHeadResponse)
+async def get_head(
+    call: Call,
+    path: QueryPath,
+    count_bytes: Annotated[Count | None, Query(alias="bytes")] = None,
+    count_lines: Annotated[Count | None, Query(alias="lines")] = None,
+    skip_trailing: Annotated[bool, Query(alias="skipTrailing")] = False,
+) -> Response:
+    """Show the first bytes or lines (10 lines by default), or all but the last."""
+    part = Excerpt.of(count_bytes, count_lines, skip=skip_trailing, limit=call.cluster.limits.view_size)
+    files = await call.files(Verb.FILES_READ, path=path)
+    return answer(part.from_start(await files.head(path, call.deadline, **part.asked)))
+
+
+@router.get("/tail", response_model=wire.GetFileTailResponse, responses=EVENTS)
+async def get_tail(
+    call: Call,
+    path: QueryPath,
+    count_bytes: Annotated[Count | None, Query(alias="bytes")] = None,
+    count_lines: Annotated[Count | None, Query(alias="lines")] = None,
+    skip_heading: Annotated[bool, Query(alias="skipHeading")] = False,
+    follow: bool = False,
+) -> Response:
+    """Show the last bytes or lines (10 lines by default), or all from one of them on (1 is the first).
+
+    With `follow` go on as the file grows, as server-sent events that resume by Last-Event-ID.
+    """
+    if follow:
+        return await following(call, path, count_bytes, count_lines, skip=skip_heading)
+    part = Excerpt.of(count_bytes, count_lines, skip=skip_heading, limit=call.cluster.limits.view_size)
+    files = await call.files(Verb.FILES_READ, path=path)
+    return answer(part.to_end(await files.tail(path, call.deadline, **part.asked)))
+
+
+@router.get("/checksum", response_model=wire.GetFileChecksumResponse)
+async def get_checksum(
+    call: Call,
+    path: QueryPath,
+    algorithm: Algorithm = "sha256",
+    timeout: Seconds = None,  # noqa: ASYNC109 -- the caller's own
+) -> Response:
+    """Compute the checksum of a file, SHA-256 by default."""
+    patience = Patience(call, timeout)
+    files = await call.files(Verb.FILES_READ, path=path)
+    async with patience.limited() as deadline:
+        checksum = await files.checksum(path, deadline, algorithm=algorithm)
+    name = "BLAKE2b" if algorithm == "blake2b" else algorithm.upper()
+    return answer({"output": {"algorithm": name, "checksum": checksum}})
+
+
+@router.get("/file", response_model=wire.GetFileTypeResponse)
+async def get_file(call: Call, path: QueryPath) -> Response:
+    """Say what a file's content is."""
+    files = await call.files(Verb.FILES_READ, path=path)
+    return answer({"output": await files.kind(path, call.deadline)})
+
+
+@router.put("/chmod", response_model=wire.PutFileChmodResponse)
+async def put_chmod(call: Call, body: wire.PutFileChmodRequest) -> Response:
+    """Change a file's mode."""
+    files = await call.files(Verb.FILES_WRITE, sourcePath=body.path)
+    await files.chmod(body.path, body.mode, call.deadline)
+    return answer({"output": entry_shape(await files.entry(body.path, call.deadline))})
+
+
+@router.put("/chown", response_model=wire.PutFileChownResponse)
+async def put_chown(call: Call, body: wire.PutFileChownRequest) -> Response:
+    """Change a file's owner and group."""
+    files = await call.files(Verb.FILES_WRITE, sourcePath=body.path)
+    await files.chown(body.path, body.owner, body.group, call.deadline)
+    return answer({"output": entry_shape(await files.entry(body.path, call.deadline))})
+
+
+@router.post("/mkdir", status_code=201, response_model=wire.PostMkdirResponse)
+async def post_mkdir(call: Call, body: wire.PostMakeDirRequest) -> Response:
+    """Make a directory."""
+    files = await call.files(Verb.FILES_WRITE, sourcePath=body.path)
+    await files.mkdir(body.path, call.deadline, parents=body.parent, exist_ok=body.exist_ok)
+    return answer({"output": entry_shape(await files.entry(body.path, call.deadline))}, 201)
+
+
+@router.post("/symlink", status_code=201, response_model=wire.PostFileSymlinkResponse)
+async def post_symlink(call: Call, body: wire.PostFileSymlinkRequest) -> Response:
+    """Make a symbolic link, to the path as it is or as it is seen from the link."""
+    leads_to, target = link_target(body.path, body.link_path, relative=body.relative)
+    files = await call.files(Verb.FILES_WRITE, sourcePath=leads_to, linkPath=body.link_path)
+    await files.symlink(target, body.link_path, call.deadline)
+    return answer({"output": entry_shape(await files.entry(body.link_path, call.deadline))}, 201)
+
+
+@router.delete("/rm", status_code=204, response_model=None)
+async def delete_rm(call: Call, path: QueryPath, timeout: Seconds = None) -> Response:  # noqa: ASYNC109
+    """Remove a file, or a directory with all that is in it."""
+    patience = Patience(call, timeout, "DELETE /filesystem/{system}/transfer/rm")
+    files = await call.files(Verb.FILES_WRITE, path=path)
+    async with patience.limited() as deadline:
+        await files.rm(path, deadline)
+    return done()
+
+
+@router.post("/upload", status_code=204, response_model=None, openapi_extra=UPLOAD_BODY)
+async def post_upload(call: Call, path: QueryPath) -> Response:
+    """Upload a file (of max_ops_file_size bytes at most) into the directory `path`."""
+    await call.files(Verb.FILES_WRITE, path=path)
+    limits = call.cluster.limits
+    form = Upload(call, limits.max_ops_file_size, patience=limits.files)
+    target = posixpath.join(path, await form.name())
+    files = call.cluster.files(call.identity, file=target)
+    async with aclosing(form.chunks()) as chunks:
+        await files.upload(target, chunks, call.deadline)
+    return done()
+
+
+@router.put("/upload", status_code=201, response_model=None, responses=WRITTEN, openapi_extra=RAW_BODY)
+async def put_upload(
+    call: Call,
+    path: QueryPath,
+    mode: Mode = None,
+    mtime: Modified = None,
+    parents: Parents = False,
+    fsync: Fsync = False,
+) -> Response:
+    """Write a file (of max_ops_file_size bytes at most): the body is its content, `path` the file itself."""
+    files = await call.files(Verb.FILES_WRITE, path=path)
+    return await Put(call, mode, mtime, parents, fsync).into(files, path)
+
+
+@router.post("/compress", status_code=204, response_model=None)
+async def post_compress(call: Call, body: wire.PostCompressRequest, timeout: Seconds = None) -> Response:  # noqa: ASYNC109
+    """Archive a file or directory with tar."""
+    patience = Patience(call, timeout, "POST /filesystem/{system}/transfer/compress")
+    files = await call.files(Verb.FILES_WRITE, sourcePath=body.path, targetPath=body.target_path)
+    how: dict[str, Any] = {"compression": body.compression, "dereference": body.dereference}
+    pattern = body.match_pattern or None
+    async with patience.limited() as deadline:
+        await files.compress(body.path, body.target_path, deadline, pattern=pattern, **how)
+    return done()
+
+
+@router.post("/extract", status_code=204, response_model=None)
+async def post_extract(call: Call, body: wire.PostExtractRequest, timeout: Seconds = None) -> Response:  # noqa: ASYNC109
+    """Unpack a tar archive."""
+    patience = Patience(call, timeout, "POST /filesystem/{system}/transfer/extract")
+    files = await call.files(Verb.FILES_WRITE, sourcePath=body.path, targetPath=body.target_path)
+    async with patience.limited() as deadline:
+        await files.extract(body.path, body.target_path, deadline, compression=body.compression)
+    return done()

@@ -1,0 +1,108 @@
+"""`tail?follow=true`: a file as it grows, as server-sent events that can be taken up again; knows the Files port only.
+
+An event's id says which file was read how far, so that a client that was cut off goes on exactly there (the header
+`Last-Event-ID`, which browsers send by themselves). The stream ends with the caller's token, or after an hour: who
+goes on asks again, and is looked at again.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.responses import Response
+
+from flamecrest.server.auth.port import Verb
+from flamecrest.server.errors import Field, Invalid
+from flamecrest.server.files.port import Mark
+from flamecrest.server.telemetry import dumps
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from flamecrest.server.files.port import Files, Followed
+    from flamecrest.server.http.core.call import Call
+
+HEARTBEAT: Final = 15.0  # seconds of silence after which a comment keeps proxies from closing the connection
+LONGEST: Final = 3600.0  # seconds that one stream may last
+AGAIN: Final = b"retry: 1000\n\n"  # milliseconds after which a browser comes again
+
+DEFAULT_LINES: Final = 10
+EVENTS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "content": {
+            "text/event-stream": {
+                "schema": {
+                    "type": "string",
+                    "description": "With `follow`: events without a name for what was added, `truncated` and `rotated` "
+                    "(the file begins anew); their data is JSON: content, startPosition and endPosition in bytes.",
+                }
+            }
+        }
+    }
+}
+
+_ID: Final = re.compile(r"([0-9a-f]{1,16})-([0-9a-f]{1,16})", re.ASCII)
+_HEADERS: Final = (
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+def last_event(text: str | None) -> Mark | None:
+    """The place that a Last-Event-ID names; None where there is none, Invalid for one that is not ours."""
+    if not text:
+        return None
+    found = _ID.fullmatch(text)
+    if found is None:
+        message = "is no id of an event of this stream"
+        raise Invalid(f"`Last-Event-ID` {message}", fields=(Field("header", "Last-Event-ID", message),))
+    return Mark(int(found[1], 16), int(found[2], 16))
+
+
+async def following(call: Call, path: str, count_bytes: int | None, count_lines: int | None, *, skip: bool) -> Response:
+    """The answer to `tail?follow=true`."""
+    if count_bytes is not None or skip:
+        message = "can't go with `bytes` or `skipHeading`: it begins at a line counted from the end"
+        raise Invalid(f"`follow` {message}", fields=(Field("query", "follow", message),))
+    after = last_event(call.headers.get("last-event-id"))
+    files = await call.files(Verb.FILES_READ, path=path)
+    return Follow(call, files, path, lines=DEFAULT_LINES if count_lines is None else count_lines, after=after)
+
+
+class Follow(Response):
+    """Sends what is added to a file. It is opened before the first header goes, so that errors are proper ones."""
+
+    def __init__(self, call: Call, files: Files, path: str, *, lines: int, after: Mark | None) -> None:
+        super().__init__()
+        self._following = files.follow(path, call.deadline, lines=lines, after=after)
+        left = call.identity.expires - time.time() if call.identity.expires else LONGEST
+        self._until = time.monotonic() + min(LONGEST, max(0.0, left))
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send events until the client goes; whoever sees that it went cancels this."""
+        async with self._following as pieces:
+            await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+            await send({"type": "http.response.body", "body": AGAIN, "more_body": True})
+            quiet_since = time.monotonic()
+            async for piece in pieces:
+                now = time.monotonic()
+                if now >= self._until:
+                    break
+                if piece is None and now - quiet_since < HEARTBEAT:
+                    continue
+                quiet_since = now
+                body = b": still here\n\n" if piece is None else event(piece)
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def event(piece: Followed) -> bytes:
+    """One event: of the default kind for what was added, else `truncated` or `rotated`. JSON holds no newline."""
+    mark = piece.mark
+    data = dumps({"content": piece.text, "startPosition": piece.start, "endPosition": mark.offset})
+    kind = b"" if piece.event == "added" else b"event: %b\n" % piece.event.encode("ascii")
+    return b"id: %x-%x\n%bdata: %b\n\n" % (mark.ino, mark.offset, kind, data)

@@ -1,0 +1,155 @@
+"""What a request of the tus protocol says in its headers, and its body piece by piece; knows no route and no upload."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+from collections.abc import AsyncGenerator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from starlette.exceptions import HTTPException
+
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import Field, Invalid, TooLarge
+from flamecrest.server.files.resumable.port import ALGORITHMS, Checksum
+
+if TYPE_CHECKING:
+    from starlette.datastructures import Headers
+    from starlette.requests import Request
+
+VERSION: Final = "1.0.0"
+CONTENT_TYPE: Final = "application/offset+octet-stream"
+METADATA_BYTES: Final = 16384
+LARGEST: Final = 2**63 - 1  # what a file's size can be
+NAME_BYTES: Final = 255  # Linux' NAME_MAX
+
+_NUMBER: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
+_KEY: Final = re.compile(r"[!-+\--~]+", re.ASCII)  # printable ASCII without space and comma
+_DIGEST_BYTES: Final = {"sha1": 20, "sha256": 32, "md5": 16}
+
+
+def wrong(name: str, message: str) -> Invalid:
+    """A header that can't be understood."""
+    return Invalid(f"`{name}` {message}", fields=(Field("header", name, message),))
+
+
+class Asked:
+    """The headers of one request; each method raises Invalid for what it can't understand."""
+
+    def __init__(self, headers: Headers) -> None:
+        self._headers = headers
+
+    def one(self, name: str) -> str | None:
+        """A header that may be given once."""
+        given = self._headers.getlist(name)
+        if len(given) > 1:
+            raise wrong(name, "must be given once only")
+        return given[0].strip() if given else None
+
+    def version(self) -> None:
+        """Refuse another version of the protocol, or none."""
+        if self.one("Tus-Resumable") != VERSION:
+            raise HTTPException(412, f"Tus-Resumable must be {VERSION}", {"Tus-Version": VERSION})
+        if "upload-concat" in self._headers:
+            raise wrong("Upload-Concat", "is not supported: uploads can't be joined")
+
+    def content_type(self) -> None:
+        """Refuse a body that is no piece of an upload."""
+        if self.one("Content-Type") != CONTENT_TYPE:
+            raise HTTPException(415, f"Content-Type must be {CONTENT_TYPE}")
+
+    def offset(self) -> int:
+        """Where the body's first byte belongs."""
+        found = self._number("Upload-Offset")
+        if found is None:
+            raise wrong("Upload-Offset", "Field required")
+        return found
+
+    def length(self, *, new: bool = False) -> int | None:
+        """The whole file's length; for a new upload it must be told, or that it will be."""
+        found, later = self._number("Upload-Length"), self.one("Upload-Defer-Length")
+        if later not in {None, "1"}:
+            raise wrong("Upload-Defer-Length", "must be 1")
+        if new and (found is None) == (later is None):
+            raise wrong("Upload-Length", "must be given, or Upload-Defer-Length, and not both")
+        return found
+
+    def checksum(self) -> Checksum | None:
+        """What the body must hash to."""
+        given = self.one("Upload-Checksum")
+        if given is None:
+            return None
+        algorithm, _, text = given.partition(" ")
+        if algorithm not in ALGORITHMS:
+            raise wrong("Upload-Checksum", f"must name one of {', '.join(ALGORITHMS)}")
+        digest = _decoded(text)
+        if digest is None or len(digest) != _DIGEST_BYTES[algorithm]:
+            raise wrong("Upload-Checksum", f"must hold a {algorithm} digest in base64")
+        return Checksum(algorithm, digest)
+
+    def _number(self, name: str) -> int | None:
+        given = self.one(name)
+        if given is None:
+            return None
+        if not _NUMBER.fullmatch(given) or int(given) > LARGEST:
+            raise wrong(name, f"must be a number from 0 to {LARGEST}")
+        return int(given)
+
+
+def metadata(given: str) -> dict[str, str]:
+    """The pairs of Upload-Metadata; values are any bytes, as os.fsdecode has them."""
+    if len(given) > METADATA_BYTES:
+        raise wrong("Upload-Metadata", f"must not be longer than {METADATA_BYTES} bytes")
+    found: dict[str, str] = {}
+    for pair in given.split(",") if given else ():
+        key, _, text = pair.strip().partition(" ")
+        value = _decoded(text)
+        if not _KEY.fullmatch(key) or value is None:
+            raise wrong("Upload-Metadata", "must be pairs of a name and a value in base64, with commas between")
+        if key in found:
+            raise wrong("Upload-Metadata", f"must have `{key}` once only")
+        found[key] = os.fsdecode(value)
+    return found
+
+
+def file_name(given: Mapping[str, str], *, needs_folder: bool = False) -> str:
+    """The plain name in `filename`."""
+    name = given.get("filename")
+    if name is None or needs_folder:
+        raise wrong("Upload-Metadata", "must have `path`; or `filename`, and the query the folder as `path`")
+    if not name or "/" in name or "\0" in name or name in {".", ".."} or len(os.fsencode(name)) > NAME_BYTES:
+        raise wrong("Upload-Metadata", "must have a plain name as `filename`: no `/`, not `.` or `..`")
+    return name
+
+
+def is_piece(headers: Headers) -> bool:
+    """Whether a request that creates an upload brings its first bytes along; raises Invalid if it brings others."""
+    if headers.get("content-length", "0").strip("0") == "" and "transfer-encoding" not in headers:
+        return False
+    Asked(headers).content_type()
+    return True
+
+
+async def body(request: Request, room: int | None, *, patience: float) -> AsyncGenerator[bytes]:
+    """The body, at most `room` bytes of it: TooLarge for more, Timeout when nothing comes for `patience` seconds."""
+    stream = request.stream()
+    size = 0
+    while True:
+        async with Deadline.after(patience).enforce("Waiting for the next piece of the upload"):
+            chunk = await anext(stream, None)
+        if chunk is None:
+            return
+        size += len(chunk)
+        if room is not None and size > room:
+            raise TooLarge("The file is larger than it may be")
+        if chunk:
+            yield chunk
+
+
+def _decoded(text: str) -> bytes | None:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None

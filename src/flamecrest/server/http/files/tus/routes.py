@@ -1,0 +1,219 @@
+"""Routes of `/filesystem/{system_name}/uploads`: the tus 1.0.0 protocol over the Uploads port; knows no adapter.
+
+https://tus.io/protocols/resumable-upload, with creation, creation-defer-length, creation-with-upload, checksum,
+expiration and termination.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from contextlib import aclosing, suppress
+from email.utils import formatdate
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+
+from fastapi import APIRouter, Path, Query
+from pydantic import AfterValidator
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from flamecrest.server.auth.port import Verb
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import GatewayError, TooLarge
+from flamecrest.server.files.resumable.port import ALGORITHMS, Upload
+from flamecrest.server.files.resumable.state import UploadKey
+from flamecrest.server.http.core.call import Call
+from flamecrest.server.http.core.errors import answer_to
+from flamecrest.server.http.core.openapi import ERRORS
+from flamecrest.server.http.core.route import GatewayRoute
+from flamecrest.wire.text import check_name
+
+from .headers import VERSION, Asked, body, file_name, is_piece, metadata
+
+EXTENSIONS: Final = "creation,creation-defer-length,creation-with-upload,checksum,expiration,termination"
+_TUS: Final = (b"tus-resumable", VERSION.encode())
+
+
+class TusRoute(GatewayRoute):
+    """A route whose every answer, an error's too, says which protocol it speaks."""
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def stamped(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], _TUS]
+            await send(message)
+
+        try:
+            await super()._serve(scope, receive, stamped)
+        except (GatewayError, HTTPException) as error:
+            await answer_to(error)(scope, receive, stamped)
+
+
+router = APIRouter(
+    prefix="/filesystem/{system_name}/uploads", tags=["filesystem"], route_class=TusRoute, responses=ERRORS
+)
+
+UploadId = Annotated[str, Path(description="The upload, as the Location of its creation has it")]
+Folder = Annotated[
+    str | None,
+    AfterValidator(lambda path: None if path is None else check_name(path)),
+    Query(description="Folder for the file that `filename` of Upload-Metadata names, where that has no `path`"),
+]
+
+
+def _header(name: str, description: str, *, required: bool = False) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "header",
+        "required": required,
+        "description": description,
+        "schema": {"type": "string"},
+    }
+
+
+_RESUMABLE: Final = _header("Tus-Resumable", f"Version of the protocol: {VERSION}", required=True)
+_CHECKSUM: Final = _header("Upload-Checksum", f"{', '.join(ALGORITHMS)}, a space, the digest in base64")
+_PIECE: Final[dict[str, Any]] = {
+    "content": {"application/offset+octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+}
+_CREATION: Final[dict[str, Any]] = {
+    "parameters": [
+        _RESUMABLE,
+        _header("Upload-Length", "Bytes of the whole file"),
+        _header("Upload-Defer-Length", "1: the length is told later"),
+        _header("Upload-Metadata", "`path`, or `filename` with the query's `path`: a space, the value in base64"),
+        _CHECKSUM,
+    ],
+    "requestBody": _PIECE,
+}
+_ADDITION: Final[dict[str, Any]] = {
+    "parameters": [
+        _RESUMABLE,
+        _header("Upload-Offset", "How much the upload has already", required=True),
+        _header("Upload-Length", "Bytes of the whole file, if that was not told"),
+        _CHECKSUM,
+    ],
+    "requestBody": {"required": True, **_PIECE},
+}
+
+
+@router.options("", status_code=204, response_model=None)
+async def options_uploads(call: Call) -> Response:
+    """Say what of the tus protocol is spoken."""
+    limit = call.cluster.limits.max_ops_file_size
+    return _said(
+        204,
+        {
+            "Tus-Version": VERSION,
+            "Tus-Extension": EXTENSIONS,
+            "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
+            **({} if limit is None else {"Tus-Max-Size": str(limit)}),
+        },
+    )
+
+
+@router.post("", status_code=201, response_model=None, openapi_extra=_CREATION)
+async def post_uploads(call: Call, path: Folder = None) -> Response:
+    """Begin a resumable upload (tus); a body is its first piece."""
+    asked = Asked(call.headers)
+    asked.version()
+    given = asked.one("Upload-Metadata") or ""
+    target = _target(metadata(given), path)
+    length = asked.length(new=True)
+    checksum, piece = asked.checksum(), is_piece(call.headers)
+    limits = call.cluster.limits
+    _fits(length, limits.max_ops_file_size)
+    uploads = await call.uploads(Verb.FILES_WRITE, path=target)
+    upload = await uploads.create(target, length, given, call.deadline)
+    if piece and not upload.complete:
+        room = limits.max_ops_file_size if length is None else length
+        try:
+            async with aclosing(body(call, room, patience=limits.files)) as chunks:
+                upload = await uploads.append(upload.key, 0, chunks, call.deadline, checksum=checksum)
+        except Exception:
+            with suppress(GatewayError):  # its name was told to nobody
+                await uploads.remove(upload.key, Deadline.after(limits.files))
+            raise
+    return _said(201, {"Location": _location(call, upload), **_progress_of(upload)})
+
+
+@router.head("/{upload}", response_model=None, openapi_extra={"parameters": [_RESUMABLE]})
+async def head_upload(call: Call, upload: UploadId) -> Response:
+    """Say how far a resumable upload is."""
+    Asked(call.headers).version()
+    key = UploadKey.parse(upload)
+    uploads = await call.uploads(Verb.FILES_WRITE, path=key.path)
+    found = await uploads.look(key, call.deadline)
+    headers = {"Cache-Control": "no-store", **_progress_of(found)}
+    if found.metadata:
+        headers["Upload-Metadata"] = found.metadata
+    if found.length is None:
+        headers["Upload-Defer-Length"] = "1"
+    else:
+        headers["Upload-Length"] = str(found.length)
+    return _said(200, headers)
+
+
+@router.patch("/{upload}", status_code=204, response_model=None, openapi_extra=_ADDITION)
+async def patch_upload(call: Call, upload: UploadId) -> Response:
+    """Add bytes to a resumable upload; its file is there when the last one is."""
+    asked = Asked(call.headers)
+    asked.version()
+    asked.content_type()
+    offset, length, checksum = asked.offset(), asked.length(), asked.checksum()
+    key = UploadKey.parse(upload)
+    limits = call.cluster.limits
+    _fits(length, limits.max_ops_file_size)
+    uploads = await call.uploads(Verb.FILES_WRITE, path=key.path)
+    room = None if limits.max_ops_file_size is None else max(0, limits.max_ops_file_size - offset)
+    async with aclosing(body(call, room, patience=limits.files)) as chunks:
+        found = await uploads.append(key, offset, chunks, call.deadline, length=length, checksum=checksum)
+    return _said(204, _progress_of(found))
+
+
+@router.delete("/{upload}", status_code=204, response_model=None, openapi_extra={"parameters": [_RESUMABLE]})
+async def delete_upload(call: Call, upload: UploadId) -> Response:
+    """End a resumable upload; what has arrived of it is removed."""
+    Asked(call.headers).version()
+    key = UploadKey.parse(upload)
+    uploads = await call.uploads(Verb.FILES_WRITE, path=key.path)
+    await uploads.remove(key, call.deadline)
+    return _said(204, {})
+
+
+@router.post("/{upload}", response_model=None, include_in_schema=False)
+async def post_upload(call: Call, upload: UploadId) -> Response:
+    """Any of these, for a client that can send POST only: X-HTTP-Method-Override names it."""
+    meant = {"PATCH": patch_upload, "HEAD": head_upload, "DELETE": delete_upload}
+    handler = meant.get(call.headers.get("x-http-method-override", "").upper())
+    if handler is None:
+        raise HTTPException(405, "Method Not Allowed", {"Allow": "HEAD, PATCH, DELETE"})
+    response: Response = await handler(call, upload)
+    return response
+
+
+def _said(status: int, headers: Mapping[str, str]) -> Response:
+    return Response(status_code=status, headers=headers)
+
+
+def _progress_of(upload: Upload) -> dict[str, str]:
+    return {"Upload-Offset": str(upload.offset), "Upload-Expires": formatdate(upload.key.expires, usegmt=True)}
+
+
+def _location(call: Call, upload: Upload) -> str:
+    prefix = call.scope.get("root_path", "")
+    return f"{quote(prefix)}/filesystem/{quote(call.cluster.name, safe='')}/uploads/{upload.key.text}"
+
+
+def _target(given: Mapping[str, str], folder: str | None) -> str:
+    """The path of the file to be."""
+    if "path" in given:
+        return given["path"]
+    return posixpath.join(folder, file_name(given)) if folder is not None else file_name(given, needs_folder=True)
+
+
+def _fits(length: int | None, limit: int | None) -> None:
+    if limit is not None and length is not None and length > limit:
+        raise TooLarge(f"At most {limit} bytes can be uploaded directly")

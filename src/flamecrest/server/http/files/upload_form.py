@@ -1,0 +1,196 @@
+"""Upload: a multipart form read piece by piece, whose one file is passed on as it comes; knows no file system.
+
+Memory stays bounded: no more than what the server hands over at once is ever held, and nothing more is taken from it
+before that was passed on. The stream of bytes ends only when the whole form was read and found right; until then
+whatever is wrong with it is raised into whoever writes the file, who then leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser
+
+from flamecrest.server.errors import Field, Invalid, TooLarge
+from flamecrest.server.http.core.request_body import Body
+from flamecrest.server.http.headers.content_disposition import file_name, parameters
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from starlette.requests import Request
+
+FIELD: Final = "file"
+OTHER_BYTES: Final = 1024 * 1024  # of a form that are not the file's: other fields, headers, boundaries
+HEADER_BYTES: Final = 16384  # a name has 255 bytes; percent-encoded, and twice
+NAME_BYTES: Final = 255  # Linux' NAME_MAX
+
+_LINE: Final = rb"[A-Za-z][A-Za-z0-9-]{0,40}: [!-~][^\r\n\0]{0,1000}"
+_PLAIN_HEADERS: Final = re.compile(rb"%s(?:\r\n%s){0,2}" % (_LINE, _LINE))
+
+
+def _invalid(message: str) -> Invalid:
+    return Invalid(f"`{FIELD}` {message}", fields=(Field("body", FIELD, message),))
+
+
+def _too_large(limit: int) -> TooLarge:
+    message = f"at most {limit} bytes can be uploaded directly"
+    return TooLarge(f"The file is too large: {message}", fields=(Field("body", FIELD, message),))
+
+
+class Upload:
+    """The file in a form that is being received. A client that sends nothing for `patience` seconds is given up."""
+
+    def __init__(self, request: Request, limit: int | None, *, patience: float) -> None:
+        declared = request.headers.get("content-length", "0")
+        if limit is not None and declared.isdecimal() and int(declared[:20]) > limit + OTHER_BYTES:
+            raise _too_large(limit)
+        self._body = Body(request, patience)
+        self._limit = limit
+        self._received = self._size = 0
+        self._pieces: list[bytes] = []
+        self._header_name = bytearray()
+        self._header_value = bytearray()
+        self._headers: dict[bytes, bytes] = {}
+        self._inside = False  # in the file's part
+        self._ended = False
+        self._name: str | None = None
+        self._boundary = _boundary(request.headers.get("content-type", ""))
+        self._parser: MultipartParser | None = None  # until it is needed
+
+    async def name(self) -> str:
+        """Read up to the file's first byte and return its name; raises Invalid."""
+        while self._name is None and await self._read():
+            pass
+        if self._name is None:
+            raise _invalid("Field required")
+        return self._name
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """The file's bytes; raises Invalid, TooLarge, or ClientDisconnect."""
+        while True:
+            pieces, self._pieces = self._pieces, []
+            for piece in pieces:
+                yield piece
+            if not await self._read():
+                break
+
+    async def _read(self) -> bool:
+        """Take the next piece of the request; False at its end."""
+        chunk = await self._body.next()
+        if chunk is None:
+            if not self._ended:
+                raise _invalid("the form ends before its last boundary")
+            return False
+        whole = self._body.over and not self._received
+        self._received += len(chunk)
+        if not (whole and self._at_once(chunk)):
+            self._parse(chunk)
+        if self._received - self._size > OTHER_BYTES + len(chunk):
+            raise TooLarge("The form has too much beside its file")
+        return True
+
+    def _at_once(self, form: bytes) -> bool:
+        """Take a form that came whole and has one plain part, as nearly all small ones; False for any other.
+
+        The parser looks at every byte of boundaries and headers: it would take longer than all else here.
+        """
+        boundary = b"--" + self._boundary
+        begin, end = boundary + b"\r\n", b"\r\n" + boundary + b"--\r\n"
+        if not (form.startswith(begin) and form.endswith(end)):
+            return False
+        head, blank, content = form[len(begin) : -len(end)].partition(b"\r\n\r\n")
+        if not blank or b"\r\n" + boundary in content or _PLAIN_HEADERS.fullmatch(head) is None:
+            return False
+        for line in head.split(b"\r\n"):
+            name, _, value = line.partition(b": ")
+            self._headers[name.lower()] = value
+        self._on_headers()
+        if content:
+            self._on_data(content, 0, len(content))
+        self._on_part_end()
+        self._on_end()
+        return True
+
+    def _parse(self, chunk: bytes) -> None:
+        if self._parser is None:
+            self._parser = MultipartParser(
+                self._boundary,
+                {
+                    "on_part_begin": self._headers.clear,
+                    "on_header_field": self._on_header_field,
+                    "on_header_value": self._on_header_value,
+                    "on_header_end": self._on_header_end,
+                    "on_headers_finished": self._on_headers,
+                    "on_part_data": self._on_data,
+                    "on_part_end": self._on_part_end,
+                    "on_end": self._on_end,
+                },
+                max_header_size=HEADER_BYTES,
+            )
+        try:
+            self._parser.write(chunk)
+        except FormParserError:
+            raise _invalid("the form's parts can't be told apart") from None
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def _on_header_end(self) -> None:
+        self._headers[bytes(self._header_name).lower()] = bytes(self._header_value)
+        self._header_name.clear()
+        self._header_value.clear()
+
+    def _on_headers(self) -> None:
+        try:
+            kind, given = parameters(self._headers.get(b"content-disposition", b""))
+            if kind != b"form-data" or given.get(b"name") != FIELD.encode():
+                return
+            name = file_name(given)
+        except ValueError as error:
+            raise _invalid(f"has a Content-Disposition that can't be read: {error}") from None
+        if self._name is not None:
+            raise _invalid("must be given once only")
+        self._name = _checked(name)
+        self._inside = True
+
+    def _on_data(self, data: bytes, start: int, end: int) -> None:
+        if self._inside:
+            self._size += end - start
+            if self._limit is not None and self._size > self._limit:
+                raise _too_large(self._limit)
+            self._pieces.append(data[start:end])
+
+    def _on_part_end(self) -> None:
+        self._inside = False
+
+    def _on_end(self) -> None:
+        self._ended = True
+
+
+def _boundary(content_type: str) -> bytes:
+    """The form's boundary; raises Invalid if the request holds no form."""
+    try:
+        kind, given = parameters(content_type.encode("latin-1"))
+    except ValueError:
+        kind, given = b"", {}
+    boundary = given.get(b"boundary", b"")
+    if kind != b"multipart/form-data" or not 1 <= len(boundary) <= 200:
+        raise _invalid("must be sent as multipart/form-data")
+    return boundary
+
+
+def _checked(name: str | None) -> str:
+    """Return the name of an upload if it is one plain name."""
+    if not name:
+        raise _invalid("must have a file name")
+    if "/" in name or "\0" in name or name in {".", ".."}:
+        raise _invalid("must have a plain file name: no `/`, not `.` or `..`")
+    if len(name.encode("utf-8", "surrogateescape")) > NAME_BYTES:
+        raise _invalid(f"must have a file name of at most {NAME_BYTES} bytes")
+    return name

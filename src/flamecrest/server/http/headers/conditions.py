@@ -1,0 +1,142 @@
+"""Validators and conditional requests (RFC 9110, sections 8.8 and 13): ETag, Last-Modified, and the five If- headers.
+
+Pure: knows a file's attributes and the headers of a request, and neither routes nor how a file is read.
+"""
+
+import re
+from calendar import timegm
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from functools import lru_cache
+from typing import Final
+
+from flamecrest.server.files.port import Stat
+
+RECENT: Final = 2.0  # seconds: a younger file could change again without a sign, where only seconds are known
+_TAG: Final = re.compile(r'[ \t]*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?:,|$)')
+_DATES: Final = (
+    (re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", re.ASCII), "%a, %d %b %Y %H:%M:%S GMT"),
+    (re.compile(r"[A-Z][a-z]+, \d\d-[A-Z][a-z]{2}-\d\d \d\d:\d\d:\d\d GMT", re.ASCII), "%A, %d-%b-%y %H:%M:%S GMT"),
+    (re.compile(r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}", re.ASCII), "%a %b %d %H:%M:%S %Y"),
+)
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_LAST_YEAR: Final = 253402300799  # the end of 9999, which is as far as a date goes
+
+
+class Outcome(Enum):
+    """What conditions make of a request."""
+
+    GO_ON = "go on"
+    NOT_MODIFIED = "not modified"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Validators:
+    """What tells one state of a file from another."""
+
+    etag: str | None
+    modified: int | None  # seconds since the epoch
+    settled: bool  # the date alone tells, too: the file is not so young that it could change within its second
+
+    @classmethod
+    def of(cls, stat: Stat, now: float) -> "Validators":
+        """Those of a file. Weak where another state of it could have the same."""
+        exact = stat.mtime_ns
+        settled = now - stat.mtime >= RECENT
+        tag = f'"{stat.ino:x}-{stat.size:x}-{stat.mtime * 10**9 if exact is None else exact:x}"'
+        strong = stat.ino > 0 and (exact is not None or settled)
+        # later than now is not a date that may be sent, and a year of five digits is not one at all
+        modified = stat.mtime if 0 <= stat.mtime <= min(now, _LAST_YEAR) else None
+        return cls(tag if strong else f"W/{tag}", modified, settled)
+
+
+NONE: Final = Validators(None, None, settled=False)  # of a file that is made as it is read
+
+
+def outcome(given: Mapping[str, str], found: Validators | None, *, reading: bool) -> Outcome:
+    """What the conditions in the headers `given` (lower-case names) make of it; `found` None: there is no file."""
+    if (tags := given.get("if-match")) is not None:
+        if not _matches(tags, found, strong=True):
+            return Outcome.FAILED
+    elif (since := _seconds(given, "if-unmodified-since")) is not None and (
+        found is None or found.modified is None or found.modified > since
+    ):
+        return Outcome.FAILED
+    if (tags := given.get("if-none-match")) is not None:
+        if _matches(tags, found, strong=False):
+            return Outcome.NOT_MODIFIED if reading else Outcome.FAILED
+    elif (
+        reading
+        and (since := _seconds(given, "if-modified-since")) is not None
+        and found is not None
+        and found.modified is not None
+        and found.modified <= since
+    ):
+        return Outcome.NOT_MODIFIED
+    return Outcome.GO_ON
+
+
+def range_applies(given: Mapping[str, str], found: Validators) -> bool:
+    """Whether the part that is asked for belongs to what the caller has already (If-Range)."""
+    condition = given.get("if-range")
+    if condition is None:
+        return True
+    condition = condition.strip()
+    if condition.startswith(('"', "W/")):
+        return condition == found.etag and not condition.startswith("W/")
+    since = http_date(condition)
+    return since is not None and since == found.modified and found.settled
+
+
+def _matches(header: str, found: Validators | None, *, strong: bool) -> bool:
+    if found is None:
+        return False
+    if header.strip() == "*":
+        return True
+    mine = found.etag
+    if mine is None or (strong and mine.startswith("W/")):
+        return False
+    mine = mine.removeprefix("W/")
+    return any(mine == (tag if strong else tag.removeprefix("W/")) for tag in _tags(header))
+
+
+def _tags(header: str) -> list[str]:
+    """The entity tags of a list; what comes after something that is none is not looked at."""
+    tags, at = [], 0
+    while match := _TAG.match(header, at):
+        tags.append(match[1])
+        at = match.end()
+        if at >= len(header):
+            break
+    return tags
+
+
+def _seconds(given: Mapping[str, str], name: str) -> int | None:
+    text = given.get(name)
+    return None if text is None else http_date(text)
+
+
+def http_date(text: str) -> int | None:
+    """An HTTP date in any of its three forms, as seconds since the epoch; None: it is none."""
+    text = text.strip()
+    for shape, form in _DATES:
+        if shape.fullmatch(text):
+            try:
+                found = datetime.strptime(text, form).replace(tzinfo=UTC)
+                if "%y" in form and found.year > datetime.now(UTC).year + 50:
+                    found = found.replace(year=found.year - 100)
+            except ValueError:
+                return None
+            return timegm(found.utctimetuple())
+    return None
+
+
+@lru_cache(maxsize=1024)  # files that were written together are asked for together
+def date_text(seconds: int) -> str:
+    """An HTTP date as it has to be written, whatever the locale."""
+    at = datetime.fromtimestamp(seconds, UTC)
+    return f"{_DAYS[at.weekday()]}, {at.day:02} {_MONTHS[at.month - 1]} {at.year:04} {at:%H:%M:%S} GMT"

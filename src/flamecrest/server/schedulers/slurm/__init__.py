@@ -1,0 +1,1 @@
+"""Slurm by its command line: argument lists and parsers. No I/O."""

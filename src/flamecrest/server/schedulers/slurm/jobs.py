@@ -1,0 +1,208 @@
+"""What squeue, sacct and scontrol print about jobs, read into records. Column names stand here and nowhere else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from flamecrest.server.schedulers.elements import Elements
+from flamecrest.server.schedulers.merging import Reading, Record, Stage
+from flamecrest.server.schedulers.port import Job, JobMetadata, Step, Times
+
+from .fields import Rows, count, epoch, exit_status, minutes, seconds, text
+from .states import JobState, job_state
+
+# The free text (folder, name) stands last: for people who read the output.
+SQUEUE = (
+    "JobArrayID", "JobID", "State", "Reason", "exit_code", "RestartCnt", "UserName", "GroupName", "Account",
+    "Partition", "Cluster", "NumNodes", "NodeList", "PriorityLong", "SubmitTime", "StartTime", "EndTime",
+    "TimeUsed", "TimeLimit", "WorkDir", "Name",
+)  # fmt: skip
+SACCT = (
+    "JobID", "JobIDRaw", "State", "Reason", "ExitCode", "User", "UID", "Group", "Account", "Partition", "Cluster",
+    "NNodes", "NodeList", "Priority", "Submit", "Start", "End", "ElapsedRaw", "Suspended", "TimelimitRaw",
+    "WorkDir", "JobName",
+)  # fmt: skip
+
+_ID = re.compile(r"([0-9]+)(?:_([0-9]+)|_\[([^\]]*)\]|\+([0-9]+))?")
+_STEP = re.compile(r"([0-9]+(?:_[0-9]+|_\[[^\]]*\]|\+[0-9]+)?)(?:\.([A-Za-z0-9_+]+))?")
+_SCRIPT = re.compile(r"Batch Script for \S+\n-{20,}\n")
+_SCONTROL_JOB = re.compile(r"^(?=JobId=[0-9]+ )", re.MULTILINE)
+_PATTERN = re.compile(r"%([%AajJ])")
+_NO_ELEMENT = "4294967294"  # what scontrol puts for %a in the paths of an array as a whole
+
+_Row = Mapping[str, str]
+
+
+def live(output: str, mark: str, cluster: str) -> Reading:
+    """Read squeue's answer."""
+    rows = Rows(output, mark, SQUEUE, _ID)
+    unknown: list[str] = []
+    found = [_of_squeue(row, cluster, unknown) for row in rows]
+    records = [record for record in found if record is not None]
+    return Reading(records, rows.unread + len(found) - len(records), tuple(unknown))
+
+
+def history(output: str, mark: str, cluster: str) -> Reading:
+    """Read sacct's answer: a job's row, then those of its steps."""
+    rows = Rows(output, mark, SACCT, _STEP)
+    unknown: list[str] = []
+    jobs: list[_Row] = []
+    steps: dict[str, list[Step]] = {}
+    for row in rows:
+        job_id, dot, _ = row["JobID"].partition(".")
+        if dot:
+            steps.setdefault(job_id, []).append(_step(row, unknown))
+        else:
+            jobs.append(row)
+    found = [_of_sacct(row, cluster, unknown, steps.get(row["JobID"], [])) for row in jobs]
+    records = [record for record in found if record is not None]
+    return Reading(records, rows.unread + len(found) - len(records), tuple(unknown))
+
+
+def metadata(output: str, job_id: str, element: str) -> JobMetadata:
+    """Read the paths from `scontrol show job`: of the first job, if it shows several.
+
+    Names, comments and folders stand above the paths and may hold anything, line ends too; so the last lines
+    that can be meant are taken. Whoever writes a name that misleads here misleads about that job only.
+    """
+    name = f"{job_id}_{element}" if element else job_id
+    block = next((part for part in _SCONTROL_JOB.split(output) if "\n   StdOut=" in part), None)
+    if block is None:
+        return JobMetadata(name)
+    rest, _, tail = block.rpartition("\n   StdOut=")
+    rest, _, standard_input = rest.rpartition("\n   StdIn=")
+    _, _, standard_error = rest.rpartition("\n   StdErr=")
+    standard_output = re.split(r"\n   (?=[A-Z]\w*=)|\s*\Z", tail, maxsplit=1)[0]
+    number = re.match(r"JobId=([0-9]+)", output)
+    values = {"%": "%", "A": job_id, "j": number[1] if number else job_id, "J": job_id, "a": element or "%a"}
+
+    def path(value: str) -> str | None:
+        value = value.replace(f"_{_NO_ELEMENT}", "_%a")
+        return _PATTERN.sub(lambda found: values.get(found[1], found[0]), value) or None
+
+    return JobMetadata(
+        id=name,
+        standard_input=path(standard_input),
+        standard_output=path(standard_output),
+        standard_error=path(standard_error),
+    )
+
+
+def stored_script(output: str) -> str | None:
+    """The first script of `sacct --batch-script`, which puts a title before and a line end after it, or NONE."""
+    scripts = _SCRIPT.split(output)
+    script = scripts[1].removesuffix("\n") if len(scripts) > 1 else ""
+    return script if script.startswith("#!") else None
+
+
+def _of_squeue(row: _Row, cluster: str, unknown: list[str]) -> Record | None:
+    start, end, elapsed = epoch(row["StartTime"]), epoch(row["EndTime"]), seconds(row["TimeUsed"])
+    # Of a job that runs, EndTime is when its limit will be reached.
+    over = start is not None and end is not None and end <= start + (elapsed or 0)
+    state = _state(row["State"], unknown, started=bool(elapsed), ended=over)
+    waiting, nodes = state.stage is Stage.WAITING, text(row["NodeList"])
+    code, signal = (None, None) if waiting else exit_status(row["exit_code"])
+    job = Job(
+        id=row["JobArrayID"],
+        name=row["Name"],
+        state=state.shown,
+        user=text(row["UserName"]) or None,
+        reason=row["Reason"] or None,
+        exit_code=code,
+        signal=signal,
+        times=Times(
+            submit=epoch(row["SubmitTime"]),
+            start=None if waiting or not nodes else start,  # else a guess, or the moment when it was cancelled
+            end=end if state.stage is Stage.ENDED else None,
+            elapsed=elapsed,
+            limit=seconds(row["TimeLimit"]),
+        ),
+        account=text(row["Account"]) or None,
+        group=text(row["GroupName"]) or None,
+        partition=text(row["Partition"]),
+        cluster=text(row["Cluster"]) or cluster,
+        nodes=nodes,
+        node_count=count(row["NumNodes"]) or 0,
+        priority=count(row["PriorityLong"]),
+        working_directory=text(row["WorkDir"]),
+    )
+    return _record(job, state.stage, raw=row["JobID"], restarts=count(row["RestartCnt"]) or 0)
+
+
+def _of_sacct(row: _Row, cluster: str, unknown: list[str], steps: Sequence[Step]) -> Record | None:
+    start, end = epoch(row["Start"]), epoch(row["End"])
+    state = _state(row["State"], unknown, started=start is not None, ended=end is not None)
+    waiting, nodes = state.stage is Stage.WAITING, text(row["NodeList"])
+    code, signal = (None, None) if waiting else exit_status(row["ExitCode"])
+    placeholder = row["JobName"] == "allocation" and not row["Partition"]
+    job = Job(
+        id=row["JobID"],
+        name="" if placeholder else row["JobName"],
+        state=state.shown,
+        user=text(row["User"]) or None,
+        reason=row["Reason"] or None,
+        exit_code=code,
+        signal=signal,
+        times=Times(
+            submit=epoch(row["Submit"]),
+            start=None if waiting or not nodes else start,
+            end=None if waiting else end,
+            elapsed=0 if waiting else count(row["ElapsedRaw"]),
+            suspended=None if waiting else seconds(row["Suspended"]),
+            limit=minutes(row["TimelimitRaw"]),
+        ),
+        account=text(row["Account"]) or None,
+        group=None if placeholder else text(row["Group"]) or None,
+        partition=text(row["Partition"]),
+        cluster=text(row["Cluster"]) or cluster,
+        nodes=nodes,
+        node_count=count(row["NNodes"]) or 0,
+        priority=count(row["Priority"]),
+        working_directory=text(row["WorkDir"]),
+        kill_request_user=_who(state.by, row),
+        steps=tuple(steps),
+    )
+    return _record(job, state.stage, raw=row["JobIDRaw"], placeholder=placeholder)
+
+
+def _record(job: Job, stage: Stage, *, raw: str, restarts: int = 0, placeholder: bool = False) -> Record | None:
+    """The job in its place; None if the id says no place (an expression that was cut short)."""
+    found = _ID.fullmatch(job.id)
+    if found is None:
+        return None
+    base, element, several, offset = found.groups()
+    try:
+        elements = Elements.parse(element or several) if element or several is not None else None
+    except ValueError:
+        return None
+    return Record(
+        job,
+        stage,
+        base,
+        raw=raw,
+        elements=elements,
+        offset=None if offset is None else int(offset),
+        restarts=restarts,
+        placeholder=placeholder,
+    )
+
+
+def _step(row: _Row, unknown: list[str]) -> Step:
+    start, end = epoch(row["Start"]), epoch(row["End"])
+    state = _state(row["State"], unknown, started=True, ended=end is not None)
+    code, signal = exit_status(row["ExitCode"])
+    times = Times(start=start, end=end, elapsed=count(row["ElapsedRaw"]), suspended=seconds(row["Suspended"]))
+    return Step(row["JobID"], row["JobName"], state.shown, code, signal, times)
+
+
+def _state(cell: str, unknown: list[str], *, started: bool, ended: bool) -> JobState:
+    state = job_state(cell, started=started, ended=ended)
+    if not state.known:
+        unknown.append(cell[:80])
+    return state
+
+
+def _who(uid: str | None, row: _Row) -> str | None:
+    """The name of the account that cancelled the job where the row tells it, else its number."""
+    return {row["UID"]: row["User"], "0": "root"}.get(uid, uid) if uid else None

@@ -1,0 +1,105 @@
+"""What sinfo, scontrol and sacctmgr print about nodes, partitions, reservations, accounts and the controller."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from flamecrest.server.schedulers.port import Account, Node, Partition, Reservation
+
+from .fields import Rows, count, decimal, epoch, text
+from .states import node_states
+
+SINFO = (
+    "NodeList", "StateLong", "CPUs", "CPUsState", "Sockets", "Cores", "Threads", "CPUsLoad", "FreeMem", "AllocMem",
+    "Weight", "NodeHost", "NodeAddr", "PartitionName", "Features",
+)  # fmt: skip
+
+_NAME = re.compile(r"\S+")
+_KEY = re.compile(r"(?:^| )([A-Za-z/:]+)=(\S*)")
+_RESERVATION = re.compile(r"ReservationName=(.*?) StartTime=(\S+) EndTime=(\S+) .*", re.DOTALL)
+
+
+def nodes(output: str, mark: str) -> list[Node]:
+    """Each node once, with all its partitions; sinfo prints one row for each pair."""
+    found: dict[str, Node] = {}
+    for row in Rows(output, mark, SINFO, _NAME):
+        name, partition = row["NodeList"], row["PartitionName"]
+        if name not in found:
+            found[name] = _node(row)
+        elif partition not in found[name].partitions:
+            found[name] = replace(found[name], partitions=tuple(sorted((*found[name].partitions, partition))))
+    return [found[name] for name in sorted(found)]
+
+
+def _node(row: dict[str, str]) -> Node:
+    allocated, idle, *_ = (*row["CPUsState"].split("/"), "", "")
+    return Node(
+        name=row["NodeList"],
+        states=node_states(row["StateLong"]),
+        cpus=count(row["CPUs"]) or 0,
+        partitions=(row["PartitionName"],) if row["PartitionName"] else (),
+        sockets=count(row["Sockets"]),
+        cores=count(row["Cores"]),
+        threads=count(row["Threads"]),
+        cpu_load=decimal(row["CPUsLoad"]),
+        free_memory=count(row["FreeMem"]),
+        allocated_memory=count(row["AllocMem"]),
+        allocated_cpus=count(allocated),
+        idle_cpus=count(idle),
+        features=text(row["Features"]) or None,
+        address=text(row["NodeAddr"]) or None,
+        hostname=text(row["NodeHost"]) or None,
+        weight=count(row["Weight"]),
+    )
+
+
+def partitions(output: str) -> list[Partition]:
+    """One line each, keys that hold no space."""
+    found = []
+    for line in output.splitlines():
+        keys = dict(_KEY.findall(line))
+        if name := keys.get("PartitionName"):
+            state = keys.get("State") or "UNKNOWN"
+            found.append(Partition(name, state, count(keys.get("TotalCPUs", "")), count(keys.get("TotalNodes", ""))))
+    return found
+
+
+def reservations(output: str) -> list[Reservation]:
+    """One line each. A name may hold spaces, so it ends where StartTime begins; a line without times is skipped."""
+    found = []
+    for line in output.splitlines():
+        match = _RESERVATION.fullmatch(line)
+        start, end = (epoch(match[2]), epoch(match[3])) if match else (None, None)
+        if match is None or start is None or end is None:
+            continue
+        keys = dict(reversed(_KEY.findall(line[match.end(3) :])))  # the first of its name: CoreIDs follow the nodes
+        found.append(
+            Reservation(
+                name=match[1],
+                nodes=text(keys.get("Nodes", "")),
+                start=start,
+                end=end,
+                state=keys.get("State", "").lower() or None,
+                features=text(keys.get("Features", "")) or None,
+            )
+        )
+    return found
+
+
+def accounts(output: str, cluster: str) -> list[Account]:
+    """Read `user|default|account|cluster` lines: an account stands once for every partition and every cluster.
+
+    Several clusters may share one slurmdbd: the lines of `cluster`, if there are any, else all.
+    """
+    rows = [cells for line in output.splitlines() if len(cells := line.split("|")) == 4 and cells[2]]
+    here = [cells for cells in rows if cells[3].lower() == cluster.lower()] or rows
+    found: dict[str, bool] = {}
+    for _, default, account, _ in here:
+        found[account] = found.get(account, False) or account == default
+    return [Account(name, default) for name, default in found.items()]
+
+
+def is_up(output: str) -> bool:
+    """Whether one of the controllers that `scontrol ping` names is UP."""
+    return any(re.search(r"\bUP\b", line.rpartition(" is ")[2]) for line in output.splitlines())

@@ -1,0 +1,1 @@
+"""What runs on a channel of a connection: commands, streams, SFTP, the agent."""

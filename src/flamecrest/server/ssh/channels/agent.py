@@ -1,0 +1,309 @@
+"""The agent: a small program that stays on a connection and answers small questions about files in one round trip.
+
+What SFTP version 3 can't say (inode, device, links, change time) and what it says in several round trips. It does
+what is plain and leaves the rest (whatever fails, is large or odd) to SFTP: what it leaves it has not changed.
+Where the login node has no perl, `stat_command` asks coreutils for attributes, one process a question.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import math
+import os
+import struct
+from collections import deque
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import asyncssh
+
+from flamecrest.server.errors import Denied, GatewayError, Invalid, NotFound, Upstream
+from flamecrest.server.ssh.command_line import Preamble, shell_line
+from flamecrest.server.ssh.pool.connection import Lost, open_channel
+from flamecrest.server.ssh.port import Command, Output
+from flamecrest.server.ssh.programs.perl import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flamecrest.server.ssh.pool.connection import Connection
+
+T = TypeVar("T")
+
+PROGRAM = one_line("agent.pl")
+MAX_ANSWER = 1024 * 1024  # bytes
+SLOW = 2  # slow questions under way at once: one that is worked at, and the next
+MAX_WAITING = 1024 * 1024  # bytes of questions under way at once; what comes then is left to SFTP, which has a window
+
+# dev ino mode nlink uid gid rdev size atime mtime ctime, and the nanoseconds of mtime's fraction (a double's worth of
+# them: the same number for the same file from the agent and from `stat`; 0: only the second is known)
+Numbers = tuple[int, ...]
+
+_HEAD = struct.Struct(">cI")
+
+
+class StatError(Exception):
+    """stat(2) failed with this errno."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.errno = number
+
+    def explained(self, words: str) -> GatewayError:
+        """This failure as an error for the caller: `words` (operation and path), then the reason."""
+        text = f"{words}: {os.strerror(self.errno)}"
+        match self.errno:
+            case errno.ENOENT:
+                return NotFound(text)
+            case errno.EACCES | errno.EPERM:
+                return Denied(text)
+            case errno.ENOTDIR | errno.ELOOP | errno.ENAMETOOLONG | errno.EINVAL:
+                return Invalid(text)
+        return Upstream(text)
+
+
+class Question(Generic[T]):
+    """What the agent is asked: a letter and what belongs to it; how its answer is read, and whether to ask again.
+
+    `read` raises ValueError for what is no answer of our agent. A `slow` one is sent when few of its kind are under
+    way, and shares its answer with those of the same text: that has to say all that `read` goes by.
+    """
+
+    __slots__ = ("read", "repeatable", "slow", "text")
+
+    def __init__(
+        self, letter: bytes, text: bytes, read: Callable[[bytes], T], *, repeatable: bool = True, slow: bool = False
+    ) -> None:
+        self.text = _HEAD.pack(letter, len(text)) + text
+        self.read = read
+        self.repeatable = repeatable
+        self.slow = slow
+
+
+class _Asked(Generic[T]):
+    """A question with those who wait for its answer."""
+
+    __slots__ = ("futures", "question")
+
+    def __init__(self, question: Question[T], future: asyncio.Future[T | None]) -> None:
+        self.question = question
+        self.futures = [future]
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody still waits."""
+        return not all(future.done() for future in self.futures)
+
+    def answered(self, answer: bytes) -> None:
+        """Tell everybody; raises ValueError for what is no answer."""
+        try:
+            found = read_answer(self.question, answer) if self.wanted else None
+        except StatError as error:
+            self.failed(error)
+            return
+        for future in self.futures:
+            if not future.done():
+                future.set_result(found)
+
+    def failed(self, error: Exception) -> None:
+        """Tell everybody that there is no answer."""
+        for future in self.futures:
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # who asked may have gone: no complaint that nobody looked
+
+
+def numbers(answer: bytes) -> Numbers:
+    """The numbers of an answer; ValueError for anything else."""
+    found = tuple(map(int, answer.split(b" ")))
+    if len(found) != 12:
+        raise ValueError("not 12 numbers")
+    return found
+
+
+def stat_question(path: bytes, *, follow: bool) -> Question[Numbers]:
+    """Ask for the attributes of a path."""
+    return Question(b"s" if follow else b"l", path, numbers)
+
+
+class Agent(asyncssh.SSHClientSession[bytes]):
+    """The agent of one connection, shared by all requests of its user."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._channel: asyncssh.SSHClientChannel[bytes] | None = None
+        self._waiting: deque[_Asked[Any]] = deque()
+        self._later: dict[bytes, _Asked[Any]] = {}  # slow ones that are not sent yet, by their text
+        self._slow = 0  # of those that are
+        self._preamble = Preamble()
+        self._buffer = b""
+        self._out: list[bytes] = []
+        self._asked = 0  # bytes of questions without an answer
+        self._status: int | None = None
+        self.changing = 0  # questions under way that change something
+        self.counted = False  # among the connection's channels
+        self.closed = False
+
+    async def open(self) -> None:
+        """Start the program; ChannelRefused when there is no room."""
+        line = shell_line(Command(("perl", "-e", PROGRAM), lambda output: output))
+        self._channel = await open_channel(self._connection, self, line)
+
+    def ask(self, question: Question[T]) -> asyncio.Future[T | None]:
+        """What the answer says; None: ask by another way. Raises StatError, and Lost when the agent is gone."""
+        future: asyncio.Future[T | None] = self._loop.create_future()
+        if self.closed:
+            future.set_exception(Lost("The SSH connection was lost"))
+        elif not question.slow:
+            self._send(_Asked(question, future))
+        elif (same := self._later.get(question.text)) is not None:
+            same.futures.append(future)  # it is asked after all of them: nobody gets what was true before
+        else:
+            self._later[question.text] = _Asked(question, future)
+            self._asked += len(question.text)
+            self._send_slow()
+        return future
+
+    def _send(self, asked: _Asked[Any]) -> None:
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(asked.question.text)
+        self._asked += len(asked.question.text)
+        self._waiting.append(asked)
+
+    def _send_slow(self) -> None:
+        """Send slow questions as far as it goes: they are answered in order with all others, which do not wait long."""
+        while self._later and self._slow < SLOW:
+            text = next(iter(self._later))
+            asked = self._later.pop(text)
+            self._asked -= len(text)
+            if asked.wanted:
+                self._slow += 1
+                self._send(asked)
+
+    @property
+    def full(self) -> bool:
+        """Whether so much is asked by now that the next question is to go another way."""
+        return self._asked > MAX_WAITING
+
+    @property
+    def missing(self) -> bool:
+        """Whether the program could not be started at all (a shell says 126 or 127)."""
+        return self._status in {126, 127}
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if self._channel is not None and not self.closed:
+            try:
+                self._connection.send(self._channel, b"".join(out))
+            except (OSError, asyncssh.Error) as error:
+                self.connection_lost(error)
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        if datatype is not None:
+            return
+        self._connection.received(len(data))
+        data = self._preamble.rest(data)
+        if self._buffer:
+            data = self._buffer + data
+        at = 0
+        while len(data) - at >= 4:
+            size = int.from_bytes(data[at : at + 4])
+            end = at + 4 + size
+            if size > MAX_ANSWER or not self._waiting:
+                self.disbelieve()
+                return
+            if end > len(data):
+                break
+            self._next(self._waiting.popleft(), data[at + 4 : end])
+            if self.closed:
+                return
+            at = end
+        self._buffer = data[at:] if at else data
+
+    def _next(self, asked: _Asked[Any], answer: bytes) -> None:
+        """Take the answer to the question that was asked first."""
+        self._asked -= len(asked.question.text)
+        if asked.question.slow:
+            self._slow -= 1
+            self._send_slow()
+        try:
+            asked.answered(answer)
+        except ValueError:
+            self._waiting.appendleft(asked)
+            self.disbelieve()
+
+    def disbelieve(self) -> None:
+        """End what does not answer as our program does; it is not started on this connection again."""
+        self._connection.agent_missing = True
+        self.connection_lost(None)
+        self.close()
+
+    def close(self) -> None:
+        """Close the channel; the program ends with its input."""
+        if self._channel is not None:
+            self._channel.close()
+
+    def exit_status_received(self, status: int) -> None:
+        self._status = status
+        if self.missing:
+            self._connection.agent_missing = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        if self._connection.agent is self:
+            self._connection.agent = None
+        if self.counted:
+            self.counted = False
+            self._connection.standing_closed()
+        for asked in (*self._waiting, *self._later.values()):
+            asked.failed(Lost("The SSH connection was lost", detail=str(exc) if exc else None))
+        self._waiting.clear()
+        self._later.clear()
+
+
+def read_answer(question: Question[T], answer: bytes) -> T | None:
+    """What an answer says; None: ask by another way. Raises StatError, and ValueError for what is no answer."""
+    match answer[:1]:
+        case b"=":
+            return question.read(answer[1:])
+        case b"-":
+            return None
+        case b"~":
+            raise StatError(int(answer[1:]))
+    raise ValueError("no answer of the agent")
+
+
+def stat_command(path: str, *, follow: bool) -> Command[Numbers]:
+    """The same question to coreutils."""
+    argv = ("stat", *(("-L",) if follow else ()), "--printf=%d %i %f %h %u %g 0 %s %X %.9Y %Z", "--", path)
+    return Command(argv, _parse, repeatable=True)
+
+
+def _part(seconds: int, nanoseconds: int) -> int:
+    """The fraction as the agent has it: what a double keeps of it beside the seconds."""
+    both = seconds + 1e-9 * nanoseconds
+    return int((both - int(both)) * 1e9 + 0.5) if both > 0 else 0
+
+
+_ERRNO = {os.strerror(number): number for number in errno.errorcode}
+
+
+def _parse(output: Output) -> Numbers:
+    if output.status == 0:
+        words = output.stdout.split()
+        if len(words) == 11:
+            modified = words[9]
+            words[9] = modified.partition(b".")[0]
+            found = [int(word, 16 if at == 2 else 10) for at, word in enumerate(words)]
+            if modified.startswith(b"-"):
+                found[9] = math.floor(float(modified))
+            return (*found, _part(found[9], int(modified.partition(b".")[2] or b"0")))
+    # coreutils ends its message with strerror's words (in English: LC_ALL=C)
+    reason = output.errors().rpartition(": ")[2]
+    if reason in _ERRNO:
+        raise StatError(_ERRNO[reason])
+    raise Upstream("The cluster's stat failed", detail=f"status {output.status}: {output.errors()[:200]}")

@@ -1,0 +1,305 @@
+"""Pipelined SFTP on one channel: a future a request, everything asked in one turn of the loop sent together.
+
+It knows packets and nothing of what requests they serve; paths are bytes here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import asyncssh
+
+from flamecrest.server.errors import Upstream
+from flamecrest.server.ssh.pool.connection import Lost, open_channel
+
+from .sftp_channel import SftpSession
+from .sftp_packets import (
+    CLOSE,
+    EXTENDED,
+    FSETSTAT,
+    FSTAT,
+    HANDLE,
+    LSTAT,
+    MAX_PACKET,
+    MKDIR,
+    NO_ATTRS,
+    OPEN,
+    OPENDIR,
+    READ,
+    READ_SIZE,
+    READDIR,
+    READLINK,
+    REALPATH,
+    REMOVE,
+    RENAME,
+    RMDIR,
+    SETSTAT,
+    STAT,
+    SYMLINK,
+    WRITE,
+    Attrs,
+    Name,
+    SftpError,
+    attrs_reply,
+    data_reply,
+    extensions,
+    handle_reply,
+    limits_reply,
+    names_reply,
+    status_reply,
+    statvfs_reply,
+    string,
+)
+
+if TYPE_CHECKING:
+    from flamecrest.server.ssh.pool.connection import Connection
+
+T = TypeVar("T")
+
+_HEAD = struct.Struct(">IBI")
+_U32 = struct.Struct(">I")
+_U64 = struct.Struct(">Q")
+_AT = struct.Struct(">QI")  # an offset and a size
+
+
+class Sftp:
+    """The SFTP client of one connection, shared by all requests of its user.
+
+    Every method sends at once and returns a future, so a caller may ask several things before it waits.
+    The server answers in order. Futures raise SftpError, or Lost when the connection is gone.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[int, tuple[asyncio.Future[Any], Callable[[bytes], object]]] = {}
+        self._next = 0
+        self._out: list[bytes | memoryview] = []
+        self._channel: asyncssh.SSHClientChannel[bytes] | None = None
+        self._closed = False
+        self.counted = False  # among the connection's channels
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self.extensions: dict[bytes, bytes] = {}
+        self.read_size = READ_SIZE
+        self.write_size = READ_SIZE
+        self.requests = 0
+
+    # --- opening and the channel's life
+
+    async def open(self, line: bytes | None = None) -> None:
+        """Start the subsystem, or the program of this shell line; ChannelRefused when there is no room, Unsupported."""
+        hello = self._loop.create_future()
+        session = SftpSession(self, self._connection, hello)
+        self._channel = await open_channel(self._connection, session, line)
+        self._channel.write(_U32.pack(5) + b"\x01" + _U32.pack(3))
+        self.extensions = extensions(await hello)
+        if b"limits@openssh.com" in self.extensions:
+            limits = await self._ask(EXTENDED, string(b"limits@openssh.com"), limits_reply)
+            self.read_size = min(limits[1], MAX_PACKET // 2) or READ_SIZE
+            self.write_size = min(limits[2], MAX_PACKET // 2) or READ_SIZE
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    @property
+    def pending(self) -> int:
+        return len(self._waiting)
+
+    def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+
+    def lost(self, error: Exception | None) -> None:
+        """Fail everything that waits: the channel is gone."""
+        self._closed = True
+        self._writable.set()
+        if self._connection.sftp is self:
+            self._connection.sftp = None
+        if self.counted:
+            self.counted = False
+            self._connection.standing_closed()
+        waiting, self._waiting = self._waiting, {}
+        for future, _ in waiting.values():
+            if not future.done():
+                future.set_exception(Lost("The SSH connection was lost", detail=str(error) if error else None))
+                future.exception()  # who asked may have gone: no complaint that nobody looked
+
+    # --- requests
+
+    def stat(self, path: bytes) -> asyncio.Future[Attrs]:
+        return self._ask(STAT, string(path), attrs_reply)
+
+    def lstat(self, path: bytes) -> asyncio.Future[Attrs]:
+        return self._ask(LSTAT, string(path), attrs_reply)
+
+    def fstat(self, handle: bytes) -> asyncio.Future[Attrs]:
+        return self._ask(FSTAT, string(handle), attrs_reply)
+
+    def setstat(self, path: bytes, attrs: Attrs) -> asyncio.Future[None]:
+        return self._ask(SETSTAT, string(path) + attrs.packed(), status_reply)
+
+    def fsetstat(self, handle: bytes, attrs: Attrs) -> asyncio.Future[None]:
+        return self._ask(FSETSTAT, string(handle) + attrs.packed(), status_reply)
+
+    def open_file(self, path: bytes, flags: int, attrs: Attrs = NO_ATTRS) -> asyncio.Future[bytes]:
+        return self._ask(OPEN, string(path) + _U32.pack(flags) + attrs.packed(), handle_reply)
+
+    def close_handle(self, handle: bytes) -> asyncio.Future[None]:
+        return self._ask(CLOSE, string(handle), status_reply)
+
+    def read(self, handle: bytes, offset: int, size: int) -> asyncio.Future[bytes]:
+        """At most `size` bytes; b"" at the end of the file."""
+        return self._ask(READ, string(handle) + _AT.pack(offset, size), data_reply)
+
+    def write(self, handle: bytes, offset: int, *parts: bytes | memoryview) -> asyncio.Future[None]:
+        """Write these, one behind the other."""
+        size = sum(map(len, parts))
+        return self._ask(WRITE, string(handle) + _AT.pack(offset, size), status_reply, parts, size)
+
+    def opendir(self, path: bytes) -> asyncio.Future[bytes]:
+        return self._ask(OPENDIR, string(path), handle_reply)
+
+    def readdir(self, handle: bytes) -> asyncio.Future[list[Name]]:
+        """The next entries; an empty list at the end."""
+        return self._ask(READDIR, string(handle), names_reply)
+
+    def readlink(self, path: bytes) -> asyncio.Future[list[Name]]:
+        return self._ask(READLINK, string(path), names_reply)
+
+    def realpath(self, path: bytes) -> asyncio.Future[list[Name]]:
+        """The path with links and dots resolved, as the only entry's name."""
+        return self._ask(REALPATH, string(path), names_reply)
+
+    def remove(self, path: bytes) -> asyncio.Future[None]:
+        return self._ask(REMOVE, string(path), status_reply)
+
+    def mkdir(self, path: bytes, attrs: Attrs = NO_ATTRS) -> asyncio.Future[None]:
+        return self._ask(MKDIR, string(path) + attrs.packed(), status_reply)
+
+    def rmdir(self, path: bytes) -> asyncio.Future[None]:
+        return self._ask(RMDIR, string(path), status_reply)
+
+    def symlink(self, target: bytes, link: bytes) -> asyncio.Future[None]:
+        # OpenSSH has the two the other way round than the draft, and everybody follows it
+        return self._ask(SYMLINK, string(target) + string(link), status_reply)
+
+    def rename(self, old: bytes, new: bytes) -> asyncio.Future[None]:
+        """Rename; over an existing file only where the server has OpenSSH's posix-rename."""
+        if b"posix-rename@openssh.com" in self.extensions:
+            return self._ask(EXTENDED, string(b"posix-rename@openssh.com") + string(old) + string(new), status_reply)
+        return self._ask(RENAME, string(old) + string(new), status_reply)
+
+    def rename_new(self, old: bytes, new: bytes) -> asyncio.Future[None]:
+        """Rename as version 3 has it: a failure when something is there already."""
+        return self._ask(RENAME, string(old) + string(new), status_reply)
+
+    def statvfs(self, path: bytes) -> asyncio.Future[tuple[int, ...]]:
+        """The eleven numbers of statvfs@openssh.com; SftpError UNSUPPORTED where the server does not have it."""
+        return self._ask(EXTENDED, string(b"statvfs@openssh.com") + string(path), statvfs_reply)
+
+    def hardlink(self, old: bytes, new: bytes) -> asyncio.Future[None]:
+        """A second name for a file; the server says UNSUPPORTED where it can't."""
+        return self._ask(EXTENDED, string(b"hardlink@openssh.com") + string(old) + string(new), status_reply)
+
+    def fsync(self, handle: bytes) -> asyncio.Future[None]:
+        """Have the server write the file to disk; done at once where it can't."""
+        if b"fsync@openssh.com" in self.extensions:
+            return self._ask(EXTENDED, string(b"fsync@openssh.com") + string(handle), status_reply)
+        done: asyncio.Future[None] = self._loop.create_future()
+        done.set_result(None)
+        return done
+
+    @asynccontextmanager
+    async def handle(self, opening: asyncio.Future[bytes]) -> AsyncIterator[bytes]:
+        """The handle that an open request gives, closed afterwards without waiting for the server."""
+        try:
+            handle = await opening
+        except asyncio.CancelledError:
+            if opening.done() and not opening.cancelled() and opening.exception() is None:
+                self.forget(self.close_handle(opening.result()))
+            raise
+        try:
+            yield handle
+        finally:
+            self.forget(self.close_handle(handle))
+
+    @staticmethod
+    def forget(future: asyncio.Future[Any]) -> None:
+        """Let a request go its way: its failure concerns nobody."""
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def room(self) -> None:
+        """Wait until the channel takes more: for senders of much data."""
+        await self._writable.wait()
+
+    # --- the wire
+
+    def _ask(
+        self,
+        kind: int,
+        body: bytes,
+        parse: Callable[[bytes], T],
+        data: Sequence[bytes | memoryview] = (),
+        size: int = 0,
+    ) -> asyncio.Future[T]:
+        """Send a request; `data` of that many bytes follows its body."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        if self._closed:
+            future.set_exception(Lost("The SSH connection was lost"))
+            return future
+        self._next = number = (self._next + 1) & 0xFFFFFFFF
+        self.requests += 1
+        self._waiting[number] = (future, parse)
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(_HEAD.pack(len(body) + size + 5, kind, number))
+        self._out.append(body)
+        self._out += data
+        return future
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if self._channel is not None and not self._closed:
+            try:
+                self._connection.send(self._channel, b"".join(out))
+            except (OSError, asyncssh.Error) as error:
+                self.lost(error)
+
+    def arrived(self, number: int, data: bytes) -> None:
+        """The data that one request to read has brought."""
+        future, parse = self._waiting.pop(number, (None, None))
+        if future is not None and not future.done():
+            if parse is data_reply:
+                future.set_result(data)
+            else:
+                future.set_exception(Upstream("The cluster's SFTP server sent something malformed", detail="DATA"))
+
+    def answered(self, packet: bytes) -> None:
+        """One packet from the server, without its length."""
+        number = _U32.unpack_from(packet, 1)[0]
+        waiting = self._waiting.pop(number, None)
+        if waiting is None:
+            return
+        future, parse = waiting
+        if future.done():  # the one who asked has gone: nobody else will close what was opened
+            if packet[0] == HANDLE:
+                self.forget(self.close_handle(handle_reply(packet)))
+            return
+        try:
+            future.set_result(parse(packet))
+        except SftpError as error:
+            future.set_exception(error)
+        except (struct.error, IndexError) as error:
+            future.set_exception(Upstream("The cluster's SFTP server sent something malformed", detail=str(error)))
+
+    def pause(self) -> None:
+        self._writable.clear()
+
+    def resume(self) -> None:
+        self._writable.set()

@@ -1,0 +1,1 @@
+"""The connections of one cluster: opened, shared, replaced, closed."""

@@ -1,0 +1,335 @@
+"""One SSH connection to a login node: how it is made, what it carries now, and how its failures are told.
+
+It knows asyncssh and nothing of who waits for it; the pool decides what to do with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import asyncssh
+from asyncssh.constants import MSG_IGNORE
+
+from flamecrest.server.errors import GatewayError, Unsupported, Upstream
+from flamecrest.server.ssh.accelerate import fast_receive, fast_send
+from flamecrest.server.ssh.accelerate.tcp import Tcp
+from flamecrest.server.ssh.host_keys import HostKeyClient
+
+if TYPE_CHECKING:
+    from asyncssh.packet import SSHPacketLogger
+
+    from flamecrest.server.ssh.channels.agent import Agent
+    from flamecrest.server.ssh.channels.sftp import Sftp
+    from flamecrest.server.ssh.host_keys import HostKeys
+
+# AES-GCM costs asyncssh half of what its default first choice does, per packet.
+CIPHERS = (
+    "aes128-gcm@openssh.com",
+    "aes256-gcm@openssh.com",
+    "chacha20-poly1305@openssh.com",
+    "aes256-ctr",
+    "aes192-ctr",
+    "aes128-ctr",
+)
+SILENCE = 1.0  # seconds without a byte, while something is asked, after which a connection is tested
+AGENT_RESTS = 30.0  # seconds without the agent, after it has given way to commands
+MESSAGE = 32 * 1024  # bytes of data in one SSH message, at most: OpenSSH's and asyncssh's packet size
+TEST_INTERVAL = 0.7  # seconds in which a tested connection must answer, twice
+
+
+class Lost(Upstream):
+    """The connection broke under the work; whether a change was made is not known."""
+
+
+class ChannelLost(Lost):
+    """A channel closed under the work; its connection is well."""
+
+
+class ChannelRefused(Exception):
+    """The server takes no more channels on this connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Where a cluster's login node is, and the jump host before it if there is one. Times in seconds."""
+
+    host: str
+    port: int = 22
+    proxy_host: str | None = None
+    proxy_port: int = 22
+    proxy_user: str | None = None  # None: the user's own name
+    connect_timeout: float = 5.0
+    login_timeout: float = 5.0
+    keep_alive: float = 5.0
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went between gateway and cluster so far: channels, messages over them, and bytes of data in those."""
+
+    channels_opened: int = 0
+    messages_sent: int = 0
+    messages_received: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Connection:
+    """An open connection with its counts. `limit` is the number of channels the server takes on it."""
+
+    user: str
+    raw: asyncssh.SSHClientConnection
+    tunnel: asyncssh.SSHClientConnection | None
+    limit: int = 10
+    limit_known: bool = False  # configured or learned; else more is tried when all are in use
+    opened: float = field(default_factory=time.monotonic)
+    heard: float = field(default_factory=time.monotonic)  # when the last byte of an answer came
+    idle_since: float = field(default_factory=time.monotonic)
+    channels: int = 0  # channels leased or held open now
+    shared: int = 0  # uses of the shared SFTP channel under way
+    lost: bool = False
+    sftp: Sftp | None = None
+    agent: Agent | None = None
+    agent_missing: bool = False  # the program the agent needs is not there: do not try again
+    agent_after: float = 0.0  # monotonic time before which the agent is not started again: it has given way
+    testing: bool = False
+    tests: tuple[float, int] = (-1, 0)  # seconds between tests that are set now, and how many may go unanswered
+    retired: bool = False  # its server has stopped answering: no new work
+    on_lost: Callable[[Connection], None] | None = None
+    on_free: Callable[[Connection], None] | None = None  # a standing channel has closed
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)  # of the channels that stand
+    traffic: Traffic = field(default_factory=Traffic, repr=False)  # the pool's
+
+    @property
+    def standing(self) -> int:
+        """Channels that stay open with the connection."""
+        return (self.sftp is not None) + (self.agent is not None)
+
+    @property
+    def busy(self) -> bool:
+        return self.channels > self.standing or self.shared > 0
+
+    def received(self, size: int) -> None:
+        """Note a message of that many bytes."""
+        self.heard = time.monotonic()
+        self.traffic.messages_received += 1
+        self.traffic.bytes_received += size
+
+    def send(self, channel: asyncssh.SSHClientChannel[bytes], data: bytes) -> None:
+        """Write to a channel; raises OSError or asyncssh.Error when that is closed."""
+        self.traffic.messages_sent += 1 + len(data) // MESSAGE
+        self.traffic.bytes_sent += len(data)
+        channel.write(data)
+
+    def standing_closed(self) -> None:
+        """Count the end of a channel that stood open."""
+        self.channels -= 1
+        if self.on_free is not None and not self.lost:
+            self.on_free(self)
+
+    def yield_standing(self) -> None:
+        """Close a channel that stands open: the agent's for a while, SFTP's if nobody uses it now."""
+        if self.agent is not None and not self.agent.changing:
+            self.agent_after = time.monotonic() + AGENT_RESTS
+            agent, self.agent = self.agent, None  # at once: nobody may take what is about to close
+            agent.close()
+        elif self.sftp is not None and self.shared == 0:
+            sftp, self.sftp = self.sftp, None
+            sftp.close()
+
+    def watch(self, now: float, keep_alive: float) -> None:
+        """Test a connection that says nothing, sooner where something was asked; asyncssh drops it if it is silent.
+
+        One that was heard a moment ago needs no test, and a timer started anew with every message costs more than most.
+        """
+        quiet = now - self.heard > SILENCE
+        self.testing = quiet and self.busy
+        tests = (TEST_INTERVAL, 1) if self.testing else (keep_alive, 3) if quiet else (0, 3)
+        if tests != self.tests and not self.lost:
+            self.tests = tests
+            self.raw.set_keepalive(*tests)
+
+    def close(self) -> None:
+        """Close without waiting."""
+        self.lost = True
+        self.raw.close()
+        if self.tunnel is not None:
+            self.tunnel.close()
+
+    def drop(self) -> None:
+        """Cut a connection that no longer answers."""
+        self.lost = True
+        self.raw.abort()
+        if self.tunnel is not None:
+            self.tunnel.abort()
+
+    def __repr__(self) -> str:
+        state = "lost" if self.lost else "testing" if self.testing else "busy" if self.busy else "idle"
+        return f"<{self.user} {state} {self.channels}/{self.limit} channels, {self.shared} shared>"
+
+
+async def open_channel(
+    connection: Connection, session: asyncssh.SSHClientSession[bytes], line: bytes | None = None
+) -> asyncssh.SSHClientChannel[bytes]:
+    """A channel that runs a shell line, or the SFTP subsystem without one.
+
+    ChannelRefused when the server takes no more of them, Unsupported when it has no such subsystem, Lost.
+    """
+    try:
+        if line is None:
+            channel, _ = await connection.raw.create_session(lambda: session, subsystem="sftp", encoding=None)
+        else:
+            # bytes, whatever asyncssh's types say: it sends them as they are, and file names are bytes
+            command = cast("str", line)
+            channel, _ = await connection.raw.create_session(lambda: session, command, encoding=None)
+    except asyncssh.ChannelOpenError as error:
+        if connection.lost or connection.raw.is_closed():
+            raise Lost("The SSH connection was lost", detail=str(error)) from None
+        if line is None and error.code == asyncssh.OPEN_REQUEST_SESSION_FAILED:
+            raise Unsupported("The cluster's SSH server offers no SFTP", detail=str(error)) from None
+        raise ChannelRefused(error.code) from None
+    except (asyncssh.Error, OSError, AttributeError) as error:
+        # asyncssh stumbles (AttributeError) over a connection that closes while a channel opens
+        raise Lost("The SSH connection was lost", detail=str(error)) from None
+    connection.traffic.channels_opened += 1
+    # asyncssh makes a text of every message before it asks whether anybody wants it in a log
+    channel.log_received_packet = _unlogged  # type: ignore[method-assign]
+    channel.log_sent_packet = _unlogged  # type: ignore[method-assign]
+    fast_send.hasten(connection.raw, channel)
+    return channel
+
+
+def _without_ignored(raw: asyncssh.SSHClientConnection) -> None:
+    """Leave out the empty IGNORE message that asyncssh sends before every other.
+
+    It hides the last block of a CBC cipher; with those in CIPHERS it only doubles the number of messages.
+    """
+    send = raw.send_packet
+
+    def send_packet(pkttype: int, *args: bytes, handler: SSHPacketLogger | None = None) -> None:
+        if pkttype != MSG_IGNORE:
+            send(pkttype, *args, handler=handler)
+
+    raw.send_packet = send_packet  # type: ignore[method-assign]
+
+
+def _unlogged(pkttype: int, pktid: int | None, packet: object, note: str = "") -> None:
+    pass
+
+
+async def dial(
+    host: Host,
+    user: str,
+    keys: Sequence[asyncssh.SSHKeyPair],
+    host_keys: HostKeys,
+) -> Connection:
+    """Connect and log in; raises Upstream with a text that says what to do about it."""
+    tunnel = None
+    client = HostKeyClient(host_keys)
+    try:
+        async with asyncio.timeout(host.connect_timeout + host.login_timeout):
+            if host.proxy_host is not None:
+                jump = HostKeyClient(host_keys)
+                tunnel = await _connect(
+                    jump,
+                    host.proxy_host,
+                    host.proxy_port,
+                    host.proxy_user or user,
+                    keys,
+                    host_keys,
+                    host,
+                    None,
+                )
+            raw = await _connect(client, host.host, host.port, user, keys, host_keys, host, tunnel)
+    except BaseException as error:
+        if tunnel is not None:
+            tunnel.abort()
+        if isinstance(error, Exception):
+            raise explain(error, host, user, client.refused) from error
+        raise
+    _without_ignored(raw)
+    fast_receive.hasten(raw)
+    connection = Connection(user, raw, tunnel)
+    client.lost = lambda: _lost(connection)
+    if raw.is_closed():
+        connection.lost = True
+    return connection
+
+
+def _lost(connection: Connection) -> None:
+    connection.lost = True
+    if connection.tunnel is not None:
+        connection.tunnel.close()
+    if connection.on_lost is not None:
+        connection.on_lost(connection)
+
+
+async def _connect(
+    client: HostKeyClient,
+    address: str,
+    port: int,
+    user: str,
+    keys: Sequence[asyncssh.SSHKeyPair],
+    host_keys: HostKeys,
+    host: Host,
+    tunnel: asyncssh.SSHClientConnection | None,
+) -> asyncssh.SSHClientConnection:
+    return await asyncssh.connect(
+        address,
+        port,
+        tunnel=Tcp() if tunnel is None else tunnel,
+        username=user,
+        client_keys=list(keys),
+        client_factory=lambda: client,
+        known_hosts=host_keys.known_hosts(),
+        encryption_algs=CIPHERS,
+        # an API never answers prompts, forwards nothing and uses no agent or file of the gateway's account
+        config=None,
+        agent_path=None,
+        preferred_auth="publickey",
+        compression_algs=None,
+        client_host_keysign=False,
+        connect_timeout=host.connect_timeout,
+        login_timeout=host.login_timeout,
+        keepalive_interval=host.keep_alive,
+        keepalive_count_max=3,
+    )
+
+
+def explain(error: Exception, host: Host, user: str, refused: str | None = None) -> GatewayError:  # noqa: C901 - a table
+    """The kind and words for a failure to connect. From classes and codes, never from a message's text."""
+    if isinstance(error, GatewayError):
+        return error
+    where = f"SSH to {host}"
+    detail = f"{type(error).__name__}: {error}"
+    match error:
+        case asyncssh.HostKeyNotVerifiable():
+            return Upstream(refused or f"{where} failed: the host key could not be verified", detail=detail)
+        case asyncssh.PermissionDenied():
+            return Upstream(f"{where} failed: the cluster did not accept the SSH credentials of {user}", detail=detail)
+        case asyncssh.KeyExchangeFailed():
+            return Upstream(f"{where} failed: no common algorithm with the server", detail=detail)
+        case asyncssh.ConnectionLost():
+            return Lost(f"{where} failed: the server closed the connection", detail=detail)
+        case asyncssh.Error():
+            return Upstream(f"{where} failed: protocol error", detail=detail)
+        case socket.gaierror():
+            return Upstream(f"{where} failed: the host name could not be resolved", detail=detail)
+        case ConnectionRefusedError():
+            return Upstream(f"{where} failed: connection refused", detail=detail)
+        case TimeoutError():
+            return Upstream(f"{where} failed: no answer in time", detail=detail)
+        case ConnectionError():
+            return Lost(f"{where} failed: the connection was reset", detail=detail)
+        case OSError():
+            return Upstream(f"{where} failed: {error.strerror or 'network error'}", detail=detail)
+    return Upstream(f"{where} failed", detail=detail)

@@ -1,0 +1,1 @@
+"""Programs that the gateway runs in the login node's perl."""
