@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import NotFound, Unsupported
-from flamecrest.server.files.port import Files, check_path, file_system
+from flamecrest.server.files.paths import check_path, file_system
+from flamecrest.server.files.port import Files
 from flamecrest.server.health.board import Board, Service, guard
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import re
 import sys
@@ -17,12 +16,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import IO, Any
 
-import orjson
+from flamecrest.wire.json import dumps
 
 ACCESS = logging.getLogger("flamecrest.access")
 GATHER_SECONDS = 0.02  # that a line may wait for others to be written with
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 # A token or key that found its way into a text after all: a JWT, a bearer header, a PEM block, a signed URL's proof.
 _SECRET = re.compile(
     r"eyJ[\w-]{8,}(?:\.[\w-]*){0,2}"
@@ -93,15 +91,6 @@ class phase:  # noqa: N801 - used as a function is; a class because this runs se
 def redact(text: str) -> str:
     """The text without what looks like a token, a private key or a signature."""
     return _SECRET.sub("[redacted]", text)
-
-
-def dumps(data: Any) -> bytes:
-    """JSON of anything: lone surrogates and numbers that do not fit are written as well as can be."""
-    try:
-        return orjson.dumps(data)
-    except TypeError:
-        text = json.dumps(data, ensure_ascii=False, default=str)
-        return _SURROGATE.sub("\ufffd", text).encode()
 
 
 class JsonFormatter(logging.Formatter):

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from flamecrest.server.errors import Denied, Invalid, NotFound, Unmet, Upstream
-from flamecrest.server.files.port import Landing, Stat
 from flamecrest.server.files.remote.agent_requests import SMALL
 from flamecrest.server.files.remote.files import RemoteFiles
+from flamecrest.server.files.values import Landing, Stat
 from flamecrest.server.ssh.pool.connection import Lost
 
 from .conftest import Place, soon

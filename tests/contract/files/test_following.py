@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from flamecrest.server.errors import Invalid, NotFound
-from flamecrest.server.files.port import Followed, Mark
+from flamecrest.server.files.values import Followed, Mark
 
 from .conftest import soon
 from .test_files import put

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 async def run(place, script: str, *arguments: str) -> bytes:
     """Run a program as the user, for what no port has."""
     from flamecrest.server.auth.port import Identity
-    from flamecrest.server.ssh.port import Command
+    from flamecrest.server.ssh.command import Command
     from flamecrest.server.ssh.session import PooledSessions
 
     command = Command(("sh", "-c", script, "sh", *arguments), lambda output: output)

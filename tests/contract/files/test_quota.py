@@ -10,7 +10,7 @@ import pytest
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import NotFound
-from flamecrest.server.files.remote.commands.quota import Allowance
+from flamecrest.server.files.values import Allowance
 
 from .conftest import Place, on_sandbox, soon
 from .test_more_files import run

@@ -23,7 +23,7 @@ from flamecrest.server.files.archives.selection import anchor, relative, tidy, u
 from flamecrest.server.files.archives.unpacking import Refused, link_target, place
 from flamecrest.server.files.archives.untar import Truncated
 from flamecrest.server.http.headers.accept import accepted
-from flamecrest.server.ssh.port import Output
+from flamecrest.server.ssh.command import Output
 
 PARTS = st.lists(st.sampled_from([b"..", b".", b"", b"a", b"b", b"\xff", b"..."]), max_size=8)
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flamecrest.server.files.remote.commands.quota import Allowance, Quota, Quotas, command
-from flamecrest.server.ssh.port import Output
+from flamecrest.server.files.remote.commands.quota import command
+from flamecrest.server.files.values import Allowance, Quota, Quotas
+from flamecrest.server.ssh.command import Output
 
 FOLDER = Path(__file__).parents[2] / "recorded" / "quota-4.06"
 GIGA = 10**9

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from flamecrest.server.errors import Invalid, TooLarge, Unmet, Upstream
 from flamecrest.server.files.listing_filter import EVERYTHING, Choice
-from flamecrest.server.files.port import PLAIN, Entry, Landed, Landing, Stat, kind_letter, permission_letters
+from flamecrest.server.files.values import PLAIN, Entry, Landed, Landing, Stat, kind_letter, permission_letters
 
 from .local_operations import LocalOperations, said
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.files.port import Algorithm, Compression
+    from flamecrest.server.files.values import Algorithm, Compression
 
 _CHUNK = 65536
 

@@ -14,14 +14,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from flamecrest.server.errors import Conflict, Denied, Invalid, NotFound
-from flamecrest.server.files.port import Followed, Mark, Space, Usage
+from flamecrest.server.files.values import Followed, Mark, Space, Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.errors import GatewayError
-    from flamecrest.server.files.port import Entry, Stat
+    from flamecrest.server.files.values import Entry, Stat
 
 
 _KINDS: dict[int, type[GatewayError]] = {

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flamecrest.server.errors import NotFound
-from flamecrest.server.files.port import Entry, Space
-from flamecrest.server.files.remote.commands.quota import Allowance, Quota, Quotas
+from flamecrest.server.files.values import Allowance, Entry, Quota, Quotas, Space
 from flamecrest.server.health.board import Health, Service
 
 from .local_files import LocalFiles

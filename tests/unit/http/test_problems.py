@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.files.port import Stat
+    from flamecrest.server.files.values import Stat
 
 pytestmark = pytest.mark.anyio
 

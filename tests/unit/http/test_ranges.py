@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flamecrest.server.errors import Invalid
-from flamecrest.server.files.port import Stat
+from flamecrest.server.files.values import Stat
 from flamecrest.server.http.headers.conditions import Outcome, Validators, date_text, http_date, outcome, range_applies
 from flamecrest.server.http.headers.digests import Check, digest_of, field, preferred
 from flamecrest.server.http.headers.ranges import ManyParts, Span, Unsatisfiable, wanted

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import httpx
 
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.schedulers.port import Account
+    from flamecrest.server.schedulers.values import Account
 
 pytestmark = pytest.mark.anyio
 

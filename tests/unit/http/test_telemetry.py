@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flamecrest.server import telemetry
-from flamecrest.server.telemetry import JsonFormatter, Trace, dumps, redact, write_to
+from flamecrest.server.telemetry import JsonFormatter, Trace, redact, write_to
+from flamecrest.wire.json import dumps
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl"
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from flamecrest.server.files.port import PLAIN, Landed, Landing
+from flamecrest.server.files.values import PLAIN, Landed, Landing
 
 from .local_files import LocalFiles
 from .world import CALLER, World, fields, raw_names

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flamecrest.server.auth.port import AllowAuthenticated, Identity, Verb
 from flamecrest.server.errors import Denied, NotFound, Unauthenticated
-from flamecrest.server.schedulers.port import (
+from flamecrest.server.schedulers.values import (
     Account,
     Job,
     JobMetadata,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.schedulers.cli import CliScheduler
 from flamecrest.server.schedulers.slurm.dialect import Slurm
-from flamecrest.server.ssh.port import Command, Output
+from flamecrest.server.ssh.command import Command, Output
 
 if TYPE_CHECKING:
     from flamecrest.server.errors import GatewayError

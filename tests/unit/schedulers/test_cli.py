@@ -17,8 +17,8 @@ from flamecrest.server.errors import (
     Unavailable,
     Upstream,
 )
-from flamecrest.server.schedulers.port import Job, Times
-from flamecrest.server.ssh.port import Output
+from flamecrest.server.schedulers.values import Job, Times
+from flamecrest.server.ssh.command import Output
 
 from .recorded import MARK, RecordedSession, both, output, scheduler, soon
 

@@ -16,8 +16,8 @@ from flamecrest.server.errors import (
     Unavailable,
     Upstream,
 )
-from flamecrest.server.schedulers.port import Account, JobMetadata, JobSpec
-from flamecrest.server.ssh.port import Output
+from flamecrest.server.schedulers.values import Account, JobMetadata, JobSpec
+from flamecrest.server.ssh.command import Output
 
 from .recorded import HOME, RecordedSession, both, output, scheduler, soon
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from flamecrest.server.schedulers.port import Job
-from flamecrest.server.ssh.port import Output
+from flamecrest.server.schedulers.values import Job
+from flamecrest.server.ssh.command import Output
 
 from .recorded import MARK, RECORDED_AT, RecordedSession, both, output, scheduler, soon
 

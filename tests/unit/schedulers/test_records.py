@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flamecrest.server.schedulers.elements import Elements
 from flamecrest.server.schedulers.merging import Record, Stage, merge
-from flamecrest.server.schedulers.port import Job, Step, Times
+from flamecrest.server.schedulers.values import Job, Step, Times
 
 WORDS = {Stage.WAITING: "PENDING", Stage.RUNNING: "RUNNING", Stage.ENDED: "COMPLETED"}
 

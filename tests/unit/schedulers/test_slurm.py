@@ -9,9 +9,9 @@ import pytest
 
 from flamecrest.server.errors import Invalid, NotFound, Unavailable, Upstream
 from flamecrest.server.schedulers.dialect import Ask, Cancelled
-from flamecrest.server.schedulers.port import Job, JobSpec
 from flamecrest.server.schedulers.slurm.dialect import BASH_OWN, Slurm, fresh_mark
-from flamecrest.server.ssh.port import Output
+from flamecrest.server.schedulers.values import Job, JobSpec
+from flamecrest.server.ssh.command import Output
 
 from .recorded import MARK, line_of, output, recording, recordings
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from flamecrest.server.errors import GatewayError, Invalid, NotFound
 from flamecrest.server.schedulers.elements import Elements
 from flamecrest.server.schedulers.merging import Record, Stage
-from flamecrest.server.schedulers.port import Job, Times
 from flamecrest.server.schedulers.slurm.ids import JobId
+from flamecrest.server.schedulers.values import Job, Times
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flamecrest.server.schedulers.merging import Record, Stage
-from flamecrest.server.schedulers.port import Times
 from flamecrest.server.schedulers.slurm.jobs import history, live, metadata, stored_script
+from flamecrest.server.schedulers.values import Times
 
 from .recorded import MARK, output, recordings
 

@@ -17,7 +17,7 @@ from flamecrest.server.errors import (
     Upstream,
 )
 from flamecrest.server.schedulers.slurm import refusals
-from flamecrest.server.ssh.port import Output
+from flamecrest.server.ssh.command import Output
 
 from .recorded import output
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.schedulers.port import Account, Node, Partition, Reservation
 from flamecrest.server.schedulers.slurm.site import accounts, is_up, nodes, partitions, reservations
+from flamecrest.server.schedulers.values import Account, Node, Partition, Reservation
 
 from .recorded import MARK, output
 

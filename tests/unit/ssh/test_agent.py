@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flamecrest.server.files.port import Entry, Stat
 from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.writing import temporary_beside
+from flamecrest.server.files.values import Entry, Stat
 from flamecrest.server.ssh.channels.agent import MAX_WAITING, PROGRAM, Agent, Question, StatError, numbers, read_answer
 from flamecrest.server.ssh.pool.connection import ChannelLost, Connection
 from flamecrest.server.ssh.pool.pool import Pool

@@ -10,8 +10,8 @@ import pytest
 from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Upstream
+from flamecrest.server.ssh.command import Command
 from flamecrest.server.ssh.pool.connection import Lost
-from flamecrest.server.ssh.port import Command
 from flamecrest.server.ssh.session import PooledSessions
 
 from .test_pool import alive, until

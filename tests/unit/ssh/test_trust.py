@@ -10,11 +10,11 @@ import pytest
 from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Upstream
+from flamecrest.server.ssh.command import Command
 from flamecrest.server.ssh.credentials import StaticKey, StaticKeys
 from flamecrest.server.ssh.host_keys import HostKeys, line
 from flamecrest.server.ssh.pool.policy import Rules
 from flamecrest.server.ssh.pool.pool import Pool
-from flamecrest.server.ssh.port import Command
 from flamecrest.server.ssh.session import PooledSessions
 
 pytestmark = pytest.mark.anyio

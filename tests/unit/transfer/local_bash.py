@@ -14,7 +14,7 @@ from flamecrest.server.errors import Invalid, Unsupported
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.schedulers.port import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
+    from flamecrest.server.schedulers.values import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
 
 NO_RECORDS = "bash keeps no records of jobs"
 

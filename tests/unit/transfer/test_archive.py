@@ -20,9 +20,9 @@ from flamecrest.server.errors import (
     NotFound,
     Upstream,
 )
-from flamecrest.server.files.port import Compression
 from flamecrest.server.files.remote.commands.archive import Script, compress, extract, finished
-from flamecrest.server.ssh.port import Output
+from flamecrest.server.files.values import Compression
+from flamecrest.server.ssh.command import Output
 
 from .names import grow, inside, names, tree
 

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flamecrest.server.errors import Invalid
-from flamecrest.server.schedulers.port import JobSpec
+from flamecrest.server.schedulers.values import JobSpec
 from flamecrest.server.transfer.jobs import SchedulerTransfers, words
 
 from .names import HOSTILE, names

@@ -14,7 +14,8 @@ from hypothesis import example, given, settings
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.files.remote.commands.archive import Script
-from flamecrest.server.schedulers.port import JobSpec, Scheduler
+from flamecrest.server.schedulers.port import Scheduler
+from flamecrest.server.schedulers.values import JobSpec
 from flamecrest.server.transfer.jobs import SchedulerTransfers, job_script
 from flamecrest.server.transfer.port import Ticket, TransferJobs
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from flamecrest.server.files.port import Entry
+    from flamecrest.server.files.values import Entry
 
 Order = Literal["name", "size", "mtime"]
 Place = tuple[int, bytes]  # where an entry stands in an order: its size or time (0 by name), then its name

@@ -1,142 +1,28 @@
-"""What a cluster's file systems are to the gateway: the Files port, its values and the path rule.
-
-Paths and names are text as Python's os.fsdecode makes it: UTF-8, other bytes as lone surrogates.
-"""
+"""The Files port: what a cluster's file systems offer to one user."""
 
 from __future__ import annotations
 
-import os
-import posixpath
-import stat as stat_bits
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from flamecrest.server.errors import Invalid
+from flamecrest.server.files.values import (
+    PLAIN,
+    Algorithm,
+    Compression,
+    Entry,
+    Followed,
+    Landed,
+    Landing,
+    Mark,
+    Space,
+    Stat,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.files.listing_filter import Choice
-    from flamecrest.server.files.remote.commands.quota import Quotas
-
-Compression = Literal["none", "gzip", "bzip2", "xz"]
-Algorithm = Literal["md5", "sha1", "sha256", "sha512", "blake2b"]
-
-
-@dataclass(frozen=True, slots=True)
-class Stat:
-    """The attributes of a file; `mode` holds type and permission bits, times are seconds since the epoch."""
-
-    mode: int
-    uid: int
-    gid: int
-    size: int
-    atime: int
-    mtime: int
-    ctime: int = 0
-    ino: int = 0
-    dev: int = 0
-    nlink: int = 1
-    mtime_ns: int | None = None  # mtime in nanoseconds; None where only the second is known
-
-    @classmethod
-    def of(cls, numbers: Sequence[int]) -> Stat:
-        """The Stat of `Session.stat`'s twelve numbers."""
-        dev, ino, mode, nlink, uid, gid, _, size, atime, mtime, ctime, part = numbers
-        exact = mtime * 10**9 + part if part else None
-        return cls(mode, uid, gid, size, atime, mtime, ctime, ino, dev, nlink, exact)
-
-
-@dataclass(frozen=True, slots=True)
-class Landing:
-    """How an uploaded file lands."""
-
-    mode: int | None = None  # permission bits; None: those of the file it replaces, or what the umask says
-    mtime: int | None = None  # seconds since the epoch
-    parents: bool = False  # make the missing folders above it
-    new: bool = False  # refuse (Unmet) to replace a file, also one that came meanwhile
-    # Called with the file that is there (None: none) before anything is written and again right before the file lands;
-    # raises what speaks against it. Only then are inode and nanoseconds known for sure.
-    admit: Callable[[Stat | None], None] | None = None
-    report: bool = False  # look the file up when it is written
-    sync: bool = False  # land only when the disk has it; else the file system's own pace, as scp has it
-
-
-PLAIN = Landing()
-
-
-@dataclass(frozen=True, slots=True)
-class Landed:
-    """What has become of an upload."""
-
-    created: bool  # nothing was there before
-    stat: Stat | None  # of the new file, if `report` asked for it
-
-
-class Entry(NamedTuple):
-    """One line of a listing. `modified` is `YYYY-MM-DDTHH:MM:SS` in the cluster's time zone."""
-
-    name: str
-    kind: str  # one letter as `ls -l` has it: - d l p s b c
-    permissions: str  # rwxr-xr-x
-    user: str
-    group: str
-    size: int
-    modified: str
-    link_target: str | None = None
-    mtime: int = 0  # seconds since the epoch
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """How full a path's file system is, in bytes; `available` is what the user may still write."""
-
-    total: int
-    free: int
-    available: int
-    files: int  # inodes there are
-    files_free: int
-    read_only: bool | None  # None: not known
-    quota: Quotas | None = None  # None: there are none, or they are not known
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What a tree holds: bytes as `ls` shows them, bytes on disc, entries (with the tree's own root)."""
-
-    size: int
-    allocated: int
-    entries: int
-    complete: bool  # no part of it was unreadable
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A place in a followed file: which file it is, and how many bytes of it were given out."""
-
-    ino: int
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Followed:
-    """What has happened to a followed file; after everything but `added` it is read from its start."""
-
-    event: Literal["added", "truncated", "rotated"]
-    text: str  # what was added; invalid UTF-8 replaced, a character never cut
-    start: int  # byte of the file at which it begins
-    mark: Mark  # where to go on
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """A part of a text file: text (invalid UTF-8 replaced) and what part it is."""
-
-    text: str
-    unit: Literal["bytes", "lines"]
-    start: int
-    end: int
 
 
 class Reader(Protocol):
@@ -336,61 +222,3 @@ class Files(Protocol):
 
 
 NAME_MAX, PATH_MAX = 255, 4095  # bytes; Linux's, without the final NUL
-
-
-def check_path(path: str, roots: Sequence[str], name: str = "path") -> str:
-    """Return the path if it is absolute and, as written, lies within one of `roots`; else raise Invalid.
-
-    The rule is lexical: it keeps mistakes out and tells which file system a request needs. It is no wall
-    against links that lead elsewhere; what a user may read is decided by the cluster's own permissions,
-    which are the same as over SSH (docs/adr/0003).
-    """
-    if "\0" in path:
-        raise Invalid(f"`{name}` must not contain a NUL byte")
-    try:
-        raw = os.fsencode(path)
-    except UnicodeEncodeError:
-        raise Invalid(f"`{name}` holds half a surrogate pair, which no file name can") from None
-    if not path.startswith("/"):
-        raise Invalid(f"`{name}` must be an absolute path")
-    if len(raw) > PATH_MAX or (len(raw) > NAME_MAX and any(len(part) > NAME_MAX for part in raw.split(b"/"))):
-        raise Invalid(f"`{name}` is too long: a name may have {NAME_MAX} bytes, a path {PATH_MAX}")
-    if not any(within(path, root) for root in roots):
-        allowed = ", ".join(roots) or "none is configured"
-        raise Invalid(f"`{name}` is outside the file systems of this cluster ({allowed})")
-    return path
-
-
-def within(path: str, root: str) -> bool:
-    """Whether a path, as written and with `..` resolved lexically, is `root` or below it."""
-    if path.startswith(f"{root}/") and root[:1] == "/" and "/." not in path and "//" not in path:
-        return True  # there is nothing to resolve
-    plain = "/" + posixpath.normpath(path).lstrip("/")
-    base = "/" + posixpath.normpath(root).lstrip("/")
-    return base in {"/", plain} or plain.startswith(base + "/")
-
-
-def file_system(path: str, roots: Sequence[str]) -> str | None:
-    """The root that a path belongs to: the longest that holds it."""
-    return max((root for root in roots if within(path, root)), key=len, default=None)
-
-
-_KINDS = {
-    stat_bits.S_IFREG: "-",
-    stat_bits.S_IFDIR: "d",
-    stat_bits.S_IFLNK: "l",
-    stat_bits.S_IFIFO: "p",
-    stat_bits.S_IFSOCK: "s",
-    stat_bits.S_IFBLK: "b",
-    stat_bits.S_IFCHR: "c",
-}
-
-
-def kind_letter(mode: int) -> str:
-    """The letter `ls -l` shows for a mode; `?` for a type nobody knows."""
-    return _KINDS.get(stat_bits.S_IFMT(mode), "?")
-
-
-def permission_letters(mode: int) -> str:
-    """The nine letters `ls -l` shows for a mode."""
-    return stat_bits.filemode(mode)[1:]

@@ -12,7 +12,7 @@ from flamecrest.server.http.core.openapi import ERRORS
 from flamecrest.server.http.core.parameters import body_limit
 from flamecrest.server.http.core.responses import answer, done
 from flamecrest.server.http.core.route import GatewayRoute
-from flamecrest.server.schedulers.port import Job, JobMetadata, JobSpec, Times
+from flamecrest.server.schedulers.values import Job, JobMetadata, JobSpec, Times
 from flamecrest.wire import compute as wire
 from flamecrest.wire.text import Word
 

@@ -14,7 +14,7 @@ from flamecrest.server.http.core.call import Call
 from flamecrest.server.http.core.openapi import ERRORS, OPEN
 from flamecrest.server.http.core.responses import answer
 from flamecrest.server.http.core.route import GatewayRoute, OpenRoute
-from flamecrest.server.schedulers.port import Node, Reservation
+from flamecrest.server.schedulers.values import Node, Reservation
 from flamecrest.wire import status as wire
 
 router = APIRouter(prefix="/status", tags=["status"], route_class=GatewayRoute, responses=ERRORS)

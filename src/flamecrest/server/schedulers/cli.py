@@ -17,11 +17,11 @@ from flamecrest.server.errors import Busy, Conflict, GatewayError, NotFound, Tim
 
 from .dialect import JOB_NOT_FOUND, MAYBE_SUBMITTED, Ask, Cancelled, Dialect
 from .merging import Reading, Record, Stage, merge
-from .port import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
+from .values import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.ssh.port import Command, Output
+    from flamecrest.server.ssh.command import Command, Output
 
 PATIENCE = 3.0  # seconds that a job's second source is waited for once the first has told enough
 _RESERVE = 0.1  # the part of a deadline that is kept for answering with what one source knows

@@ -8,10 +8,10 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from flamecrest.server.ssh.port import Command
+    from flamecrest.server.ssh.command import Command
 
     from .merging import Reading, Record
-    from .port import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
+    from .values import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
 
 JOB_NOT_FOUND = "Job not found"  # clients look for these words
 MAYBE_SUBMITTED = "The job may have been submitted all the same: look at your jobs before you submit it again."

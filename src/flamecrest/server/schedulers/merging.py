@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from .elements import Elements
-from .port import Job, Step
+from .values import Job, Step
 
 _NUMBER = re.compile(r"[0-9]+")
 

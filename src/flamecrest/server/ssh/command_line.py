@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from flamecrest.server.errors import Invalid
 
 if TYPE_CHECKING:
-    from .port import Command
+    from .command import Command
 
 MAX_LINE = 128 * 1024 - 1  # bytes; Linux's MAX_ARG_STRLEN: sshd hands the line to the shell as one argument
 FAR_GRACE = 5  # seconds after the deadline when the far side ends a command itself, should we be gone by then

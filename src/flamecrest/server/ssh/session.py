@@ -20,8 +20,8 @@ from flamecrest.server.ssh.channels.sftp_program import SftpChoice
 from flamecrest.server.ssh.channels.stream import RemoteStream
 from flamecrest.server.ssh.pool.connection import SILENCE, ChannelLost, ChannelRefused, Connection, Lost
 
+from .command import Command, Output
 from .command_line import shell_line
-from .port import Command, Output
 
 if TYPE_CHECKING:
     from flamecrest.server.auth.port import Identity

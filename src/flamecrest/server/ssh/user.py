@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from flamecrest.server.errors import Upstream
 
-from .port import Command, Output
+from .command import Command, Output
 
 _PAIR = re.compile(r"(\d+)(?:\(([^)]*)\))?")
 

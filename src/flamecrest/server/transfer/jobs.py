@@ -14,7 +14,7 @@ from uuid import uuid4
 from flamecrest.server.errors import Field, Invalid
 from flamecrest.server.files.remote.commands import archive
 from flamecrest.server.files.remote.commands.archive import Script
-from flamecrest.server.schedulers.port import JobSpec
+from flamecrest.server.schedulers.values import JobSpec
 
 from .port import Ticket
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.files.port import Compression
+    from flamecrest.server.files.values import Compression
     from flamecrest.server.schedulers.port import Scheduler
 
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.\-+]{1,64}")

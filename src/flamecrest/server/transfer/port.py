@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.files.port import Compression
+    from flamecrest.server.files.values import Compression
 
 
 @dataclass(frozen=True, slots=True)

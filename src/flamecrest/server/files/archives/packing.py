@@ -12,14 +12,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from flamecrest.server.errors import Unsupported, Upstream
-from flamecrest.server.ssh.port import Command
-from flamecrest.server.telemetry import dumps
+from flamecrest.server.ssh.command import Command
+from flamecrest.wire.json import dumps
 from flamecrest.wire.text import is_plain, percent_encode
 
 from .port import TRAILER, Failure, Form
 
 if TYPE_CHECKING:
-    from flamecrest.server.ssh.port import Output
+    from flamecrest.server.ssh.command import Output
 
 # - --no-unquote first: else tar reads `a\tb` in the list as a name with a tab in it.
 # - A name that begins with a dash comes as `./-name`, so that it is no option; the transform takes the `./` off.

@@ -8,7 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from flamecrest.server.errors import Invalid, Unsupported, Upstream
-from flamecrest.server.ssh.port import Command
+from flamecrest.server.ssh.command import Command
 
 from . import inflate, packing
 from .port import Bounds, Form, Selection, Unpacked

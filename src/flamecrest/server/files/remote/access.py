@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING, TypeVar
 
 from flamecrest.server.errors import Upstream
-from flamecrest.server.files.port import Stat
 from flamecrest.server.files.remote.writing import regular
+from flamecrest.server.files.values import Stat
 from flamecrest.server.ssh.channels.agent import StatError
 from flamecrest.server.ssh.channels.sftp_packets import FAILURE, SftpError
 

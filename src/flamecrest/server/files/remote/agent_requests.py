@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from flamecrest.server.files.port import Entry, Stat, kind_letter, permission_letters
 from flamecrest.server.files.remote.cluster_facts import local_time
+from flamecrest.server.files.values import Entry, Stat, kind_letter, permission_letters
 from flamecrest.server.ssh.channels.agent import Question, numbers
 from flamecrest.server.ssh.channels.sftp_packets import make
 

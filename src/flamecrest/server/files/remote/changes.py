@@ -9,12 +9,12 @@ import stat as stat_bits
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import Conflict, Invalid, TooLarge, Upstream
-from flamecrest.server.files.port import Compression
 from flamecrest.server.files.remote.access import Asking
 from flamecrest.server.files.remote.commands import archive, command_errors
 from flamecrest.server.files.remote.commands.copying import copy
 from flamecrest.server.files.remote.rename import moved
 from flamecrest.server.files.remote.writing import regular
+from flamecrest.server.files.values import Compression
 from flamecrest.server.ssh.channels.sftp_packets import (
     FAILURE,
     FLAG_CREATE,
@@ -24,7 +24,7 @@ from flamecrest.server.ssh.channels.sftp_packets import (
     Attrs,
     SftpError,
 )
-from flamecrest.server.ssh.port import Command
+from flamecrest.server.ssh.command import Command
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from flamecrest.server.errors import GatewayError
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, SftpError
-from flamecrest.server.ssh.port import Command, Output
+from flamecrest.server.ssh.command import Command, Output
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, Invalid, NotFound
-from flamecrest.server.files.port import PLAIN, Landed, Landing, Stat
 from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.access import Asking
 from flamecrest.server.files.remote.reading import Nothing, OpenDownload
 from flamecrest.server.files.remote.writing import STALL, regular, temporary_beside, upload
+from flamecrest.server.files.values import PLAIN, Landed, Landing, Stat
 from flamecrest.server.ssh.channels import sftp_packets
 from flamecrest.server.ssh.channels.agent import StatError, stat_question
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, Attrs, SftpError

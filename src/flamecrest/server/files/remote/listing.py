@@ -9,8 +9,8 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flamecrest.server.files.port import Entry, kind_letter, permission_letters
 from flamecrest.server.files.remote.cluster_facts import local_time
+from flamecrest.server.files.values import Entry, kind_letter, permission_letters
 from flamecrest.server.ssh.channels.sftp_packets import Attrs, Name, SftpError, make
 
 if TYPE_CHECKING:

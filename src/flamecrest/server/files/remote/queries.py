@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Literal
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, Unsupported
 from flamecrest.server.files.listing_filter import EVERYTHING, Choice
-from flamecrest.server.files.port import (
+from flamecrest.server.files.remote import agent_requests
+from flamecrest.server.files.remote.access import Asking, close, explained
+from flamecrest.server.files.remote.cluster_facts import local_time
+from flamecrest.server.files.remote.commands import command_errors, quota, space
+from flamecrest.server.files.remote.listing import Listing
+from flamecrest.server.files.remote.reading import UNSIZED
+from flamecrest.server.files.remote.tail import follow
+from flamecrest.server.files.remote.text import OpenText
+from flamecrest.server.files.remote.writing import STALL, moving, regular
+from flamecrest.server.files.values import (
     Algorithm,
     Entry,
     Followed,
@@ -24,23 +33,14 @@ from flamecrest.server.files.port import (
     kind_letter,
     permission_letters,
 )
-from flamecrest.server.files.remote import agent_requests
-from flamecrest.server.files.remote.access import Asking, close, explained
-from flamecrest.server.files.remote.cluster_facts import local_time
-from flamecrest.server.files.remote.commands import command_errors, quota, space
-from flamecrest.server.files.remote.listing import Listing
-from flamecrest.server.files.remote.reading import UNSIZED
-from flamecrest.server.files.remote.tail import follow
-from flamecrest.server.files.remote.text import OpenText
-from flamecrest.server.files.remote.writing import STALL, moving, regular
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, Attrs, SftpError
-from flamecrest.server.ssh.port import Command
+from flamecrest.server.ssh.command import Command
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from datetime import tzinfo
 
-    from flamecrest.server.files.remote.commands.quota import Quotas
+    from flamecrest.server.files.values import Quotas
     from flamecrest.server.ssh.channels.sftp import Sftp
 
 _SUMS: Mapping[Algorithm, tuple[str, int]] = {  # program and number of hexadecimal digits

@@ -8,8 +8,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import Invalid, Upstream
-from flamecrest.server.files.port import Stat
 from flamecrest.server.files.remote.writing import BUFFERED, progress, regular
+from flamecrest.server.files.values import Stat
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable

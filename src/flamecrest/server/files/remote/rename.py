@@ -9,7 +9,7 @@ import stat as stat_bits
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import Conflict, Invalid
-from flamecrest.server.files.port import within
+from flamecrest.server.files.paths import within
 from flamecrest.server.ssh.channels.sftp_packets import BAD_MESSAGE, FAILURE, Attrs, SftpError
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Upstream
-from flamecrest.server.files.port import Followed, Mark, Stat
 from flamecrest.server.files.remote.text import OpenText
 from flamecrest.server.files.remote.writing import STALL, moving, regular
+from flamecrest.server.files.values import Followed, Mark, Stat
 from flamecrest.server.ssh.channels.agent import StatError
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, Attrs, SftpError
 

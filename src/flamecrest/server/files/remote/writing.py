@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from flamecrest.server.errors import Conflict, Invalid, Unmet, Upstream
-from flamecrest.server.files.port import PLAIN, Landed, Landing, Stat
+from flamecrest.server.files.values import PLAIN, Landed, Landing, Stat
 from flamecrest.server.ssh.channels.sftp_packets import (
     FAILURE,
     FLAG_CREATE,

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from flamecrest.server import errors, telemetry
+from flamecrest.wire.json import dumps
 
 STATUS: Final[Mapping[type[errors.GatewayError], int]] = {
     errors.Unauthenticated: 401,
@@ -58,7 +59,7 @@ def envelope(
         "data": {"fields": named[:MAX_FIELDS]} if named else None,
         "user": trace.user if trace is not None else None,
     }
-    return Response(telemetry.dumps(body), status, headers, media_type="application/json")
+    return Response(dumps(body), status, headers, media_type="application/json")
 
 
 def not_valid(location: str, error: ValidationError) -> errors.Invalid:

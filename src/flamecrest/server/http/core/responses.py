@@ -10,8 +10,8 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from flamecrest.server.files.port import Entry, Stat
-from flamecrest.server.telemetry import dumps
+from flamecrest.server.files.values import Entry, Stat
+from flamecrest.wire.json import dumps
 from flamecrest.wire.text import is_plain, percent_encode
 
 

@@ -15,7 +15,7 @@ from flamecrest.server import telemetry
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Unsupported
 from flamecrest.server.files.archives.port import Bulk, Failure, Form, Selection, Unpacked
-from flamecrest.server.telemetry import dumps
+from flamecrest.wire.json import dumps
 from flamecrest.wire.text import is_plain, percent_encode
 
 if TYPE_CHECKING:

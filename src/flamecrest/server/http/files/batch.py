@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from flamecrest.server.errors import GatewayError, Invalid
 from flamecrest.server.http.core.errors import status_of
-from flamecrest.server.telemetry import dumps
 from flamecrest.wire.bulk import BulkItem
+from flamecrest.wire.json import dumps
 from flamecrest.wire.text import check_name, percent_decode
 
 from .archive import named

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from flamecrest.server.errors import TooLarge, Unmet
-from flamecrest.server.files.port import Stat
+from flamecrest.server.files.values import Stat
 from flamecrest.server.http.headers.conditions import NONE, Outcome, Validators, date_text, outcome, range_applies
 from flamecrest.server.http.headers.digests import preferred
 from flamecrest.server.http.headers.ranges import Span, Unsatisfiable, wanted

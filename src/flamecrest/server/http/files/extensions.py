@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from flamecrest.server.auth.port import Verb
-from flamecrest.server.files.remote.commands.quota import Allowance, Quota, Quotas
+from flamecrest.server.files.values import Allowance, Quota, Quotas
 from flamecrest.server.http.core.call import Call, QueryPath
 from flamecrest.server.http.core.openapi import ERRORS
 from flamecrest.server.http.core.responses import answer, entry_shape

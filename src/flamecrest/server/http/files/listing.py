@@ -16,14 +16,15 @@ from starlette.responses import Response
 from flamecrest.server.errors import Field, Invalid
 from flamecrest.server.files.listing_filter import EVERYTHING, Choice, Order, Place
 from flamecrest.server.http.core.responses import entry_shape, plain_shapes
-from flamecrest.server.telemetry import dumps
+from flamecrest.wire.json import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from starlette.types import Receive, Scope, Send
 
-    from flamecrest.server.files.port import Entry, Files
+    from flamecrest.server.files.port import Files
+    from flamecrest.server.files.values import Entry
     from flamecrest.server.http.core.call import Call
 
 NDJSON: Final = "application/x-ndjson"

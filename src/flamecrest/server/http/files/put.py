@@ -16,7 +16,8 @@ from fastapi import Query
 from starlette.responses import Response
 
 from flamecrest.server.errors import Field, Invalid, TooLarge, Unmet
-from flamecrest.server.files.port import Files, Landing, Stat
+from flamecrest.server.files.port import Files
+from flamecrest.server.files.values import Landing, Stat
 from flamecrest.server.http.core.call import Call
 from flamecrest.server.http.core.request_body import Body
 from flamecrest.server.http.headers.conditions import Outcome, Validators, date_text, http_date, outcome

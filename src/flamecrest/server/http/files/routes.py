@@ -9,7 +9,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from flamecrest.server.auth.port import Verb
-from flamecrest.server.files.port import Algorithm
+from flamecrest.server.files.values import Algorithm
 from flamecrest.server.http.core.call import Call, QueryPath
 from flamecrest.server.http.core.openapi import ERRORS, HEADERS_ONLY, PARTS, RAW_BODY, UPLOAD_BODY, WRITTEN
 from flamecrest.server.http.core.responses import answer, done, entry_shape, stat_shape

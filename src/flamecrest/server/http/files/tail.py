@@ -15,13 +15,14 @@ from starlette.responses import Response
 
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.errors import Field, Invalid
-from flamecrest.server.files.port import Mark
-from flamecrest.server.telemetry import dumps
+from flamecrest.server.files.values import Mark
+from flamecrest.wire.json import dumps
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from flamecrest.server.files.port import Files, Followed
+    from flamecrest.server.files.port import Files
+    from flamecrest.server.files.values import Followed
     from flamecrest.server.http.core.call import Call
 
 HEARTBEAT: Final = 15.0  # seconds of silence after which a comment keeps proxies from closing the connection

@@ -12,7 +12,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final
 
-from flamecrest.server.files.port import Stat
+from flamecrest.server.files.values import Stat
 
 RECENT: Final = 2.0  # seconds: a younger file could change again without a sign, where only seconds are known
 _TAG: Final = re.compile(r'[ \t]*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?:,|$)')

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 from flamecrest.server.errors import Field, Invalid, Unavailable
 from flamecrest.server.schedulers.dialect import Ask, Cancelled
 from flamecrest.server.schedulers.merging import Reading
-from flamecrest.server.schedulers.port import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
-from flamecrest.server.ssh.port import Command, Output
+from flamecrest.server.schedulers.values import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
+from flamecrest.server.ssh.command import Command, Output
 
 from . import jobs as slurm_jobs
 from . import refusals, site

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from flamecrest.server.errors import Field, Invalid, NotFound
 from flamecrest.server.schedulers.elements import Elements
 from flamecrest.server.schedulers.merging import Record, Stage
-from flamecrest.server.schedulers.port import Job, Step, Times
+from flamecrest.server.schedulers.values import Job, Step, Times
 
 from .states import severity
 

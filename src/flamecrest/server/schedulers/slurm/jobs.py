@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from flamecrest.server.schedulers.elements import Elements
 from flamecrest.server.schedulers.merging import Reading, Record, Stage
-from flamecrest.server.schedulers.port import Job, JobMetadata, Step, Times
+from flamecrest.server.schedulers.values import Job, JobMetadata, Step, Times
 
 from .fields import Rows, count, epoch, exit_status, minutes, seconds, text
 from .states import JobState, job_state

@@ -23,7 +23,7 @@ from flamecrest.server.errors import (
 from flamecrest.server.schedulers.dialect import JOB_NOT_FOUND, MAYBE_SUBMITTED
 
 if TYPE_CHECKING:
-    from flamecrest.server.ssh.port import Output
+    from flamecrest.server.ssh.command import Output
 
 _LONGEST = 1000  # characters of a program's words that a caller gets to see
 _PREFIX = re.compile(r"^[a-z]+: (?:error: |fatal: )?", re.MULTILINE)

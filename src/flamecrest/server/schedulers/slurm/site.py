@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from flamecrest.server.schedulers.port import Account, Node, Partition, Reservation
+from flamecrest.server.schedulers.values import Account, Node, Partition, Reservation
 
 from .fields import Rows, count, decimal, epoch, text
 from .states import node_states

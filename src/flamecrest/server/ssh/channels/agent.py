@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import asyncssh
 
 from flamecrest.server.errors import Denied, GatewayError, Invalid, NotFound, Upstream
+from flamecrest.server.ssh.command import Command, Output
 from flamecrest.server.ssh.command_line import Preamble, shell_line
 from flamecrest.server.ssh.pool.connection import Lost, open_channel
-from flamecrest.server.ssh.port import Command, Output
 from flamecrest.server.ssh.programs.perl import one_line
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import asyncssh
 
 from flamecrest.server.errors import TooLarge
+from flamecrest.server.ssh.command import Output
 from flamecrest.server.ssh.command_line import Preamble
 from flamecrest.server.ssh.pool.connection import Lost, open_channel
-from flamecrest.server.ssh.port import Output
 
 if TYPE_CHECKING:
     from flamecrest.server.ssh.pool.connection import Connection

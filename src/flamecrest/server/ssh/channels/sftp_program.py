@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 import asyncssh
 
 from flamecrest.server.errors import Unsupported
+from flamecrest.server.ssh.command import Command
 from flamecrest.server.ssh.command_line import shell_line
 from flamecrest.server.ssh.pool.connection import ChannelRefused
-from flamecrest.server.ssh.port import Command
 from flamecrest.server.ssh.programs.perl import one_line
 
 from .sftp import Sftp

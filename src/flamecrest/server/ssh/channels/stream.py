@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import asyncssh
 
 from flamecrest.server.errors import Upstream
-from flamecrest.server.ssh.port import Output
+from flamecrest.server.ssh.command import Output
 
 from .process import RemoteProcess
 

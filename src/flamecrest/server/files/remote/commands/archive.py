@@ -15,8 +15,8 @@ from flamecrest.server.errors import Conflict, Denied, GatewayError, Invalid, No
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flamecrest.server.files.port import Compression
-    from flamecrest.server.ssh.port import Output
+    from flamecrest.server.files.values import Compression
+    from flamecrest.server.ssh.command import Output
 
 NOTHING_MATCHED: Final = 65  # exit status of a compress script whose pattern matched no file (EX_DATAERR)
 

@@ -13,7 +13,7 @@ from flamecrest.server.errors import Conflict, Denied, GatewayError, Invalid, No
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flamecrest.server.ssh.port import Output
+    from flamecrest.server.ssh.command import Output
 
 _REASONS: Final[Mapping[str, type[GatewayError]]] = {
     "No such file or directory": NotFound,

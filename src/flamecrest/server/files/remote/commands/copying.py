@@ -10,7 +10,7 @@ from typing import Final
 
 from flamecrest.server.files.remote.commands import command_errors
 from flamecrest.server.files.remote.commands.archive import Script
-from flamecrest.server.ssh.port import Command
+from flamecrest.server.ssh.command import Command
 
 # Arguments: source, target, "yes" to overwrite, "yes" to follow links.
 # - `wait` for a copy in the background: only then does bash run its trap at once when it is told to end.

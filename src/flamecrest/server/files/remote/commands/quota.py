@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 import stat as stat_bits
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from flamecrest.server.ssh.port import Command
+from flamecrest.server.files.values import Allowance, Quota, Quotas
+from flamecrest.server.ssh.command import Command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flamecrest.server.ssh.port import Output
+    from flamecrest.server.ssh.command import Output
 
 PATIENCE: Final = 3.0  # seconds: `quota` asks every NFS server itself, and one that hangs is not worth a wait
 
@@ -31,33 +31,6 @@ exec quota -u -g -v -w -p -f -- "$on"
 _PLACE: Final = re.compile(r"([0-9a-f]{1,8}) ([0-9]{1,10})\n([0-9]{1,10})\n")
 _WHOSE: Final = re.compile(r"Disk quotas for (user|group) (.+) \([ug]id ([0-9]{1,10})\): *")
 _NUMBER: Final = re.compile(r"([0-9]{1,20})\*?")  # the star: more than is allowed
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """What is used of something, and the limits; None is no limit."""
-
-    used: int
-    soft: int | None  # may be exceeded, for a time
-    hard: int | None
-    grace_until: int | None  # over the soft limit: when that time ends or has ended, in seconds since the epoch
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """Of one user or group on one file system."""
-
-    name: str
-    space: Allowance  # in bytes
-    files: Allowance  # in inodes
-
-
-@dataclass(frozen=True, slots=True)
-class Quotas:
-    """Whose quotas count when the user writes at a path; None where the file system keeps none, or does not tell."""
-
-    user: Quota | None
-    group: Quota | None  # of the group that new files get there, or that the file at the path has
 
 
 def command(path: str) -> Command[Quotas | None]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import Upstream
-from flamecrest.server.files.port import Space, Usage
 from flamecrest.server.files.remote.commands import command_errors
-from flamecrest.server.ssh.port import Command
+from flamecrest.server.files.values import Space, Usage
+from flamecrest.server.ssh.command import Command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flamecrest.server.ssh.port import Output
+    from flamecrest.server.ssh.command import Output
 
 _READ_ONLY: Final = 1  # of statvfs@openssh.com's flags
 

@@ -1,0 +1,47 @@
+"""A program to run on a login node, and what it leaves behind: values, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+MAX_OUTPUT = 64 * 1024 * 1024  # bytes of stdout and stderr together that a command may print before it is ended
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a finished program left behind."""
+
+    status: int  # exit status; 128 + number for a program ended by a signal, as a shell says it
+    stdout: bytes = b""
+    stderr: bytes = b""
+
+    def text(self) -> str:
+        """Standard output; bytes that are not UTF-8 become lone surrogates, as in file names."""
+        return self.stdout.decode("utf-8", "surrogateescape")
+
+    def errors(self) -> str:
+        """Standard error as text to show: what is not UTF-8 is replaced."""
+        return self.stderr.decode("utf-8", "replace").strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Command(Generic[T]):
+    """A program to run and how to read what it says. Built without I/O, run by Session.run.
+
+    `argv` is quoted in one place (session.py); strings may hold surrogate escapes for bytes that are not UTF-8.
+    `parse` maps Output to a value or raises a GatewayError; it also sees non-zero exit statuses.
+    `stdin` is sent whole and followed by EOF; None is EOF at once. Everything secret goes here, never in argv.
+    `env` holds public variables only: they are visible in the login node's process list.
+    `repeatable` marks a command that changes nothing: it is run once more when the connection is lost under it.
+    """
+
+    argv: Sequence[str]
+    parse: Callable[[Output], T]
+    stdin: bytes | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = False
+    max_output: int = MAX_OUTPUT
