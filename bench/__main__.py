@@ -15,13 +15,14 @@ from functools import partial
 from pathlib import Path
 
 try:
+    from .columns import GATEWAY
     from .contenders import sites
     from .contenders.openssh import OpenSsh
     from .contenders.servers import Foreign, crowd, flamecrest, foreign, start
     from .measure.resources import listener
     from .report import pages, tables
     from .results import Results
-    from .targets import GATEWAY, TARGETS, judge
+    from .targets import TARGETS, judge
     from .workloads.catalogue import WORKLOADS
     from .workloads.workload import Bench, Workload
 except ModuleNotFoundError as missing:
@@ -74,7 +75,7 @@ def measure(chosen: argparse.Namespace, workloads: Sequence[Workload], results: 
             files=sites.names(files),
             folder=files,
             quick=chosen.quick,
-            crowd=lambda: crowd(folder / "crowd"),
+            crowd=partial(crowd, folder / "crowd"),
             fresh=lambda: flamecrest(site, issuer, folder / "fresh"),
             shell=partial(sites.command, site),
             ssh=OpenSsh(site, folder),

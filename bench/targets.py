@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .contenders.openssh import NEW
+from .columns import GATEWAY, OPENSSH
 from .results import Cell, Results
-
-GATEWAY = "flamecrest"
 
 Place = tuple[str, str, str, int | str]  # workload, contender, quantity, parameter of a cell
 
@@ -86,7 +84,7 @@ TARGETS: Sequence[Target] = (
     ),
     Target(
         "1000 files of 1 KB by bulk download, beside a plain ssh host tar",
-        _bulk(GATEWAY), _bulk(NEW), "at most", 2, of_sshd=True,
+        _bulk(GATEWAY), _bulk(OPENSSH), "at most", 2, of_sshd=True,
     ),
     Target(
         "stat at 64 connections, beside (c)",
@@ -101,10 +99,10 @@ TARGETS: Sequence[Target] = (
         _rate("upload", GATEWAY, 32), _rate("upload", "c", 32), "at least", 8, of_sshd=True,
     ),
     Target(
-        "1 GiB down, beside ssh host cat", _big(GATEWAY, "down"), _big(NEW, "down"), "at least", 0.7, of_sshd=True
+        "1 GiB down, beside ssh host cat", _big(GATEWAY, "down"), _big(OPENSSH, "down"), "at least", 0.7, of_sshd=True
     ),
     Target("memory that 1 GiB down adds", _more("big", "down"), None, "below", 32, "MiB"),
-    Target("1 GiB up, beside ssh host cat", _big(GATEWAY, "up"), _big(NEW, "up"), "at least", 0.7, of_sshd=True),
+    Target("1 GiB up, beside ssh host cat", _big(GATEWAY, "up"), _big(OPENSSH, "up"), "at least", 0.7, of_sshd=True),
     Target("memory that 1 GiB up adds", _more("big", "up"), None, "below", 32, "MiB"),
 )  # fmt: skip
 

@@ -14,7 +14,6 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.live.site import Site
 
-NEW, OPEN = "openssh", "openssh-open"  # columns: with a connection of its own, over one that is open already
 CIPHER = "aes128-gcm@openssh.com"
 PATIENCE = 300  # seconds that a command may take
 STARTING = 15  # seconds in which a connection must be open

@@ -16,26 +16,14 @@ from typing import TYPE_CHECKING, cast
 from tests.live.process import Server, free_port, gateway, serving
 from tests.live.site import Site, write_settings
 
+from bench.columns import GATEWAY, TITLES
 from bench.measure.load import Caller
-from bench.targets import GATEWAY
-from bench.workloads import memory
 
 from . import sites
 from .baselines import Baseline, Kind
-from .openssh import NEW, OPEN
 
 if TYPE_CHECKING:
     from flamecrest.sandbox.issuer import Issuer
-
-TITLES = {
-    "a": "(a) new connection per command, one at a time",
-    "b": "(b) new connection per request",
-    "c": "(c) command over a pooled connection",
-    GATEWAY: "Flamecrest",
-    "0": "(0) no SSH: the limit",
-    NEW: "OpenSSH, new connection",
-    OPEN: "OpenSSH, open connection",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +81,11 @@ def flamecrest(site: Site, issuer: Issuer, folder: Path) -> Iterator[Contender]:
 
 
 @contextmanager
-def crowd(folder: Path) -> Iterator[Crowd]:
+def crowd(folder: Path, users: int) -> Iterator[Crowd]:
     """Run another gateway, on a sandbox with many users: no real site needs to have as many accounts."""
     folder.mkdir()
     with (
-        sites.sandbox(folder, users=memory.USERS) as site,
+        sites.sandbox(folder, users=users) as site,
         sites.issuing(site) as issuer,
         flamecrest(site, issuer, folder) as gateway,
     ):

@@ -10,9 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.contenders.servers import TITLES
+from bench.columns import GATEWAY, TITLES
 from bench.results import Cell, Results
-from bench.targets import GATEWAY, Verdict
+from bench.targets import Verdict
 from bench.workloads.workload import Workload
 
 from .markup import in_markdown

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
+from bench.columns import GATEWAY
 from bench.contenders.servers import Contender
 from bench.measure import counters, load, logs
 from bench.results import Cell
-from bench.targets import GATEWAY
 
 from .throughput import Listings, Load, Reads, Uploads
 from .workload import Bench

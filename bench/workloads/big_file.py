@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from bench.contenders.openssh import CIPHER, NEW
+from bench.columns import GATEWAY, OPENSSH
+from bench.contenders.openssh import CIPHER
 from bench.measure.http_client import client
 from bench.measure.resources import Growth
 from bench.results import Cell
-from bench.targets import GATEWAY
 
 from .workload import Bench, rotated
 
@@ -56,7 +56,7 @@ class Big:
         return sorted(cells, key=lambda cell: str(cell.parameter))
 
     async def _row(self, bench: Bench, transfer: Transfer, direction: str) -> list[Cell]:
-        samples: dict[str, list[float]] = {NEW: [], GATEWAY: []}
+        samples: dict[str, list[float]] = {OPENSSH: [], GATEWAY: []}
         wrong = dict.fromkeys(samples, 0)
         for turn in range(2 if bench.quick else 5):
             for key in rotated([*samples], turn):

@@ -9,12 +9,11 @@ import shlex
 import tarfile
 from collections.abc import Sequence
 
-from bench.contenders.openssh import NEW, OPEN
+from bench.columns import GATEWAY, OPENSSH, OPENSSH_OPEN
 from bench.contenders.sites import FILES, SIZE
 from bench.measure import load
 from bench.measure.http_client import client
 from bench.results import Cell
-from bench.targets import GATEWAY
 
 from .workload import Bench
 
@@ -52,12 +51,12 @@ class Bulk:
         return cells
 
     async def _row(self, bench: Bench, row: str, paths: Sequence[str], command: str) -> dict[str, list[Taken]]:
-        found: dict[str, list[Taken]] = {GATEWAY: [], NEW: [], OPEN: []}
+        found: dict[str, list[Taken]] = {GATEWAY: [], OPENSSH: [], OPENSSH_OPEN: []}
         for turn in range(5 if bench.quick else 15):
             bench.say(f"{self.name}: {row}, run {turn + 1}")
             found[GATEWAY].append(await self._archive(bench, paths))
-            for key in (NEW, OPEN):
-                seconds, output = await bench.ssh.run(command, shared=key == OPEN)
+            for key in (OPENSSH, OPENSSH_OPEN):
+                seconds, output = await bench.ssh.run(command, shared=key == OPENSSH_OPEN)
                 found[key].append((seconds, _wrong(output)))
         return found
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from bench.columns import GATEWAY
 from bench.contenders.sites import SIZE
 from bench.measure import load
 from bench.results import Cell
-from bench.targets import GATEWAY
 
 from .workload import Bench
 

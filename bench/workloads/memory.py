@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from bench.columns import GATEWAY
 from bench.measure.load import Caller
 from bench.measure.resources import resident
 from bench.results import Cell
-from bench.targets import GATEWAY
 
 if TYPE_CHECKING:
     from .workload import Bench
@@ -42,7 +42,7 @@ class Memory:
 
     async def run(self, bench: Bench) -> list[Cell]:
         cells = []
-        with bench.crowd() as crowd:
+        with bench.crowd(USERS) as crowd:
             bench.say(f"{self.name}: idle, then {len(crowd.callers)} users")
             idle = resident(crowd.pid)
             cells.append(Cell(self.name, GATEWAY, "MiB", 0, (idle,)))

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 from urllib.parse import quote
 
+from bench.columns import GATEWAY
 from bench.measure.http_client import Answer, client
 from bench.measure.resources import Growth
 from bench.results import Cell
-from bench.targets import GATEWAY
 
 from .workload import Bench
 

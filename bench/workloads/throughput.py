@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from bench.columns import GATEWAY
 from bench.contenders.sites import FILES, SIZE
 from bench.measure import load
 from bench.measure.http_client import client
 from bench.measure.load import Request
 from bench.measure.resources import Meter
 from bench.results import Cell
-from bench.targets import GATEWAY
 
 from .workload import Bench
 

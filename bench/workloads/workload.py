@@ -22,7 +22,7 @@ class Bench:
     files: Sequence[str]  # of 1 KB, all that is in `folder`
     folder: str
     quick: bool
-    crowd: Callable[[], AbstractContextManager[Crowd]]  # starts a gateway on a site with many users
+    crowd: Callable[[int], AbstractContextManager[Crowd]]  # starts a gateway on a site with so many users
     fresh: Callable[[], AbstractContextManager[Contender]]  # starts another gateway, that nobody has used yet
     shell: Callable[[str], Awaitable[str]]  # runs a command on the site as the user, and says what it prints
     ssh: OpenSsh

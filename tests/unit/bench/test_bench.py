@@ -6,11 +6,11 @@ import json
 from dataclasses import replace
 
 import pytest
-from bench.contenders.openssh import NEW
+from bench.columns import GATEWAY, OPENSSH
 from bench.measure import load
 from bench.report import tables
 from bench.results import Cell, Results
-from bench.targets import GATEWAY, TARGETS, Target, judge
+from bench.targets import TARGETS, Target, judge
 from bench.workloads.catalogue import WORKLOADS
 from bench.workloads.throughput import Listings, Reads
 from hypothesis import given
@@ -73,7 +73,7 @@ def test_extrapolation_is_said() -> None:
 
 
 def test_every_target_names_what_a_workload_can_measure() -> None:
-    names = {workload.name: {*workload.needs, GATEWAY, NEW} for workload in WORKLOADS}
+    names = {workload.name: {*workload.needs, GATEWAY, OPENSSH} for workload in WORKLOADS}
     for target in TARGETS:
         for place in (target.of, target.by):
             assert place is None or place[1] in names[place[0]]

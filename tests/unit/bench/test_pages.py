@@ -10,10 +10,10 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from bench.contenders.openssh import NEW
+from bench.columns import GATEWAY, OPENSSH
 from bench.report import figures, pages, plots, tables
 from bench.results import Cell, Results
-from bench.targets import GATEWAY, TARGETS, judge
+from bench.targets import TARGETS, judge
 from bench.workloads.catalogue import WORKLOADS
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,8 +31,8 @@ def everything() -> Results:
         *(Cell("stat", "c", quantity + side, 64, (5.0,)) for side in figures.SIDES for quantity in PREFIXES),
         *(Cell("ls", key, "requests/s", 16, (40.0,)) for key in ("c", GATEWAY)),
         *(Cell("upload", key, "requests/s", 32, (40.0,)) for key in ("c", GATEWAY)),
-        *(Cell("bulk", key, "seconds", "a folder", (0.1,)) for key in ("c", GATEWAY, NEW)),
-        *(Cell("big", key, "MiB/s", way, (300.0,)) for key in (GATEWAY, NEW) for way in ("down", "up")),
+        *(Cell("bulk", key, "seconds", "a folder", (0.1,)) for key in ("c", GATEWAY, OPENSSH)),
+        *(Cell("big", key, "MiB/s", way, (300.0,)) for key in (GATEWAY, OPENSSH) for way in ("down", "up")),
         *(Cell("big", GATEWAY, "MiB more", way, (3.0,)) for way in ("down", "up")),
         *(Cell("entries", GATEWAY, "ms", n, (1.0 * n,)) for n in (10, 100_000)),
         Cell("entries", GATEWAY, "MiB more", 100_000, (20.0,)),

@@ -1,6 +1,6 @@
 """One job's runner: a process of its own that starts the script, watches the time limit and writes down the end.
 
-It decides nothing about other jobs; when its own has ended it turns the queue's wheel.
+It decides nothing about other jobs: the scheduler does, in the same process, when the job has ended.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 from flamecrest.sandbox.permissions import WRITE, View
-from flamecrest.sandbox.processes import MARK
+from flamecrest.sandbox.processes import MARK, started
 from flamecrest.sandbox.users import People
 
-from . import machine, paths, scheduler
+from . import machine, paths
 from .store import Store
 
 TYPE_CHECKING = False
@@ -33,13 +33,12 @@ def main(folder: str, number: int) -> None:
     _detach()
     signal.pthread_sigmask(signal.SIG_BLOCK, _EVENTS)
     store = Store(folder)
-    store.update(number, runner=os.getpid(), runner_began=scheduler.began(os.getpid()) or 0)
+    store.update(number, runner=os.getpid(), runner_began=started(os.getpid()) or 0)
     job = store.jobs("id = ?", number)[0]
     if job.killer is not None or _event(store.setting("start_delay")) == signal.SIGTERM:
         _end(store, job, "CANCELLED", 0)
     else:
         Run(store, job).run()
-    scheduler.turn(store)
     store.close()
 
 
@@ -89,7 +88,7 @@ class Run:
             os.setpgid(shell, shell)
         for descriptor in outputs[:2]:
             os.close(descriptor)
-        self._store.update(self._job.id, shell=shell, shell_began=scheduler.began(shell) or 0)
+        self._store.update(self._job.id, shell=shell, shell_began=started(shell) or 0)
         cause, status = self._wait(shell, outputs[2])
         self._sweep(shell)
         if cause == "CANCELLED":
@@ -217,7 +216,7 @@ class Run:
         now = int(time.time())
         for step in self._store.steps(self._job.id):
             if not step.end:
-                if step.process and scheduler.began(step.process) == step.process_began:
+                if step.process and started(step.process) == step.process_began:
                     _signal(step.process, signal.SIGKILL)
                 self._store.update_step(step.job, step.number, state="CANCELLED", status=9, end=now)
 

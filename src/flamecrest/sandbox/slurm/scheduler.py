@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import time
 
+from flamecrest.sandbox.processes import started
+
 from . import machine
+from .store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .store import Job, Store
+    from .store import Job
 
 
 def turn(store: Store) -> None:
@@ -32,7 +35,7 @@ def look(store: Store) -> None:
     now = time.time()
     for job in store.jobs("ended = 0"):
         due = not job.nodelist and 0 < job.begin <= now and job.reason == "BeginTime"
-        if due or (job.runner and began(job.runner) != job.runner_began):
+        if due or (job.runner and started(job.runner) != job.runner_began):
             turn(store)
             return
 
@@ -122,9 +125,10 @@ def _launch(store: Store, number: int) -> None:
     try:
         if os.fork() == 0:
             os.setsid()  # everything the job starts stays in the runner's session, unless it tries hard
-            from .runner import main  # noqa: PLC0415 - only runners need it
+            from . import runner  # noqa: PLC0415 - only this process needs it
 
-            main(store.folder, number)
+            runner.main(store.folder, number)
+            turn(Store(store.folder))
     finally:
         os._exit(0)
 
@@ -132,19 +136,9 @@ def _launch(store: Store, number: int) -> None:
 def _find_lost(store: Store) -> None:
     """End the jobs whose runner is gone: somebody killed it, or the machine went down."""
     for job in store.jobs("ended = 0 AND runner > 0"):
-        if began(job.runner) != job.runner_began:
+        if started(job.runner) != job.runner_began:
             now = time.time()
             store.update(job.id, state="NODE_FAIL", reason="NodeDown", end=int(now), ended=now, status=0)
-
-
-def began(pid: int) -> int | None:
-    """When a process began, in ticks since boot; None for one that is gone."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:  # noqa: PTH123 - see store.py
-            fields = stat.read().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else int(fields[19])
 
 
 def cancel(store: Store, job: Job, killer: int) -> None:

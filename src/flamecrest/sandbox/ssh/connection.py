@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from asyncssh.connection import SSHServerConnectionOptions
 
-    from .server import SshServer
+    from .faults import Faults
 
 
 class Valve(asyncio.Transport):
@@ -83,9 +83,19 @@ class Channel(SSHServerChannel[bytes]):
 class Connection(asyncssh.SSHServerConnection):
     """A connection whose bytes go through a valve, and that may be slow to say its first word."""
 
-    def __init__(self, server: SshServer, loop: asyncio.AbstractEventLoop, options: SSHServerConnectionOptions) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        options: SSHServerConnectionOptions,
+        *,
+        faults: Faults,
+        admit: Callable[[Connection], bool],
+        dismiss: Callable[[Connection], None],
+    ) -> None:
         super().__init__(loop, options)
-        self._sshd = server
+        self._faults = faults
+        self._admit = admit  # called when TCP has connected; False refuses the connection
+        self._dismiss = dismiss  # called when the connection has ended
         self._valve: Valve | None = None
         self._transport_below: asyncio.Transport | None = None
         self._greeted = False
@@ -94,8 +104,8 @@ class Connection(asyncssh.SSHServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport_below = cast("asyncio.Transport", transport)
         self._valve = Valve(self._transport_below, self._allow)
-        if self._sshd.admit(self):
-            if not self._sshd.faults.silent:
+        if self._admit(self):
+            if not self._faults.silent:
                 self.greet()
         else:
             self._transport_below.write(b"Exceeded MaxStartups\r\n")
@@ -108,7 +118,7 @@ class Connection(asyncssh.SSHServerConnection):
             self._early += data  # a silent server has read it all the same
 
     def connection_lost(self, exc: Exception | None = None) -> None:
-        self._sshd.dismiss(self)
+        self._dismiss(self)
         if self._greeted:
             super().connection_lost(exc)
 
@@ -150,7 +160,7 @@ class Connection(asyncssh.SSHServerConnection):
         return Channel(self, self._loop, False, False, False, 0, 0, None, "strict", size, max_pktsize)
 
     def _allow(self, size: int) -> int:
-        faults = self._sshd.faults
+        faults = self._faults
         if faults.cut_after is None:
             return size
         allowed = min(size, faults.cut_after)

@@ -129,9 +129,11 @@ class SshServer:
             login_timeout=30,
             keepalive_interval=0,
         )
-        self._server = await loop.create_server(
-            lambda: Connection(self, loop, options), "127.0.0.1", port or self.port, backlog=1024
-        )
+
+        def connection() -> Connection:
+            return Connection(loop, options, faults=self.faults, admit=self.admit, dismiss=self.dismiss)
+
+        self._server = await loop.create_server(connection, "127.0.0.1", port or self.port, backlog=1024)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from flamecrest.sandbox.processes import started
 from flamecrest.sandbox.slurm import ids, scheduler
 from flamecrest.sandbox.slurm.formats import SHORT_STATES, Refused, complain, die
 from flamecrest.sandbox.slurm.options import NO, YES, Options
@@ -86,7 +87,7 @@ def _act_on_step(store: Store, caller: Caller, named: ids.Named, options: dict[s
         what = "Access/permission denied"
     elif jobs and not jobs[0].over:
         for step in store.steps(named.number):
-            if str(step.number) == named.step and scheduler.began(step.process) == step.process_began:
+            if str(step.number) == named.step and started(step.process) == step.process_began:
                 os.kill(step.process, _number(options.get("signal", "KILL")))
         return 0
     else:
@@ -162,13 +163,13 @@ def _end(store: Store, caller: Caller, job: Job, tasks: set[int] | None, options
             scheduler.cancel(store, job, caller.uid)
         else:
             store.update(job.id, killer=caller.uid)
-    if job.runner and scheduler.began(job.runner) == job.runner_began:
+    if job.runner and started(job.runner) == job.runner_began:
         os.kill(job.runner, signal.SIGTERM)
 
 
 def _signal(job: Job, options: dict[str, str]) -> None:
     number = _number(options["signal"])
-    if job.shell and scheduler.began(job.shell) == job.shell_began:
+    if job.shell and started(job.shell) == job.shell_began:
         (os.kill if "batch" in options else os.killpg)(job.shell, number)
 
 

@@ -8,7 +8,8 @@ import signal
 import sys
 import time
 
-from flamecrest.sandbox.slurm import machine, scheduler
+from flamecrest.sandbox.processes import started
+from flamecrest.sandbox.slurm import machine
 from flamecrest.sandbox.slurm.formats import Refused, complain, die
 from flamecrest.sandbox.slurm.options import MAYBE, NO, YES, Options
 
@@ -114,7 +115,7 @@ def _task(store: Store, job: Job, step: int, task: int, options: dict[str, str],
     for number in _FORWARDED:
         signal.signal(number, lambda number, _frame: os.killpg(child, number))
     store.open()
-    store.update_step(job.id, step, process=child, process_began=scheduler.began(child) or 0)
+    store.update_step(job.id, step, process=child, process_began=started(child) or 0)
     return os.waitpid(child, 0)[1]
 
 
