@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import stat
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -208,33 +211,67 @@ async def test_cp_says_what_is_missing(place):
     assert await names(place, hidden=True) == ["file"]
 
 
-async def test_a_copy_that_is_given_up_leaves_nothing(place):
-    await run(place, 'mkdir "$1" && cd "$1" && seq 8000 | xargs touch', place.path("tree"))
+class EndlessCopy:
+    """The user's `cp` is one that copies and does not end: it waits for somebody who writes to a pipe."""
+
+    def __init__(self, root: Path) -> None:
+        os.mkfifo(root / "gate")
+        self._pid = root / "waits"
+        program = root / "bin" / "cp"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\n/bin/cp \"$@\" && echo $$ > '{self._pid}.new' || exit\n")
+        with program.open("a") as script:
+            script.write(f"mv '{self._pid}.new' '{self._pid}'\nread line < '{root}/gate'\n")
+        program.chmod(0o755)
+
+    @property
+    def waits(self) -> bool:
+        """Whether one has copied and waits, or did."""
+        return self._pid.exists()
+
+    @property
+    def ended(self) -> bool:
+        return not Path("/proc", self._pid.read_text().strip()).exists()
+
+
+@pytest.fixture
+def endless(place, tmp_path: Path) -> EndlessCopy:
+    if place.server is None:
+        pytest.skip("the live site has a cp of its own")
+    return EndlessCopy(tmp_path)
+
+
+async def left_over(place, endless: EndlessCopy) -> list[str]:
+    """What there is once the copy has ended and nothing of it is left; whatever there is after ten seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(10):
+            while not endless.ended or len(await names(place, hidden=True)) > 1:  # the program clears up as it ends
+                await asyncio.sleep(0.01)
+    assert endless.ended
+    return await names(place, hidden=True)
+
+
+async def test_a_copy_that_is_given_up_leaves_nothing(place, endless):
+    await place.files.mkdir(place.path("tree/deep"), soon(), parents=True)
     copying = asyncio.create_task(place.files.cp(place.path("tree"), place.path("copy"), Deadline.after(60)))
     async with asyncio.timeout(10):
-        while len(await names(place, hidden=True)) == 1:
-            assert not copying.done()
-            await asyncio.sleep(0)
+        while not endless.waits:
+            await asyncio.sleep(0.01)
+    assert len(await names(place, hidden=True)) == 2
     copying.cancel()
     with pytest.raises(asyncio.CancelledError):
         await copying
-    mark = place.folder.rpartition("/")[2] if place.server is None else place.folder
-    async with asyncio.timeout(10):
-        while await run(place, 'pgrep -f "[c]p -a.*$1" || true', mark):
-            await asyncio.sleep(0.05)
-        while len(await names(place, hidden=True)) > 1:  # the program that clears up ends a little later
-            await asyncio.sleep(0.05)
-    assert await names(place, hidden=True) == ["tree"]
+    assert await left_over(place, endless) == ["tree"]
 
 
-async def test_a_copy_has_a_deadline(place):
-    await run(place, 'mkdir "$1" && cd "$1" && seq 8000 | xargs touch', place.path("tree"))
-    with pytest.raises(Timeout):
-        await place.files.cp(place.path("tree"), place.path("copy"), Deadline.after(0.15))
-    async with asyncio.timeout(10):
-        while len(await names(place, hidden=True)) > 1:
-            await asyncio.sleep(0.05)
-    assert await names(place) == ["tree"]
+async def test_a_copy_has_a_deadline(place, endless):
+    await place.files.mkdir(place.path("tree/deep"), soon(), parents=True)
+    seconds = 0.25
+    while not endless.waits:  # a deadline that had passed before it began tells nothing about its end
+        seconds *= 2
+        with pytest.raises(Timeout):
+            await place.files.cp(place.path("tree"), place.path("copy"), Deadline.after(seconds))
+    assert await left_over(place, endless) == ["tree"]
 
 
 # --- touch, truncate, mkdir, links
