@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 from blockbuster import BlockBuster
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Every run draws other examples. To look harder by hand: pytest --hypothesis-profile=thorough
-settings.register_profile("quick", max_examples=50)
-settings.register_profile("thorough", max_examples=2000)
+# How long one takes says something about the machine only: no deadline (200 ms by default), none called too slow.
+settings.register_profile("quick", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("quick"), max_examples=2000)
 settings.load_profile("quick")
 
 

@@ -52,7 +52,7 @@ class Place:
 
 
 def soon() -> Deadline:
-    return Deadline.after(10)
+    return Deadline.after(60)
 
 
 @asynccontextmanager

@@ -144,7 +144,7 @@ _PIECES = st.text(
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     position=st.integers(0, 2000) | st.integers(-100, -1),
     kind=st.sampled_from(["replace", "insert", "delete", "double", "swap"]),
@@ -184,7 +184,7 @@ async def test_every_other_last_character_of_a_signature(
                 await ask(gate, token[:-1] + character)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(header=st.none() | st.text() | st.text().map("Bearer ".__add__) | st.text("eyJ.-_A\0 ").map("Bearer ".__add__))
 async def test_no_header_whatsoever_is_more_than_refused(
     mixed: tuple[OidcAuthenticator, list[SigningKey]], header: str | None

@@ -39,7 +39,7 @@ class Clock:
         self.now += seconds
 
 
-async def ask(authenticator: OidcAuthenticator, token: str, seconds: float = 5.0) -> Identity:
+async def ask(authenticator: OidcAuthenticator, token: str, seconds: float = 60.0) -> Identity:
     return await authenticator.authenticate(f"Bearer {token}", Deadline.after(seconds))
 
 

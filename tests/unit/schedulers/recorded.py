@@ -125,7 +125,7 @@ def scheduler(
     return CliScheduler(dialect, session, "fireuser", tally=tally, patience=patience, clock=lambda: now)
 
 
-def soon(seconds: float = 5.0) -> Deadline:
+def soon(seconds: float = 60.0) -> Deadline:
     return Deadline.after(seconds)
 
 

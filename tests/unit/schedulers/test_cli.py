@@ -161,9 +161,14 @@ async def test_a_source_that_is_a_little_late_is_waited_for():
 async def test_what_hangs_is_cut_before_the_deadline():
     """The history knows nothing of the job yet, so live gets all the time there is, but no more."""
     session = RecordedSession(both("lag-not-yet"), faults={"squeue": asyncio.Event()})
-    deadline = soon(0.05)
     with pytest.raises(Timeout, match="Whether there is a job 72 is not known now"):
-        await scheduler(session, patience=0.0).job("72", deadline)
+        await scheduler(session, patience=0.0).job("72", soon(0.05))
+    assert len(session.deadlines) == 2
+
+
+async def test_both_sources_get_a_little_less_time_than_there_is():
+    session, deadline = RecordedSession(both("running")), soon(3600)
+    await scheduler(session).job("72", deadline)
     assert len(session.deadlines) == 2
     assert all(one.at < deadline.at for one in session.deadlines)
 

@@ -56,7 +56,7 @@ def test_hostile_environment_arrives_as_it_is():
     assert (rest, said) == (SCRIPT, b"")
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.dictionaries(
         st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True).filter(

@@ -10,6 +10,7 @@ import pytest
 from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Upstream
+from flamecrest.server.ssh.channels.stream import HIGH
 from flamecrest.server.ssh.command import Command
 from flamecrest.server.ssh.pool.connection import Lost
 from flamecrest.server.ssh.session import PooledSessions
@@ -27,17 +28,17 @@ async def test_what_goes_in_comes_out(world):
     data = os.urandom(5_000_000)
     async with world.pool() as pool:
         session = PooledSessions(pool).of(Identity("ann"))
-        async with session.stream(command("sh", "-c", "cat; echo done >&2; exit 3"), Deadline.after(8)) as stream:
+        async with session.stream(command("sh", "-c", "cat; echo done >&2; exit 3"), Deadline.after(60)) as stream:
 
             async def send() -> None:
                 for at in range(0, len(data), 65536):
-                    await stream.write(data[at : at + 65536], 8)
+                    await stream.write(data[at : at + 65536], 60)
                 stream.write_eof()
 
             sending = asyncio.create_task(send())
-            assert b"".join([chunk async for chunk in stream.chunks(8)]) == data
+            assert b"".join([chunk async for chunk in stream.chunks(60)]) == data
             await sending
-            output = await stream.wait(8)
+            output = await stream.wait(60)
             assert (output.status, output.stderr) == (3, b"done\n")
         await until(lambda: pool.stats()["channels"] == 0)
 
@@ -45,10 +46,12 @@ async def test_what_goes_in_comes_out(world):
 async def test_a_slow_reader_holds_the_program_back(world):
     async with world.pool() as pool:
         session = PooledSessions(pool).of(Identity("ann"))
-        async with session.stream(command("sh", "-c", "head -c 50000000 /dev/zero"), Deadline.after(8)) as stream:
-            chunks = stream.chunks(8)
+        async with session.stream(command("sh", "-c", "head -c 50000000 /dev/zero"), Deadline.after(60)) as stream:
+            chunks = stream.chunks(60)
             await anext(chunks)
-            await asyncio.sleep(0.3)
+            await until(lambda: stream._held >= HIGH)
+            for _ in range(20):  # what still comes, comes before the answers to those
+                await session.run(command("true"), Deadline.after(60))
             assert stream._held < 5_000_000
             rest = [len(chunk) async for chunk in chunks]
             assert sum(rest) > 49_000_000
@@ -60,8 +63,8 @@ async def test_leaving_early_ends_the_program(world):
         session = PooledSessions(pool).of(Identity("ann"))
         script = f"echo $$ > {pidfile}; echo ready; sleep 60"
         with pytest.raises(ValueError, match="enough"):
-            async with session.stream(command("sh", "-c", script), Deadline.after(8)) as stream:
-                assert await anext(stream.chunks(8)) == b"ready\n"
+            async with session.stream(command("sh", "-c", script), Deadline.after(60)) as stream:
+                assert await anext(stream.chunks(60)) == b"ready\n"
                 raise ValueError("enough")
         pid = int(pidfile.read_text())
         await until(lambda: not alive(pid))
@@ -71,11 +74,11 @@ async def test_leaving_early_ends_the_program(world):
 async def test_silence_and_loss_are_errors(world):
     async with world.pool() as pool:
         session = PooledSessions(pool).of(Identity("ann"))
-        async with session.stream(command("sleep", "60"), Deadline.after(8)) as stream:
+        async with session.stream(command("sleep", "60"), Deadline.after(60)) as stream:
             with pytest.raises(Upstream, match="stopped answering"):
                 await anext(stream.chunks(0.05))
-        async with session.stream(command("sleep", "60"), Deadline.after(8)) as stream:
+        async with session.stream(command("sleep", "60"), Deadline.after(60)) as stream:
             world.server.drop()
-            assert [chunk async for chunk in stream.chunks(8)] == []
+            assert [chunk async for chunk in stream.chunks(60)] == []
             with pytest.raises(Lost):
-                await stream.wait(8)
+                await stream.wait(60)

@@ -105,7 +105,7 @@ async def test_paths_that_no_script_can_hold(tmp_path: Path, bad: str) -> None:
     assert site.scheduler.specs == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.one_of(names, st.just(""), st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))))
 )

@@ -109,7 +109,7 @@ async def test_two_jobs_never_share_a_log(site: Site) -> None:
     assert len({first.output_log, first.error_log, second.output_log, second.error_log}) == 4
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(top=names, inner=names, other=names)
 @example(top="-rf", inner="--x", other="$(touch pwned)")
 @example(top="\n#SBATCH --account=other\n", inner="it's", other="a\n")
