@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from flamecrest.server import telemetry
+from flamecrest.server.telemetry.log import ACCESS, log_to_stream
 
 from .memory import keep_freed
 from .reception import Reception
@@ -69,11 +69,11 @@ def _ignore(_number: int, _frame: Any) -> None:
 
 def _log(settings: Settings) -> None:
     """JSON lines on standard error. Libraries that would tell every connection, command and URL keep to warnings."""
-    telemetry.write_to(level=settings.log_level.upper())
+    log_to_stream(level=settings.log_level.upper())
     for name in ("asyncssh", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     if not settings.server.access_log:
-        telemetry.ACCESS.setLevel(logging.WARNING)
+        ACCESS.setLevel(logging.WARNING)
 
 
 def options(settings: Settings) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flamecrest.server import telemetry
 from flamecrest.server.health.board import Health, Service
+from flamecrest.server.telemetry.trace import current_trace
 
 from .world import logged
 
@@ -157,7 +157,7 @@ async def test_the_gateway_is_entered_and_left_with_the_application(world: World
 
 async def test_the_trace_of_a_request_ends_with_it(client: httpx.AsyncClient) -> None:
     await client.get("/status/systems")
-    assert telemetry.current.get() is None
+    assert current_trace.get() is None
 
 
 async def test_a_websocket_is_refused(world: World) -> None:

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server import telemetry
-from flamecrest.server.telemetry import JsonFormatter, Trace, redact, write_to
+from flamecrest.server.telemetry.log import ACCESS, BATCH_SECONDS, JsonFormatter, log_request, log_to_stream
+from flamecrest.server.telemetry.redact import redact
+from flamecrest.server.telemetry.trace import Trace, current_trace, phase
 from flamecrest.wire.json import dumps
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl"
@@ -44,11 +45,11 @@ def test_anything_is_json(data: object) -> None:
 
 
 def test_fields_and_ids() -> None:
-    token = telemetry.current.set(Trace("r1", "c1"))
+    token = current_trace.set(Trace("r1", "c1"))
     try:
         found = line("pool is full", fields={"cluster": "daint", "waiting": 3})
     finally:
-        telemetry.current.reset(token)
+        current_trace.reset(token)
     assert found["request_id"] == "r1"
     assert (found["cluster"], found["waiting"], found["level"]) == ("daint", 3, "WARNING")
     assert "request_id" not in line("nobody asked")
@@ -56,20 +57,20 @@ def test_fields_and_ids() -> None:
 
 def test_time_is_split_into_phases_and_counted_once() -> None:
     trace = Trace("r1", "c1")
-    token = telemetry.current.set(trace)
+    token = current_trace.set(trace)
     try:
-        with telemetry.phase("ssh"), telemetry.phase("queue"):
+        with phase("ssh"), phase("queue"):
             pass
-        with telemetry.phase("ssh"):
+        with phase("ssh"):
             before = trace.phases["ssh"].seconds
-            with telemetry.phase("ssh"):
+            with phase("ssh"):
                 pass
             assert trace.phases["ssh"].seconds == before, "side by side counts once"
     finally:
-        telemetry.current.reset(token)
+        current_trace.reset(token)
     assert trace.phases["ssh"].running == 0
     assert trace.phases["ssh"].seconds >= trace.phases["queue"].seconds >= 0
-    with telemetry.phase("ssh"):  # nobody's
+    with phase("ssh"):  # nobody's
         pass
 
 
@@ -105,7 +106,7 @@ def test_the_log_goes_where_it_is_sent() -> None:
     stream = io.StringIO()
     root = logging.getLogger()
     level = root.level
-    handler = write_to(stream, "INFO")
+    handler = log_to_stream(stream, "INFO")
     try:
         logging.getLogger("flamecrest.anything").info("hello")
     finally:
@@ -120,7 +121,7 @@ class Writes(io.StringIO):
     def __init__(self) -> None:
         super().__init__()
         self.pieces: list[list[str]] = []
-        self.handler = write_to(self, "INFO")
+        self.handler = log_to_stream(self, "INFO")
 
     def write(self, text: str) -> int:
         self.pieces.append([json.loads(line)["message"] for line in text.splitlines()])
@@ -147,10 +148,10 @@ LOG = logging.getLogger("flamecrest.test")
 async def test_lines_of_some_milliseconds_are_written_together_in_their_order(written: Writes) -> None:
     for _ in range(2):
         LOG.info("one")
-        telemetry.log_request(Trace("r", "c", status=200), 0.1, "/")
+        log_request(Trace("r", "c", status=200), 0.1, "/")
         LOG.info("two")
         assert written.pieces == []
-        await asyncio.sleep(telemetry.GATHER_SECONDS * 2)
+        await asyncio.sleep(BATCH_SECONDS * 2)
         assert written.pieces == [["one", "request", "two"]]
         written.pieces.clear()
 
@@ -160,7 +161,7 @@ async def test_what_is_bad_is_written_at_once_with_what_was_before_it(written: W
     LOG.info("one")
     LOG.warning("two")
     assert written.pieces == [["one", "two"]]
-    telemetry.log_request(Trace("r", "c", status=500), 0.1, "/")
+    log_request(Trace("r", "c", status=500), 0.1, "/")
     assert written.pieces[1:] == [["request"]]
 
 
@@ -203,11 +204,11 @@ async def test_no_line_of_any_thread_is_lost(written: Writes) -> None:
 def test_other_handlers_get_a_record_of_a_request() -> None:
     handler = BufferingHandler(10)
     handler.setLevel(logging.WARNING)
-    telemetry.ACCESS.addHandler(handler)
+    ACCESS.addHandler(handler)
     try:
         for status in (200, 503):
-            telemetry.log_request(Trace("r", "c", status=status), 0.1, "/")
+            log_request(Trace("r", "c", status=status), 0.1, "/")
     finally:
-        telemetry.ACCESS.removeHandler(handler)
+        ACCESS.removeHandler(handler)
     (record,) = handler.buffer
     assert (record.levelname, record.getMessage(), record.fields["status"]) == ("WARNING", "request", 503)  # type: ignore[attr-defined]

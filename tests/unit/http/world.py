@@ -23,7 +23,7 @@ from starlette.routing import Match
 from flamecrest.server.app import build_app
 from flamecrest.server.cluster import Cluster, Gateway, Limits, Ports
 from flamecrest.server.health.board import Board
-from flamecrest.server.telemetry import JsonFormatter
+from flamecrest.server.telemetry.log import JsonFormatter
 from flamecrest.wire import status as wire
 from flamecrest.wire.errors import ApiResponseError
 from tests.unit.cli.served import dialed, port_of, serving

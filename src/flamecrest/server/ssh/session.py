@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flamecrest.server import telemetry
 from flamecrest.server.errors import Timeout
 from flamecrest.server.ssh.channels.agent import Agent, Question, stat_command, stat_question
 from flamecrest.server.ssh.channels.process import RemoteProcess
@@ -19,6 +18,7 @@ from flamecrest.server.ssh.channels.sftp import Sftp
 from flamecrest.server.ssh.channels.sftp_program import SftpChoice
 from flamecrest.server.ssh.channels.stream import RemoteStream
 from flamecrest.server.ssh.pool.connection import SILENCE, ChannelLost, ChannelRefused, Connection, Lost
+from flamecrest.server.telemetry.trace import phase
 
 from .command import Command, Output
 from .command_line import shell_line
@@ -75,7 +75,7 @@ class PooledSession:
     @staticmethod
     async def _repeated(work: Callable[[float], Awaitable[T]], *, repeatable: bool) -> T:
         """Do it; once more if the connection breaks under it, over one that was opened after that if possible."""
-        with telemetry.phase("ssh"):
+        with phase("ssh"):
             try:
                 return await work(0.0)
             except Lost as error:
@@ -86,7 +86,7 @@ class PooledSession:
 
     @asynccontextmanager
     async def open_sftp(self, deadline: Deadline) -> AsyncIterator[Sftp]:
-        with telemetry.phase("ssh"):
+        with phase("ssh"):
             connection, sftp = await self._with_sftp(deadline)
             try:
                 yield sftp
@@ -137,7 +137,7 @@ class PooledSession:
     @asynccontextmanager
     async def stream(self, command: Command[Any], deadline: Deadline) -> AsyncIterator[RemoteStream]:
         line = shell_line(command)  # no limit of time on the far side: it ends with its input or with us
-        with telemetry.phase("ssh"):
+        with phase("ssh"):
             async with self._streaming(line, deadline) as stream:
                 yield stream
 

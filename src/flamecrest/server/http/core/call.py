@@ -9,7 +9,6 @@ from fastapi import Path, Query
 from pydantic import AfterValidator
 from starlette.requests import Request
 
-from flamecrest.server import telemetry
 from flamecrest.server.auth.port import Identity, Verb
 from flamecrest.server.cluster import Cluster, Gateway
 from flamecrest.server.deadline import Deadline
@@ -17,6 +16,7 @@ from flamecrest.server.errors import Unauthenticated
 from flamecrest.server.files.port import Files
 from flamecrest.server.files.resumable.port import Uploads
 from flamecrest.server.schedulers.port import Scheduler
+from flamecrest.server.telemetry.trace import current_trace, phase
 from flamecrest.server.transfer.port import TransferJobs
 from flamecrest.wire.text import Word, check_name
 
@@ -60,10 +60,10 @@ class Call(Request):
                 if header is not None:  # whose token counts can only be guessed, and a proxy may guess otherwise
                     raise Unauthenticated("Access token is invalid.", detail="more than one Authorization header")
                 header = value.decode("latin-1")
-        with telemetry.phase("auth"):
+        with phase("auth"):
             identity = await gateway.authenticator.authenticate(header, Deadline.after(AUTH_SECONDS))
         self.identity = identity
-        trace = telemetry.current.get()
+        trace = current_trace.get()
         if trace is not None:
             trace.user = identity.username
         system = scope["path_params"].get("system_name")

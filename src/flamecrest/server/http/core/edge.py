@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from flamecrest.server import telemetry
 from flamecrest.server.errors import GatewayError
-from flamecrest.server.telemetry import Trace
+from flamecrest.server.telemetry.log import log_request
+from flamecrest.server.telemetry.trace import Trace, current_trace
 
 from .disconnect import Lookout
 from .errors import answer_to
@@ -53,7 +53,7 @@ class Edge:
             scope["path"] = path[:-1]  # answered, not redirected: a redirect can lead a token astray
         exchange = Exchange(scope, receive, send, self._lookout)
         trace = exchange.trace
-        token = telemetry.current.set(trace)
+        token = current_trace.set(trace)
         try:
             await self.app(scope, exchange.watch.receive, exchange.send)
         except asyncio.CancelledError:
@@ -68,7 +68,7 @@ class Edge:
             await exchange.fail(error)
         finally:
             exchange.close(path)
-            telemetry.current.reset(token)
+            current_trace.reset(token)
 
 
 class Exchange:
@@ -120,7 +120,7 @@ class Exchange:
         route = self._scope.get("route")
         if route is not None:
             self.trace.route = route.path
-        telemetry.log_request(self.trace, time.perf_counter() - self._begun, path)
+        log_request(self.trace, time.perf_counter() - self._begun, path)
 
 
 def _trace(scope: Scope) -> Trace:

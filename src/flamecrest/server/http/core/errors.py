@@ -9,7 +9,8 @@ from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from flamecrest.server import errors, telemetry
+from flamecrest.server import errors
+from flamecrest.server.telemetry.trace import current_trace
 from flamecrest.wire.json import dumps
 
 STATUS: Final[Mapping[type[errors.GatewayError], int]] = {
@@ -51,7 +52,7 @@ def envelope(
 ) -> Response:
     """An error's answer. With fields it is a validation error, which names them."""
     named = [{"location": one.location, "name": one.name, "message": one.message} for one in fields]
-    trace = telemetry.current.get()
+    trace = current_trace.get()
     body = {
         "errorType": "validation" if named else "error",
         "message": message,
@@ -83,7 +84,7 @@ def _field(location: str, error: ErrorDetails) -> errors.Field:
 
 def answer_to(error: Exception) -> Response:
     """The answer to an error: `public` to the caller, `detail` to the log, and nothing of what nobody foresaw."""
-    trace = telemetry.current.get()
+    trace = current_trace.get()
     if trace is not None:
         trace.error = type(error).__name__
     if isinstance(error, errors.GatewayError):

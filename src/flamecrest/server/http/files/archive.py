@@ -11,10 +11,10 @@ from urllib.parse import quote_from_bytes
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from flamecrest.server import telemetry
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Unsupported
 from flamecrest.server.files.archives.port import Bulk, Failure, Form, Selection, Unpacked
+from flamecrest.server.telemetry.trace import current_trace
 from flamecrest.wire.json import dumps
 from flamecrest.wire.text import is_plain, percent_encode
 
@@ -127,7 +127,7 @@ def unpacked(outcome: Unpacked) -> Response:
     }
     if outcome.whole:
         return Response(dumps(facts), 200, media_type="application/json")
-    trace = telemetry.current.get()
+    trace = current_trace.get()
     envelope = {
         "errorType": "error",
         "message": f"The archive ends before its end mark; {outcome.created} entries were complete and stay",

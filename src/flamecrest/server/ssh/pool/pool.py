@@ -13,9 +13,9 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flamecrest.server import telemetry
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Busy, GatewayError, Unavailable, Upstream
+from flamecrest.server.telemetry.trace import phase
 
 from .connection import Connection, Lost, Traffic, dial
 from .policy import Act, Rules, View, Wish, choose, expired, ready
@@ -93,7 +93,7 @@ class Pool:
         waiter = _Waiter(asyncio.get_running_loop().create_future(), shared, since)
         user.waiting.append(waiter)
         self._pump(user)
-        with telemetry.phase("queue"):
+        with phase("queue"):
             return await self._served(user, waiter, deadline)
 
     async def _served(self, user: _User, waiter: _Waiter, deadline: Deadline) -> Connection:
