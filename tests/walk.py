@@ -24,7 +24,7 @@ import flamecrest
 from flamecrest.sandbox.centre import Centre
 from flamecrest.server.app import create_app
 from flamecrest.server.settings import load
-from flamecrest.server.telemetry import write_to
+from flamecrest.server.telemetry.log import log_to_stream
 
 SOURCE: Final = Path(flamecrest.__file__).parent
 USER: Final = "fireuser"
@@ -85,7 +85,7 @@ def access_log() -> Iterator[None]:
     root, httpx_log = logging.getLogger(), logging.getLogger("httpx")
     levels, handlers = (root.level, httpx_log.level), root.handlers[:]
     root.handlers.clear()
-    write_to(io.StringIO())
+    log_to_stream(io.StringIO())
     httpx_log.setLevel(logging.WARNING)
     try:
         yield
