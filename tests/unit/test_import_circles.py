@@ -17,6 +17,7 @@ ROOMS = (
     "flamecrest.server.cluster",
     "flamecrest.server.deadline",
     "flamecrest.server.errors",
+    "flamecrest.server.files",
     "flamecrest.server.health",
     "flamecrest.server.http",
     "flamecrest.server.schedulers",

@@ -23,7 +23,7 @@ from flamecrest.sandbox.ssh.server import SshServer
 from flamecrest.sandbox.users import People
 from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.files.remote.cluster_facts import Site as SharedByCluster
+from flamecrest.server.files.remote.cluster_facts import ClusterFacts as SharedByCluster
 from flamecrest.server.files.remote.files import RemoteFiles
 from flamecrest.server.ssh.channels.sftp_program import SftpChoice
 from flamecrest.server.ssh.credentials import StaticKey, StaticKeys

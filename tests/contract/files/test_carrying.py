@@ -14,7 +14,7 @@ import pytest
 from flamecrest.server.errors import Denied, Invalid, NotFound, Unmet, Upstream
 from flamecrest.server.files.remote.agent_requests import SMALL
 from flamecrest.server.files.remote.files import RemoteFiles
-from flamecrest.server.files.values import Landing, Stat
+from flamecrest.server.files.values import Stat, WriteOptions
 from flamecrest.server.ssh.pool.connection import Lost
 
 from .conftest import Place, soon
@@ -29,9 +29,9 @@ async def send(*parts: bytes) -> AsyncIterator[bytes]:
         yield part
 
 
-async def put(place: Place, name: str, data: bytes = b"text\n", landing: Landing | None = None) -> str:
+async def put(place: Place, name: str, data: bytes = b"text\n", landing: WriteOptions | None = None) -> str:
     path = place.path(name)
-    await place.files.upload(path, send(data), soon(), landing or Landing())
+    await place.files.upload(path, send(data), soon(), landing or WriteOptions())
     return path
 
 
@@ -88,7 +88,7 @@ async def test_attributes_tell_files_apart(place):
         assert reader.stat == await place.files.stat(path, soon())
         assert reader.stat.ino > 0
         assert reader.stat.mtime_ns // 10**9 == reader.stat.mtime
-    landed = await place.files.upload(path, send(b"text\n"), soon(), Landing(report=True))
+    landed = await place.files.upload(path, send(b"text\n"), soon(), WriteOptions(report=True))
     after = await place.files.stat(path, soon())
     assert landed.stat == after
     assert (after.ino, after.mtime_ns) != (reader.stat.ino, reader.stat.mtime_ns)
@@ -173,13 +173,13 @@ async def test_how_it_lands(place):
     path = place.path("a/b/c/f")
     with pytest.raises(NotFound):
         await put(place, "a/b/c/f")
-    how = Landing(mode=0o640, mtime=1_700_000_000, parents=True, report=True)
+    how = WriteOptions(mode=0o640, mtime=1_700_000_000, parents=True, report=True)
     landed = await place.files.upload(path, send(b"x"), soon(), how)
     assert landed.created
     found = await place.files.stat(path, soon())
     assert landed.stat == found
     assert (stat.S_IMODE(found.mode), found.mtime, found.mtime_ns) == (0o640, 1_700_000_000, None)
-    again = await place.files.upload(path, send(b"xy"), soon(), Landing(parents=True, sync=True))
+    again = await place.files.upload(path, send(b"xy"), soon(), WriteOptions(parents=True, sync=True))
     assert (again.created, again.stat) == (False, None)
     assert stat.S_IMODE((await place.files.stat(path, soon())).mode) == 0o640
 
@@ -187,7 +187,7 @@ async def test_how_it_lands(place):
 async def test_folders_where_there_is_a_file(place):
     await put(place, "file")
     with pytest.raises(Invalid):
-        await put(place, "file/a/f", landing=Landing(parents=True))
+        await put(place, "file/a/f", landing=WriteOptions(parents=True))
 
 
 async def test_folders_that_may_not_be_made(place):
@@ -195,17 +195,17 @@ async def test_folders_that_may_not_be_made(place):
     await place.files.chmod(place.path("closed"), "555", soon())
     if place.user != "root":
         with pytest.raises(Denied):
-            await put(place, "closed/a/f", landing=Landing(parents=True))
+            await put(place, "closed/a/f", landing=WriteOptions(parents=True))
     await place.files.chmod(place.path("closed"), "755", soon())
 
 
 async def test_only_a_new_one(place):
-    path = await put(place, "f", b"first", Landing(new=True))
+    path = await put(place, "f", b"first", WriteOptions(new=True))
     with pytest.raises(Unmet):
-        await put(place, "f", b"second", Landing(new=True))
+        await put(place, "f", b"second", WriteOptions(new=True))
     await place.files.symlink("/nowhere", place.path("link"), soon())
     with pytest.raises(Unmet):
-        await put(place, "link", b"second", Landing(new=True))
+        await put(place, "link", b"second", WriteOptions(new=True))
     assert await part(place.files, path, 0, None) == b"first"
     assert await listed(place) == ["f", "link"]
 
@@ -264,7 +264,7 @@ async def test_of_many_new_ones_one_wins(place):
         yield data
 
     uploads = (
-        place.files.upload(place.path("f"), slow(b"%d" % number), soon(), Landing(new=True)) for number in range(5)
+        place.files.upload(place.path("f"), slow(b"%d" % number), soon(), WriteOptions(new=True)) for number in range(5)
     )
     results = await asyncio.gather(*uploads, return_exceptions=True)
     assert sum(isinstance(result, Unmet) for result in results) == 4
@@ -288,13 +288,13 @@ async def test_conditions_are_asked_before_and_after(place):
         await put(place, "f", b"theirs")
 
     with pytest.raises(Unmet):
-        await place.files.upload(path, meanwhile(), soon(), Landing(admit=admit))
+        await place.files.upload(path, meanwhile(), soon(), WriteOptions(admit=admit))
     assert seen[0] == known
     assert len(seen) == 2
     with pytest.raises(Unmet):
-        await place.files.upload(path, send(b"mine"), soon(), Landing(admit=admit))
+        await place.files.upload(path, send(b"mine"), soon(), WriteOptions(admit=admit))
     with pytest.raises(Unmet):
-        await place.files.upload(place.path("none"), send(b"mine"), soon(), Landing(admit=admit))
+        await place.files.upload(place.path("none"), send(b"mine"), soon(), WriteOptions(admit=admit))
     assert seen[-1] is None
     assert await part(place.files, path, 0, None) == b"theirs"
     assert await listed(place) == ["f"]

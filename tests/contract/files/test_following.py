@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from flamecrest.server.errors import Invalid, NotFound
-from flamecrest.server.files.values import Followed, Mark
+from flamecrest.server.files.values import FollowEvent, FollowPosition
 
 from .conftest import soon
 from .test_files import put
@@ -18,7 +18,7 @@ from .test_more_files import run
 pytestmark = pytest.mark.anyio
 
 
-async def added(pieces: AsyncIterator[Followed | None]) -> Followed:
+async def added(pieces: AsyncIterator[FollowEvent | None]) -> FollowEvent:
     """The next thing that happens."""
     async with asyncio.timeout(10):
         return await anext(piece async for piece in pieces if piece is not None)
@@ -89,7 +89,7 @@ async def test_follow_waits_for_a_file_that_is_gone(place):
         assert (await added(pieces)).text == "new\n"
 
 
-@pytest.mark.parametrize("after", [None, Mark(1, 2**64 - 1), Mark(2**64 - 1, 0)])
+@pytest.mark.parametrize("after", [None, FollowPosition(1, 2**64 - 1), FollowPosition(2**64 - 1, 0)])
 async def test_follow_what_cannot_be_followed(place, after):
     await run(place, 'mkfifo "$1"', place.path("fifo"))
     for path, error in [(place.path("none"), NotFound), (place.path("fifo"), Invalid), (place.folder, Invalid)]:
@@ -101,7 +101,7 @@ async def test_follow_what_cannot_be_followed(place, after):
 async def test_follow_from_a_mark_of_nowhere(place):
     path = await put(place, "log", b"text\n")
     ino = (await place.files.stat(path, soon())).ino
-    for mark, event in [(Mark(ino, 2**64 - 1), "truncated"), (Mark(ino + 2**40, 3), "rotated")]:
+    for mark, event in [(FollowPosition(ino, 2**64 - 1), "truncated"), (FollowPosition(ino + 2**40, 3), "rotated")]:
         async with place.files.follow(path, soon(), after=mark) as pieces, aclosing(pieces):
             assert (await added(pieces)).event == event
             assert (await added(pieces)).text == "text\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flamecrest.server.errors import NotFound
-from flamecrest.server.files.listing_filter import Choice
+from flamecrest.server.files.listing_filter import ListingFilter
 
 from .conftest import soon
 from .test_files import names, put
@@ -29,20 +29,20 @@ async def filled(place):
 @pytest.mark.parametrize(
     ("choice", "how", "expected"),
     [
-        (Choice(glob="*.txt"), {}, ["a.txt", "c.txt"]),
-        (Choice(glob="*.txt"), {"hidden": True}, [".d.txt", "a.txt", "c.txt"]),
-        (Choice(glob="*.txt"), {"recursive": True}, ["a.txt", "c.txt", "sub/e.txt"]),
-        (Choice(glob="s?b/*"), {"recursive": True}, ["sub/e.txt"]),
-        (Choice(glob="[!a].*"), {}, ["b.log", "c.txt"]),
-        (Choice(glob="["), {}, []),
-        (Choice(kinds=frozenset("d")), {}, ["sub"]),
-        (Choice(kinds=frozenset("l-"), glob="*"), {}, ["a.txt", "b.log", "c.txt", "link"]),
-        (Choice(kinds=frozenset("-"), order="size"), {}, ["c.txt", "b.log", "a.txt"]),
-        (Choice(kinds=frozenset("-"), order="size", backwards=True, limit=2), {}, ["a.txt", "b.log"]),
-        (Choice(kinds=frozenset("-"), order="mtime"), {}, ["a.txt", "c.txt", "b.log"]),
-        (Choice(limit=2), {}, ["a.txt", "b.log"]),
-        (Choice(limit=2, after=(0, b"b.log")), {}, ["c.txt", "link"]),
-        (Choice(backwards=True, after=(0, b"b.log")), {}, ["a.txt"]),
+        (ListingFilter(glob="*.txt"), {}, ["a.txt", "c.txt"]),
+        (ListingFilter(glob="*.txt"), {"hidden": True}, [".d.txt", "a.txt", "c.txt"]),
+        (ListingFilter(glob="*.txt"), {"recursive": True}, ["a.txt", "c.txt", "sub/e.txt"]),
+        (ListingFilter(glob="s?b/*"), {"recursive": True}, ["sub/e.txt"]),
+        (ListingFilter(glob="[!a].*"), {}, ["b.log", "c.txt"]),
+        (ListingFilter(glob="["), {}, []),
+        (ListingFilter(kinds=frozenset("d")), {}, ["sub"]),
+        (ListingFilter(kinds=frozenset("l-"), glob="*"), {}, ["a.txt", "b.log", "c.txt", "link"]),
+        (ListingFilter(kinds=frozenset("-"), order="size"), {}, ["c.txt", "b.log", "a.txt"]),
+        (ListingFilter(kinds=frozenset("-"), order="size", backwards=True, limit=2), {}, ["a.txt", "b.log"]),
+        (ListingFilter(kinds=frozenset("-"), order="mtime"), {}, ["a.txt", "c.txt", "b.log"]),
+        (ListingFilter(limit=2), {}, ["a.txt", "b.log"]),
+        (ListingFilter(limit=2, after=(0, b"b.log")), {}, ["c.txt", "link"]),
+        (ListingFilter(backwards=True, after=(0, b"b.log")), {}, ["a.txt"]),
     ],
 )
 async def test_ls_chooses(filled, choice, how, expected):
@@ -51,8 +51,8 @@ async def test_ls_chooses(filled, choice, how, expected):
 
 async def test_ls_of_a_file_chooses_too(filled):
     path = filled.path("a.txt")
-    assert [entry.name for entry in await filled.files.ls(path, soon(), choice=Choice(glob="a*"))] == [path]
-    assert await filled.files.ls(path, soon(), choice=Choice(glob="b*")) == []
+    assert [entry.name for entry in await filled.files.ls(path, soon(), choice=ListingFilter(glob="a*"))] == [path]
+    assert await filled.files.ls(path, soon(), choice=ListingFilter(glob="b*")) == []
 
 
 @pytest.mark.parametrize("how", [{}, {"hidden": True}, {"recursive": True}, {"numeric": True}, {"dereference": True}])
@@ -79,9 +79,9 @@ async def test_many_entries(place):
     async with place.files.scan(place.folder, soon()) as batches:
         assert await anext(batches)
     pages, after = [], None
-    while page := await place.files.ls(place.folder, soon(), choice=Choice(limit=280, after=after)):
+    while page := await place.files.ls(place.folder, soon(), choice=ListingFilter(limit=280, after=after)):
         pages.append([entry.name for entry in page])
-        after = Choice().place(page[-1])
+        after = ListingFilter().place(page[-1])
     assert [len(page) for page in pages] == [280, 280, 280, 280, 80]
     assert [name for page in pages for name in page] == expected
 

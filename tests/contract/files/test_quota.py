@@ -10,7 +10,7 @@ import pytest
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import NotFound, Timeout
-from flamecrest.server.files.values import Allowance
+from flamecrest.server.files.values import QuotaUsage
 
 from .conftest import Place, on_sandbox, soon
 from .test_more_files import run
@@ -49,9 +49,9 @@ async def test_quotas_come_with_df(place_with: With, tmp_path: Path) -> None:
     assert space.quota is not None
     assert space.quota.user is not None
     assert space.quota.user.name == "soft"
-    assert space.quota.user.space == Allowance(5144 * 1024, 1024 * 1024, 102400 * 1024, 1795925739)
+    assert space.quota.user.space == QuotaUsage(5144 * 1024, 1024 * 1024, 102400 * 1024, 1795925739)
     assert space.quota.group is not None
-    assert space.quota.group.space == Allowance(5144 * 1024, None, None, None)
+    assert space.quota.group.space == QuotaUsage(5144 * 1024, None, None, None)
     *options, where = asked.read_text().splitlines()
     assert options == ["-u", "-g", "-v", "-w", "-p", "-f", "--"]
     assert where in found.decode().split()

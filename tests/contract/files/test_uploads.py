@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from flamecrest.server.errors import Conflict, GatewayError, Gone, Invalid, Locked, NotFound, OutOfStep
-from flamecrest.server.files.resumable.port import Upload
+from flamecrest.server.files.resumable.port import UploadStatus
 from flamecrest.server.files.resumable.remote import RemoteUploads
 from flamecrest.server.files.resumable.state import UploadKey
 
@@ -39,7 +39,7 @@ def uploads(place: Place, **options: float) -> RemoteUploads:
     return RemoteUploads(place.files._session, **options)
 
 
-async def begun(place: Place, length: int, name: str = "f") -> Upload:
+async def begun(place: Place, length: int, name: str = "f") -> UploadStatus:
     return await uploads(place).create(place.path(name), length, "", soon())
 
 

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from flamecrest.server.errors import Invalid, TooLarge, Unsupported, Upstream
 from flamecrest.server.files.archives import packing
 from flamecrest.server.files.archives.inflate import plain
-from flamecrest.server.files.archives.port import Bounds, Failure
+from flamecrest.server.files.archives.port import PathFailure, UnpackLimits
 from flamecrest.server.files.archives.selection import anchor, relative, tidy, uncovered
-from flamecrest.server.files.archives.unpacking import Refused, link_target, place
-from flamecrest.server.files.archives.untar import Truncated
+from flamecrest.server.files.archives.unpacking import EntryRefused, entry_path, link_target
+from flamecrest.server.files.archives.untar import TruncatedArchive
 from flamecrest.server.http.headers.accept import accepted
 from flamecrest.server.ssh.command import Output
 
@@ -32,8 +32,8 @@ PARTS = st.lists(st.sampled_from([b"..", b".", b"", b"a", b"b", b"\xff", b"..."]
 def test_no_place_is_outside(parts: list[bytes]) -> None:
     name = b"/".join(parts)
     try:
-        found = place(name)
-    except Refused:
+        found = entry_path(name)
+    except EntryRefused:
         assert b".." in parts or name.startswith(b"/")
         return
     assert posixpath.normpath(b"/root/" + found).startswith(b"/root")
@@ -43,9 +43,9 @@ def test_no_place_is_outside(parts: list[bytes]) -> None:
 @given(PARTS, PARTS)
 def test_no_link_leads_out(link: list[bytes], target: list[bytes]) -> None:
     try:
-        at = place(b"/".join(link) + b"x")
+        at = entry_path(b"/".join(link) + b"x")
         found = link_target(at, b"/".join(target))
-    except Refused:
+    except EntryRefused:
         return
     reached = posixpath.normpath(posixpath.join(b"/root", posixpath.dirname(at), found))
     assert (reached + b"/").startswith(b"/root/")
@@ -89,9 +89,9 @@ def test_what_tar_says() -> None:
         b"tar: Exiting with failure status due to previous errors\n"
     )
     assert packing.failures(Output(2, b"", said), "/base") == [
-        Failure("/base/-aä\nb", "Cannot open: Permission denied"),
-        Failure("/base/c", "File shrank by 5 bytes; padding with zeros"),
-        Failure("", "tar: something new"),
+        PathFailure("/base/-aä\nb", "Cannot open: Permission denied"),
+        PathFailure("/base/c", "File shrank by 5 bytes; padding with zeros"),
+        PathFailure("", "tar: something new"),
     ]
     assert packing.failures(Output(0), "/") == []
 
@@ -118,7 +118,7 @@ def test_a_program_that_is_missing() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 3000])
 def test_endings_continue_what_stock_programs_wrote(count: int) -> None:
-    failed = [Failure(f"/x/{n}\udcff", "gone") for n in range(count)]
+    failed = [PathFailure(f"/x/{n}\udcff", "gone") for n in range(count)]
     whole = packing.ending(failed, "tar")
     assert gzip.decompress(packing.ending(failed, "gzip"))[512:] == whole[512:]  # the header holds the time
     frame = packing.ending(failed, "zstd")
@@ -141,8 +141,8 @@ async def no_zstd(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     yield b""
 
 
-async def inflated(data: bytes, size: int = 1000, bounds: Bounds | None = None) -> bytes:
-    return b"".join([piece async for piece in plain(pieces(data, size), no_zstd, bounds or Bounds())])
+async def inflated(data: bytes, size: int = 1000, bounds: UnpackLimits | None = None) -> bytes:
+    return b"".join([piece async for piece in plain(pieces(data, size), no_zstd, bounds or UnpackLimits())])
 
 
 @settings(max_examples=50)
@@ -163,17 +163,17 @@ def test_gzip_that_is_cut(content: bytes, data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(whole) - 1))
     if cut == 1:
         return  # one byte says nothing yet
-    with pytest.raises(Truncated):
+    with pytest.raises(TruncatedArchive):
         asyncio.run(inflated(whole[:cut]))
 
 
 def test_bombs_and_noise() -> None:
-    bounds = Bounds(size=1 << 40, ratio=100, free=1 << 20)
+    bounds = UnpackLimits(size=1 << 40, ratio=100, free=1 << 20)
     assert len(asyncio.run(inflated(gzip.compress(bytes(1 << 20)), bounds=bounds))) == 1 << 20
     with pytest.raises(TooLarge):
         asyncio.run(inflated(gzip.compress(bytes(1 << 22)), bounds=bounds))
     with pytest.raises(TooLarge):
-        asyncio.run(inflated(gzip.compress(b"x" * 2000), bounds=Bounds(size=1000)))
+        asyncio.run(inflated(gzip.compress(b"x" * 2000), bounds=UnpackLimits(size=1000)))
     for noise in (b"\x1f\x8b" + b"x" * 100, b"BZh91AY&SY", b"PK\x03\x04xx", zlib.compress(b"")[:0] + b"\xfd7zXZ\0"):
         with pytest.raises(Invalid):
             asyncio.run(inflated(noise))

@@ -3,12 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.files.remote.writing import Pieces
+from flamecrest.server.files.remote.writing import Rechunker
 
 
 @given(st.lists(st.binary(max_size=40)), st.integers(1, 17))
 def test_the_same_bytes_in_pieces_of_one_size(chunks, size):
-    pieces = Pieces(size)
+    pieces = Rechunker(size)
     found = [piece for chunk in chunks for piece in pieces.add(chunk)]
     assert all(said == size for said, _ in found)
     found += pieces.rest()
@@ -20,7 +20,7 @@ def test_the_same_bytes_in_pieces_of_one_size(chunks, size):
 
 
 def test_a_chunk_that_fits_is_not_copied():
-    pieces, chunk = Pieces(10), b"0123456789"
+    pieces, chunk = Rechunker(10), b"0123456789"
     ((size, (part,)),) = pieces.add(chunk)
     assert size == 10
     assert isinstance(part, memoryview)

@@ -12,62 +12,72 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flamecrest.server.files.remote.commands.quota import command
-from flamecrest.server.files.values import Allowance, Quota, Quotas
+from flamecrest.server.files.values import OwnerQuota, PathQuotas, QuotaUsage
 from flamecrest.server.ssh.command import Output
 
 FOLDER = Path(__file__).parents[2] / "recorded" / "quota-4.06"
 GIGA = 10**9
-NOTHING = Allowance(0, None, None, None)
-PROJ = Quota("proj", Allowance(3072 * 1024, 204800 * 1024, 307200 * 1024, None), Allowance(3, 5000, 6000, None))
-LARGE = Quota("proj", Allowance(2048 * 1024, 10 * GIGA * 1024, 20 * GIGA * 1024, None), Allowance(2, None, None, None))
-SOFT = Quotas(
-    Quota("soft", Allowance(5144 * 1024, 1024 * 1024, 102400 * 1024, 1795925739), Allowance(7, None, None, None)),
-    Quota("soft", Allowance(5144 * 1024, None, None, None), Allowance(7, None, None, None)),
+NOTHING = QuotaUsage(0, None, None, None)
+PROJ = OwnerQuota("proj", QuotaUsage(3072 * 1024, 204800 * 1024, 307200 * 1024, None), QuotaUsage(3, 5000, 6000, None))
+LARGE = OwnerQuota(
+    "proj", QuotaUsage(2048 * 1024, 10 * GIGA * 1024, 20 * GIGA * 1024, None), QuotaUsage(2, None, None, None)
 )
-MANY = Quota("many", Allowance(6192 * 1024, 4096 * 1024, 8192 * 1024, 1795925744), Allowance(14, 10, 20, 1795925742))
-BELOW = Quotas(
-    Quota("plain", Allowance(24 * 1024, 102400 * 1024, 122880 * 1024, None), Allowance(7, 1000, 1200, None)),
-    Quota("plain", Allowance(24 * 1024, None, 51200 * 1024, None), Allowance(7, None, None, None)),
+SOFT = PathQuotas(
+    OwnerQuota(
+        "soft", QuotaUsage(5144 * 1024, 1024 * 1024, 102400 * 1024, 1795925739), QuotaUsage(7, None, None, None)
+    ),
+    OwnerQuota("soft", QuotaUsage(5144 * 1024, None, None, None), QuotaUsage(7, None, None, None)),
 )
-TWO_MEGA = Quota("plain", Allowance(2048 * 1024, None, None, None), Allowance(1, None, None, None))
+MANY = OwnerQuota(
+    "many", QuotaUsage(6192 * 1024, 4096 * 1024, 8192 * 1024, 1795925744), QuotaUsage(14, 10, 20, 1795925742)
+)
+BELOW = PathQuotas(
+    OwnerQuota("plain", QuotaUsage(24 * 1024, 102400 * 1024, 122880 * 1024, None), QuotaUsage(7, 1000, 1200, None)),
+    OwnerQuota("plain", QuotaUsage(24 * 1024, None, 51200 * 1024, None), QuotaUsage(7, None, None, None)),
+)
+TWO_MEGA = OwnerQuota("plain", QuotaUsage(2048 * 1024, None, None, None), QuotaUsage(1, None, None, None))
 
 
-def unlimited(name: str, blocks: int, files: int) -> Quota:
-    return Quota(name, Allowance(blocks * 1024, None, None, None), Allowance(files, None, None, None))
+def unlimited(name: str, blocks: int, files: int) -> OwnerQuota:
+    return OwnerQuota(name, QuotaUsage(blocks * 1024, None, None, None), QuotaUsage(files, None, None, None))
 
 
 SAID = {
     "ext4-below-limits": BELOW,
     "ext4-over-soft": SOFT,
-    "ext4-at-hard": Quotas(
-        Quota("hard", Allowance(4096 * 1024, 2048 * 1024, 4096 * 1024, 1795925740), Allowance(7, None, None, None)),
+    "ext4-at-hard": PathQuotas(
+        OwnerQuota(
+            "hard", QuotaUsage(4096 * 1024, 2048 * 1024, 4096 * 1024, 1795925740), QuotaUsage(7, None, None, None)
+        ),
         unlimited("hard", 4096, 7),
     ),
-    "ext4-files-over-soft": Quotas(
-        Quota("files", Allowance(56 * 1024, None, None, None), Allowance(14, 6, 20, 1795925740)),
+    "ext4-files-over-soft": PathQuotas(
+        OwnerQuota("files", QuotaUsage(56 * 1024, None, None, None), QuotaUsage(14, 6, 20, 1795925740)),
         unlimited("files", 56, 14),
     ),
-    "ext4-grace-over": Quotas(
-        Quota("late", Allowance(3128 * 1024, 1024 * 1024, 102400 * 1024, 1795320945), Allowance(15, 5, 50, 1795320945)),
+    "ext4-grace-over": PathQuotas(
+        OwnerQuota(
+            "late", QuotaUsage(3128 * 1024, 1024 * 1024, 102400 * 1024, 1795320945), QuotaUsage(15, 5, 50, 1795320945)
+        ),
         unlimited("late", 3128, 15),
     ),
-    "ext4-no-limits": Quotas(unlimited("nolimit", 2072, 7), unlimited("nolimit", 2072, 7)),
-    "ext4-root": Quotas(unlimited("root", 24, 3), unlimited("root", 24, 3)),
-    "xfs-both-over-soft": Quotas(MANY, unlimited("many", 5168, 13)),
-    "xfs-setgid-folder": Quotas(MANY, PROJ),
-    "xfs-file-of-group": Quotas(unlimited("nolimit", 2048, 1), PROJ),
-    "xfs-group-of-others": Quotas(unlimited("late", 0, 0), None),
-    "xfs-large-limits": Quotas(
-        Quota("many", Allowance(0, None, 6 * GIGA * 1024, None), NOTHING), unlimited("many", 0, 0)
+    "ext4-no-limits": PathQuotas(unlimited("nolimit", 2072, 7), unlimited("nolimit", 2072, 7)),
+    "ext4-root": PathQuotas(unlimited("root", 24, 3), unlimited("root", 24, 3)),
+    "xfs-both-over-soft": PathQuotas(MANY, unlimited("many", 5168, 13)),
+    "xfs-setgid-folder": PathQuotas(MANY, PROJ),
+    "xfs-file-of-group": PathQuotas(unlimited("nolimit", 2048, 1), PROJ),
+    "xfs-group-of-others": PathQuotas(unlimited("late", 0, 0), None),
+    "xfs-large-limits": PathQuotas(
+        OwnerQuota("many", QuotaUsage(0, None, 6 * GIGA * 1024, None), NOTHING), unlimited("many", 0, 0)
     ),
-    "xfs-large-limits-group": Quotas(TWO_MEGA, LARGE),
-    "odd-name": Quotas(TWO_MEGA, unlimited("plain", 0, 0)),
-    "link": Quotas(unlimited("plain", 0, 0), unlimited("plain", 0, 0)),
+    "xfs-large-limits-group": PathQuotas(TWO_MEGA, LARGE),
+    "odd-name": PathQuotas(TWO_MEGA, unlimited("plain", 0, 0)),
+    "link": PathQuotas(unlimited("plain", 0, 0), unlimited("plain", 0, 0)),
     "bind-mount": BELOW,
     "nfs4": SOFT,
     "nfs3": SOFT,
-    "nfs4-large-limits": Quotas(
-        Quota("many", Allowance(0, None, 6 * GIGA * 1024, None), NOTHING), unlimited("many", 0, 0)
+    "nfs4-large-limits": PathQuotas(
+        OwnerQuota("many", QuotaUsage(0, None, 6 * GIGA * 1024, None), NOTHING), unlimited("many", 0, 0)
     ),
     "nfs-no-quota": None,
     "nfs-no-rquotad": None,
@@ -117,7 +127,7 @@ def test_other_forms_are_not_taken_for_it(name, place):
     assert understood(place + RECORDED[name].output.stdout) is None
 
 
-def understood(said: bytes) -> Quotas | None:
+def understood(said: bytes) -> PathQuotas | None:
     return command("/home/ann").parse(Output(0, said))
 
 
@@ -161,8 +171,8 @@ def test_lines_in_any_order(lines):
     for quota in (found.user, found.group) if found else ():
         if quota is not None:
             assert quota.name == "ann"
-            assert quota.space == Allowance(1024, 2048, 3072, 4)
-            assert quota.files in {Allowance(5, 6, 7, 8), Allowance(5, 6, 7, None)}
+            assert quota.space == QuotaUsage(1024, 2048, 3072, 4)
+            assert quota.files in {QuotaUsage(5, 6, 7, 8), QuotaUsage(5, 6, 7, None)}
 
 
 NUMBERS = st.integers(min_value=0, max_value=2**64 - 1)

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from flamecrest.server.errors import Invalid
 from flamecrest.server.files.archives.untar import (
-    Blocks,
-    Damaged,
-    EndMark,
+    ByteReader,
+    DamagedArchive,
+    EndMarkFilter,
     Member,
-    Truncated,
+    TruncatedArchive,
     check,
     members,
     number,
@@ -48,7 +48,7 @@ def archive(files: dict[str, bytes], form: int) -> bytes:
 
 
 async def read(data: bytes, size: int = 1000) -> list[tuple[Member, bytes]]:
-    blocks = Blocks(in_pieces(data, size))
+    blocks = ByteReader(in_pieces(data, size))
     return [(member, await blocks.exactly(member.stored)) async for member in members(blocks)]
 
 
@@ -78,7 +78,7 @@ def test_damage_is_refused_or_harmless(noise: bytes, where: int, at: int, byte: 
     for attempt in (noise, bytes(data), believable, bytes(data[:at]) + noise):
         try:
             asyncio.run(read(attempt))
-        except (Damaged, Truncated):
+        except (DamagedArchive, TruncatedArchive):
             continue
 
 
@@ -86,7 +86,7 @@ async def test_a_cut_is_seen_wherever_it_is() -> None:
     data = archive({"a" * 120: b"A" * 700, "b": b"B" * 10, "c": b""}, tarfile.GNU_FORMAT)
     end = len(data.rstrip(b"\0")) // 512 * 512 + 512
     for cut in range(0, end, 7):
-        with pytest.raises(Truncated):
+        with pytest.raises(TruncatedArchive):
             await read(data[:cut])
     assert len(await read(data[: end + 512])) == 3
 
@@ -107,7 +107,7 @@ def test_numbers(field: bytes, value: int) -> None:
 
 @pytest.mark.parametrize("field", [b"0000008\0", b"-1", b"0x10", b"\xc3\x28zz"[2:]])
 def test_what_is_no_number(field: bytes) -> None:
-    with pytest.raises(Damaged):
+    with pytest.raises(DamagedArchive):
         number(field)
 
 
@@ -126,7 +126,7 @@ def test_what_is_no_number(field: bytes) -> None:
     ],
 )
 def test_pax_records_that_are_none(content: bytes) -> None:
-    with pytest.raises(Damaged):
+    with pytest.raises(DamagedArchive):
         pax_records(content)
 
 
@@ -153,7 +153,7 @@ async def test_headers_that_lie() -> None:
         + bytes(9999),
         one(type=b"x", size=512) + b"15 size=banana\n".ljust(512, b"\0") + one(),
     ):
-        with pytest.raises(Damaged):
+        with pytest.raises(DamagedArchive):
             await read(data + bytes(20480))
 
 
@@ -173,7 +173,7 @@ def test_the_end_mark_is_held_back(sizes: list[int], size: int) -> None:
     """Also after contents that are nothing but zeros, and however the bytes come."""
     data = archive({str(n): bytes(length) for n, length in enumerate(sizes)}, tarfile.GNU_FORMAT)
     plain = sum(512 + -(-length // 512) * 512 for length in sizes)
-    mark = EndMark()
+    mark = EndMarkFilter()
     out = b"".join(mark.feed(data[at : at + size]) for at in range(0, len(data), size))
     assert out == data[:plain]
     assert mark.seen

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flamecrest.server.errors import Conflict, NotFound
-from flamecrest.server.files.resumable.state import HEAD_SIZE, State, UploadKey, expired
+from flamecrest.server.files.resumable.state import HEAD_SIZE, UploadKey, UploadState, expired
 
 PATHS = st.binary(min_size=1, max_size=300).map(os.fsdecode)
 METADATA = st.text("abcXYZ019+/= ,-", max_size=80)
@@ -56,15 +56,15 @@ def test_other_files_never_expire(name: bytes) -> None:
 
 @given(st.integers(0, 2**63 - 1), st.none() | st.integers(0, 2**63 - 1), st.integers(0, 0o777), METADATA)
 def test_a_state_is_read_as_written(offset: int, length: int | None, mode: int, metadata: str) -> None:
-    state = State(offset, length, mode, metadata)
-    assert State.parse(state.packed()) == state
+    state = UploadState(offset, length, mode, metadata)
+    assert UploadState.parse(state.packed()) == state
     assert len(state.head()) == HEAD_SIZE
 
 
 @given(st.binary(max_size=200))
 def test_a_state_that_somebody_made_up_is_refused(data: bytes) -> None:
     with pytest.raises(Conflict):
-        State.parse(data)
+        UploadState.parse(data)
 
 
 @pytest.mark.parametrize(
@@ -83,4 +83,4 @@ def test_a_state_that_somebody_made_up_is_refused(data: bytes) -> None:
 )
 def test_a_state_with_a_good_line_and_a_bad_rest_is_refused(rest: bytes) -> None:
     with pytest.raises(Conflict):
-        State.parse(State(0, 1, 0o644, "").head() + rest)
+        UploadState.parse(UploadState(0, 1, 0o644, "").head() + rest)

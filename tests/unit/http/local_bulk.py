@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import NotFound, Unsupported
-from flamecrest.server.files.archives.port import Failure, Form, Selection, Unpacked
-from flamecrest.server.files.archives.untar import Blocks, Truncated, members
+from flamecrest.server.files.archives.port import ArchiveFormat, PathFailure, Selection, UnpackResult
+from flamecrest.server.files.archives.untar import ByteReader, TruncatedArchive, members
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
@@ -24,14 +24,14 @@ class LocalBulk:
         there = [path for path in paths if Path(path).exists()]
         if not there:
             raise NotFound(f"{paths[0]}: No such file or directory")
-        missing = tuple(Failure(path, "No such file or directory") for path in paths if path not in there)
+        missing = tuple(PathFailure(path, "No such file or directory") for path in paths if path not in there)
         return Selection(base or "/", tuple(path.encode("utf-8", "surrogateescape") for path in there), missing)
 
     @asynccontextmanager
     async def pack(
         self,
         selection: Selection,
-        form: Form,
+        form: ArchiveFormat,
         deadline: Deadline,  # noqa: ARG002
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         if form != "tar":
@@ -53,15 +53,15 @@ class LocalBulk:
         deadline: Deadline,  # noqa: ARG002
         *,
         setuid: bool = False,  # noqa: ARG002
-    ) -> Unpacked:
+    ) -> UnpackResult:
         if not Path(path).is_dir():
             raise NotFound(f"{path}: No such file or directory")
-        outcome, blocks = Unpacked(), Blocks(chunks)
+        outcome, blocks = UnpackResult(), ByteReader(chunks)
         try:
             async for member in members(blocks):
                 content = await blocks.exactly(member.stored)
                 (Path(path) / Path(member.name.decode()).name).write_bytes(content)
                 outcome.created += 1
-        except Truncated:
+        except TruncatedArchive:
             outcome.whole = False
         return outcome

@@ -19,8 +19,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from flamecrest.server.errors import Invalid, TooLarge, Unmet, Upstream
-from flamecrest.server.files.listing_filter import EVERYTHING, Choice
-from flamecrest.server.files.values import PLAIN, Entry, Landed, Landing, Stat, kind_letter, permission_letters
+from flamecrest.server.files.listing_filter import ALL_ENTRIES, ListingFilter
+from flamecrest.server.files.values import (
+    DEFAULT_WRITE,
+    ListingEntry,
+    Stat,
+    WriteOptions,
+    WriteResult,
+    kind_letter,
+    permission_letters,
+)
 
 from .local_operations import LocalOperations, said
 
@@ -28,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.files.values import Algorithm, Compression
+    from flamecrest.server.files.values import ChecksumAlgorithm, Compression
 
 _CHUNK = 65536
 
@@ -74,9 +82,9 @@ class LocalFiles(LocalOperations):
         numeric: bool = False,
         recursive: bool = False,
         dereference: bool = False,
-        choice: Choice = EVERYTHING,
-    ) -> list[Entry]:
-        def look() -> list[Entry]:
+        choice: ListingFilter = ALL_ENTRIES,
+    ) -> list[ListingEntry]:
+        def look() -> list[ListingEntry]:
             if not bits.S_ISDIR(os.lstat(path).st_mode):
                 return [_entry(path, path, numeric, follow=dereference)]
             found = []
@@ -93,12 +101,12 @@ class LocalFiles(LocalOperations):
 
         entries = await _do(f"ls: cannot access '{path}'", look)
 
-        async def once() -> AsyncIterator[list[Entry]]:
+        async def once() -> AsyncIterator[list[ListingEntry]]:
             yield entries
 
         return await choice.collect(once())
 
-    async def entry(self, path: str, deadline: Deadline) -> Entry:
+    async def entry(self, path: str, deadline: Deadline) -> ListingEntry:
         return await _do(f"ls: cannot access '{path}'", _entry, path, path, False, follow=False)
 
     async def stat(self, path: str, deadline: Deadline, *, follow: bool = False) -> Stat:
@@ -127,7 +135,7 @@ class LocalFiles(LocalOperations):
         data = await self._read(path)
         return data[offset : offset + size].decode("utf-8", "replace")
 
-    async def checksum(self, path: str, deadline: Deadline, *, algorithm: Algorithm = "sha256") -> str:
+    async def checksum(self, path: str, deadline: Deadline, *, algorithm: ChecksumAlgorithm = "sha256") -> str:
         with said(f"{algorithm}sum: {path}"):
             return hashlib.new(algorithm, await self._read(path)).hexdigest()
 
@@ -158,8 +166,8 @@ class LocalFiles(LocalOperations):
         await _do(f"rm: cannot remove '{path}'", shutil.rmtree if is_tree else os.unlink, path)
 
     async def upload(
-        self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, landing: Landing = PLAIN
-    ) -> Landed:
+        self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, landing: WriteOptions = DEFAULT_WRITE
+    ) -> WriteResult:
         folder = os.path.dirname(path)  # noqa: PTH120
         partial = folder + "/.part"
         there = _stat_or_none(path)
@@ -182,7 +190,7 @@ class LocalFiles(LocalOperations):
             if landing.admit is not None:
                 landing.admit(_stat_or_none(path))
             os.rename(partial, path)  # noqa: PTH104
-            return Landed(there is None, _stat(os.fstat(fd)) if landing.report else None)
+            return WriteResult(there is None, _stat(os.fstat(fd)) if landing.report else None)
         except BaseException:
             os.unlink(partial)  # noqa: PTH108
             raise
@@ -274,7 +282,7 @@ def _stat_or_none(path: str) -> Stat | None:
     return _stat(os.stat(path)) if os.path.exists(path) else None  # noqa: PTH110, PTH116
 
 
-def _entry(full: str, name: str, numeric: bool, *, follow: bool) -> Entry:
+def _entry(full: str, name: str, numeric: bool, *, follow: bool) -> ListingEntry:
     found = os.lstat(full)
     target = os.readlink(full) if bits.S_ISLNK(found.st_mode) else None  # noqa: PTH115
     if follow and target is not None and os.path.exists(full):  # noqa: PTH110
@@ -282,7 +290,7 @@ def _entry(full: str, name: str, numeric: bool, *, follow: bool) -> Entry:
     user, group = str(found.st_uid), str(found.st_gid)
     if not numeric:
         user, group = pwd.getpwuid(found.st_uid).pw_name, grp.getgrgid(found.st_gid).gr_name
-    return Entry(
+    return ListingEntry(
         name=name,
         kind=kind_letter(found.st_mode),
         permissions=permission_letters(found.st_mode),

@@ -14,14 +14,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from flamecrest.server.errors import Conflict, Denied, Invalid, NotFound
-from flamecrest.server.files.values import Followed, Mark, Space, Usage
+from flamecrest.server.files.values import DiskSpace, DiskUsage, FollowEvent, FollowPosition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.errors import GatewayError
-    from flamecrest.server.files.values import Entry, Stat
+    from flamecrest.server.files.values import ListingEntry, Stat
 
 
 _KINDS: dict[int, type[GatewayError]] = {
@@ -51,10 +51,12 @@ class LocalOperations:
     async def stat(self, path: str, deadline: Deadline, *, follow: bool = False) -> Stat: ...
 
     @asynccontextmanager
-    async def scan(self, path: str, deadline: Deadline, **how: bool) -> AsyncIterator[AsyncIterator[Sequence[Entry]]]:
+    async def scan(
+        self, path: str, deadline: Deadline, **how: bool
+    ) -> AsyncIterator[AsyncIterator[Sequence[ListingEntry]]]:
         entries = await self.ls(path, deadline, **how)
 
-        async def batches() -> AsyncIterator[Sequence[Entry]]:
+        async def batches() -> AsyncIterator[Sequence[ListingEntry]]:
             for at in range(0, len(entries), 2):
                 yield entries[at : at + 2]
 
@@ -62,34 +64,38 @@ class LocalOperations:
 
     @asynccontextmanager
     async def follow(
-        self, path: str, deadline: Deadline, *, lines: int = 10, after: Mark | None = None
-    ) -> AsyncIterator[AsyncIterator[Followed | None]]:
+        self, path: str, deadline: Deadline, *, lines: int = 10, after: FollowPosition | None = None
+    ) -> AsyncIterator[AsyncIterator[FollowEvent | None]]:
         found = await self.stat(path, deadline, follow=True)
 
-        async def pieces() -> AsyncIterator[Followed | None]:
+        async def pieces() -> AsyncIterator[FollowEvent | None]:
             offset = found.size if after is None else after.offset
             while True:
                 data = await asyncio.to_thread(_part, path, offset)
                 if data:
                     start, offset = offset, offset + len(data)
-                    yield Followed("added", data.decode("utf-8", "replace"), start, Mark(found.ino, offset))
+                    yield FollowEvent(
+                        "added", data.decode("utf-8", "replace"), start, FollowPosition(found.ino, offset)
+                    )
                 else:
                     yield None
                 await asyncio.sleep(0.01)
 
         yield pieces()
 
-    async def df(self, path: str, deadline: Deadline) -> Space:
+    async def df(self, path: str, deadline: Deadline) -> DiskSpace:
         await self.stat(path, deadline)
         of = os.statvfs(path)
         unit = of.f_frsize
-        return Space(of.f_blocks * unit, of.f_bfree * unit, of.f_bavail * unit, of.f_files, of.f_ffree, None)
+        return DiskSpace(of.f_blocks * unit, of.f_bfree * unit, of.f_bavail * unit, of.f_files, of.f_ffree, None)
 
-    async def du(self, path: str, deadline: Deadline) -> Usage:
+    async def du(self, path: str, deadline: Deadline) -> DiskUsage:
         await self.stat(path, deadline)
         names = [path, *(os.path.join(at, one) for at, folders, files in os.walk(path) for one in folders + files)]
         found = [os.lstat(name) for name in names]
-        return Usage(sum(s.st_size for s in found), sum(s.st_blocks * 512 for s in found), len(found), complete=True)
+        return DiskUsage(
+            sum(s.st_size for s in found), sum(s.st_blocks * 512 for s in found), len(found), complete=True
+        )
 
     async def mv(self, source: str, target: str, deadline: Deadline, *, overwrite: bool = False) -> None:
         await self._free(source, target, deadline, "mv", overwrite=overwrite)

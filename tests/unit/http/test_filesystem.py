@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flamecrest.server.errors import NotFound
-from flamecrest.server.files.values import Allowance, Entry, Quota, Quotas, Space
+from flamecrest.server.files.values import DiskSpace, ListingEntry, OwnerQuota, PathQuotas, QuotaUsage
 from flamecrest.server.health.board import Health, Service
 
 from .local_files import LocalFiles
@@ -182,9 +182,9 @@ async def test_listing_options(client: httpx.AsyncClient, tmp_path: Path) -> Non
 class Crowded(LocalFiles):
     """A directory with more in it than anybody wants to make."""
 
-    async def ls(self, path: str, deadline: Deadline, **_: Any) -> list[Entry]:  # noqa: ARG002
+    async def ls(self, path: str, deadline: Deadline, **_: Any) -> list[ListingEntry]:  # noqa: ARG002
         return [
-            Entry(
+            ListingEntry(
                 f"file{number:05}" + ("\udcff" if number == 4321 else "%"),
                 "-",
                 "rw-r--r--",
@@ -221,18 +221,20 @@ async def test_stat_follows_when_asked(client: httpx.AsyncClient, tmp_path: Path
 class Limited(LocalFiles):
     """A disc with quotas."""
 
-    def __init__(self, quota: Quotas | None) -> None:
+    def __init__(self, quota: PathQuotas | None) -> None:
         super().__init__()
         self.quota = quota
 
-    async def df(self, path: str, deadline: Deadline) -> Space:
+    async def df(self, path: str, deadline: Deadline) -> DiskSpace:
         return replace(await super().df(path, deadline), quota=self.quota)
 
 
-@pytest.mark.parametrize("group", [None, Quota("p\ufffdj", Allowance(2**70, None, None, None), Allowance(0, 1, 2, 3))])
-async def test_quotas(tmp_path: Path, group: Quota | None) -> None:
-    user = Quota("ann", Allowance(4096, None, 2048, None), Allowance(14, 10, 20, 1795925742))
-    async with World(str(tmp_path), files=Limited(Quotas(user, group))).client() as client:
+@pytest.mark.parametrize(
+    "group", [None, OwnerQuota("p\ufffdj", QuotaUsage(2**70, None, None, None), QuotaUsage(0, 1, 2, 3))]
+)
+async def test_quotas(tmp_path: Path, group: OwnerQuota | None) -> None:
+    user = OwnerQuota("ann", QuotaUsage(4096, None, 2048, None), QuotaUsage(14, 10, 20, 1795925742))
+    async with World(str(tmp_path), files=Limited(PathQuotas(user, group))).client() as client:
         found = (await client.get(f"{OPS}/df", params={"path": str(tmp_path)})).json()["output"]["quota"]
     assert found["user"] == {
         "name": "ann",

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from flamecrest.server.files.values import PLAIN, Landed, Landing
+from flamecrest.server.files.values import DEFAULT_WRITE, WriteOptions, WriteResult
 
 from .local_files import LocalFiles
 from .world import CALLER, World, fields, raw_names
@@ -204,8 +204,8 @@ async def test_a_client_that_goes_leaves_nothing(tmp_path: Path) -> None:
 
     class Telling(LocalFiles):
         async def upload(
-            self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, landing: Landing = PLAIN
-        ) -> Landed:
+            self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, landing: WriteOptions = DEFAULT_WRITE
+        ) -> WriteResult:
             async def watched() -> AsyncIterator[bytes]:
                 async for chunk in chunks:
                     yield chunk
@@ -247,14 +247,14 @@ async def test_no_more_is_taken_than_can_be_written(tmp_path: Path) -> None:
             path: str,  # noqa: ARG002
             chunks: AsyncIterator[bytes],
             deadline: Deadline,  # noqa: ARG002
-            landing: Landing = PLAIN,  # noqa: ARG002
-        ) -> Landed:
+            landing: WriteOptions = DEFAULT_WRITE,  # noqa: ARG002
+        ) -> WriteResult:
             await anext(chunks)
             stands.set()
             await goes_on.wait()
             async for _ in chunks:
                 pass
-            return Landed(True, None)
+            return WriteResult(True, None)
 
     world = World(str(tmp_path), files=Standing()).with_limits(max_ops_file_size=None)
     head = b"POST %b?path=%b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.writing import temporary_beside
-from flamecrest.server.files.values import Entry, Stat
+from flamecrest.server.files.values import ListingEntry, Stat
 from flamecrest.server.ssh.channels.agent import MAX_WAITING, PROGRAM, Agent, Question, StatError, numbers, read_answer
 from flamecrest.server.ssh.pool.connection import ChannelLost, Connection
 from flamecrest.server.ssh.pool.pool import Pool
@@ -30,17 +30,17 @@ from tests.unit.ssh.test_pool import ANN, session, sh, soon
 pytestmark = pytest.mark.anyio
 
 
-def read(path: Path) -> Question[agent_requests.Small]:
+def read(path: Path) -> Question[agent_requests.SmallFile]:
     return agent_requests.read(os.fsencode(path))
 
 
-def write(path: Path, data: bytes, mode: int | None = None) -> Question[agent_requests.Written]:
+def write(path: Path, data: bytes, mode: int | None = None) -> Question[agent_requests.WriteReply]:
     return agent_requests.write(os.fsencode(path), os.fsencode(path.parent / ".new"), data, mode)
 
 
 def entries(
     path: Path, *, hidden: bool = False, numeric: bool = True, dereference: bool = False
-) -> Question[list[Entry]]:
+) -> Question[list[ListingEntry]]:
     return agent_requests.listing(os.fsencode(path), UTC, hidden=hidden, numeric=numeric, dereference=dereference)
 
 

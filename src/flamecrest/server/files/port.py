@@ -7,22 +7,22 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from flamecrest.server.files.values import (
-    PLAIN,
-    Algorithm,
+    DEFAULT_WRITE,
+    ChecksumAlgorithm,
     Compression,
-    Entry,
-    Followed,
-    Landed,
-    Landing,
-    Mark,
-    Space,
+    DiskSpace,
+    DiskUsage,
+    FollowEvent,
+    FollowPosition,
+    ListingEntry,
     Stat,
-    Usage,
+    WriteOptions,
+    WriteResult,
 )
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.files.listing_filter import Choice
+    from flamecrest.server.files.listing_filter import ListingFilter
 
 
 class Reader(Protocol):
@@ -60,8 +60,8 @@ class Files(Protocol):
         numeric: bool = False,
         recursive: bool = False,
         dereference: bool = False,
-        choice: Choice = ...,
-    ) -> list[Entry]:
+        choice: ListingFilter = ...,
+    ) -> list[ListingEntry]:
         """List a directory, by name; a file or link is listed itself, under the path asked for.
 
         An entry that cannot be read is left out of a recursive listing's deeper levels, never the whole listing.
@@ -78,14 +78,14 @@ class Files(Protocol):
         numeric: bool = False,
         recursive: bool = False,
         dereference: bool = False,
-    ) -> AbstractAsyncContextManager[AsyncIterator[Sequence[Entry]]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[Sequence[ListingEntry]]]:
         """As `ls`, but entries in batches as they come, in no order, in memory that does not grow with their number.
 
         The deadline limits the opening and each batch's progress.
         """
         ...
 
-    async def entry(self, path: str, deadline: Deadline) -> Entry:
+    async def entry(self, path: str, deadline: Deadline) -> ListingEntry:
         """One Entry for the path itself (a link is not followed), named by its path."""
         ...
 
@@ -114,8 +114,8 @@ class Files(Protocol):
         ...
 
     def follow(
-        self, path: str, deadline: Deadline, *, lines: int = 10, after: Mark | None = None
-    ) -> AbstractAsyncContextManager[AsyncIterator[Followed | None]]:
+        self, path: str, deadline: Deadline, *, lines: int = 10, after: FollowPosition | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[FollowEvent | None]]:
         """Follow a regular file from `lines` before its end, or from where it was left, as it grows.
 
         Never ends by itself; gives None now and then while nothing happens. A file that is gone is waited for.
@@ -123,15 +123,15 @@ class Files(Protocol):
         """
         ...
 
-    async def checksum(self, path: str, deadline: Deadline, *, algorithm: Algorithm = "sha256") -> str:
+    async def checksum(self, path: str, deadline: Deadline, *, algorithm: ChecksumAlgorithm = "sha256") -> str:
         """The checksum of a regular file, in hex."""
         ...
 
-    async def df(self, path: str, deadline: Deadline) -> Space:
+    async def df(self, path: str, deadline: Deadline) -> DiskSpace:
         """How full the file system is that the path is on, and what the user and a group may still store there."""
         ...
 
-    async def du(self, path: str, deadline: Deadline) -> Usage:
+    async def du(self, path: str, deadline: Deadline) -> DiskUsage:
         """What a file or tree holds; links are not followed, a file with several names counts once."""
         ...
 
@@ -182,8 +182,8 @@ class Files(Protocol):
         ...
 
     async def upload(
-        self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, landing: Landing = PLAIN
-    ) -> Landed:
+        self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, landing: WriteOptions = DEFAULT_WRITE
+    ) -> WriteResult:
         """Write a file: beside its target, then by atomic rename; an existing file keeps its mode.
 
         If `chunks` raises, nothing has changed. The deadline limits the opening and each chunk's progress, not

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Compression = Literal["none", "gzip", "bzip2", "xz"]
-Algorithm = Literal["md5", "sha1", "sha256", "sha512", "blake2b"]
+ChecksumAlgorithm = Literal["md5", "sha1", "sha256", "sha512", "blake2b"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Stat:
 
 
 @dataclass(frozen=True, slots=True)
-class Landing:
+class WriteOptions:
     """How an uploaded file lands."""
 
     mode: int | None = None  # permission bits; None: those of the file it replaces, or what the umask says
@@ -53,18 +53,18 @@ class Landing:
     sync: bool = False  # land only when the disk has it; else the file system's own pace, as scp has it
 
 
-PLAIN = Landing()
+DEFAULT_WRITE = WriteOptions()
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class WriteResult:
     """What has become of an upload."""
 
     created: bool  # nothing was there before
     stat: Stat | None  # of the new file, if `report` asked for it
 
 
-class Entry(NamedTuple):
+class ListingEntry(NamedTuple):
     """One line of a listing. `modified` is `YYYY-MM-DDTHH:MM:SS` in the cluster's time zone."""
 
     name: str
@@ -79,7 +79,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class QuotaUsage:
     """What is used of something, and the limits; None is no limit."""
 
     used: int
@@ -89,24 +89,24 @@ class Allowance:
 
 
 @dataclass(frozen=True, slots=True)
-class Quota:
+class OwnerQuota:
     """Of one user or group on one file system."""
 
     name: str
-    space: Allowance  # in bytes
-    files: Allowance  # in inodes
+    space: QuotaUsage  # in bytes
+    files: QuotaUsage  # in inodes
 
 
 @dataclass(frozen=True, slots=True)
-class Quotas:
+class PathQuotas:
     """Whose quotas count when the user writes at a path; None where the file system keeps none, or does not tell."""
 
-    user: Quota | None
-    group: Quota | None  # of the group that new files get there, or that the file at the path has
+    user: OwnerQuota | None
+    group: OwnerQuota | None  # of the group that new files get there, or that the file at the path has
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
+class DiskSpace:
     """How full a path's file system is, in bytes; `available` is what the user may still write."""
 
     total: int
@@ -115,11 +115,11 @@ class Space:
     files: int  # inodes there are
     files_free: int
     read_only: bool | None  # None: not known
-    quota: Quotas | None = None  # None: there are none, or they are not known
+    quota: PathQuotas | None = None  # None: there are none, or they are not known
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class DiskUsage:
     """What a tree holds: bytes as `ls` shows them, bytes on disc, entries (with the tree's own root)."""
 
     size: int
@@ -129,7 +129,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class FollowPosition:
     """A place in a followed file: which file it is, and how many bytes of it were given out."""
 
     ino: int
@@ -137,13 +137,13 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
+class FollowEvent:
     """What has happened to a followed file; after everything but `added` it is read from its start."""
 
     event: Literal["added", "truncated", "rotated"]
     text: str  # what was added; invalid UTF-8 replaced, a character never cut
     start: int  # byte of the file at which it begins
-    mark: Mark  # where to go on
+    mark: FollowPosition  # where to go on
 
 
 _KINDS = {

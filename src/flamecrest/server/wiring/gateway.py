@@ -16,7 +16,7 @@ from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.auth.port import AllowAuthenticated, Identity
 from flamecrest.server.cluster import Cluster, Gateway, Limits, Ports
 from flamecrest.server.files.archives.remote import RemoteBulk
-from flamecrest.server.files.remote.cluster_facts import Site
+from flamecrest.server.files.remote.cluster_facts import ClusterFacts
 from flamecrest.server.files.remote.files import RemoteFiles
 from flamecrest.server.files.resumable.remote import RemoteUploads
 from flamecrest.server.health.board import Board
@@ -155,7 +155,7 @@ def _cluster(settings: Settings, cluster: ClusterSettings, sessions: Sessions) -
 def _ports(cluster: ClusterSettings, operations: DataOperation, sessions: Sessions) -> Ports:
     """The adapters of one cluster; what its users share lives as long as it does."""
     work_root = next((system.path for system in cluster.file_systems if system.default_work_dir), None)
-    site = Site()
+    site = ClusterFacts()
     tally: Counter[str] = Counter()
     dialect = Slurm(bin_dir=cluster.scheduler.bin_dir)
 

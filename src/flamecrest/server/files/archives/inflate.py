@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import Invalid, TooLarge
 
-from .untar import Truncated
+from .untar import TruncatedArchive
 
 if TYPE_CHECKING:
-    from .port import Bounds
+    from .port import UnpackLimits
 
 STEP: Final = 256 * 1024  # bytes that are decompressed at once
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _OTHERS: Final = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"\x04\x22\x4d\x18": "lz4"}
 
-Filter = Callable[[AsyncIterator[bytes]], AsyncGenerator[bytes]]
+Decompressor = Callable[[AsyncIterator[bytes]], AsyncGenerator[bytes]]
 
 
-async def plain(chunks: AsyncIterator[bytes], zstd: Filter, bounds: Bounds) -> AsyncGenerator[bytes]:
+async def plain(chunks: AsyncIterator[bytes], zstd: Decompressor, bounds: UnpackLimits) -> AsyncGenerator[bytes]:
     """The archive without its compression, which its first bytes tell; Invalid, Truncated, TooLarge."""
     taken = given = 0
 
@@ -59,7 +59,7 @@ async def _beginning(chunks: AsyncIterator[bytes]) -> bytes:
         if len(first) >= 6:
             break
     if not first:
-        raise Truncated
+        raise TruncatedArchive
     return first
 
 
@@ -82,4 +82,4 @@ async def gunzip(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
                 members += 1
                 data, full, inflater = inflater.unused_data.lstrip(b"\0"), False, None
     if inflater is not None:
-        raise Truncated
+        raise TruncatedArchive

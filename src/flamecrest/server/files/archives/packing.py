@@ -16,7 +16,7 @@ from flamecrest.server.ssh.command import Command
 from flamecrest.wire.json import dumps
 from flamecrest.wire.text import is_plain, percent_encode
 
-from .port import TRAILER, Failure, Form
+from .port import TRAILER, ArchiveFormat, PathFailure
 
 if TYPE_CHECKING:
     from flamecrest.server.ssh.command import Output
@@ -61,7 +61,7 @@ _NOISE: Final = ("tar: Exiting with failure status", "tar: Removing leading")
 _ZSTD_BLOCK: Final = 128 * 1024  # the most that a block of a zstd frame may hold
 
 
-def command(form: Form, base: str) -> Command[Any]:
+def command(form: ArchiveFormat, base: str) -> Command[Any]:
     """The program; it reads names from its standard input, each ended by NUL."""
     if form in {"tar", "zip"}:
         links = ("--hard-dereference",) if form == "zip" else ()  # a zip archive knows no hard links
@@ -70,13 +70,13 @@ def command(form: Form, base: str) -> Command[Any]:
     return Command(("bash", "-c", _COMPRESSED, "bash", form, base), lambda output: output)
 
 
-def check_available(output: Output, form: Form) -> None:
+def check_available(output: Output, form: ArchiveFormat) -> None:
     """Raise Unsupported when a program is missing, by how the pipeline ended before it said anything."""
     if output.status in {126, 127}:
         raise Unsupported(f"The cluster can't make {form} archives", detail=output.errors()[:200])
 
 
-def failures(output: Output, base: str) -> list[Failure]:
+def failures(output: Output, base: str) -> list[PathFailure]:
     """What tar could not read, by how it ended; Upstream when it did not finish the archive."""
     said = output.errors()
     if output.status > 2 or "not recoverable" in said:
@@ -84,13 +84,13 @@ def failures(output: Output, base: str) -> list[Failure]:
     return [_failure(line, base) for line in said.splitlines() if line and not line.startswith(_NOISE)]
 
 
-def _failure(line: str, base: str) -> Failure:
+def _failure(line: str, base: str) -> PathFailure:
     found = _REASON.fullmatch(line)
     if found is None:
-        return Failure("", line)
+        return PathFailure("", line)
     name = _ESCAPE.sub(_unescape, found["name"].encode("utf-8", "surrogateescape"))
     name = name.removeprefix(b"./")
-    return Failure(base.rstrip("/") + "/" + os.fsdecode(name), found["reason"])
+    return PathFailure(base.rstrip("/") + "/" + os.fsdecode(name), found["reason"])
 
 
 def _unescape(found: re.Match[bytes]) -> bytes:
@@ -98,7 +98,7 @@ def _unescape(found: re.Match[bytes]) -> bytes:
     return _LETTERS[code] if code in _LETTERS else bytes([int(code, 8) & 0xFF])
 
 
-def report(failed: Iterable[Failure]) -> tuple[bytes, bytes]:
+def report(failed: Iterable[PathFailure]) -> tuple[bytes, bytes]:
     """The last member of an archive that is not complete: its name and content."""
     errors = [
         {"path": one.path or None, "message": one.message}
@@ -109,7 +109,7 @@ def report(failed: Iterable[Failure]) -> tuple[bytes, bytes]:
     return TRAILER.encode(), dumps({"errors": errors}) + b"\n"
 
 
-def ending(failed: Sequence[Failure], form: Form) -> bytes:
+def ending(failed: Sequence[PathFailure], form: ArchiveFormat) -> bytes:
     """What comes after the last byte of the remote program: the report, if there is one, and the end mark."""
     tail = bytes(2 * tarfile.BLOCKSIZE)
     if failed:

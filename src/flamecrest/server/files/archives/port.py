@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
 
-Form = Literal["tar", "gzip", "zstd", "zip"]
+ArchiveFormat = Literal["tar", "gzip", "zstd", "zip"]
 
 TRAILER = ".flamecrest-errors.json"  # the last member of an archive that is not complete
 MAX_LISTED = 1000  # failures that are named; the others are only counted
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class PathFailure:
     """A path that something did not work for, and why."""
 
     path: str
@@ -30,15 +30,15 @@ class Selection:
 
     base: str
     names: tuple[bytes, ...]
-    missing: tuple[Failure, ...] = ()
+    missing: tuple[PathFailure, ...] = ()
 
 
 @dataclass(slots=True)
-class Unpacked:
+class UnpackResult:
     """What became of an archive's entries. `whole` is False when the archive ended too early."""
 
     created: int = 0
-    failed: list[Failure] = field(default_factory=list)
+    failed: list[PathFailure] = field(default_factory=list)
     failures: int = 0
     whole: bool = True
 
@@ -46,11 +46,11 @@ class Unpacked:
         """Note a failure; the first MAX_LISTED by name."""
         self.failures += 1
         if len(self.failed) < MAX_LISTED:
-            self.failed.append(Failure(path, message))
+            self.failed.append(PathFailure(path, message))
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class UnpackLimits:
     """How much an archive may unpack to: it protects the gateway; the user's quota protects the cluster."""
 
     entries: int = 1_000_000
@@ -70,7 +70,7 @@ class Bulk(Protocol):
         ...
 
     def pack(
-        self, selection: Selection, form: Form, deadline: Deadline
+        self, selection: Selection, form: ArchiveFormat, deadline: Deadline
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """The archive, as one remote tar writes it; the deadline limits its start.
 
@@ -82,7 +82,7 @@ class Bulk(Protocol):
 
     async def unpack(
         self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, *, setuid: bool = False
-    ) -> Unpacked:
+    ) -> UnpackResult:
         """Write a tar archive (plain, gzip or zstd) into the folder `path`, each file whole or not at all.
 
         NotFound, Invalid for the folder; Invalid for bytes that are no archive; TooLarge beyond Bounds; Unsupported

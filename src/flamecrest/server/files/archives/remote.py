@@ -11,19 +11,19 @@ from flamecrest.server.errors import Invalid, Unsupported, Upstream
 from flamecrest.server.ssh.command import Command
 
 from . import inflate, packing
-from .port import Bounds, Form, Selection, Unpacked
+from .port import ArchiveFormat, Selection, UnpackLimits, UnpackResult
 from .selection import select
-from .unpacking import Unpacking, target_folder
-from .untar import Blocks, Damaged, EndMark, Truncated
-from .zipping import Zip
+from .unpacking import Unpacker, target_folder
+from .untar import ByteReader, DamagedArchive, EndMarkFilter, TruncatedArchive
+from .zipping import ZipWriter
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.ssh.channels.stream import RemoteStream
     from flamecrest.server.ssh.port import Session
 
-SILENCE: Final = 300.0  # seconds that tar may be silent: it walks folders without writing
-PATIENCE: Final = 24 * 3600.0  # seconds that a program may not read its input: the caller may read slowly
+OUTPUT_TIMEOUT: Final = 300.0  # seconds that tar may be silent: it walks folders without writing
+INPUT_TIMEOUT: Final = 24 * 3600.0  # seconds that a program may not read its input: the caller may read slowly
 PIECE: Final = 64 * 1024
 AFTER: Final = 16 * 1024 * 1024  # bytes that may follow the end mark
 
@@ -31,24 +31,26 @@ AFTER: Final = 16 * 1024 * 1024  # bytes that may follow the end mark
 class RemoteBulk:
     """One user's archives on one cluster."""
 
-    def __init__(self, session: Session, bounds: Bounds | None = None) -> None:
+    def __init__(self, session: Session, bounds: UnpackLimits | None = None) -> None:
         self._session = session
-        self._bounds = bounds or Bounds()
+        self._bounds = bounds or UnpackLimits()
 
     async def select(self, paths: Sequence[str], base: str | None, deadline: Deadline) -> Selection:
         return await self._session.sftp(lambda sftp: select(sftp, paths, base), deadline, repeatable=True)
 
     @asynccontextmanager
-    async def pack(self, selection: Selection, form: Form, deadline: Deadline) -> AsyncIterator[AsyncGenerator[bytes]]:
+    async def pack(
+        self, selection: Selection, form: ArchiveFormat, deadline: Deadline
+    ) -> AsyncIterator[AsyncGenerator[bytes]]:
         program = packing.command(form, selection.base)
         async with self._session.stream(program, deadline) as stream:
             feeding = asyncio.create_task(_feed(stream, _listed(selection.names)))
             try:
-                async with aclosing(stream.chunks(SILENCE)) as chunks:  # type: ignore[type-var]
+                async with aclosing(stream.chunks(OUTPUT_TIMEOUT)) as chunks:  # type: ignore[type-var]
                     async with deadline.enforce("Starting the archive"):
                         first = await anext(chunks, b"")
                     if not first:
-                        packing.check_available(await stream.wait(SILENCE), form)
+                        packing.check_available(await stream.wait(OUTPUT_TIMEOUT), form)
                     async with aclosing(_packed(_chain(first, chunks), stream, selection, form)) as packed:
                         yield packed
             finally:
@@ -57,8 +59,8 @@ class RemoteBulk:
 
     async def unpack(
         self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, *, setuid: bool = False
-    ) -> Unpacked:
-        outcome = Unpacked()
+    ) -> UnpackResult:
+        outcome = UnpackResult()
         async with self._session.open_sftp(deadline) as sftp:
             async with deadline.enforce("Opening the folder"):
                 folder = await target_folder(sftp, path)
@@ -66,9 +68,9 @@ class RemoteBulk:
                 inflate.plain(chunks, lambda data: self._unzstd(data, deadline), self._bounds)
             ) as plain:
                 try:
-                    await Unpacking(sftp, folder, outcome, setuid=setuid).run(Blocks(plain), self._bounds)
+                    await Unpacker(sftp, folder, outcome, setuid=setuid).run(ByteReader(plain), self._bounds)
                     await _rest(plain)
-                except Truncated:
+                except TruncatedArchive:
                     outcome.whole = False
         return outcome
 
@@ -78,16 +80,16 @@ class RemoteBulk:
         async with self._session.stream(program, deadline) as stream:
             feeding = asyncio.create_task(_feed(stream, chunks))
             try:
-                async with aclosing(stream.chunks(SILENCE)) as pieces:  # type: ignore[type-var]
+                async with aclosing(stream.chunks(OUTPUT_TIMEOUT)) as pieces:  # type: ignore[type-var]
                     async for piece in pieces:
                         yield piece
-                output = await stream.wait(SILENCE)
+                output = await stream.wait(OUTPUT_TIMEOUT)
                 if output.status in {126, 127}:
                     raise Unsupported("The cluster can't decompress zstd", detail=output.errors()[:200])
                 await feeding
                 if output.status != 0:
                     if "premature" in output.errors() or "unexpected end" in output.errors().lower():
-                        raise Truncated
+                        raise TruncatedArchive
                     raise Invalid("The archive is damaged: it can't be decompressed", detail=output.errors()[:500])
             finally:
                 feeding.cancel()
@@ -95,7 +97,7 @@ class RemoteBulk:
 
 
 async def _packed(
-    chunks: AsyncIterator[bytes], stream: RemoteStream, selection: Selection, form: Form
+    chunks: AsyncIterator[bytes], stream: RemoteStream, selection: Selection, form: ArchiveFormat
 ) -> AsyncGenerator[bytes]:
     """The archive with its ending."""
     make = _zipped if form == "zip" else _tarred
@@ -103,31 +105,31 @@ async def _packed(
         async for piece in make(chunks, stream, selection, form):
             if piece:
                 yield piece
-    except (Truncated, Damaged) as error:
+    except (TruncatedArchive, DamagedArchive) as error:
         raise Upstream("The archive could not be finished") from error
 
 
 async def _tarred(
-    chunks: AsyncIterator[bytes], stream: RemoteStream, selection: Selection, form: Form
+    chunks: AsyncIterator[bytes], stream: RemoteStream, selection: Selection, form: ArchiveFormat
 ) -> AsyncGenerator[bytes]:
-    mark = EndMark() if form == "tar" else None
+    mark = EndMarkFilter() if form == "tar" else None
     async for chunk in chunks:
         yield chunk if mark is None else mark.feed(chunk)
-    failed = packing.failures(await stream.wait(SILENCE), selection.base)
+    failed = packing.failures(await stream.wait(OUTPUT_TIMEOUT), selection.base)
     if mark is not None and not mark.seen:
-        raise Truncated
+        raise TruncatedArchive
     yield packing.ending([*selection.missing, *failed], form)
 
 
 async def _zipped(
-    chunks: AsyncIterator[bytes], stream: RemoteStream, selection: Selection, _: Form
+    chunks: AsyncIterator[bytes], stream: RemoteStream, selection: Selection, _: ArchiveFormat
 ) -> AsyncGenerator[bytes]:
-    archive = Zip()
+    archive = ZipWriter()
     async for piece in archive.convert(chunks):
         yield piece
     async for _padding in chunks:
         pass
-    failed = packing.failures(await stream.wait(SILENCE), selection.base)
+    failed = packing.failures(await stream.wait(OUTPUT_TIMEOUT), selection.base)
     if failed := [*selection.missing, *failed, *archive.skipped]:
         archive.add(*packing.report(failed))
     yield archive.close()
@@ -137,7 +139,7 @@ async def _feed(stream: RemoteStream, chunks: AsyncIterator[bytes]) -> None:
     """Pass on what the program reads; its input ends whatever happens."""
     try:
         async for chunk in chunks:
-            await stream.write(chunk, PATIENCE)
+            await stream.write(chunk, INPUT_TIMEOUT)
     finally:
         stream.write_eof()
 

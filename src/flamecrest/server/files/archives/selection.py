@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from flamecrest.server.errors import GatewayError, Invalid, NotFound, TooLarge
 from flamecrest.server.ssh.channels.sftp_packets import NO_SUCH_FILE, Attrs, SftpError
 
-from .port import Failure, Selection
+from .port import PathFailure, Selection
 
 if TYPE_CHECKING:
     from flamecrest.server.ssh.channels.sftp import Sftp
@@ -28,7 +28,7 @@ MAX_MATCHES: Final = 100_000
 MAX_FOLDERS: Final = 10_000  # that are read for one pattern
 _MAGIC: Final = re.compile(rb"[*?[]")
 
-Found = dict[bytes, bool]  # path: whether it is a folder
+FoundPaths = dict[bytes, bool]  # path: whether it is a folder
 
 
 def tidy(path: str, name: str = "paths") -> bytes:
@@ -59,7 +59,7 @@ def relative(path: bytes, base: bytes) -> bytes:
     return b"./" + name if name.startswith(b"-") else name
 
 
-def uncovered(found: Found) -> list[bytes]:
+def uncovered(found: FoundPaths) -> list[bytes]:
     """The paths without those that are in a folder which is there too."""
     folders = {path.rstrip(b"/") for path, is_folder in found.items() if is_folder}
 
@@ -81,7 +81,7 @@ async def select(sftp: Sftp, paths: Sequence[str], base: str | None) -> Selectio
     if root is not None:
         for path in asked:
             relative(path, root)
-    found: Found = {}
+    found: FoundPaths = {}
     anchors, missing = [], []
     for path, answer in zip(asked, await lstats(sftp, asked), strict=True):
         wild = bool(_MAGIC.search(path))
@@ -93,9 +93,9 @@ async def select(sftp: Sftp, paths: Sequence[str], base: str | None) -> Selectio
             matches = await expand(sftp, path)
             found |= matches
             if not matches:
-                missing.append(Failure(os.fsdecode(path), "Nothing matches the pattern"))
+                missing.append(PathFailure(os.fsdecode(path), "Nothing matches the pattern"))
         else:
-            missing.append(Failure(os.fsdecode(path), _reason(answer)))
+            missing.append(PathFailure(os.fsdecode(path), _reason(answer)))
         if len(found) > MAX_MATCHES:
             raise TooLarge(f"The patterns match more than {MAX_MATCHES} files")
     if not found:
@@ -118,12 +118,12 @@ async def lstats(sftp: Sftp, paths: Sequence[bytes]) -> list[Attrs | SftpError]:
     return answers
 
 
-async def expand(sftp: Sftp, pattern: bytes) -> Found:
+async def expand(sftp: Sftp, pattern: bytes) -> FoundPaths:
     """What a pattern matches, by name. Folders that can't be read match nothing."""
     top = anchor(pattern, literal=False)
     parts = pattern[len(top.rstrip(b"/")) + 1 :].split(b"/")
     budget = _Budget()
-    places: Found = {top: True}
+    places: FoundPaths = {top: True}
     for n, part in enumerate(parts):
         last = n == len(parts) - 1
         if part == b"**":
@@ -155,9 +155,9 @@ class _Budget:
             raise TooLarge(f"A pattern searches more than {MAX_FOLDERS} folders")
 
 
-async def _matching(sftp: Sftp, places: Found, part: bytes, budget: _Budget, *, last: bool) -> Found:
+async def _matching(sftp: Sftp, places: FoundPaths, part: bytes, budget: _Budget, *, last: bool) -> FoundPaths:
     matches = re.compile(fnmatch.translate(os.fsdecode(part))).match
-    found: Found = {}
+    found: FoundPaths = {}
     for place, entries in (await _read(sftp, places, budget)).items():
         for name, attrs in entries:
             if (name.startswith(b".") and not part.startswith(b".")) or not matches(os.fsdecode(name)):
@@ -167,11 +167,11 @@ async def _matching(sftp: Sftp, places: Found, part: bytes, budget: _Budget, *, 
     return found
 
 
-async def _below(sftp: Sftp, places: Found, budget: _Budget) -> Found:
+async def _below(sftp: Sftp, places: FoundPaths, budget: _Budget) -> FoundPaths:
     """The places and all folders below them."""
     found, level = dict(places), places
     while level:
-        deeper: Found = {}
+        deeper: FoundPaths = {}
         for place, entries in (await _read(sftp, level, budget)).items():
             names = (name for name, attrs in entries if _is_folder(attrs) and not name.startswith(b"."))
             deeper |= dict.fromkeys((place.rstrip(b"/") + b"/" + name for name in names), True)

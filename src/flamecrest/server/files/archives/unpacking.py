@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import Denied, GatewayError, Invalid, NotFound, TooLarge
-from flamecrest.server.files.remote.writing import progress
+from flamecrest.server.files.remote.writing import within_stall_timeout
 from flamecrest.server.ssh.channels.sftp_packets import (
     FAILURE,
     FLAG_CREATE,
@@ -25,14 +25,14 @@ from flamecrest.server.ssh.channels.sftp_packets import (
     SftpError,
 )
 
-from .untar import Blocks, Member, Truncated, members
+from .untar import ByteReader, Member, TruncatedArchive, members
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from flamecrest.server.ssh.channels.sftp import Sftp
 
-    from .port import Bounds, Unpacked
+    from .port import UnpackLimits, UnpackResult
 
 SMALL: Final = 128 * 1024  # bytes of a file that is read whole, so that the next can be begun
 IN_FLIGHT: Final = 64  # small files that are written at once
@@ -42,40 +42,40 @@ NAME_BYTES: Final = 255
 PATH_BYTES: Final = 4096
 
 
-class Refused(Exception):
+class EntryRefused(Exception):
     """This entry can't be made; the text says why."""
 
 
-def place(name: bytes) -> bytes:
+def entry_path(name: bytes) -> bytes:
     """Where an entry goes, in terms of the target folder ("" is the folder itself); Refused when it would leave."""
     if name.startswith(b"/"):
-        raise Refused("Its name is absolute")
+        raise EntryRefused("Its name is absolute")
     if b"\0" in name:
-        raise Refused("Its name holds a NUL byte")
+        raise EntryRefused("Its name holds a NUL byte")
     parts = [part for part in name.split(b"/") if part not in {b"", b"."}]
     if b".." in parts:
-        raise Refused("Its name leads out of the folder (`..`)")
+        raise EntryRefused("Its name leads out of the folder (`..`)")
     if any(len(part) > NAME_BYTES for part in parts) or len(name) > PATH_BYTES:
-        raise Refused("Its name is too long")
+        raise EntryRefused("Its name is too long")
     return b"/".join(parts)
 
 
 def link_target(link: bytes, target: bytes) -> bytes:
     """The target of the symbolic link at `link`, if it stays in the folder as it is written."""
     if target.startswith(b"/") or not target or b"\0" in target or len(target) > PATH_BYTES:
-        raise Refused("The symbolic link leads out of the folder")
+        raise EntryRefused("The symbolic link leads out of the folder")
     depth = link.count(b"/")
     for part in target.split(b"/"):
         depth += -1 if part == b".." else part not in {b"", b"."}
         if depth < 0:
-            raise Refused("The symbolic link leads out of the folder")
+            raise EntryRefused("The symbolic link leads out of the folder")
     return target
 
 
-class Unpacking:
+class Unpacker:
     """One archive on its way into one folder."""
 
-    def __init__(self, sftp: Sftp, folder: bytes, outcome: Unpacked, *, setuid: bool) -> None:
+    def __init__(self, sftp: Sftp, folder: bytes, outcome: UnpackResult, *, setuid: bool) -> None:
         self._sftp = sftp
         self._root = folder.rstrip(b"/")
         self._outcome = outcome
@@ -85,7 +85,7 @@ class Unpacking:
         self._tasks: dict[bytes, asyncio.Task[None]] = {}  # by place, in the order they were begun
         self._bytes = 0
 
-    async def run(self, blocks: Blocks, bounds: Bounds) -> None:
+    async def run(self, blocks: ByteReader, bounds: UnpackLimits) -> None:
         """Write all entries; Truncated after all that were complete are written."""
         count = 0
         try:
@@ -96,7 +96,7 @@ class Unpacking:
                 if member.size > bounds.size:
                     raise TooLarge("The archive unpacks to more than is accepted")
                 await self._attempt(member.name, partial(self._entry, member, blocks))
-        except (Truncated, GatewayError):
+        except (TruncatedArchive, GatewayError):
             await self._settle()  # what was complete stays
             raise
         except BaseException:
@@ -109,20 +109,20 @@ class Unpacking:
         try:
             if await work():
                 self._outcome.created += 1
-        except Refused as refused:
+        except EntryRefused as refused:
             self._outcome.fail(os.fsdecode(name), str(refused))
         except SftpError as error:
             self._outcome.fail(os.fsdecode(name), _reason(error))
 
-    async def _entry(self, member: Member, blocks: Blocks) -> bool:
+    async def _entry(self, member: Member, blocks: ByteReader) -> bool:
         """Make one entry, or begin to; True when it is made."""
-        at = place(member.name)
+        at = entry_path(member.name)
         if member.kind == "other":
-            raise Refused("It is a device, a FIFO or nothing known")
+            raise EntryRefused("It is a device, a FIFO or nothing known")
         if not at:
             if member.kind == "folder":
                 return False  # the target itself
-            raise Refused("It has no name")
+            raise EntryRefused("It has no name")
         if member.kind == "folder":
             await self._way(at.rpartition(b"/")[0])
             await self._wait_for(at)
@@ -132,7 +132,7 @@ class Unpacking:
         if member.kind == "symlink":
             return await self._symlink(at, link_target(at, member.target))
         if member.kind == "hardlink":
-            return await self._hardlink(at, place(member.target))
+            return await self._hardlink(at, entry_path(member.target))
         if member.stored > SMALL or member.segments is not None:
             return await self._write(at, member, blocks)
         await self._begin(at, member, await blocks.exactly(member.stored))
@@ -155,9 +155,9 @@ class Unpacking:
             except SftpError:
                 raise error from None
             if stat_bits.S_ISLNK(found.mode or 0):
-                raise Refused(f"'{os.fsdecode(at)}' is a symbolic link: nothing is written through it") from None
+                raise EntryRefused(f"'{os.fsdecode(at)}' is a symbolic link: nothing is written through it") from None
             if not stat_bits.S_ISDIR(found.mode or 0):
-                raise Refused(f"'{os.fsdecode(at)}' is not a folder") from None
+                raise EntryRefused(f"'{os.fsdecode(at)}' is not a folder") from None
         self._remembered += len(at) + 64
         if self._remembered > REMEMBERED:
             self._folders, self._remembered = {b""}, 0
@@ -179,7 +179,7 @@ class Unpacking:
     async def _hardlink(self, at: bytes, target: bytes) -> bool:
         """A second name for a file of the folder: the way to it is looked at as is that of a file to be written."""
         if not target or target == at:
-            raise Refused("The hard link leads nowhere")
+            raise EntryRefused("The hard link leads nowhere")
         await self._settle()
         parts = target.split(b"/")
         ways = [b"/".join(parts[: n + 1]) for n in range(len(parts))]
@@ -189,7 +189,7 @@ class Unpacking:
                 raise attrs
             kind = stat_bits.S_IFMT(attrs.mode or 0)
             if kind != (stat_bits.S_IFREG if n == len(ways) - 1 else stat_bits.S_IFDIR):
-                raise Refused("The hard link's target is not a file of the archive's folder")
+                raise EntryRefused("The hard link's target is not a file of the archive's folder")
         temporary = self._temporary(at)
         await self._sftp.hardlink(self._path(target), temporary)
         await self._land(temporary, at)
@@ -225,7 +225,7 @@ class Unpacking:
             raise
         return True
 
-    async def _write(self, at: bytes, member: Member, blocks: Blocks) -> bool:
+    async def _write(self, at: bytes, member: Member, blocks: ByteReader) -> bool:
         """Write a file as it comes, its parts to where they belong; what is between them stays a hole."""
         temporary = self._temporary(at)
         handle = await self._open(temporary, member)
@@ -237,7 +237,7 @@ class Unpacking:
                 while offset < end:
                     data = await blocks.some(min(end - offset, self._sftp.write_size))
                     while len(sent) * self._sftp.write_size > WINDOW:
-                        await progress(sent.popleft())
+                        await within_stall_timeout(sent.popleft())
                     await self._sftp.room()
                     sent.append(self._sftp.write(handle, offset, data))
                     offset += len(data)
@@ -278,7 +278,7 @@ class Unpacking:
         asked.append(self._sftp.close_handle(handle))
         try:
             for future in asked:
-                await progress(future)
+                await within_stall_timeout(future)
         except BaseException:
             for future in asked:
                 self._sftp.forget(future)
@@ -286,11 +286,11 @@ class Unpacking:
 
     async def _land(self, temporary: bytes, at: bytes) -> None:
         try:
-            await progress(self._sftp.rename(temporary, self._path(at)))
+            await within_stall_timeout(self._sftp.rename(temporary, self._path(at)))
         except SftpError as error:
             self._discard(temporary)
             if error.code == FAILURE:
-                raise Refused("A folder of this name is there already, or the cluster refused") from None
+                raise EntryRefused("A folder of this name is there already, or the cluster refused") from None
             raise
         except BaseException:
             self._discard(temporary)

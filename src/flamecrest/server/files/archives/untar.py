@@ -16,11 +16,11 @@ ZEROS: Final = bytes(BLOCK)
 MAX_EXTENSION: Final = 1024 * 1024  # bytes of one header that extends another: names, pax records
 MAX_SEGMENTS: Final = 65536  # of one sparse file
 
-Kind = Literal["file", "folder", "symlink", "hardlink", "other"]
+MemberKind = Literal["file", "folder", "symlink", "hardlink", "other"]
 Records = dict[bytes, bytes]
 Segments = tuple[tuple[int, int], ...]  # (offset, length) of the parts of a sparse file that hold data
 
-_KINDS: Final[dict[bytes, Kind]] = {
+_KINDS: Final[dict[bytes, MemberKind]] = {
     b"0": "file",
     b"\0": "file",
     b"7": "file",
@@ -31,11 +31,11 @@ _KINDS: Final[dict[bytes, Kind]] = {
 }
 
 
-class Truncated(Exception):
+class TruncatedArchive(Exception):
     """The archive ends before its end mark."""
 
 
-class Damaged(Invalid):
+class DamagedArchive(Invalid):
     """The bytes are no tar archive."""
 
 
@@ -44,7 +44,7 @@ class Member:
     """One entry: `stored` bytes of content follow, which make a file of `size` bytes (not the same when sparse)."""
 
     name: bytes
-    kind: Kind
+    kind: MemberKind
     stored: int
     size: int
     mode: int = 0o644
@@ -53,7 +53,7 @@ class Member:
     segments: Segments | None = None
 
 
-class Blocks:
+class ByteReader:
     """Bytes that come in pieces, taken in others."""
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
@@ -67,7 +67,7 @@ class Blocks:
             try:
                 self._piece = memoryview(await anext(self._chunks))
             except StopAsyncIteration:
-                raise Truncated from None
+                raise TruncatedArchive from None
         data = bytes(self._piece[:most])
         self._piece = self._piece[most:]
         self.position += len(data)
@@ -89,7 +89,7 @@ class Blocks:
             size -= len(await self.some(size))
 
 
-async def members(blocks: Blocks) -> AsyncIterator[Member]:
+async def members(blocks: ByteReader) -> AsyncIterator[Member]:
     """The entries, until the end mark. Content is read from `blocks` by who wants it, the rest is skipped.
 
     Raises Damaged, Truncated.
@@ -118,7 +118,7 @@ def check(header: bytes) -> None:
     plain = header[:148] + b" " * 8 + header[156:]
     wanted, total = number(header[148:156]), sum(plain)
     if wanted != total and wanted != total - 256 * sum(byte > 127 for byte in plain):
-        raise Damaged("The archive is damaged, or no tar archive: a header's checksum is wrong")
+        raise DamagedArchive("The archive is damaged, or no tar archive: a header's checksum is wrong")
 
 
 def number(field: bytes) -> int:
@@ -132,7 +132,7 @@ def number(field: bytes) -> int:
     if not digits:
         return 0
     if digits.strip(b"01234567"):
-        raise Damaged("The archive is damaged, or no tar archive: a header holds a number that is none")
+        raise DamagedArchive("The archive is damaged, or no tar archive: a header holds a number that is none")
     return int(digits, 8)
 
 
@@ -151,26 +151,26 @@ def pax_records(content: bytes) -> Records:
         record = content[at + len(digits) + 1 : at + length]
         name, separator, value = record[:-1].partition(b"=")
         if length < len(digits) + 3 or at + length > len(content) or record[-1:] != b"\n" or not separator:
-            raise Damaged("The archive is damaged: a pax header can't be read")
+            raise DamagedArchive("The archive is damaged: a pax header can't be read")
         if name in {b"GNU.sparse.offset", b"GNU.sparse.numbytes"}:
             name, before = b"GNU.sparse.map", records.get(b"GNU.sparse.map")
             value = value if before is None else before + b"," + value
             if len(value) > MAX_EXTENSION:
-                raise Damaged("The archive is damaged: a sparse file has too many parts")
+                raise DamagedArchive("The archive is damaged: a sparse file has too many parts")
         records[name] = value
         at += length
     return records
 
 
-async def _extension(blocks: Blocks, size: int) -> bytes:
+async def _extension(blocks: ByteReader, size: int) -> bytes:
     if not 0 <= size <= MAX_EXTENSION:
-        raise Damaged("The archive is damaged: a name or pax header is too long")
+        raise DamagedArchive("The archive is damaged: a name or pax header is too long")
     content = await blocks.exactly(size)
     await blocks.skip(padded(size) - size)
     return content
 
 
-async def _member(blocks: Blocks, header: bytes, records: Records) -> tuple[Member, int]:
+async def _member(blocks: ByteReader, header: bytes, records: Records) -> tuple[Member, int]:
     """The entry of a header, and where its content ends."""
     letter = header[156:157]
     name, target = _text(header[:100]), _text(header[157:257])
@@ -188,7 +188,7 @@ async def _member(blocks: Blocks, header: bytes, records: Records) -> tuple[Memb
     if letter in b"123456":
         stored = 0
     if stored < 0:
-        raise Damaged("The archive is damaged: a size is negative")
+        raise DamagedArchive("The archive is damaged: a size is negative")
     if kind == "file" and letter != b"7" and name.endswith(b"/") and not stored:
         kind = "folder"  # how archives had it before there was a type for folders
     segments, size, extra = None, stored, 0
@@ -213,7 +213,7 @@ def _text(field: bytes) -> bytes:
 
 def _decimal(value: bytes) -> int:
     if not value.isdigit() or len(value) > 20:
-        raise Damaged("The archive is damaged: a pax header holds a number that is none")
+        raise DamagedArchive("The archive is damaged: a pax header holds a number that is none")
     return int(value)
 
 
@@ -223,7 +223,7 @@ def _time(value: bytes) -> int:
     return -_decimal(whole[1:]) if negative else _decimal(whole)
 
 
-async def _gnu_sparse(blocks: Blocks, header: bytes) -> tuple[Segments, int]:
+async def _gnu_sparse(blocks: ByteReader, header: bytes) -> tuple[Segments, int]:
     """The parts of an old GNU sparse file: four in its header, the others in blocks that follow it."""
     segments = _pairs(header, 386, 4)
     more = header[482]
@@ -232,7 +232,7 @@ async def _gnu_sparse(blocks: Blocks, header: bytes) -> tuple[Segments, int]:
         segments += _pairs(block, 0, 21)
         more = block[504]
         if len(segments) > MAX_SEGMENTS:
-            raise Damaged("The archive is damaged: a sparse file has too many parts")
+            raise DamagedArchive("The archive is damaged: a sparse file has too many parts")
     return tuple(segments), number(header[483:495])
 
 
@@ -242,7 +242,7 @@ def _pairs(block: bytes, at: int, count: int) -> list[tuple[int, int]]:
     return [pair for pair in pairs if pair[1]]
 
 
-async def _pax_sparse(blocks: Blocks, records: Records, stored: int) -> tuple[Segments, int]:
+async def _pax_sparse(blocks: ByteReader, records: Records, stored: int) -> tuple[Segments, int]:
     """The parts of a sparse file in any of the three ways that pax headers have for it."""
     size = _decimal(records.get(b"GNU.sparse.realsize", records.get(b"GNU.sparse.size", b"0")))
     if b"GNU.sparse.map" in records:
@@ -250,18 +250,18 @@ async def _pax_sparse(blocks: Blocks, records: Records, stored: int) -> tuple[Se
     elif records.get(b"GNU.sparse.major") == b"1":
         numbers = await _leading_map(blocks, stored)
     else:
-        raise Damaged("The archive has a sparse file in a format that nobody knows")
+        raise DamagedArchive("The archive has a sparse file in a format that nobody knows")
     if len(numbers) % 2:
-        raise Damaged("The archive is damaged: the map of a sparse file is")
+        raise DamagedArchive("The archive is damaged: the map of a sparse file is")
     return tuple(pair for pair in zip(numbers[::2], numbers[1::2], strict=True) if pair[1]), size
 
 
-async def _leading_map(blocks: Blocks, stored: int) -> list[int]:
+async def _leading_map(blocks: ByteReader, stored: int) -> list[int]:
     """Version 1.0: the map stands before the data, in decimal lines, the first of which says how many pairs."""
     start, lines, rest, wanted = blocks.position, list[int](), b"", 1
     while len(lines) < wanted:
         if blocks.position - start + BLOCK > min(padded(stored), MAX_EXTENSION):
-            raise Damaged("The archive is damaged: the map of a sparse file is")
+            raise DamagedArchive("The archive is damaged: the map of a sparse file is")
         *whole, rest = (rest + await blocks.exactly(BLOCK)).split(b"\n")
         lines += [_decimal(line) for line in whole if not line.startswith(b"\0")]
         wanted = 1 + 2 * lines[0] if lines else 1
@@ -272,13 +272,13 @@ def _check_segments(segments: Segments, size: int, stored: int) -> None:
     at = 0
     for offset, length in segments:
         if offset < at:
-            raise Damaged("The archive is damaged: the parts of a sparse file overlap")
+            raise DamagedArchive("The archive is damaged: the parts of a sparse file overlap")
         at = offset + length
     if at > size or sum(length for _, length in segments) != stored:
-        raise Damaged("The archive is damaged: the parts of a sparse file don't fit its size")
+        raise DamagedArchive("The archive is damaged: the parts of a sparse file don't fit its size")
 
 
-class EndMark:
+class EndMarkFilter:
     """Passes an archive on as GNU tar writes it, and holds back its end mark."""
 
     def __init__(self) -> None:
@@ -311,4 +311,4 @@ class EndMark:
             check(header)
             return number(header[124:136])
         except GatewayError as error:
-            raise Truncated from error  # not what our tar writes
+            raise TruncatedArchive from error  # not what our tar writes

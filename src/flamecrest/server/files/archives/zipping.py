@@ -10,8 +10,8 @@ import zipfile
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Final
 
-from .port import Failure
-from .untar import Blocks, Member, members
+from .port import PathFailure
+from .untar import ByteReader, Member, members
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,17 +21,17 @@ INLINE: Final = 16 * 1024
 _TYPES: Final = {"file": stat_bits.S_IFREG, "folder": stat_bits.S_IFDIR, "symlink": stat_bits.S_IFLNK}
 
 
-class Zip:
+class ZipWriter:
     """A zip archive that is written piece by piece."""
 
     def __init__(self) -> None:
         self._sink = _Sink()
         self._zip = zipfile.ZipFile(self._sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1)  # type: ignore[call-overload]
-        self.skipped: list[Failure] = []
+        self.skipped: list[PathFailure] = []
 
     async def convert(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         """The members of a tar archive; Truncated, Damaged."""
-        blocks = Blocks(chunks)
+        blocks = ByteReader(chunks)
         async for member in members(blocks):
             async for piece in self._add(member, blocks):
                 yield piece
@@ -45,9 +45,9 @@ class Zip:
         self._zip.close()
         return self._sink.take()
 
-    async def _add(self, member: Member, blocks: Blocks) -> AsyncGenerator[bytes]:
+    async def _add(self, member: Member, blocks: ByteReader) -> AsyncGenerator[bytes]:
         if member.kind not in _TYPES or member.segments is not None:
-            self.skipped.append(Failure(os.fsdecode(member.name), "A zip archive can hold no devices and FIFOs"))
+            self.skipped.append(PathFailure(os.fsdecode(member.name), "A zip archive can hold no devices and FIFOs"))
             return
         name = os.fsdecode(member.name).encode("utf-8", "replace").decode()
         moment = time.gmtime(min(max(member.mtime, 315532800), 4354819198))  # 1980 to 2107 is all that zip knows

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, TypeVar
 
 from flamecrest.server.errors import Upstream
-from flamecrest.server.files.remote.writing import regular
+from flamecrest.server.files.remote.writing import require_regular
 from flamecrest.server.files.values import Stat
 from flamecrest.server.ssh.channels.agent import StatError
 from flamecrest.server.ssh.channels.sftp_packets import FAILURE, SftpError
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.files.remote.cluster_facts import Site
+    from flamecrest.server.files.remote.cluster_facts import ClusterFacts
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.ssh.port import Session
 
 T = TypeVar("T")
 
 
-class Asking:
+class Access:
     """One user's session on one cluster, and what all of the cluster's users share."""
 
-    def __init__(self, session: Session, site: Site) -> None:
+    def __init__(self, session: Session, site: ClusterFacts) -> None:
         self._session = session
         self._site = site
 
@@ -48,7 +48,7 @@ class Asking:
     async def _regular(self, sftp: Sftp, path: str, words: str, deadline: Deadline) -> Stat:
         try:
             async with deadline.enforce("Opening the file"):
-                return regular(words, await sftp.stat(os.fsencode(path)))
+                return require_regular(words, await sftp.stat(os.fsencode(path)))
         except SftpError as error:
             raise error.explained(words) from None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from flamecrest.server.files.remote.cluster_facts import local_time
-from flamecrest.server.files.values import Entry, Stat, kind_letter, permission_letters
+from flamecrest.server.files.values import ListingEntry, Stat, kind_letter, permission_letters
 from flamecrest.server.ssh.channels.agent import Question, numbers
 from flamecrest.server.ssh.channels.sftp_packets import make
 
@@ -20,14 +20,14 @@ SMALL = 64 * 1024  # bytes of a file that is read or written in one round trip
 LISTED = 4000  # entries of a directory that is listed in one
 
 
-class Small(NamedTuple):
+class SmallFile(NamedTuple):
     """A regular file: its attributes, and what is in it if that is not more than SMALL bytes."""
 
     stat: Stat
     data: bytes | None
 
 
-class Held:
+class MemoryReader:
     """The Reader of a file that is here already."""
 
     def __init__(self, found: Stat, data: bytes) -> None:
@@ -40,24 +40,24 @@ class Held:
             yield part
 
 
-class Written(NamedTuple):
+class WriteReply(NamedTuple):
     """A new file that has landed: whether nothing was there before, and its attributes."""
 
     created: bool
     stat: Stat
 
 
-def read(path: bytes) -> Question[Small]:
+def read(path: bytes) -> Question[SmallFile]:
     """Ask for a regular file."""
     return Question(b"r", b"%d\0%b" % (SMALL, path), _small)
 
 
-def _small(answer: bytes) -> Small:
+def _small(answer: bytes) -> SmallFile:
     words, found, data = answer.partition(b"\0")
-    return Small(Stat.of(numbers(words)), data if found else None)
+    return SmallFile(Stat.of(numbers(words)), data if found else None)
 
 
-async def beginning(chunks: AsyncIterator[bytes]) -> tuple[bytes, bool, AsyncIterator[bytes]]:
+async def buffer_small(chunks: AsyncIterator[bytes]) -> tuple[bytes, bool, AsyncIterator[bytes]]:
     """What comes first of an upload, whether that is all of it (SMALL bytes at most), and all of it once more."""
     pieces: list[bytes] = []
     size, ended = 0, False
@@ -79,25 +79,27 @@ async def beginning(chunks: AsyncIterator[bytes]) -> tuple[bytes, bool, AsyncIte
     return b"".join(pieces) if ended else b"", ended and size <= SMALL, again()
 
 
-def write(path: bytes, temporary: bytes, data: bytes, mode: int | None) -> Question[Written]:
+def write(path: bytes, temporary: bytes, data: bytes, mode: int | None) -> Question[WriteReply]:
     """Write a file beside its target and rename it over; without `mode` it gets that of the file it replaces."""
     bits = b"" if mode is None else b"%d" % mode
     return Question(b"w", b"\0".join((bits, temporary, path, data)), _written, repeatable=False)
 
 
-def _written(answer: bytes) -> Written:
+def _written(answer: bytes) -> WriteReply:
     created, _, words = answer.partition(b" ")
-    return Written(created == b"1", Stat.of(numbers(words)))
+    return WriteReply(created == b"1", Stat.of(numbers(words)))
 
 
-def listing(path: bytes, zone: tzinfo, *, hidden: bool, numeric: bool, dereference: bool) -> Question[list[Entry]]:
+def listing(
+    path: bytes, zone: tzinfo, *, hidden: bool, numeric: bool, dereference: bool
+) -> Question[list[ListingEntry]]:
     """Ask for the entries of a directory, in no order. Whoever gets them may have to share them."""
     how = b"h" * hidden + b"f" * dereference + b"n" * numeric
     text = b"%b\0%d\0%b" % (how, LISTED, path)
     return Question(b"d", text, lambda answer: _entries(answer, zone, numeric=numeric), slow=True)
 
 
-def _entries(answer: bytes, zone: tzinfo, *, numeric: bool) -> list[Entry]:
+def _entries(answer: bytes, zone: tzinfo, *, numeric: bool) -> list[ListingEntry]:
     users, groups, numbers, *names = answer.decode("utf-8", "surrogateescape").split("\0")
     words = numbers.split()
     # column by column: what is not needed for each of a thousand entries is not done for each
@@ -110,7 +112,7 @@ def _entries(answer: bytes, zone: tzinfo, *, numeric: bool) -> list[Entry]:
     if len(names) != len(kinds) + 1 or len(mtimes) != len(kinds):
         raise ValueError("entries without their names")
     return [
-        make(Entry, entry)
+        make(ListingEntry, entry)
         for entry in zip(
             names,
             kinds,

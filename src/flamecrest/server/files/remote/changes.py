@@ -9,11 +9,11 @@ import stat as stat_bits
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import Conflict, Invalid, TooLarge, Upstream
-from flamecrest.server.files.remote.access import Asking
+from flamecrest.server.files.remote.access import Access
 from flamecrest.server.files.remote.commands import archive, command_errors
 from flamecrest.server.files.remote.commands.copying import copy
-from flamecrest.server.files.remote.rename import moved
-from flamecrest.server.files.remote.writing import regular
+from flamecrest.server.files.remote.rename import rename
+from flamecrest.server.files.remote.writing import require_regular
 from flamecrest.server.files.values import Compression
 from flamecrest.server.ssh.channels.sftp_packets import (
     FAILURE,
@@ -35,7 +35,7 @@ _SYMBOLIC = re.compile(r"(?:[ugoa]*(?:[-+=](?:[rwxXst]*|[ugo]))+,?)+(?<!,)", re.
 _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@\\+-]{0,127}\$?", re.ASCII)
 
 
-class Changes(Asking):
+class RemoteChanges(Access):
     """What can be done to files."""
 
     async def chmod(self, path: str, mode: str, deadline: Deadline) -> None:
@@ -45,7 +45,7 @@ class Changes(Asking):
             await self._sftp(lambda sftp: sftp.setstat(os.fsencode(path), attrs), deadline, words)
         elif len(mode) <= 256 and _SYMBOLIC.fullmatch(mode):
             # the umask has a say in these: the cluster's own, so its own chmod
-            await self._session.run(Command(("chmod", "--", mode, path), command_errors.done), deadline)
+            await self._session.run(Command(("chmod", "--", mode, path), command_errors.check_success), deadline)
         else:
             raise Invalid("`mode` must be octal (as 644) or symbolic (as u+x,g-w)")
 
@@ -55,7 +55,7 @@ class Changes(Asking):
                 raise Invalid(f"`{name}` is not a name or number")
         if owner or group:
             spec = f"{owner}:{group}" if group else owner
-            await self._session.run(Command(("chown", "--", spec, path), command_errors.done), deadline)
+            await self._session.run(Command(("chown", "--", spec, path), command_errors.check_success), deadline)
         else:
             await self._stat(path, deadline, f"chown: cannot access '{path}'", follow=True)
 
@@ -93,12 +93,12 @@ class Changes(Asking):
             return False
 
         if await self._sftp(use, deadline, f"rm: cannot remove '{path}'"):
-            command = Command(("rm", "-r", "--interactive=never", "--", path), command_errors.done)
+            command = Command(("rm", "-r", "--interactive=never", "--", path), command_errors.check_success)
             await self._session.run(command, deadline)
 
     async def mv(self, source: str, target: str, deadline: Deadline, *, overwrite: bool = False) -> None:
         async def use(sftp: Sftp) -> str | None:
-            return await moved(sftp, source, target, overwrite=overwrite)
+            return await rename(sftp, source, target, overwrite=overwrite)
 
         words = f"mv: cannot move '{source}' to '{target}'"
         refused = await self._sftp(use, deadline, words)
@@ -134,12 +134,12 @@ class Changes(Asking):
         words = f"touch: cannot touch '{path}'"
         if not await self._sftp(use, deadline, words):
             # now is what the cluster's own clock says
-            await self._session.run(Command(("touch", "-c", "--", path), command_errors.done), deadline)
+            await self._session.run(Command(("touch", "-c", "--", path), command_errors.check_success), deadline)
 
     async def truncate(self, path: str, size: int, deadline: Deadline) -> None:
         async def use(sftp: Sftp) -> None:
             name = os.fsencode(path)
-            found = regular(words, await sftp.stat(name))
+            found = require_regular(words, await sftp.stat(name))
             try:
                 await sftp.setstat(name, Attrs(size=size))
             except SftpError as error:

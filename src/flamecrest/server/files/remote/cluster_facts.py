@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 KEPT_FOR = 600.0  # seconds for which a name or the time zone is believed
 
 
-class Site:
+class ClusterFacts:
     """The names and the clock of one cluster, asked for once and kept for a while."""
 
     def __init__(self) -> None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, Invalid, NotFound
 from flamecrest.server.files.remote import agent_requests
-from flamecrest.server.files.remote.access import Asking
-from flamecrest.server.files.remote.reading import Nothing, OpenDownload
-from flamecrest.server.files.remote.writing import STALL, regular, temporary_beside, upload
-from flamecrest.server.files.values import PLAIN, Landed, Landing, Stat
+from flamecrest.server.files.remote.access import Access
+from flamecrest.server.files.remote.reading import SftpReader, UnopenedReader
+from flamecrest.server.files.remote.writing import STALL_TIMEOUT, require_regular, temporary_beside, write_file
+from flamecrest.server.files.values import DEFAULT_WRITE, Stat, WriteOptions, WriteResult
 from flamecrest.server.ssh.channels import sftp_packets
 from flamecrest.server.ssh.channels.agent import StatError, stat_question
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, Attrs, SftpError
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 SWEEP = 5.0  # seconds that a caller whose upload has failed waits for its traces to be removed
 
 
-class Carrying(Asking):
+class RemoteContent(Access):
     """What brings whole files in and out."""
 
     @asynccontextmanager
     async def download(
         self, path: str, deadline: Deadline, *, first: Callable[[Stat], int | None] | None = None
-    ) -> AsyncIterator[OpenDownload | agent_requests.Held | Nothing]:
+    ) -> AsyncIterator[SftpReader | agent_requests.MemoryReader | UnopenedReader]:
         words = f"download: {path}"
         asked = first or _from_the_start
         name = os.fsencode(path)
@@ -43,20 +43,20 @@ class Carrying(Asking):
             raise error.explained(words) from None
         if file is not None:
             if asked(file.stat) is None:
-                yield Nothing(file.stat)
+                yield UnopenedReader(file.stat)
                 return
             if file.data is not None:
-                yield agent_requests.Held(file.stat, file.data)
+                yield agent_requests.MemoryReader(file.stat, file.data)
                 return
         async with self._session.open_sftp(deadline) as sftp:
             found = file.stat if file is not None else await self._attributes(sftp, path, words, deadline)
             start = asked(found)
             if start is None:
-                yield Nothing(found)
+                yield UnopenedReader(found)
                 return
             try:
                 async with sftp.handle(sftp.open_file(name, FLAG_READ)) as handle:
-                    reader = OpenDownload(sftp, handle, found)
+                    reader = SftpReader(sftp, handle, found)
                     try:
                         await reader.begin(words, start, asked, deadline)
                         yield reader
@@ -74,12 +74,12 @@ class Carrying(Asking):
         if numbers is None:
             return await self._regular(sftp, path, words, deadline)
         found = Stat.of(numbers)
-        regular(words, Attrs(mode=found.mode))
+        require_regular(words, Attrs(mode=found.mode))
         return found
 
     async def upload(
-        self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, landing: Landing = PLAIN
-    ) -> Landed:
+        self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, landing: WriteOptions = DEFAULT_WRITE
+    ) -> WriteResult:
         words = f"upload: {path}"
         name = os.fsencode(path)
         folder, _, last = name.rpartition(b"/")
@@ -87,20 +87,20 @@ class Carrying(Asking):
             raise Invalid(f"{words}: Is a directory")
 
         if not (landing.new or landing.admit or landing.mtime is not None or landing.sync):
-            data, ended, chunks = await agent_requests.beginning(chunks)
+            data, ended, chunks = await agent_requests.buffer_small(chunks)
             landed = await self._put(name, data, landing) if ended else None
             if landed is not None:
                 return landed
 
         async def look(at: bytes) -> Stat | None:
             try:  # not under the caller's deadline, which may be over long before a large upload is
-                return await self._stat(os.fsdecode(at), Deadline.after(STALL), words, follow=True)
+                return await self._stat(os.fsdecode(at), Deadline.after(STALL_TIMEOUT), words, follow=True)
             except NotFound:
                 return None
 
         async with self._session.open_sftp(deadline) as sftp:
             try:
-                return await upload(
+                return await write_file(
                     sftp,
                     name,
                     words,
@@ -114,17 +114,17 @@ class Carrying(Asking):
             except SftpError as error:
                 raise error.explained(words) from None
 
-    async def _put(self, path: bytes, data: bytes, landing: Landing) -> Landed | None:
+    async def _put(self, path: bytes, data: bytes, landing: WriteOptions) -> WriteResult | None:
         """Write a small file in one round trip; None where that takes more, and nothing has changed."""
         temporary = temporary_beside(path)
         try:
             written = await self._session.ask(
-                agent_requests.write(path, temporary, data, landing.mode), Deadline.after(STALL)
+                agent_requests.write(path, temporary, data, landing.mode), Deadline.after(STALL_TIMEOUT)
             )
         except Lost:  # whether it has landed is not known
             await self._sweep(temporary)
             raise
-        return None if written is None else Landed(written.created, written.stat if landing.report else None)
+        return None if written is None else WriteResult(written.created, written.stat if landing.report else None)
 
     async def _sweep(self, path: bytes) -> None:
         """Remove what an upload left behind when its connection broke, if that can be done soon."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from flamecrest.server.files.remote.changes import Changes
-from flamecrest.server.files.remote.content import Carrying
-from flamecrest.server.files.remote.queries import Looking
+from flamecrest.server.files.remote.changes import RemoteChanges
+from flamecrest.server.files.remote.content import RemoteContent
+from flamecrest.server.files.remote.queries import RemoteQueries
 
 
-class RemoteFiles(Carrying, Looking, Changes):
+class RemoteFiles(RemoteContent, RemoteQueries, RemoteChanges):
     """One user's files on one cluster."""

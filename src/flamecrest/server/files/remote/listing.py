@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flamecrest.server.files.remote.cluster_facts import local_time
-from flamecrest.server.files.values import Entry, kind_letter, permission_letters
+from flamecrest.server.files.values import ListingEntry, kind_letter, permission_letters
 from flamecrest.server.ssh.channels.sftp_packets import Attrs, Name, SftpError, make
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Listing:
     _times: dict[int, str] = field(default_factory=dict)
     _owners: dict[tuple[int | None, int | None], tuple[str, str]] = field(default_factory=dict)  # by uid and gid
 
-    async def directory(self, handle: bytes, path: bytes, prefix: str = "") -> AsyncGenerator[list[Entry], None]:
+    async def directory(self, handle: bytes, path: bytes, prefix: str = "") -> AsyncGenerator[list[ListingEntry], None]:
         """The entries of an open directory, as they come; `prefix` stands before each name."""
         async with aclosing(_batches(self.sftp, handle)) as batches:
             async for batch in batches:
@@ -51,7 +51,7 @@ class Listing:
                 if shown:
                     yield await self._entries(shown, path, prefix)
 
-    async def tree(self, handle: bytes, path: bytes) -> AsyncGenerator[list[Entry], None]:
+    async def tree(self, handle: bytes, path: bytes) -> AsyncGenerator[list[ListingEntry], None]:
         """The entries of a directory and of all below it. Links are not entered; what may not be read is left out."""
         folders: list[str] = []
         async with aclosing(self.directory(handle, path)) as batches:
@@ -65,7 +65,7 @@ class Listing:
                     folders += [entry.name for entry in batch if entry.kind == "d"]
                     yield batch
 
-    async def _deeper(self, path: bytes, name: str) -> AsyncGenerator[list[Entry], None]:
+    async def _deeper(self, path: bytes, name: str) -> AsyncGenerator[list[ListingEntry], None]:
         with suppress(SftpError):
             if self.dereference and kind_letter((await self.sftp.lstat(path)).mode or 0) == "l":
                 return
@@ -76,7 +76,7 @@ class Listing:
                 async for batch in batches:
                     yield batch
 
-    async def _entries(self, names: Sequence[Name], path: bytes, prefix: str) -> list[Entry]:
+    async def _entries(self, names: Sequence[Name], path: bytes, prefix: str) -> list[ListingEntry]:
         if not self.numeric:
             # one name of each owner is enough
             for ids, name in {name.attrs[1:3]: name for name in names}.items():
@@ -112,7 +112,9 @@ class Listing:
             for attrs in (followed.get(name.name, name.attrs),)
         ]
 
-    def _entry(self, name: Name, attrs: Attrs, owner: tuple[str, str] | None, target: str | None, prefix: str) -> Entry:
+    def _entry(
+        self, name: Name, attrs: Attrs, owner: tuple[str, str] | None, target: str | None, prefix: str
+    ) -> ListingEntry:
         # positional, and without a call that is not needed: this runs for each of 100,000 entries
         size, uid, gid, mode, _, mtime = attrs
         if attrs is not name.attrs and owner:
@@ -124,7 +126,7 @@ class Listing:
         kind, permissions = self._letters.get(mode or 0) or self._lettered(mode or 0)
         modified = self._times.get(mtime or 0) or self._timed(mtime or 0)
         shown = prefix + name.name.decode("utf-8", "surrogateescape")
-        return make(Entry, (shown, kind, permissions, user, group, size or 0, modified, target, mtime or 0))
+        return make(ListingEntry, (shown, kind, permissions, user, group, size or 0, modified, target, mtime or 0))
 
     def _lettered(self, mode: int) -> tuple[str, str]:
         letters = self._letters[mode] = (kind_letter(mode), permission_letters(mode))

@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING, Literal
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, Unsupported
-from flamecrest.server.files.listing_filter import EVERYTHING, Choice
+from flamecrest.server.files.listing_filter import ALL_ENTRIES, ListingFilter
 from flamecrest.server.files.remote import agent_requests
-from flamecrest.server.files.remote.access import Asking, close, explained
+from flamecrest.server.files.remote.access import Access, close, explained
 from flamecrest.server.files.remote.cluster_facts import local_time
 from flamecrest.server.files.remote.commands import command_errors, quota, space
 from flamecrest.server.files.remote.listing import Listing
-from flamecrest.server.files.remote.reading import UNSIZED
+from flamecrest.server.files.remote.reading import UNSIZED_LIMIT
 from flamecrest.server.files.remote.tail import follow
-from flamecrest.server.files.remote.text import OpenText
-from flamecrest.server.files.remote.writing import STALL, moving, regular
+from flamecrest.server.files.remote.text import TextFile
+from flamecrest.server.files.remote.writing import STALL_TIMEOUT, require_regular, stall_timeout
 from flamecrest.server.files.values import (
-    Algorithm,
-    Entry,
-    Followed,
-    Mark,
-    Space,
+    ChecksumAlgorithm,
+    DiskSpace,
+    DiskUsage,
+    FollowEvent,
+    FollowPosition,
+    ListingEntry,
     Stat,
-    Usage,
     kind_letter,
     permission_letters,
 )
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from datetime import tzinfo
 
-    from flamecrest.server.files.values import Quotas
+    from flamecrest.server.files.values import PathQuotas
     from flamecrest.server.ssh.channels.sftp import Sftp
 
-_SUMS: Mapping[Algorithm, tuple[str, int]] = {  # program and number of hexadecimal digits
+_SUMS: Mapping[ChecksumAlgorithm, tuple[str, int]] = {  # program and number of hexadecimal digits
     "md5": ("md5sum", 32),
     "sha1": ("sha1sum", 40),
     "sha256": ("sha256sum", 64),
@@ -52,7 +52,7 @@ _SUMS: Mapping[Algorithm, tuple[str, int]] = {  # program and number of hexadeci
 }
 
 
-class Looking(Asking):
+class RemoteQueries(Access):
     """What can be asked about files."""
 
     async def ls(
@@ -64,14 +64,14 @@ class Looking(Asking):
         numeric: bool = False,
         recursive: bool = False,
         dereference: bool = False,
-        choice: Choice = EVERYTHING,
-    ) -> list[Entry]:
+        choice: ListingFilter = ALL_ENTRIES,
+    ) -> list[ListingEntry]:
         if not recursive:
             found = await self._listed(path, deadline, hidden=hidden, numeric=numeric, dereference=dereference)
             if found is not None:
                 return await choice.collect(_once(found))
 
-        async def use(sftp: Sftp) -> list[Entry] | None:
+        async def use(sftp: Sftp) -> list[ListingEntry] | None:
             opening = await _opening(sftp, path, dereference=dereference)
             if opening is None:
                 return None
@@ -98,9 +98,9 @@ class Looking(Asking):
         numeric: bool = False,
         recursive: bool = False,
         dereference: bool = False,
-    ) -> AsyncIterator[AsyncIterator[Sequence[Entry]]]:
+    ) -> AsyncIterator[AsyncIterator[Sequence[ListingEntry]]]:
         async def owner(uid: int, gid: int) -> tuple[str, str]:
-            return await self._site.owner(self._session, uid, gid, Deadline.after(STALL))
+            return await self._site.owner(self._session, uid, gid, Deadline.after(STALL_TIMEOUT))
 
         async with self._session.open_sftp(deadline) as sftp:
             async with deadline.enforce("Opening the directory"):
@@ -116,7 +116,7 @@ class Looking(Asking):
                 async with aclosing(_batches(listing, handle, path, recursive=recursive)) as batches:
                     yield batches
 
-    async def entry(self, path: str, deadline: Deadline) -> Entry:
+    async def entry(self, path: str, deadline: Deadline) -> ListingEntry:
         return await self._entry(path, deadline, follow=False, numeric=False, words=f"ls: cannot access '{path}'")
 
     async def stat(self, path: str, deadline: Deadline, *, follow: bool = False) -> Stat:
@@ -126,19 +126,19 @@ class Looking(Asking):
         words = f"file: cannot open '{path}'"
         await self._stat(path, deadline, words, follow=False)
         return await self._session.run(
-            Command(("file", "-b", "--", path), command_errors.kind, repeatable=True), deadline
+            Command(("file", "-b", "--", path), command_errors.parse_file_type, repeatable=True), deadline
         )
 
-    async def checksum(self, path: str, deadline: Deadline, *, algorithm: Algorithm = "sha256") -> str:
+    async def checksum(self, path: str, deadline: Deadline, *, algorithm: ChecksumAlgorithm = "sha256") -> str:
         program, digits = _SUMS[algorithm]
         words = f"{program}: {path}"
         found = await self._stat(path, deadline, words, follow=True)
-        regular(words, Attrs(mode=found.mode))
+        require_regular(words, Attrs(mode=found.mode))
         argv = (program, "-b", "--", path)
-        command = Command(argv, lambda output: command_errors.checksum(output, words, digits), repeatable=True)
+        command = Command(argv, lambda output: command_errors.parse_checksum(output, words, digits), repeatable=True)
         return await self._session.run(command, deadline)
 
-    async def df(self, path: str, deadline: Deadline) -> Space:
+    async def df(self, path: str, deadline: Deadline) -> DiskSpace:
         asked = asyncio.create_task(self._quotas(path, deadline.sub(quota.PATIENCE)))
         try:
             found = await self._space(path, deadline)
@@ -147,14 +147,14 @@ class Looking(Asking):
             asked.cancel()
             await asyncio.gather(asked, return_exceptions=True)
 
-    async def _quotas(self, path: str, deadline: Deadline) -> Quotas | None:
+    async def _quotas(self, path: str, deadline: Deadline) -> PathQuotas | None:
         try:
             return await self._session.run(quota.command(path), deadline)
         except GatewayError:
             return None  # how full it is, is true without it
 
-    async def _space(self, path: str, deadline: Deadline) -> Space:
-        async def use(sftp: Sftp) -> Space:
+    async def _space(self, path: str, deadline: Deadline) -> DiskSpace:
+        async def use(sftp: Sftp) -> DiskSpace:
             return space.of_numbers(await sftp.statvfs(os.fsencode(path)))
 
         try:
@@ -162,7 +162,7 @@ class Looking(Asking):
         except Unsupported:
             return await self._session.run(space.command(path), deadline)
 
-    async def du(self, path: str, deadline: Deadline) -> Usage:
+    async def du(self, path: str, deadline: Deadline) -> DiskUsage:
         await self._stat(path, deadline, f"du: cannot access '{path}'", follow=False)
         return await self._session.run(space.usage_command(path), deadline)
 
@@ -171,7 +171,7 @@ class Looking(Asking):
     async def head(
         self, path: str, deadline: Deadline, *, count: int, unit: Literal["bytes", "lines"], skip: bool, limit: int
     ) -> str:
-        async def use(text: OpenText) -> bytes:
+        async def use(text: TextFile) -> bytes:
             return await (text.head_bytes if unit == "bytes" else text.head_lines)(count, skip=skip)
 
         return await self._text(path, deadline, f"head: cannot open '{path}' for reading", limit, use)
@@ -179,28 +179,28 @@ class Looking(Asking):
     async def tail(
         self, path: str, deadline: Deadline, *, count: int, unit: Literal["bytes", "lines"], skip: bool, limit: int
     ) -> str:
-        async def use(text: OpenText) -> bytes:
+        async def use(text: TextFile) -> bytes:
             return await (text.tail_bytes if unit == "bytes" else text.tail_lines)(count, skip=skip)
 
         return await self._text(path, deadline, f"tail: cannot open '{path}' for reading", limit, use)
 
     async def view(self, path: str, deadline: Deadline, *, offset: int, size: int) -> str:
-        async def use(text: OpenText) -> bytes:
+        async def use(text: TextFile) -> bytes:
             # far behind the end servers refuse to look; a file of /proc does not say where its end is
-            return await text.part(offset, size) if offset < max(text.size, UNSIZED) else b""
+            return await text.part(offset, size) if offset < max(text.size, UNSIZED_LIMIT) else b""
 
         return await self._text(path, deadline, f"view: cannot open '{path}'", size, use)
 
     def follow(
-        self, path: str, deadline: Deadline, *, lines: int = 10, after: Mark | None = None
-    ) -> AbstractAsyncContextManager[AsyncIterator[Followed | None]]:
+        self, path: str, deadline: Deadline, *, lines: int = 10, after: FollowPosition | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[FollowEvent | None]]:
         return follow(self._session, path, deadline, lines=lines, after=after)
 
     # --- the ways to ask
 
     async def _listed(
         self, path: str, deadline: Deadline, *, hidden: bool, numeric: bool, dereference: bool
-    ) -> list[Entry] | None:
+    ) -> list[ListingEntry] | None:
         """The entries of a directory, if one round trip brings them."""
         zone = self._site.known_zone
         if zone is None:
@@ -209,7 +209,7 @@ class Looking(Asking):
         question = agent_requests.listing(name, zone, hidden=hidden, numeric=numeric, dereference=dereference)
         return await self._session.ask(question, deadline)
 
-    async def _entry(self, path: str, deadline: Deadline, *, follow: bool, numeric: bool, words: str) -> Entry:
+    async def _entry(self, path: str, deadline: Deadline, *, follow: bool, numeric: bool, words: str) -> ListingEntry:
         async def use(sftp: Sftp) -> tuple[Attrs, str | None, tzinfo]:
             name = os.fsencode(path)
             zone = await self._site.zone(sftp)
@@ -227,7 +227,7 @@ class Looking(Asking):
         user, group = str(uid), str(gid)
         if not numeric:
             user, group = await self._site.owner(self._session, uid, gid, deadline)
-        return Entry(
+        return ListingEntry(
             name=path,
             kind=kind_letter(mode),
             permissions=permission_letters(mode),
@@ -240,12 +240,12 @@ class Looking(Asking):
         )
 
     async def _text(
-        self, path: str, deadline: Deadline, words: str, limit: int, use: Callable[[OpenText], Awaitable[bytes]]
+        self, path: str, deadline: Deadline, words: str, limit: int, use: Callable[[TextFile], Awaitable[bytes]]
     ) -> str:
         async def read(sftp: Sftp) -> bytes:
             found = await self._regular(sftp, path, words, deadline)
             async with sftp.handle(sftp.open_file(os.fsencode(path), FLAG_READ)) as handle:
-                return await use(OpenText(sftp, handle, found.size, limit))
+                return await use(TextFile(sftp, handle, found.size, limit))
 
         try:
             data = await self._session.sftp(read, deadline, repeatable=True)
@@ -274,13 +274,13 @@ async def _opening(sftp: Sftp, path: str, *, dereference: bool) -> asyncio.Futur
 
 async def _batches(
     listing: Listing, handle: bytes, path: str, *, recursive: bool
-) -> AsyncGenerator[Sequence[Entry], None]:
+) -> AsyncGenerator[Sequence[ListingEntry], None]:
     """The batches of a listing, its failures in its own words; given up when the server stops answering."""
     name = os.fsencode(path)
     async with aclosing((listing.tree if recursive else listing.directory)(handle, name)) as batches:
         while True:
             try:
-                async with moving():
+                async with stall_timeout():
                     batch = await anext(batches, None)
             except SftpError as error:
                 raise error.explained(f"ls: reading directory '{path}'") from None
@@ -289,5 +289,5 @@ async def _batches(
             yield batch
 
 
-async def _once(entries: Sequence[Entry]) -> AsyncGenerator[Sequence[Entry], None]:
+async def _once(entries: Sequence[ListingEntry]) -> AsyncGenerator[Sequence[ListingEntry], None]:
     yield entries

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import Invalid, Upstream
-from flamecrest.server.files.remote.writing import BUFFERED, progress, regular
+from flamecrest.server.files.remote.writing import IN_FLIGHT_BYTES, require_regular, within_stall_timeout
 from flamecrest.server.files.values import Stat
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.ssh.channels.sftp import Sftp
 
-UNSIZED = 1024 * 1024  # bytes that are read of a file whose size is not what it says (/proc)
+UNSIZED_LIMIT = 1024 * 1024  # bytes that are read of a file whose size is not what it says (/proc)
 TRIES = 3  # to find a file that stays what it is while it is opened
 
 
-class Nothing:
+class UnopenedReader:
     """The Reader of a file that was looked at and not opened."""
 
     def __init__(self, found: Stat) -> None:
@@ -35,7 +35,7 @@ class Nothing:
             yield chunk
 
 
-class OpenDownload:
+class SftpReader:
     """The Reader port: an open file whose first bytes are asked for already."""
 
     def __init__(self, sftp: Sftp, handle: bytes, found: Stat) -> None:
@@ -55,7 +55,7 @@ class OpenDownload:
             for _ in range(TRIES):
                 self._ask_ahead(start)
                 # asked after the bytes and answered after them: what it says holds for them too
-                now = regular(words, await self._sftp.fstat(self._handle))
+                now = require_regular(words, await self._sftp.fstat(self._handle))
                 same, grown = (now.size, now.mtime) == self._is, now.size > self._is[0]
                 if same:
                     break
@@ -71,15 +71,15 @@ class OpenDownload:
     async def _read_odd(self) -> None:
         """Find out how long a file is that has not as many bytes as it says (/proc, /sys), by reading all of it."""
         size, ahead = self.stat.size, self._ahead
-        data = await progress(ahead[1]) if ahead is not None else b""
+        data = await within_stall_timeout(ahead[1]) if ahead is not None else b""
         if len(data) == size:
             return
-        while data and len(data) <= UNSIZED and len(data) != size:
+        while data and len(data) <= UNSIZED_LIMIT and len(data) != size:
             more = await self._sftp.read(self._handle, len(data), self._sftp.read_size)
             if not more:
                 break
             data += more
-        if len(data) > UNSIZED:
+        if len(data) > UNSIZED_LIMIT:
             raise Invalid("The file has no size and does not end")
         self.held = data
         if len(data) != size:
@@ -99,7 +99,7 @@ class OpenDownload:
         if ahead[0] != start:
             self._sftp.forget(ahead[1])
             return b""
-        return await progress(ahead[1])
+        return await within_stall_timeout(ahead[1])
 
     def close(self) -> None:
         """Let go of what was asked for ahead."""
@@ -136,14 +136,14 @@ class OpenDownload:
             while position < end or asked:
                 # the window opens with the transfer: a small one costs no memory, a big one is read well ahead;
                 # what is asked for together goes out together, so it is filled when it is half empty
-                window = min(BUFFERED, max(2 * step, sent)) // step
+                window = min(IN_FLIGHT_BYTES, max(2 * step, sent)) // step
                 half_empty = len(asked) <= window // 2
                 while half_empty and position < end and len(asked) < window:
                     length = min(step, end - position)
                     asked.append((position, length, self._sftp.read(self._handle, position, length)))
                     position += length
                 offset, length, future = asked.popleft()
-                data = await progress(future)
+                data = await within_stall_timeout(future)
                 if not data:
                     raise Upstream("The file became shorter while it was read")
                 if len(data) < length:  # a short answer is allowed: ask for the rest, in order
@@ -157,7 +157,7 @@ class OpenDownload:
 
     async def _unchanged(self) -> None:
         """Raise Upstream if the file was written while it was read, unless it only grew."""
-        now = await progress(self._sftp.fstat(self._handle))
+        now = await within_stall_timeout(self._sftp.fstat(self._handle))
         size, mtime = self._is
         if (now.size or 0) < size or ((now.size or 0) == size and now.mtime != mtime):
             raise Upstream("The file was changed while it was read")

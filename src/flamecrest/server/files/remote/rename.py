@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from flamecrest.server.ssh.channels.sftp import Sftp
 
 
-async def moved(sftp: Sftp, source: str, target: str, *, overwrite: bool) -> str | None:
+async def rename(sftp: Sftp, source: str, target: str, *, overwrite: bool) -> str | None:
     """Rename, and return None; or the server's words when it refused for a reason that SFTP can't find out."""
     words = f"mv: cannot move '{source}' to '{target}'"
     old, new = (os.fsencode(path.rstrip("/") or "/") for path in (source, target))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Upstream
-from flamecrest.server.files.remote.text import OpenText
-from flamecrest.server.files.remote.writing import STALL, moving, regular
-from flamecrest.server.files.values import Followed, Mark, Stat
+from flamecrest.server.files.remote.text import TextFile
+from flamecrest.server.files.remote.writing import STALL_TIMEOUT, require_regular, stall_timeout
+from flamecrest.server.files.values import FollowEvent, FollowPosition, Stat
 from flamecrest.server.ssh.channels.agent import StatError
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, Attrs, SftpError
 
@@ -44,21 +44,21 @@ class Follower:
         self._offset = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    async def begin(self, lines: int, after: Mark | None) -> Followed | None:
+    async def begin(self, lines: int, after: FollowPosition | None) -> FollowEvent | None:
         """Open the file `lines` before its end, or where it was left; what has happened to it since then."""
         found = await self._open()
         if after is None:
-            text = OpenText(self._sftp, self._handle or b"", found.size, FIRST)
+            text = TextFile(self._sftp, self._handle or b"", found.size, FIRST)
             self._offset = found.size - len(await text.tail_lines(lines, skip=False))
             return None
         if found.ino != after.ino:
-            return Followed("rotated", "", 0, Mark(self._ino, 0))
+            return FollowEvent("rotated", "", 0, FollowPosition(self._ino, 0))
         if found.size < after.offset:
-            return Followed("truncated", "", 0, Mark(self._ino, 0))
+            return FollowEvent("truncated", "", 0, FollowPosition(self._ino, 0))
         self._offset = after.offset
         return None
 
-    async def pieces(self) -> AsyncGenerator[Followed | None, None]:
+    async def pieces(self) -> AsyncGenerator[FollowEvent | None, None]:
         """What is added, for ever; None now and then while nothing is."""
         pause = SOONEST
         while True:
@@ -85,16 +85,16 @@ class Follower:
         if handle is not None:
             self._sftp.forget(self._sftp.close_handle(handle))
 
-    async def _rest(self) -> AsyncGenerator[Followed, None]:
+    async def _rest(self) -> AsyncGenerator[FollowEvent, None]:
         """What there is between the place reached and the end of the open file."""
         while data := await self._read():
             start = self._offset - len(self._decoder.getstate()[0])
             self._offset += len(data)
             text = self._decoder.decode(data)
             if text:  # else the first bytes of a character, whose others are not written yet
-                yield Followed("added", text, start, self._mark())
+                yield FollowEvent("added", text, start, self._mark())
 
-    async def _anew(self, event: Literal["rotated", "truncated"]) -> AsyncGenerator[Followed, None]:
+    async def _anew(self, event: Literal["rotated", "truncated"]) -> AsyncGenerator[FollowEvent, None]:
         """The last of the file as it was, then the beginning of the new one."""
         if event == "rotated":
             async with aclosing(self._rest()) as rest:
@@ -102,28 +102,28 @@ class Follower:
                     yield piece
         start = self._mark()
         if left := self._decoder.decode(b"", final=True):
-            yield Followed("added", left, start.offset, Mark(self._ino, self._offset))
+            yield FollowEvent("added", left, start.offset, FollowPosition(self._ino, self._offset))
         self._decoder.reset()
         if event == "rotated":
             self.close()
             await self._open()
-            yield Followed("rotated", "", 0, Mark(self._ino, 0))
+            yield FollowEvent("rotated", "", 0, FollowPosition(self._ino, 0))
         else:
             self._offset = 0
-            yield Followed("truncated", "", 0, Mark(self._ino, 0))
+            yield FollowEvent("truncated", "", 0, FollowPosition(self._ino, 0))
 
-    def _mark(self) -> Mark:
-        return Mark(self._ino, self._offset - len(self._decoder.getstate()[0]))
+    def _mark(self) -> FollowPosition:
+        return FollowPosition(self._ino, self._offset - len(self._decoder.getstate()[0]))
 
     async def _open(self) -> Stat:
         """Open what is at the path now, knowing which file it is; reading begins at its start."""
         for _ in range(TRIES):
             before = await self._look(must=True)
             assert before is not None  # noqa: S101 -- `must` says so
-            regular(self._words, Attrs(mode=before.mode))
+            require_regular(self._words, Attrs(mode=before.mode))
             opening = self._sftp.open_file(os.fsencode(self._path), FLAG_READ)
             try:
-                async with moving():
+                async with stall_timeout():
                     self._handle = await opening
             except SftpError as error:
                 raise error.explained(self._words) from None
@@ -137,7 +137,7 @@ class Follower:
     async def _look(self, *, must: bool = False) -> Stat | None:
         """The attributes of what is at the path; None for nothing, if that is allowed."""
         try:
-            numbers = await self._session.stat(self._path, Deadline.after(STALL), follow=True)
+            numbers = await self._session.stat(self._path, Deadline.after(STALL_TIMEOUT), follow=True)
         except StatError as error:
             if error.errno == errno.ENOENT and not must:  # between two names of a log that is rotated
                 return None
@@ -146,7 +146,7 @@ class Follower:
 
     async def _read(self) -> bytes:
         try:
-            async with moving():
+            async with stall_timeout():
                 return await self._sftp.read(self._handle or b"", self._offset, min(PIECE, self._sftp.read_size))
         except SftpError as error:
             raise error.explained(f"tail: error reading '{self._path}'") from None
@@ -154,8 +154,8 @@ class Follower:
 
 @asynccontextmanager
 async def follow(
-    session: Session, path: str, deadline: Deadline, *, lines: int, after: Mark | None
-) -> AsyncIterator[AsyncIterator[Followed | None]]:
+    session: Session, path: str, deadline: Deadline, *, lines: int, after: FollowPosition | None
+) -> AsyncIterator[AsyncIterator[FollowEvent | None]]:
     """Open a file to follow it; the deadline limits the opening."""
     async with session.open_sftp(deadline) as sftp:
         follower = Follower(session, sftp, path)
@@ -168,7 +168,7 @@ async def follow(
             follower.close()
 
 
-async def _all(follower: Follower, happened: Followed | None) -> AsyncGenerator[Followed | None, None]:
+async def _all(follower: Follower, happened: FollowEvent | None) -> AsyncGenerator[FollowEvent | None, None]:
     if happened is not None:
         yield happened
     async with aclosing(follower.pieces()) as pieces:

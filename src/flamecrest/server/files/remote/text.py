@@ -14,7 +14,7 @@ BLOCK = 32768  # bytes asked for at once where it is not known how many are need
 
 
 @dataclass(frozen=True, slots=True)
-class OpenText:
+class TextFile:
     """An open regular file of `size` bytes of which at most `limit` go into an answer."""
 
     sftp: Sftp
@@ -55,7 +55,7 @@ class OpenText:
             block = await self.part(offset, BLOCK)
             if not block:
                 break
-            lines = _Lines(block).splitlines_keep()
+            lines = _SplitLines(block).splitlines_keep()
             taken = b"".join(lines[:missing])
             found += taken
             self._checked(len(found))
@@ -74,7 +74,7 @@ class OpenText:
             found = await self.part(begin, start - begin) + found
             start = begin
             self._checked(len(found) - BLOCK)
-        lines = _Lines(found).splitlines_keep()
+        lines = _SplitLines(found).splitlines_keep()
         tail = b"".join(lines[-count:]) if count else b""
         self._checked(len(tail))
         return tail
@@ -88,16 +88,16 @@ class OpenText:
                 return b""
             newlines = block.count(b"\n")
             if newlines >= missing:
-                offset += len(b"".join(_Lines(block).splitlines_keep()[:missing]))
+                offset += len(b"".join(_SplitLines(block).splitlines_keep()[:missing]))
                 break
             missing -= newlines
             offset += len(block)
         return await self._whole(offset)
 
-    async def _whole(self, offset: int) -> _Lines:
+    async def _whole(self, offset: int) -> _SplitLines:
         data = await self.part(offset, self.limit + 1)
         self._checked(len(data))
-        return _Lines(data)
+        return _SplitLines(data)
 
     def _checked(self, size: int) -> int:
         if size > self.limit:
@@ -105,7 +105,7 @@ class OpenText:
         return size
 
 
-class _Lines(bytes):
+class _SplitLines(bytes):
     """Bytes that are cut at newlines only, as head and tail do."""
 
     __slots__ = ()

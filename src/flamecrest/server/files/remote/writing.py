@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from flamecrest.server.errors import Conflict, Invalid, Unmet, Upstream
-from flamecrest.server.files.values import PLAIN, Landed, Landing, Stat
+from flamecrest.server.files.values import DEFAULT_WRITE, Stat, WriteOptions, WriteResult
 from flamecrest.server.ssh.channels.sftp_packets import (
     FAILURE,
     FLAG_CREATE,
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BUFFERED = 4 * 1024 * 1024  # bytes under way at once for one transfer
-STALL = 30.0  # seconds without any progress after which a transfer is given up
+IN_FLIGHT_BYTES = 4 * 1024 * 1024  # bytes under way at once for one transfer
+STALL_TIMEOUT = 30.0  # seconds without any progress after which a transfer is given up
 
 
-def regular(words: str, attrs: Attrs) -> Stat:
+def require_regular(words: str, attrs: Attrs) -> Stat:
     """The Stat of a regular file; Invalid for anything else: opening a FIFO would block the whole channel."""
     mode = attrs.mode or 0
     if stat_bits.S_ISDIR(mode):
@@ -45,18 +45,18 @@ def regular(words: str, attrs: Attrs) -> Stat:
     return Stat(mode, attrs.uid or 0, attrs.gid or 0, attrs.size or 0, attrs.atime or 0, attrs.mtime or 0)
 
 
-async def upload(
+async def write_file(
     sftp: Sftp,
     path: bytes,
     words: str,
     chunks: AsyncIterator[bytes],
     deadline: Deadline,
-    landing: Landing = PLAIN,
+    landing: WriteOptions = DEFAULT_WRITE,
     *,
     look: Callable[[bytes], Awaitable[Stat | None]],
     make_folder: Callable[[], Awaitable[None]],
     sweep: Callable[[bytes], Awaitable[None]],
-) -> Landed:
+) -> WriteResult:
     """Write a file beside its target and rename it over; on any failure the target is as it was.
 
     `look` asks for all attributes of a path, with inode and nanoseconds; `make_folder` makes what is above the target;
@@ -69,7 +69,7 @@ async def upload(
 
     async with deadline.enforce("Opening the file"):
         try:
-            target, existing = await find_target(sftp, path, words)
+            target, existing = await resolve_target(sftp, path, words)
         except Conflict:  # a link that leads nowhere is there, too
             if landing.new:
                 raise Unmet(f"{words}: File exists") from None
@@ -81,20 +81,20 @@ async def upload(
             await make_folder()
         temporary = temporary_beside(target)
         handle = await _create(sftp, temporary, words, existing, landing)
-    new = _New(sftp, handle, temporary, words)
+    new = _TemporaryFile(sftp, handle, temporary, words)
     try:
         await new.write(chunks)
         await new.finish(existing, landing)
-        async with moving():
+        async with stall_timeout():
             found = await look(temporary) if landing.report else None
             await admit()
-            await _land(sftp, temporary, target, words, new=landing.new, replace=existing is not None)
+            await _rename_into_place(sftp, temporary, target, words, new=landing.new, replace=existing is not None)
     except BaseException as error:
         new.drop()
         if isinstance(error, Lost):  # what was sent last did not arrive
             await sweep(temporary)
         raise
-    return Landed(existing is None, found)
+    return WriteResult(existing is None, found)
 
 
 def temporary_beside(path: bytes) -> bytes:
@@ -102,7 +102,7 @@ def temporary_beside(path: bytes) -> bytes:
     return path.rpartition(b"/")[0] + b"/.flamecrest-upload-" + secrets.token_hex(8).encode()
 
 
-class _New:
+class _TemporaryFile:
     """A new file beside its target: written, given its attributes and closed, or removed."""
 
     def __init__(self, sftp: Sftp, handle: bytes, path: bytes, words: str) -> None:
@@ -116,14 +116,14 @@ class _New:
     async def write(self, chunks: AsyncIterator[bytes]) -> None:
         """Send all there is; the last writes are still under way then."""
         sftp, writes = self._sftp, self._writes
-        pieces = Pieces(sftp.write_size)
+        pieces = Rechunker(sftp.write_size)
         offset = pending = 0
         ended = False
         while not ended:
             chunk = await anext(chunks, None)
             ended = chunk is None
             for size, parts in pieces.rest() if chunk is None else pieces.add(chunk):
-                while pending + size > BUFFERED and writes:
+                while pending + size > IN_FLIGHT_BYTES and writes:
                     pending -= writes[0][0]
                     await self._written()
                 await sftp.room()
@@ -131,7 +131,7 @@ class _New:
                 offset += size
                 pending += size
 
-    async def finish(self, existing: Attrs | None, landing: Landing) -> None:
+    async def finish(self, existing: Attrs | None, landing: WriteOptions) -> None:
         """Give the file its mode, time and group, and close it.
 
         Everything is asked for behind the last bytes, without waiting for them: a small file takes one round trip.
@@ -152,7 +152,7 @@ class _New:
         try:
             while self._writes:
                 await self._written()
-            async with moving():
+            async with stall_timeout():
                 if mine is not None and existing is not None:
                     await self._take_group(await mine, existing, later)
                 for future in asked:
@@ -177,7 +177,7 @@ class _New:
 
     async def _checked(self, future: asyncio.Future[None]) -> None:
         try:
-            await progress(future)
+            await within_stall_timeout(future)
         except SftpError as error:
             if error.code == FAILURE:
                 full = f"{self._words}: writing failed (disk full or quota exceeded?)"
@@ -193,7 +193,7 @@ class _New:
         self._sftp.forget(self._sftp.remove(self._path))
 
 
-class Pieces:
+class Rechunker:
     """Chunks of any size, made into pieces of one size without a copy: each costs the server a system call or two."""
 
     def __init__(self, size: int) -> None:
@@ -224,7 +224,7 @@ class Pieces:
             yield self._size - self._missing, self._parts
 
 
-async def _create(sftp: Sftp, temporary: bytes, words: str, existing: Attrs | None, landing: Landing) -> bytes:
+async def _create(sftp: Sftp, temporary: bytes, words: str, existing: Attrs | None, landing: WriteOptions) -> bytes:
     """Open a new file that nobody may read who may not read what it becomes."""
     mode = landing.mode
     if mode is None and existing is not None:
@@ -243,10 +243,12 @@ async def _create(sftp: Sftp, temporary: bytes, words: str, existing: Attrs | No
         raise error.explained(words) from None
 
 
-async def _land(sftp: Sftp, temporary: bytes, target: bytes, words: str, *, new: bool, replace: bool) -> None:
+async def _rename_into_place(
+    sftp: Sftp, temporary: bytes, target: bytes, words: str, *, new: bool, replace: bool
+) -> None:
     """Rename into place; with `new` by the rename that refuses to replace (OpenSSH: a hard link, so nothing races)."""
     if not new:
-        await rename_over(sftp, temporary, target, words, replace=replace)
+        await rename_replacing(sftp, temporary, target, words, replace=replace)
         return
     try:
         await sftp.rename_new(temporary, target)
@@ -258,7 +260,7 @@ async def _land(sftp: Sftp, temporary: bytes, target: bytes, words: str, *, new:
         raise error.explained(words) from None
 
 
-async def find_target(sftp: Sftp, path: bytes, words: str) -> tuple[bytes, Attrs | None]:
+async def resolve_target(sftp: Sftp, path: bytes, words: str) -> tuple[bytes, Attrs | None]:
     """The path to replace (a link's target instead of the link) and what is there now."""
     itself, followed = await asyncio.gather(sftp.lstat(path), sftp.stat(path), return_exceptions=True)
     if isinstance(itself, SftpError):
@@ -271,13 +273,13 @@ async def find_target(sftp: Sftp, path: bytes, words: str) -> tuple[bytes, Attrs
         raise Conflict(f"{words}: the target is a symbolic link that leads nowhere")
     if isinstance(followed, BaseException):
         raise followed
-    regular(words, followed)
+    require_regular(words, followed)
     if stat_bits.S_ISLNK(itself.mode or 0):
         path = (await sftp.realpath(path))[0].name
     return path, followed
 
 
-async def inherit(sftp: Sftp, handle: bytes, existing: Attrs) -> None:
+async def copy_mode_and_group(sftp: Sftp, handle: bytes, existing: Attrs) -> None:
     """Give the new file the old one's mode, and its group where that is allowed."""
     group = _other_group(await sftp.fstat(handle), existing)
     if group is not None:
@@ -294,7 +296,7 @@ def _other_group(mine: Attrs, existing: Attrs) -> Attrs | None:
     return Attrs(uid=mine.uid, gid=existing.gid)
 
 
-async def rename_over(sftp: Sftp, temporary: bytes, target: bytes, words: str, *, replace: bool) -> None:
+async def rename_replacing(sftp: Sftp, temporary: bytes, target: bytes, words: str, *, replace: bool) -> None:
     try:
         await sftp.rename(temporary, target)
     except SftpError as error:
@@ -306,18 +308,18 @@ async def rename_over(sftp: Sftp, temporary: bytes, target: bytes, words: str, *
 
 
 @asynccontextmanager
-async def moving() -> AsyncIterator[None]:
+async def stall_timeout() -> AsyncIterator[None]:
     """For steps that end soon where all is well: Upstream when they take more than STALL seconds."""
     try:
-        async with asyncio.timeout(STALL):
+        async with asyncio.timeout(STALL_TIMEOUT):
             yield
     except TimeoutError:
         raise Upstream("The cluster's file system stopped answering") from None
 
 
-async def progress(future: asyncio.Future[T]) -> T:
+async def within_stall_timeout(future: asyncio.Future[T]) -> T:
     """What a request that is under way brings; Upstream when nothing comes for STALL seconds."""
     if future.done():
         return future.result()
-    async with moving():
+    async with stall_timeout():
         return await future

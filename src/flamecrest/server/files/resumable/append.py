@@ -15,22 +15,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import Corrupt, TooLarge
-from flamecrest.server.files.remote.writing import BUFFERED, progress
+from flamecrest.server.files.remote.writing import IN_FLIGHT_BYTES, within_stall_timeout
 
 if TYPE_CHECKING:
     from flamecrest.server.files.resumable.lock import UploadLock
-    from flamecrest.server.files.resumable.port import Checksum
-    from flamecrest.server.files.resumable.state import State
+    from flamecrest.server.files.resumable.port import PieceChecksum
+    from flamecrest.server.files.resumable.state import UploadState
     from flamecrest.server.ssh.channels.sftp import Sftp
 
 CHECKPOINT_BYTES = 64 * 1024 * 1024  # at most so much is sent again after a gateway was killed,
 CHECKPOINT_SECONDS = 2.0  # or what arrived in so long
 
 
-class Tail:
+class UploadWriter:
     """The growing end of an upload's data: writes under way, and up to where all of them were acknowledged."""
 
-    def __init__(self, sftp: Sftp, handle: bytes, head: bytes, lock: UploadLock, state: State) -> None:
+    def __init__(self, sftp: Sftp, handle: bytes, head: bytes, lock: UploadLock, state: UploadState) -> None:
         self.state = state  # as it was last written down
         self.lock = lock
         self.safe = state.offset
@@ -41,7 +41,7 @@ class Tail:
         self._under_way: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._written_down = time.monotonic()
 
-    async def take(self, chunks: AsyncIterator[bytes], checksum: Checksum | None) -> None:
+    async def take(self, chunks: AsyncIterator[bytes], checksum: PieceChecksum | None) -> None:
         """Write all that comes and write down how far it goes; before that, every now and then."""
         digest = None if checksum is None else hashlib.new(checksum.algorithm, usedforsecurity=False)
         async for chunk in chunks:
@@ -61,7 +61,7 @@ class Tail:
     async def _add(self, chunk: bytes) -> None:
         for start in range(0, len(chunk), self._sftp.write_size):
             piece = bytes(chunk[start : start + self._sftp.write_size])
-            while self._under_way and self._sent - self.safe + len(piece) > BUFFERED:
+            while self._under_way and self._sent - self.safe + len(piece) > IN_FLIGHT_BYTES:
                 await self._acknowledged()
             await self._sftp.room()
             self._under_way.append((len(piece), self._sftp.write(self._handle, self._sent, piece)))
@@ -70,7 +70,7 @@ class Tail:
     async def _acknowledged(self) -> None:
         size, future = self._under_way.popleft()
         try:
-            await progress(future)
+            await within_stall_timeout(future)
         except BaseException:
             self._sftp.forget(future)
             self.forget()  # there may be a gap now: nothing after it counts
@@ -82,10 +82,10 @@ class Tail:
         while self._under_way:
             await self._acknowledged()
         if self.safe > self.state.offset:
-            await progress(self._sftp.fsync(self._handle))
+            await within_stall_timeout(self._sftp.fsync(self._handle))
             await self.lock.beat()
             state = replace(self.state, offset=self.safe)
-            await progress(self._sftp.write(self._head, 0, state.head()))
+            await within_stall_timeout(self._sftp.write(self._head, 0, state.head()))
             self.state = state
         self._written_down = time.monotonic()
 

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import Locked
-from flamecrest.server.files.remote.writing import moving, progress, regular
+from flamecrest.server.files.remote.writing import require_regular, stall_timeout, within_stall_timeout
 from flamecrest.server.ssh.channels.sftp_packets import (
     FAILURE,
     FLAG_CREATE,
@@ -30,17 +30,17 @@ from flamecrest.server.ssh.channels.sftp_packets import (
 if TYPE_CHECKING:
     from flamecrest.server.ssh.channels.sftp import Sftp
 
-STILL = 2.0  # seconds without a beat after which a lock belongs to nobody
-BEAT = 0.5  # seconds of work between two beats
+STALE_AFTER = 2.0  # seconds without a beat after which a lock belongs to nobody
+HEARTBEAT = 0.5  # seconds of work between two beats
 _POLL = 0.05
 _TAKEN = b"taken".ljust(32)
 
 
 @asynccontextmanager
-async def opened(sftp: Sftp, path: bytes, flags: int) -> AsyncIterator[bytes]:
+async def open_regular(sftp: Sftp, path: bytes, flags: int) -> AsyncIterator[bytes]:
     """A file beside an upload, open: a plain file and no link, whoever put it there."""
-    async with moving():
-        regular("upload", await sftp.lstat(path))
+    async with stall_timeout():
+        require_regular("upload", await sftp.lstat(path))
         handle = await sftp.open_file(path, flags)
     try:
         yield handle
@@ -62,18 +62,18 @@ class UploadLock:
     async def beat(self) -> None:
         """Show that there is progress, if it is time for that; Locked when somebody else has taken over."""
         now = time.monotonic()
-        if now - self._last >= BEAT:
+        if now - self._last >= HEARTBEAT:
             self._last = now
             self._beats += 1
             self._sftp.forget(self._sftp.write(self._handle, 32, b"%016d" % self._beats))
-            self._taken = self._taken or await progress(self._sftp.read(self._handle, 0, 32)) != self._token
+            self._taken = self._taken or await within_stall_timeout(self._sftp.read(self._handle, 0, 32)) != self._token
         if self._taken:
             raise Locked("Another request has taken over this upload")
 
     @property
     def fresh(self) -> bool:
         """Whether nobody can have taken over yet: the last beat is not long ago."""
-        return not self._taken and time.monotonic() - self._last < STILL - BEAT
+        return not self._taken and time.monotonic() - self._last < STALE_AFTER - HEARTBEAT
 
     def release(self, path: bytes) -> None:
         """Give it up. One that somebody else may have by now is left alone: it is taken over in time."""
@@ -84,14 +84,14 @@ class UploadLock:
 
 
 @asynccontextmanager
-async def hold(sftp: Sftp, path: bytes) -> AsyncIterator[UploadLock]:
+async def acquire(sftp: Sftp, path: bytes) -> AsyncIterator[UploadLock]:
     """The lock, held for the block; Locked when somebody else works on the upload."""
     token = secrets.token_hex(16).encode()
-    async with moving():
+    async with stall_timeout():
         handle = await _acquire(sftp, path, token)
     lock = UploadLock(sftp, handle, token)
     try:
-        await progress(sftp.write(handle, 0, token + b"%016d" % 0))
+        await within_stall_timeout(sftp.write(handle, 0, token + b"%016d" % 0))
         yield lock
     except Locked:
         sftp.forget(sftp.close_handle(handle))  # the file is the other's by now
@@ -102,12 +102,12 @@ async def hold(sftp: Sftp, path: bytes) -> AsyncIterator[UploadLock]:
     lock.release(path)
 
 
-async def settled(sftp: Sftp, path: bytes) -> bool:
+async def released_soon(sftp: Sftp, path: bytes) -> bool:
     """Whether a lock was there and went within a moment; takes nothing over."""
     there = await _content(sftp, path)
     if there is None:
         return False
-    until = time.monotonic() + BEAT
+    until = time.monotonic() + HEARTBEAT
     while time.monotonic() < until:
         await asyncio.sleep(_POLL)
         if await _content(sftp, path) is None:
@@ -119,7 +119,7 @@ async def _acquire(sftp: Sftp, path: bytes, token: bytes) -> bytes:
     """Make the lock file; wait for one that is there to go, to move, or to be still for long enough."""
     seen: bytes | None = None
     since = begun = time.monotonic()
-    while time.monotonic() - begun < 3 * STILL:
+    while time.monotonic() - begun < 3 * STALE_AFTER:
         try:
             return await sftp.open_file(path, FLAG_READ | FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE, Attrs(mode=0o600))
         except SftpError as error:
@@ -130,7 +130,7 @@ async def _acquire(sftp: Sftp, path: bytes, token: bytes) -> bytes:
             seen, since = found, time.monotonic()
         elif found != seen:
             break
-        elif time.monotonic() - since > STILL:
+        elif time.monotonic() - since > STALE_AFTER:
             await _evict(sftp, path, seen, token)
             seen = None
             continue
@@ -143,7 +143,7 @@ async def _evict(sftp: Sftp, path: bytes, seen: bytes, token: bytes) -> None:
     aside = path + b"-" + token
     with suppress(SftpError):  # another was faster
         await sftp.rename(path, aside)
-        async with opened(sftp, aside, FLAG_READ | FLAG_WRITE) as handle:
+        async with open_regular(sftp, aside, FLAG_READ | FLAG_WRITE) as handle:
             if await sftp.read(handle, 0, 64) != seen:
                 await sftp.rename(aside, path)
                 raise Locked("Another request works on this upload")
@@ -154,7 +154,7 @@ async def _evict(sftp: Sftp, path: bytes, seen: bytes, token: bytes) -> None:
 async def _content(sftp: Sftp, path: bytes) -> bytes | None:
     """What a lock file holds; None when it is gone."""
     try:
-        async with opened(sftp, path, FLAG_READ) as handle:
+        async with open_regular(sftp, path, FLAG_READ) as handle:
             return await sftp.read(handle, 0, 64)
     except SftpError as error:
         if error.code == NO_SUCH_FILE:

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.files.resumable.state import UploadKey
 
-ALGORITHMS = ("sha1", "sha256", "md5")  # of a checksum that goes with a piece
+CHECKSUM_ALGORITHMS = ("sha1", "sha256", "md5")  # of a checksum that goes with a piece
 
 
 @dataclass(frozen=True, slots=True)
-class Checksum:
+class PieceChecksum:
     """What the bytes of one piece must hash to."""
 
     algorithm: str
@@ -22,7 +22,7 @@ class Checksum:
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class UploadStatus:
     """An upload as it stands. `metadata` is as it was given; `length` is None until the client has told it."""
 
     key: UploadKey
@@ -43,11 +43,11 @@ class Uploads(Protocol):
     `look` and go on. The file to be changes only by an atomic rename, after the last byte.
     """
 
-    async def create(self, path: str, length: int | None, metadata: str, deadline: Deadline) -> Upload:
+    async def create(self, path: str, length: int | None, metadata: str, deadline: Deadline) -> UploadStatus:
         """Begin an upload (an empty one is complete at once). Not repeatable: each call begins another."""
         ...
 
-    async def look(self, key: UploadKey, deadline: Deadline) -> Upload:
+    async def look(self, key: UploadKey, deadline: Deadline) -> UploadStatus:
         """How far an upload is; also completes one whose last byte has arrived. Can be repeated."""
         ...
 
@@ -59,8 +59,8 @@ class Uploads(Protocol):
         deadline: Deadline,
         *,
         length: int | None = None,
-        checksum: Checksum | None = None,
-    ) -> Upload:
+        checksum: PieceChecksum | None = None,
+    ) -> UploadStatus:
         """Add bytes at `offset`: OutOfStep if it is not the upload's. What arrived stays if `chunks` raises.
 
         `length` tells it where it was not known. With a checksum all is kept or nothing: Corrupt if it is wrong.

@@ -25,11 +25,16 @@ from flamecrest.server.errors import (
     Unavailable,
     Upstream,
 )
-from flamecrest.server.files.remote.writing import find_target, inherit, progress, rename_over
-from flamecrest.server.files.resumable.append import Tail
-from flamecrest.server.files.resumable.lock import UploadLock, hold, opened, settled
-from flamecrest.server.files.resumable.port import Checksum, Upload
-from flamecrest.server.files.resumable.state import HEAD_SIZE, MAX_STATE, Names, State, UploadKey, expired
+from flamecrest.server.files.remote.writing import (
+    copy_mode_and_group,
+    rename_replacing,
+    resolve_target,
+    within_stall_timeout,
+)
+from flamecrest.server.files.resumable.append import UploadWriter
+from flamecrest.server.files.resumable.lock import UploadLock, acquire, open_regular, released_soon
+from flamecrest.server.files.resumable.port import PieceChecksum, UploadStatus
+from flamecrest.server.files.resumable.state import HEAD_SIZE, MAX_STATE, UploadFiles, UploadKey, UploadState, expired
 from flamecrest.server.ssh.channels.agent import StatError
 from flamecrest.server.ssh.channels.sftp_packets import (
     FAILURE,
@@ -62,39 +67,39 @@ class RemoteUploads:
         self._session = session
         self._lifetime = lifetime
 
-    async def create(self, path: str, length: int | None, metadata: str, deadline: Deadline) -> Upload:
+    async def create(self, path: str, length: int | None, metadata: str, deadline: Deadline) -> UploadStatus:
         if path.endswith("/"):
             raise Invalid(f"upload: {path}: Is a directory")
         if len(os.fsencode(path)) >= PATH_BYTES or len(os.fsencode(os.path.basename(path))) > NAME_BYTES:  # noqa: PTH119 -- any bytes
             raise Invalid(f"upload: {path}: File name too long")
         key = UploadKey.new(path, int(time.time() + self._lifetime))
 
-        async def use(sftp: Sftp) -> Names:
-            target, _ = await find_target(sftp, os.fsencode(path), f"upload: {path}")
+        async def use(sftp: Sftp) -> UploadFiles:
+            target, _ = await resolve_target(sftp, os.fsencode(path), f"upload: {path}")
             names = key.beside(target)
             await _sweep(sftp, names.folder)
-            await _begin(sftp, names, State(0, length, 0, metadata), path)
+            await _begin(sftp, names, UploadState(0, length, 0, metadata), path)
             return names
 
         names = await self._sftp(use, deadline, path)
         with suppress(StatError, Upstream):
             key = replace(key, inode=(await self._session.stat(os.fsdecode(names.data), deadline, follow=False))[1])
-        made = Upload(key, 0, length, metadata)
+        made = UploadStatus(key, 0, length, metadata)
         return await self.look(key, deadline) if made.complete else made
 
-    async def look(self, key: UploadKey, deadline: Deadline) -> Upload:
-        async def use(sftp: Sftp) -> Upload | None:
+    async def look(self, key: UploadKey, deadline: Deadline) -> UploadStatus:
+        async def use(sftp: Sftp) -> UploadStatus | None:
             names = await self._names(sftp, key)
             state = await _read(sftp, names)
             if state is None:
                 return None
             if state.offset == state.length:
                 # what is told to be complete must be in its place
-                async with hold(sftp, names.lock) as lock:
+                async with acquire(sftp, names.lock) as lock:
                     await self._finish(sftp, key, names, state, lock)
-            elif await settled(sftp, names.lock):
+            elif await released_soon(sftp, names.lock):
                 state = await _read(sftp, names)
-            return None if state is None else Upload(key, state.offset, state.length, state.metadata)
+            return None if state is None else UploadStatus(key, state.offset, state.length, state.metadata)
 
         return await self._sftp(use, deadline, key.path) or await self._finished(key, deadline)
 
@@ -106,21 +111,24 @@ class RemoteUploads:
         deadline: Deadline,
         *,
         length: int | None = None,
-        checksum: Checksum | None = None,
-    ) -> Upload:
+        checksum: PieceChecksum | None = None,
+    ) -> UploadStatus:
         async with self._opened(key, deadline) as (sftp, names):
             async with deadline.enforce("Opening the upload"):
                 state = await _read(sftp, names)
             if state is not None:
-                async with hold(sftp, names.lock) as lock, opened(sftp, names.state, FLAG_READ | FLAG_WRITE) as head:
-                    state = state.with_head(await progress(sftp.read(head, 0, HEAD_SIZE)))
+                async with (
+                    acquire(sftp, names.lock) as lock,
+                    open_regular(sftp, names.state, FLAG_READ | FLAG_WRITE) as head,
+                ):
+                    state = state.with_head(await within_stall_timeout(sftp.read(head, 0, HEAD_SIZE)))
                     if length is not None:
                         state = _with_length(state, length)
-                        await progress(sftp.write(head, 0, state.head()))
+                        await within_stall_timeout(sftp.write(head, 0, state.head()))
                     _in_step(offset, state.offset)
                     try:
-                        async with opened(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle:
-                            tail = Tail(sftp, handle, head, lock, state)
+                        async with open_regular(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle:
+                            tail = UploadWriter(sftp, handle, head, lock, state)
                             await self._receive(tail, names, chunks, checksum)
                     except SftpError as error:
                         if error.code != NO_SUCH_FILE:
@@ -130,7 +138,7 @@ class RemoteUploads:
                         state = tail.state
                         if state.offset == state.length:
                             await self._finish(sftp, key, names, state, lock)
-                        return Upload(key, state.offset, state.length, state.metadata)
+                        return UploadStatus(key, state.offset, state.length, state.metadata)
         done = await self._finished(key, deadline)
         _in_step(offset, done.offset)
         return done
@@ -148,7 +156,9 @@ class RemoteUploads:
 
     # --- steps
 
-    async def _receive(self, tail: Tail, names: Names, chunks: AsyncIterator[bytes], checksum: Checksum | None) -> None:
+    async def _receive(
+        self, tail: UploadWriter, names: UploadFiles, chunks: AsyncIterator[bytes], checksum: PieceChecksum | None
+    ) -> None:
         """Write what comes. If it breaks, keep what is there in order; what the gateway alone saw is lost."""
         try:
             await tail.take(chunks, checksum)
@@ -167,13 +177,13 @@ class RemoteUploads:
         finally:
             tail.forget()
 
-    async def _rescue(self, names: Names, tail: Tail) -> None:
+    async def _rescue(self, names: UploadFiles, tail: UploadWriter) -> None:
         """The connection is gone, what it had acknowledged is not: write that down over another one."""
 
         async def use(sftp: Sftp) -> None:
             async with (
-                opened(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle,
-                opened(sftp, names.state, FLAG_READ | FLAG_WRITE) as head,
+                open_regular(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle,
+                open_regular(sftp, names.state, FLAG_READ | FLAG_WRITE) as head,
             ):
                 await sftp.fsync(handle)
                 await sftp.write(head, 0, replace(tail.state, offset=tail.safe).head())
@@ -182,30 +192,32 @@ class RemoteUploads:
 
         await self._session.sftp(use, Deadline.after(RESCUE), repeatable=True)
 
-    async def _finish(self, sftp: Sftp, key: UploadKey, names: Names, state: State, lock: UploadLock) -> None:
+    async def _finish(
+        self, sftp: Sftp, key: UploadKey, names: UploadFiles, state: UploadState, lock: UploadLock
+    ) -> None:
         """Move a complete upload to its place, with the mode of the file that it replaces."""
         words = f"upload: {key.path}"
-        target, existing = await find_target(sftp, os.fsencode(key.path), words)
+        target, existing = await resolve_target(sftp, os.fsencode(key.path), words)
         if target != names.target:
             raise OutOfStep(f"{words}: the path leads elsewhere by now")
         try:
-            async with opened(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle:
+            async with open_regular(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle:
                 if (await sftp.fstat(handle)).size != state.length:
                     raise Conflict(f"{words}: the data does not have the length that it must have")
                 await lock.beat()
                 if existing is not None:
-                    await inherit(sftp, handle, existing)
+                    await copy_mode_and_group(sftp, handle, existing)
                 else:
                     await sftp.fsetstat(handle, Attrs(mode=state.mode))
-                await progress(sftp.fsync(handle))
-                await rename_over(sftp, names.data, target, words, replace=existing is not None)
+                await within_stall_timeout(sftp.fsync(handle))
+                await rename_replacing(sftp, names.data, target, words, replace=existing is not None)
         except SftpError as error:
             if error.code != NO_SUCH_FILE:
                 raise
             await self._finished(key, Deadline.after(RESCUE))  # another request did it, or took it away
         sftp.forget(sftp.remove(names.state))
 
-    async def _finished(self, key: UploadKey, deadline: Deadline) -> Upload:
+    async def _finished(self, key: UploadKey, deadline: Deadline) -> UploadStatus:
         """An upload that has left no trace but its file: a rename keeps the inode. NotFound, Gone otherwise."""
         found: tuple[int, ...] | None = None
         if key.expires > time.time() and key.inode:
@@ -213,14 +225,14 @@ class RemoteUploads:
                 found = await self._session.stat(key.path, deadline, follow=True)
         if found is None or found[1] != key.inode:
             raise (NotFound if key.expires > time.time() else Gone)("There is no such upload any more")
-        return Upload(key, found[7], found[7], "")
+        return UploadStatus(key, found[7], found[7], "")
 
     # --- the ways to ask
 
-    async def _names(self, sftp: Sftp, key: UploadKey) -> Names:
+    async def _names(self, sftp: Sftp, key: UploadKey) -> UploadFiles:
         """The files of an upload; Gone, and they are as well, once it has expired."""
         words = f"upload: {key.path}"
-        target, _ = await find_target(sftp, os.fsencode(key.path), words)
+        target, _ = await resolve_target(sftp, os.fsencode(key.path), words)
         names = key.beside(target)
         if key.expires <= time.time():
             await _discard(sftp, names)
@@ -236,7 +248,7 @@ class RemoteUploads:
             raise _again(error) from None
 
     @asynccontextmanager
-    async def _opened(self, key: UploadKey, deadline: Deadline) -> AsyncIterator[tuple[Sftp, Names]]:
+    async def _opened(self, key: UploadKey, deadline: Deadline) -> AsyncIterator[tuple[Sftp, UploadFiles]]:
         try:
             async with self._session.open_sftp(deadline) as sftp:
                 async with deadline.enforce("Opening the upload"):
@@ -265,7 +277,7 @@ def _in_step(given: int, offset: int) -> None:
         raise OutOfStep(f"`Upload-Offset` is {given}, and the upload is at {offset}")
 
 
-def _with_length(state: State, length: int) -> State:
+def _with_length(state: UploadState, length: int) -> UploadState:
     if state.length not in {None, length}:
         raise Invalid("`Upload-Length` can't be changed")
     if length < state.offset:
@@ -273,7 +285,7 @@ def _with_length(state: State, length: int) -> State:
     return replace(state, length=length)
 
 
-async def _begin(sftp: Sftp, names: Names, state: State, path: str) -> None:
+async def _begin(sftp: Sftp, names: UploadFiles, state: UploadState, path: str) -> None:
     """Make the files of an upload; they are the user's own until it is finished."""
     exclusive = FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE
     try:
@@ -292,18 +304,18 @@ async def _begin(sftp: Sftp, names: Names, state: State, path: str) -> None:
         raise
 
 
-async def _read(sftp: Sftp, names: Names) -> State | None:
+async def _read(sftp: Sftp, names: UploadFiles) -> UploadState | None:
     """The state of an upload; None when it is not there."""
     try:
-        async with opened(sftp, names.state, FLAG_READ) as handle:
-            return State.parse(await sftp.read(handle, 0, MAX_STATE))
+        async with open_regular(sftp, names.state, FLAG_READ) as handle:
+            return UploadState.parse(await sftp.read(handle, 0, MAX_STATE))
     except SftpError as error:
         if error.code == NO_SUCH_FILE:
             return None
         raise
 
 
-async def _discard(sftp: Sftp, names: Names) -> None:
+async def _discard(sftp: Sftp, names: UploadFiles) -> None:
     """Remove the files of an upload; those that are not there are no failure."""
     for future in (sftp.remove(names.state), sftp.remove(names.data), sftp.remove(names.lock)):
         with suppress(SftpError):

@@ -56,15 +56,15 @@ class UploadKey:
         numbers = self.expires.to_bytes(4, "big") + self.nonce + self.inode.to_bytes(8, "big")
         return base64.urlsafe_b64encode(numbers + os.fsencode(self.path)).decode("ascii").rstrip("=")
 
-    def beside(self, target: bytes) -> Names:
+    def beside(self, target: bytes) -> UploadFiles:
         """The files of this upload, beside the file to be."""
         folder = target.rpartition(b"/")[0]
         data = folder + b"/" + PREFIX + self.expires.to_bytes(4, "big").hex().encode() + self.nonce.hex().encode()
-        return Names(target, data, data + b".json", data + b".lock")
+        return UploadFiles(target, data, data + b".json", data + b".lock")
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class UploadFiles:
     """The files of one upload."""
 
     target: bytes
@@ -84,7 +84,7 @@ def expired(name: bytes, now: float) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class UploadState:
     """The state file: a line of fixed width that is written anew as bytes arrive, and what never changes."""
 
     offset: int  # bytes that are known to be on the disk, without a gap
@@ -101,7 +101,7 @@ class State:
         """The whole file."""
         return self.head() + json.dumps({"mode": self.mode, "metadata": self.metadata}).encode()
 
-    def with_head(self, line: bytes) -> State:
+    def with_head(self, line: bytes) -> UploadState:
         """This state as a newer first line has it."""
         found = _HEAD.fullmatch(line)
         if found is None:
@@ -110,7 +110,7 @@ class State:
         return replace(self, offset=int(found[1]), length=length)
 
     @classmethod
-    def parse(cls, data: bytes) -> State:
+    def parse(cls, data: bytes) -> UploadState:
         """Read a state file, which anybody may have written; Conflict when it is none."""
         try:
             rest = json.loads(data[HEAD_SIZE:])

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from flamecrest.server.files.values import Entry, Stat
+from flamecrest.server.files.values import ListingEntry, Stat
 from flamecrest.wire.json import dumps
 from flamecrest.wire.text import is_plain, percent_encode
 
@@ -56,7 +56,7 @@ def stat_shape(stat: Stat) -> dict[str, int]:
     }
 
 
-def plain_shapes(entries: Iterable[Entry]) -> list[dict[str, str | None]]:
+def plain_shapes(entries: Iterable[ListingEntry]) -> list[dict[str, str | None]]:
     """A File each, of entries whose names and targets are plain text."""
     return [
         {
@@ -73,7 +73,7 @@ def plain_shapes(entries: Iterable[Entry]) -> list[dict[str, str | None]]:
     ]
 
 
-def entry_shape(entry: Entry) -> dict[str, str | None]:
+def entry_shape(entry: ListingEntry) -> dict[str, str | None]:
     """A File; percent-encoded when its name or what it points to is not UTF-8."""
     (shape,) = plain_shapes((entry,))
     target = entry.link_target

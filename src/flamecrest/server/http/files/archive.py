@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Unsupported
-from flamecrest.server.files.archives.port import Bulk, Failure, Form, Selection, Unpacked
+from flamecrest.server.files.archives.port import ArchiveFormat, Bulk, PathFailure, Selection, UnpackResult
 from flamecrest.server.telemetry.trace import current_trace
 from flamecrest.wire.json import dumps
 from flamecrest.wire.text import is_plain, percent_encode
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-FORMS: Final[dict[str, Form]] = {
+FORMS: Final[dict[str, ArchiveFormat]] = {
     "application/x-tar": "tar",
     "application/zstd": "zstd",
     "application/gzip": "gzip",
@@ -35,7 +35,7 @@ ALIASES: Final = {
     "application/x-zstd": "application/zstd",
     "application/x-zip-compressed": "application/zip",
 }
-_SUFFIXES: Final[dict[Form, str]] = {"tar": "tar", "zstd": "tar.zst", "gzip": "tar.gz", "zip": "zip"}
+_SUFFIXES: Final[dict[ArchiveFormat, str]] = {"tar": "tar", "zstd": "tar.zst", "gzip": "tar.gz", "zip": "zip"}
 _HEADER_BYTES: Final = 4096  # of the header that names what is missing
 _PLAIN: Final = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -89,7 +89,7 @@ def not_acceptable() -> HTTPException:
     return HTTPException(406, f"The archive can be had as one of: {', '.join(FORMS)} (as far as the cluster can)")
 
 
-def _paths(missing: tuple[Failure, ...]) -> bytes:
+def _paths(missing: tuple[PathFailure, ...]) -> bytes:
     """As many percent-encoded paths as fit into a header, with commas between them."""
     parts, left = [], _HEADER_BYTES
     for one in missing:
@@ -118,7 +118,7 @@ def named(path: str) -> dict[str, str]:
     return {"path": path} if is_plain(path) else {"path": percent_encode(path), "encoding": "percent"}
 
 
-def unpacked(outcome: Unpacked) -> Response:
+def unpacked(outcome: UnpackResult) -> Response:
     """What became of an upload: 200, or 400 with the same facts when the archive was cut off."""
     facts: dict[str, Any] = {
         "created": outcome.created,

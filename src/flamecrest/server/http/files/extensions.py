@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from flamecrest.server.auth.port import Verb
-from flamecrest.server.files.values import Allowance, Quota, Quotas
+from flamecrest.server.files.values import OwnerQuota, PathQuotas, QuotaUsage
 from flamecrest.server.http.core.call import Call, QueryPath
 from flamecrest.server.http.core.openapi import ERRORS
 from flamecrest.server.http.core.responses import answer, entry_shape
@@ -82,15 +82,15 @@ async def get_du(call: Call, path: QueryPath, timeout: Seconds = None) -> Respon
     return answer({"output": output})
 
 
-def _quotas(quotas: Quotas | None) -> dict[str, Any] | None:
+def _quotas(quotas: PathQuotas | None) -> dict[str, Any] | None:
     return None if quotas is None else {"user": _quota(quotas.user), "group": _quota(quotas.group)}
 
 
-def _quota(quota: Quota | None) -> dict[str, Any] | None:
+def _quota(quota: OwnerQuota | None) -> dict[str, Any] | None:
     if quota is None:
         return None
     return {"name": quota.name, "space": _allowance(quota.space), "files": _allowance(quota.files)}
 
 
-def _allowance(one: Allowance) -> dict[str, int | None]:
+def _allowance(one: QuotaUsage) -> dict[str, int | None]:
     return {"used": one.used, "soft": one.soft, "hard": one.hard, "graceUntil": one.grace_until}

@@ -14,7 +14,7 @@ from fastapi import Query
 from starlette.responses import Response
 
 from flamecrest.server.errors import Field, Invalid
-from flamecrest.server.files.listing_filter import EVERYTHING, Choice, Order, Place
+from flamecrest.server.files.listing_filter import ALL_ENTRIES, ListingFilter, ListingPosition, SortOrder
 from flamecrest.server.http.core.responses import entry_shape, plain_shapes
 from flamecrest.wire.json import dumps
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from flamecrest.server.files.port import Files
-    from flamecrest.server.files.values import Entry
+    from flamecrest.server.files.values import ListingEntry
     from flamecrest.server.http.core.call import Call
 
 NDJSON: Final = "application/x-ndjson"
@@ -61,7 +61,7 @@ Cursor = Annotated[
 class Asked:
     """Which entries of a listing a request wants, and how."""
 
-    choice: Choice
+    choice: ListingFilter
     sort: str | None
     paged: bool  # with a limit: it is said where the rest begins
 
@@ -69,14 +69,16 @@ class Asked:
     def of(cls, glob: str | None, sort: str | None, kinds: str | None, limit: int | None, cursor: str | None) -> Asked:
         """Read the parameters; Invalid for a cursor that is none of ours, or of another order."""
         if glob is None and sort is None and kinds is None and limit is None and cursor is None:
-            return cls(EVERYTHING, None, paged=False)
-        order: Order = "name"
+            return cls(ALL_ENTRIES, None, paged=False)
+        order: SortOrder = "name"
         name = (sort or "name").lstrip("-")
         if name in {"size", "mtime"}:
             order = "size" if name == "size" else "mtime"
         after = None if cursor is None else _place(cursor, sort or "name")
         backwards = (sort or "").startswith("-")
-        choice = Choice(glob, frozenset(kinds or ""), order, backwards, None if limit is None else limit + 1, after)
+        choice = ListingFilter(
+            glob, frozenset(kinds or ""), order, backwards, None if limit is None else limit + 1, after
+        )
         return cls(choice, sort, paged=limit is not None)
 
     async def answer(self, call: Call, files: Files, path: str, shown: Mapping[str, bool]) -> Response:
@@ -88,7 +90,7 @@ class Asked:
         following = self._cut(entries) if self.paged else None
         return Listed(entries, lines=lines, paged=self.paged, following=following)
 
-    def _cut(self, entries: list[Entry]) -> str | None:
+    def _cut(self, entries: list[ListingEntry]) -> str | None:
         """Take off the entry over the limit: that there is one says that there is more."""
         limit = self.choice.limit
         if limit is None or len(entries) < limit:
@@ -97,12 +99,12 @@ class Asked:
         return _cursor(self.choice.place(entries[-1]), self.sort or "name")
 
 
-def _cursor(place: Place, sort: str) -> str:
+def _cursor(place: ListingPosition, sort: str) -> str:
     text = b"%b:%d:%b" % (sort.encode("ascii"), place[0], place[1])
     return base64.urlsafe_b64encode(text).decode("ascii").rstrip("=")
 
 
-def _place(cursor: str, sort: str) -> Place:
+def _place(cursor: str, sort: str) -> ListingPosition:
     try:
         text = base64.b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error):
@@ -126,7 +128,7 @@ def wants_lines(accept: str) -> bool:
     return False
 
 
-def _joined(entries: Sequence[Entry]) -> bytes:
+def _joined(entries: Sequence[ListingEntry]) -> bytes:
     """The inside of a JSON list of Files. Names that are not UTF-8 are rare: only they cost a second look."""
     try:
         return orjson.dumps(plain_shapes(entries))[1:-1]
@@ -134,14 +136,14 @@ def _joined(entries: Sequence[Entry]) -> bytes:
         return dumps([entry_shape(entry) for entry in entries])[1:-1]
 
 
-def _lines(entries: Sequence[Entry]) -> bytes:
+def _lines(entries: Sequence[ListingEntry]) -> bytes:
     return b"".join(dumps(entry_shape(entry)) + b"\n" for entry in entries)
 
 
 class Listed(Response):
     """A listing that is complete, sent in slices: others get their turn, and it is never whole in memory twice."""
 
-    def __init__(self, entries: Sequence[Entry], *, lines: bool, paged: bool, following: str | None) -> None:
+    def __init__(self, entries: Sequence[ListingEntry], *, lines: bool, paged: bool, following: str | None) -> None:
         super().__init__()
         self._entries = entries
         self._lines = lines
@@ -181,7 +183,7 @@ class Listed(Response):
 class Lines(Response):
     """A listing line by line as the cluster gives it, in no order and in memory that does not grow."""
 
-    def __init__(self, files: Files, path: str, call: Call, shown: Mapping[str, bool], choice: Choice) -> None:
+    def __init__(self, files: Files, path: str, call: Call, shown: Mapping[str, bool], choice: ListingFilter) -> None:
         super().__init__()
         self._scanning = files.scan(path, call.deadline, **shown)
         self._wanted = replace(choice, after=None).matcher()

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from flamecrest.server.errors import Field, Invalid, TooLarge, Unmet
 from flamecrest.server.files.port import Files
-from flamecrest.server.files.values import Landing, Stat
+from flamecrest.server.files.values import Stat, WriteOptions
 from flamecrest.server.http.core.call import Call
 from flamecrest.server.http.core.request_body import Body
 from flamecrest.server.http.headers.conditions import Outcome, Validators, date_text, http_date, outcome
@@ -73,7 +73,7 @@ class Put:
                 headers["Last-Modified"] = date_text(found.modified)
         return Response(None, 201 if landed.created else 204, headers)
 
-    def _landing(self, given: Mapping[str, str]) -> Landing:
+    def _landing(self, given: Mapping[str, str]) -> WriteOptions:
         def admit(there: Stat | None) -> None:
             found = None if there is None else Validators.of(there, time.time())
             if outcome(given, found, reading=False) is not Outcome.GO_ON:
@@ -86,7 +86,7 @@ class Put:
             raise _invalid("query", "mode", "must be at most 7777")
         mtime = None if self.mtime is None else _time(self.mtime)
         on_condition = admit if conditions else None
-        return Landing(mode, mtime, self.parents, new=new, admit=on_condition, report=True, sync=self.fsync)
+        return WriteOptions(mode, mtime, self.parents, new=new, admit=on_condition, report=True, sync=self.fsync)
 
 
 async def _body(call: Call, check: Check, limit: int | None, patience: float) -> AsyncGenerator[bytes]:

@@ -9,7 +9,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from flamecrest.server.auth.port import Verb
-from flamecrest.server.files.values import Algorithm
+from flamecrest.server.files.values import ChecksumAlgorithm
 from flamecrest.server.http.core.call import Call, QueryPath
 from flamecrest.server.http.core.openapi import ERRORS, HEADERS_ONLY, PARTS, RAW_BODY, UPLOAD_BODY, WRITTEN
 from flamecrest.server.http.core.responses import answer, done, entry_shape, stat_shape
@@ -114,7 +114,7 @@ async def get_tail(
 async def get_checksum(
     call: Call,
     path: QueryPath,
-    algorithm: Algorithm = "sha256",
+    algorithm: ChecksumAlgorithm = "sha256",
     timeout: Seconds = None,  # noqa: ASYNC109 -- the caller's own
 ) -> Response:
     """Compute the checksum of a file, SHA-256 by default."""

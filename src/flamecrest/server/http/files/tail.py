@@ -15,14 +15,14 @@ from starlette.responses import Response
 
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.errors import Field, Invalid
-from flamecrest.server.files.values import Mark
+from flamecrest.server.files.values import FollowPosition
 from flamecrest.wire.json import dumps
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from flamecrest.server.files.port import Files
-    from flamecrest.server.files.values import Followed
+    from flamecrest.server.files.values import FollowEvent
     from flamecrest.server.http.core.call import Call
 
 HEARTBEAT: Final = 15.0  # seconds of silence after which a comment keeps proxies from closing the connection
@@ -53,7 +53,7 @@ _HEADERS: Final = (
 )
 
 
-def last_event(text: str | None) -> Mark | None:
+def last_event(text: str | None) -> FollowPosition | None:
     """The place that a Last-Event-ID names; None where there is none, Invalid for one that is not ours."""
     if not text:
         return None
@@ -61,7 +61,7 @@ def last_event(text: str | None) -> Mark | None:
     if found is None:
         message = "is no id of an event of this stream"
         raise Invalid(f"`Last-Event-ID` {message}", fields=(Field("header", "Last-Event-ID", message),))
-    return Mark(int(found[1], 16), int(found[2], 16))
+    return FollowPosition(int(found[1], 16), int(found[2], 16))
 
 
 async def following(call: Call, path: str, count_bytes: int | None, count_lines: int | None, *, skip: bool) -> Response:
@@ -77,7 +77,7 @@ async def following(call: Call, path: str, count_bytes: int | None, count_lines:
 class Follow(Response):
     """Sends what is added to a file. It is opened before the first header goes, so that errors are proper ones."""
 
-    def __init__(self, call: Call, files: Files, path: str, *, lines: int, after: Mark | None) -> None:
+    def __init__(self, call: Call, files: Files, path: str, *, lines: int, after: FollowPosition | None) -> None:
         super().__init__()
         self._following = files.follow(path, call.deadline, lines=lines, after=after)
         left = call.identity.expires - time.time() if call.identity.expires else LONGEST
@@ -101,7 +101,7 @@ class Follow(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def event(piece: Followed) -> bytes:
+def event(piece: FollowEvent) -> bytes:
     """One event: of the default kind for what was added, else `truncated` or `rotated`. JSON holds no newline."""
     mark = piece.mark
     data = dumps({"content": piece.text, "startPosition": piece.start, "endPosition": mark.offset})

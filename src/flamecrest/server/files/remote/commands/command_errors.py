@@ -33,50 +33,50 @@ _INVALID: Final = re.compile(
 )
 
 
-def done(output: Output) -> None:
+def check_success(output: Output) -> None:
     """Return if the program worked, else raise what it says went wrong."""
     if output.status == 0:
         return
-    missing(output)
+    check_installed(output)
     said = output.errors().splitlines()
     first = said[0] if said else f"exit status {output.status}"
     if _INVALID.match(output.errors()):
         raise Invalid(first)
     # the first line that ends in a reason: names before it may hold newlines
     for end, line in enumerate(said):
-        known = reason(line.rpartition(": ")[2])
+        known = error_kind(line.rpartition(": ")[2])
         if known is not Upstream:
             raise known("\n".join(said[: end + 1])[:2000], detail=output.errors()[:2000])
     raise Upstream(first, detail=output.errors()[:2000])
 
 
-def reason(words: str) -> type[GatewayError]:
+def error_kind(words: str) -> type[GatewayError]:
     """The kind of an error that ends in these words of the operating system."""
     return _REASONS.get(words, Upstream)
 
 
-def missing(output: Output) -> None:
+def check_installed(output: Output) -> None:
     """Raise Unsupported when the program could not be started (a shell says 126 or 127)."""
     if output.status in {126, 127}:
         raise Unsupported("The program that this needs is not installed on the cluster", detail=output.errors()[:200])
 
 
-def kind(output: Output) -> str:
+def parse_file_type(output: Output) -> str:
     """What `file -b` says."""
-    missing(output)
+    check_installed(output)
     text = output.stdout.decode("utf-8", "replace").strip()
     if output.status != 0 or not text:
         raise Upstream("The cluster's `file` failed", detail=f"{output.status}: {output.errors()[:200]}")
     return text
 
 
-def checksum(output: Output, words: str, digits: int) -> str:
+def parse_checksum(output: Output, words: str, digits: int) -> str:
     """The checksum, of that many hexadecimal digits, that one of coreutils' *sum programs has printed."""
     if output.status == 0:
         # a name with a newline or backslash makes the line start with a backslash
         found = re.match(rb"\\?([0-9a-f]{%d}) " % digits, output.stdout)
         if found:
             return found[1].decode("ascii")
-    missing(output)
+    check_installed(output)
     why = output.errors().rpartition(": ")[2]
-    raise reason(why)(f"{words}: {why or 'failed'}", detail=f"exit status {output.status}")
+    raise error_kind(why)(f"{words}: {why or 'failed'}", detail=f"exit status {output.status}")

@@ -54,4 +54,4 @@ copy=
 def copy(source: str, target: str, *, overwrite: bool, dereference: bool) -> Command[None]:
     """Copy a file, a link itself (what it points to with `dereference`), or a whole tree, with all attributes."""
     script = Script(_COPY, (source, target, "yes" if overwrite else "", "yes" if dereference else ""))
-    return Command(script.argv, command_errors.done)
+    return Command(script.argv, command_errors.check_success)

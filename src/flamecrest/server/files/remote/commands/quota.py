@@ -6,7 +6,7 @@ import re
 import stat as stat_bits
 from typing import TYPE_CHECKING, Final
 
-from flamecrest.server.files.values import Allowance, Quota, Quotas
+from flamecrest.server.files.values import OwnerQuota, PathQuotas, QuotaUsage
 from flamecrest.server.ssh.command import Command
 
 if TYPE_CHECKING:
@@ -33,18 +33,18 @@ _WHOSE: Final = re.compile(r"Disk quotas for (user|group) (.+) \([ug]id ([0-9]{1
 _NUMBER: Final = re.compile(r"([0-9]{1,20})\*?")  # the star: more than is allowed
 
 
-def command(path: str) -> Command[Quotas | None]:
+def command(path: str) -> Command[PathQuotas | None]:
     """Ask on the cluster; whatever goes wrong there, the answer is None: not known."""
     return Command(("sh", "-c", _SCRIPT, "sh", path), _quotas, repeatable=True, max_output=_OUTPUT)
 
 
-def _quotas(output: Output) -> Quotas | None:
+def _quotas(output: Output) -> PathQuotas | None:
     # the exit status is no help: 1 is also said when a quota is exceeded
     text = output.stdout.decode("utf-8", "replace")
     place = _PLACE.match(text)
     if place is None:
         return None
-    found: dict[tuple[str, int | None], Quota] = {}
+    found: dict[tuple[str, int | None], OwnerQuota] = {}
     whose: re.Match[str] | None = None
     for line in text[place.end() :].split("\n"):
         heading = _WHOSE.fullmatch(line)
@@ -56,7 +56,7 @@ def _quotas(output: Output) -> Quotas | None:
     mode, theirs, own = int(place[1], 16), int(place[2]), int(place[3])
     inherited = not stat_bits.S_ISDIR(mode) or mode & stat_bits.S_ISGID
     user, group = found.get(("user", None)), found.get(("group", theirs if inherited else own))
-    return Quotas(user, group) if user or group else None
+    return PathQuotas(user, group) if user or group else None
 
 
 def _numbers(line: str) -> list[int]:
@@ -66,12 +66,12 @@ def _numbers(line: str) -> list[int]:
     return numbers if len(numbers) == 8 else []
 
 
-def _quota(name: str, numbers: Sequence[int]) -> Quota:
+def _quota(name: str, numbers: Sequence[int]) -> OwnerQuota:
     used, soft, hard, grace, *files = numbers
-    return Quota(name, _allowance((used * _UNIT, soft * _UNIT, hard * _UNIT, grace)), _allowance(files))
+    return OwnerQuota(name, _allowance((used * _UNIT, soft * _UNIT, hard * _UNIT, grace)), _allowance(files))
 
 
-def _allowance(numbers: Sequence[int]) -> Allowance:
+def _allowance(numbers: Sequence[int]) -> QuotaUsage:
     used, *limits = numbers
     soft, hard, grace = (limit or None for limit in limits)  # 0 is the program's word for none
-    return Allowance(used, soft, hard, grace)
+    return QuotaUsage(used, soft, hard, grace)

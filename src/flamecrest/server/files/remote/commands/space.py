@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import Upstream
 from flamecrest.server.files.remote.commands import command_errors
-from flamecrest.server.files.values import Space, Usage
+from flamecrest.server.files.values import DiskSpace, DiskUsage
 from flamecrest.server.ssh.command import Command
 
 if TYPE_CHECKING:
@@ -27,37 +27,37 @@ END { printf "%.0f %.0f %.0f %d\n", size, blocks * 512, entries, status }'
 """
 
 
-def of_numbers(numbers: Sequence[int]) -> Space:
+def of_numbers(numbers: Sequence[int]) -> DiskSpace:
     """The answer of statvfs@openssh.com: eleven numbers in the order of struct statvfs."""
     _, unit, total, free, available, files, files_free, _, _, flags, _ = numbers
-    return Space(total * unit, free * unit, available * unit, files, files_free, bool(flags & _READ_ONLY))
+    return DiskSpace(total * unit, free * unit, available * unit, files, files_free, bool(flags & _READ_ONLY))
 
 
-def command(path: str) -> Command[Space]:
+def command(path: str) -> Command[DiskSpace]:
     """The same question to coreutils, which does not say what is read-only."""
     return Command(("stat", "-f", "--printf=%S %b %f %a %c %d", "--", path), _space, repeatable=True)
 
 
-def usage_command(path: str) -> Command[Usage]:
+def usage_command(path: str) -> Command[DiskUsage]:
     """Add up a tree. Links are not followed."""
     return Command(("sh", "-c", _USAGE, "sh", path), _usage, repeatable=True)
 
 
-def _space(output: Output) -> Space:
+def _space(output: Output) -> DiskSpace:
     words = output.stdout.split()
     if output.status == 0 and len(words) == 6 and all(word.isdigit() for word in words):
         unit, total, free, available, files, files_free = map(int, words)
-        return Space(total * unit, free * unit, available * unit, files, files_free, None)
-    command_errors.done(output)
+        return DiskSpace(total * unit, free * unit, available * unit, files, files_free, None)
+    command_errors.check_success(output)
     raise Upstream("The cluster's stat failed", detail=output.errors()[:200])
 
 
-def _usage(output: Output) -> Usage:
+def _usage(output: Output) -> DiskUsage:
     words = output.stdout.split()
     if output.status == 0 and len(words) == 4 and all(word.isdigit() for word in words):
         size, allocated, entries, status = map(int, words)
         if entries:
-            return Usage(size, allocated, entries, complete=status == 0)
-    command_errors.done(output)
+            return DiskUsage(size, allocated, entries, complete=status == 0)
+    command_errors.check_success(output)
     first = (output.errors().splitlines() or ["no answer"])[0]
-    raise command_errors.reason(first.rpartition(": ")[2])(f"du: {first}", detail=output.errors()[:2000])
+    raise command_errors.error_kind(first.rpartition(": ")[2])(f"du: {first}", detail=output.errors()[:2000])

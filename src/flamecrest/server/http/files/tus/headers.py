@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Field, Invalid, TooLarge
-from flamecrest.server.files.resumable.port import ALGORITHMS, Checksum
+from flamecrest.server.files.resumable.port import CHECKSUM_ALGORITHMS, PieceChecksum
 
 if TYPE_CHECKING:
     from starlette.datastructures import Headers
@@ -76,18 +76,18 @@ class Asked:
             raise wrong("Upload-Length", "must be given, or Upload-Defer-Length, and not both")
         return found
 
-    def checksum(self) -> Checksum | None:
+    def checksum(self) -> PieceChecksum | None:
         """What the body must hash to."""
         given = self.one("Upload-Checksum")
         if given is None:
             return None
         algorithm, _, text = given.partition(" ")
-        if algorithm not in ALGORITHMS:
-            raise wrong("Upload-Checksum", f"must name one of {', '.join(ALGORITHMS)}")
+        if algorithm not in CHECKSUM_ALGORITHMS:
+            raise wrong("Upload-Checksum", f"must name one of {', '.join(CHECKSUM_ALGORITHMS)}")
         digest = _decoded(text)
         if digest is None or len(digest) != _DIGEST_BYTES[algorithm]:
             raise wrong("Upload-Checksum", f"must hold a {algorithm} digest in base64")
-        return Checksum(algorithm, digest)
+        return PieceChecksum(algorithm, digest)
 
     def _number(self, name: str) -> int | None:
         given = self.one(name)

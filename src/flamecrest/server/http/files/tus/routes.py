@@ -22,7 +22,7 @@ from starlette.types import Message, Receive, Scope, Send
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, TooLarge
-from flamecrest.server.files.resumable.port import ALGORITHMS, Upload
+from flamecrest.server.files.resumable.port import CHECKSUM_ALGORITHMS, UploadStatus
 from flamecrest.server.files.resumable.state import UploadKey
 from flamecrest.server.http.core.call import Call
 from flamecrest.server.http.core.errors import answer_to
@@ -74,7 +74,7 @@ def _header(name: str, description: str, *, required: bool = False) -> dict[str,
 
 
 _RESUMABLE: Final = _header("Tus-Resumable", f"Version of the protocol: {VERSION}", required=True)
-_CHECKSUM: Final = _header("Upload-Checksum", f"{', '.join(ALGORITHMS)}, a space, the digest in base64")
+_CHECKSUM: Final = _header("Upload-Checksum", f"{', '.join(CHECKSUM_ALGORITHMS)}, a space, the digest in base64")
 _PIECE: Final[dict[str, Any]] = {
     "content": {"application/offset+octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 }
@@ -108,7 +108,7 @@ async def options_uploads(call: Call) -> Response:
         {
             "Tus-Version": VERSION,
             "Tus-Extension": EXTENSIONS,
-            "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
+            "Tus-Checksum-Algorithm": ",".join(CHECKSUM_ALGORITHMS),
             **({} if limit is None else {"Tus-Max-Size": str(limit)}),
         },
     )
@@ -198,11 +198,11 @@ def _said(status: int, headers: Mapping[str, str]) -> Response:
     return Response(status_code=status, headers=headers)
 
 
-def _progress_of(upload: Upload) -> dict[str, str]:
+def _progress_of(upload: UploadStatus) -> dict[str, str]:
     return {"Upload-Offset": str(upload.offset), "Upload-Expires": formatdate(upload.key.expires, usegmt=True)}
 
 
-def _location(call: Call, upload: Upload) -> str:
+def _location(call: Call, upload: UploadStatus) -> str:
     prefix = call.scope.get("root_path", "")
     return f"{quote(prefix)}/filesystem/{quote(call.cluster.name, safe='')}/uploads/{upload.key.text}"
 
