@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from flamecrest.server.errors import Unavailable
-from flamecrest.server.health.board import Board, Health, Service, guard
+from flamecrest.server.health.board import Board, ProbeResult, Service, guard
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -37,8 +37,8 @@ class Clock:
 
 def result(
     service: Service, path: str | None = None, *, healthy: bool, at: datetime = START, message: str | None = None
-) -> Health:
-    return Health(service, healthy=healthy, checked=at, latency=0.1, message=message, path=path)
+) -> ProbeResult:
+    return ProbeResult(service, healthy=healthy, checked=at, latency=0.1, message=message, path=path)
 
 
 def test_what_was_never_probed_is_allowed() -> None:

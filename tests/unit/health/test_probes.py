@@ -11,7 +11,7 @@ import pytest
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Unavailable, Upstream
 from flamecrest.server.health.board import Board, Service, guard
-from flamecrest.server.health.probes import Probe, Probes
+from flamecrest.server.health.probes import Probe, ProbeLoop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -48,8 +48,8 @@ class Night:
         return seconds
 
 
-def probes(board: Board, night: Night, *several: Probe, grace: float = 0.0) -> Probes:
-    return Probes(
+def probes(board: Board, night: Night, *several: Probe, grace: float = 0.0) -> ProbeLoop:
+    return ProbeLoop(
         board,
         several,
         grace=grace,
@@ -253,7 +253,7 @@ async def test_pauses_are_spread_by_a_tenth() -> None:
         asked.append((low, high))
         return high
 
-    async with Probes(board, [ssh(well)], sleep=night.sleep, spread=spread):
+    async with ProbeLoop(board, [ssh(well)], sleep=night.sleep, spread=spread):
         assert await night.asleep() == pytest.approx(110)
     assert asked == [(0.9, 1.1)]
 
@@ -265,7 +265,7 @@ async def test_on_the_real_clock() -> None:
     async def check(deadline: Deadline) -> None:
         done.set()
 
-    async with Probes(board, [ssh(check)]):
+    async with ProbeLoop(board, [ssh(check)]):
         await done.wait()
         await asyncio.sleep(0)
     assert [health.healthy for health in board.results()] == [True]

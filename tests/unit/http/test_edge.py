@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flamecrest.server.health.board import Health, Service
+from flamecrest.server.health.board import ProbeResult, Service
 from flamecrest.server.telemetry.trace import current_trace
 
 from .world import logged
@@ -94,7 +94,7 @@ async def test_liveness_is_open_with_and_without_a_slash(client: httpx.AsyncClie
         del request.headers["authorization"]
         response = await client.send(request)
         assert response.json() == {"healthcheckRuns": {}, "lastUpdate": 0}
-    world.board.record(Health(Service.SSH, healthy=True, checked=datetime(2026, 1, 2, tzinfo=UTC), latency=0.1))
+    world.board.record(ProbeResult(Service.SSH, healthy=True, checked=datetime(2026, 1, 2, tzinfo=UTC), latency=0.1))
     body = (await client.get("/status/liveness/")).json()
     assert list(body["healthcheckRuns"]) == ["Toy"]
     assert body["lastUpdate"] > 0

@@ -12,7 +12,7 @@ import pytest
 
 from flamecrest.server.errors import NotFound
 from flamecrest.server.files.values import DiskSpace, ListingEntry, OwnerQuota, PathQuotas, QuotaUsage
-from flamecrest.server.health.board import Health, Service
+from flamecrest.server.health.board import ProbeResult, Service
 
 from .local_files import LocalFiles
 from .world import World, fields, names
@@ -252,7 +252,7 @@ async def test_a_file_system_that_is_down_is_503_at_once(client: httpx.AsyncClie
     from datetime import UTC, datetime
 
     for _ in range(2):
-        down = Health(Service.FILESYSTEM, healthy=False, checked=datetime.now(UTC), latency=1, path=world.root)
+        down = ProbeResult(Service.FILESYSTEM, healthy=False, checked=datetime.now(UTC), latency=1, path=world.root)
         world.board.record(down)
     response = await client.get(f"{OPS}/ls", params={"path": world.root})
     assert response.status_code == 503

@@ -14,14 +14,14 @@ from flamecrest.server.schedulers.values import (
     Job,
     JobMetadata,
     JobSpec,
+    JobStep,
+    JobTimes,
     Node,
     Partition,
     Reservation,
-    Step,
-    Times,
 )
 from flamecrest.server.ssh.user import Named, User
-from flamecrest.server.transfer.port import Ticket
+from flamecrest.server.transfer.port import SubmittedTransfer
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
@@ -144,7 +144,7 @@ class Queue:
             reason="None",
             exit_code=0 if ran else None,
             signal=0 if ran else None,
-            times=Times(1795295700, 1795295754 if ran else None, 1795295755 if ran else None, 0, None, 600),
+            times=JobTimes(1795295700, 1795295754 if ran else None, 1795295755 if ran else None, 0, None, 600),
             account="test",
             group="fireuser",
             partition="debug",
@@ -153,7 +153,7 @@ class Queue:
             node_count=1,
             priority=100,
             working_directory=spec.working_directory,
-            steps=[Step(f"{job_id}.batch", "batch", state, 0, 0, Times(elapsed=1, suspended=0))] if ran else [],
+            steps=[JobStep(f"{job_id}.batch", "batch", state, 0, 0, JobTimes(elapsed=1, suspended=0))] if ran else [],
         )
 
 
@@ -163,27 +163,27 @@ class Movers:
     def __init__(self) -> None:
         self.asked: list[tuple[str, tuple[str, ...], dict[str, Any]]] = []
 
-    def _ticket(self, verb: str, *paths: str, **options: Any) -> Ticket:
+    def _ticket(self, verb: str, *paths: str, **options: Any) -> SubmittedTransfer:
         self.asked.append((verb, paths, options))
-        return Ticket(
+        return SubmittedTransfer(
             str(319 + len(self.asked)), "/home/fireuser", "/home/fireuser/.out.log", "/home/fireuser/.err.log"
         )
 
-    async def mv(self, source: str, target: str, deadline: Deadline, *, account: str | None) -> Ticket:
+    async def mv(self, source: str, target: str, deadline: Deadline, *, account: str | None) -> SubmittedTransfer:
         return self._ticket("mv", source, target, account=account)
 
     async def cp(
         self, source: str, target: str, deadline: Deadline, *, account: str | None, dereference: bool
-    ) -> Ticket:
+    ) -> SubmittedTransfer:
         return self._ticket("cp", source, target, account=account, dereference=dereference)
 
-    async def rm(self, path: str, deadline: Deadline, *, account: str | None) -> Ticket:
+    async def rm(self, path: str, deadline: Deadline, *, account: str | None) -> SubmittedTransfer:
         return self._ticket("rm", path, account=account)
 
-    async def compress(self, source: str, target: str, deadline: Deadline, **options: Any) -> Ticket:
+    async def compress(self, source: str, target: str, deadline: Deadline, **options: Any) -> SubmittedTransfer:
         return self._ticket("compress", source, target, **options)
 
-    async def extract(self, source: str, target: str, deadline: Deadline, **options: Any) -> Ticket:
+    async def extract(self, source: str, target: str, deadline: Deadline, **options: Any) -> SubmittedTransfer:
         return self._ticket("extract", source, target, **options)
 
 

@@ -17,7 +17,7 @@ from flamecrest.server.errors import (
     Unavailable,
     Upstream,
 )
-from flamecrest.server.schedulers.values import Job, Times
+from flamecrest.server.schedulers.values import Job, JobTimes
 from flamecrest.server.ssh.command import Output
 
 from .recorded import MARK, RecordedSession, both, output, scheduler, soon
@@ -49,7 +49,7 @@ async def test_a_running_job():
 async def test_a_finished_job():
     found = await job("done", "72")
     assert (found.state, found.exit_code, found.signal) == ("COMPLETED", 0, 0)
-    assert found.times == Times(1795299972, 1795299972, 1795299980, 8, 0, 600)
+    assert found.times == JobTimes(1795299972, 1795299972, 1795299980, 8, 0, 600)
     assert found.name == 'my "job" | é'
     assert {step.state for step in found.steps} == {"COMPLETED", "FAILED"}
 

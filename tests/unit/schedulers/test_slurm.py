@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from flamecrest.server.errors import Invalid, NotFound, Unavailable, Upstream
-from flamecrest.server.schedulers.dialect import Ask, Cancelled
-from flamecrest.server.schedulers.slurm.dialect import BASH_OWN, Slurm, fresh_mark
+from flamecrest.server.schedulers.dialect import CancelOutcome, JobQuery
+from flamecrest.server.schedulers.slurm.dialect import BASH_OWN, Slurm, random_separator
 from flamecrest.server.schedulers.values import Job, JobSpec
 from flamecrest.server.ssh.command import Output
 
@@ -23,17 +23,17 @@ slurm = Slurm(mark=lambda: MARK)
 
 def commands():
     """Every command that a factory can make, by the recording of it."""
-    yield "lag-not-yet-live", slurm.live(Ask(job_id="72"))
-    yield "lag-not-yet-history", slurm.history(Ask(job_id="72"))
-    yield "array-element-live", slurm.live(Ask(job_id="78_2"))
-    yield "het-component-live", slurm.live(Ask(job_id="87+1"))
-    yield "list-own-live", slurm.live(Ask(user="fireuser", window=3600))
-    yield "list-own-history", slurm.history(Ask(user="fireuser", window=3600))
-    yield "list-all-live", slurm.live(Ask(window=28800))
-    yield "list-all-history", slurm.history(Ask(window=28800))
-    yield "list-name-live", slurm.live(Ask(user="fireuser", account="test", name="arr", window=3600))
-    yield "list-name-history", slurm.history(Ask(user="fireuser", account="test", name="arr", window=3600))
-    yield "list-comma-live", slurm.live(Ask(user="fireuser", name="a,b", window=3600))
+    yield "lag-not-yet-live", slurm.live(JobQuery(job_id="72"))
+    yield "lag-not-yet-history", slurm.history(JobQuery(job_id="72"))
+    yield "array-element-live", slurm.live(JobQuery(job_id="78_2"))
+    yield "het-component-live", slurm.live(JobQuery(job_id="87+1"))
+    yield "list-own-live", slurm.live(JobQuery(user="fireuser", window=3600))
+    yield "list-own-history", slurm.history(JobQuery(user="fireuser", window=3600))
+    yield "list-all-live", slurm.live(JobQuery(window=28800))
+    yield "list-all-history", slurm.history(JobQuery(window=28800))
+    yield "list-name-live", slurm.live(JobQuery(user="fireuser", account="test", name="arr", window=3600))
+    yield "list-name-history", slurm.history(JobQuery(user="fireuser", account="test", name="arr", window=3600))
+    yield "list-comma-live", slurm.live(JobQuery(user="fireuser", name="a,b", window=3600))
     yield "live-metadata", slurm.metadata("72")
     yield "506-live-script", slurm.scripts("72")[0]
     yield "507-live-script", slurm.scripts("72")[1]
@@ -72,7 +72,7 @@ def test_the_folder_of_the_programs():
 
 
 def test_a_mark_is_never_the_same():
-    assert len({fresh_mark() for _ in range(100)}) == 100
+    assert len({random_separator() for _ in range(100)}) == 100
     assert Slurm().nodes().argv != Slurm().nodes().argv
 
 
@@ -185,7 +185,7 @@ def test_script_and_environment_are_not_in_the_process_list():
 
 @pytest.mark.parametrize("value", ["a,b", 'q"q', "a b", "a\nb", "--all", "", "é", "a;b", "x'y", "*", "%j", "a\x1fb"])
 def test_filters_that_slurm_would_take_otherwise_are_not_passed_on(value):
-    plain = Ask(user="u", window=60)
+    plain = JobQuery(user="u", window=60)
     for field in ("name", "account"):
         for factory in (slurm.live, slurm.history):
             assert factory(replace(plain, **{field: value})).argv == factory(plain).argv
@@ -193,46 +193,46 @@ def test_filters_that_slurm_would_take_otherwise_are_not_passed_on(value):
 
 @pytest.mark.parametrize("value", ["arr", "my.job-1_x", "a=b", "a@b:c/d+e"])
 def test_plain_filters_are_passed_on(value):
-    ask = Ask(user="u", account=value, name=value, window=60)
+    ask = JobQuery(user="u", account=value, name=value, window=60)
     assert {f"--name={value}", f"--account={value}", "--user=u"} <= set(slurm.live(ask).argv)
     assert {f"--name={value}", f"--accounts={value}", "--user=u"} <= set(slurm.history(ask).argv)
 
 
 def test_all_users_and_the_window():
-    assert "--allusers" in slurm.history(Ask(window=60)).argv
-    assert "--starttime=now-60seconds" in slurm.history(Ask(window=60)).argv
-    assert "--allusers" not in slurm.history(Ask(user="u", window=60)).argv
+    assert "--allusers" in slurm.history(JobQuery(window=60)).argv
+    assert "--starttime=now-60seconds" in slurm.history(JobQuery(window=60)).argv
+    assert "--allusers" not in slurm.history(JobQuery(user="u", window=60)).argv
 
 
 @pytest.mark.parametrize(
     ("ask", "name", "account", "wanted"),
     [
-        (Ask(), "x", None, True),
-        (Ask(name="a,b"), "a,b", None, True),
-        (Ask(name="a,b"), "a", None, False),
-        (Ask(name="UPPER"), "upper", None, False),
-        (Ask(name='q"q'), "q`q", None, True),
-        (Ask(account="TEST"), "x", "test", True),
-        (Ask(account="test"), "x", None, False),
-        (Ask(account="test", name="x"), "x", "other", False),
+        (JobQuery(), "x", None, True),
+        (JobQuery(name="a,b"), "a,b", None, True),
+        (JobQuery(name="a,b"), "a", None, False),
+        (JobQuery(name="UPPER"), "upper", None, False),
+        (JobQuery(name='q"q'), "q`q", None, True),
+        (JobQuery(account="TEST"), "x", "test", True),
+        (JobQuery(account="test"), "x", None, False),
+        (JobQuery(account="test", name="x"), "x", "other", False),
     ],
 )
 def test_what_is_wanted(ask, name, account, wanted):
-    assert slurm.wanted(ask, Job("1", name, "RUNNING", account=account)) is wanted
+    assert slurm.matches(ask, Job("1", name, "RUNNING", account=account)) is wanted
 
 
 def test_an_unknown_job_is_an_empty_answer():
-    assert not slurm.live(Ask(job_id="9")).parse(output("unknown-live")).records
-    assert not slurm.live(Ask(job_id="9")).parse(output("140-squeue-ERR-unknown-job")).records
-    assert not slurm.history(Ask(job_id="9")).parse(output("unknown-history")).records
+    assert not slurm.live(JobQuery(job_id="9")).parse(output("unknown-live")).records
+    assert not slurm.live(JobQuery(job_id="9")).parse(output("140-squeue-ERR-unknown-job")).records
+    assert not slurm.history(JobQuery(job_id="9")).parse(output("unknown-history")).records
     for name in ("131-scontrol-show-job-ERR-unknown", "132-scontrol-show-job-ERR-unknown-oneliner"):
         assert slurm.metadata("9").parse(output(name)) is None
-    assert not slurm.live(Ask(user="nobody9")).parse(output("list-nobody-live")).records
-    assert not slurm.history(Ask(user="nobody9")).parse(output("list-nobody-history")).records
+    assert not slurm.live(JobQuery(user="nobody9")).parse(output("list-nobody-live")).records
+    assert not slurm.history(JobQuery(user="nobody9")).parse(output("list-nobody-history")).records
 
 
 def test_no_accounting_is_an_empty_history_and_no_accounts():
-    assert not slurm.history(Ask(job_id="9")).parse(output("no-accounting-history")).records
+    assert not slurm.history(JobQuery(job_id="9")).parse(output("no-accounting-history")).records
     assert slurm.accounts("u").parse(output("no-accounting-accounts")) is None
     assert slurm.scripts("9")[1].parse(output("no-accounting-script")) is None
 
@@ -240,10 +240,10 @@ def test_no_accounting_is_an_empty_history_and_no_accounts():
 def test_daemons_that_are_down():
     for name in ("ctld-down-live", "ctld-hangs-live", "218-ctld-down-ERR-squeue", "231-munge-down-ERR-squeue"):
         with pytest.raises(Unavailable, match="The scheduler does not answer"):
-            slurm.live(Ask(job_id="9")).parse(output(name))
+            slurm.live(JobQuery(job_id="9")).parse(output(name))
     for name in ("dbd-down-history", "226-dbd-down-ERR-sacct"):
         with pytest.raises(Unavailable, match="Connection refused"):
-            slurm.history(Ask(job_id="9")).parse(output(name))
+            slurm.history(JobQuery(job_id="9")).parse(output(name))
     for command, what in ((slurm.nodes(), "nodes"), (slurm.partitions(hidden=True), "partitions")):
         with pytest.raises(Unavailable):
             command.parse(output(f"ctld-down-{what}"))
@@ -260,7 +260,13 @@ def test_daemons_that_are_down():
 
 def test_programs_that_are_not_there():
     gone = Output(127, b"", b"bash: line 1: /nosuch/scontrol: No such file or directory\n")
-    for command in (slurm.nodes(), slurm.ping(), slurm.accounts("u"), slurm.live(Ask()), slurm.history(Ask())):
+    for command in (
+        slurm.nodes(),
+        slurm.ping(),
+        slurm.accounts("u"),
+        slurm.live(JobQuery()),
+        slurm.history(JobQuery()),
+    ):
         with pytest.raises(Upstream):
             command.parse(gone)
 
@@ -268,20 +274,20 @@ def test_programs_that_are_not_there():
 def test_a_column_that_squeue_does_not_know_is_no_empty_answer():
     complaint = Output(0, b"\n", b"squeue: error: Invalid job format specification: NoSuch\n")
     with pytest.raises(Upstream, match="NoSuch"):
-        slurm.live(Ask()).parse(complaint)
+        slurm.live(JobQuery()).parse(complaint)
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("099-scancel-verbose", Cancelled.DONE),
-        ("held-cancel", Cancelled.DONE),
-        ("het-cancel-component", Cancelled.DONE),
-        ("088-scancel-verbose-again-done", Cancelled.ENDED),
-        ("done-cancel", Cancelled.ENDED),
-        ("150-scancel-ERR-unknown-job-verbose", Cancelled.UNKNOWN),
-        ("forgotten-cancel", Cancelled.UNKNOWN),
-        ("array-cancel-element-again", Cancelled.UNKNOWN),
+        ("099-scancel-verbose", CancelOutcome.DONE),
+        ("held-cancel", CancelOutcome.DONE),
+        ("het-cancel-component", CancelOutcome.DONE),
+        ("088-scancel-verbose-again-done", CancelOutcome.ENDED),
+        ("done-cancel", CancelOutcome.ENDED),
+        ("150-scancel-ERR-unknown-job-verbose", CancelOutcome.UNKNOWN),
+        ("forgotten-cancel", CancelOutcome.UNKNOWN),
+        ("array-cancel-element-again", CancelOutcome.UNKNOWN),
     ],
 )
 def test_cancelling(name, expected):
@@ -304,7 +310,7 @@ def test_scripts():
 
 @pytest.mark.parametrize("job_id", ["1;rm", "", "abc", "1,2", "--all"])
 def test_ids_are_checked_by_every_command(job_id):
-    for make in (slurm.metadata, slurm.scripts, slurm.cancel, lambda text: slurm.live(Ask(job_id=text))):
+    for make in (slurm.metadata, slurm.scripts, slurm.cancel, lambda text: slurm.live(JobQuery(job_id=text))):
         with pytest.raises(Invalid):
             make(job_id)
     with pytest.raises(NotFound):

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flamecrest.server.errors import GatewayError, Invalid, NotFound
-from flamecrest.server.schedulers.elements import Elements
-from flamecrest.server.schedulers.merging import Record, Stage
-from flamecrest.server.schedulers.slurm.ids import JobId
-from flamecrest.server.schedulers.values import Job, Times
+from flamecrest.server.schedulers.array_elements import ArrayElements
+from flamecrest.server.schedulers.merging import JobRecord, Stage
+from flamecrest.server.schedulers.slurm.ids import SlurmJobId
+from flamecrest.server.schedulers.values import Job, JobTimes
 
 
 @pytest.mark.parametrize(
@@ -28,9 +28,9 @@ from flamecrest.server.schedulers.values import Job, Times
     ],
 )
 def test_ids(text, canonical, asked):
-    job = JobId.parse(text)
+    job = SlurmJobId.parse(text)
     assert (str(job), job.asked) == (canonical, asked)
-    assert JobId.parse(str(job)) == job
+    assert SlurmJobId.parse(str(job)) == job
 
 
 HOSTILE = [
@@ -43,32 +43,32 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE)
 def test_what_is_no_id_is_refused_with_the_field(text):
     with pytest.raises(Invalid) as caught:
-        JobId.parse(text)
+        SlurmJobId.parse(text)
     assert caught.value.fields[0].name == "job_id"
 
 
 @pytest.mark.parametrize("text", ["0", "0_1", "4294967295", "99999999999999999999"])
 def test_numbers_no_job_can_have_are_not_found(text):
     with pytest.raises(NotFound, match="Job not found"):
-        JobId.parse(text)
+        SlurmJobId.parse(text)
 
 
 @given(st.text(alphabet="0123456789_[]-,:%+ ", max_size=20))
 def test_what_is_taken_can_only_be_an_id(text):
     try:
-        job = JobId.parse(text)
+        job = SlurmJobId.parse(text)
     except GatewayError:
         return
     assert not set(f"{job} {job.asked}") - set("0123456789_[]-,+ ")
     assert job.asked[0] in "123456789"
 
 
-def record(job_id: str, stage: Stage, state: str, *, raw: str = "", code: int | None = None, **times) -> Record:
+def record(job_id: str, stage: Stage, state: str, *, raw: str = "", code: int | None = None, **times) -> JobRecord:
     base, _, element = job_id.partition("_")
     base, _, offset = base.partition("+")
-    job = Job(job_id, "arr", state, exit_code=code, times=Times(**times), nodes="n1" if times else "", node_count=1)
-    elements = Elements.parse(element.strip("[]")) if element else None
-    return Record(job, stage, base, raw=raw, elements=elements, offset=int(offset) if offset else None)
+    job = Job(job_id, "arr", state, exit_code=code, times=JobTimes(**times), nodes="n1" if times else "", node_count=1)
+    elements = ArrayElements.parse(element.strip("[]")) if element else None
+    return JobRecord(job, stage, base, raw=raw, elements=elements, offset=int(offset) if offset else None)
 
 
 ARRAY = [
@@ -79,7 +79,7 @@ ARRAY = [
 
 
 def pick(text: str, records=ARRAY) -> Job:
-    job = JobId.parse(text).pick(records)
+    job = SlurmJobId.parse(text).select(records)
     assert job is not None
     return job
 
@@ -87,19 +87,19 @@ def pick(text: str, records=ARRAY) -> Job:
 def test_an_element_is_itself():
     assert pick("14_1") is ARRAY[1].job
     assert (pick("14_3").id, pick("14_3").state) == ("14_3", "PENDING")
-    assert JobId.parse("14_5").pick(ARRAY) is None
+    assert SlurmJobId.parse("14_5").select(ARRAY) is None
 
 
 def test_an_element_is_found_by_its_own_number():
     assert pick("16") is ARRAY[1].job
     assert pick("16", ARRAY[1:2]) is ARRAY[1].job
-    assert JobId.parse("99").pick(ARRAY) is None
+    assert SlurmJobId.parse("99").select(ARRAY) is None
 
 
 def test_an_array_is_summed_up():
     job = pick("14")
     assert (job.id, job.state, job.exit_code) == ("14", "RUNNING", 0)
-    assert job.times == Times(submit=10, start=11, elapsed=5)
+    assert job.times == JobTimes(submit=10, start=11, elapsed=5)
     assert [step.id for step in job.steps] == ["14_0", "14_1"]
     assert job.nodes == "n1"
 
@@ -138,7 +138,7 @@ def test_components_of_a_heterogeneous_job():
     assert (pick("21", het).id, len(pick("21", het).steps)) == ("21", 2)
     assert pick("21+1", het) is het[1].job
     assert pick("22", het[1:]) is het[1].job
-    assert JobId.parse("21+2").pick(het) is None
+    assert SlurmJobId.parse("21+2").select(het) is None
 
 
 @given(st.lists(st.sampled_from([Stage.WAITING, Stage.RUNNING, Stage.ENDED]), min_size=1, max_size=6), st.data())

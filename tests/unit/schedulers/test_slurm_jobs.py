@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from flamecrest.server.schedulers.merging import Record, Stage
-from flamecrest.server.schedulers.slurm.jobs import history, live, metadata, stored_script
-from flamecrest.server.schedulers.values import Times
+from flamecrest.server.schedulers.merging import JobRecord, Stage
+from flamecrest.server.schedulers.slurm.jobs import parse_job_paths, parse_sacct, parse_squeue, parse_stored_script
+from flamecrest.server.schedulers.values import JobTimes
 
 from .recorded import MARK, output, recordings
 
 OWN = "/home/fireuser"
 
 
-def lives(name: str) -> dict[str, Record]:
-    reading = live(output(f"{name}-live").text(), MARK, "elsewhere")
+def lives(name: str) -> dict[str, JobRecord]:
+    reading = parse_squeue(output(f"{name}-live").text(), MARK, "elsewhere")
     assert (reading.unread, reading.unknown_states) == (0, ())
     return {record.job.id: record for record in reading.records}
 
 
-def pasts(name: str) -> dict[str, Record]:
-    reading = history(output(f"{name}-history").text(), MARK, "elsewhere")
+def pasts(name: str) -> dict[str, JobRecord]:
+    reading = parse_sacct(output(f"{name}-history").text(), MARK, "elsewhere")
     assert (reading.unread, reading.unknown_states) == (0, ())
     return {record.job.id: record for record in reading.records}
 
@@ -28,7 +28,7 @@ def pasts(name: str) -> dict[str, Record]:
 def test_every_recording_is_read_whole():
     for one in [*recordings("[5-6]??-*-live"), *recordings("[5-6]??-*-history")]:
         if one.output.status == 0:
-            reader = live if one.name.endswith("live") else history
+            reader = parse_squeue if one.name.endswith("live") else parse_sacct
             reading = reader(one.output.stdout.decode("utf-8", "replace"), MARK, "")
             assert (reading.unread, reading.unknown_states) == (0, ()), one.name
 
@@ -70,8 +70,8 @@ def test_a_job_that_has_ended():
     now, past = lives("done")["72"], pasts("done")["72"]
     assert now.stage is past.stage is Stage.ENDED
     assert now.job.state == past.job.state == "COMPLETED"
-    assert past.job.times == Times(1795299972, 1795299972, 1795299980, 8, 0, 600)
-    assert now.job.times == Times(1795299972, 1795299972, 1795299980, 8, None, 600)
+    assert past.job.times == JobTimes(1795299972, 1795299972, 1795299980, 8, 0, 600)
+    assert now.job.times == JobTimes(1795299972, 1795299972, 1795299980, 8, None, 600)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_moment_of_cancelling_is_no_start():
     """So sacct tells it of the waiting elements of an array."""
     text = output("held-cancelled-history").text().replace(f"{MARK}None{MARK}", f"{MARK}1795299998{MARK}")
     assert "1795299998" in text
-    assert history(text, MARK, "").records[0].job.times.start is None
+    assert parse_sacct(text, MARK, "").records[0].job.times.start is None
 
 
 def test_a_job_that_is_held():
@@ -119,9 +119,9 @@ def test_an_array_that_has_begun():
     now = lives("array-mixed")
     assert set(now) == {"78_[4,6,8,11%2]", "78_0", "78_2"}
     waiting = now["78_[4,6,8,11%2]"]
-    assert waiting.many
+    assert waiting.is_group
     assert str(waiting.elements) == "4,6,8,11"
-    assert (now["78_2"].base, now["78_2"].raw, now["78_2"].many) == ("78", "80", False)
+    assert (now["78_2"].base, now["78_2"].raw, now["78_2"].is_group) == ("78", "80", False)
     assert set(pasts("array-mixed")) >= {"78_0", "78_2"}
     assert pasts("array-mixed")["78_0"].job.steps[0].id == "78_0.batch"
 
@@ -153,8 +153,8 @@ def test_a_suspended_job():
 def test_a_name_made_to_mislead():
     """Name and folder hold line ends, the bare separator, something like a row, and a byte that is no UTF-8."""
     text = output("hostile-name-live").stdout.decode("utf-8", "replace")
-    (now,) = live(text, MARK, "").records
-    (past,) = history(output("hostile-name-history").text(), MARK, "").records
+    (now,) = parse_squeue(text, MARK, "").records
+    (past,) = parse_sacct(output("hostile-name-history").text(), MARK, "").records
     assert now.job.id == past.job.id == "91"
     assert now.job.name == "\n9\x1fa|b\n99\x1f99\x1fRUNNING\x1f�"
     assert past.job.name.startswith("\n9\x1fa|b\n99\x1f99\x1fRUNNING\x1f")
@@ -169,7 +169,7 @@ def test_a_list_holds_every_job_once():
 
 
 def test_the_paths_of_a_job():
-    found = metadata(output("live-metadata").text(), "72", "")
+    found = parse_job_paths(output("live-metadata").text(), "72", "")
     assert found.standard_output == f"{OWN}/o 72.txt"
     assert found.standard_error == f'{OWN}/e my "job" | é.txt'
     assert (found.id, found.standard_input, found.script) == ("72", "/dev/null", None)
@@ -177,64 +177,64 @@ def test_the_paths_of_a_job():
 
 @pytest.mark.parametrize("name", ["030-scontrol-show-job-running", "040-scontrol-show-job-completed"])
 def test_the_paths_of_a_plain_job(name):
-    found = metadata(output(name).text(), "2", "")
+    found = parse_job_paths(output(name).text(), "2", "")
     assert found.standard_output == found.standard_error == f"{OWN}/slurm-2.out"
 
 
 def test_the_paths_of_an_array_and_of_an_element():
-    whole = metadata(output("067-scontrol-show-job-array").text(), "14", "")
+    whole = parse_job_paths(output("067-scontrol-show-job-array").text(), "14", "")
     assert (whole.id, whole.standard_output) == ("14", f"{OWN}/slurm-14_%a.out")
-    assert metadata(output("array-metadata").text(), "78", "").standard_output == f"{OWN}/slurm-78_%a.out"
-    element = metadata(output("array-element-metadata").text(), "78", "2")
+    assert parse_job_paths(output("array-metadata").text(), "78", "").standard_output == f"{OWN}/slurm-78_%a.out"
+    element = parse_job_paths(output("array-element-metadata").text(), "78", "2")
     assert (element.id, element.standard_output) == ("78_2", f"{OWN}/slurm-78_2.out")
 
 
 def test_names_and_folders_made_to_mislead_do_not_hide_the_paths():
-    found = metadata(output("hostile-metadata").text(), "91", "")
+    found = parse_job_paths(output("hostile-metadata").text(), "91", "")
     assert found.standard_output == found.standard_error == "/tmp/n\n\x1fx/slurm-91.out"
     assert found.standard_input == "/dev/null"
 
 
 def test_patterns_that_newer_versions_leave_in_the_paths():
     paths = ("StdErr=/h/%A_%a.err", "StdIn=/dev/null", "StdOut=/h/100%%/%j %x.o", "Power=")
-    found = metadata("\n   ".join(("JobId=80 ArrayJobId=78 JobName=x", *paths)), "78", "2")
+    found = parse_job_paths("\n   ".join(("JobId=80 ArrayJobId=78 JobName=x", *paths)), "78", "2")
     assert (found.standard_error, found.standard_output) == ("/h/78_2.err", "/h/100%/80 %x.o")
 
 
 def test_no_paths():
-    found = metadata("JobId=80 JobName=x\n", "80", "")
+    found = parse_job_paths("JobId=80 JobName=x\n", "80", "")
     assert (found.standard_input, found.standard_output, found.standard_error) == (None, None, None)
 
 
 def test_scripts_of_the_database():
     text = output("045-sacct-firecrest-batch-script").text()
-    assert stored_script(text) == output("034-scontrol-write-batch-script").text()
-    assert stored_script(output("573-forgotten-script").text()) == (
+    assert parse_stored_script(text) == output("034-scontrol-write-batch-script").text()
+    assert parse_stored_script(output("573-forgotten-script").text()) == (
         "#!/bin/sh\n# This script was created by sbatch --wrap.\n\nexit 7\n"
     )
-    assert stored_script(output("507-live-script").text()) is None  # NONE: not in the database yet
+    assert parse_stored_script(output("507-live-script").text()) is None  # NONE: not in the database yet
     for name in ("147-sacct-batch-script-unknown-job", "158-sacct-batch-script-other-users-job"):
-        assert stored_script(output(name).text()) is None
+        assert parse_stored_script(output(name).text()) is None
 
 
 def test_rows_that_cannot_be_read_cost_only_themselves():
     text = output("list-own-live").text()
     rows = text.split("\n")
     broken = "\n".join([rows[0].replace(MARK, "|", 3), *rows[1:]])
-    reading = live(broken, MARK, "")
+    reading = parse_squeue(broken, MARK, "")
     assert reading.unread == 1
-    assert len(reading.records) == len(live(text, MARK, "").records) - 1
+    assert len(reading.records) == len(parse_squeue(text, MARK, "").records) - 1
 
 
 def test_an_id_that_cannot_be_read_is_counted():
     text = output("array-mixed-live").text().replace("78_[4,6,8,11%2]", "78_[4,6,...]")
-    reading = live(text, MARK, "")
+    reading = parse_squeue(text, MARK, "")
     assert (reading.unread, {one.job.id for one in reading.records}) == (1, {"78_0", "78_2"})
 
 
 def test_a_state_that_no_table_knows_is_shown_with_care():
-    reading = live(output("running-live").text().replace("RUNNING", "DRIFTING"), MARK, "")
+    reading = parse_squeue(output("running-live").text().replace("RUNNING", "DRIFTING"), MARK, "")
     assert (reading.records[0].job.state, reading.unknown_states) == ("RUNNING", ("DRIFTING",))
-    reading = history(output("done-history").text().replace("COMPLETED", "DRIFTED"), MARK, "")
+    reading = parse_sacct(output("done-history").text().replace("COMPLETED", "DRIFTED"), MARK, "")
     assert (reading.records[0].job.state, reading.records[0].stage) == ("DRIFTED", Stage.ENDED)
     assert len(reading.unknown_states) == 1 + len(reading.records[0].job.steps) - 1

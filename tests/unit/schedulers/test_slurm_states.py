@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flamecrest.server.schedulers.merging import Stage
-from flamecrest.server.schedulers.slurm.states import _JOBS, JobState, job_state, node_states, severity
+from flamecrest.server.schedulers.slurm.states import JOB_STATES, JobState, parse_job_state, parse_node_states, severity
 
 from .recorded import output
 
@@ -18,18 +18,18 @@ WIRE |= {"POWERING_DOWN", "POWERING_UP", "UNKNOWN"}
 @pytest.mark.parametrize("name", ["317-sacct-starttime-end", "319-sacct-state-filter"])
 def test_every_recorded_word_is_known(name):
     cells = [line.split("|")[1] for line in output(name).text().splitlines()[1:]]
-    states = [job_state(cell, started=True, ended=True) for cell in cells]
+    states = [parse_job_state(cell, started=True, ended=True) for cell in cells]
     assert len(states) > 20
     assert all(state.known for state in states)
-    assert {state.shown for state in states} <= {"CANCELLED", "COMPLETED", "FAILED"}
-    assert {state.by for state in states if state.shown == "CANCELLED"} == {None, "0"}
+    assert {state.state for state in states} <= {"CANCELLED", "COMPLETED", "FAILED"}
+    assert {state.cancelled_by for state in states if state.state == "CANCELLED"} == {None, "0"}
 
 
 def test_nothing_that_goes_on_has_an_f_in_it():
-    for word in _JOBS:
-        state = job_state(word, started=False, ended=False)
+    for word in JOB_STATES:
+        state = parse_job_state(word, started=False, ended=False)
         assert state.known
-        assert state.stage is Stage.ENDED or "F" not in state.shown
+        assert state.stage is Stage.ENDED or "F" not in state.state
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_nothing_that_goes_on_has_an_f_in_it():
     ],
 )
 def test_words(cell, expected):
-    assert job_state(cell, started=True, ended=False) == expected
+    assert parse_job_state(cell, started=True, ended=False) == expected
 
 
 @pytest.mark.parametrize(
@@ -62,15 +62,15 @@ def test_words(cell, expected):
     ],
 )
 def test_unknown_words(cell, started, ended, shown, stage):
-    assert job_state(cell, started=started, ended=ended) == JobState(shown, stage, known=False)
+    assert parse_job_state(cell, started=started, ended=ended) == JobState(shown, stage, known=False)
 
 
 @given(st.text(max_size=40), st.booleans(), st.booleans())
 def test_no_word_misleads_a_client(cell, started, ended):
-    state = job_state(cell, started=started, ended=ended)
-    assert state.stage is Stage.ENDED or "F" not in state.shown
-    assert state.shown == state.shown.upper()
-    assert len(state.shown) <= 40
+    state = parse_job_state(cell, started=started, ended=ended)
+    assert state.stage is Stage.ENDED or "F" not in state.state
+    assert state.state == state.state.upper()
+    assert len(state.state) <= 40
 
 
 def test_the_worst_end_stands_for_an_array():
@@ -109,10 +109,10 @@ def test_the_worst_end_stands_for_an_array():
     ],
 )
 def test_nodes(cell, expected):
-    assert node_states(cell) == expected
+    assert parse_node_states(cell) == expected
 
 
 @given(st.text(max_size=30))
 def test_a_node_has_only_states_of_the_wire(cell):
-    assert set(node_states(cell)) <= WIRE
-    assert node_states(cell)
+    assert set(parse_node_states(cell)) <= WIRE
+    assert parse_node_states(cell)

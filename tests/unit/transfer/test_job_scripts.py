@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flamecrest.server.errors import Invalid
 from flamecrest.server.schedulers.values import JobSpec
-from flamecrest.server.transfer.jobs import SchedulerTransfers, words
+from flamecrest.server.transfer.jobs import SchedulerTransfers, shell_words
 
 from .names import HOSTILE, names
 from .test_jobs import site_at
@@ -113,7 +113,7 @@ async def test_paths_that_no_script_can_hold(tmp_path: Path, bad: str) -> None:
 @example([bytes([byte, byte, 0x41]).decode("utf-8", "surrogateescape") for byte in range(1, 256)])
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
 def test_words_are_what_bash_reads(locale: str, values: list[str]) -> None:
-    line = words(*values)
+    line = shell_words(*values)
     assert line.isascii()
     assert "\n" not in line
     done = subprocess.run(

@@ -17,7 +17,7 @@ from flamecrest.server.files.remote.commands.archive import Script
 from flamecrest.server.schedulers.port import Scheduler
 from flamecrest.server.schedulers.values import JobSpec
 from flamecrest.server.transfer.jobs import SchedulerTransfers, job_script
-from flamecrest.server.transfer.port import Ticket, TransferJobs
+from flamecrest.server.transfer.port import SubmittedTransfer, TransferJobs
 
 from .local_bash import LocalBash
 from .names import HOSTILE, grow, inside, names, tree
@@ -42,17 +42,17 @@ class Site:
     def spec(self) -> JobSpec:
         return self.scheduler.specs[-1]
 
-    def status(self, ticket: Ticket) -> int:
+    def status(self, ticket: SubmittedTransfer) -> int:
         return self.scheduler.statuses[ticket.job_id]
 
-    def worked(self, ticket: Ticket, done: str) -> None:
+    def worked(self, ticket: SubmittedTransfer, done: str) -> None:
         """The job succeeded by its exit status and by what clients look for."""
         errors = Path(ticket.error_log).read_text(errors="replace")
         assert self.status(ticket) == 0, errors
         assert f"{SUCCESS} {done}.\n" in Path(ticket.output_log).read_text()
         assert errors == ""
 
-    def failed(self, ticket: Ticket, *reasons: str, status: int = 1) -> None:
+    def failed(self, ticket: SubmittedTransfer, *reasons: str, status: int = 1) -> None:
         """The job failed by its exit status, by what clients look for, and said why."""
         errors = Path(ticket.error_log).read_text(errors="replace")
         assert self.status(ticket) == status
@@ -85,7 +85,7 @@ async def test_where_a_job_runs_and_logs(tmp_path: Path) -> None:
     (tmp_path / "data" / "a").write_text("a")
     ticket = await transfers.rm(str(tmp_path / "data" / "a"), site.deadline, account=None)
     folder = f"{tmp_path}/fireuser"
-    assert ticket == Ticket(
+    assert ticket == SubmittedTransfer(
         "1",
         folder,
         f"{folder}/.f7t_file_handling_job_{unique}.log",

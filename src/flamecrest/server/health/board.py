@@ -26,7 +26,7 @@ class Service(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class ProbeResult:
     """The result of one probe. `path` is set for file systems only; `latency` is in seconds.
 
     `message` is for users: it must hold no secret.
@@ -44,7 +44,7 @@ class Health:
 class _Watched:
     """One service: its last result, and the failures in a row that count against it."""
 
-    last: Health
+    last: ProbeResult
     since: datetime  # when it became as healthy, or not, as it is now
     failures: int = 0
 
@@ -77,7 +77,7 @@ class Board:
         self._watched: dict[tuple[Service, str | None], _Watched] = {}
         self._last_run: datetime | None = None
 
-    def record(self, health: Health, *, counts: bool = True) -> None:
+    def record(self, health: ProbeResult, *, counts: bool = True) -> None:
         """Note the result of a probe. With `counts` false a failure is shown but closes no door."""
         key = (health.service, health.path)
         watched = self._watched.get(key)
@@ -98,7 +98,7 @@ class Board:
         healthy = replace(watched.last, healthy=True, checked=now, message=None)
         self._watched[service, path] = _Watched(healthy, since=now)
 
-    def results(self) -> list[Health]:
+    def results(self) -> list[ProbeResult]:
         """The last result of each probe, by service and path."""
         found = [watched.last for watched in self._watched.values()]
         return sorted(found, key=lambda health: (_ORDER.index(health.service), health.path or ""))

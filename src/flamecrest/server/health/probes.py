@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Self
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError
 
-from .board import Health
+from .board import ProbeResult
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -41,7 +41,7 @@ class Probe:
     path: str | None = None
 
 
-class Probes:
+class ProbeLoop:
     """Runs each probe of one cluster again and again from enter to exit, never one beside itself.
 
     The first runs begin at once and nobody waits for them. For the first `grace` seconds failures are shown
@@ -89,7 +89,7 @@ class Probes:
             started = self._monotonic()
             error = await _failure(probe)
             message = None if error is None else _public(error)
-            health = Health(
+            health = ProbeResult(
                 service=probe.service,
                 healthy=error is None,
                 checked=self._clock(),

@@ -12,7 +12,7 @@ from flamecrest.server.http.core.openapi import ERRORS
 from flamecrest.server.http.core.parameters import body_limit
 from flamecrest.server.http.core.responses import answer, done
 from flamecrest.server.http.core.route import GatewayRoute
-from flamecrest.server.schedulers.values import Job, JobMetadata, JobSpec, Times
+from flamecrest.server.schedulers.values import Job, JobMetadata, JobSpec, JobTimes
 from flamecrest.wire import compute as wire
 from flamecrest.wire.text import Word
 
@@ -100,7 +100,7 @@ def _status(state: str, reason: str | None, exit_code: int | None, signal: int |
     return {"state": state, "stateReason": reason, "exitCode": exit_code, "interruptSignal": signal}
 
 
-def _time(times: Times) -> dict[str, Any]:
+def _time(times: JobTimes) -> dict[str, Any]:
     return {
         "elapsed": times.elapsed,
         "start": times.start,

@@ -11,7 +11,7 @@ from flamecrest.server.http.core.call import AccountName, Call, QueryPath
 from flamecrest.server.http.core.openapi import ERRORS
 from flamecrest.server.http.core.responses import answer
 from flamecrest.server.http.core.route import GatewayRoute
-from flamecrest.server.transfer.port import Ticket
+from flamecrest.server.transfer.port import SubmittedTransfer
 from flamecrest.wire import transfer as wire
 
 router = APIRouter(
@@ -86,7 +86,7 @@ async def post_download(call: Call, body: wire.PostFileDownloadRequest) -> Respo
     raise _not_configured(call.cluster, body.transfer_directives.transfer_method)
 
 
-def _begun(cluster: Cluster, ticket: Ticket) -> dict[str, Any]:
+def _begun(cluster: Cluster, ticket: SubmittedTransfer) -> dict[str, Any]:
     """A response with its TransferJob."""
     return {
         "transferJob": {

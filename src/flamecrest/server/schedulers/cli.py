@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from flamecrest.server.errors import Busy, Conflict, GatewayError, NotFound, Timeout, Unavailable, Upstream
 
-from .dialect import JOB_NOT_FOUND, MAYBE_SUBMITTED, Ask, Cancelled, Dialect
-from .merging import Reading, Record, Stage, merge
+from .dialect import JOB_NOT_FOUND, MAYBE_SUBMITTED, CancelOutcome, Dialect, JobQuery
+from .merging import JobRecord, Snapshot, Stage, merge
 from .values import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.ssh.command import Command, Output
 
-PATIENCE = 3.0  # seconds that a job's second source is waited for once the first has told enough
+SECOND_SOURCE_SECONDS = 3.0  # seconds that a job's second source is waited for once the first has told enough
 _RESERVE = 0.1  # the part of a deadline that is kept for answering with what one source knows
 _DOWN = (Unavailable, Upstream, Timeout, Busy)  # what the other source can make up for; the first are told first
 
@@ -34,7 +34,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-class Shell(Protocol):
+class CommandRunner(Protocol):
     """What is needed of a Session: it runs commands."""
 
     async def run(self, command: Command[T], deadline: Deadline) -> T:
@@ -46,10 +46,10 @@ class Shell(Protocol):
 class _Answers:
     """What both sources said, or why they did not."""
 
-    live: Reading | GatewayError
-    history: Reading | GatewayError
+    live: Snapshot | GatewayError
+    history: Snapshot | GatewayError
 
-    def merged(self) -> list[Record]:
+    def merged(self) -> list[JobRecord]:
         """What is true by both; the graver error if neither answered."""
         live, history = (None if isinstance(one, GatewayError) else one.records for one in self._both())
         if live is None and history is None:
@@ -59,7 +59,7 @@ class _Answers:
     def failures(self) -> list[GatewayError]:
         return [one for one in self._both() if isinstance(one, GatewayError)]
 
-    def _both(self) -> tuple[Reading | GatewayError, Reading | GatewayError]:
+    def _both(self) -> tuple[Snapshot | GatewayError, Snapshot | GatewayError]:
         return self.live, self.history
 
 
@@ -73,11 +73,11 @@ class CliScheduler:
     def __init__(
         self,
         dialect: Dialect,
-        session: Shell,
+        session: CommandRunner,
         username: str,
         *,
         tally: Counter[str] | None = None,
-        patience: float = PATIENCE,
+        patience: float = SECOND_SOURCE_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._dialect = dialect
@@ -109,22 +109,22 @@ class CliScheduler:
     ) -> list[Job]:
         """Jobs alive in the window; see the port. Where one source is down, what the other knows."""
         user = None if all_users else self._username
-        ask = Ask(user=user, account=account or None, name=name or None, window=window)
+        ask = JobQuery(user=user, account=account or None, name=name or None, window=window)
         since = self._clock() - window
         answers = await self._ask(ask, deadline)
         return [
             record.job
             for record in answers.merged()
-            if self._dialect.wanted(ask, record.job)
+            if self._dialect.matches(ask, record.job)
             and (user is None or record.job.user in (None, user))
             and (record.stage is not Stage.ENDED or (record.job.times.end or since) >= since)
         ]
 
     async def job(self, job_id: str, deadline: Deadline) -> list[Job]:
         """The job; see the port."""
-        answers = await self._ask(Ask(job_id=job_id), deadline)
+        answers = await self._ask(JobQuery(job_id=job_id), deadline)
         known = [record for record in answers.merged() if not record.placeholder]
-        job = self._dialect.pick(job_id, known)
+        job = self._dialect.select(job_id, known)
         if job is not None:
             return [job]
         if failures := answers.failures():
@@ -151,20 +151,20 @@ class CliScheduler:
 
     async def cancel(self, job_id: str, deadline: Deadline) -> None:
         """Cancel the job; see the port."""
-        if await self._session.run(self._dialect.cancel(job_id), deadline) is not Cancelled.UNKNOWN:
+        if await self._session.run(self._dialect.cancel(job_id), deadline) is not CancelOutcome.UNKNOWN:
             return
-        past = self._dialect.history(Ask(job_id=job_id))
-        reading = await self._session.run(past, deadline) if past is not None else Reading()
-        if self._dialect.pick(job_id, reading.records) is None:
+        past = self._dialect.history(JobQuery(job_id=job_id))
+        reading = await self._session.run(past, deadline) if past is not None else Snapshot()
+        if self._dialect.select(job_id, reading.records) is None:
             raise NotFound(f"{JOB_NOT_FOUND}: {job_id}")
 
     async def attach(self, job_id: str, command: str, deadline: Deadline) -> None:
         """Run a shell command in the job; see the port. Conflict if it does not run."""
-        reading = await self._session.run(self._dialect.live(Ask(job_id=job_id)), deadline)
-        if self._dialect.pick(job_id, reading.records) is None:
+        reading = await self._session.run(self._dialect.live(JobQuery(job_id=job_id)), deadline)
+        if self._dialect.select(job_id, reading.records) is None:
             await self.job(job_id, deadline)
             raise Conflict("The job has ended")
-        number = self._dialect.number(job_id, reading.records)
+        number = self._dialect.raw_job_id(job_id, reading.records)
         if number is None:
             raise Conflict(f"{job_id} is several jobs, or one that waits: name one that runs")
         await self._session.run(self._dialect.attach(number, command), deadline)
@@ -193,7 +193,7 @@ class CliScheduler:
         """Whether the scheduler answers; see the port."""
         await self._session.run(self._dialect.ping(), deadline)
 
-    async def _ask(self, ask: Ask, deadline: Deadline) -> _Answers:
+    async def _ask(self, ask: JobQuery, deadline: Deadline) -> _Answers:
         """Ask live and history at once.
 
         A list waits for both, up to the deadline: a job that is missing from it is taken for gone. One job is
@@ -215,10 +215,10 @@ class CliScheduler:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _one(self, source: str, command: Command[Reading] | None, deadline: Deadline) -> Reading | GatewayError:
+    async def _one(self, source: str, command: Command[Snapshot] | None, deadline: Deadline) -> Snapshot | GatewayError:
         """What a source says, or the error that the other one may make up for; others are raised."""
         if command is None:
-            return Reading()
+            return Snapshot()
         try:
             reading = await self._session.run(command, deadline)
         except _DOWN as error:
@@ -234,19 +234,19 @@ class CliScheduler:
             return unreadable
         return reading
 
-    def _heard(self, source: str, task: asyncio.Task[Reading | GatewayError]) -> Reading | GatewayError:
+    def _heard(self, source: str, task: asyncio.Task[Snapshot | GatewayError]) -> Snapshot | GatewayError:
         if task.done():
             return task.result()
         error = Timeout(f"The scheduler's {source} answer was not waited for any longer")
         self._note(source, error)
         return error
 
-    def _tells(self, ask: Ask, answer: Reading | GatewayError) -> bool:
+    def _tells(self, ask: JobQuery, answer: Snapshot | GatewayError) -> bool:
         """Whether the answer alone says what was asked."""
         if ask.job_id is None or isinstance(answer, GatewayError):
             return False
         known = [record for record in answer.records if not record.placeholder]
-        return self._dialect.pick(ask.job_id, known) is not None
+        return self._dialect.select(ask.job_id, known) is not None
 
     async def _first(self, scripts: Sequence[Command[str | None]], deadline: Deadline) -> str | None:
         for command in scripts:

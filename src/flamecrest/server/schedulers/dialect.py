@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from flamecrest.server.ssh.command import Command
 
-    from .merging import Reading, Record
+    from .merging import JobRecord, Snapshot
     from .values import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
 
 JOB_NOT_FOUND = "Job not found"  # clients look for these words
@@ -18,7 +18,7 @@ MAYBE_SUBMITTED = "The job may have been submitted all the same: look at your jo
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class JobQuery:
     """A question about jobs: about one, or about those of a user (None: of all) in the last `window` seconds."""
 
     job_id: str | None = None
@@ -28,7 +28,7 @@ class Ask:
     window: int = 0
 
 
-class Cancelled(Enum):
+class CancelOutcome(Enum):
     """What became of an attempt to cancel a job."""
 
     DONE = auto()
@@ -48,23 +48,23 @@ class Dialect(Protocol):
         """Submit; the job's id."""
         ...
 
-    def live(self, ask: Ask) -> Command[Reading]:
+    def live(self, ask: JobQuery) -> Command[Snapshot]:
         """What the scheduler knows now. An unknown job is an empty Reading."""
         ...
 
-    def history(self, ask: Ask) -> Command[Reading] | None:
+    def history(self, ask: JobQuery) -> Command[Snapshot] | None:
         """What its records hold; None where live tells all there is."""
         ...
 
-    def wanted(self, ask: Ask, job: Job) -> bool:
+    def matches(self, ask: JobQuery, job: Job) -> bool:
         """Whether the job's account and name are those of the question: the commands may answer more."""
         ...
 
-    def pick(self, job_id: str, records: Iterable[Record]) -> Job | None:
+    def select(self, job_id: str, records: Iterable[JobRecord]) -> Job | None:
         """The one job that an id means among records."""
         ...
 
-    def number(self, job_id: str, records: Iterable[Record]) -> str | None:
+    def raw_job_id(self, job_id: str, records: Iterable[JobRecord]) -> str | None:
         """What `attach` needs to name that job; None if the id means several or none."""
         ...
 
@@ -76,7 +76,7 @@ class Dialect(Protocol):
         """The ways to its script, live first; each None where it finds none."""
         ...
 
-    def cancel(self, job_id: str) -> Command[Cancelled]:
+    def cancel(self, job_id: str) -> Command[CancelOutcome]:
         """Cancel; Denied."""
         ...
 

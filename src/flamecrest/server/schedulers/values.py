@@ -28,7 +28,7 @@ class JobSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
+class JobTimes:
     """When a job or a step ran; None where the scheduler does not know (yet)."""
 
     submit: int | None = None
@@ -40,7 +40,7 @@ class Times:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class JobStep:
     """A part of a job: `123.batch`, `123.0`."""
 
     id: str
@@ -48,7 +48,7 @@ class Step:
     state: str
     exit_code: int | None = None
     signal: int | None = None
-    times: Times = Times()
+    times: JobTimes = JobTimes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Job:
     reason: str | None = None
     exit_code: int | None = None
     signal: int | None = None
-    times: Times = Times()
+    times: JobTimes = JobTimes()
     account: str | None = None
     group: str | None = None
     partition: str = ""
@@ -72,7 +72,7 @@ class Job:
     priority: int | None = None
     working_directory: str = ""
     kill_request_user: str | None = None
-    steps: Sequence[Step] = ()
+    steps: Sequence[JobStep] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from flamecrest.server.files.remote.commands import archive
 from flamecrest.server.files.remote.commands.archive import Script
 from flamecrest.server.schedulers.values import JobSpec
 
-from .port import Ticket
+from .port import SubmittedTransfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,18 +62,18 @@ class SchedulerTransfers:
         self._work_root = work_root
         self._new_id = new_id
 
-    async def mv(self, source: str, target: str, deadline: Deadline, *, account: str | None) -> Ticket:
+    async def mv(self, source: str, target: str, deadline: Deadline, *, account: str | None) -> SubmittedTransfer:
         """Move or rename."""
         return await self._submit("move", "moved", Script(_MOVE, (source, target)), account, deadline)
 
     async def cp(
         self, source: str, target: str, deadline: Deadline, *, account: str | None, dereference: bool
-    ) -> Ticket:
+    ) -> SubmittedTransfer:
         """Copy a file or a tree, with modes, times and what else the user may keep."""
         links = "--dereference" if dereference else "--no-dereference"
         return await self._submit("copy", "copied", Script(_COPY, (source, target, links)), account, deadline)
 
-    async def rm(self, path: str, deadline: Deadline, *, account: str | None) -> Ticket:
+    async def rm(self, path: str, deadline: Deadline, *, account: str | None) -> SubmittedTransfer:
         """Remove a file or a tree; one that is not there is a failure."""
         return await self._submit("delete", "deleted", Script(_DELETE, (path,)), account, deadline)
 
@@ -87,19 +87,21 @@ class SchedulerTransfers:
         compression: Compression,
         pattern: str | None,
         dereference: bool,
-    ) -> Ticket:
+    ) -> SubmittedTransfer:
         """Archive a file or a tree."""
         script = archive.compress(source, target, compression=compression, pattern=pattern, dereference=dereference)
         return await self._submit("compress", "compressed", script, account, deadline)
 
     async def extract(
         self, source: str, target: str, deadline: Deadline, *, account: str | None, compression: Compression
-    ) -> Ticket:
+    ) -> SubmittedTransfer:
         """Unpack an archive."""
         script = archive.extract(source, target, compression=compression)
         return await self._submit("extract", "extracted", script, account, deadline)
 
-    async def _submit(self, verb: str, done: str, script: Script, account: str | None, deadline: Deadline) -> Ticket:
+    async def _submit(
+        self, verb: str, done: str, script: Script, account: str | None, deadline: Deadline
+    ) -> SubmittedTransfer:
         if self._work_root is None:
             raise Invalid("Transfer jobs need a file system that is marked default_work_dir, and none is")
         directives, charge = self._charged(account)
@@ -118,7 +120,7 @@ class SchedulerTransfers:
             env={"PATH": _PATH},
         )
         job_id = await self._scheduler.submit(spec, deadline)
-        return Ticket(job_id, folder, output, error)
+        return SubmittedTransfer(job_id, folder, output, error)
 
     def _charged(self, account: str | None) -> tuple[str, str | None]:
         """The directives with the account in its place, and the account if they have no place for it."""
@@ -152,19 +154,19 @@ export LC_ALL=C
 work() (
 {script.text})
 printf '%s {verb.capitalize()} files job (id: %s)\\n' "$(date -u)" "${{SLURM_JOB_ID:-${{PBS_JOBID:-unknown}}}}"
-work {words(*script.arguments)} </dev/null >&2
+work {shell_words(*script.arguments)} </dev/null >&2
 status=$?
 if [ "$status" -eq 0 ]; then
     printf '%s Files were successfully {done}.\\n' "$(date -u)"
 else
     printf '%s Unable to {verb} files, exit status %s\\n' "$(date -u)" "$status" >&2
 fi
-timeout 60 find {words(folder + "/")} {_OLD_LOGS} -delete </dev/null >/dev/null 2>&1
+timeout 60 find {shell_words(folder + "/")} {_OLD_LOGS} -delete </dev/null >/dev/null 2>&1
 exit "$status"
 """
 
 
-def words(*values: str) -> str:
+def shell_words(*values: str) -> str:
     """The values as words of a bash script: one line of plain ASCII, whatever bytes they stand for.
 
     A line break inside quotes would start a line that a batch system may take for one of its directives, and

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class SubmittedTransfer:
     """A transfer that was handed to the scheduler: where it runs and where it says how it went."""
 
     job_id: str
@@ -27,17 +27,17 @@ class TransferJobs(Protocol):
     else what Scheduler.submit raises.
     """
 
-    async def mv(self, source: str, target: str, deadline: Deadline, *, account: str | None) -> Ticket:
+    async def mv(self, source: str, target: str, deadline: Deadline, *, account: str | None) -> SubmittedTransfer:
         """Move or rename."""
         ...
 
     async def cp(
         self, source: str, target: str, deadline: Deadline, *, account: str | None, dereference: bool
-    ) -> Ticket:
+    ) -> SubmittedTransfer:
         """Copy a file or a tree."""
         ...
 
-    async def rm(self, path: str, deadline: Deadline, *, account: str | None) -> Ticket:
+    async def rm(self, path: str, deadline: Deadline, *, account: str | None) -> SubmittedTransfer:
         """Remove a file or a tree."""
         ...
 
@@ -51,12 +51,12 @@ class TransferJobs(Protocol):
         compression: Compression,
         pattern: str | None,
         dereference: bool,
-    ) -> Ticket:
+    ) -> SubmittedTransfer:
         """Archive a file or a tree."""
         ...
 
     async def extract(
         self, source: str, target: str, deadline: Deadline, *, account: str | None, compression: Compression
-    ) -> Ticket:
+    ) -> SubmittedTransfer:
         """Unpack an archive."""
         ...

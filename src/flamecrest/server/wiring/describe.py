@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from flamecrest.server.health.board import Health
+    from flamecrest.server.health.board import ProbeResult
     from flamecrest.server.settings import ClusterSettings, DataOperation, Probing, SshSettings
 
 
@@ -42,7 +42,9 @@ def description(cluster: ClusterSettings, operations: DataOperation) -> wire.HPC
     )
 
 
-def with_health(described: wire.HPCCluster, results: Sequence[Health], last_run: datetime | None) -> wire.HPCCluster:
+def with_health(
+    described: wire.HPCCluster, results: Sequence[ProbeResult], last_run: datetime | None
+) -> wire.HPCCluster:
     """The same with how the cluster does now."""
     shown = [
         wire.HEALTH_OF[service].model_validate(

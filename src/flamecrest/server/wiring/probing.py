@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flamecrest.server.auth.port import Identity
 from flamecrest.server.auth.service_account import ClientCredentials
 from flamecrest.server.health.board import Service
-from flamecrest.server.health.probes import Probe, Probes
+from flamecrest.server.health.probes import Probe, ProbeLoop
 
 if TYPE_CHECKING:
     import httpx
@@ -44,7 +44,7 @@ async def probing(
     )
     async with credentials:
         who = _Prober(credentials, authenticator)
-        async with Probes(
+        async with ProbeLoop(
             made.board, list(_probes(cluster, ports, timeouts, who)), grace=cluster.probing.startup_grace_period
         ):
             yield

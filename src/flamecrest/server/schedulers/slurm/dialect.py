@@ -1,7 +1,6 @@
-"""Slurm by command line: which commands are asked what, and which parser reads the answer. No I/O.
+"""The dialect of Slurm's command-line programs: their arguments, and the parser of each output. No I/O.
 
-What is printed is in slurm_jobs and slurm_site, what goes wrong in slurm_refusals, the words for states in
-slurm_states.
+The parsers are in `jobs` and `resources`, error messages in `errors`, state names in `states`, job ids in `ids`.
 """
 
 from __future__ import annotations
@@ -12,19 +11,19 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from flamecrest.server.errors import Field, Invalid, Unavailable
-from flamecrest.server.schedulers.dialect import Ask, Cancelled
-from flamecrest.server.schedulers.merging import Reading
+from flamecrest.server.schedulers.dialect import CancelOutcome, JobQuery
+from flamecrest.server.schedulers.merging import Snapshot
 from flamecrest.server.schedulers.values import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
 from flamecrest.server.ssh.command import Command, Output
 
+from . import errors, resources
 from . import jobs as slurm_jobs
-from . import refusals, site
-from .ids import JobId
+from .ids import SlurmJobId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flamecrest.server.schedulers.merging import Record
+    from flamecrest.server.schedulers.merging import JobRecord
 
 T = TypeVar("T")
 
@@ -71,7 +70,7 @@ _OPTIONS = (
 )
 
 
-def fresh_mark() -> str:
+def random_separator() -> str:
     """A separator that no name can hold, since nobody can know it before the command runs."""
     return f"\x1f{secrets.token_hex(4)}"
 
@@ -85,7 +84,9 @@ class Slurm:
 
     name = "slurm"
 
-    def __init__(self, *, bin_dir: str | None = None, cluster: str = "", mark: Callable[[], str] = fresh_mark) -> None:
+    def __init__(
+        self, *, bin_dir: str | None = None, cluster: str = "", mark: Callable[[], str] = random_separator
+    ) -> None:
         self.bin_dir = bin_dir
         self.cluster = cluster
         self._mark = mark
@@ -109,61 +110,61 @@ class Slurm:
         argv = ("bash", "-c", LOADER, "flamecrest", self._program("sbatch"), *options)
         return Command(argv, _submitted, stdin=_environment(spec.env) + b"\0" + script)
 
-    def live(self, ask: Ask) -> Command[Reading]:
+    def live(self, ask: JobQuery) -> Command[Snapshot]:
         """squeue: what the controller knows, just ended jobs too."""
         mark = self._mark()
         argv = [self._program("squeue"), "--all", "--noheader", "--states=all"]
-        argv.append("--Format=" + ",".join(f"{column}:{mark}" for column in slurm_jobs.SQUEUE))
+        argv.append("--Format=" + ",".join(f"{column}:{mark}" for column in slurm_jobs.SQUEUE_COLUMNS))
         argv += self._filters(ask, account="--account", jobs="--jobs")
 
-        def parse(output: Output) -> Reading:
-            if output.status != 0 and refusals.unknown_id(output):
-                return Reading()
+        def parse(output: Output) -> Snapshot:
+            if output.status != 0 and errors.is_unknown_job(output):
+                return Snapshot()
             # An unknown column is only a complaint to squeue.
             if output.status != 0 or "Invalid job format specification" in output.errors():
-                raise refusals.failure("squeue", output)
-            return slurm_jobs.live(_display(output), mark, self.cluster)
+                raise errors.command_error("squeue", output)
+            return slurm_jobs.parse_squeue(_display(output), mark, self.cluster)
 
         return Command(argv, parse, env=_WHOLE, repeatable=True)
 
-    def history(self, ask: Ask) -> Command[Reading]:
+    def history(self, ask: JobQuery) -> Command[Snapshot]:
         """sacct: what the database knows, some seconds late."""
         mark = self._mark()
         argv = [self._program("sacct"), "--noheader", "--parsable", f"--delimiter={mark}"]
-        argv.append("--format=" + ",".join(slurm_jobs.SACCT))
+        argv.append("--format=" + ",".join(slurm_jobs.SACCT_COLUMNS))
         argv += self._filters(ask, account="--accounts", jobs="--jobs")
         if ask.job_id is None:
             argv += [f"--starttime=now-{ask.window}seconds", *(["--allusers"] if ask.user is None else [])]
 
-        def parse(output: Output) -> Reading:
-            if output.status != 0 and (refusals.keeps_no_records(output) or refusals.unknown_user(output)):
-                return Reading()
+        def parse(output: Output) -> Snapshot:
+            if output.status != 0 and (errors.has_no_accounting(output) or errors.is_unknown_user(output)):
+                return Snapshot()
             if output.status != 0:
-                raise refusals.failure("sacct", output)
-            return slurm_jobs.history(_display(output), mark, self.cluster)
+                raise errors.command_error("sacct", output)
+            return slurm_jobs.parse_sacct(_display(output), mark, self.cluster)
 
         return Command(argv, parse, env=_WHOLE, repeatable=True)
 
-    def _filters(self, ask: Ask, *, account: str, jobs: str) -> list[str]:
+    def _filters(self, ask: JobQuery, *, account: str, jobs: str) -> list[str]:
         """What the commands can select by themselves. The caller selects again, by the exact value."""
         if ask.job_id is not None:
-            return [f"{jobs}={JobId.parse(ask.job_id).asked}"]
+            return [f"{jobs}={SlurmJobId.parse(ask.job_id).asked}"]
         chosen = [] if ask.user is None else [f"--user={ask.user}"]
         for option, value in ((account, ask.account), ("--name", ask.name)):
             if value is not None and _FILTER.fullmatch(value):
                 chosen.append(f"{option}={value}")
         return chosen
 
-    def pick(self, job_id: str, records: Iterable[Record]) -> Job | None:
+    def select(self, job_id: str, records: Iterable[JobRecord]) -> Job | None:
         """The one job that the id means among records."""
-        return JobId.parse(job_id).pick(records)
+        return SlurmJobId.parse(job_id).select(records)
 
-    def number(self, job_id: str, records: Iterable[Record]) -> str | None:
+    def raw_job_id(self, job_id: str, records: Iterable[JobRecord]) -> str | None:
         """The number of the one job that the id means; None if it means several or none."""
-        parts = JobId.parse(job_id).parts(records)
-        return parts[0].raw if len(parts) == 1 and not parts[0].many else None
+        parts = SlurmJobId.parse(job_id).parts(records)
+        return parts[0].raw if len(parts) == 1 and not parts[0].is_group else None
 
-    def wanted(self, ask: Ask, job: Job) -> bool:
+    def matches(self, ask: JobQuery, job: Job) -> bool:
         """Whether account and name are those that are asked for.
 
         Slurm keeps account names in lower case and takes them in any; its database has a ` for each " in a name.
@@ -173,38 +174,38 @@ class Slurm:
 
     def metadata(self, job_id: str) -> Command[JobMetadata | None]:
         """The job as `scontrol show job` tells it: the paths; None for a job that the controller has forgotten."""
-        job = JobId.parse(job_id)
+        job = SlurmJobId.parse(job_id)
         element = str(job.elements.lowest()) if job.elements is not None and len(job.elements) == 1 else ""
 
         def parse(output: Output) -> JobMetadata | None:
-            if output.status != 0 and refusals.unknown_id(output):
+            if output.status != 0 and errors.is_unknown_job(output):
                 return None
             if output.status != 0:
-                raise refusals.failure("scontrol", output)
-            return slurm_jobs.metadata(_display(output), job.base, element)
+                raise errors.command_error("scontrol", output)
+            return slurm_jobs.parse_job_paths(_display(output), job.base, element)
 
         return Command((self._program("scontrol"), "show", "job", job.asked), parse, repeatable=True)
 
     def scripts(self, job_id: str) -> tuple[Command[str | None], ...]:
         """The ways to a job's script, the best first; None where there is none or it is not the caller's."""
-        asked = JobId.parse(job_id).asked
+        asked = SlurmJobId.parse(job_id).asked
         live = (self._program("scontrol"), "write", "batch_script", asked, "-")
         past = (self._program("sacct"), f"--jobs={asked}", "--batch-script")
         return Command(live, _live_script, repeatable=True), Command(past, _past_script, repeatable=True)
 
-    def cancel(self, job_id: str) -> Command[Cancelled]:
+    def cancel(self, job_id: str) -> Command[CancelOutcome]:
         """scancel, which only tells with --verbose what became of it."""
 
-        def parse(output: Output) -> Cancelled:
-            if refusals.ended(output):
-                return Cancelled.ENDED
-            if refusals.unknown_id(output):
-                return Cancelled.UNKNOWN
+        def parse(output: Output) -> CancelOutcome:
+            if errors.has_ended(output):
+                return CancelOutcome.ENDED
+            if errors.is_unknown_job(output):
+                return CancelOutcome.UNKNOWN
             if output.status != 0:
-                raise refusals.failure("scancel", output)
-            return Cancelled.DONE
+                raise errors.command_error("scancel", output)
+            return CancelOutcome.DONE
 
-        return Command((self._program("scancel"), "--verbose", str(JobId.parse(job_id))), parse)
+        return Command((self._program("scancel"), "--verbose", str(SlurmJobId.parse(job_id))), parse)
 
     def attach(self, number: str, command: str) -> Command[None]:
         """srun, once, in the allocation of the job with this number (srun takes no element of an array)."""
@@ -215,7 +216,7 @@ class Slurm:
 
         def parse(output: Output) -> None:
             if output.status != 0:
-                raise refusals.attachment(output)
+                raise errors.attach_error(output)
 
         return Command(("env", "-u", "LC_ALL", *srun, "bash", "-c", shell), parse)
 
@@ -224,20 +225,20 @@ class Slurm:
     def nodes(self) -> Command[list[Node]]:
         """sinfo, one row for each node and partition."""
         mark = self._mark()
-        columns = ",".join(f"{column}:{mark}" for column in site.SINFO)
+        columns = ",".join(f"{column}:{mark}" for column in resources.SINFO_COLUMNS)
         argv = (self._program("sinfo"), "--all", "--Node", "--noheader", f"--Format={columns}")
-        return self._read(argv, lambda shown: site.nodes(shown, mark))
+        return self._read(argv, lambda shown: resources.parse_nodes(shown, mark))
 
     def partitions(self, *, hidden: bool) -> Command[list[Partition]]:
         """By `scontrol show partitions`."""
         every = ("--all",) if hidden else ()
         argv = (self._program("scontrol"), *every, "--oneliner", "show", "partitions")
-        return self._read(argv, site.partitions)
+        return self._read(argv, resources.parse_partitions)
 
     def reservations(self) -> Command[list[Reservation]]:
         """By `scontrol show reservations`."""
         argv = (self._program("scontrol"), "--all", "--oneliner", "show", "reservations")
-        return self._read(argv, site.reservations)
+        return self._read(argv, resources.parse_reservations)
 
     def accounts(self, user: str) -> Command[list[Account] | None]:
         """sacctmgr, everything in one call; None where there are no records, or they are down."""
@@ -255,9 +256,9 @@ class Slurm:
 
         def parse(output: Output) -> list[Account] | None:
             if output.status == 0:
-                return site.accounts(_display(output), self.cluster)
-            error = refusals.failure("sacctmgr", output)
-            if isinstance(error, Unavailable) or refusals.keeps_no_records(output):
+                return resources.parse_accounts(_display(output), self.cluster)
+            error = errors.command_error("sacctmgr", output)
+            if isinstance(error, Unavailable) or errors.has_no_accounting(output):
                 return None
             raise error
 
@@ -268,11 +269,11 @@ class Slurm:
 
         def parse(output: Output) -> None:
             shown = _display(output)
-            if site.is_up(shown):
+            if resources.is_controller_up(shown):
                 return
             if shown.strip():
-                raise Unavailable(f"The scheduler does not answer: {refusals.words(output)}")
-            raise refusals.failure("scontrol", output)
+                raise Unavailable(f"The scheduler does not answer: {errors.error_text(output)}")
+            raise errors.command_error("scontrol", output)
 
         return Command((self._program("scontrol"), "ping"), parse, repeatable=True)
 
@@ -284,7 +285,7 @@ class Slurm:
 
         def checked(output: Output) -> T:
             if output.status != 0:
-                raise refusals.failure(argv[0].rpartition("/")[2], output)
+                raise errors.command_error(argv[0].rpartition("/")[2], output)
             return parse(_display(output))
 
         return Command(argv, checked, env=_EPOCH, repeatable=True)
@@ -293,11 +294,11 @@ class Slurm:
 def _submitted(output: Output) -> str:
     """The job's id: the last line that can be one, since a .bashrc or a plugin may print before it."""
     if output.status != 0:
-        raise refusals.submission(output)
+        raise errors.submit_error(output)
     for line in reversed(_display(output).splitlines()):
         if found := _JOB_LINE.fullmatch(line.strip()):
             return found[1]
-    raise refusals.submission(output)
+    raise errors.submit_error(output)
 
 
 def _live_script(output: Output) -> str | None:
@@ -306,7 +307,7 @@ def _live_script(output: Output) -> str | None:
 
 
 def _past_script(output: Output) -> str | None:
-    return None if output.status != 0 else slurm_jobs.stored_script(_display(output))
+    return None if output.status != 0 else slurm_jobs.parse_stored_script(_display(output))
 
 
 def _display(output: Output) -> str:

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from flamecrest.server.errors import Field, Invalid, NotFound
-from flamecrest.server.schedulers.elements import Elements
-from flamecrest.server.schedulers.merging import Record, Stage
-from flamecrest.server.schedulers.values import Job, Step, Times
+from flamecrest.server.schedulers.array_elements import ArrayElements
+from flamecrest.server.schedulers.merging import JobRecord, Stage
+from flamecrest.server.schedulers.values import Job, JobStep, JobTimes
 
 from .states import severity
 
@@ -23,15 +23,15 @@ _ID = re.compile(r"([0-9]{1,20})(?:_([0-9]{1,7})|_?\[([0-9,:%-]+)\]|\+([0-9]{1,4
 
 
 @dataclass(frozen=True, slots=True)
-class JobId:
+class SlurmJobId:
     """A job, some elements of an array, or a component of a heterogeneous job."""
 
     base: str
-    elements: Elements | None = None
+    elements: ArrayElements | None = None
     offset: int | None = None
 
     @classmethod
-    def parse(cls, text: str) -> JobId:
+    def parse(cls, text: str) -> SlurmJobId:
         """Read what a caller wrote. Raises Invalid; NotFound for a number that no job can have."""
         found = _ID.fullmatch(text) if len(text) <= LONGEST else None
         if found is None:
@@ -40,7 +40,7 @@ class JobId:
         if not 0 < int(number) < MOST_NUMBER:
             raise NotFound(f"Job not found: {number} is no number of a job")
         try:
-            elements = Elements.parse(element or several) if element or several else None
+            elements = ArrayElements.parse(element or several) if element or several else None
         except ValueError:
             raise _invalid() from None
         return cls(str(int(number)), elements, None if offset is None else int(offset))
@@ -55,7 +55,7 @@ class JobId:
         """What to ask squeue and sacct for: they take one element but no set of them."""
         return self.base if self.elements is not None and len(self.elements) > 1 else str(self)
 
-    def parts(self, records: Iterable[Record]) -> list[Record]:
+    def parts(self, records: Iterable[JobRecord]) -> list[JobRecord]:
         """The records that are what is meant, or parts of it; a lone number may also be an element's own."""
         records = list(records)
         mine = [record for record in records if record.base == self.base]
@@ -65,30 +65,30 @@ class JobId:
             return [record for record in mine if record.offset == self.offset]
         return mine or [record for record in records if record.raw == self.base][:1]
 
-    def pick(self, records: Iterable[Record]) -> Job | None:
+    def select(self, records: Iterable[JobRecord]) -> Job | None:
         """The one job that is meant: a record's own, or the sum of its parts."""
         parts = self.parts(records)
         if not parts:
             return None
         return parts[0].job if len(parts) == 1 and self._is_exactly(parts[0]) else sum_up(str(self), parts)
 
-    def _is_exactly(self, record: Record) -> bool:
+    def _is_exactly(self, record: JobRecord) -> bool:
         """Whether the record is no part of something larger that was asked for."""
         one_element = self.elements is not None and len(self.elements) == 1
         named_so = self.offset is not None or record.base != self.base
         return one_element or named_so or (record.elements is None and record.offset is None)
 
 
-def _part(record: Record, elements: Elements) -> Record | None:
+def _part(record: JobRecord, elements: ArrayElements) -> JobRecord | None:
     """What of the record lies within the elements."""
     if record.elements is None or not (common := record.elements & elements):
         return None
     if common == record.elements:
         return record
-    return replace(record, elements=common, job=replace(record.job, id=str(JobId(record.base, common))))
+    return replace(record, elements=common, job=replace(record.job, id=str(SlurmJobId(record.base, common))))
 
 
-def sum_up(job_id: str, records: Sequence[Record]) -> Job:
+def sum_up(job_id: str, records: Sequence[JobRecord]) -> Job:
     """One Job for an array or a heterogeneous job.
 
     PENDING until a part has started, RUNNING until all have ended (also between two elements), then the worst
@@ -120,11 +120,11 @@ def sum_up(job_id: str, records: Sequence[Record]) -> Job:
     )
 
 
-def _span(times: Sequence[Times], *, ended: bool) -> Times:
+def _span(times: Sequence[JobTimes], *, ended: bool) -> JobTimes:
     def known(name: str) -> list[int]:
         return [value for one in times if (value := getattr(one, name)) is not None]
 
-    return Times(
+    return JobTimes(
         submit=min(known("submit"), default=None),
         start=min(known("start"), default=None),
         end=max(known("end"), default=None) if ended else None,
@@ -134,8 +134,8 @@ def _span(times: Sequence[Times], *, ended: bool) -> Times:
     )
 
 
-def _step(job: Job) -> Step:
-    return Step(job.id, job.name, job.state, job.exit_code, job.signal, job.times)
+def _step(job: Job) -> JobStep:
+    return JobStep(job.id, job.name, job.state, job.exit_code, job.signal, job.times)
 
 
 def _invalid() -> Invalid:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from flamecrest.server.schedulers.elements import Elements
-from flamecrest.server.schedulers.merging import Reading, Record, Stage
-from flamecrest.server.schedulers.values import Job, JobMetadata, Step, Times
+from flamecrest.server.schedulers.array_elements import ArrayElements
+from flamecrest.server.schedulers.merging import JobRecord, Snapshot, Stage
+from flamecrest.server.schedulers.values import Job, JobMetadata, JobStep, JobTimes
 
 from .fields import Rows, count, epoch, exit_status, minutes, seconds, text
-from .states import JobState, job_state
+from .states import JobState, parse_job_state
 
 # The free text (folder, name) stands last: for people who read the output.
-SQUEUE = (
+SQUEUE_COLUMNS = (
     "JobArrayID", "JobID", "State", "Reason", "exit_code", "RestartCnt", "UserName", "GroupName", "Account",
     "Partition", "Cluster", "NumNodes", "NodeList", "PriorityLong", "SubmitTime", "StartTime", "EndTime",
     "TimeUsed", "TimeLimit", "WorkDir", "Name",
 )  # fmt: skip
-SACCT = (
+SACCT_COLUMNS = (
     "JobID", "JobIDRaw", "State", "Reason", "ExitCode", "User", "UID", "Group", "Account", "Partition", "Cluster",
     "NNodes", "NodeList", "Priority", "Submit", "Start", "End", "ElapsedRaw", "Suspended", "TimelimitRaw",
     "WorkDir", "JobName",
@@ -34,21 +34,21 @@ _NO_ELEMENT = "4294967294"  # what scontrol puts for %a in the paths of an array
 _Row = Mapping[str, str]
 
 
-def live(output: str, mark: str, cluster: str) -> Reading:
+def parse_squeue(output: str, mark: str, cluster: str) -> Snapshot:
     """Read squeue's answer."""
-    rows = Rows(output, mark, SQUEUE, _ID)
+    rows = Rows(output, mark, SQUEUE_COLUMNS, _ID)
     unknown: list[str] = []
     found = [_of_squeue(row, cluster, unknown) for row in rows]
     records = [record for record in found if record is not None]
-    return Reading(records, rows.unread + len(found) - len(records), tuple(unknown))
+    return Snapshot(records, rows.unread + len(found) - len(records), tuple(unknown))
 
 
-def history(output: str, mark: str, cluster: str) -> Reading:
+def parse_sacct(output: str, mark: str, cluster: str) -> Snapshot:
     """Read sacct's answer: a job's row, then those of its steps."""
-    rows = Rows(output, mark, SACCT, _STEP)
+    rows = Rows(output, mark, SACCT_COLUMNS, _STEP)
     unknown: list[str] = []
     jobs: list[_Row] = []
-    steps: dict[str, list[Step]] = {}
+    steps: dict[str, list[JobStep]] = {}
     for row in rows:
         job_id, dot, _ = row["JobID"].partition(".")
         if dot:
@@ -57,10 +57,10 @@ def history(output: str, mark: str, cluster: str) -> Reading:
             jobs.append(row)
     found = [_of_sacct(row, cluster, unknown, steps.get(row["JobID"], [])) for row in jobs]
     records = [record for record in found if record is not None]
-    return Reading(records, rows.unread + len(found) - len(records), tuple(unknown))
+    return Snapshot(records, rows.unread + len(found) - len(records), tuple(unknown))
 
 
-def metadata(output: str, job_id: str, element: str) -> JobMetadata:
+def parse_job_paths(output: str, job_id: str, element: str) -> JobMetadata:
     """Read the paths from `scontrol show job`: of the first job, if it shows several.
 
     Names, comments and folders stand above the paths and may hold anything, line ends too; so the last lines
@@ -89,14 +89,14 @@ def metadata(output: str, job_id: str, element: str) -> JobMetadata:
     )
 
 
-def stored_script(output: str) -> str | None:
+def parse_stored_script(output: str) -> str | None:
     """The first script of `sacct --batch-script`, which puts a title before and a line end after it, or NONE."""
     scripts = _SCRIPT.split(output)
     script = scripts[1].removesuffix("\n") if len(scripts) > 1 else ""
     return script if script.startswith("#!") else None
 
 
-def _of_squeue(row: _Row, cluster: str, unknown: list[str]) -> Record | None:
+def _of_squeue(row: _Row, cluster: str, unknown: list[str]) -> JobRecord | None:
     start, end, elapsed = epoch(row["StartTime"]), epoch(row["EndTime"]), seconds(row["TimeUsed"])
     # Of a job that runs, EndTime is when its limit will be reached.
     over = start is not None and end is not None and end <= start + (elapsed or 0)
@@ -106,12 +106,12 @@ def _of_squeue(row: _Row, cluster: str, unknown: list[str]) -> Record | None:
     job = Job(
         id=row["JobArrayID"],
         name=row["Name"],
-        state=state.shown,
+        state=state.state,
         user=text(row["UserName"]) or None,
         reason=row["Reason"] or None,
         exit_code=code,
         signal=signal,
-        times=Times(
+        times=JobTimes(
             submit=epoch(row["SubmitTime"]),
             start=None if waiting or not nodes else start,  # else a guess, or the moment when it was cancelled
             end=end if state.stage is Stage.ENDED else None,
@@ -130,7 +130,7 @@ def _of_squeue(row: _Row, cluster: str, unknown: list[str]) -> Record | None:
     return _record(job, state.stage, raw=row["JobID"], restarts=count(row["RestartCnt"]) or 0)
 
 
-def _of_sacct(row: _Row, cluster: str, unknown: list[str], steps: Sequence[Step]) -> Record | None:
+def _of_sacct(row: _Row, cluster: str, unknown: list[str], steps: Sequence[JobStep]) -> JobRecord | None:
     start, end = epoch(row["Start"]), epoch(row["End"])
     state = _state(row["State"], unknown, started=start is not None, ended=end is not None)
     waiting, nodes = state.stage is Stage.WAITING, text(row["NodeList"])
@@ -139,12 +139,12 @@ def _of_sacct(row: _Row, cluster: str, unknown: list[str], steps: Sequence[Step]
     job = Job(
         id=row["JobID"],
         name="" if placeholder else row["JobName"],
-        state=state.shown,
+        state=state.state,
         user=text(row["User"]) or None,
         reason=row["Reason"] or None,
         exit_code=code,
         signal=signal,
-        times=Times(
+        times=JobTimes(
             submit=epoch(row["Submit"]),
             start=None if waiting or not nodes else start,
             end=None if waiting else end,
@@ -160,23 +160,23 @@ def _of_sacct(row: _Row, cluster: str, unknown: list[str], steps: Sequence[Step]
         node_count=count(row["NNodes"]) or 0,
         priority=count(row["Priority"]),
         working_directory=text(row["WorkDir"]),
-        kill_request_user=_who(state.by, row),
+        kill_request_user=_who(state.cancelled_by, row),
         steps=tuple(steps),
     )
     return _record(job, state.stage, raw=row["JobIDRaw"], placeholder=placeholder)
 
 
-def _record(job: Job, stage: Stage, *, raw: str, restarts: int = 0, placeholder: bool = False) -> Record | None:
+def _record(job: Job, stage: Stage, *, raw: str, restarts: int = 0, placeholder: bool = False) -> JobRecord | None:
     """The job in its place; None if the id says no place (an expression that was cut short)."""
     found = _ID.fullmatch(job.id)
     if found is None:
         return None
     base, element, several, offset = found.groups()
     try:
-        elements = Elements.parse(element or several) if element or several is not None else None
+        elements = ArrayElements.parse(element or several) if element or several is not None else None
     except ValueError:
         return None
-    return Record(
+    return JobRecord(
         job,
         stage,
         base,
@@ -188,16 +188,16 @@ def _record(job: Job, stage: Stage, *, raw: str, restarts: int = 0, placeholder:
     )
 
 
-def _step(row: _Row, unknown: list[str]) -> Step:
+def _step(row: _Row, unknown: list[str]) -> JobStep:
     start, end = epoch(row["Start"]), epoch(row["End"])
     state = _state(row["State"], unknown, started=True, ended=end is not None)
     code, signal = exit_status(row["ExitCode"])
-    times = Times(start=start, end=end, elapsed=count(row["ElapsedRaw"]), suspended=seconds(row["Suspended"]))
-    return Step(row["JobID"], row["JobName"], state.shown, code, signal, times)
+    times = JobTimes(start=start, end=end, elapsed=count(row["ElapsedRaw"]), suspended=seconds(row["Suspended"]))
+    return JobStep(row["JobID"], row["JobName"], state.state, code, signal, times)
 
 
 def _state(cell: str, unknown: list[str], *, started: bool, ended: bool) -> JobState:
-    state = job_state(cell, started=started, ended=ended)
+    state = parse_job_state(cell, started=started, ended=ended)
     if not state.known:
         unknown.append(cell[:80])
     return state

@@ -15,7 +15,7 @@ _WORD = re.compile(r"[A-Z][A-Z_]{0,39}")
 
 # https://slurm.schedmd.com/job_state_codes.html: the word, what is shown for it, how far the job has come.
 # Clients take every state with an F in it for a final one, so none that is not final may have one.
-_JOBS = MappingProxyType(
+JOB_STATES = MappingProxyType(
     {
         "PENDING": ("PENDING", Stage.WAITING),
         "CONFIGURING": ("PENDING", Stage.WAITING),  # nodes are still booting
@@ -53,7 +53,7 @@ _JOBS = MappingProxyType(
 _MILD_TO_SEVERE = ("COMPLETED", "REVOKED", "CANCELLED", "PREEMPTED", "DEADLINE", "TIMEOUT", "OUT_OF_MEMORY", "FAILED")
 
 # https://slurm.schedmd.com/sinfo.html#SECTION_NODE-STATE-CODES: long and short words -> the wire's NodeState.
-_NODES = MappingProxyType(
+NODE_STATES = MappingProxyType(
     {
         "idle": "IDLE",
         "planned": "IDLE",  # free until the job it is planned for starts
@@ -98,7 +98,7 @@ _NODES = MappingProxyType(
         "no_respond": "UNKNOWN",
     }
 )
-_NODE_FLAGS = MappingProxyType(
+NODE_STATE_FLAGS = MappingProxyType(
     {
         "*": "OFFLINE",  # does not respond
         "~": "OFFLINE",
@@ -117,19 +117,19 @@ _NODE_FLAGS = MappingProxyType(
 class JobState:
     """What a caller is shown, how far the job has come, who cancelled it (a uid), and whether the word is known."""
 
-    shown: str
+    state: str
     stage: Stage
-    by: str | None = None
+    cancelled_by: str | None = None
     known: bool = True
 
 
-def job_state(text: str, *, started: bool, ended: bool) -> JobState:
+def parse_job_state(text: str, *, started: bool, ended: bool) -> JobState:
     """Read `RUNNING`, `CANCELLED by 1001`; `started` and `ended` tell how far a job in an unknown state has come."""
     word, _, rest = text.strip().partition(" ")
     word = word.upper().rstrip("+")
     by = rest.removeprefix("by ").strip() if rest.startswith("by ") else None
-    if word in _JOBS:
-        shown, stage = _JOBS[word]
+    if word in JOB_STATES:
+        shown, stage = JOB_STATES[word]
         return JobState(shown, stage, by)
     stage = Stage.ENDED if ended else Stage.RUNNING if started else Stage.WAITING
     if not _WORD.fullmatch(word):
@@ -144,15 +144,15 @@ def severity(state: str) -> int:
     return _MILD_TO_SEVERE.index(state) if state in _MILD_TO_SEVERE else len(_MILD_TO_SEVERE)
 
 
-def node_states(text: str) -> tuple[str, ...]:
+def parse_node_states(text: str) -> tuple[str, ...]:
     """The wire's words for `idle`, `mixed-`, `down*`, `idle+drain`; UNKNOWN where the table has none."""
     shown: list[str] = []
     parts = text.strip().lower().split("+")
     for part in parts:
-        word = part.rstrip("".join(_NODE_FLAGS))
+        word = part.rstrip("".join(NODE_STATE_FLAGS))
         if word or len(parts) == 1:
-            shown.append(_NODES.get(word, "UNKNOWN"))
-        shown += [state for flag in part[len(word) :] if (state := _NODE_FLAGS[flag])]
+            shown.append(NODE_STATES.get(word, "UNKNOWN"))
+        shown += [state for flag in part[len(word) :] if (state := NODE_STATE_FLAGS[flag])]
     if text.strip().endswith("+"):  # `allocated+`: some of its jobs are completing
         shown.append("COMPLETING")
     return tuple(dict.fromkeys(shown))

@@ -7,19 +7,21 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.schedulers.elements import Elements
-from flamecrest.server.schedulers.merging import Record, Stage, merge
-from flamecrest.server.schedulers.values import Job, Step, Times
+from flamecrest.server.schedulers.array_elements import ArrayElements
+from flamecrest.server.schedulers.merging import JobRecord, Stage, merge
+from flamecrest.server.schedulers.values import Job, JobStep, JobTimes
 
 WORDS = {Stage.WAITING: "PENDING", Stage.RUNNING: "RUNNING", Stage.ENDED: "COMPLETED"}
 
 
-def record(job_id: str, stage: Stage, *, submit: int | None = 100, steps: tuple[Step, ...] = (), **more) -> Record:
+def record(
+    job_id: str, stage: Stage, *, submit: int | None = 100, steps: tuple[JobStep, ...] = (), **more
+) -> JobRecord:
     base, _, element = job_id.partition("_")
-    elements = Elements.parse(element.strip("[]")) if element else None
-    times = Times(submit=submit, end=200 if stage is Stage.ENDED else None)
+    elements = ArrayElements.parse(element.strip("[]")) if element else None
+    times = JobTimes(submit=submit, end=200 if stage is Stage.ENDED else None)
     job = Job(job_id, more.pop("name", "job"), more.pop("state", WORDS[stage]), times=times, steps=steps)
-    return Record(job, stage, base, elements=elements, **more)
+    return JobRecord(job, stage, base, elements=elements, **more)
 
 
 def shown(live, history) -> dict[str, str]:
@@ -27,7 +29,7 @@ def shown(live, history) -> dict[str, str]:
 
 
 def test_live_is_believed_and_history_adds_its_steps():
-    done, open_ = Step("1.0", "a", "COMPLETED", times=Times(end=150)), Step("1.batch", "batch", "RUNNING")
+    done, open_ = JobStep("1.0", "a", "COMPLETED", times=JobTimes(end=150)), JobStep("1.batch", "batch", "RUNNING")
     live = record("1", Stage.RUNNING, name='say "hi"')
     past = record("1", Stage.RUNNING, name="say `hi`", steps=(open_, done))
     (one,) = merge([live], [past])
@@ -35,7 +37,7 @@ def test_live_is_believed_and_history_adds_its_steps():
 
 
 def test_a_job_that_has_ended_has_no_running_step():
-    done, open_ = Step("1.0", "a", "COMPLETED", times=Times(end=150)), Step("1.batch", "batch", "RUNNING")
+    done, open_ = JobStep("1.0", "a", "COMPLETED", times=JobTimes(end=150)), JobStep("1.batch", "batch", "RUNNING")
     (one,) = merge([record("1", Stage.ENDED)], [record("1", Stage.RUNNING, steps=(open_, done))])
     assert (one.job.state, one.job.steps) == ("COMPLETED", (done,))
 
@@ -47,7 +49,7 @@ def test_the_history_may_know_the_end_first():
 
 
 def test_a_requeued_job_is_not_over():
-    old = record("1", Stage.ENDED, state="NODE_FAIL", steps=(Step("1.batch", "batch", "CANCELLED"),))
+    old = record("1", Stage.ENDED, state="NODE_FAIL", steps=(JobStep("1.batch", "batch", "CANCELLED"),))
     completing = record("1", Stage.RUNNING, restarts=1)
     waiting = record("1", Stage.WAITING, submit=200, restarts=1)
     assert shown([completing], [old]) == {"1": "RUNNING"}
@@ -56,7 +58,7 @@ def test_a_requeued_job_is_not_over():
 
 
 def test_a_placeholder_is_never_told_beside_live():
-    placeholder = record("1", Stage.WAITING, placeholder=True, steps=(Step("1.batch", "batch", "RUNNING"),))
+    placeholder = record("1", Stage.WAITING, placeholder=True, steps=(JobStep("1.batch", "batch", "RUNNING"),))
     (one,) = merge([record("1", Stage.RUNNING)], [placeholder])
     assert (one.job.state, len(one.job.steps)) == ("RUNNING", 1)
     assert merge([], [placeholder]) == []
@@ -82,7 +84,7 @@ def test_oldest_first_and_elements_in_order():
 
 
 def test_what_one_source_lacks_the_other_fills_in():
-    times = Times(submit=100, suspended=7)
+    times = JobTimes(submit=100, suspended=7)
     past = record("1", Stage.ENDED)
     past = replace(past, raw="1", job=replace(past.job, times=times, kill_request_user="ann"))
     (one,) = merge([record("1", Stage.ENDED)], [past])
@@ -131,7 +133,7 @@ def lives(draw):
     return runs, lags
 
 
-def seen(runs, at: int, *, live: bool) -> Record | None:
+def seen(runs, at: int, *, live: bool) -> JobRecord | None:
     """What a source shows at that time; the history knows of an end when completing starts, live when it is over."""
     submit, answer = 0, None
     for number, (wait, run, completing) in enumerate(runs):

@@ -48,16 +48,16 @@ _NO_RECORDS = ("accounting storage is disabled", "not running a supported accoun
 _UNKNOWN_USER = "Invalid user id:"
 
 
-def words(output: Output) -> str:
+def error_text(output: Output) -> str:
     """What the program said, as one line without its prefixes, control characters and excess."""
     said = _CHATTER.sub("", output.errors()) or output.stdout.decode("utf-8", "replace")
     said = " ".join(_PREFIX.sub("", said).split())
     return "".join(char for char in said if char.isprintable())[:_LONGEST]
 
 
-def failure(program: str, output: Output) -> GatewayError:
+def command_error(program: str, output: Output) -> GatewayError:
     """The error for a command that failed for reasons that every command can have."""
-    said, detail = words(output), f"{program}: status {output.status}: {output.errors()[:_LONGEST]!r}"
+    said, detail = error_text(output), f"{program}: status {output.status}: {output.errors()[:_LONGEST]!r}"
     if output.status in (126, 127):
         return Upstream(f"The scheduler's command {program} cannot be run on this cluster", detail=detail)
     if any(phrase in said for phrase in (*_UNREACHABLE, *_NO_ANSWER)):
@@ -67,13 +67,13 @@ def failure(program: str, output: Output) -> GatewayError:
     return Upstream(f"The scheduler's command {program} failed: {said or 'it said nothing'}", detail=detail)
 
 
-def submission(output: Output) -> GatewayError:
+def submit_error(output: Output) -> GatewayError:
     """Why sbatch did not submit; a refusal keeps Slurm's own words."""
-    said = words(output)
+    said = error_text(output)
     if output.status == 126 and "Argument list too long" in said:
         message = "is too large: one variable may have 128 KiB, all together about 2 MiB"
         return Invalid(f"env {message}", fields=(Field("body", "env", message),))
-    error = failure("sbatch", output)
+    error = command_error("sbatch", output)
     if any(phrase in said for phrase in _NO_ANSWER):
         return Timeout(f"The scheduler did not answer: {said}. {MAYBE_SUBMITTED}", detail=error.detail)
     if isinstance(error, Upstream) and said and output.status in (1, 255):
@@ -85,40 +85,40 @@ def submission(output: Output) -> GatewayError:
     return error
 
 
-def attachment(output: Output) -> GatewayError:
+def attach_error(output: Output) -> GatewayError:
     """Why srun did not run the command in the job, or that the command itself failed.
 
     Standard error is the command's own too, so only srun's lines tell which.
     """
     own = [line for line in output.errors().splitlines() if line.startswith("srun: ")]
     if any(_TASK.search(line) for line in own):
-        return Invalid(f"The command ended with exit status {output.status}: {words(output)}")
+        return Invalid(f"The command ended with exit status {output.status}: {error_text(output)}")
     output = replace(output, stderr="\n".join(own).encode() or output.stderr)
-    said = words(output)
-    if unknown_id(output):
+    said = error_text(output)
+    if is_unknown_job(output):
         return NotFound(f"{JOB_NOT_FOUND}: {said}")
     if _UNSTARTED in said:
         return Conflict(f"The job does not run yet: {said}")
     if any(phrase in said for phrase in _ENDED):
         return Conflict(f"The job has ended: {said}")
-    return failure("srun", output)
+    return command_error("srun", output)
 
 
-def unknown_id(output: Output) -> bool:
+def is_unknown_job(output: Output) -> bool:
     """Whether the program does not know the job id."""
     return _UNKNOWN_ID in output.errors()
 
 
-def ended(output: Output) -> bool:
+def has_ended(output: Output) -> bool:
     """Whether the program says that the job has ended."""
     return any(phrase in output.errors() for phrase in _ENDED)
 
 
-def keeps_no_records(output: Output) -> bool:
+def has_no_accounting(output: Output) -> bool:
     """Whether this Slurm has no accounting at all, so that its history is empty and not broken."""
     return any(phrase in output.errors() for phrase in _NO_RECORDS)
 
 
-def unknown_user(output: Output) -> bool:
+def is_unknown_user(output: Output) -> bool:
     """Whether sacct does not know the user whose jobs are asked for."""
     return _UNKNOWN_USER in output.errors()

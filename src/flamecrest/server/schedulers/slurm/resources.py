@@ -8,9 +8,9 @@ from dataclasses import replace
 from flamecrest.server.schedulers.values import Account, Node, Partition, Reservation
 
 from .fields import Rows, count, decimal, epoch, text
-from .states import node_states
+from .states import parse_node_states
 
-SINFO = (
+SINFO_COLUMNS = (
     "NodeList", "StateLong", "CPUs", "CPUsState", "Sockets", "Cores", "Threads", "CPUsLoad", "FreeMem", "AllocMem",
     "Weight", "NodeHost", "NodeAddr", "PartitionName", "Features",
 )  # fmt: skip
@@ -20,10 +20,10 @@ _KEY = re.compile(r"(?:^| )([A-Za-z/:]+)=(\S*)")
 _RESERVATION = re.compile(r"ReservationName=(.*?) StartTime=(\S+) EndTime=(\S+) .*", re.DOTALL)
 
 
-def nodes(output: str, mark: str) -> list[Node]:
+def parse_nodes(output: str, mark: str) -> list[Node]:
     """Each node once, with all its partitions; sinfo prints one row for each pair."""
     found: dict[str, Node] = {}
-    for row in Rows(output, mark, SINFO, _NAME):
+    for row in Rows(output, mark, SINFO_COLUMNS, _NAME):
         name, partition = row["NodeList"], row["PartitionName"]
         if name not in found:
             found[name] = _node(row)
@@ -36,7 +36,7 @@ def _node(row: dict[str, str]) -> Node:
     allocated, idle, *_ = (*row["CPUsState"].split("/"), "", "")
     return Node(
         name=row["NodeList"],
-        states=node_states(row["StateLong"]),
+        states=parse_node_states(row["StateLong"]),
         cpus=count(row["CPUs"]) or 0,
         partitions=(row["PartitionName"],) if row["PartitionName"] else (),
         sockets=count(row["Sockets"]),
@@ -54,7 +54,7 @@ def _node(row: dict[str, str]) -> Node:
     )
 
 
-def partitions(output: str) -> list[Partition]:
+def parse_partitions(output: str) -> list[Partition]:
     """One line each, keys that hold no space."""
     found = []
     for line in output.splitlines():
@@ -65,7 +65,7 @@ def partitions(output: str) -> list[Partition]:
     return found
 
 
-def reservations(output: str) -> list[Reservation]:
+def parse_reservations(output: str) -> list[Reservation]:
     """One line each. A name may hold spaces, so it ends where StartTime begins; a line without times is skipped."""
     found = []
     for line in output.splitlines():
@@ -87,7 +87,7 @@ def reservations(output: str) -> list[Reservation]:
     return found
 
 
-def accounts(output: str, cluster: str) -> list[Account]:
+def parse_accounts(output: str, cluster: str) -> list[Account]:
     """Read `user|default|account|cluster` lines: an account stands once for every partition and every cluster.
 
     Several clusters may share one slurmdbd: the lines of `cluster`, if there are any, else all.
@@ -100,6 +100,6 @@ def accounts(output: str, cluster: str) -> list[Account]:
     return [Account(name, default) for name, default in found.items()]
 
 
-def is_up(output: str) -> bool:
+def is_controller_up(output: str) -> bool:
     """Whether one of the controllers that `scontrol ping` names is UP."""
     return any(re.search(r"\bUP\b", line.rpartition(" is ")[2]) for line in output.splitlines())

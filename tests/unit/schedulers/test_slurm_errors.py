@@ -16,7 +16,7 @@ from flamecrest.server.errors import (
     Unavailable,
     Upstream,
 )
-from flamecrest.server.schedulers.slurm import refusals
+from flamecrest.server.schedulers.slurm import errors
 from flamecrest.server.ssh.command import Output
 
 from .recorded import output
@@ -66,7 +66,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("name", "said"), REFUSED.items())
 def test_a_refusal_keeps_the_schedulers_words(name, said):
-    error = refusals.submission(output(name))
+    error = errors.submit_error(output(name))
     assert type(error) is Invalid
     assert said in error.public
     assert "sbatch:" not in error.public
@@ -75,35 +75,35 @@ def test_a_refusal_keeps_the_schedulers_words(name, said):
 
 @pytest.mark.parametrize("name", ["115-sbatch-ERR-reservation-not-allowed", "submit-ERR-reservation-denied"])
 def test_a_reservation_of_others_is_denied(name):
-    error = refusals.submission(output(name))
+    error = errors.submit_error(output(name))
     assert type(error) is Denied
     assert "Access denied to requested reservation" in error.public
 
 
 @pytest.mark.parametrize("name", ["217-ctld-down-ERR-sbatch", "232-munge-down-ERR-sbatch", "ctld-down-submit"])
 def test_no_submission_while_the_controller_is_away(name):
-    error = refusals.submission(output(name))
+    error = errors.submit_error(output(name))
     assert type(error) is Unavailable
     assert "may have been submitted" not in error.public
 
 
 def test_a_controller_that_hangs_may_have_taken_the_job():
     """Recorded: sbatch gave up after its MessageTimeout, and the job ran when the controller went on."""
-    error = refusals.submission(output("ctld-hangs-submit"))
+    error = errors.submit_error(output("ctld-hangs-submit"))
     assert type(error) is Timeout
     assert "may have been submitted" in error.public
     assert "Socket timed out" in error.public
 
 
 def test_no_job_named_is_no_success():
-    error = refusals.submission(Output(0, b"thank you\n"))
+    error = errors.submit_error(Output(0, b"thank you\n"))
     assert type(error) is Upstream
     assert "may have been submitted" in error.public
     assert "thank you" in error.public
 
 
 def test_a_program_that_is_not_there():
-    error = refusals.submission(output("submit-ERR-no-sbatch"))
+    error = errors.submit_error(output("submit-ERR-no-sbatch"))
     assert type(error) is Upstream
     assert "sbatch" in error.public
     assert "/nosuch/sbatch" in (error.detail or "")
@@ -128,22 +128,22 @@ def test_a_program_that_is_not_there():
     ],
 )
 def test_kinds(name, kind):
-    error = refusals.failure("x", output(name))
+    error = errors.command_error("x", output(name))
     assert type(error) is kind
     assert error.public
 
 
 def test_words_are_one_clean_line():
-    assert refusals.words(output("153-scancel-ERR-other-users-job")) == (
+    assert errors.error_text(output("153-scancel-ERR-other-users-job")) == (
         "Kill job error on job id 41: Access/permission denied"
     )
-    assert refusals.words(output("154-scancel-ERR-other-users-job-verbose")) == (
+    assert errors.error_text(output("154-scancel-ERR-other-users-job-verbose")) == (
         "Kill job error on job id 41: Access/permission denied"
     )
-    assert refusals.words(Output(1, b"on stdout\n")) == "on stdout"
-    assert refusals.words(output("submit-ERR-bad-locale")) == "97"
-    assert refusals.words(Output(1, b"", b"sbatch: error: \x1b[31mred\x00\xff\nsbatch: two")) == "[31mred� two"
-    assert len(refusals.words(Output(1, b"", b"x" * 100_000))) == 1000
+    assert errors.error_text(Output(1, b"on stdout\n")) == "on stdout"
+    assert errors.error_text(output("submit-ERR-bad-locale")) == "97"
+    assert errors.error_text(Output(1, b"", b"sbatch: error: \x1b[31mred\x00\xff\nsbatch: two")) == "[31mred� two"
+    assert len(errors.error_text(Output(1, b"", b"x" * 100_000))) == 1000
 
 
 @pytest.mark.parametrize(
@@ -159,21 +159,21 @@ def test_words_are_one_clean_line():
     ],
 )
 def test_attaching(name, kind):
-    assert type(refusals.attachment(output(name))) is kind
+    assert type(errors.attach_error(output(name))) is kind
 
 
 def test_what_the_command_itself_says_is_not_taken_for_sruns_words():
     said = b"Invalid job id specified\nConnection refused\nsrun: error: nid004: task 0: Exited with exit code 127\n"
-    error = refusals.attachment(Output(127, b"", said))
+    error = errors.attach_error(Output(127, b"", said))
     assert type(error) is Invalid
     assert "exit status 127" in error.public
     for program in (b"Job is pending execution\n", b"Unable to contact slurm controller\n"):
-        assert type(refusals.attachment(Output(1, b"", program + b"srun: error: odd\n"))) is Upstream
+        assert type(errors.attach_error(Output(1, b"", program + b"srun: error: odd\n"))) is Upstream
 
 
 @given(st.integers(0, 255), st.binary(max_size=80), st.binary(max_size=80))
 def test_any_failure_is_an_error_of_the_tree(status, stdout, stderr):
-    for read in (refusals.submission, refusals.attachment, lambda said: refusals.failure("x", said)):
+    for read in (errors.submit_error, errors.attach_error, lambda said: errors.command_error("x", said)):
         error = read(Output(status, stdout, stderr))
         assert isinstance(error, GatewayError)
         assert error.public.isprintable()

@@ -5,14 +5,20 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.schedulers.slurm.site import accounts, is_up, nodes, partitions, reservations
+from flamecrest.server.schedulers.slurm.resources import (
+    is_controller_up,
+    parse_accounts,
+    parse_nodes,
+    parse_partitions,
+    parse_reservations,
+)
 from flamecrest.server.schedulers.values import Account, Node, Partition, Reservation
 
 from .recorded import MARK, output
 
 
 def test_nodes_once_each_with_all_partitions():
-    found = nodes(output("nodes").text(), MARK)
+    found = parse_nodes(output("nodes").text(), MARK)
     assert [node.name for node in found] == ["nid001", "nid002", "nid003", "nid004"]
     assert found[0] == Node(
         name="nid001",
@@ -37,22 +43,22 @@ def test_nodes_once_each_with_all_partitions():
 
 def test_a_node_that_is_down_tells_no_load():
     text = output("nodes").text().replace("idle", "down*").replace("2.60", "N/A").replace("22913", "N/A")
-    node = nodes(text, MARK)[0]
+    node = parse_nodes(text, MARK)[0]
     assert (node.states, node.cpu_load, node.free_memory) == (("DOWN", "OFFLINE"), None, None)
 
 
 def test_partitions():
     expected = [Partition("debug", "UP", 32, 4), Partition("long", "UP", 32, 4)]
     for name in ("partitions", "partitions-hidden", "013-scontrol-show-partitions-oneliner"):
-        assert partitions(output(name).text()) == expected
-    assert partitions("No partitions in the system\n") == []
+        assert parse_partitions(output(name).text()) == expected
+    assert parse_partitions("No partitions in the system\n") == []
 
 
 def test_reservations():
     text = output("015-scontrol-show-reservations-oneliner").text()
-    assert reservations(text) == [Reservation("testres", "nid004", 1795293308, 1826829308, "active")]
-    assert reservations(output("reservations").text())[0].nodes == "nid004"
-    assert reservations("No reservations in the system\n") == []
+    assert parse_reservations(text) == [Reservation("testres", "nid004", 1795293308, 1826829308, "active")]
+    assert parse_reservations(output("reservations").text())[0].nodes == "nid004"
+    assert parse_reservations("No reservations in the system\n") == []
 
 
 def test_a_reservation_with_an_odd_name():
@@ -62,37 +68,37 @@ def test_a_reservation_with_an_odd_name():
         .replace("Features=(null)", "Features=gpu")
         .replace("nid004 ", "(null) ")
     )
-    (found,) = reservations(odd)
+    (found,) = parse_reservations(odd)
     assert (found.name, found.nodes, found.features, found.state) == ("day of State=x", "", "gpu", "active")
 
 
 def test_accounts():
     expected = [Account("other", default=False), Account("test", default=True)]
     text = output("accounts").text()
-    assert accounts(text, "cluster") == accounts(text, "") == accounts(text, "unheard-of") == expected
-    assert accounts(output("accounts-unknown-user").text(), "cluster") == []
+    assert parse_accounts(text, "cluster") == parse_accounts(text, "") == parse_accounts(text, "unheard-of") == expected
+    assert parse_accounts(output("accounts-unknown-user").text(), "cluster") == []
 
 
 def test_accounts_of_another_cluster_in_the_same_database():
     text = "ann|a|a|Here\nann|a|a|here\nann|a|b|there\nnoise\nann|a||here\n"
-    assert accounts(text, "here") == [Account("a", default=True)]
-    assert accounts(text, "") == [Account("a", default=True), Account("b", default=False)]
+    assert parse_accounts(text, "here") == [Account("a", default=True)]
+    assert parse_accounts(text, "") == [Account("a", default=True), Account("b", default=False)]
 
 
 def test_one_controller_that_is_up_is_enough():
-    assert is_up(output("ping").text())
-    assert is_up(output("002-scontrol-ping").text())
-    assert not is_up(output("216-ctld-down-scontrol-ping").text())
-    assert is_up("Slurmctld(primary) at UPsala is DOWN\nSlurmctld(backup) at b is UP\n")
-    assert is_up("Slurmctld(primary/backup) at a/b are UP/DOWN")
-    assert not is_up("Slurmctld(primary) at UP is DOWN\n")
-    assert not is_up("")
+    assert is_controller_up(output("ping").text())
+    assert is_controller_up(output("002-scontrol-ping").text())
+    assert not is_controller_up(output("216-ctld-down-scontrol-ping").text())
+    assert is_controller_up("Slurmctld(primary) at UPsala is DOWN\nSlurmctld(backup) at b is UP\n")
+    assert is_controller_up("Slurmctld(primary/backup) at a/b are UP/DOWN")
+    assert not is_controller_up("Slurmctld(primary) at UP is DOWN\n")
+    assert not is_controller_up("")
 
 
 @given(st.text(max_size=200))
 def test_any_text_is_read(text):
-    assert isinstance(partitions(text), list)
-    assert isinstance(reservations(text), list)
-    assert isinstance(accounts(text, "x"), list)
-    assert isinstance(nodes(text, MARK), list)
-    assert isinstance(is_up(text), bool)
+    assert isinstance(parse_partitions(text), list)
+    assert isinstance(parse_reservations(text), list)
+    assert isinstance(parse_accounts(text, "x"), list)
+    assert isinstance(parse_nodes(text, MARK), list)
+    assert isinstance(is_controller_up(text), bool)

@@ -5,25 +5,25 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-MOST = 4_000_001  # Slurm's greatest MaxArraySize; a bitmap of that many elements takes 500 KB
+MAX_ARRAY_ELEMENTS = 4_000_001  # Slurm's greatest MaxArraySize; a bitmap of that many elements takes 500 KB
 
 _PART = re.compile(r"([0-9]{1,7})(?:-([0-9]{1,7})(?::([0-9]{1,7}))?)?")
 _RUN = re.compile(r"1+")
 
 
 @dataclass(frozen=True, slots=True)
-class Elements:
+class ArrayElements:
     """A set of numbers from 0 to MOST, held as the bits of one integer: sets of millions stay cheap."""
 
     bits: int = 0
 
     @classmethod
-    def of(cls, number: int) -> Elements:
+    def of(cls, number: int) -> ArrayElements:
         """The set of one element."""
         return cls(1 << number)
 
     @classmethod
-    def parse(cls, text: str) -> Elements:
+    def parse(cls, text: str) -> ArrayElements:
         """Read `1,3,5-9,20-90:7`; a limit on how many run at once (`%2`) is left out. Raises ValueError."""
         bits = 0
         for part in text.partition("%")[0].split(","):
@@ -33,7 +33,7 @@ class Elements:
             first = int(found[1])
             last = int(found[2] or first)
             step = int(found[3] or 1)
-            if last < first or last >= MOST or step < 1:
+            if last < first or last >= MAX_ARRAY_ELEMENTS or step < 1:
                 raise ValueError(f"not a range of array elements: {part!r}")
             bits |= _every(step, (last - first) // step + 1) << first
         return cls(bits)
@@ -45,14 +45,14 @@ class Elements:
     def __contains__(self, number: int) -> bool:
         return bool(self.bits >> number & 1)
 
-    def __or__(self, other: Elements) -> Elements:
-        return Elements(self.bits | other.bits)
+    def __or__(self, other: ArrayElements) -> ArrayElements:
+        return ArrayElements(self.bits | other.bits)
 
-    def __and__(self, other: Elements) -> Elements:
-        return Elements(self.bits & other.bits)
+    def __and__(self, other: ArrayElements) -> ArrayElements:
+        return ArrayElements(self.bits & other.bits)
 
-    def __sub__(self, other: Elements) -> Elements:
-        return Elements(self.bits & ~other.bits)
+    def __sub__(self, other: ArrayElements) -> ArrayElements:
+        return ArrayElements(self.bits & ~other.bits)
 
     def __len__(self) -> int:
         return self.bits.bit_count()

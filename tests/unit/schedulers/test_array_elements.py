@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.schedulers.elements import MOST, Elements
+from flamecrest.server.schedulers.array_elements import MAX_ARRAY_ELEMENTS, ArrayElements
 
 sets = st.sets(st.integers(0, 300), max_size=40)
 
 
-def elements(numbers: set[int]) -> Elements:
-    return Elements.parse(",".join(map(str, sorted(numbers)))) if numbers else Elements()
+def elements(numbers: set[int]) -> ArrayElements:
+    return ArrayElements.parse(",".join(map(str, sorted(numbers)))) if numbers else ArrayElements()
 
 
-def numbers(value: Elements) -> set[int]:
+def numbers(value: ArrayElements) -> set[int]:
     return {number for number in range(1000) if number in value}
 
 
@@ -32,25 +32,40 @@ def numbers(value: Elements) -> set[int]:
     ],
 )
 def test_reads_what_slurm_writes(text, expected):
-    assert numbers(Elements.parse(text)) == expected
+    assert numbers(ArrayElements.parse(text)) == expected
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a", "1,", "5-1", "1-2-3", "-1", "1-4:0", "1,3,...", "0-99999999", f"0-{MOST}", "1 - 2", "٣", "1;rm", "%2"],
+    [
+        "",
+        "a",
+        "1,",
+        "5-1",
+        "1-2-3",
+        "-1",
+        "1-4:0",
+        "1,3,...",
+        "0-99999999",
+        f"0-{MAX_ARRAY_ELEMENTS}",
+        "1 - 2",
+        "٣",
+        "1;rm",
+        "%2",
+    ],
 )
 def test_refuses_what_is_no_set(text):
     with pytest.raises(ValueError, match="array elements"):
-        Elements.parse(text)
+        ArrayElements.parse(text)
 
 
 def test_millions_of_elements_are_cheap():
-    everything = Elements.parse(f"0-{MOST - 1}")
-    third = Elements.parse(f"0-{MOST - 1}:3")
-    assert len(everything) == MOST
-    assert len(third) == (MOST + 2) // 3
-    assert str(everything - Elements.of(7)) == f"0-6,8-{MOST - 1}"
-    assert len(Elements.parse(f"0-{MOST - 1}:2000000")) == 3
+    everything = ArrayElements.parse(f"0-{MAX_ARRAY_ELEMENTS - 1}")
+    third = ArrayElements.parse(f"0-{MAX_ARRAY_ELEMENTS - 1}:3")
+    assert len(everything) == MAX_ARRAY_ELEMENTS
+    assert len(third) == (MAX_ARRAY_ELEMENTS + 2) // 3
+    assert str(everything - ArrayElements.of(7)) == f"0-6,8-{MAX_ARRAY_ELEMENTS - 1}"
+    assert len(ArrayElements.parse(f"0-{MAX_ARRAY_ELEMENTS - 1}:2000000")) == 3
 
 
 @given(sets, sets)
@@ -65,14 +80,14 @@ def test_behaves_as_a_set(one, two):
 
 @given(sets.filter(bool))
 def test_what_is_written_is_read_back(one):
-    assert Elements.parse(str(elements(one))) == elements(one)
+    assert ArrayElements.parse(str(elements(one))) == elements(one)
 
 
 @given(st.text(alphabet="0123456789,-:%", max_size=30))
 def test_any_text_is_read_or_refused(text):
     try:
-        value = Elements.parse(text)
+        value = ArrayElements.parse(text)
     except ValueError:
         return
     assert value
-    assert Elements.parse(str(value)) == value
+    assert ArrayElements.parse(str(value)) == value
