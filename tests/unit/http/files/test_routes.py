@@ -13,9 +13,8 @@ import pytest
 from flamecrest.server.errors import NotFound
 from flamecrest.server.files.values import DiskSpace, ListingEntry, OwnerQuota, PathQuotas, QuotaUsage
 from flamecrest.server.health.board import ProbeResult, Service
-
-from .local_files import LocalFiles
-from .world import World, fields, names
+from tests.unit.http.local_files import LocalFiles
+from tests.unit.http.world import World, fields, names
 
 if TYPE_CHECKING:
     import httpx

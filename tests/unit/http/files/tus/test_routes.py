@@ -19,8 +19,7 @@ from flamecrest.server.errors import Invalid
 from flamecrest.server.files.resumable.remote import RemoteUploads
 from flamecrest.server.http.files.tus.headers import metadata
 from tests.contract.files.conftest import Place, on_sandbox
-
-from .world import World
+from tests.unit.http.world import World
 
 TUS = {"Tus-Resumable": "1.0.0"}
 PIECE = {**TUS, "Content-Type": "application/offset+octet-stream"}

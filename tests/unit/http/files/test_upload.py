@@ -11,9 +11,8 @@ import httpx
 import pytest
 
 from flamecrest.server.files.values import DEFAULT_WRITE, WriteOptions, WriteResult
-
-from .local_files import LocalFiles
-from .world import CALLER, World, fields, raw_names
+from tests.unit.http.local_files import LocalFiles
+from tests.unit.http.world import CALLER, World, fields, raw_names
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

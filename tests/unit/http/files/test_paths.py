@@ -11,14 +11,13 @@ from urllib.parse import quote, unquote_to_bytes
 import pytest
 
 from flamecrest.wire.text import percent_encode
-
-from .world import CALLER, fields, raw_names
+from tests.unit.http.world import CALLER, fields, raw_names
 
 if TYPE_CHECKING:
     import httpx
     from starlette.types import Message
 
-    from .world import World
+    from tests.unit.http.world import World
 
 pytestmark = pytest.mark.anyio
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flamecrest.server.http.core import disconnect
-
-from .local_files import LocalFiles
-from .world import World, logged
+from tests.unit.http.local_files import LocalFiles
+from tests.unit.http.world import World, logged
 
 if TYPE_CHECKING:
     from pathlib import Path

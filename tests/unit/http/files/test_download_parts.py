@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .world import World
+from tests.unit.http.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path

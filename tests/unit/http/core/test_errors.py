@@ -9,9 +9,8 @@ import pytest
 
 from flamecrest.server import errors
 from flamecrest.server.http.core.errors import STATUS, status_of
-
-from .local_files import LocalFiles
-from .world import World, fields, logged
+from tests.unit.http.local_files import LocalFiles
+from tests.unit.http.world import World, fields, logged
 
 if TYPE_CHECKING:
     from pathlib import Path

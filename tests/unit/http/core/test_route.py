@@ -8,11 +8,10 @@ import httpx
 import pytest
 
 from flamecrest.server.auth.port import Verb
-
-from .world import fields
+from tests.unit.http.world import fields
 
 if TYPE_CHECKING:
-    from .world import World
+    from tests.unit.http.world import World
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .world import World, fields, raw_names
+from tests.unit.http.world import World, fields, raw_names
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -12,13 +12,12 @@ import pytest
 
 from flamecrest.server.health.board import ProbeResult, Service
 from flamecrest.server.telemetry.trace import current_trace
-
-from .world import logged
+from tests.unit.http.world import logged
 
 if TYPE_CHECKING:
     import httpx
 
-    from .world import World
+    from tests.unit.http.world import World
 
 pytestmark = pytest.mark.anyio
 

@@ -12,9 +12,8 @@ import httpx
 import pytest
 
 from flamecrest.server.errors import Upstream
-
-from .local_files import LocalFiles, LocalReader
-from .world import CALLER, World, logged
+from tests.unit.http.local_files import LocalFiles, LocalReader
+from tests.unit.http.world import CALLER, World, logged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
