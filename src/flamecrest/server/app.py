@@ -14,7 +14,7 @@ from flamecrest import __version__
 from flamecrest.server.http import compute, status, transfer
 from flamecrest.server.http.core import docs, openapi
 from flamecrest.server.http.core.edge import Edge
-from flamecrest.server.http.core.route_table import Table
+from flamecrest.server.http.core.route_table import RouteTable
 from flamecrest.server.http.files import bulk, extensions
 from flamecrest.server.http.files import routes as filesystem
 from flamecrest.server.http.files.tus import routes as uploads
@@ -54,7 +54,7 @@ class Api(FastAPI):
     def __init__(self, *, prefix: str, **options: Any) -> None:
         super().__init__(**options)
         self._prefix = prefix.rstrip("/")
-        self._edge = Edge(Table(self.router.routes, self.router))
+        self._edge = Edge(RouteTable(self.router.routes, self.router))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request; the rest (lifespan) is the framework's."""

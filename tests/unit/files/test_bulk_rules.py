@@ -22,7 +22,7 @@ from flamecrest.server.files.archives.port import PathFailure, UnpackLimits
 from flamecrest.server.files.archives.selection import anchor, relative, tidy, uncovered
 from flamecrest.server.files.archives.unpacking import EntryRefused, entry_path, link_target
 from flamecrest.server.files.archives.untar import TruncatedArchive
-from flamecrest.server.http.headers.accept import accepted
+from flamecrest.server.http.headers.accept import acceptable
 from flamecrest.server.ssh.command import Output
 
 PARTS = st.lists(st.sampled_from([b"..", b".", b"", b"a", b"b", b"\xff", b"..."]), max_size=8)
@@ -201,9 +201,9 @@ OFFERED = ["a/x", "a/y", "b/z"]
     ],
 )
 def test_accept(header: str | None, wanted: list[str]) -> None:
-    assert accepted(header, OFFERED, {"old/z": "b/z"}) == wanted
+    assert acceptable(header, OFFERED, {"old/z": "b/z"}) == wanted
 
 
 @given(st.text())
 def test_accept_never_fails(header: str) -> None:
-    assert set(accepted(header, OFFERED, {})) <= set(OFFERED)
+    assert set(acceptable(header, OFFERED, {})) <= set(OFFERED)

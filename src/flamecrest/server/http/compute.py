@@ -10,7 +10,7 @@ from flamecrest.server.errors import Field, Invalid
 from flamecrest.server.http.core.call import AccountName, Call, JobId
 from flamecrest.server.http.core.openapi import ERRORS
 from flamecrest.server.http.core.parameters import body_limit
-from flamecrest.server.http.core.responses import answer, done
+from flamecrest.server.http.core.responses import json_response, no_content
 from flamecrest.server.http.core.route import GatewayRoute
 from flamecrest.server.schedulers.values import Job, JobMetadata, JobSpec, JobTimes
 from flamecrest.wire import compute as wire
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/compute/{system_name}/jobs", tags=["compute"], route
 async def get_job(call: Call, job_id: JobId) -> Response:
     """Show a job."""
     scheduler = await call.scheduler(Verb.JOBS_READ)
-    return answer({"jobs": [_job(job) for job in await scheduler.job(job_id, call.deadline)]})
+    return json_response({"jobs": [_job(job) for job in await scheduler.job(job_id, call.deadline)]})
 
 
 @router.get("", response_model=wire.GetJobResponse)
@@ -40,7 +40,7 @@ async def get_jobs(
     scheduler = await call.scheduler(Verb.JOBS_READ)
     wanted = {"account": account or None, "name": name or None}
     jobs = await scheduler.jobs(all_users=allusers, window=time_window.seconds, deadline=call.deadline, **wanted)
-    return answer({"jobs": [_job(job) for job in jobs]})
+    return json_response({"jobs": [_job(job) for job in jobs]})
 
 
 @router.post("", status_code=201, response_model=wire.PostJobSubmissionResponse)
@@ -49,7 +49,7 @@ async def post_job(call: Call, body: wire.PostJobSubmitRequest) -> Response:
     """Submit a job."""
     spec = _spec(body.job)
     scheduler = await call.scheduler(Verb.JOBS_SUBMIT)
-    return answer({"jobId": await scheduler.submit(spec, call.deadline)}, 201)
+    return json_response({"jobId": await scheduler.submit(spec, call.deadline)}, 201)
 
 
 @router.delete("/{job_id}", status_code=204, response_model=None)
@@ -57,14 +57,14 @@ async def delete_job(call: Call, job_id: JobId) -> Response:
     """Cancel a job; a finished one stays as it is."""
     scheduler = await call.scheduler(Verb.JOBS_SUBMIT)
     await scheduler.cancel(job_id, call.deadline)
-    return done()
+    return no_content()
 
 
 @router.get("/{job_id}/metadata", response_model=wire.GetJobMetadataResponse)
 async def get_job_metadata(call: Call, job_id: JobId) -> Response:
     """Show what a job was submitted with."""
     scheduler = await call.scheduler(Verb.JOBS_READ)
-    return answer({"jobs": [_metadata(one) for one in await scheduler.metadata(job_id, call.deadline)]})
+    return json_response({"jobs": [_metadata(one) for one in await scheduler.metadata(job_id, call.deadline)]})
 
 
 @router.put("/{job_id}/attach", status_code=204, response_model=None)
@@ -72,7 +72,7 @@ async def put_attach(call: Call, job_id: JobId, body: wire.PostJobAttachRequest)
     """Run a command inside a running job."""
     scheduler = await call.scheduler(Verb.JOBS_SUBMIT)
     await scheduler.attach(job_id, body.command, call.deadline)
-    return done()
+    return no_content()
 
 
 def _spec(job: wire.JobDescriptionModel) -> JobSpec:

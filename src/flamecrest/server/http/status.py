@@ -11,8 +11,8 @@ from flamecrest.server.auth.port import Verb
 from flamecrest.server.cluster import Gateway
 from flamecrest.server.errors import Unavailable, Unsupported
 from flamecrest.server.http.core.call import Call
-from flamecrest.server.http.core.openapi import ERRORS, OPEN
-from flamecrest.server.http.core.responses import answer
+from flamecrest.server.http.core.openapi import ERRORS, NO_SECURITY
+from flamecrest.server.http.core.responses import json_response
 from flamecrest.server.http.core.route import GatewayRoute, OpenRoute
 from flamecrest.server.schedulers.values import Node, Reservation
 from flamecrest.wire import status as wire
@@ -22,7 +22,7 @@ system_router = APIRouter(prefix="/status/{system_name}", tags=["status"], route
 open_router = APIRouter(prefix="/status", tags=["status"], route_class=OpenRoute, responses=ERRORS)
 
 
-@open_router.get("/liveness/", response_model=wire.GetLiveness, openapi_extra=OPEN)
+@open_router.get("/liveness/", response_model=wire.GetLiveness, openapi_extra=NO_SECURITY)
 @open_router.get("/liveness", response_model=wire.GetLiveness, include_in_schema=False)
 async def get_liveness(request: Request) -> Response:
     """Say that the gateway lives, and how long ago each system was probed."""
@@ -30,21 +30,21 @@ async def get_liveness(request: Request) -> Response:
     boards = {cluster.name: cluster.board for cluster in gateway.clusters.values()}
     runs = {name: board.last_run for name, board in boards.items() if board.last_run is not None}
     oldest = max((board.age() or 0 for board in boards.values()), default=0)
-    return answer(wire.GetLiveness(healthcheck_runs=runs, last_update=int(oldest)).model_dump(mode="json"))
+    return json_response(wire.GetLiveness(healthcheck_runs=runs, last_update=int(oldest)).model_dump(mode="json"))
 
 
 @router.get("/systems", response_model=wire.GetSystemsResponse)
 async def get_systems(call: Call) -> Response:
     """Show the systems, what they offer and how they do."""
     systems = [cluster.describe() for cluster in call.gateway.clusters.values()]
-    return answer({"systems": [system.model_dump(mode="json", by_alias=True) for system in systems]})
+    return json_response({"systems": [system.model_dump(mode="json", by_alias=True) for system in systems]})
 
 
 @system_router.get("/nodes", response_model=wire.GetNodesResponse)
 async def get_nodes(call: Call) -> Response:
     """List the compute nodes."""
     scheduler = await call.scheduler(Verb.STATUS)
-    return answer({"nodes": [_node(node) for node in await scheduler.nodes(call.deadline)]})
+    return json_response({"nodes": [_node(node) for node in await scheduler.nodes(call.deadline)]})
 
 
 @system_router.get("/partitions", response_model=wire.GetPartitionsResponse)
@@ -53,7 +53,7 @@ async def get_partitions(call: Call, show_hidden: bool = False) -> Response:
     scheduler = await call.scheduler(Verb.STATUS)
     found = await scheduler.partitions(call.deadline, hidden=show_hidden)
     shapes = [{"name": one.name, "cpus": one.cpus, "totalNodes": one.nodes, "partition": one.state} for one in found]
-    return answer({"partitions": shapes})
+    return json_response({"partitions": shapes})
 
 
 @system_router.get("/reservations", response_model=wire.GetReservationsResponse)
@@ -61,7 +61,7 @@ async def get_reservations(call: Call) -> Response:
     """List current and coming reservations."""
     scheduler = await call.scheduler(Verb.STATUS)
     found = await scheduler.reservations(call.deadline)
-    return answer({"reservations": [_reservation(one) for one in found]})
+    return json_response({"reservations": [_reservation(one) for one in found]})
 
 
 @system_router.get("/userinfo", response_model=wire.UserInfoResponse)
@@ -71,7 +71,7 @@ async def get_userinfo(call: Call) -> Response:
     user, accounts = await asyncio.gather(call.cluster.user(call.identity, call.deadline), _accounts(call))
     one, group = _named(user.user.id, user.user.name), _named(user.group.id, user.group.name)
     groups = [_named(group.id, group.name) for group in user.groups]
-    return answer({"user": one, "group": group, "groups": groups, "accounts": accounts})
+    return json_response({"user": one, "group": group, "groups": groups, "accounts": accounts})
 
 
 async def _accounts(call: Call) -> list[dict[str, Any]] | None:

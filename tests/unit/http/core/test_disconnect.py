@@ -37,7 +37,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def begun(server: Server, *, has_body: bool) -> tuple[disconnect.Watch, asyncio.Task[bool]]:
+async def begun(server: Server, *, has_body: bool) -> tuple[disconnect.DisconnectWatch, asyncio.Task[bool]]:
     """A watch over a task that works for ever, begun at once."""
 
     async def work() -> bool:
@@ -45,7 +45,7 @@ async def begun(server: Server, *, has_body: bool) -> tuple[disconnect.Watch, as
         return True
 
     task = asyncio.create_task(work())
-    found = disconnect.Watch(server.receive, task, disconnect.Lookout(), has_body=has_body)
+    found = disconnect.DisconnectWatch(server.receive, task, disconnect.DisconnectMonitor(), has_body=has_body)
     await settle()
     found.begin()
     await settle()

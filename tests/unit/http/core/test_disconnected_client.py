@@ -84,7 +84,7 @@ async def test_long_work_is_answered(tmp_path: Path, which: int) -> None:
     files = Stuck()
     world = World(str(tmp_path), files=files)
     async with world.served() as served, served.connect() as (reader, writer):
-        for longer_than_the_watch_waits in (disconnect.SECONDS * 2.5, 0):
+        for longer_than_the_watch_waits in (disconnect.LISTEN_AFTER * 2.5, 0):
             writer.write(requests(world.root)[which])
             await files.begun.wait()
             asyncio.get_running_loop().call_later(longer_than_the_watch_waits, files.release.set)
@@ -106,7 +106,7 @@ async def test_a_slow_body_is_not_lost_to_the_watch(tmp_path: Path) -> None:
     async with world.served() as served, served.connect() as (reader, writer):
         length = b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
         writer.write(b"POST /filesystem/toy/ops/mkdir" + HEAD + length + body[:7])
-        asyncio.get_running_loop().call_later(disconnect.SECONDS * 2.5, writer.write, body[7:])
+        asyncio.get_running_loop().call_later(disconnect.LISTEN_AFTER * 2.5, writer.write, body[7:])
         assert (await reader.readline()).startswith(b"HTTP/1.1 201")
         writer.close()
         await writer.wait_closed()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import AfterValidator, ConfigDict, ValidationError, create_model
 
 from flamecrest.server.http.core.call import QueryPath
-from flamecrest.server.http.core.parameters import Plain
+from flamecrest.server.http.core.parameters import SimpleQuery
 
 
 def twice(text: str, info: Any) -> str:
@@ -27,7 +27,7 @@ FIELDS: dict[str, Any] = {
     "maybe": (bool | None, None),
 }
 MODEL = create_model("Query", __config__=ConfigDict(extra="ignore"), **FIELDS)
-PLAIN = Plain(MODEL.model_fields)
+PLAIN = SimpleQuery(MODEL.model_fields)
 
 TEXTS = st.one_of(
     st.sampled_from(["true", "false", "True", "1", "0", "on", "", "\0", "/a", "a" * 5000, "12"]),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from starlette.routing import Match, Route
 
 from flamecrest.server.app import routes
-from flamecrest.server.http.core.route_table import Table
+from flamecrest.server.http.core.route_table import RouteTable
 
 ROUTES = routes()
 PLAIN = [route for route in ROUTES if isinstance(route, APIRoute)]
@@ -22,7 +22,7 @@ async def router(scope: Any, receive: Any, send: Any) -> None:
     """What the table leaves to others."""
 
 
-TABLE = Table(ROUTES, router)
+TABLE = RouteTable(ROUTES, router)
 
 
 def by_router(method: str, path: str, among: list[Any] = ROUTES) -> tuple[Any, dict[str, str]] | None:
@@ -60,13 +60,13 @@ def test_the_first_of_two_that_match_is_taken() -> None:
     paths = ["/a/{x}/c", "/a/b/{y}", "/{z}/b/c", "/a/b/c", "/{one}/{two}/{three}"]
     for turn in range(len(paths)):
         ordered = [APIRoute(path, endpoint) for path in paths[turn:] + paths[:turn]]
-        table = Table(ordered, router)
+        table = RouteTable(ordered, router)
         for path in ("/a/b/c", "/a/q/c", "/a/b/q", "/q/b/c", "/q/q/q", "/q//q", "/a//c", "/q/q"):
             assert table.find("GET", path) == by_router("GET", path, ordered), (turn, path)
 
 
 def test_what_is_no_plain_segment_is_left_to_the_router() -> None:
     others = [APIRoute("/n/{x:int}", endpoint), APIRoute("/p/{x:path}", endpoint), APIRoute("/s/a{x}", endpoint)]
-    table = Table([*others, Route("/docs", router)], router)
+    table = RouteTable([*others, Route("/docs", router)], router)
     for path in ("/n/1", "/p/a", "/s/ab", "/docs"):
         assert table.find("GET", path) is None

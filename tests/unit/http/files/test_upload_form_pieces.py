@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from flamecrest.server.errors import GatewayError
-from flamecrest.server.http.files.upload_form import Upload
+from flamecrest.server.http.files.upload_form import UploadFormReader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ def read(pieces: Sequence[bytes]) -> Any:
             return {"type": "http.request", "body": piece, "more_body": bool(left)}
 
         headers = [(b"content-type", b"multipart/form-data; boundary=B")]
-        upload = Upload(Request({"type": "http", "headers": headers}, receive), 1000, patience=20)
+        upload = UploadFormReader(Request({"type": "http", "headers": headers}, receive), 1000, patience=20)
         try:
             return await upload.name(), b"".join([piece async for piece in upload.chunks()])
         except GatewayError as error:

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.http.headers.content_disposition import attachment, file_name, parameters
+from flamecrest.server.http.headers.content_disposition import attachment_header, file_name, parse_parameters
 
 
 def name_in(header: bytes) -> str | None:
-    return file_name(parameters(header)[1])
+    return file_name(parse_parameters(header)[1])
 
 
 def as_httpx(name: str) -> bytes:
@@ -54,7 +54,7 @@ def test_exact_names(raw: bytes) -> None:
     name = name_in(header)
     assert name is not None
     assert os.fsencode(name) == raw
-    assert parameters(header)[1][b"name"] == b"file"
+    assert parse_parameters(header)[1][b"name"] == b"file"
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_no_header_breaks_the_reading(header: bytes) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50))
 def test_what_we_write_is_read_by_others(name: str) -> None:
-    header = attachment(name)
+    header = attachment_header(name)
     assert header.isascii()
     assert header.isprintable()
     message = Message()

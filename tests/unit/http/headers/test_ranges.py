@@ -12,9 +12,16 @@ from hypothesis import strategies as st
 
 from flamecrest.server.errors import Invalid
 from flamecrest.server.files.values import Stat
-from flamecrest.server.http.headers.conditions import Outcome, Validators, date_text, http_date, outcome, range_applies
-from flamecrest.server.http.headers.digests import Check, digest_of, field, preferred
-from flamecrest.server.http.headers.ranges import ManyParts, Span, Unsatisfiable, wanted
+from flamecrest.server.http.headers.conditions import (
+    Outcome,
+    Validators,
+    evaluate,
+    format_http_date,
+    parse_http_date,
+    range_applies,
+)
+from flamecrest.server.http.headers.digests import DigestCheck, compute_digest, digest_field, preferred_digest
+from flamecrest.server.http.headers.ranges import ByteRange, MultipartRanges, UnsatisfiableRange, parse_range
 
 NOW = 1_800_000_000.0
 OLD = Stat(0o100644, 1, 1, 10, 0, 1_700_000_000, ino=7, mtime_ns=1_700_000_000_123_456_789)
@@ -60,22 +67,22 @@ OLD = Stat(0o100644, 1, 1, 10, 0, 1_700_000_000, ino=7, mtime_ns=1_700_000_000_1
     ],
 )
 def test_ranges(header, spans):
-    assert [(span.start, span.end) for span in wanted(header, 10)] == spans
+    assert [(span.start, span.end) for span in parse_range(header, 10)] == spans
 
 
 @pytest.mark.parametrize(
     "header", ["bytes=10-", "bytes=10-20", "bytes=-0", "bytes=99-,200-300", "bytes=" + "9" * 30 + "-"]
 )
 def test_ranges_beyond_the_file(header):
-    with pytest.raises(Unsatisfiable):
-        wanted(header, 10)
+    with pytest.raises(UnsatisfiableRange):
+        parse_range(header, 10)
 
 
 @given(st.text(alphabet="bytes=0123456789-, \tx", max_size=40), st.integers(1, 50))
 def test_no_range_leaves_the_file(header, size):
     try:
-        spans = wanted("bytes=" + header, size)
-    except Unsatisfiable:
+        spans = parse_range("bytes=" + header, size)
+    except UnsatisfiableRange:
         return
     assert all(0 <= span.start < span.end <= size for span in spans)
     assert sum(span.size for span in spans) <= size
@@ -83,8 +90,8 @@ def test_no_range_leaves_the_file(header, size):
 
 def test_many_parts_have_the_length_they_say():
     data = b"0123456789"
-    spans = [Span(1, 3), Span(9, 10)]
-    many = ManyParts(spans, len(data), "text/plain")
+    spans = [ByteRange(1, 3), ByteRange(9, 10)]
+    many = MultipartRanges(spans, len(data), "text/plain")
     body = (
         b"".join(head + data[span.start : span.end] for head, span in zip(many.heads, spans, strict=True)) + many.tail
     )
@@ -118,7 +125,7 @@ def test_a_date_to_come_is_not_sent():
 
 
 TAG = Validators.of(OLD, NOW).etag or ""
-BEFORE, SAME, AFTER = (date_text(OLD.mtime + shift) for shift in (-10, 0, 10))
+BEFORE, SAME, AFTER = (format_http_date(OLD.mtime + shift) for shift in (-10, 0, 10))
 ON, NOT, FAILED = Outcome.GO_ON, Outcome.NOT_MODIFIED, Outcome.FAILED
 
 
@@ -152,9 +159,9 @@ ON, NOT, FAILED = Outcome.GO_ON, Outcome.NOT_MODIFIED, Outcome.FAILED
 )
 def test_conditions(headers, reading, writing, missing):
     found = Validators.of(OLD, NOW)
-    assert outcome(headers, found, reading=True) is reading
-    assert outcome(headers, found, reading=False) is writing
-    assert outcome(headers, None, reading=False) is missing
+    assert evaluate(headers, found, reading=True) is reading
+    assert evaluate(headers, found, reading=False) is writing
+    assert evaluate(headers, None, reading=False) is missing
 
 
 @pytest.mark.parametrize(
@@ -180,7 +187,7 @@ def test_if_range_trusts_no_young_date():
 
 @given(st.integers(0, 4102444800))
 def test_dates_are_read_as_they_are_written(seconds):
-    assert http_date(date_text(seconds)) == seconds
+    assert parse_http_date(format_http_date(seconds)) == seconds
 
 
 @pytest.mark.parametrize(
@@ -197,18 +204,18 @@ def test_dates_are_read_as_they_are_written(seconds):
     ],
 )  # fmt: skip
 def test_dates_in_all_three_forms(text, seconds):
-    assert http_date(text) == seconds
+    assert parse_http_date(text) == seconds
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_no_header_breaks_a_decision(one, other):
     found = Validators.of(OLD, NOW)
     for name in ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"):
-        outcome({name: one}, found, reading=True)
+        evaluate({name: one}, found, reading=True)
     range_applies({"if-range": one}, found)
-    preferred(f"{one}={other}")
+    preferred_digest(f"{one}={other}")
     with pytest.raises(Invalid):
-        Check({"content-digest": one + "!" + other})
+        DigestCheck({"content-digest": one + "!" + other})
 
 
 # --- digests
@@ -232,12 +239,16 @@ def test_no_header_breaks_a_decision(one, other):
     ],
 )
 def test_the_digest_that_is_preferred(header, name):
-    assert preferred(header) == name
+    assert preferred_digest(header) == name
 
 
 def test_a_digest_that_matches():
-    value = field("sha-256", digest_of("sha-256", b"data")) + ", " + field("sha-512", digest_of("sha-512", b"data"))
-    check = Check({"content-digest": value, "repr-digest": "unknown=:AAAA:, " + value})
+    value = (
+        digest_field("sha-256", compute_digest("sha-256", b"data"))
+        + ", "
+        + digest_field("sha-512", compute_digest("sha-512", b"data"))
+    )
+    check = DigestCheck({"content-digest": value, "repr-digest": "unknown=:AAAA:, " + value})
     check.update(b"da")
     check.update(b"ta")
     check.finish()
@@ -262,5 +273,5 @@ RIGHT = base64.b64encode(hashlib.sha256(b"data").digest()).decode()
 @pytest.mark.parametrize("header", ["content-digest", "repr-digest"])
 def test_digests_in_wrong_spelling(header, value):
     with pytest.raises(Invalid) as caught:
-        Check({header: value})
+        DigestCheck({header: value})
     assert [(one.location, one.name) for one in caught.value.fields] == [("header", header)]

@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from starlette.types import Message, Receive
 
-SECONDS: Final = 0.25  # how long a request runs before somebody waits for its client to go; twice that at most
+LISTEN_AFTER: Final = 0.25  # how long a request runs before somebody waits for its client to go; twice that at most
 
 _DISCONNECT: Final[Message] = {"type": "http.disconnect"}
 
 
-class Lookout:
+class DisconnectMonitor:
     """The watches of an application; looks through them from time to time while there are any."""
 
     def __init__(self) -> None:
-        self._young: set[Watch] = set()  # begun since the last look
-        self._old: set[Watch] = set()
+        self._young: set[DisconnectWatch] = set()  # begun since the last look
+        self._old: set[DisconnectWatch] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def watch(self, receive: Receive, *, has_body: bool) -> Watch:
+    def watch(self, receive: Receive, *, has_body: bool) -> DisconnectWatch:
         """Watch over the task that asks."""
         task = asyncio.current_task(self._loop)
         if task is None:  # another loop than last time
@@ -37,12 +37,12 @@ class Lookout:
         assert task is not None  # noqa: S101 -- a coroutine runs in a task
         if self._timer is None:
             self._loop = task.get_loop()
-            self._timer = self._loop.call_later(SECONDS, self._look)
-        watch = Watch(receive, task, self, has_body=has_body)
+            self._timer = self._loop.call_later(LISTEN_AFTER, self._look)
+        watch = DisconnectWatch(receive, task, self, has_body=has_body)
         self._young.add(watch)
         return watch
 
-    def forget(self, watch: Watch) -> None:
+    def forget(self, watch: DisconnectWatch) -> None:
         """Its request is over."""
         self._young.discard(watch)
         self._old.discard(watch)
@@ -54,20 +54,22 @@ class Lookout:
         self._young = set()
         self._timer = None
         if self._old and self._loop is not None:
-            self._timer = self._loop.call_later(SECONDS, self._look)
+            self._timer = self._loop.call_later(LISTEN_AFTER, self._look)
 
 
-class Watch:
+class DisconnectWatch:
     """Cancels its task when the client goes away before `answered` is set."""
 
-    __slots__ = ("_body_read", "_has_body", "_listener", "_lookout", "_receive", "_task", "answered", "gone")
+    __slots__ = ("_body_read", "_has_body", "_listener", "_monitor", "_receive", "_task", "answered", "gone")
 
-    def __init__(self, receive: Receive, task: asyncio.Task[object], lookout: Lookout, *, has_body: bool) -> None:
+    def __init__(
+        self, receive: Receive, task: asyncio.Task[object], monitor: DisconnectMonitor, *, has_body: bool
+    ) -> None:
         self.answered = False
         self.gone = False
         self._receive = receive
         self._task = task
-        self._lookout = lookout
+        self._monitor = monitor
         self._has_body = has_body
         self._body_read = False
         self._listener: asyncio.Task[None] | None = None
@@ -84,7 +86,7 @@ class Watch:
 
     def stop(self) -> None:
         """End the watch."""
-        self._lookout.forget(self)
+        self._monitor.forget(self)
         if self._listener is not None:
             self._listener.cancel()
 

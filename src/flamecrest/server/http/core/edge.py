@@ -19,8 +19,8 @@ from flamecrest.server.errors import GatewayError
 from flamecrest.server.telemetry.log import log_request
 from flamecrest.server.telemetry.trace import Trace, current_trace
 
-from .disconnect import Lookout
-from .errors import answer_to
+from .disconnect import DisconnectMonitor
+from .errors import error_response
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,7 +41,7 @@ class Edge:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self._lookout = Lookout()
+        self._disconnects = DisconnectMonitor()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; whatever happens, the server above never sees an exception of ours."""
@@ -51,7 +51,7 @@ class Edge:
         path = scope["path"]
         if path[-1:] == "/" and len(path) > 1 and not path.endswith("/liveness/"):
             scope["path"] = path[:-1]  # answered, not redirected: a redirect can lead a token astray
-        exchange = Exchange(scope, receive, send, self._lookout)
+        exchange = Exchange(scope, receive, send, self._disconnects)
         trace = exchange.trace
         token = current_trace.set(trace)
         try:
@@ -76,13 +76,13 @@ class Exchange:
 
     __slots__ = ("_begun", "_scope", "_send", "_started", "trace", "watch")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, lookout: Lookout) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, disconnects: DisconnectMonitor) -> None:
         self._begun = time.perf_counter()
         self._scope = scope
         self._send = send
         self._started = False
         self.trace = _trace(scope)
-        self.watch = lookout.watch(receive, has_body=scope["method"] not in _BODILESS)
+        self.watch = disconnects.watch(receive, has_body=scope["method"] not in _BODILESS)
 
     async def send(self, message: Message) -> None:
         """Pass the answer on, with the headers that all answers have."""
@@ -110,7 +110,7 @@ class Exchange:
         if self._started or not isinstance(error, GatewayError | HTTPException):
             what = "answer cut off half-way" if self._started else "unexpected error"
             log.error("%s", what, exc_info=error)
-        response = answer_to(error)
+        response = error_response(error)
         if not self._started:
             await response(self._scope, self.watch.receive, self.send)
 

@@ -63,7 +63,7 @@ def envelope(
     return Response(dumps(body), status, headers, media_type="application/json")
 
 
-def not_valid(location: str, error: ValidationError) -> errors.Invalid:
+def validation_failure(location: str, error: ValidationError) -> errors.Invalid:
     """A part of a request that has the wrong shape, field by field. Never repeats a value of it."""
     fields = tuple(_field(location, one) for one in error.errors(include_url=False, include_input=False))
     first = "; ".join(f"`{one.name}`: {one.message}" for one in fields[:5])
@@ -82,7 +82,7 @@ def _field(location: str, error: ErrorDetails) -> errors.Field:
     return errors.Field(location, names[-1] if names else location, error["msg"])
 
 
-def answer_to(error: Exception) -> Response:
+def error_response(error: Exception) -> Response:
     """The answer to an error: `public` to the caller, `detail` to the log, and nothing of what nobody foresaw."""
     trace = current_trace.get()
     if trace is not None:

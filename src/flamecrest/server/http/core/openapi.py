@@ -22,21 +22,21 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     "4XX": {"model": ApiResponseError, "description": "The request was refused"},
     "5XX": {"model": ApiResponseError, "description": "The request failed"},
 }
-BYTES: Final[dict[int | str, dict[str, Any]]] = {
+BINARY_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 }
 _SAME: Final[dict[str, Any]] = {"description": "The file has not changed"}
 _OTHER: Final[dict[str, Any]] = {"model": ApiResponseError, "description": "A condition of the request does not hold"}
 # GET and HEAD of a file
-PARTS: Final[dict[int | str, dict[str, Any]]] = {
-    **BYTES,
+DOWNLOAD_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    **BINARY_RESPONSE,
     206: {"description": "A part of the file, or several (multipart/byteranges)"},
     304: _SAME,
     412: _OTHER,
     416: {"model": ApiResponseError, "description": "The file has no such part"},
 }
-HEADERS_ONLY: Final[dict[int | str, dict[str, Any]]] = {200: {"description": "The file is there"}, 304: _SAME}
-WRITTEN: Final[dict[int | str, dict[str, Any]]] = {
+HEAD_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {200: {"description": "The file is there"}, 304: _SAME}
+PUT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     201: {"description": "The file was made"},
     204: {"description": "The file was replaced"},
     412: _OTHER,
@@ -47,7 +47,7 @@ RAW_BODY: Final[dict[str, Any]] = {
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-OPEN: Final[dict[str, Any]] = {"security": []}  # for a route that needs no token
+NO_SECURITY: Final[dict[str, Any]] = {"security": []}  # for a route that needs no token
 UPLOAD_BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from flamecrest.server.errors import Field, GatewayError, Invalid, TooLarge
 
 from .call import Call
-from .errors import not_valid
+from .errors import validation_failure
 
 JSON_LIMIT: Final = 1024 * 1024  # bytes of a JSON body, where the handler does not say otherwise
 
@@ -55,7 +55,7 @@ class Parameters:
         self._path = _model("Path", in_path)
         self._query = _model("Query", in_query)
         fields = self._query.model_fields if self._query is not None else {}
-        self._plain = Plain(fields)
+        self._plain = SimpleQuery(fields)
         self._names = {(info.alias or name).encode(): info.alias or name for name, info in fields.items()}
 
     async def read(self, call: Call) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class Parameters:
                 name, model = self._body
                 values[name] = model.model_validate(await _json(call, self._limit))
         except ValidationError as error:
-            raise not_valid(location, error) from None
+            raise validation_failure(location, error) from None
         return values
 
     def _given(self, query: bytes) -> Mapping[str, str]:
@@ -93,7 +93,7 @@ class Parameters:
         return given
 
 
-class Plain:
+class SimpleQuery:
     """Reads the text and the true or false that most queries are; says None where somebody else has to look.
 
     A validation of the whole model costs several times as much, and is the one that finds words for what is wrong.

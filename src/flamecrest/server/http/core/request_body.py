@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 
-class Body:
+class RequestBody:
     """What a client sends. One that sends nothing for `patience` seconds is given up."""
 
     def __init__(self, request: Request, patience: float) -> None:

@@ -15,7 +15,7 @@ from flamecrest.wire.json import dumps
 from flamecrest.wire.text import is_plain, percent_encode
 
 
-class Json(Response):
+class JsonResponse(Response):
     """A JSON answer that is bytes already. The framework's would encode every header anew."""
 
     def __init__(self, body: bytes, status: int) -> None:
@@ -30,17 +30,17 @@ class Json(Response):
         await send({"type": "http.response.body", "body": self.body})
 
 
-def answer(data: Mapping[str, Any], status: int = 200) -> Response:
+def json_response(data: Mapping[str, Any], status: int = 200) -> Response:
     """A JSON answer."""
-    return Json(dumps(data), status)
+    return JsonResponse(dumps(data), status)
 
 
-def done() -> Response:
+def no_content() -> Response:
     """The answer of an operation that has nothing to say."""
     return Response(status_code=204)
 
 
-def stat_shape(stat: Stat) -> dict[str, int]:
+def file_stat(stat: Stat) -> dict[str, int]:
     """A FileStat."""
     return {
         "mode": stat.mode,
@@ -56,7 +56,7 @@ def stat_shape(stat: Stat) -> dict[str, int]:
     }
 
 
-def plain_shapes(entries: Iterable[ListingEntry]) -> list[dict[str, str | None]]:
+def plain_files(entries: Iterable[ListingEntry]) -> list[dict[str, str | None]]:
     """A File each, of entries whose names and targets are plain text."""
     return [
         {
@@ -73,9 +73,9 @@ def plain_shapes(entries: Iterable[ListingEntry]) -> list[dict[str, str | None]]
     ]
 
 
-def entry_shape(entry: ListingEntry) -> dict[str, str | None]:
+def listed_file(entry: ListingEntry) -> dict[str, str | None]:
     """A File; percent-encoded when its name or what it points to is not UTF-8."""
-    (shape,) = plain_shapes((entry,))
+    (shape,) = plain_files((entry,))
     target = entry.link_target
     if not is_plain(entry.name) or (target is not None and not is_plain(target)):
         shape["name"] = percent_encode(entry.name)

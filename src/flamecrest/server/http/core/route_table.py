@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-class Shape:
+class PathPattern:
     """The routes of one method whose paths have their parameters at the same places."""
 
     def __init__(self, constant: tuple[int, ...], named: tuple[int, ...]) -> None:
@@ -34,12 +34,12 @@ class Shape:
         self.routes.setdefault(self.key(segments), (rank, route, names))
 
 
-class Table:
+class RouteTable:
     """An application: the routes that it knows, and the router for all else."""
 
     def __init__(self, routes: Sequence[BaseRoute], router: ASGIApp) -> None:
         self._router = router
-        self._shapes: dict[tuple[str, int], list[Shape]] = {}  # by method and number of segments
+        self._shapes: dict[tuple[str, int], list[PathPattern]] = {}  # by method and number of segments
         for rank, route in enumerate(routes):
             if isinstance(route, APIRoute) and _is_plain(route):
                 for method in route.methods or ():
@@ -76,7 +76,7 @@ class Table:
         shape = next((one for one in shapes if one.named == named), None)
         if shape is None:
             constant = tuple(place for place in range(len(segments)) if place not in named)
-            shape = Shape(constant, named)
+            shape = PathPattern(constant, named)
             shapes.append(shape)
         shape.add(rank, route, segments)
 

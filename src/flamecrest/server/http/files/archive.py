@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-FORMS: Final[dict[str, ArchiveFormat]] = {
+MEDIA_TYPES: Final[dict[str, ArchiveFormat]] = {
     "application/x-tar": "tar",
     "application/zstd": "zstd",
     "application/gzip": "gzip",
@@ -40,7 +40,7 @@ _HEADER_BYTES: Final = 4096  # of the header that names what is missing
 _PLAIN: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 
-class Archive(Response):
+class ArchiveResponse(Response):
     """Sends a selection in the first of some media types that the cluster can make."""
 
     def __init__(self, bulk: Bulk, selection: Selection, types: list[str], deadline: Deadline) -> None:
@@ -55,7 +55,7 @@ class Archive(Response):
         async with AsyncExitStack() as stack:
             for media in self._types:
                 try:
-                    packed = self._bulk.pack(self._selection, FORMS[media], self._deadline)
+                    packed = self._bulk.pack(self._selection, MEDIA_TYPES[media], self._deadline)
                     chunks = await stack.enter_async_context(packed)
                 except Unsupported:
                     continue
@@ -74,7 +74,7 @@ class Archive(Response):
         name = _PLAIN.sub("_", self._selection.base.rpartition("/")[2]) or "files"
         headers = [
             (b"content-type", media.encode()),
-            (b"content-disposition", f'attachment; filename="{name}.{_SUFFIXES[FORMS[media]]}"'.encode()),
+            (b"content-disposition", f'attachment; filename="{name}.{_SUFFIXES[MEDIA_TYPES[media]]}"'.encode()),
             (b"vary", b"Accept"),
             (b"x-content-type-options", b"nosniff"),
             (b"x-flamecrest-missing", b"%d" % len(missing)),
@@ -86,7 +86,7 @@ class Archive(Response):
 
 def not_acceptable() -> HTTPException:
     """None of the forms that are accepted can be had."""
-    return HTTPException(406, f"The archive can be had as one of: {', '.join(FORMS)} (as far as the cluster can)")
+    return HTTPException(406, f"The archive can be had as one of: {', '.join(MEDIA_TYPES)} (as far as the cluster can)")
 
 
 def _paths(missing: tuple[PathFailure, ...]) -> bytes:
@@ -113,16 +113,16 @@ async def body(request: Request, patience: float) -> AsyncGenerator[bytes]:
             yield chunk
 
 
-def named(path: str) -> dict[str, str]:
+def path_fields(path: str) -> dict[str, str]:
     """A path in a message: as text, or percent-encoded with the field that says so."""
     return {"path": path} if is_plain(path) else {"path": percent_encode(path), "encoding": "percent"}
 
 
-def unpacked(outcome: UnpackResult) -> Response:
+def unpack_response(outcome: UnpackResult) -> Response:
     """What became of an upload: 200, or 400 with the same facts when the archive was cut off."""
     facts: dict[str, Any] = {
         "created": outcome.created,
-        "failed": [named(one.path) | {"message": one.message} for one in outcome.failed],
+        "failed": [path_fields(one.path) | {"message": one.message} for one in outcome.failed],
         "failures": outcome.failures,
     }
     if outcome.whole:

@@ -15,7 +15,7 @@ from flamecrest.wire.bulk import BulkItem
 from flamecrest.wire.json import dumps
 from flamecrest.wire.text import check_name, percent_decode
 
-from .archive import named
+from .archive import path_fields
 
 if TYPE_CHECKING:
     from flamecrest.server.files.port import Files
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item", bound=BulkItem)
 
-TOGETHER: Final = 128  # items under way at once
+CONCURRENCY: Final = 128  # items under way at once
 
 Operation = Callable[["Files", str, Item], Awaitable[Any]]
 
 
-async def each(
+async def run_batch(
     call: Call, items: Sequence[Item], operation: Operation[Item], *, status: int = 200, order: int = 0
 ) -> Response:
     """Do the operation for all items, whose permission was asked for before.
@@ -43,7 +43,7 @@ async def each(
         results[at] = {"path": item.path, "encoding": item.encoding}
         try:
             path = _read(item)
-            results[at] = named(path)
+            results[at] = path_fields(path)
             files = call.cluster.files(call.identity, path=path)
             output = await operation(files, path, item)
             results[at] |= {"status": status, "output": output}
@@ -62,7 +62,7 @@ async def each(
                 await one(at)
 
         async with asyncio.TaskGroup() as together:
-            for _ in range(min(TOGETHER, len(groups[depth]))):
+            for _ in range(min(CONCURRENCY, len(groups[depth]))):
                 together.create_task(worker())
     return Response(dumps({"results": results}), media_type="application/json")
 

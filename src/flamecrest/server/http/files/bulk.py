@@ -11,23 +11,27 @@ from flamecrest.server.files.port import Files
 from flamecrest.server.http.core.call import Call, QueryPath
 from flamecrest.server.http.core.openapi import ERRORS
 from flamecrest.server.http.core.parameters import body_limit
-from flamecrest.server.http.core.responses import stat_shape
+from flamecrest.server.http.core.responses import file_stat
 from flamecrest.server.http.core.route import GatewayRoute
-from flamecrest.server.http.headers.accept import accepted
+from flamecrest.server.http.headers.accept import acceptable
 from flamecrest.wire import bulk as wire
 
-from .archive import ALIASES, FORMS, Archive, body, not_acceptable, unpacked
-from .batch import each
+from .archive import ALIASES, MEDIA_TYPES, ArchiveResponse, body, not_acceptable, unpack_response
+from .batch import run_batch
 
-MANY = 16 * 1024 * 1024  # bytes of a list of paths
+PATHS_LIMIT = 16 * 1024 * 1024  # bytes of a list of paths
 
 router = APIRouter(
     prefix="/filesystem/{system_name}/bulk", tags=["filesystem"], route_class=GatewayRoute, responses=ERRORS
 )
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+_ARCHIVES = dict.fromkeys(MEDIA_TYPES, _BINARY)
 _ARCHIVE: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The archive, in the form that Accept prefers", "content": dict.fromkeys(FORMS, _BINARY)},
+    200: {
+        "description": "The archive, in the form that Accept prefers",
+        "content": dict.fromkeys(MEDIA_TYPES, _BINARY),
+    },
     406: {"description": "The cluster can make none of the forms that are accepted"},
 }
 _BODY = {
@@ -39,14 +43,14 @@ _BODY = {
 
 
 @router.post("/download", response_model=None, responses=_ARCHIVE)
-@body_limit(MANY)
+@body_limit(PATHS_LIMIT)
 async def post_download(call: Call, body: wire.BulkDownloadRequest) -> Response:
     """Download files, folders and what patterns match as one archive.
 
     What is not there is counted in the header X-Flamecrest-Missing; that, and what could not be read, is listed in
     the archive's last entry, `.flamecrest-errors.json`, which is there only when something is.
     """
-    types = accepted(call.headers.get("accept"), list(FORMS), ALIASES)
+    types = acceptable(call.headers.get("accept"), list(MEDIA_TYPES), ALIASES)
     if not types:
         raise not_acceptable()
     await call.allow(Verb.FILES_READ)
@@ -54,7 +58,7 @@ async def post_download(call: Call, body: wire.BulkDownloadRequest) -> Response:
     for path in body.paths:
         call.cluster.bulk(call.identity, paths=path)
     selection = await bulk.select(body.paths, body.base, call.deadline)
-    return Archive(bulk, selection, types, call.deadline)
+    return ArchiveResponse(bulk, selection, types, call.deadline)
 
 
 @router.post("/upload", response_model=wire.BulkUploadResponse, openapi_extra=_BODY)
@@ -63,23 +67,23 @@ async def post_upload(call: Call, path: QueryPath, setuid: bool = False) -> Resp
     await call.allow(Verb.FILES_WRITE)
     bulk = call.cluster.bulk(call.identity, path=path)
     async with aclosing(body(call, call.cluster.limits.files)) as chunks:
-        return unpacked(await bulk.unpack(path, chunks, call.deadline, setuid=setuid))
+        return unpack_response(await bulk.unpack(path, chunks, call.deadline, setuid=setuid))
 
 
 @router.post("/stat", response_model=wire.BulkResponse)
-@body_limit(MANY)
+@body_limit(PATHS_LIMIT)
 async def post_stat(call: Call, body: wire.BulkStatRequest) -> Response:
     """Show the attributes of many files."""
 
     async def stat(files: Files, path: str, item: wire.StatItem) -> dict[str, int]:
-        return stat_shape(await files.stat(path, call.deadline, follow=item.dereference))
+        return file_stat(await files.stat(path, call.deadline, follow=item.dereference))
 
     await call.allow(Verb.FILES_READ)
-    return await each(call, body.items, stat)
+    return await run_batch(call, body.items, stat)
 
 
 @router.post("/rm", response_model=wire.BulkResponse)
-@body_limit(MANY)
+@body_limit(PATHS_LIMIT)
 async def post_rm(call: Call, body: wire.BulkRmRequest) -> Response:
     """Remove many files and directories."""
 
@@ -87,11 +91,11 @@ async def post_rm(call: Call, body: wire.BulkRmRequest) -> Response:
         await files.rm(path, call.deadline)
 
     await call.allow(Verb.FILES_WRITE)
-    return await each(call, body.items, rm, status=204, order=-1)
+    return await run_batch(call, body.items, rm, status=204, order=-1)
 
 
 @router.post("/chmod", response_model=wire.BulkResponse)
-@body_limit(MANY)
+@body_limit(PATHS_LIMIT)
 async def post_chmod(call: Call, body: wire.BulkChmodRequest) -> Response:
     """Change the modes of many files."""
 
@@ -99,11 +103,11 @@ async def post_chmod(call: Call, body: wire.BulkChmodRequest) -> Response:
         await files.chmod(path, item.mode, call.deadline)
 
     await call.allow(Verb.FILES_WRITE)
-    return await each(call, body.items, chmod)
+    return await run_batch(call, body.items, chmod)
 
 
 @router.post("/mkdir", response_model=wire.BulkResponse)
-@body_limit(MANY)
+@body_limit(PATHS_LIMIT)
 async def post_mkdir(call: Call, body: wire.BulkMkdirRequest) -> Response:
     """Make many directories."""
 
@@ -111,4 +115,4 @@ async def post_mkdir(call: Call, body: wire.BulkMkdirRequest) -> Response:
         await files.mkdir(path, call.deadline, parents=item.parent)
 
     await call.allow(Verb.FILES_WRITE)
-    return await each(call, body.items, mkdir, status=201, order=1)
+    return await run_batch(call, body.items, mkdir, status=201, order=1)

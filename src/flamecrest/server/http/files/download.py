@@ -11,10 +11,10 @@ from starlette.responses import Response
 from flamecrest.server.errors import Unsupported
 from flamecrest.server.http.core.errors import envelope
 from flamecrest.server.http.headers import digests
-from flamecrest.server.http.headers.content_disposition import attachment
-from flamecrest.server.http.headers.ranges import ManyParts, Span
+from flamecrest.server.http.headers.content_disposition import attachment_header
+from flamecrest.server.http.headers.ranges import ByteRange, MultipartRanges
 
-from .download_plan import GATHERED, READ, Plan, picked
+from .download_plan import BUFFERED, READ_HEADERS, DownloadPlan, select_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -29,9 +29,10 @@ _TYPE: Final = "application/octet-stream"
 _KEEP: Final = (b"cache-control", b"private, no-cache")
 
 Headers = list[tuple[bytes, bytes]]
+KnownDigests = dict[tuple[digests.DigestName, str], bytes]  # by algorithm and ETag
 
 
-class Download(Response):
+class DownloadResponse(Response):
     """Sends a file. It is opened before the first header goes, so that what is wrong with it is a proper error."""
 
     def __init__(self, files: Files, path: str, deadline: Deadline, limit: int | None) -> None:
@@ -43,7 +44,7 @@ class Download(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the file; if it breaks off the answer stays unfinished, which no client can take for the whole."""
         head = scope["method"] == "HEAD"
-        plan = Plan(picked(scope["headers"], READ), head=head, limit=self._limit)
+        plan = DownloadPlan(select_headers(scope["headers"], READ_HEADERS), head=head, limit=self._limit)
         known = await self._computed(plan) if plan.repr_digest or plan.content_digest else {}
         async with self._files.download(self._path, self._deadline, first=plan.look) as reader:
             if reader.stat.size != plan.size:
@@ -55,10 +56,10 @@ class Download(Response):
                 await send({"type": "http.response.start", "status": 304, "headers": [*plan.tell_apart(), _KEEP]})
                 await send({"type": "http.response.body"})
             else:
-                await self._send(_Content(reader, plan, self._path, known), send, head=head)
+                await self._send(_DownloadBody(reader, plan, self._path, known), send, head=head)
 
     @staticmethod
-    async def _send(content: _Content, send: Send, *, head: bool) -> None:
+    async def _send(content: _DownloadBody, send: Send, *, head: bool) -> None:
         if content.plan.gathers:
             await content.gather()
         start = {"type": "http.response.start", "status": content.plan.status}
@@ -77,7 +78,7 @@ class Download(Response):
                 sent += len(piece)
                 await send({"type": "http.response.body", "body": piece, "more_body": sent < content.size})
 
-    async def _computed(self, plan: Plan) -> dict[tuple[digests.Name, str], bytes]:
+    async def _computed(self, plan: DownloadPlan) -> KnownDigests:
         """The digests that the cluster has to compute, each for the state of the file (its ETag) that it belongs to."""
         stat = await self._files.stat(self._path, self._deadline, follow=True)
         plan.look(stat)
@@ -97,19 +98,21 @@ class Download(Response):
         return known
 
 
-class _Content:
+class _DownloadBody:
     """What is sent of an open file: all of it, a part, or several."""
 
-    def __init__(self, reader: Reader, plan: Plan, path: str, known: dict[tuple[digests.Name, str], bytes]) -> None:
+    def __init__(
+        self, reader: Reader, plan: DownloadPlan, path: str, known: dict[tuple[digests.DigestName, str], bytes]
+    ) -> None:
         self.plan = plan
         self._reader = reader
         self._path = path
         self._known = known
         self._whole = reader.held
-        spans = plan.spans or [Span(0, plan.size)]
+        spans = plan.spans or [ByteRange(0, plan.size)]
         self._spans = spans
         self.body: bytes | None = None  # all that is sent, where it is here already
-        self._many = ManyParts(spans, plan.size, _TYPE) if len(spans) > 1 else None
+        self._many = MultipartRanges(spans, plan.size, _TYPE) if len(spans) > 1 else None
         self.size = self._many.size if self._many is not None else spans[0].size
         if self._whole is not None and self._many is None:
             self.body = self._whole[spans[0].start : spans[0].end]
@@ -117,7 +120,7 @@ class _Content:
     async def gather(self) -> None:
         """Read the whole file, which is small, and make the body of it."""
         self._whole = b"".join([chunk async for chunk in self._reader.chunks()])
-        if self.size <= GATHERED:
+        if self.size <= BUFFERED:
             self.body = b"".join([piece async for piece in self.pieces()])
 
     async def pieces(self) -> AsyncGenerator[bytes]:
@@ -140,7 +143,7 @@ class _Content:
         found = [
             (b"content-length", b"%d" % self.size),
             (b"content-type", kind.encode("ascii")),
-            (b"content-disposition", attachment(posixpath.basename(self._path)).encode("ascii")),
+            (b"content-disposition", attachment_header(posixpath.basename(self._path)).encode("ascii")),
             (b"x-content-type-options", b"nosniff"),
             (b"accept-ranges", b"bytes"),
             _KEEP,
@@ -154,12 +157,12 @@ class _Content:
             self._add(found, b"content-digest", plan.content_digest, self.body)
         return found
 
-    def _add(self, found: Headers, header: bytes, name: digests.Name, data: bytes | None) -> None:
+    def _add(self, found: Headers, header: bytes, name: digests.DigestName, data: bytes | None) -> None:
         etag = self.plan.validators.etag
         digest = self._known.get((name, etag)) if etag is not None else None
         if header == b"content-digest" and self.plan.status != 200:
             digest = None
         if data is not None:
-            digest = digests.digest_of(name, data)
+            digest = digests.compute_digest(name, data)
         if digest is not None:
-            found.append((header, digests.field(name, digest).encode("ascii")))
+            found.append((header, digests.digest_field(name, digest).encode("ascii")))

@@ -9,17 +9,24 @@ from typing import Final
 
 from flamecrest.server.errors import TooLarge, Unmet
 from flamecrest.server.files.values import Stat
-from flamecrest.server.http.headers.conditions import NONE, Outcome, Validators, date_text, outcome, range_applies
-from flamecrest.server.http.headers.digests import preferred
-from flamecrest.server.http.headers.ranges import Span, Unsatisfiable, wanted
+from flamecrest.server.http.headers.conditions import (
+    NO_VALIDATORS,
+    Outcome,
+    Validators,
+    evaluate,
+    format_http_date,
+    range_applies,
+)
+from flamecrest.server.http.headers.digests import preferred_digest
+from flamecrest.server.http.headers.ranges import ByteRange, UnsatisfiableRange, parse_range
 
-GATHERED: Final = 256 * 1024  # bytes of an answer that are gathered to compute a digest before the headers go
+BUFFERED: Final = 256 * 1024  # bytes of an answer that are gathered to compute a digest before the headers go
 _CONDITIONS: Final = {b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range"}
-READ: Final = _CONDITIONS | {b"range", b"want-repr-digest", b"want-content-digest"}
-WRITTEN: Final = (_CONDITIONS - {b"if-range"}) | {b"content-digest", b"repr-digest"}
+READ_HEADERS: Final = _CONDITIONS | {b"range", b"want-repr-digest", b"want-content-digest"}
+WRITE_HEADERS: Final = (_CONDITIONS - {b"if-range"}) | {b"content-digest", b"repr-digest"}
 
 
-def picked(headers: Iterable[tuple[bytes, bytes]], names: Iterable[bytes]) -> dict[str, str]:
+def select_headers(headers: Iterable[tuple[bytes, bytes]], names: Iterable[bytes]) -> dict[str, str]:
     """Those of the headers that have one of the names; lines of the same name joined, as lists are."""
     given: dict[str, str] = {}
     for raw, value in headers:
@@ -29,7 +36,7 @@ def picked(headers: Iterable[tuple[bytes, bytes]], names: Iterable[bytes]) -> di
     return given
 
 
-class Plan:
+class DownloadPlan:
     """The answer to one request."""
 
     __slots__ = ("_head", "_limit", "content_digest", "given", "repr_digest", "size", "spans", "status", "validators")
@@ -38,9 +45,9 @@ class Plan:
         self.given = given
         self._head = head
         self._limit = limit
-        self.repr_digest = preferred(given.get("want-repr-digest"))
-        self.content_digest = preferred(given.get("want-content-digest"))
-        self.status, self.size, self.spans, self.validators = 200, 0, list[Span](), NONE
+        self.repr_digest = preferred_digest(given.get("want-repr-digest"))
+        self.content_digest = preferred_digest(given.get("want-content-digest"))
+        self.status, self.size, self.spans, self.validators = 200, 0, list[ByteRange](), NO_VALIDATORS
 
     def look(self, stat: Stat) -> int | None:
         """Decide by a file's attributes; the byte that is read first, None: none is. Raises TooLarge, Unmet."""
@@ -58,7 +65,7 @@ class Plan:
         given = self.given
         if not self.size:  # it may be one that is made as it is read (/proc), of which a date says nothing
             given = {name: value for name, value in given.items() if name != "if-modified-since"}
-        match outcome(given, self.validators, reading=True):
+        match evaluate(given, self.validators, reading=True):
             case Outcome.FAILED:
                 raise Unmet("The file is not the one that the request's conditions name")
             case Outcome.NOT_MODIFIED:
@@ -66,8 +73,8 @@ class Plan:
                 return
         if "range" in given and self.size and not self._head and range_applies(given, self.validators):
             try:
-                self.spans = wanted(given["range"], self.size)
-            except Unsatisfiable:
+                self.spans = parse_range(given["range"], self.size)
+            except UnsatisfiableRange:
                 self.status = 416
             if self.spans:
                 self.status = 206
@@ -75,12 +82,12 @@ class Plan:
     @property
     def gathers(self) -> bool:
         """Whether the whole file is read before anything is sent, for its digest."""
-        return self.size <= GATHERED and (self.repr_digest or self.content_digest) is not None
+        return self.size <= BUFFERED and (self.repr_digest or self.content_digest) is not None
 
     def made_as_read(self, stat: Stat) -> None:
         """The file turned out to have another size than it says: it is sent whole, and nothing tells its states."""
         self.look(stat)
-        self.status, self.spans, self.validators = 200, [], NONE
+        self.status, self.spans, self.validators = 200, [], NO_VALIDATORS
 
     def tell_apart(self) -> list[tuple[bytes, bytes]]:
         """The headers by which this state of the file is known again."""
@@ -88,5 +95,5 @@ class Plan:
         if self.validators.etag is not None:
             found.append((b"etag", self.validators.etag.encode("ascii")))
         if self.validators.modified is not None:
-            found.append((b"last-modified", date_text(self.validators.modified).encode("ascii")))
+            found.append((b"last-modified", format_http_date(self.validators.modified).encode("ascii")))
         return found

@@ -64,7 +64,7 @@ class Excerpt:
         }
 
 
-def checked_slice(offset: int | None, size: int | None, limit: int) -> tuple[int, int]:
+def view_slice(offset: int | None, size: int | None, limit: int) -> tuple[int, int]:
     """Offset and size of a view; raises Invalid in FirecREST's words. No size is as much as is allowed."""
     start, length = offset or 0, limit if size is None else size
     if not 0 <= start < 2**63:

@@ -9,11 +9,11 @@ from flamecrest.server.auth.port import Verb
 from flamecrest.server.files.values import OwnerQuota, PathQuotas, QuotaUsage
 from flamecrest.server.http.core.call import Call, QueryPath
 from flamecrest.server.http.core.openapi import ERRORS
-from flamecrest.server.http.core.responses import answer, entry_shape
+from flamecrest.server.http.core.responses import json_response, listed_file
 from flamecrest.server.http.core.route import GatewayRoute
 from flamecrest.wire import operations as wire
 
-from .request_timeout import Patience, Seconds
+from .request_timeout import RequestTimeout, TimeoutSeconds
 
 router = APIRouter(
     prefix="/filesystem/{system_name}/ops", tags=["filesystem"], route_class=GatewayRoute, responses=ERRORS
@@ -27,18 +27,18 @@ async def post_mv(call: Call, body: wire.OpsMvRequest) -> Response:
     """Rename a file or folder, atomically, within one file system (see transfer/mv for others)."""
     files = await call.files(Verb.FILES_WRITE, sourcePath=body.path, targetPath=body.target_path)
     await files.mv(body.path, body.target_path, call.deadline, overwrite=body.overwrite)
-    return answer({"output": entry_shape(await files.entry(body.target_path, call.deadline))})
+    return json_response({"output": listed_file(await files.entry(body.target_path, call.deadline))})
 
 
 @router.post("/cp", status_code=201, response_model=wire.OpsFileResponse)
-async def post_cp(call: Call, body: wire.OpsCpRequest, timeout: Seconds = None) -> Response:  # noqa: ASYNC109
+async def post_cp(call: Call, body: wire.OpsCpRequest, timeout: TimeoutSeconds = None) -> Response:  # noqa: ASYNC109
     """Copy a file or folder on the cluster, by reference where its file system can."""
-    patience = Patience(call, timeout, _CP_JOB)
+    patience = RequestTimeout(call, timeout, _CP_JOB)
     files = await call.files(Verb.FILES_WRITE, sourcePath=body.path, targetPath=body.target_path)
     how = {"overwrite": body.overwrite, "dereference": body.dereference}
     async with patience.limited() as deadline:
         await files.cp(body.path, body.target_path, deadline, **how)
-        return answer({"output": entry_shape(await files.entry(body.target_path, deadline))}, 201)
+        return json_response({"output": listed_file(await files.entry(body.target_path, deadline))}, 201)
 
 
 @router.post("/touch", response_model=wire.OpsFileResponse)
@@ -46,7 +46,7 @@ async def post_touch(call: Call, body: wire.OpsTouchRequest) -> Response:
     """Make an empty file, or set the time of what is there."""
     files = await call.files(Verb.FILES_WRITE, sourcePath=body.path)
     await files.touch(body.path, call.deadline, mtime=body.mtime)
-    return answer({"output": entry_shape(await files.entry(body.path, call.deadline))})
+    return json_response({"output": listed_file(await files.entry(body.path, call.deadline))})
 
 
 @router.post("/truncate", response_model=wire.OpsFileResponse)
@@ -54,7 +54,7 @@ async def post_truncate(call: Call, body: wire.OpsTruncateRequest) -> Response:
     """Cut a file to a number of bytes, or extend it with zeros."""
     files = await call.files(Verb.FILES_WRITE, sourcePath=body.path)
     await files.truncate(body.path, body.size, call.deadline)
-    return answer({"output": entry_shape(await files.entry(body.path, call.deadline))})
+    return json_response({"output": listed_file(await files.entry(body.path, call.deadline))})
 
 
 @router.get("/df", response_model=wire.GetDfResponse)
@@ -68,18 +68,18 @@ async def get_df(call: Call, path: QueryPath) -> Response:
     space = await files.df(path, call.deadline)
     output = {"total": space.total, "free": space.free, "available": space.available, "files": space.files}
     more = {"filesFree": space.files_free, "readOnly": space.read_only, "quota": _quotas(space.quota)}
-    return answer({"output": output | more})
+    return json_response({"output": output | more})
 
 
 @router.get("/du", response_model=wire.GetDuResponse)
-async def get_du(call: Call, path: QueryPath, timeout: Seconds = None) -> Response:  # noqa: ASYNC109
+async def get_du(call: Call, path: QueryPath, timeout: TimeoutSeconds = None) -> Response:  # noqa: ASYNC109
     """Say what a file or tree holds, in bytes and entries; a file with several names counts once."""
-    patience = Patience(call, timeout)
+    patience = RequestTimeout(call, timeout)
     files = await call.files(Verb.FILES_READ, path=path)
     async with patience.limited() as deadline:
         usage = await files.du(path, deadline)
     output = {"size": usage.size, "allocated": usage.allocated, "entries": usage.entries, "complete": usage.complete}
-    return answer({"output": output})
+    return json_response({"output": output})
 
 
 def _quotas(quotas: PathQuotas | None) -> dict[str, Any] | None:

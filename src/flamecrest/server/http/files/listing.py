@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from flamecrest.server.errors import Field, Invalid
 from flamecrest.server.files.listing_filter import ALL_ENTRIES, ListingFilter, ListingPosition, SortOrder
-from flamecrest.server.http.core.responses import entry_shape, plain_shapes
+from flamecrest.server.http.core.responses import listed_file, plain_files
 from flamecrest.wire.json import dumps
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from flamecrest.server.http.core.call import Call
 
 NDJSON: Final = "application/x-ndjson"
-NEXT: Final = b"x-next-cursor"  # where the rest begins, for answers whose body has no place for it
-MOST: Final = 100_000  # entries of a page
-DESCRIBED: Final[dict[int | str, dict[str, Any]]] = {
+NEXT_CURSOR: Final = b"x-next-cursor"  # where the rest begins, for answers whose body has no place for it
+MAX_PAGE: Final = 100_000  # entries of a page
+LISTING_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {NDJSON: {"schema": {"type": "string", "description": "One File a line, as they come"}}}}
 }
 
@@ -51,14 +51,16 @@ Kinds = Annotated[
         alias="type", pattern=r"^[-dlpsbc]{1,7}$", description="Only these types: letters of `ls -l`, as `d` or `-l`"
     ),
 ]
-Limit = Annotated[int | None, Query(ge=1, le=MOST, description="At most so many entries; nextCursor leads to the rest")]
+Limit = Annotated[
+    int | None, Query(ge=1, le=MAX_PAGE, description="At most so many entries; nextCursor leads to the rest")
+]
 Cursor = Annotated[
     str | None, Query(min_length=1, max_length=8192, description="nextCursor of the page before; ask for the same else")
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ListingRequest:
     """Which entries of a listing a request wants, and how."""
 
     choice: ListingFilter
@@ -66,7 +68,9 @@ class Asked:
     paged: bool  # with a limit: it is said where the rest begins
 
     @classmethod
-    def of(cls, glob: str | None, sort: str | None, kinds: str | None, limit: int | None, cursor: str | None) -> Asked:
+    def of(
+        cls, glob: str | None, sort: str | None, kinds: str | None, limit: int | None, cursor: str | None
+    ) -> ListingRequest:
         """Read the parameters; Invalid for a cursor that is none of ours, or of another order."""
         if glob is None and sort is None and kinds is None and limit is None and cursor is None:
             return cls(ALL_ENTRIES, None, paged=False)
@@ -83,12 +87,12 @@ class Asked:
 
     async def answer(self, call: Call, files: Files, path: str, shown: Mapping[str, bool]) -> Response:
         """List, and answer in the form that the caller accepts."""
-        lines = wants_lines(call.headers.get("accept", ""))
+        lines = accepts_ndjson(call.headers.get("accept", ""))
         if lines and self.sort is None and not self.paged and self.choice.after is None:
-            return Lines(files, path, call, shown, self.choice)
+            return NdjsonListing(files, path, call, shown, self.choice)
         entries = await files.ls(path, call.deadline, choice=self.choice, **shown)
         following = self._cut(entries) if self.paged else None
-        return Listed(entries, lines=lines, paged=self.paged, following=following)
+        return ListingResponse(entries, lines=lines, paged=self.paged, following=following)
 
     def _cut(self, entries: list[ListingEntry]) -> str | None:
         """Take off the entry over the limit: that there is one says that there is more."""
@@ -119,7 +123,7 @@ def _place(cursor: str, sort: str) -> ListingPosition:
     raise Invalid(f"`cursor` {message}", fields=(Field("query", "cursor", message),))
 
 
-def wants_lines(accept: str) -> bool:
+def accepts_ndjson(accept: str) -> bool:
     """Whether an Accept header asks for NDJSON (and does not rank it at zero)."""
     for part in accept.split(","):
         kind, *parameters = (word.strip().lower() for word in part.split(";"))
@@ -131,16 +135,16 @@ def wants_lines(accept: str) -> bool:
 def _joined(entries: Sequence[ListingEntry]) -> bytes:
     """The inside of a JSON list of Files. Names that are not UTF-8 are rare: only they cost a second look."""
     try:
-        return orjson.dumps(plain_shapes(entries))[1:-1]
+        return orjson.dumps(plain_files(entries))[1:-1]
     except TypeError:
-        return dumps([entry_shape(entry) for entry in entries])[1:-1]
+        return dumps([listed_file(entry) for entry in entries])[1:-1]
 
 
 def _lines(entries: Sequence[ListingEntry]) -> bytes:
-    return b"".join(dumps(entry_shape(entry)) + b"\n" for entry in entries)
+    return b"".join(dumps(listed_file(entry)) + b"\n" for entry in entries)
 
 
-class Listed(Response):
+class ListingResponse(Response):
     """A listing that is complete, sent in slices: others get their turn, and it is never whole in memory twice."""
 
     def __init__(self, entries: Sequence[ListingEntry], *, lines: bool, paged: bool, following: str | None) -> None:
@@ -152,7 +156,7 @@ class Listed(Response):
         kind = NDJSON if lines else "application/json"
         self._sent = [(b"content-type", kind.encode("ascii"))]
         if following is not None and lines:
-            self._sent.append((NEXT, following.encode("ascii")))
+            self._sent.append((NEXT_CURSOR, following.encode("ascii")))
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Send it; a short one with its length."""
@@ -180,7 +184,7 @@ class Listed(Response):
         yield (start if not self._entries else b"") + self._end
 
 
-class Lines(Response):
+class NdjsonListing(Response):
     """A listing line by line as the cluster gives it, in no order and in memory that does not grow."""
 
     def __init__(self, files: Files, path: str, call: Call, shown: Mapping[str, bool], choice: ListingFilter) -> None:

@@ -19,12 +19,12 @@ from flamecrest.server.errors import Field, Invalid, TooLarge, Unmet
 from flamecrest.server.files.port import Files
 from flamecrest.server.files.values import Stat, WriteOptions
 from flamecrest.server.http.core.call import Call
-from flamecrest.server.http.core.request_body import Body
-from flamecrest.server.http.headers.conditions import Outcome, Validators, date_text, http_date, outcome
-from flamecrest.server.http.headers.content_disposition import parameters
-from flamecrest.server.http.headers.digests import Check
+from flamecrest.server.http.core.request_body import RequestBody
+from flamecrest.server.http.headers.conditions import Outcome, Validators, evaluate, format_http_date, parse_http_date
+from flamecrest.server.http.headers.content_disposition import parse_parameters
+from flamecrest.server.http.headers.digests import DigestCheck
 
-from .download_plan import WRITTEN, picked
+from .download_plan import WRITE_HEADERS, select_headers
 
 _EPOCH: Final = re.compile(r"(\d{1,10})(?:\.\d{1,9})?", re.ASCII)
 _MAX_TIME: Final = 2**32 - 1  # what SFTP version 3 can say
@@ -33,7 +33,7 @@ Mode = Annotated[
     str | None,
     Query(description="Permission bits in octal; else those of the file that is replaced", pattern=r"^[0-7]{1,5}$"),
 ]
-Modified = Annotated[
+ModificationTime = Annotated[
     str | None,
     Query(description="Time of modification: seconds since the epoch, ISO 8601 with an offset, or an HTTP date"),
 ]
@@ -43,7 +43,7 @@ Fsync = Annotated[bool, Query(description="Answer only when the cluster's disk h
 
 
 @dataclass(frozen=True, slots=True)
-class Put:
+class FilePut:
     """One file that is being received."""
 
     call: Call
@@ -56,9 +56,9 @@ class Put:
         """Receive the file and write it; raises what is wrong with it, and then nothing has changed."""
         call = self.call
         limits = call.cluster.limits
-        given = picked(call.scope["headers"], WRITTEN)
+        given = select_headers(call.scope["headers"], WRITE_HEADERS)
         _refuse_encodings(call.headers)
-        check = Check(given)
+        check = DigestCheck(given)
         landing = self._landing(given)
         declared = call.headers.get("content-length", "0")
         if limits.max_ops_file_size is not None and declared.isdecimal():
@@ -70,13 +70,13 @@ class Put:
             found = Validators.of(landed.stat, time.time())
             headers = {"ETag": found.etag} if found.etag is not None else {}
             if found.modified is not None:
-                headers["Last-Modified"] = date_text(found.modified)
+                headers["Last-Modified"] = format_http_date(found.modified)
         return Response(None, 201 if landed.created else 204, headers)
 
     def _landing(self, given: Mapping[str, str]) -> WriteOptions:
         def admit(there: Stat | None) -> None:
             found = None if there is None else Validators.of(there, time.time())
-            if outcome(given, found, reading=False) is not Outcome.GO_ON:
+            if evaluate(given, found, reading=False) is not Outcome.GO_ON:
                 raise Unmet("The file is not the one that the request's conditions name")
 
         new = given.get("if-none-match", "").strip() == "*"
@@ -89,9 +89,9 @@ class Put:
         return WriteOptions(mode, mtime, self.parents, new=new, admit=on_condition, report=True, sync=self.fsync)
 
 
-async def _body(call: Call, check: Check, limit: int | None, patience: float) -> AsyncGenerator[bytes]:
+async def _body(call: Call, check: DigestCheck, limit: int | None, patience: float) -> AsyncGenerator[bytes]:
     """The request's body; raises TooLarge, Invalid, Timeout when nothing comes for `patience` seconds."""
-    body, size = Body(call, patience), 0
+    body, size = RequestBody(call, patience), 0
     while (chunk := await body.next()) is not None:
         size += len(chunk)
         if limit is not None:
@@ -113,7 +113,7 @@ def _refuse_encodings(headers: Mapping[str, str]) -> None:
     if headers.get("content-encoding", "identity").strip().lower() not in {"identity", ""}:
         raise _invalid("header", "content-encoding", "is not taken: the body is the file as it is")
     try:
-        kind, _ = parameters(headers.get("content-type", "").encode("latin-1"))
+        kind, _ = parse_parameters(headers.get("content-type", "").encode("latin-1"))
     except ValueError:
         return
     if kind == b"multipart/form-data":
@@ -124,7 +124,7 @@ def _time(text: str) -> int:
     """Seconds since the epoch; raises Invalid."""
     text = text.strip()
     match = _EPOCH.fullmatch(text)
-    seconds = int(match[1]) if match is not None else http_date(text)
+    seconds = int(match[1]) if match is not None else parse_http_date(text)
     if seconds is None:
         try:
             found = datetime.fromisoformat(text)

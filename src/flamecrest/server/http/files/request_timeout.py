@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HEADER: Final = "request-timeout"
 
-Seconds = Annotated[
+TimeoutSeconds = Annotated[
     float | None,
     Query(
         alias="timeout",
@@ -30,7 +30,7 @@ Seconds = Annotated[
 ]
 
 
-class Patience:
+class RequestTimeout:
     """The deadline of one long operation. `instead` is the request that does the same as a job."""
 
     def __init__(self, call: Call, seconds: float | None, instead: str | None = None) -> None:

@@ -11,19 +11,26 @@ from starlette.responses import Response
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.files.values import ChecksumAlgorithm
 from flamecrest.server.http.core.call import Call, QueryPath
-from flamecrest.server.http.core.openapi import ERRORS, HEADERS_ONLY, PARTS, RAW_BODY, UPLOAD_BODY, WRITTEN
-from flamecrest.server.http.core.responses import answer, done, entry_shape, stat_shape
+from flamecrest.server.http.core.openapi import (
+    DOWNLOAD_RESPONSES,
+    ERRORS,
+    HEAD_RESPONSES,
+    PUT_RESPONSES,
+    RAW_BODY,
+    UPLOAD_BODY,
+)
+from flamecrest.server.http.core.responses import file_stat, json_response, listed_file, no_content
 from flamecrest.server.http.core.route import GatewayRoute
 from flamecrest.wire import filesystem as wire
 
 from . import listing
-from .download import Download
-from .excerpt import Excerpt, checked_slice
-from .put import Fsync, Mode, Modified, Parents, Put
+from .download import DownloadResponse
+from .excerpt import Excerpt, view_slice
+from .put import FilePut, Fsync, Mode, ModificationTime, Parents
 from .relative_link import link_target
-from .request_timeout import Patience, Seconds
-from .tail import EVENTS, following
-from .upload_form import Upload
+from .request_timeout import RequestTimeout, TimeoutSeconds
+from .tail import TAIL_RESPONSES, follow_tail
+from .upload_form import UploadFormReader
 
 router = APIRouter(
     prefix="/filesystem/{system_name}/ops", tags=["filesystem"], route_class=GatewayRoute, responses=ERRORS
@@ -36,18 +43,18 @@ Count = Annotated[int, Field(ge=1, le=2**63 - 1)]
 async def get_stat(call: Call, path: QueryPath, dereference: bool = False) -> Response:
     """Show the attributes of a file."""
     files = await call.files(Verb.FILES_READ, path=path)
-    return answer({"output": stat_shape(await files.stat(path, call.deadline, follow=dereference))})
+    return json_response({"output": file_stat(await files.stat(path, call.deadline, follow=dereference))})
 
 
-@router.head("/download", response_model=None, responses=HEADERS_ONLY)
-@router.get("/download", response_model=None, responses=PARTS)
+@router.head("/download", response_model=None, responses=HEAD_RESPONSES)
+@router.get("/download", response_model=None, responses=DOWNLOAD_RESPONSES)
 async def get_download(call: Call, path: QueryPath) -> Response:
     """Download a file (of max_ops_file_size bytes at most), or parts of it (Range), or only if it changed (If-…)."""
     files = await call.files(Verb.FILES_READ, path=path)
-    return Download(files, path, call.deadline, call.cluster.limits.max_ops_file_size)
+    return DownloadResponse(files, path, call.deadline, call.cluster.limits.max_ops_file_size)
 
 
-@router.get("/ls", response_model=wire.GetDirectoryLsResponse, responses=listing.DESCRIBED)
+@router.get("/ls", response_model=wire.GetDirectoryLsResponse, responses=listing.LISTING_RESPONSES)
 async def get_ls(
     call: Call,
     path: QueryPath,
@@ -62,7 +69,7 @@ async def get_ls(
     cursor: listing.Cursor = None,
 ) -> Response:
     """List a directory, or a file itself: all of it, what is chosen, in pages, or line by line (NDJSON by Accept)."""
-    asked = listing.Asked.of(glob, sort, kinds, limit, cursor)
+    asked = listing.ListingRequest.of(glob, sort, kinds, limit, cursor)
     files = await call.files(Verb.FILES_READ, path=path)
     shown = {"hidden": show_hidden, "numeric": numeric_uid, "recursive": recursive, "dereference": dereference}
     return await asked.answer(call, files, path, shown)
@@ -72,8 +79,8 @@ async def get_ls(
 async def get_view(call: Call, path: QueryPath, size: int | None = None, offset: int | None = 0) -> Response:
     """Show `size` bytes of a file from `offset` on as text (as many as are allowed, when no size is given)."""
     files = await call.files(Verb.FILES_READ, path=path)
-    start, length = checked_slice(offset, size, call.cluster.limits.view_size)
-    return answer({"output": await files.view(path, call.deadline, offset=start, size=length)})
+    start, length = view_slice(offset, size, call.cluster.limits.view_size)
+    return json_response({"output": await files.view(path, call.deadline, offset=start, size=length)})
 
 
 @router.get("/head", response_model=wire.GetFileHeadResponse)
@@ -87,10 +94,10 @@ async def get_head(
     """Show the first bytes or lines (10 lines by default), or all but the last."""
     part = Excerpt.of(count_bytes, count_lines, skip=skip_trailing, limit=call.cluster.limits.view_size)
     files = await call.files(Verb.FILES_READ, path=path)
-    return answer(part.from_start(await files.head(path, call.deadline, **part.asked)))
+    return json_response(part.from_start(await files.head(path, call.deadline, **part.asked)))
 
 
-@router.get("/tail", response_model=wire.GetFileTailResponse, responses=EVENTS)
+@router.get("/tail", response_model=wire.GetFileTailResponse, responses=TAIL_RESPONSES)
 async def get_tail(
     call: Call,
     path: QueryPath,
@@ -104,10 +111,10 @@ async def get_tail(
     With `follow` go on as the file grows, as server-sent events that resume by Last-Event-ID.
     """
     if follow:
-        return await following(call, path, count_bytes, count_lines, skip=skip_heading)
+        return await follow_tail(call, path, count_bytes, count_lines, skip=skip_heading)
     part = Excerpt.of(count_bytes, count_lines, skip=skip_heading, limit=call.cluster.limits.view_size)
     files = await call.files(Verb.FILES_READ, path=path)
-    return answer(part.to_end(await files.tail(path, call.deadline, **part.asked)))
+    return json_response(part.to_end(await files.tail(path, call.deadline, **part.asked)))
 
 
 @router.get("/checksum", response_model=wire.GetFileChecksumResponse)
@@ -115,22 +122,22 @@ async def get_checksum(
     call: Call,
     path: QueryPath,
     algorithm: ChecksumAlgorithm = "sha256",
-    timeout: Seconds = None,  # noqa: ASYNC109 -- the caller's own
+    timeout: TimeoutSeconds = None,  # noqa: ASYNC109 -- the caller's own
 ) -> Response:
     """Compute the checksum of a file, SHA-256 by default."""
-    patience = Patience(call, timeout)
+    patience = RequestTimeout(call, timeout)
     files = await call.files(Verb.FILES_READ, path=path)
     async with patience.limited() as deadline:
         checksum = await files.checksum(path, deadline, algorithm=algorithm)
     name = "BLAKE2b" if algorithm == "blake2b" else algorithm.upper()
-    return answer({"output": {"algorithm": name, "checksum": checksum}})
+    return json_response({"output": {"algorithm": name, "checksum": checksum}})
 
 
 @router.get("/file", response_model=wire.GetFileTypeResponse)
 async def get_file(call: Call, path: QueryPath) -> Response:
     """Say what a file's content is."""
     files = await call.files(Verb.FILES_READ, path=path)
-    return answer({"output": await files.kind(path, call.deadline)})
+    return json_response({"output": await files.kind(path, call.deadline)})
 
 
 @router.put("/chmod", response_model=wire.PutFileChmodResponse)
@@ -138,7 +145,7 @@ async def put_chmod(call: Call, body: wire.PutFileChmodRequest) -> Response:
     """Change a file's mode."""
     files = await call.files(Verb.FILES_WRITE, sourcePath=body.path)
     await files.chmod(body.path, body.mode, call.deadline)
-    return answer({"output": entry_shape(await files.entry(body.path, call.deadline))})
+    return json_response({"output": listed_file(await files.entry(body.path, call.deadline))})
 
 
 @router.put("/chown", response_model=wire.PutFileChownResponse)
@@ -146,7 +153,7 @@ async def put_chown(call: Call, body: wire.PutFileChownRequest) -> Response:
     """Change a file's owner and group."""
     files = await call.files(Verb.FILES_WRITE, sourcePath=body.path)
     await files.chown(body.path, body.owner, body.group, call.deadline)
-    return answer({"output": entry_shape(await files.entry(body.path, call.deadline))})
+    return json_response({"output": listed_file(await files.entry(body.path, call.deadline))})
 
 
 @router.post("/mkdir", status_code=201, response_model=wire.PostMkdirResponse)
@@ -154,7 +161,7 @@ async def post_mkdir(call: Call, body: wire.PostMakeDirRequest) -> Response:
     """Make a directory."""
     files = await call.files(Verb.FILES_WRITE, sourcePath=body.path)
     await files.mkdir(body.path, call.deadline, parents=body.parent, exist_ok=body.exist_ok)
-    return answer({"output": entry_shape(await files.entry(body.path, call.deadline))}, 201)
+    return json_response({"output": listed_file(await files.entry(body.path, call.deadline))}, 201)
 
 
 @router.post("/symlink", status_code=201, response_model=wire.PostFileSymlinkResponse)
@@ -163,17 +170,17 @@ async def post_symlink(call: Call, body: wire.PostFileSymlinkRequest) -> Respons
     leads_to, target = link_target(body.path, body.link_path, relative=body.relative)
     files = await call.files(Verb.FILES_WRITE, sourcePath=leads_to, linkPath=body.link_path)
     await files.symlink(target, body.link_path, call.deadline)
-    return answer({"output": entry_shape(await files.entry(body.link_path, call.deadline))}, 201)
+    return json_response({"output": listed_file(await files.entry(body.link_path, call.deadline))}, 201)
 
 
 @router.delete("/rm", status_code=204, response_model=None)
-async def delete_rm(call: Call, path: QueryPath, timeout: Seconds = None) -> Response:  # noqa: ASYNC109
+async def delete_rm(call: Call, path: QueryPath, timeout: TimeoutSeconds = None) -> Response:  # noqa: ASYNC109
     """Remove a file, or a directory with all that is in it."""
-    patience = Patience(call, timeout, "DELETE /filesystem/{system}/transfer/rm")
+    patience = RequestTimeout(call, timeout, "DELETE /filesystem/{system}/transfer/rm")
     files = await call.files(Verb.FILES_WRITE, path=path)
     async with patience.limited() as deadline:
         await files.rm(path, deadline)
-    return done()
+    return no_content()
 
 
 @router.post("/upload", status_code=204, response_model=None, openapi_extra=UPLOAD_BODY)
@@ -181,45 +188,45 @@ async def post_upload(call: Call, path: QueryPath) -> Response:
     """Upload a file (of max_ops_file_size bytes at most) into the directory `path`."""
     await call.files(Verb.FILES_WRITE, path=path)
     limits = call.cluster.limits
-    form = Upload(call, limits.max_ops_file_size, patience=limits.files)
+    form = UploadFormReader(call, limits.max_ops_file_size, patience=limits.files)
     target = posixpath.join(path, await form.name())
     files = call.cluster.files(call.identity, file=target)
     async with aclosing(form.chunks()) as chunks:
         await files.upload(target, chunks, call.deadline)
-    return done()
+    return no_content()
 
 
-@router.put("/upload", status_code=201, response_model=None, responses=WRITTEN, openapi_extra=RAW_BODY)
+@router.put("/upload", status_code=201, response_model=None, responses=PUT_RESPONSES, openapi_extra=RAW_BODY)
 async def put_upload(
     call: Call,
     path: QueryPath,
     mode: Mode = None,
-    mtime: Modified = None,
+    mtime: ModificationTime = None,
     parents: Parents = False,
     fsync: Fsync = False,
 ) -> Response:
     """Write a file (of max_ops_file_size bytes at most): the body is its content, `path` the file itself."""
     files = await call.files(Verb.FILES_WRITE, path=path)
-    return await Put(call, mode, mtime, parents, fsync).into(files, path)
+    return await FilePut(call, mode, mtime, parents, fsync).into(files, path)
 
 
 @router.post("/compress", status_code=204, response_model=None)
-async def post_compress(call: Call, body: wire.PostCompressRequest, timeout: Seconds = None) -> Response:  # noqa: ASYNC109
+async def post_compress(call: Call, body: wire.PostCompressRequest, timeout: TimeoutSeconds = None) -> Response:  # noqa: ASYNC109
     """Archive a file or directory with tar."""
-    patience = Patience(call, timeout, "POST /filesystem/{system}/transfer/compress")
+    patience = RequestTimeout(call, timeout, "POST /filesystem/{system}/transfer/compress")
     files = await call.files(Verb.FILES_WRITE, sourcePath=body.path, targetPath=body.target_path)
     how: dict[str, Any] = {"compression": body.compression, "dereference": body.dereference}
     pattern = body.match_pattern or None
     async with patience.limited() as deadline:
         await files.compress(body.path, body.target_path, deadline, pattern=pattern, **how)
-    return done()
+    return no_content()
 
 
 @router.post("/extract", status_code=204, response_model=None)
-async def post_extract(call: Call, body: wire.PostExtractRequest, timeout: Seconds = None) -> Response:  # noqa: ASYNC109
+async def post_extract(call: Call, body: wire.PostExtractRequest, timeout: TimeoutSeconds = None) -> Response:  # noqa: ASYNC109
     """Unpack a tar archive."""
-    patience = Patience(call, timeout, "POST /filesystem/{system}/transfer/extract")
+    patience = RequestTimeout(call, timeout, "POST /filesystem/{system}/transfer/extract")
     files = await call.files(Verb.FILES_WRITE, sourcePath=body.path, targetPath=body.target_path)
     async with patience.limited() as deadline:
         await files.extract(body.path, body.target_path, deadline, compression=body.compression)
-    return done()
+    return no_content()

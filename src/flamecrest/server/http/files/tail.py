@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from flamecrest.server.http.core.call import Call
 
 HEARTBEAT: Final = 15.0  # seconds of silence after which a comment keeps proxies from closing the connection
-LONGEST: Final = 3600.0  # seconds that one stream may last
-AGAIN: Final = b"retry: 1000\n\n"  # milliseconds after which a browser comes again
+MAX_STREAM: Final = 3600.0  # seconds that one stream may last
+RETRY: Final = b"retry: 1000\n\n"  # milliseconds after which a browser comes again
 
 DEFAULT_LINES: Final = 10
-EVENTS: Final[dict[int | str, dict[str, Any]]] = {
+TAIL_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "content": {
             "text/event-stream": {
@@ -53,7 +53,7 @@ _HEADERS: Final = (
 )
 
 
-def last_event(text: str | None) -> FollowPosition | None:
+def parse_event_id(text: str | None) -> FollowPosition | None:
     """The place that a Last-Event-ID names; None where there is none, Invalid for one that is not ours."""
     if not text:
         return None
@@ -64,30 +64,32 @@ def last_event(text: str | None) -> FollowPosition | None:
     return FollowPosition(int(found[1], 16), int(found[2], 16))
 
 
-async def following(call: Call, path: str, count_bytes: int | None, count_lines: int | None, *, skip: bool) -> Response:
+async def follow_tail(
+    call: Call, path: str, count_bytes: int | None, count_lines: int | None, *, skip: bool
+) -> Response:
     """The answer to `tail?follow=true`."""
     if count_bytes is not None or skip:
         message = "can't go with `bytes` or `skipHeading`: it begins at a line counted from the end"
         raise Invalid(f"`follow` {message}", fields=(Field("query", "follow", message),))
-    after = last_event(call.headers.get("last-event-id"))
+    after = parse_event_id(call.headers.get("last-event-id"))
     files = await call.files(Verb.FILES_READ, path=path)
-    return Follow(call, files, path, lines=DEFAULT_LINES if count_lines is None else count_lines, after=after)
+    return TailResponse(call, files, path, lines=DEFAULT_LINES if count_lines is None else count_lines, after=after)
 
 
-class Follow(Response):
+class TailResponse(Response):
     """Sends what is added to a file. It is opened before the first header goes, so that errors are proper ones."""
 
     def __init__(self, call: Call, files: Files, path: str, *, lines: int, after: FollowPosition | None) -> None:
         super().__init__()
         self._following = files.follow(path, call.deadline, lines=lines, after=after)
-        left = call.identity.expires - time.time() if call.identity.expires else LONGEST
-        self._until = time.monotonic() + min(LONGEST, max(0.0, left))
+        left = call.identity.expires - time.time() if call.identity.expires else MAX_STREAM
+        self._until = time.monotonic() + min(MAX_STREAM, max(0.0, left))
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Send events until the client goes; whoever sees that it went cancels this."""
         async with self._following as pieces:
             await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
-            await send({"type": "http.response.body", "body": AGAIN, "more_body": True})
+            await send({"type": "http.response.body", "body": RETRY, "more_body": True})
             quiet_since = time.monotonic()
             async for piece in pieces:
                 now = time.monotonic()
@@ -96,12 +98,12 @@ class Follow(Response):
                 if piece is None and now - quiet_since < HEARTBEAT:
                     continue
                 quiet_since = now
-                body = b": still here\n\n" if piece is None else event(piece)
+                body = b": still here\n\n" if piece is None else event_bytes(piece)
                 await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def event(piece: FollowEvent) -> bytes:
+def event_bytes(piece: FollowEvent) -> bytes:
     """One event: of the default kind for what was added, else `truncated` or `rotated`. JSON holds no newline."""
     mark = piece.mark
     data = dumps({"content": piece.text, "startPosition": piece.start, "endPosition": mark.offset})

@@ -14,8 +14,8 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
 from flamecrest.server.errors import Field, Invalid, TooLarge
-from flamecrest.server.http.core.request_body import Body
-from flamecrest.server.http.headers.content_disposition import file_name, parameters
+from flamecrest.server.http.core.request_body import RequestBody
+from flamecrest.server.http.headers.content_disposition import file_name, parse_parameters
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -40,14 +40,14 @@ def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"The file is too large: {message}", fields=(Field("body", FIELD, message),))
 
 
-class Upload:
+class UploadFormReader:
     """The file in a form that is being received. A client that sends nothing for `patience` seconds is given up."""
 
     def __init__(self, request: Request, limit: int | None, *, patience: float) -> None:
         declared = request.headers.get("content-length", "0")
         if limit is not None and declared.isdecimal() and int(declared[:20]) > limit + OTHER_BYTES:
             raise _too_large(limit)
-        self._body = Body(request, patience)
+        self._body = RequestBody(request, patience)
         self._limit = limit
         self._received = self._size = 0
         self._pieces: list[bytes] = []
@@ -148,7 +148,7 @@ class Upload:
 
     def _on_headers(self) -> None:
         try:
-            kind, given = parameters(self._headers.get(b"content-disposition", b""))
+            kind, given = parse_parameters(self._headers.get(b"content-disposition", b""))
             if kind != b"form-data" or given.get(b"name") != FIELD.encode():
                 return
             name = file_name(given)
@@ -176,7 +176,7 @@ class Upload:
 def _boundary(content_type: str) -> bytes:
     """The form's boundary; raises Invalid if the request holds no form."""
     try:
-        kind, given = parameters(content_type.encode("latin-1"))
+        kind, given = parse_parameters(content_type.encode("latin-1"))
     except ValueError:
         kind, given = b"", {}
     boundary = given.get(b"boundary", b"")

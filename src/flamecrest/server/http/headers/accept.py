@@ -9,7 +9,7 @@ from typing import Final
 _QUALITY: Final = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 
 
-def accepted(header: str | None, offered: Sequence[str], aliases: Mapping[str, str]) -> list[str]:
+def acceptable(header: str | None, offered: Sequence[str], aliases: Mapping[str, str]) -> list[str]:
     """The offered media types that are accepted, the most wanted first; among equals as they are offered."""
     if header is None or not header.strip():
         return list(offered)

@@ -54,10 +54,10 @@ class Validators:
         return cls(tag if strong else f"W/{tag}", modified, settled)
 
 
-NONE: Final = Validators(None, None, settled=False)  # of a file that is made as it is read
+NO_VALIDATORS: Final = Validators(None, None, settled=False)  # of a file that is made as it is read
 
 
-def outcome(given: Mapping[str, str], found: Validators | None, *, reading: bool) -> Outcome:
+def evaluate(given: Mapping[str, str], found: Validators | None, *, reading: bool) -> Outcome:
     """What the conditions in the headers `given` (lower-case names) make of it; `found` None: there is no file."""
     if (tags := given.get("if-match")) is not None:
         if not _matches(tags, found, strong=True):
@@ -88,7 +88,7 @@ def range_applies(given: Mapping[str, str], found: Validators) -> bool:
     condition = condition.strip()
     if condition.startswith(('"', "W/")):
         return condition == found.etag and not condition.startswith("W/")
-    since = http_date(condition)
+    since = parse_http_date(condition)
     return since is not None and since == found.modified and found.settled
 
 
@@ -117,10 +117,10 @@ def _tags(header: str) -> list[str]:
 
 def _seconds(given: Mapping[str, str], name: str) -> int | None:
     text = given.get(name)
-    return None if text is None else http_date(text)
+    return None if text is None else parse_http_date(text)
 
 
-def http_date(text: str) -> int | None:
+def parse_http_date(text: str) -> int | None:
     """An HTTP date in any of its three forms, as seconds since the epoch; None: it is none."""
     text = text.strip()
     for shape, form in _DATES:
@@ -136,7 +136,7 @@ def http_date(text: str) -> int | None:
 
 
 @lru_cache(maxsize=1024)  # files that were written together are asked for together
-def date_text(seconds: int) -> str:
+def format_http_date(seconds: int) -> str:
     """An HTTP date as it has to be written, whatever the locale."""
     at = datetime.fromtimestamp(seconds, UTC)
     return f"{_DAYS[at.weekday()]}, {at.day:02} {_MONTHS[at.month - 1]} {at.year:04} {at:%H:%M:%S} GMT"

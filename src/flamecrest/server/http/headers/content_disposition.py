@@ -13,7 +13,7 @@ _QUOTED_PAIR: Final = re.compile(rb'\\([\\"])')
 _FORM_ESCAPE: Final = re.compile(rb"%(09|0A|0D|22)")
 
 
-def parameters(header: bytes) -> tuple[bytes, dict[bytes, bytes]]:
+def parse_parameters(header: bytes) -> tuple[bytes, dict[bytes, bytes]]:
     """Split a header into its value and its parameters, names in lower case, values as written but unquoted.
 
     Raises ValueError when it is not written as such a header has to be.
@@ -59,7 +59,7 @@ def file_name(given: dict[bytes, bytes]) -> str | None:
     return _FORM_ESCAPE.sub(lambda found: bytes([int(found[1], 16)]), plain).decode("utf-8", "surrogateescape")
 
 
-def attachment(name: str) -> str:
+def attachment_header(name: str) -> str:
     """The header that gives a download its name: a plain one for old clients, and the exact one."""
     safe = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
     exact = quote(name.encode("utf-8", "surrogateescape"), safe="")

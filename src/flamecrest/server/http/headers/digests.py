@@ -12,19 +12,19 @@ from typing import Final, Literal
 
 from flamecrest.server.errors import Field, Invalid
 
-Name = Literal["sha-256", "sha-512"]
+DigestName = Literal["sha-256", "sha-512"]
 
-PROGRAMS: Final[Mapping[Name, Literal["sha256", "sha512"]]] = {"sha-256": "sha256", "sha-512": "sha512"}
+PROGRAMS: Final[Mapping[DigestName, Literal["sha256", "sha512"]]] = {"sha-256": "sha256", "sha-512": "sha512"}
 _SIZES: Final = {"sha-256": 32, "sha-512": 64}
 _WANTED: Final = re.compile(r"[ \t]*([a-z*][a-z0-9_.*-]*)=(\d{1,2})[ \t]*", re.ASCII)
 _GIVEN: Final = re.compile(r"[ \t]*([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/]*={0,2}):[ \t]*", re.ASCII)
 
 
-def preferred(header: str | None) -> Name | None:
+def preferred_digest(header: str | None) -> DigestName | None:
     """The algorithm that a Want- header prefers of those known here; None: none, or it can't be understood."""
     if header is None or len(header) > 1024:
         return None
-    best: tuple[int, Name] | None = None
+    best: tuple[int, DigestName] | None = None
     for item in header.split(","):
         match = _WANTED.fullmatch(item)
         if match is None or int(match[2]) > 10:
@@ -36,22 +36,22 @@ def preferred(header: str | None) -> Name | None:
     return best[1] if best else None
 
 
-def field(name: Name, digest: bytes) -> str:
+def digest_field(name: DigestName, digest: bytes) -> str:
     """The value of Repr-Digest or Content-Digest."""
     return f"{name}=:{base64.b64encode(digest).decode('ascii')}:"
 
 
-def digest_of(name: Name, data: bytes) -> bytes:
+def compute_digest(name: DigestName, data: bytes) -> bytes:
     """The digest of what is in memory."""
     return hashlib.new(PROGRAMS[name], data).digest()
 
 
-class Check:
+class DigestCheck:
     """The digests that came with a body, and those of the body so far."""
 
     def __init__(self, given: Mapping[str, str]) -> None:
         """Read Content-Digest and Repr-Digest, which are the same for a body without encoding; raises Invalid."""
-        self._expected: list[tuple[str, Name, bytes]] = []
+        self._expected: list[tuple[str, DigestName, bytes]] = []
         for header in ("content-digest", "repr-digest"):
             if (value := given.get(header)) is not None:
                 self._expected += [(header, name, digest) for name, digest in _parsed(header, value)]
@@ -69,8 +69,8 @@ class Check:
                 raise _invalid(header, f"does not match: the {name} of what was received is another")
 
 
-def _parsed(header: str, value: str) -> list[tuple[Name, bytes]]:
-    found: list[tuple[Name, bytes]] = []
+def _parsed(header: str, value: str) -> list[tuple[DigestName, bytes]]:
+    found: list[tuple[DigestName, bytes]] = []
     seen = set()
     for item in value[:4096].split(","):
         match = _GIVEN.fullmatch(item)
@@ -83,7 +83,7 @@ def _parsed(header: str, value: str) -> list[tuple[Name, bytes]]:
     return found
 
 
-def _decoded(header: str, name: Name, text: str) -> bytes:
+def _decoded(header: str, name: DigestName, text: str) -> bytes:
     try:
         digest = base64.b64decode(text, validate=True)
     except binascii.Error:

@@ -15,12 +15,12 @@ _SPEC: Final = re.compile(r"[ \t]*(?:(\d+)-(\d*)|-(\d+))[ \t]*", re.ASCII)
 _BEYOND: Final = 10**19  # no file is that long
 
 
-class Unsatisfiable(Exception):
+class UnsatisfiableRange(Exception):
     """None of the ranges lies in the file."""
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ByteRange:
     """The bytes from `start` up to `end`, which is not part of them."""
 
     start: int
@@ -35,7 +35,7 @@ class Span:
         return f"bytes {self.start}-{self.end - 1}/{whole}"
 
 
-def wanted(header: str, size: int) -> list[Span]:
+def parse_range(header: str, size: int) -> list[ByteRange]:
     """The parts of a file of `size` bytes that a Range header asks for, in its order; none: the whole file.
 
     A header that can't be understood, or that asks for more than the file holds, is ignored, as the RFC allows.
@@ -54,16 +54,16 @@ def wanted(header: str, size: int) -> list[Span]:
             return []
         first, last, suffix = (None if digits in {None, ""} else _number(digits) for digits in match.groups())
         if suffix is not None:
-            span = Span(max(0, size - suffix), size)
+            span = ByteRange(max(0, size - suffix), size)
         else:
             start = first or 0
             if last is not None and last < start:
                 return []
-            span = Span(start, size if last is None else min(last + 1, size))
+            span = ByteRange(start, size if last is None else min(last + 1, size))
         if span.start < span.end:
             spans.append(span)
     if not spans:
-        raise Unsatisfiable
+        raise UnsatisfiableRange
     return spans if sum(span.size for span in spans) <= size else []
 
 
@@ -72,10 +72,10 @@ def _number(digits: str) -> int:
     return _BEYOND if len(digits) > 19 else int(digits)
 
 
-class ManyParts:
+class MultipartRanges:
     """A multipart/byteranges body: what stands before each part and after the last."""
 
-    def __init__(self, spans: Sequence[Span], whole: int, content_type: str) -> None:
+    def __init__(self, spans: Sequence[ByteRange], whole: int, content_type: str) -> None:
         boundary = secrets.token_hex(16)  # 128 random bits: they do not stand in the file
         self.content_type = f"multipart/byteranges; boundary={boundary}"
         self.heads = [

@@ -17,7 +17,7 @@ from flamecrest.server.auth.port import Verb
 from flamecrest.server.cluster import Gateway
 from flamecrest.server.errors import Invalid
 from flamecrest.server.files.resumable.remote import RemoteUploads
-from flamecrest.server.http.files.tus.headers import metadata
+from flamecrest.server.http.files.tus.headers import parse_metadata
 from tests.contract.files.conftest import Place, on_sandbox
 from tests.unit.http.world import World
 
@@ -112,16 +112,16 @@ async def test_a_cluster_that_takes_none(world: World, client: httpx.AsyncClient
 @given(st.text(max_size=60))
 def test_metadata_is_read_or_refused(text: str) -> None:
     try:
-        found = metadata(text)
+        found = parse_metadata(text)
     except Invalid:
         return
     assert all(key and " " not in key and "," not in key for key in found)
 
 
 def test_metadata_of_any_bytes() -> None:
-    assert metadata(f"path {base64.b64encode(bytes(range(1, 256))).decode()},flag") == {
+    assert parse_metadata(f"path {base64.b64encode(bytes(range(1, 256))).decode()},flag") == {
         "path": bytes(range(1, 256)).decode("utf-8", "surrogateescape"),
         "flag": "",
     }
     with pytest.raises(Invalid):
-        metadata("a " + "A" * 20000)
+        parse_metadata("a " + "A" * 20000)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 VERSION: Final = "1.0.0"
 CONTENT_TYPE: Final = "application/offset+octet-stream"
 METADATA_BYTES: Final = 16384
-LARGEST: Final = 2**63 - 1  # what a file's size can be
+MAX_FILE_SIZE: Final = 2**63 - 1  # what a file's size can be
 NAME_BYTES: Final = 255  # Linux' NAME_MAX
 
 _NUMBER: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
@@ -30,12 +30,12 @@ _KEY: Final = re.compile(r"[!-+\--~]+", re.ASCII)  # printable ASCII without spa
 _DIGEST_BYTES: Final = {"sha1": 20, "sha256": 32, "md5": 16}
 
 
-def wrong(name: str, message: str) -> Invalid:
+def invalid_header(name: str, message: str) -> Invalid:
     """A header that can't be understood."""
     return Invalid(f"`{name}` {message}", fields=(Field("header", name, message),))
 
 
-class Asked:
+class TusHeaders:
     """The headers of one request; each method raises Invalid for what it can't understand."""
 
     def __init__(self, headers: Headers) -> None:
@@ -45,7 +45,7 @@ class Asked:
         """A header that may be given once."""
         given = self._headers.getlist(name)
         if len(given) > 1:
-            raise wrong(name, "must be given once only")
+            raise invalid_header(name, "must be given once only")
         return given[0].strip() if given else None
 
     def version(self) -> None:
@@ -53,7 +53,7 @@ class Asked:
         if self.one("Tus-Resumable") != VERSION:
             raise HTTPException(412, f"Tus-Resumable must be {VERSION}", {"Tus-Version": VERSION})
         if "upload-concat" in self._headers:
-            raise wrong("Upload-Concat", "is not supported: uploads can't be joined")
+            raise invalid_header("Upload-Concat", "is not supported: uploads can't be joined")
 
     def content_type(self) -> None:
         """Refuse a body that is no piece of an upload."""
@@ -64,16 +64,16 @@ class Asked:
         """Where the body's first byte belongs."""
         found = self._number("Upload-Offset")
         if found is None:
-            raise wrong("Upload-Offset", "Field required")
+            raise invalid_header("Upload-Offset", "Field required")
         return found
 
     def length(self, *, new: bool = False) -> int | None:
         """The whole file's length; for a new upload it must be told, or that it will be."""
         found, later = self._number("Upload-Length"), self.one("Upload-Defer-Length")
         if later not in {None, "1"}:
-            raise wrong("Upload-Defer-Length", "must be 1")
+            raise invalid_header("Upload-Defer-Length", "must be 1")
         if new and (found is None) == (later is None):
-            raise wrong("Upload-Length", "must be given, or Upload-Defer-Length, and not both")
+            raise invalid_header("Upload-Length", "must be given, or Upload-Defer-Length, and not both")
         return found
 
     def checksum(self) -> PieceChecksum | None:
@@ -83,52 +83,54 @@ class Asked:
             return None
         algorithm, _, text = given.partition(" ")
         if algorithm not in CHECKSUM_ALGORITHMS:
-            raise wrong("Upload-Checksum", f"must name one of {', '.join(CHECKSUM_ALGORITHMS)}")
+            raise invalid_header("Upload-Checksum", f"must name one of {', '.join(CHECKSUM_ALGORITHMS)}")
         digest = _decoded(text)
         if digest is None or len(digest) != _DIGEST_BYTES[algorithm]:
-            raise wrong("Upload-Checksum", f"must hold a {algorithm} digest in base64")
+            raise invalid_header("Upload-Checksum", f"must hold a {algorithm} digest in base64")
         return PieceChecksum(algorithm, digest)
 
     def _number(self, name: str) -> int | None:
         given = self.one(name)
         if given is None:
             return None
-        if not _NUMBER.fullmatch(given) or int(given) > LARGEST:
-            raise wrong(name, f"must be a number from 0 to {LARGEST}")
+        if not _NUMBER.fullmatch(given) or int(given) > MAX_FILE_SIZE:
+            raise invalid_header(name, f"must be a number from 0 to {MAX_FILE_SIZE}")
         return int(given)
 
 
-def metadata(given: str) -> dict[str, str]:
+def parse_metadata(given: str) -> dict[str, str]:
     """The pairs of Upload-Metadata; values are any bytes, as os.fsdecode has them."""
     if len(given) > METADATA_BYTES:
-        raise wrong("Upload-Metadata", f"must not be longer than {METADATA_BYTES} bytes")
+        raise invalid_header("Upload-Metadata", f"must not be longer than {METADATA_BYTES} bytes")
     found: dict[str, str] = {}
     for pair in given.split(",") if given else ():
         key, _, text = pair.strip().partition(" ")
         value = _decoded(text)
         if not _KEY.fullmatch(key) or value is None:
-            raise wrong("Upload-Metadata", "must be pairs of a name and a value in base64, with commas between")
+            raise invalid_header(
+                "Upload-Metadata", "must be pairs of a name and a value in base64, with commas between"
+            )
         if key in found:
-            raise wrong("Upload-Metadata", f"must have `{key}` once only")
+            raise invalid_header("Upload-Metadata", f"must have `{key}` once only")
         found[key] = os.fsdecode(value)
     return found
 
 
-def file_name(given: Mapping[str, str], *, needs_folder: bool = False) -> str:
+def plain_file_name(given: Mapping[str, str], *, needs_folder: bool = False) -> str:
     """The plain name in `filename`."""
     name = given.get("filename")
     if name is None or needs_folder:
-        raise wrong("Upload-Metadata", "must have `path`; or `filename`, and the query the folder as `path`")
+        raise invalid_header("Upload-Metadata", "must have `path`; or `filename`, and the query the folder as `path`")
     if not name or "/" in name or "\0" in name or name in {".", ".."} or len(os.fsencode(name)) > NAME_BYTES:
-        raise wrong("Upload-Metadata", "must have a plain name as `filename`: no `/`, not `.` or `..`")
+        raise invalid_header("Upload-Metadata", "must have a plain name as `filename`: no `/`, not `.` or `..`")
     return name
 
 
-def is_piece(headers: Headers) -> bool:
+def has_content(headers: Headers) -> bool:
     """Whether a request that creates an upload brings its first bytes along; raises Invalid if it brings others."""
     if headers.get("content-length", "0").strip("0") == "" and "transfer-encoding" not in headers:
         return False
-    Asked(headers).content_type()
+    TusHeaders(headers).content_type()
     return True
 
 

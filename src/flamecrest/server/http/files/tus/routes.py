@@ -25,12 +25,12 @@ from flamecrest.server.errors import GatewayError, TooLarge
 from flamecrest.server.files.resumable.port import CHECKSUM_ALGORITHMS, UploadStatus
 from flamecrest.server.files.resumable.state import UploadKey
 from flamecrest.server.http.core.call import Call
-from flamecrest.server.http.core.errors import answer_to
+from flamecrest.server.http.core.errors import error_response
 from flamecrest.server.http.core.openapi import ERRORS
 from flamecrest.server.http.core.route import GatewayRoute
 from flamecrest.wire.text import check_name
 
-from .headers import VERSION, Asked, body, file_name, is_piece, metadata
+from .headers import VERSION, TusHeaders, body, has_content, parse_metadata, plain_file_name
 
 EXTENSIONS: Final = "creation,creation-defer-length,creation-with-upload,checksum,expiration,termination"
 _TUS: Final = (b"tus-resumable", VERSION.encode())
@@ -48,7 +48,7 @@ class TusRoute(GatewayRoute):
         try:
             await super()._serve(scope, receive, stamped)
         except (GatewayError, HTTPException) as error:
-            await answer_to(error)(scope, receive, stamped)
+            await error_response(error)(scope, receive, stamped)
 
 
 router = APIRouter(
@@ -117,12 +117,12 @@ async def options_uploads(call: Call) -> Response:
 @router.post("", status_code=201, response_model=None, openapi_extra=_CREATION)
 async def post_uploads(call: Call, path: Folder = None) -> Response:
     """Begin a resumable upload (tus); a body is its first piece."""
-    asked = Asked(call.headers)
+    asked = TusHeaders(call.headers)
     asked.version()
     given = asked.one("Upload-Metadata") or ""
-    target = _target(metadata(given), path)
+    target = _target(parse_metadata(given), path)
     length = asked.length(new=True)
-    checksum, piece = asked.checksum(), is_piece(call.headers)
+    checksum, piece = asked.checksum(), has_content(call.headers)
     limits = call.cluster.limits
     _fits(length, limits.max_ops_file_size)
     uploads = await call.uploads(Verb.FILES_WRITE, path=target)
@@ -142,7 +142,7 @@ async def post_uploads(call: Call, path: Folder = None) -> Response:
 @router.head("/{upload}", response_model=None, openapi_extra={"parameters": [_RESUMABLE]})
 async def head_upload(call: Call, upload: UploadId) -> Response:
     """Say how far a resumable upload is."""
-    Asked(call.headers).version()
+    TusHeaders(call.headers).version()
     key = UploadKey.parse(upload)
     uploads = await call.uploads(Verb.FILES_WRITE, path=key.path)
     found = await uploads.look(key, call.deadline)
@@ -159,7 +159,7 @@ async def head_upload(call: Call, upload: UploadId) -> Response:
 @router.patch("/{upload}", status_code=204, response_model=None, openapi_extra=_ADDITION)
 async def patch_upload(call: Call, upload: UploadId) -> Response:
     """Add bytes to a resumable upload; its file is there when the last one is."""
-    asked = Asked(call.headers)
+    asked = TusHeaders(call.headers)
     asked.version()
     asked.content_type()
     offset, length, checksum = asked.offset(), asked.length(), asked.checksum()
@@ -176,7 +176,7 @@ async def patch_upload(call: Call, upload: UploadId) -> Response:
 @router.delete("/{upload}", status_code=204, response_model=None, openapi_extra={"parameters": [_RESUMABLE]})
 async def delete_upload(call: Call, upload: UploadId) -> Response:
     """End a resumable upload; what has arrived of it is removed."""
-    Asked(call.headers).version()
+    TusHeaders(call.headers).version()
     key = UploadKey.parse(upload)
     uploads = await call.uploads(Verb.FILES_WRITE, path=key.path)
     await uploads.remove(key, call.deadline)
@@ -211,7 +211,11 @@ def _target(given: Mapping[str, str], folder: str | None) -> str:
     """The path of the file to be."""
     if "path" in given:
         return given["path"]
-    return posixpath.join(folder, file_name(given)) if folder is not None else file_name(given, needs_folder=True)
+    return (
+        posixpath.join(folder, plain_file_name(given))
+        if folder is not None
+        else plain_file_name(given, needs_folder=True)
+    )
 
 
 def _fits(length: int | None, limit: int | None) -> None:
