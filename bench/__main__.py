@@ -1,4 +1,4 @@
-"""The command line of the benchmark: which site, which contenders, which workloads, and how it came out."""
+"""Measure the gateway beside its baselines, or beside the gateway of another checkout (--compare)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from functools import partial
 from pathlib import Path
 
 try:
-    from .columns import GATEWAY
+    from .columns import GATEWAY, OTHER
     from .contenders import sites
     from .contenders.openssh import OpenSsh
-    from .contenders.servers import Foreign, crowd, flamecrest, foreign, start
+    from .contenders.servers import RunningGateway, Servers
     from .measure.resources import listener
     from .report import pages, tables
     from .results import Results
-    from .targets import TARGETS, judge
+    from .targets import TARGETS, comparison, judge
     from .workloads.catalogue import WORKLOADS
     from .workloads.workload import Bench, Workload
 except ModuleNotFoundError as missing:
@@ -36,47 +36,64 @@ def arguments() -> argparse.Namespace:
     names = [workload.name for workload in WORKLOADS]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--sandbox", action="store_true", help="run on the sandbox instead of the real centre")
-    parser.add_argument("--url", help=f"measure this gateway, with the access token in the variable {TOKEN}")
-    parser.add_argument("--system", help="the name that the gateway behind --url has for the site")
+    parser.add_argument("--url", help=f"measure the gateway at this URL; the variable {TOKEN} holds an access token")
+    parser.add_argument("--system", help="the name of the site in the gateway at --url")
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        metavar="DIR",
+        help="measure only this gateway and that of another checkout, which has its own .venv (scripts/setup)",
+    )
     parser.add_argument("--only", type=lambda text: text.split(","), default=names, help=f"some of {','.join(names)}")
-    parser.add_argument("--quick", action="store_true", help="fewer runs; what takes minutes is extrapolated")
+    parser.add_argument("--quick", action="store_true", help="fewer runs; extrapolate what takes minutes")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write report.html, report.md and result.json there")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured into a file")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results to a file")
     parser.add_argument("--keep-logs", type=Path, metavar="DIR", help="keep the servers' logs there")
-    chosen = parser.parse_args()
-    if unknown := set(chosen.only) - set(names):
-        parser.error(f"no such workload: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
-    if chosen.url and not os.environ.get(TOKEN):
+    options = parser.parse_args()
+    if unknown := set(options.only) - set(names):
+        parser.error(f"no such workload: {', '.join(sorted(unknown))}; choose from {', '.join(names)}")
+    if options.url and not os.environ.get(TOKEN):
         parser.error(f"--url needs an access token in the variable {TOKEN}")
-    return chosen
+    if options.url and options.compare:
+        parser.error("--url and --compare exclude each other")
+    if options.compare and not (options.compare / ".venv/bin/flamecrest").exists():
+        parser.error(f"{options.compare} has no .venv/bin/flamecrest: run scripts/setup there")
+    return options
 
 
 def say(text: str) -> None:
     print(f"[{time.monotonic() - STARTED:4.0f} s] {text}", file=sys.stderr, flush=True)
 
 
-def measure(chosen: argparse.Namespace, workloads: Sequence[Workload], results: Results) -> None:
-    """Run the workloads, print each one's tables, and keep what was measured in `results`."""
+def needed(options: argparse.Namespace, workloads: Sequence[Workload]) -> set[str]:
+    """The keys of the contenders to start."""
+    keys = {key for workload in workloads for key in workload.needs}
+    return keys & {GATEWAY} | ({OTHER} if keys else set()) if options.compare else keys
+
+
+def measure(options: argparse.Namespace, workloads: Sequence[Workload], results: Results) -> None:
+    """Run the workloads, print the tables of each one, and collect the cells in `results`."""
     with ExitStack() as stack:
-        folder = chosen.keep_logs or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flamecrest-bench-")))
+        folder = options.keep_logs or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flamecrest-bench-")))
         folder.mkdir(parents=True, exist_ok=True)
-        site = stack.enter_context(sites.sandbox(folder, users=1) if chosen.sandbox else sites.real())
+        site = stack.enter_context(sites.sandbox(folder, users=1) if options.sandbox else sites.real())
         issuer = stack.enter_context(sites.issuing(site))
-        wanted = {key for workload in workloads for key in workload.needs}
-        given = Foreign(chosen.url, os.environ[TOKEN], chosen.system or site.system) if chosen.url else None
-        files = stack.enter_context(sites.small_files(site)) if wanted else ""
+        other = options.compare.resolve() if options.compare else None
+        servers = Servers(site, issuer, folder, other)
+        keys = needed(options, workloads)
+        contenders = {}
+        if options.url and GATEWAY in keys:
+            running = RunningGateway(options.url, os.environ[TOKEN], options.system or site.system)
+            contenders[GATEWAY] = running.contender()
+        for key in keys - contenders.keys():
+            contenders[key] = stack.enter_context(servers.start(key))
+        files = stack.enter_context(sites.small_files(site)) if keys else ""
         bench = Bench(
-            contenders={
-                key: foreign(given)
-                if given and key == GATEWAY
-                else stack.enter_context(start(key, site, issuer, folder))
-                for key in wanted
-            },
-            files=sites.names(files),
+            contenders=contenders,
+            servers=servers,
+            files=sites.file_paths(files),
             folder=files,
-            quick=chosen.quick,
-            crowd=partial(crowd, folder / "crowd"),
-            fresh=lambda: flamecrest(site, issuer, folder / "fresh"),
+            quick=options.quick,
             shell=partial(sites.command, site),
             ssh=OpenSsh(site, folder),
             sshd=listener(site.port),
@@ -88,29 +105,30 @@ def measure(chosen: argparse.Namespace, workloads: Sequence[Workload], results: 
 
 
 def main() -> int:
-    """Measure and print; 0 when every target that was measured is met, 1 when one is missed, 2 when it can't be run."""
-    chosen = arguments()
-    workloads = [workload for workload in WORKLOADS if workload.name in chosen.only]
-    about, where = tables.machine(), "the sandbox" if chosen.sandbox else "real sshd (tests/live/centre)"
-    print(tables.preface(about, where, quick=chosen.quick), flush=True)
+    """Measure and print. Exit status: 0 if no target is missed, 1 if one is, 2 if the site cannot be used."""
+    options = arguments()
+    workloads = [workload for workload in WORKLOADS if workload.name in options.only]
+    about, where = tables.machine(), "the sandbox" if options.sandbox else "real sshd (tests/live/centre)"
+    preface = tables.preface(about, where, quick=options.quick)
+    print(preface, flush=True)
     for missing in sites.missing_programs():
         say(f"bench: {missing}")
     results = Results()
     try:
-        measure(chosen, workloads, results)
+        measure(options, workloads, results)
     except sites.NotReadyError as reason:
         say(f"bench: {reason}")
         return 2
-    found = [judge(target, results, sandbox=chosen.sandbox) for target in TARGETS]
-    print(tables.verdicts(found))
-    document = tables.as_json(about, where, results, found)
-    if chosen.json:
-        chosen.json.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
-    if chosen.report:
-        preface = tables.preface(about, where, quick=chosen.quick)
-        pages.write(chosen.report, pages.Content(preface, found, workloads, results), document)
-        say(f"bench: the report is in {chosen.report}: report.html, report.md")
-    return 1 if any(verdict.passed is False for verdict in found) else 0
+    targets = comparison(results) if options.compare else TARGETS
+    verdicts = [judge(target, results, sandbox=options.sandbox) for target in targets]
+    print(tables.verdicts(verdicts))
+    document = tables.as_json(about, where, results, verdicts)
+    if options.json:
+        options.json.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    if options.report:
+        pages.write(options.report, pages.Content(preface, verdicts, workloads, results), document)
+        say(f"bench: the report is in {options.report}: report.html, report.md")
+    return 1 if any(verdict.passed is False for verdict in verdicts) else 0
 
 
 if __name__ == "__main__":

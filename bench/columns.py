@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 GATEWAY = "flamecrest"
+OTHER = "other"  # the gateway of another checkout
 OPENSSH = "openssh"  # a new connection for every command
 OPENSSH_OPEN = "openssh-open"  # over a connection that is open already
 
@@ -11,6 +12,7 @@ TITLES = {
     "b": "(b) new connection per request",
     "c": "(c) command over a pooled connection",
     GATEWAY: "Flamecrest",
+    OTHER: "Flamecrest, other checkout",
     "0": "(0) no SSH: the limit",
     OPENSSH: "OpenSSH, new connection",
     OPENSSH_OPEN: "OpenSSH, open connection",

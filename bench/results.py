@@ -1,4 +1,4 @@
-"""What was measured, as values: cells of tables. It knows no workload, no process and no way to show them."""
+"""The measured values as cells of tables."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+Coordinates = tuple[str, str, str, int | str]  # workload, contender, quantity, parameter
+SERVER_TIME = "ms of processor a request, server"  # less sensitive to other load on the machine than rates are
+HIGHER_IS_BETTER = {"requests/s", "MiB/s"}  # of every other quantity, less is better
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One quantity of one contender: `samples` are repeated measurements of it.
+    """One quantity of one contender, with the samples of its repeated measurement.
 
-    `workload` names the table, `quantity` what is measured (with its unit), `parameter` the table's row
-    (a number where it grows: of files, connections, bytes).
-    `note` says what is unusual (extrapolated, fewer runs); `errors` counts answers that were wrong.
+    `workload` is the table, `quantity` the measured quantity with its unit, and `parameter` the row: a name, or a
+    number of files, connections or bytes. `note` describes a deviation from the method (extrapolated, fewer runs).
+    `errors` is the number of wrong responses.
     """
 
     workload: str
@@ -26,16 +30,20 @@ class Cell:
     errors: int = 0
 
     @property
+    def at(self) -> Coordinates:
+        return self.workload, self.contender, self.quantity, self.parameter
+
+    @property
     def mean(self) -> float:
         return statistics.fmean(self.samples)
 
     @property
     def deviation(self) -> float:
-        """Standard deviation of the samples; 0 where there is one only."""
+        """The standard deviation of the samples; 0 for a single one."""
         return statistics.stdev(self.samples) if len(self.samples) > 1 else 0.0
 
     def with_errors(self, more: int) -> Cell:
-        """The same with that many more wrong answers."""
+        """A copy with `more` added to the number of wrong responses."""
         return replace(self, errors=self.errors + more)
 
     def as_json(self) -> dict[str, Any]:
@@ -62,10 +70,9 @@ class Results:
         self.cells.extend(cells)
 
     def find(self, workload: str, contender: str, quantity: str, parameter: int | str) -> Cell | None:
-        """The cell at that place, if it was measured."""
-        place = (workload, contender, quantity, parameter)
-        return next((c for c in self.cells if (c.workload, c.contender, c.quantity, c.parameter) == place), None)
+        """The cell with these coordinates; None if it was not measured."""
+        return next((cell for cell in self.cells if cell.at == (workload, contender, quantity, parameter)), None)
 
     def of(self, workload: str, quantity: str) -> Iterator[Cell]:
-        """The cells of one table."""
+        """The cells of a workload with a quantity."""
         return (cell for cell in self.cells if (cell.workload, cell.quantity) == (workload, quantity))

@@ -1,33 +1,36 @@
-"""What the project promises about speed and memory: ratios and limits over results. Pure."""
+"""Targets for speed and memory: limits of ratios and of single values."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
-from .columns import GATEWAY, OPENSSH
-from .results import Cell, Results
+from .columns import GATEWAY, OPENSSH, OTHER
+from .results import HIGHER_IS_BETTER, SERVER_TIME, Cell, Coordinates, Results
 
-Place = tuple[str, str, str, int | str]  # workload, contender, quantity, parameter of a cell
+COMPARED = {*HIGHER_IS_BETTER, "seconds", "ms", "MiB", SERVER_TIME}  # the main quantities of the workloads
+NO_SLOWER = 0.95  # the smallest accepted ratio to the other checkout
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`of` divided by `by` (or `of` itself) must be at least, at most, or below `limit`."""
+    """A limit of `of` divided by `by`, or of `of` itself if `by` is None."""
 
     text: str
-    of: Place
-    by: Place | None
+    of: Coordinates
+    by: Coordinates | None
     sense: Literal["at least", "at most", "below"]
     limit: float
     unit: str = "times"
-    of_sshd: bool = False  # compares with ways whose cost is OpenSSH's: says nothing on the sandbox
+    paired: bool = False  # compare the samples of each turn, and take the median of the ratios
+    of_sshd: bool = False  # the ratio depends on the cost of OpenSSH, so it is not judged on the sandbox
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a target came out; `value` and `passed` are None when it was not measured."""
+    """The result of a target. `value` and `passed` are None if it was not measured or not judged."""
 
     target: Target
     value: float | None
@@ -35,23 +38,23 @@ class Verdict:
     note: str = ""
 
 
-def _seconds(contender: str, files: int) -> Place:
+def _seconds(contender: str, files: int) -> Coordinates:
     return ("downloads", contender, "seconds", files)
 
 
-def _rate(workload: str, contender: str, connections: int = 64) -> Place:
+def _rate(workload: str, contender: str, connections: int = 64) -> Coordinates:
     return (workload, contender, "requests/s", connections)
 
 
-def _bulk(contender: str) -> Place:
+def _bulk(contender: str) -> Coordinates:
     return ("bulk", contender, "seconds", "a folder")
 
 
-def _big(contender: str, direction: str) -> Place:
+def _big(contender: str, direction: str) -> Coordinates:
     return ("big", contender, "MiB/s", direction)
 
 
-def _more(workload: str, parameter: int | str) -> Place:
+def _more(workload: str, parameter: int | str) -> Coordinates:
     return (workload, GATEWAY, "MiB more", parameter)
 
 
@@ -107,16 +110,28 @@ TARGETS: Sequence[Target] = (
 )  # fmt: skip
 
 
+def comparison(results: Results) -> list[Target]:
+    """One target per workload and row: the gateway must not be slower or larger than that of the other checkout."""
+    found = []
+    for cell in results.cells:
+        if cell.contender == GATEWAY and cell.quantity in COMPARED:
+            this, other = cell.at, (cell.workload, OTHER, cell.quantity, cell.parameter)
+            of, by = (this, other) if cell.quantity in HIGHER_IS_BETTER else (other, this)
+            text = f"{cell.workload} {cell.parameter}, {cell.quantity}: beside the other checkout"
+            found.append(Target(text, of, by, "at least", NO_SLOWER, paired=True))
+    return found
+
+
 def judge(target: Target, results: Results, *, sandbox: bool = False) -> Verdict:
-    """Compare; a measurement in which answers were wrong fails its target whatever its speed."""
+    """Compare with the limit. A target with wrong responses is missed, whatever the speed."""
     cells = [results.find(*place) for place in (target.of, target.by) if place is not None]
     measured = [cell for cell in cells if cell is not None]
     if len(measured) < len(cells):
         return Verdict(target, None, None, "not measured")
-    value = measured[0].mean / (measured[1].mean if target.by is not None else 1.0)
+    value = _value(target, *measured)
     if sandbox and target.of_sshd:
         notes = _notes(measured)
-        return Verdict(target, value, None, "a promise about real sshd" + (f"; {notes}" if notes else ""))
+        return Verdict(target, value, None, "judged with real sshd only" + (f"; {notes}" if notes else ""))
     reached = {
         "at least": value >= target.limit,
         "at most": value <= target.limit,
@@ -125,7 +140,15 @@ def judge(target: Target, results: Results, *, sandbox: bool = False) -> Verdict
     return Verdict(target, value, reached and not any(cell.errors for cell in measured), _notes(measured))
 
 
+def _value(target: Target, of: Cell, by: Cell | None = None) -> float:
+    if by is None:
+        return of.mean
+    if target.paired and len(of.samples) == len(by.samples):  # neighbours in time: other load hits both alike
+        return median(one / other for one, other in zip(of.samples, by.samples, strict=True))
+    return of.mean / by.mean
+
+
 def _notes(cells: Sequence[Cell]) -> str:
     notes = [f"({cell.contender}) {cell.note}" for cell in cells if cell.note]
-    notes += [f"({cell.contender}) {cell.errors} wrong answers" for cell in cells if cell.errors]
+    notes += [f"({cell.contender}) {cell.errors} wrong responses" for cell in cells if cell.errors]
     return "; ".join(notes)

@@ -1,11 +1,11 @@
-"""The servers that the gateway is measured beside: FirecREST's older ways, behind the same HTTP and token check.
+"""The servers that the gateway is compared with: FirecREST's methods behind the gateway's HTTP and token check.
 
-`python -m bench.contenders.baselines FILE PORT` runs one of them; FILE holds the fields of Baseline as JSON.
+`python -m bench.contenders.baselines FILE PORT` runs one of them; FILE contains the fields of BaselineConfig as JSON.
   a  one new SSH connection per command, one request at a time (FirecREST v1)
   b  one new SSH connection per request, any number at a time (FirecREST v2 without its pool)
   c  a command per request over a connection that is kept (FirecREST v2 with its pool)
-  0  no SSH at all, a constant answer of the right size: what HTTP and the token check cost
-They use asyncssh as it comes, but with loaded keys and without the user's ssh config, which is to their favour.
+  0  no SSH, a constant response of the right size: the cost of HTTP and the token check
+They use asyncssh without changes. Keys are loaded once and no ssh configuration is read, which makes them faster.
 """
 
 from __future__ import annotations
@@ -36,62 +36,62 @@ from flamecrest.server.errors import GatewayError
 
 Kind = Literal["a", "b", "c", "0"]
 
-CHANNELS = 90  # at a time on one connection: below the centre's MaxSessions of 100
-LIMIT = "timeout 5 "  # what FirecREST writes before every command
+CHANNELS = 90  # open at a time on one connection; the centre's MaxSessions is 100
+PREFIX = "timeout 5 "  # FirecREST writes this before every command
 STAT = "stat --format '%f %i %d %h %u %g %s %X %Z %Y' -- "
 STAT_FIELDS = ("mode", "ino", "dev", "nlink", "uid", "gid", "size", "atime", "ctime", "mtime")
 LS = "ls -l --time-style=+%Y-%m-%dT%H:%M:%S -- "
 
 
 @dataclass(frozen=True, slots=True)
-class Baseline:
-    """Everything that a baseline needs to know; nothing in it is secret but the files it names."""
+class BaselineConfig:
+    """The configuration of a baseline. It contains no secrets, only the paths of files with secrets."""
 
     kind: Kind
     issuer: str
     audience: str
     host: str
     port: int
-    keys: str  # directory with a private key per user
+    keys: str  # a directory with one private key file per user
     known_hosts: str
 
 
 class Shell(Protocol):
-    """Runs a command line as a user on the cluster."""
+    """Runs shell commands as a user on the cluster."""
 
     async def run(self, user: str, command: str, stdin: bytes = b"") -> bytes:
-        """What it prints; HTTPException when it fails."""
+        """Run a command and return its standard output. Raises HTTPException if the exit status is not 0."""
         ...
 
 
 class SshShell:
-    """What the three SSH baselines share: opening connections and running commands on them."""
+    """Opens SSH connections and runs commands on them; common to the three SSH baselines."""
 
-    def __init__(self, baseline: Baseline) -> None:
-        self._baseline = baseline
+    def __init__(self, config: BaselineConfig) -> None:
+        self._config = config
         self._keys: dict[str, asyncssh.SSHKey] = {}
         self.counts: Counter[str] = Counter()
 
     async def connect(self, user: str) -> asyncssh.SSHClientConnection:
         if user not in self._keys:
-            self._keys[user] = asyncssh.read_private_key(Path(self._baseline.keys) / user)
+            self._keys[user] = asyncssh.read_private_key(Path(self._config.keys) / user)
         self.counts["opened"] += 1
         return await asyncssh.connect(
-            self._baseline.host,
-            self._baseline.port,
+            self._config.host,
+            self._config.port,
             username=user,
             client_keys=[self._keys[user]],
-            known_hosts=self._baseline.known_hosts,
+            known_hosts=self._config.known_hosts,
             config=None,
             agent_path=None,
         )
 
     async def execute(self, connection: asyncssh.SSHClientConnection, command: str, stdin: bytes) -> bytes:
-        done = await connection.run(LIMIT + command, input=stdin, encoding=None)
+        done = await connection.run(PREFIX + command, input=stdin, encoding=None)
         assert isinstance(done.stdout, bytes)
         assert isinstance(done.stderr, bytes)
         self.counts["channels_opened"] += 1
-        self.counts["bytes_sent"] += len(LIMIT + command) + len(stdin)
+        self.counts["bytes_sent"] += len(PREFIX + command) + len(stdin)
         self.counts["bytes_received"] += len(done.stdout) + len(done.stderr)
         if done.exit_status != 0:
             raise HTTPException(500, done.stderr.decode("utf-8", "replace"))
@@ -99,10 +99,10 @@ class SshShell:
 
 
 class NewConnections(SshShell):
-    """A connection for every command; with `single`, one at a time for all users together."""
+    """One connection per command; with `single`, one at a time for all users together."""
 
-    def __init__(self, baseline: Baseline, *, single: bool) -> None:
-        super().__init__(baseline)
+    def __init__(self, config: BaselineConfig, *, single: bool) -> None:
+        super().__init__(config)
         self._turn: AbstractAsyncContextManager[Any, None] = asyncio.Lock() if single else nullcontext()
 
     async def run(self, user: str, command: str, stdin: bytes = b"") -> bytes:
@@ -116,10 +116,10 @@ class NewConnections(SshShell):
 
 
 class KeptConnections(SshShell):
-    """One connection per user, kept; commands queue below the server's limit instead of failing."""
+    """One open connection per user. Commands wait for a channel when CHANNELS are in use."""
 
-    def __init__(self, baseline: Baseline) -> None:
-        super().__init__(baseline)
+    def __init__(self, config: BaselineConfig) -> None:
+        super().__init__(config)
         self._connections: dict[str, asyncio.Task[asyncssh.SSHClientConnection]] = {}
         self._slots: dict[str, asyncio.Semaphore] = {}
 
@@ -146,7 +146,7 @@ class Operations(Protocol):
 
 
 class Commands:
-    """File operations as FirecREST does them: a program per operation, files as base64."""
+    """File operations as FirecREST implements them: one program per operation, file content as base64."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
@@ -155,8 +155,8 @@ class Commands:
         return base64.b64decode(await self._shell.run(user, f"base64 -- {shlex.quote(path)}"))
 
     async def stat(self, user: str, path: str) -> bytes:
-        words = (await self._shell.run(user, STAT + shlex.quote(path))).split()
-        numbers = [int(words[0], 16), *map(int, words[1:])]
+        fields = (await self._shell.run(user, STAT + shlex.quote(path))).split()
+        numbers = [int(fields[0], 16), *map(int, fields[1:])]
         return orjson.dumps({"output": dict(zip(STAT_FIELDS, numbers, strict=True))})
 
     async def ls(self, user: str, path: str) -> bytes:
@@ -168,7 +168,7 @@ class Commands:
 
 
 class Constants:
-    """Answers of the right size, made beforehand, whoever asks for whatever."""
+    """Constant responses of the right size."""
 
     def __init__(self) -> None:
         line = "-rw-r--r-- 1 fireuser fireuser 1024 2026-01-01T00:00:00 "
@@ -202,7 +202,7 @@ def _entry(line: str) -> dict[str, Any]:
     }
 
 
-async def _caller(request: Request, authorization: Annotated[str | None, Header()] = None) -> str:
+async def _username(request: Request, authorization: Annotated[str | None, Header()] = None) -> str:
     tokens: OidcAuthenticator = request.app.state.tokens
     try:
         identity = await tokens.authenticate(authorization, Deadline.after(10))
@@ -216,17 +216,17 @@ async def _failed(request: Request, error: Exception) -> Response:
     return Response(status_code=424)
 
 
-User = Annotated[str, Depends(_caller)]
+User = Annotated[str, Depends(_username)]
 
 
-def make_app(baseline: Baseline) -> FastAPI:
-    """The HTTP side, the same for all of them: the paths and the token check of the gateway."""
+def make_app(config: BaselineConfig) -> FastAPI:
+    """The HTTP application, the same for all baselines: the paths and the token check of the gateway."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with httpx.AsyncClient(trust_env=False) as http:
-            tokens = OidcAuthenticator(http=http, issuer=baseline.issuer, audience=[baseline.audience])
-            async with tokens, _operations(baseline) as app.state.operations:
+            tokens = OidcAuthenticator(http=http, issuer=config.issuer, audience=[config.audience])
+            async with tokens, _operations(config) as app.state.operations:
                 app.state.tokens = tokens
                 yield
 
@@ -259,31 +259,33 @@ def make_app(baseline: Baseline) -> FastAPI:
 
 
 @asynccontextmanager
-async def _operations(baseline: Baseline) -> AsyncIterator[Operations]:
-    if baseline.kind == "0":
+async def _operations(config: BaselineConfig) -> AsyncIterator[Operations]:
+    if config.kind == "0":
         yield Constants()
         return
-    if baseline.kind == "c":
-        shell: NewConnections | KeptConnections = KeptConnections(baseline)
+    if config.kind == "c":
+        shell: NewConnections | KeptConnections = KeptConnections(config)
     else:
-        shell = NewConnections(baseline, single=baseline.kind == "a")
-    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _say_counts, shell.counts)
+        shell = NewConnections(config, single=config.kind == "a")
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _log_counts, shell.counts)
     yield Commands(shell)
     if isinstance(shell, KeptConnections):
         await shell.close()
 
 
-def _say_counts(counts: Counter[str]) -> None:
-    """Write what was sent so far, in the form of the gateway's own line; asyncssh does not count messages."""
+def _log_counts(counts: Counter[str]) -> None:
+    """Write the counters in the format of the gateway's log line. asyncssh does not count messages."""
     print(json.dumps({"logger": "bench.pool", "message": "pool", **counts}), file=sys.stderr, flush=True)
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until SIGTERM or SIGINT."""
     file, port = sys.argv[1:]
-    app = make_app(Baseline(**json.loads(Path(file).read_text("utf-8"))))
-    front: Any = Reception(head_timeout=30.0)  # the gateway's, to be behind the same
-    uvicorn.run(app, host="127.0.0.1", port=int(port), loop="uvloop", http=front, access_log=False, log_level="warning")
+    app = make_app(BaselineConfig(**json.loads(Path(file).read_text("utf-8"))))
+    protocol: Any = Reception(head_timeout=30.0)  # the gateway's own HTTP connections
+    uvicorn.run(
+        app, host="127.0.0.1", port=int(port), loop="uvloop", http=protocol, access_log=False, log_level="warning"
+    )
 
 
 if __name__ == "__main__":

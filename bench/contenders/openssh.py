@@ -1,4 +1,4 @@
-"""The OpenSSH client, as somebody would use it by hand: what the gateway's bulk and big files are measured beside."""
+"""The OpenSSH client as a user runs it by hand. Bulk downloads and big files are compared with it."""
 
 from __future__ import annotations
 
@@ -15,42 +15,44 @@ if TYPE_CHECKING:
     from tests.live.site import Site
 
 CIPHER = "aes128-gcm@openssh.com"
-PATIENCE = 300  # seconds that a command may take
-STARTING = 15  # seconds in which a connection must be open
+TIMEOUT = 300  # seconds for a command
+CONNECT_TIMEOUT = 15  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class OpenSsh:
-    """Runs commands on the site as its user; `folder` is ours, for the socket of an open connection."""
+    """Runs commands on a site as its first user. `folder` holds the control socket of an open connection."""
 
     site: Site
     folder: Path
 
     @staticmethod
-    def found() -> bool:
-        """Whether there is a client here."""
+    def installed() -> bool:
         return shutil.which("ssh") is not None
 
     async def run(
         self, command: str, *, stdin: IO[bytes] | int = asyncio.subprocess.DEVNULL, shared: bool = False
     ) -> tuple[float, bytes]:
-        """Seconds that the command took, and what it printed; RuntimeError when it failed."""
+        """Run a command; return its duration in seconds and its standard output.
+
+        Raises RuntimeError if the exit status is not 0.
+        """
         return await self._run(command, stdin, asyncio.subprocess.PIPE, shared=shared)
 
     async def discard(self, command: str) -> float:
-        """Seconds that the command took; what it prints goes nowhere, without passing through us."""
+        """Run a command with its standard output going to /dev/null; return its duration in seconds."""
         seconds, _ = await self._run(command, asyncio.subprocess.DEVNULL, asyncio.subprocess.DEVNULL, shared=False)
         return seconds
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """An open connection, which `run(shared=True)` uses."""
+        """Keep a connection open for `run(shared=True)`."""
         process = await asyncio.create_subprocess_exec(*self._argv("-M", "-N", shared=True))
         try:
-            async with asyncio.timeout(STARTING):
+            async with asyncio.timeout(CONNECT_TIMEOUT):
                 while not self._socket.exists():
                     if process.returncode is not None:
-                        raise RuntimeError(f"ssh -M ended with {process.returncode}")
+                        raise RuntimeError(f"ssh -M ended with status {process.returncode}")
                     await asyncio.sleep(0.02)
             yield
         finally:
@@ -69,15 +71,17 @@ class OpenSsh:
             *argv, command, stdin=stdin, stdout=stdout, stderr=asyncio.subprocess.PIPE
         )
         try:
-            async with asyncio.timeout(PATIENCE):
-                output, said = await process.communicate()
+            async with asyncio.timeout(TIMEOUT):
+                output, errors = await process.communicate()
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
         seconds = time.perf_counter() - start
         if process.returncode != 0:
-            raise RuntimeError(f"ssh ended with {process.returncode}: {said.decode('utf-8', 'replace')[-2000:]}")
+            raise RuntimeError(
+                f"ssh ended with status {process.returncode}: {errors.decode('utf-8', 'replace')[-2000:]}"
+            )
         return seconds, output or b""
 
     def _argv(self, *more: str, shared: bool) -> list[str]:
@@ -90,5 +94,5 @@ class OpenSsh:
             f"ControlPath={self._socket if shared else 'none'}",
         ]
         options = [word for setting in settings for word in ("-o", setting)]
-        where = ["-p", str(self.site.port), "-i", str(self.site.key(self.site.user)), "-l", self.site.user]
-        return ["ssh", "-F", "none", "-T", "-c", CIPHER, *options, *where, *more, self.site.host]
+        destination = ["-p", str(self.site.port), "-i", str(self.site.key(self.site.user)), "-l", self.site.user]
+        return ["ssh", "-F", "none", "-T", "-c", CIPHER, *options, *destination, *more, self.site.host]

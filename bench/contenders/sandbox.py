@@ -1,6 +1,6 @@
-"""The sandbox's SSH server in a process of its own, so that it takes no time from the load generator's.
+"""The sandbox's SSH server in a process of its own, so that it does not slow down the load generator.
 
-`python -m bench.contenders.sandbox FOLDER USERS PORT` makes accounts and keys below FOLDER and serves until SIGTERM.
+`python -m bench.contenders.sandbox FOLDER USERS PORT` creates accounts and keys in FOLDER and serves until SIGTERM.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import asyncssh
 from flamecrest.sandbox.ssh.server import SshServer
 from flamecrest.sandbox.users import People
 
-SESSIONS = 100  # channels on one connection, as the real centre has it
+SESSIONS = 100  # channels of one connection; the real centre's MaxSessions
 
 
 def user_names(count: int) -> list[str]:
-    """The accounts."""
+    """The names of the accounts."""
     return [f"user{number:03}" for number in range(1, count + 1)]
 
 
 def make_keys(folder: Path, users: list[str]) -> dict[str, list[asyncssh.SSHKey]]:
-    """A private key in a file for every user, readable by us only; the public ones are returned."""
+    """Write a private key file for each user and return the keys by user."""
     folder.mkdir(mode=0o700)
     public = {}
     for user in users:
@@ -36,7 +36,7 @@ def make_keys(folder: Path, users: list[str]) -> dict[str, list[asyncssh.SSHKey]
 
 
 async def serve(folder: Path, count: int, port: int) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Create the accounts and serve until SIGTERM or SIGINT."""
     users = user_names(count)
     people = People(folder / "root", users)
     for person in people:

@@ -1,6 +1,6 @@
-"""Who is measured: the gateway and the baselines, each in a process of its own, all on one site with one issuer.
+"""Start and stop the servers that are measured, each in a process of its own.
 
-It starts and ends them; it measures nothing.
+All of them work on one site and accept the tokens of one issuer.
 """
 
 from __future__ import annotations
@@ -11,27 +11,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-from tests.live.process import Server, free_port, gateway, serving
+from tests.live.process import PROGRAMS, Server, free_port, gateway, serving
 from tests.live.site import Site, write_settings
 
-from bench.columns import GATEWAY, TITLES
-from bench.measure.load import Caller
+from bench.columns import GATEWAY, OTHER, TITLES
+from bench.measure.load import Endpoint
+from flamecrest.sandbox.issuer import Issuer
 
 from . import sites
-from .baselines import Baseline, Kind
-
-if TYPE_CHECKING:
-    from flamecrest.sandbox.issuer import Issuer
+from .baselines import BaselineConfig, Kind
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One of them: its column, how to reach it, and its process and log where we know them."""
+    """A server that is measured. `pid` and `log` are None for a server that the benchmark did not start."""
 
     key: str
-    caller: Caller
+    endpoint: Endpoint
     pid: int | None = None
     log: Path | None = None
 
@@ -41,68 +39,79 @@ class Contender:
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign:
-    """A gateway that somebody else started."""
+class RunningGateway:
+    """The address of a gateway that is running already."""
 
     url: str
     token: str
     system: str
 
+    def contender(self) -> Contender:
+        return Contender(GATEWAY, Endpoint(f"{self.url.rstrip('/')}/filesystem/{self.system}", self.token))
+
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
-    """A gateway that nobody has used yet, and its users: how each reaches it, and where each is at home."""
+class MultiUserGateway:
+    """A gateway on a site with many users, with the endpoint and the home directory of each user."""
 
     pid: int
-    port: int  # of its site's SSH server
-    callers: Sequence[Caller]
+    ssh_port: int
+    endpoints: Sequence[Endpoint]
     homes: Sequence[str]
 
 
-@contextmanager
-def baseline(kind: Kind, site: Site, issuer: Issuer, folder: Path) -> Iterator[Contender]:
-    """Run one baseline."""
-    known = Baseline(kind, issuer.url, issuer.audience, site.host, site.port, str(site.keys), str(site.known_hosts))
-    file = folder / f"baseline-{kind}.json"
-    file.write_text(json.dumps(asdict(known)), "utf-8")
-    port = free_port()
-    argv = [sys.executable, "-m", "bench.contenders.baselines", str(file), str(port)]
-    with serving(argv, port, folder / f"baseline-{kind}.log") as server:
-        yield Contender(kind, _caller(server, site, issuer.mint(site.user)), server.pid, server.log)
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Starts contenders on a site. Their configurations and logs are written into `folder`."""
 
+    site: Site
+    issuer: Issuer
+    folder: Path
+    other_checkout: Path | None = None  # with an environment of its own in .venv
 
-@contextmanager
-def flamecrest(site: Site, issuer: Issuer, folder: Path) -> Iterator[Contender]:
-    """Run the gateway, without probes."""
-    folder.mkdir(exist_ok=True)
-    settings = site.settings(issuer, folder / "service_secret", probing=False)
-    with gateway(write_settings(settings, folder / "flamecrest.yaml"), folder / "gateway.log") as server:
-        yield Contender(GATEWAY, _caller(server, site, issuer.mint(site.user)), server.pid, server.log)
+    def start(self, key: str) -> AbstractContextManager[Contender]:
+        """Start the contender of a column."""
+        return self.gateway(key) if key in {GATEWAY, OTHER} else self._baseline(cast("Kind", key))
 
+    @contextmanager
+    def gateway(self, key: str, folder: str = "") -> Iterator[Contender]:
+        """Start a gateway without probes: of this checkout, or of the other one for the key OTHER.
 
-@contextmanager
-def crowd(folder: Path, users: int) -> Iterator[Crowd]:
-    """Run another gateway, on a sandbox with many users: no real site needs to have as many accounts."""
-    folder.mkdir()
-    with (
-        sites.sandbox(folder, users=users) as site,
-        sites.issuing(site) as issuer,
-        flamecrest(site, issuer, folder) as gateway,
-    ):
-        assert gateway.pid is not None
-        callers = [Caller(gateway.caller.url, issuer.mint(user)) for user in site.users]
-        yield Crowd(gateway.pid, site.port, callers, [site.home(user) for user in site.users])
+        It is started by its command line only, because the other checkout may have other modules.
+        """
+        here = self.folder / folder / key
+        here.mkdir(parents=True, exist_ok=True)
+        programs = PROGRAMS
+        if key == OTHER:
+            assert self.other_checkout is not None
+            programs = self.other_checkout / ".venv/bin"
+        settings = self.site.settings(self.issuer, here / "service_secret", probing=False)
+        with gateway(write_settings(settings, here / "flamecrest.yaml"), here / "gateway.log", programs) as server:
+            yield Contender(key, self._endpoint(server), server.pid, server.log)
 
+    @contextmanager
+    def multi_user_gateway(self, key: str, users: int) -> Iterator[MultiUserGateway]:
+        """Start a gateway on a sandbox with that many users; a real site need not have as many accounts."""
+        folder = self.folder / f"multi-user-{key}"
+        folder.mkdir()
+        with sites.sandbox(folder, users) as site, sites.issuing(site) as issuer:
+            servers = Servers(site, issuer, folder, self.other_checkout)
+            with servers.gateway(key) as contender:
+                assert contender.pid is not None
+                endpoints = [Endpoint(contender.endpoint.url, issuer.mint(user)) for user in site.users]
+                yield MultiUserGateway(contender.pid, site.port, endpoints, [site.home(user) for user in site.users])
 
-def start(key: str, site: Site, issuer: Issuer, folder: Path) -> AbstractContextManager[Contender]:
-    """Run the contender of that column."""
-    return flamecrest(site, issuer, folder) if key == GATEWAY else baseline(cast("Kind", key), site, issuer, folder)
+    @contextmanager
+    def _baseline(self, kind: Kind) -> Iterator[Contender]:
+        site, issuer = self.site, self.issuer
+        known_hosts = str(site.known_hosts)
+        config = BaselineConfig(kind, issuer.url, issuer.audience, site.host, site.port, str(site.keys), known_hosts)
+        file = self.folder / f"baseline-{kind}.json"
+        file.write_text(json.dumps(asdict(config)), "utf-8")
+        port = free_port()
+        argv = [sys.executable, "-m", "bench.contenders.baselines", str(file), str(port)]
+        with serving(argv, port, self.folder / f"baseline-{kind}.log") as server:
+            yield Contender(kind, self._endpoint(server), server.pid, server.log)
 
-
-def foreign(gateway: Foreign) -> Contender:
-    """A gateway that runs already."""
-    return Contender(GATEWAY, Caller(f"{gateway.url.rstrip('/')}/filesystem/{gateway.system}", gateway.token))
-
-
-def _caller(server: Server, site: Site, token: str) -> Caller:
-    return Caller(f"{server.url}/filesystem/{site.system}", token)
+    def _endpoint(self, server: Server) -> Endpoint:
+        return Endpoint(f"{server.url}/filesystem/{self.site.system}", self.issuer.mint(self.site.user))

@@ -1,7 +1,4 @@
-"""Where the benchmark runs: a site with its token issuer, and the files on it that are read.
-
-It prepares and cleans up; it measures nothing.
-"""
+"""The sites that the benchmark runs on: their SSH server, their token issuer, and the files that are read."""
 
 from __future__ import annotations
 
@@ -24,18 +21,18 @@ from flamecrest.sandbox.issuer import Issuer
 from .sandbox import user_names
 
 FILES = 1000
-SIZE = 1024  # bytes of each
-PROGRAMS = {"wrk": "wrk", "ssh": "openssh-client"}  # and the packages that they come in
-LIFETIME = 6 * 3600  # seconds that tokens live: longer than any run
+SIZE = 1024  # bytes of each file
+PROGRAMS = {"wrk": "wrk", "ssh": "openssh-client"}  # programs and the Debian packages that contain them
+TOKEN_LIFETIME = 6 * 3600  # seconds; longer than any run
 
 
 class NotReadyError(Exception):
-    """There is nothing to run on; the text says what to do."""
+    """The site cannot be used. The text says what to do."""
 
 
 @contextmanager
 def real() -> Iterator[Site]:
-    """The real centre, which must be up."""
+    """The site that FLAMECREST_LIVE_* variables describe. Raises NotReadyError if it does not answer."""
     site = Site.from_environment()
     reason = site.why_not()
     if reason is not None:
@@ -69,7 +66,7 @@ def sandbox(folder: Path, users: int) -> Iterator[Site]:
 def issuing(site: Site) -> Iterator[Issuer]:
     """A token issuer for the site's users, in a thread of its own."""
     with start_blocking_portal("asyncio") as portal:
-        issuer = Issuer(site.clients(), ttl=LIFETIME)
+        issuer = Issuer(site.clients(), ttl=TOKEN_LIFETIME)
         portal.call(issuer.start)
         try:
             yield issuer
@@ -79,7 +76,10 @@ def issuing(site: Site) -> Iterator[Issuer]:
 
 @contextmanager
 def small_files(site: Site) -> Iterator[str]:
-    """A directory of the site's user that holds nothing but those files, of random bytes; it is removed afterwards."""
+    """Create a directory with FILES files of SIZE random bytes in the home of the site's first user.
+
+    The directory, and everything beside it whose name begins with its name, is removed at the end.
+    """
     folder = f"{site.home(site.user)}/.flamecrest-bench-{secrets.token_hex(4)}"
     quoted = shlex.quote(folder)
     make = f"head -c {FILES * SIZE} /dev/urandom | split -b {SIZE} -a 4 -d - f"
@@ -90,20 +90,20 @@ def small_files(site: Site) -> Iterator[str]:
         asyncio.run(command(site, f"rm -rf {quoted} {quoted}.*"))
 
 
-def names(folder: str) -> Sequence[str]:
-    """The files in it."""
+def file_paths(folder: str) -> Sequence[str]:
+    """The paths of the files that `small_files` creates."""
     return [f"{folder}/f{number:04}" for number in range(FILES)]
 
 
 def missing_programs() -> Iterator[str]:
-    """What would leave something unmeasured, and what to do about it."""
+    """One message for each program that is not installed."""
     for program, package in PROGRAMS.items():
         if shutil.which(program) is None:
-            yield f"{program} is missing: what needs it is left out (Debian, Ubuntu: apt-get install {package})"
+            yield f"{program} is not installed: workloads that need it are skipped (apt-get install {package})"
 
 
-async def command(site: Site, words: str) -> str:
-    """Run a command line as the site's user; what it prints."""
+async def command(site: Site, line: str) -> str:
+    """Run a shell command as the site's first user and return its standard output."""
     async with asyncssh.connect(
         site.host,
         site.port,
@@ -113,4 +113,4 @@ async def command(site: Site, words: str) -> str:
         config=None,
         agent_path=None,
     ) as connection:
-        return str((await connection.run(words, check=True)).stdout)
+        return str((await connection.run(line, check=True)).stdout)

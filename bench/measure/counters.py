@@ -1,7 +1,7 @@
-"""Network analysis: what a server has sent to the cluster so far, as it says when it gets SIGUSR1.
+"""Network analysis: the SSH traffic of a server, from the counters that it logs on SIGUSR1.
 
-The gateway logs one line per cluster (logger `flamecrest.pool`), the baselines of this benchmark one of the same
-form. A process that does not handle the signal is left alone: it would end.
+The gateway logs one line per cluster (logger `flamecrest.pool`). The baselines log one line in the same format.
+A process that does not handle the signal gets none, because the signal would end it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ COUNTS = {
     "bytes_sent": "bytes sent",
     "bytes_received": "bytes received",
 }
-PATIENCE = 5  # seconds in which a server must have answered the signal
+TIMEOUT = 5  # seconds until the counters must be in the log
 
 
 def handles(pid: int, number: signal.Signals) -> bool:
-    """Whether the process handles the signal."""
+    """Whether the process has a handler for the signal."""
     for line in Path(f"/proc/{pid}/status").read_text("ascii").splitlines():
         if line.startswith("SigCgt:"):
             return bool(int(line.split()[1], 16) >> (number - 1) & 1)
@@ -36,7 +36,7 @@ def handles(pid: int, number: signal.Signals) -> bool:
 
 
 def counted(lines: Iterable[bytes]) -> dict[str, int] | None:
-    """The counters of all clusters together; None when no line has any. Those that are not there are not in it."""
+    """The sums of the counters over all clusters; None if no line has counters. Missing counters are left out."""
     clusters: dict[str, dict[str, int]] = {}
     for line in lines:
         fields = parsed(line)
@@ -50,22 +50,25 @@ def counted(lines: Iterable[bytes]) -> dict[str, int] | None:
     return dict(total) if clusters else None
 
 
-async def ask(pid: int, log: Path) -> dict[str, int] | None:
-    """The counters of a server now; None when it has none."""
+async def read(pid: int, log: Path) -> dict[str, int] | None:
+    """Make a server log its counters and return them; None if it does not count.
+
+    Raises TimeoutError if nothing is logged.
+    """
     if not handles(pid, signal.SIGUSR1):
         return None
     start = log.stat().st_size
     os.kill(pid, signal.SIGUSR1)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         found, before = counted(since(log, start)), None
-        while found is None or found != before:  # each cluster has a line
+        while found is None or found != before:  # wait until the lines of all clusters are there
             await asyncio.sleep(0.05)
             before, found = found, counted(since(log, start))
     return found
 
 
 def since(log: Path, start: int) -> list[bytes]:
-    """The whole lines that were written to a log after that many bytes."""
+    """The complete lines after the first `start` bytes of a log."""
     with log.open("rb") as file:
         file.seek(start)
         text = file.read()

@@ -1,7 +1,4 @@
-"""One request at a time by http.client, which copies little: for answers whose size matters, and sequences of calls.
-
-It knows URLs and tokens, and measures; who asks checks the answers.
-"""
+"""An HTTP client for one request at a time. It uses http.client, which copies less than httpx does."""
 
 from __future__ import annotations
 
@@ -13,21 +10,21 @@ from dataclasses import dataclass
 from typing import IO, Protocol
 from urllib.parse import urlsplit
 
-from .load import Caller
+from .load import Endpoint
 
 BUFFER = 1024 * 1024
-PATIENCE = 300  # seconds without a byte
+TIMEOUT = 300  # seconds without a byte
 
 
 class Digest(Protocol):
-    """What hashlib makes."""
+    """A hash object of hashlib."""
 
     def update(self, data: memoryview, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer: seconds until its last byte, how long its body was, and the body where it was to be kept."""
+class Response:
+    """A response: the seconds until its last byte, and the length of its body. `body` is empty unless it was kept."""
 
     seconds: float
     status: int
@@ -37,13 +34,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A kept connection to one contender."""
+    """An open connection to one endpoint."""
 
     connection: http.client.HTTPConnection
     path: str
     headers: Mapping[str, str]
 
-    def ask(
+    def request(
         self,
         method: str,
         target: str,
@@ -52,25 +49,25 @@ class Client:
         headers: Mapping[str, str] | None = None,
         keep: bool = False,
         digest: Digest | None = None,
-    ) -> Answer:
-        """Send a request and read its answer to the end."""
+    ) -> Response:
+        """Send a request and read the response to its end."""
         kept, length, buffer = [], 0, memoryview(bytearray(BUFFER))
         start = time.perf_counter()
         self.connection.request(method, self.path + target, body=body, headers={**self.headers, **(headers or {})})
-        answer = self.connection.getresponse()
-        while count := answer.readinto(buffer):
+        response = self.connection.getresponse()
+        while count := response.readinto(buffer):
             length += count
             if keep:
                 kept.append(bytes(buffer[:count]))
             if digest is not None:
                 digest.update(buffer[:count])
-        return Answer(time.perf_counter() - start, answer.status, length, b"".join(kept))
+        return Response(time.perf_counter() - start, response.status, length, b"".join(kept))
 
 
 @contextmanager
-def client(caller: Caller) -> Iterator[Client]:
-    """Connect to a contender."""
-    parts = urlsplit(caller.url)
-    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=PATIENCE, blocksize=BUFFER)
+def client(endpoint: Endpoint) -> Iterator[Client]:
+    """Connect to an endpoint."""
+    parts = urlsplit(endpoint.url)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=TIMEOUT, blocksize=BUFFER)
     with closing(connection):
-        yield Client(connection, parts.path, {"Authorization": f"Bearer {caller.token}"})
+        yield Client(connection, parts.path, {"Authorization": f"Bearer {endpoint.token}"})

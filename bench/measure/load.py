@@ -1,7 +1,4 @@
-"""Load: requests by httpx as a Python client sends them, and by wrk for what httpx is too slow for.
-
-It knows URLs and tokens, and checks that the answers are right; it knows nothing of who answers.
-"""
+"""Load generators: httpx, as a Python client sends requests, and wrk, where httpx would be the bottleneck."""
 
 from __future__ import annotations
 
@@ -18,10 +15,10 @@ from pathlib import Path
 
 import httpx
 
-IN_FLIGHT = 8  # requests of httpx; its own cost per request grows with its connections (measured for a constant
-# answer: 2.2 ms at 8, 2.8 at 16, 7.6 at 100, and 20 when a thousand requests wait for 100 connections),
-# and every contender was slower with more of them, those that spend their time in SSH too
-GRACE = 30  # seconds that wrk may take longer than it was told
+# Concurrent requests of httpx. Its cost per request grows with the number of connections (measured with a constant
+# response: 2.2 ms at 8, 2.8 ms at 16, 7.6 ms at 100), so every contender was slower with more of them.
+IN_FLIGHT = 8
+GRACE = 30  # seconds that wrk may run longer than the duration it was given
 
 _SCRIPT = """
 local requests = { %s }
@@ -51,16 +48,19 @@ _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is sent: path and query below the system's address, and for a POST the body with its type."""
+    """A request to an endpoint: GET, or POST if there is a body."""
 
-    target: str
+    target: str  # path and query, appended to the endpoint's URL
     body: str | None = None
-    kind: str | None = None
+    media_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """What wrk measured: requests, those per second, latency in milliseconds, answers that were no success."""
+    """The result of a run of wrk: `rate` is requests per second, `p50` and `p99` latencies in milliseconds.
+
+    `wrong` counts failed connections, timeouts and responses whose status is not 2xx or 3xx.
+    """
 
     requests: int
     rate: float
@@ -70,10 +70,10 @@ class Burst:
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """How to reach one contender."""
+class Endpoint:
+    """The address of a contender, with an access token."""
 
-    url: str  # up to and including the system's name: http://…/filesystem/NAME
+    url: str  # http://HOST:PORT/filesystem/SYSTEM
     token: str
 
     def client(self) -> httpx.AsyncClient:
@@ -82,51 +82,50 @@ class Caller:
         return httpx.AsyncClient(base_url=self.url, headers=headers, limits=limits, timeout=600, trust_env=False)
 
 
-async def download_all(caller: Caller, paths: Sequence[str], size: int) -> tuple[float, int]:
-    """Download every path with a request of its own, side by side: seconds, and how many answers were wrong."""
-    turn = asyncio.Semaphore(IN_FLIGHT)
+async def download_all(endpoint: Endpoint, paths: Sequence[str], size: int) -> tuple[float, int]:
+    """Download every path with a request of its own; return the seconds and the number of wrong responses."""
+    limit = asyncio.Semaphore(IN_FLIGHT)
 
-    async def right(path: str) -> bool:
+    async def succeeds(path: str) -> bool:
         try:
-            async with turn:
-                answer = await client.get("/ops/download", params={"path": path})
+            async with limit:
+                response = await client.get("/ops/download", params={"path": path})
         except httpx.TransportError:
             return False
-        return answer.status_code == httpx.codes.OK and len(answer.content) == size
+        return response.status_code == httpx.codes.OK and len(response.content) == size
 
-    async with caller.client() as client:
+    async with endpoint.client() as client:
         start = time.perf_counter()
-        answers = await asyncio.gather(*map(right, paths))
+        results = await asyncio.gather(*map(succeeds, paths))
         seconds = time.perf_counter() - start
-    return seconds, answers.count(False)
+    return seconds, results.count(False)
 
 
-async def send(caller: Caller, requests: Sequence[Request]) -> int:
-    """Send each request once, side by side; how many answers were no success."""
-    turn = asyncio.Semaphore(IN_FLIGHT)
+async def send(endpoint: Endpoint, requests: Sequence[Request]) -> int:
+    """Send each request once, concurrently; return the number of responses without a 2xx status."""
+    limit = asyncio.Semaphore(IN_FLIGHT)
 
-    async def right(request: Request) -> bool:
+    async def succeeds(request: Request) -> bool:
         method = "GET" if request.body is None else "POST"
-        headers = {} if request.kind is None else {"Content-Type": request.kind}
+        headers = {} if request.media_type is None else {"Content-Type": request.media_type}
         content = None if request.body is None else request.body.encode()
-        async with turn:
-            answer = await client.request(method, request.target, content=content, headers=headers)
-        return answer.is_success
+        async with limit:
+            response = await client.request(method, request.target, content=content, headers=headers)
+        return response.is_success
 
-    async with caller.client() as client:
-        return (await asyncio.gather(*map(right, requests))).count(False)
+    async with endpoint.client() as client:
+        return (await asyncio.gather(*map(succeeds, requests))).count(False)
 
 
-def have_wrk() -> bool:
-    """Whether wrk can be run here."""
+def wrk_installed() -> bool:
     return shutil.which("wrk") is not None
 
 
-async def wrk(caller: Caller, requests: Sequence[Request], connections: int, seconds: float) -> Burst:
-    """Send the requests in turn over that many connections for that long."""
-    parts = httpx.URL(caller.url)
+async def wrk(endpoint: Endpoint, requests: Sequence[Request], connections: int, seconds: float) -> Burst:
+    """Send the requests in rotation over `connections` connections for `seconds` seconds."""
+    parts = httpx.URL(endpoint.url)
     lines = ",\n".join(_table(parts.path, request) for request in requests)
-    with _script(_SCRIPT % (lines, caller.token)) as script:
+    with _script(_SCRIPT % (lines, endpoint.token)) as script:
         origin = f"http://{parts.host}:{parts.port}"
         options = ["-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "20s", "-s", str(script)]
         process = await asyncio.create_subprocess_exec(
@@ -143,18 +142,18 @@ async def wrk(caller: Caller, requests: Sequence[Request], connections: int, sec
 
 
 def burst(output: str) -> Burst:
-    """Read the line that our script has wrk print."""
+    """Parse the line that the script makes wrk print."""
     for line in output.splitlines():
         if line.startswith("RESULT "):
             found = json.loads(line.removeprefix("RESULT "))
             rate = found["requests"] / (found["microseconds"] / 1e6)
             return Burst(found["requests"], rate, found["p50"] / 1e3, found["p99"] / 1e3, found["wrong"])
-    raise RuntimeError(f"wrk says: {output.strip()[-2000:]}")
+    raise RuntimeError(f"wrk printed no result: {output.strip()[-2000:]}")
 
 
 @contextmanager
 def _script(text: str) -> Iterator[Path]:
-    """A file that only we can read: it holds the token, which must not stand on a command line."""
+    """A file readable by its owner only: it contains the token, which must not appear on a command line."""
     descriptor, name = tempfile.mkstemp(suffix=".lua")
     try:
         with os.fdopen(descriptor, "w") as file:
@@ -166,8 +165,8 @@ def _script(text: str) -> Iterator[Path]:
 
 def _table(path: str, request: Request) -> str:
     method = "GET" if request.body is None else "POST"
-    words = (method, path + request.target, request.kind, request.body)
-    return f"{{ {', '.join(map(_lua, words))} }}"
+    fields = (method, path + request.target, request.media_type, request.body)
+    return f"{{ {', '.join(map(_lua, fields))} }}"
 
 
 def _lua(text: str | None) -> str:

@@ -1,6 +1,6 @@
-"""Log analysis: where the time of each call went, from the gateway's access lines.
+"""Log analysis: the time of each call and of its parts, from the gateway's access log.
 
-Pure. Lines are taken as they come from a file: what is no access line, or says something impossible, is passed over.
+Lines that are no valid access lines are skipped.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 ACCESS = "flamecrest.access"
-PARTS = ("auth", "queue", "ssh", "server")  # in the order in which a call goes through them
-LONGEST = 64 * 1024  # bytes of a line that is looked at
+PARTS = ("auth", "queue", "ssh", "server")  # in the order of a call
+MAX_LINE = 64 * 1024  # bytes; longer lines are skipped
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request's milliseconds: in all, and in each of PARTS."""
+    """The milliseconds of one request: in total, and in each of PARTS."""
 
     operation: str
     total: float
@@ -26,13 +26,13 @@ class Call:
 
 
 def calls(lines: Iterable[bytes]) -> list[Call]:
-    """The answered calls among the lines of a log."""
+    """The successful calls in the lines of a log."""
     found = (call(line) for line in lines)
     return [one for one in found if one is not None]
 
 
 def call(line: bytes) -> Call | None:
-    """The call that a line tells of; None when it tells of none, or not of a right one."""
+    """The call of an access line; None for another line and for a call that failed."""
     fields = parsed(line)
     if fields is None or fields.get("logger") != ACCESS:
         return None
@@ -43,23 +43,23 @@ def call(line: bytes) -> Call | None:
     known = [part for part in spent if part is not None]
     if len(known) < len(spent):
         return None
-    rest = max(0.0, total - sum(known))  # rounding can take it below
+    rest = max(0.0, total - sum(known))  # rounding can make it negative
     return Call(_operation(fields), total, dict(zip(PARTS, (*known, rest), strict=True)))
 
 
 def parsed(line: bytes) -> dict[str, Any] | None:
-    """The JSON object on a line, if there is one."""
-    if len(line) > LONGEST:
+    """The JSON object in a line; None if there is none."""
+    if len(line) > MAX_LINE:
         return None
     try:
         fields = json.loads(line)
-    except (ValueError, RecursionError):  # no JSON, no UTF-8, a number too long, or nested without end
+    except (ValueError, RecursionError):  # not JSON, not UTF-8, a number too long, or nested too deeply
         return None
     return fields if isinstance(fields, dict) else None
 
 
 def by_operation(found: Iterable[Call]) -> dict[str, list[Call]]:
-    """The calls of each operation."""
+    """The calls grouped by operation."""
     groups: dict[str, list[Call]] = {}
     for one in found:
         groups.setdefault(one.operation, []).append(one)
@@ -67,7 +67,7 @@ def by_operation(found: Iterable[Call]) -> dict[str, list[Call]]:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest of the values that at least this share of them does not exceed."""
+    """The smallest of the values that is not exceeded by at least this share of them (nearest rank)."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 

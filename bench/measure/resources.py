@@ -1,10 +1,9 @@
 """Resource analysis: processor time and memory of a server and of sshd, from /proc.
 
-A server is one process. sshd is a tree: the process that listens on the site's port and all its descendants. Its
-processor time is the sum over the living ones of their own time and of that of the children that they have waited
-for (utime, stime, cutime, cstime), so that commands and connections that are over count too; what ends without its
-parent having waited is lost. Time has the grain of the kernel's clock ticks (10 ms), so only bursts are measured.
-sshd's memory is the sum of proportional set sizes, so that shared pages count once.
+A server is one process. sshd is a tree: the process that listens on the site's port, and its descendants. The
+processor time of a tree is the sum of utime, stime, cutime and cstime over its running processes, so ended commands
+and connections are included. The time of a process whose parent did not wait for it is lost. The resolution is one
+clock tick of the kernel (10 ms). The memory of sshd is the sum of proportional set sizes: shared pages count once.
 """
 
 from __future__ import annotations
@@ -14,13 +13,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.results import SERVER_TIME
+
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What a burst took: processor time in milliseconds per request, memory in MiB in the middle of it."""
+class Usage:
+    """Resources used during a burst: processor time in milliseconds per request, memory in MiB at its middle."""
 
     server_ms: float
     sshd_ms: float | None
@@ -28,8 +29,8 @@ class Load:
     sshd_mib: float | None
 
     def quantities(self) -> Iterator[tuple[str, float]]:
-        """What was measured, under its name in the tables."""
-        yield "ms of processor a request, server", self.server_ms
+        """The measured values with their names in the tables."""
+        yield SERVER_TIME, self.server_ms
         if self.sshd_ms is not None:
             yield "ms of processor a request, sshd", self.sshd_ms
         yield "MiB, server", self.server_mib
@@ -38,25 +39,24 @@ class Load:
 
 
 class Meter:
-    """Measures one burst: made before it, looked at in its middle, asked after it."""
+    """Measures one burst: create it before, call `sample_memory` in the middle, and `usage` afterwards."""
 
     def __init__(self, server: int, sshd: int | None) -> None:
         self._server, self._sshd = server, sshd
         self._memory: tuple[float, float | None] = (0.0, None)
         self._start = self._spent()
 
-    def look(self) -> None:
-        """Take the memory as it is now."""
+    def sample_memory(self) -> None:
         self._memory = (resident(self._server), None if self._sshd is None else proportional(tree(self._sshd)))
 
-    def load(self, requests: int) -> Load:
-        """What was taken since the meter was made."""
+    def usage(self, requests: int) -> Usage:
+        """The resources used since the meter was created."""
         spent = zip(self._spent(), self._start, strict=True)
-        mine, theirs = (1000 * max(0.0, now - then) / requests for now, then in spent)
-        return Load(mine, None if self._sshd is None else theirs, *self._memory)
+        server, sshd = (1000 * max(0.0, now - then) / requests for now, then in spent)
+        return Usage(server, None if self._sshd is None else sshd, *self._memory)
 
-    def spent(self) -> float:
-        """Seconds of processor time until now, of both together."""
+    def processor_seconds(self) -> float:
+        """The processor time of server and sshd together, since they started."""
         return sum(self._spent())
 
     def _spent(self) -> tuple[float, float]:
@@ -69,20 +69,20 @@ def resident(pid: int) -> float:
 
 
 class Growth:
-    """How far a process grows at most over what it has when this is made, in MiB."""
+    """The growth of a process's resident memory after this object was created, in MiB."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        (PROC / f"{pid}/clear_refs").write_text("5", "ascii")  # the peak begins anew
+        (PROC / f"{pid}/clear_refs").write_text("5", "ascii")  # resets VmHWM
         self._before = resident(pid)
 
     def peak(self) -> float:
-        """The growth until now."""
+        """The peak until now, minus the memory at the beginning."""
         return max(0.0, _status(self._pid, "VmHWM:") - self._before)
 
 
 def listener(port: int) -> int | None:
-    """The oldest process that listens on that port of loopback or of everywhere; None when we may not see it."""
+    """The oldest process that listens on a TCP port; None if it cannot be seen by this account."""
     sockets = set()
     for name in ("tcp", "tcp6"):
         for line in (PROC / "net" / name).read_text("ascii").splitlines()[1:]:
@@ -94,7 +94,7 @@ def listener(port: int) -> int | None:
 
 
 def tree(root: int) -> list[int]:
-    """A process and all its living descendants."""
+    """A process and all its running descendants."""
     children: dict[int, list[int]] = {}
     for pid in _pids():
         fields = _stat(pid)
@@ -107,17 +107,17 @@ def tree(root: int) -> list[int]:
 
 
 def processor(pids: Iterable[int]) -> float:
-    """Seconds that the processes, and the children that they have waited for, have spent on processors."""
+    """The processor time in seconds of the processes and of the children that they have waited for."""
     return sum(sum(map(int, _stat(pid)[11:15])) for pid in pids) * TICK
 
 
 def proportional(pids: Iterable[int]) -> float:
-    """The memory of several processes together, in MiB."""
+    """The proportional set sizes of the processes, added, in MiB."""
     total = 0
     for pid in pids:
         try:
             lines = (PROC / f"{pid}/smaps_rollup").read_text("ascii").splitlines()
-        except OSError:  # has ended
+        except OSError:  # the process has ended
             continue
         total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total / 1024
@@ -131,7 +131,7 @@ def _status(pid: int, name: str) -> float:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields after the program's name, which may hold anything; none when the process has ended."""
+    """The fields of /proc/PID/stat after the program's name; empty if the process has ended."""
     try:
         return (PROC / f"{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
     except OSError:
@@ -150,5 +150,5 @@ def _pids() -> list[int]:
 def _holds(pid: int, sockets: set[str]) -> bool:
     try:
         return any(os.readlink(link) in sockets for link in (PROC / f"{pid}/fd").iterdir())  # noqa: PTH115 - not a path
-    except OSError:  # somebody else's, or it has ended
+    except OSError:  # another account's process, or it has ended
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.columns import GATEWAY, OPENSSH, OPENSSH_OPEN, TITLES
+from bench.columns import GATEWAY, OPENSSH, OPENSSH_OPEN, OTHER, TITLES
 from bench.measure.logs import PARTS
 from bench.results import Cell, Results
 
@@ -14,6 +14,7 @@ from .tables import figure
 
 COLOURS = {"a": "#999999", "b": "#8c6bb1", "c": "#e08214", GATEWAY: "#1b7837", "0": "#67a9cf", OPENSSH: "#333333"}
 COLOURS[OPENSSH_OPEN] = "#7f7f7f"
+COLOURS[OTHER] = "#7fbf7b"
 PART_COLOURS = dict(zip(PARTS, ("#8c6bb1", "#e08214", "#1b7837", "#67a9cf"), strict=True))
 SIDES = {"server": "#1b7837", "sshd": "#e08214"}
 ONE = "value"

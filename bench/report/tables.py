@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.columns import GATEWAY, TITLES
-from bench.results import Cell, Results
+from bench.results import HIGHER_IS_BETTER, Cell, Results
 from bench.targets import Verdict
 from bench.workloads.workload import Workload
 
 from .markup import in_markdown
 
-HIGHER_IS_BETTER = {"requests/s", "MiB/s"}
 RATIO = "Flamecrest : "
 EXPLAINED = "The ratios say how many times better Flamecrest is: above 1 it is ahead."
 PACKAGES = ("flamecrest", "asyncssh", "fastapi", "uvicorn", "uvloop", "httpx")
@@ -113,7 +112,7 @@ def _shown(cell: Cell | None, notes: dict[str, None]) -> str:
     if cell.note:
         notes[f"* ({cell.contender}), {cell.parameter}: {cell.note}"] = None
     if cell.errors:
-        notes[f"* ({cell.contender}), {cell.parameter}: {cell.errors} wrong answers"] = None
+        notes[f"* ({cell.contender}), {cell.parameter}: {cell.errors} wrong responses"] = None
     deviation = cell.deviation if cell.deviation > cell.mean / 1e4 else 0  # less is rounding
     spread = f" ± {figure(deviation)}" if len(cell.samples) > 1 else ""
     return figure(cell.mean) + spread + mark

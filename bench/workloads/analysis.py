@@ -1,6 +1,6 @@
-"""Where a call's time goes (by the gateway's log), and what a request takes of the wire to the cluster (by counters).
+"""Where the time of a call goes, from the gateway's log, and the SSH traffic of a request, from counters.
 
-It sends the requests of other workloads; what they mean is said in logs.py and counters.py.
+The requests are those of the throughput workloads.
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
-from bench.columns import GATEWAY
+from bench.columns import GATEWAY, OTHER
 from bench.contenders.servers import Contender
 from bench.measure import counters, load, logs
 from bench.results import Cell
 
-from .throughput import Listings, Load, Reads, Uploads
+from .throughput import Listings, Reads, Throughput, Uploads
 from .workload import Bench
 
-OPERATIONS: Sequence[Load] = (
+OPERATIONS: Sequence[Throughput] = (
     Reads("stat", "", (1,)),
     Reads("download", "", (1,)),
     Listings("ls", "", (1,), 1),
@@ -27,7 +27,7 @@ STATISTICS = ("mean", "p50", "p99")
 
 
 class Calls:
-    """Log analysis: each call's time split into the check of the token, waiting for its turn, SSH, and the rest."""
+    """Log analysis: the time of a call for the token check, waiting for a turn, SSH, and the rest."""
 
     name = "calls"
     title = "Log analysis: where the gateway spends the time of a call"
@@ -36,38 +36,40 @@ class Calls:
     connections = (1, 64)
 
     async def run(self, bench: Bench) -> list[Cell]:
-        gateway = bench.contenders[GATEWAY]
-        if gateway.log is None or not load.have_wrk():
-            bench.say(f"{self.name}: left out, the gateway's log is not ours, or wrk is missing")
-            return []
         cells: list[Cell] = []
-        for operation in OPERATIONS:
-            await operation.prepare(bench)
-            requests = operation.requests(bench, GATEWAY)
-            await load.wrk(gateway.caller, requests, self.connections[0], 1)
-            for connections in self.connections:
-                bench.say(f"{self.name}: {operation.name}, {connections} at a time")
-                start = gateway.log.stat().st_size
-                burst = await load.wrk(gateway.caller, requests, connections, 1 if bench.quick else 4)
-                lines = counters.since(gateway.log, start)
-                cells += self._cells(lines, f"{connections} at a time", burst.wrong)
+        for key in bench.gateways:
+            gateway = bench.contenders[key]
+            if gateway.log is None or not load.wrk_installed():
+                bench.say(f"{self.name}: skipped, the gateway's log cannot be read, or wrk is not installed")
+                return []
+            for operation in OPERATIONS:
+                await operation.prepare(bench)
+                requests = operation.requests(bench, key)
+                await load.wrk(gateway.endpoint, requests, self.connections[0], 1)
+                for connections in self.connections:
+                    bench.say(f"{self.name}: {operation.name}, {connections} at a time, {gateway.title}")
+                    start = gateway.log.stat().st_size
+                    burst = await load.wrk(gateway.endpoint, requests, connections, 1 if bench.quick else 4)
+                    lines = counters.since(gateway.log, start)
+                    cells += self._cells(lines, f"{connections} at a time", burst.wrong, key)
         return cells
 
-    def _cells(self, lines: Sequence[bytes], when: str, wrong: int) -> Iterator[Cell]:
+    def _cells(self, lines: Sequence[bytes], when: str, wrong: int, key: str) -> Iterator[Cell]:
         note = "" if any(b'"ssh_ms"' in line for line in lines) else "this gateway's log does not split the time"
         for operation, found in logs.by_operation(logs.calls(lines)).items():
+            row = operation if key == GATEWAY else f"{operation}, other checkout"
             for column in COLUMNS:
                 spent = [one.total if column == "total" else one.parts[column] for one in found]
                 values = (fmean(spent), logs.percentile(spent, 0.5), logs.percentile(spent, 0.99))
                 for statistic, value in zip(STATISTICS, values, strict=True):
-                    yield Cell(self.name, column, f"ms {statistic}, {when}", operation, (value,), note, wrong)
+                    yield Cell(self.name, column, f"ms {statistic}, {when}", row, (value,), note, wrong)
 
 
 class Network:
-    """Network analysis: connections, channels, messages and bytes to the cluster a request."""
+    """Network analysis: SSH connections, channels, messages and bytes per request."""
 
     name = "network"
-    title = "Network analysis: what a request takes of the wire to the cluster"
+    title = "Network analysis: SSH traffic to the cluster per request"
     rows = "operation"
     needs: Sequence[str] = ("a", "b", "c", GATEWAY)
 
@@ -75,7 +77,7 @@ class Network:
         cells: list[Cell] = []
         for operation in OPERATIONS:
             await operation.prepare(bench)
-            for key in self.needs:
+            for key in bench.measured(self.needs):
                 contender = bench.contenders[key]
                 if contender.pid is None or contender.log is None:
                     continue
@@ -83,18 +85,18 @@ class Network:
                 cells += await self._row(operation, bench, contender)
         return cells
 
-    async def _row(self, operation: Load, bench: Bench, contender: Contender) -> list[Cell]:
+    async def _row(self, operation: Throughput, bench: Bench, contender: Contender) -> list[Cell]:
         assert contender.pid is not None
         assert contender.log is not None
         every = operation.requests(bench, contender.key)
-        count = 200 if contender.key in {"c", GATEWAY} else 50
+        count = 200 if contender.key in {"c", GATEWAY, OTHER} else 50
         requests = (list(every) * count)[: count // 5 if bench.quick else count]
-        await load.send(contender.caller, requests[:2])  # connections are there, as on a server that runs
-        before = await counters.ask(contender.pid, contender.log)
-        wrong = await load.send(contender.caller, requests)
-        after = await counters.ask(contender.pid, contender.log)
+        await load.send(contender.endpoint, requests[:2])  # open the connections
+        before = await counters.read(contender.pid, contender.log)
+        wrong = await load.send(contender.endpoint, requests)
+        after = await counters.read(contender.pid, contender.log)
         if before is None or after is None:
-            bench.say(f"{self.name}: {contender.title} does not count")
+            bench.say(f"{self.name}: {contender.title} has no counters")
             return []
         return [
             Cell(

@@ -1,4 +1,4 @@
-"""A thousand small files at once: one archive by the gateway, beside a command each and beside a plain remote tar."""
+"""A thousand small files at once: one archive from the gateway, compared with `ssh host tar` and single requests."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from bench.results import Cell
 
 from .workload import Bench
 
-Taken = tuple[float, int]  # seconds, wrong answers
+Sample = tuple[float, int]  # seconds, number of wrong files
 
 
 class Bulk:
-    """All files of a folder, asked for as the folder and by their names; (c) is the same in both."""
+    """All files of a directory, requested as the directory and by their names. (c) is the same in both rows."""
 
     name = "bulk"
     title = f"{FILES} files of 1 KB at once: bulk download, ssh host tar, and one request each (c)"
@@ -29,56 +29,57 @@ class Bulk:
     needs: Sequence[str] = ("c", GATEWAY)
 
     async def run(self, bench: Bench) -> list[Cell]:
-        if not bench.ssh.found():
-            bench.say(f"{self.name}: left out, ssh is missing (apt-get install openssh-client)")
+        if not bench.ssh.installed():
+            bench.say(f"{self.name}: skipped, ssh is not installed (apt-get install openssh-client)")
             return []
         folder = shlex.quote(bench.folder)
-        names = "\n".join(path.rpartition("/")[2] for path in bench.files)
-        named = f"cd {folder} && tar -cf - -- {' '.join(names.split())}"
-        ways = {
+        names = " ".join(path.rpartition("/")[2] for path in bench.files)
+        rows = {
             "a folder": ([bench.folder], f"tar -C {folder} -cf - ."),
-            f"{FILES} names": (list(bench.files), named),
+            f"{FILES} names": (list(bench.files), f"cd {folder} && tar -cf - -- {names}"),
         }
         cells = []
         async with bench.ssh.opened():
-            await self._archive(bench, [bench.folder])
-            commands = await self._each(bench)
-            for row, (paths, command) in ways.items():
+            for key in bench.gateways:
+                await self._archive(bench, key, [bench.folder])  # warm-up
+            single = {"c": await self._single_requests(bench)} if "c" in bench.contenders else {}
+            for row, (paths, command) in rows.items():
                 found = await self._row(bench, row, paths, command)
-                for key, taken in {"c": commands, **found}.items():
-                    samples, wrong = tuple(one for one, _ in taken), sum(bad for _, bad in taken)
-                    cells.append(Cell(self.name, key, "seconds", row, samples, "", wrong))
+                for key, samples in {**single, **found}.items():
+                    seconds, wrong = tuple(one for one, _ in samples), sum(bad for _, bad in samples)
+                    cells.append(Cell(self.name, key, "seconds", row, seconds, "", wrong))
         return cells
 
-    async def _row(self, bench: Bench, row: str, paths: Sequence[str], command: str) -> dict[str, list[Taken]]:
-        found: dict[str, list[Taken]] = {GATEWAY: [], OPENSSH: [], OPENSSH_OPEN: []}
+    async def _row(self, bench: Bench, row: str, paths: Sequence[str], command: str) -> dict[str, list[Sample]]:
+        found: dict[str, list[Sample]] = {key: [] for key in (*bench.gateways, OPENSSH, OPENSSH_OPEN)}
         for turn in range(5 if bench.quick else 15):
             bench.say(f"{self.name}: {row}, run {turn + 1}")
-            found[GATEWAY].append(await self._archive(bench, paths))
+            for key in bench.gateways:
+                found[key].append(await self._archive(bench, key, paths))
             for key in (OPENSSH, OPENSSH_OPEN):
                 seconds, output = await bench.ssh.run(command, shared=key == OPENSSH_OPEN)
                 found[key].append((seconds, _wrong(output)))
         return found
 
-    async def _each(self, bench: Bench) -> list[Taken]:
-        taken = []
+    async def _single_requests(self, bench: Bench) -> list[Sample]:
+        samples = []
         for turn in range(1 if bench.quick else 5):
             bench.say(f"{self.name}: one request each, run {turn + 1}")
-            taken.append(await load.download_all(bench.contenders["c"].caller, bench.files, SIZE))
-        return taken
+            samples.append(await load.download_all(bench.contenders["c"].endpoint, bench.files, SIZE))
+        return samples
 
-    async def _archive(self, bench: Bench, paths: Sequence[str]) -> Taken:
+    async def _archive(self, bench: Bench, key: str, paths: Sequence[str]) -> Sample:
         body = json.dumps({"paths": list(paths)}).encode()
         headers = {"Content-Type": "application/json", "Accept": "application/x-tar"}
-        with client(bench.contenders[GATEWAY].caller) as asking:
-            answer = await asyncio.to_thread(
-                asking.ask, "POST", "/bulk/download", body=body, headers=headers, keep=True
+        with client(bench.contenders[key].endpoint) as http:
+            response = await asyncio.to_thread(
+                http.request, "POST", "/bulk/download", body=body, headers=headers, keep=True
             )
-        return answer.seconds, FILES if answer.status != 200 else _wrong(answer.body)
+        return response.seconds, FILES if response.status != 200 else _wrong(response.body)
 
 
 def _wrong(archive: bytes) -> int:
-    """How many of the files an archive does not hold with the right length."""
+    """The number of files that are missing in an archive or have a wrong length."""
     try:
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             right = sum(member.isfile() and member.size == SIZE for member in tar)

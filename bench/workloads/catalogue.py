@@ -1,11 +1,11 @@
-"""Everything that is measured, in this order. To add a workload, write a class as workload.py says and put it here."""
+"""All workloads, in the order in which they run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from .analysis import Calls, Network
-from .big_file import Big
+from .big_file import BigFile
 from .bulk import Bulk
 from .downloads import Downloads
 from .memory import Memory
@@ -18,10 +18,10 @@ WORKLOADS: Sequence[Workload] = (
     Reads("stat", "Metadata of a file", (64, 1, 16, 256)),
     Reads("download", "Download of 1 KB", (64, 1, 16, 256)),
     Listings("ls", "List of a directory of 1,000 entries", (16,), 1),
-    Listings("ls-apart", "Lists of 16 directories of 1,000 entries in turn", (16,), 16),
+    Listings("ls-apart", "Lists of 16 directories of 1,000 entries in rotation", (16,), 16),
     Uploads("upload", "Upload of 1 KB", (32,)),
     Bulk(),
-    Big(),
+    BigFile(),
     Entries(),
     Sizes(),
     Calls(),

@@ -1,28 +1,27 @@
-"""How much memory the gateway takes: idle, and with a pooled connection for each of many users."""
+"""Resident memory of the gateway: idle, and with a pooled connection for each of many users."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 
-from bench.columns import GATEWAY
-from bench.measure.load import Caller
+from bench.columns import TITLES
+from bench.contenders.servers import MultiUserGateway
+from bench.measure.load import Endpoint
 from bench.measure.resources import resident
 from bench.results import Cell
 
-if TYPE_CHECKING:
-    from .workload import Bench
+from .workload import Bench
 
 USERS = 100
-AT_ONCE = 8  # users that come in at a time: logins are what sshd is slowest at
+AT_ONCE = 8  # users that log in at a time; sshd is slow at logins
 
 
 def connected(pid: int, port: int) -> int:
-    """How many TCP connections to that port a process holds."""
+    """The number of established TCP connections from a process to a port."""
     established = "01"
     inodes = set()
     for line in Path(f"/proc/{pid}/net/tcp").read_text("ascii").splitlines()[1:]:
@@ -33,7 +32,7 @@ def connected(pid: int, port: int) -> int:
 
 
 class Memory:
-    """A gateway of its own, before and after that many users have read something."""
+    """A new gateway, before and after many users have sent requests."""
 
     name = "memory"
     title = "Resident memory of the gateway, by users with a pooled connection"
@@ -42,27 +41,31 @@ class Memory:
 
     async def run(self, bench: Bench) -> list[Cell]:
         cells = []
-        with bench.crowd(USERS) as crowd:
-            bench.say(f"{self.name}: idle, then {len(crowd.callers)} users")
-            idle = resident(crowd.pid)
-            cells.append(Cell(self.name, GATEWAY, "MiB", 0, (idle,)))
-            wrong = done = 0
-            for users in (1, USERS):
-                wrong += await visit(crowd.callers[done:users], crowd.homes[done:users])
-                wrong += max(0, users - connected(crowd.pid, crowd.port))  # who has no connection was not measured
-                done = users
-                cells.append(Cell(self.name, GATEWAY, "MiB", users, (resident(crowd.pid),), "", wrong))
-        more = cells[-1].mean - idle
-        return [*cells, Cell(self.name, GATEWAY, "MiB more", USERS, (more,), "", wrong)]
+        for key in bench.gateways:
+            with bench.servers.multi_user_gateway(key, USERS) as gateway:
+                bench.say(f"{self.name}: idle, then {USERS} users, {TITLES[key]}")
+                cells += await self._measure(key, gateway)
+        return cells
+
+    async def _measure(self, key: str, gateway: MultiUserGateway) -> list[Cell]:
+        idle = resident(gateway.pid)
+        cells = [Cell(self.name, key, "MiB", 0, (idle,))]
+        wrong = done = 0
+        for users in (1, USERS):
+            wrong += await visit(gateway.endpoints[done:users], gateway.homes[done:users])
+            wrong += max(0, users - connected(gateway.pid, gateway.ssh_port))  # users without a pooled connection
+            done = users
+            cells.append(Cell(self.name, key, "MiB", users, (resident(gateway.pid),), "", wrong))
+        return [*cells, Cell(self.name, key, "MiB more", USERS, (cells[-1].mean - idle,), "", wrong)]
 
 
-async def visit(callers: Sequence[Caller], homes: Sequence[str]) -> int:
-    """Have every user ask for the metadata of their home, a few times; how many answers were wrong."""
-    turn = asyncio.Semaphore(AT_ONCE)
+async def visit(endpoints: Sequence[Endpoint], homes: Sequence[str]) -> int:
+    """Let every user send three stat requests for the own home directory; return the number of wrong responses."""
+    limit = asyncio.Semaphore(AT_ONCE)
 
-    async def one(caller: Caller, home: str) -> int:
-        async with turn, caller.client() as client:
-            answers = [await client.get("/ops/stat", params={"path": home}) for _ in range(3)]
-        return sum(answer.status_code != httpx.codes.OK for answer in answers)
+    async def one(endpoint: Endpoint, home: str) -> int:
+        async with limit, endpoint.client() as client:
+            responses = [await client.get("/ops/stat", params={"path": home}) for _ in range(3)]
+        return sum(response.status_code != httpx.codes.OK for response in responses)
 
-    return sum(await asyncio.gather(*map(one, callers, homes)))
+    return sum(await asyncio.gather(*map(one, endpoints, homes)))

@@ -1,4 +1,4 @@
-"""How the time of one call grows with what it moves: entries of a directory, bytes of a file."""
+"""The time of one call by the number of directory entries, and by the size of a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import ClassVar
 from urllib.parse import quote
 
 from bench.columns import GATEWAY
-from bench.measure.http_client import Answer, client
+from bench.measure.http_client import Response, client
 from bench.measure.resources import Growth
 from bench.results import Cell
 
@@ -21,7 +21,7 @@ MANY = 100_000
 
 
 class Entries:
-    """`ls` of directories of growing size, one call at a time; and what the gateway grows by in the largest."""
+    """`ls` of directories of growing size, one call at a time, and the gateway's memory growth in the largest."""
 
     name = "entries"
     title = "ls of a directory, one call at a time"
@@ -34,36 +34,38 @@ class Entries:
             folder = shlex.quote(_folder(bench, count))
             await bench.shell(f"mkdir {folder} && cd {folder} && seq -f entry-%.0f {count} | xargs touch")
         cells = []
+        keys = bench.measured(self.needs)
         for count, repeats in self.repeats.items():
             bench.say(f"{self.name}: {count} entries")
-            samples: dict[str, list[float]] = {key: [] for key in self.needs}
-            wrong = dict.fromkeys(self.needs, 0)
+            samples: dict[str, list[float]] = {key: [] for key in keys}
+            wrong = dict.fromkeys(keys, 0)
             for turn in range(max(1, repeats // 4) if bench.quick else repeats):
-                for contender in bench.turn(self.needs, turn):
-                    with client(contender.caller) as asking:
-                        answer = await asyncio.to_thread(asking.ask, "GET", _ls(bench, count), keep=True)
-                    samples[contender.key].append(answer.seconds * 1000)
-                    wrong[contender.key] += _entries(answer) != count
-            cells += [Cell(self.name, key, "ms", count, tuple(samples[key]), "", wrong[key]) for key in self.needs]
+                for contender in bench.turn(keys, turn):
+                    with client(contender.endpoint) as http:
+                        response = await asyncio.to_thread(http.request, "GET", _ls(bench, count), keep=True)
+                    samples[contender.key].append(response.seconds * 1000)
+                    wrong[contender.key] += _entries(response) != count
+            cells += [Cell(self.name, key, "ms", count, tuple(samples[key]), "", wrong[key]) for key in keys]
         if bench.contenders[GATEWAY].pid is not None:
-            cells += await asyncio.to_thread(self._memory, bench)
+            for key in bench.gateways:
+                cells += await asyncio.to_thread(self._memory, bench, key)
         await bench.shell(f"rm -rf {shlex.quote(bench.folder)}.d*")
         return cells
 
-    def _memory(self, bench: Bench) -> list[Cell]:
-        """A gateway that has listed nothing large before: once as JSON, another one as NDJSON."""
+    def _memory(self, bench: Bench, key: str) -> list[Cell]:
+        """The growth of a new gateway in one large listing, as JSON and, in another new gateway, as NDJSON."""
         cells = []
         for quantity, headers in (("MiB more", {}), ("MiB more, as NDJSON", NDJSON)):
-            bench.say(f"{self.name}: {quantity}")
-            with bench.fresh() as gateway, client(gateway.caller) as asking:
+            bench.say(f"{self.name}: {quantity}, {key}")
+            with bench.servers.gateway(key, "new") as gateway, client(gateway.endpoint) as http:
                 assert gateway.pid is not None
-                asking.ask("GET", _ls(bench, 10), headers=headers)
+                http.request("GET", _ls(bench, 10), headers=headers)
                 growth = Growth(gateway.pid)
-                answer = asking.ask("GET", _ls(bench, MANY), headers=headers, keep=True)
+                response = http.request("GET", _ls(bench, MANY), headers=headers, keep=True)
                 peak = growth.peak()
-            found = len(answer.body.splitlines()) if headers else _entries(answer)
-            wrong = int(answer.status != 200 or found != MANY)
-            cells.append(Cell(self.name, GATEWAY, quantity, MANY, (peak,), "", wrong))
+            found = len(response.body.splitlines()) if headers else _entries(response)
+            wrong = int(response.status != 200 or found != MANY)
+            cells.append(Cell(self.name, key, quantity, MANY, (peak,), "", wrong))
         return cells
 
 
@@ -78,19 +80,20 @@ class Sizes:
 
     async def run(self, bench: Bench) -> list[Cell]:
         cells = []
+        keys = bench.measured(self.needs)
         for size, repeats in self.repeats.items():
             bench.say(f"{self.name}: {size} KiB")
             path = f"{bench.folder}.size"
             await bench.shell(f"head -c {size}K /dev/urandom > {shlex.quote(path)}")
-            samples: dict[str, list[float]] = {key: [] for key in self.needs}
-            wrong = dict.fromkeys(self.needs, 0)
+            samples: dict[str, list[float]] = {key: [] for key in keys}
+            wrong = dict.fromkeys(keys, 0)
             for turn in range(max(1, repeats // 3) if bench.quick else repeats):
-                for contender in bench.turn(self.needs, turn):
-                    with client(contender.caller) as asking:
-                        answer = await asyncio.to_thread(asking.ask, "GET", f"/ops/download?path={quote(path)}")
-                    samples[contender.key].append(answer.seconds * 1000)
-                    wrong[contender.key] += answer.status != 200 or answer.length != size * 1024
-            cells += [Cell(self.name, key, "ms", size, tuple(samples[key]), "", wrong[key]) for key in self.needs]
+                for contender in bench.turn(keys, turn):
+                    with client(contender.endpoint) as http:
+                        response = await asyncio.to_thread(http.request, "GET", f"/ops/download?path={quote(path)}")
+                    samples[contender.key].append(response.seconds * 1000)
+                    wrong[contender.key] += response.status != 200 or response.length != size * 1024
+            cells += [Cell(self.name, key, "ms", size, tuple(samples[key]), "", wrong[key]) for key in keys]
         return cells
 
 
@@ -102,5 +105,5 @@ def _ls(bench: Bench, count: int) -> str:
     return f"/ops/ls?path={quote(_folder(bench, count))}"
 
 
-def _entries(answer: Answer) -> int:
-    return len(json.loads(answer.body)["output"]) if answer.status == 200 else -1
+def _entries(response: Response) -> int:
+    return len(json.loads(response.body)["output"]) if response.status == 200 else -1

@@ -1,4 +1,4 @@
-"""Operations as often as possible by wrk: rate, latency, and what they take of processors and memory meanwhile."""
+"""Operations at full load by wrk: rate, latency, and the processor time and memory that they use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from bench.columns import GATEWAY
+from bench.columns import GATEWAY, OTHER
 from bench.contenders.sites import FILES, SIZE
 from bench.measure import load
 from bench.measure.http_client import client
@@ -21,24 +21,24 @@ from .workload import Bench
 
 WARM_UP = 1  # seconds
 BOUNDARY = "flamecrest-bench"
-SETTLING = 10  # seconds in which requests that wrk has left behind must be over
-IDLE = 0.03  # seconds of processor time in a quarter of a second: nobody is at work
+SETTLING = 10  # seconds for the requests that are still running when wrk ends
+IDLE = 0.03  # seconds of processor time in a quarter of a second; less means idle
 
 
 @dataclass(slots=True)
-class Measured:
+class Samples:
     """Samples of one contender at one number of connections."""
 
-    samples: dict[str, list[float]] = field(default_factory=dict)
+    by_quantity: dict[str, list[float]] = field(default_factory=dict)
     wrong: int = 0
 
     def add(self, values: Mapping[str, float]) -> None:
         for quantity, value in values.items():
-            self.samples.setdefault(quantity, []).append(value)
+            self.by_quantity.setdefault(quantity, []).append(value)
 
 
-class Load:
-    """One kind of request, at numbers of connections of which the first is measured thoroughly."""
+class Throughput:
+    """One kind of request at several numbers of connections. The first number gets the most runs."""
 
     rows = "connections"
     needs: Sequence[str] = ("c", GATEWAY, "0")
@@ -49,87 +49,91 @@ class Load:
         self._connections = connections
 
     def requests(self, bench: Bench, key: str) -> Sequence[Request]:
-        """What is sent to that contender."""
+        """The requests for a contender."""
         raise NotImplementedError
 
     async def prepare(self, bench: Bench) -> None:
-        """Make what the requests need."""
+        """Create the files that the requests need."""
 
     async def check(self, _bench: Bench, _key: str) -> int:
-        """Look closer than wrk does, which sees the status only: how many answers were wrong."""
+        """Check more than the status, which is all that wrk checks; return the number of wrong results."""
         return 0
 
     async def run(self, bench: Bench) -> list[Cell]:
-        if not load.have_wrk():
-            bench.say(f"{self.name}: left out, wrk is missing (apt-get install wrk)")
+        if not load.wrk_installed():
+            bench.say(f"{self.name}: skipped, wrk is not installed (apt-get install wrk)")
             return []
         await self.prepare(bench)
-        requests = {key: self.requests(bench, key) for key in self.needs}
-        for contender in bench.turn(self.needs, 0):
-            await load.wrk(contender.caller, requests[contender.key], self._connections[0], WARM_UP)
+        keys = bench.measured(self.needs)
+        requests = {key: self.requests(bench, key) for key in keys}
+        for contender in bench.turn(keys, 0):
+            await load.wrk(contender.endpoint, requests[contender.key], self._connections[0], WARM_UP)
         cells = []
         for connections in sorted(self._connections):
             cells += await self._row(bench, requests, connections)
-        wrong = {key: await self.check(bench, key) for key in self.needs}
+        wrong = {key: await self.check(bench, key) for key in keys}
         return [cell.with_errors(wrong[cell.contender]) for cell in cells]
 
     async def _row(self, bench: Bench, requests: Mapping[str, Sequence[Request]], connections: int) -> list[Cell]:
-        found = {key: Measured() for key in self.needs}
+        found = {key: Samples() for key in requests}
         rounds, seconds = (5, 5) if connections == self._connections[0] else (2, 3)
         if bench.quick:
             rounds, seconds = (2, 2) if connections == self._connections[0] else (1, 2)
+        if OTHER in requests:  # a comparison needs more samples than a ratio far from 1
+            rounds *= 3
         for turn in range(rounds):
-            for contender in bench.turn(self.needs, turn):
+            for contender in bench.turn([*requests], turn):
                 bench.say(f"{self.name}: {connections} connections, round {turn + 1}, {contender.title}")
                 meter = Meter(contender.pid, bench.sshd) if contender.pid is not None else None
-                looking = asyncio.create_task(_look(meter, seconds / 2))
-                burst = await load.wrk(contender.caller, requests[contender.key], connections, seconds)
-                await looking
-                measured = found[contender.key]
-                measured.wrong += burst.wrong
-                measured.add(_taken(burst, meter))
+                memory = asyncio.create_task(_sample_memory(meter, seconds / 2))
+                burst = await load.wrk(contender.endpoint, requests[contender.key], connections, seconds)
+                await memory
+                samples = found[contender.key]
+                samples.wrong += burst.wrong
+                samples.add(_quantities(burst, meter))
                 await _settle(meter)
         return [
-            Cell(self.name, key, quantity, connections, tuple(samples), "", measured.wrong)
-            for key, measured in found.items()
-            for quantity, samples in measured.samples.items()
+            Cell(self.name, key, quantity, connections, tuple(values), "", samples.wrong)
+            for key, samples in found.items()
+            for quantity, values in samples.by_quantity.items()
         ]
 
 
-def _taken(burst: load.Burst, meter: Meter | None) -> dict[str, float]:
+def _quantities(burst: load.Burst, meter: Meter | None) -> dict[str, float]:
     if not burst.requests:
         return {"requests/s": 0.0}
     found = {"requests/s": burst.rate, "ms p50": burst.p50, "ms p99": burst.p99}
-    return found if meter is None else found | dict(meter.load(burst.requests).quantities())
+    return found if meter is None else found | dict(meter.usage(burst.requests).quantities())
 
 
 async def _settle(meter: Meter | None) -> None:
-    """wrk hangs up on what is still under way: let that be over before somebody else is measured."""
+    """Wait until the server is idle: wrk closes its connections while requests are still running."""
     for _ in range(SETTLING * 4):
-        before = 0.0 if meter is None else meter.spent()
+        before = 0.0 if meter is None else meter.processor_seconds()
         await asyncio.sleep(0.25)
-        if meter is None or meter.spent() - before < IDLE:
+        if meter is None or meter.processor_seconds() - before < IDLE:
             break
 
 
-async def _look(meter: Meter | None, seconds: float) -> None:
-    """Have the memory measured in the middle of a burst, when all its connections are there."""
+async def _sample_memory(meter: Meter | None, seconds: float) -> None:
+    """Measure the memory in the middle of a burst, when all its connections are open."""
     if meter is not None:
         await asyncio.sleep(seconds)
-        meter.look()
+        meter.sample_memory()
 
 
-class Reads(Load):
-    """Something small about each of the files of 1 KB."""
+class Reads(Throughput):
+    """A GET request for each of the files of 1 KB."""
 
     def requests(self, bench: Bench, _key: str) -> Sequence[Request]:
         return [Request(f"/ops/{self.name}?path={quote(path)}") for path in bench.files]
 
 
-class Listings(Load):
-    """Directories that hold those files, in turn: one for all, or as many as there are connections.
+class Listings(Throughput):
+    """Listings of one or more directories with those files, in rotation.
 
-    The gateway asks the cluster once for those that wait for the same directory; the others ask each time.
+    The gateway sends one query to the cluster for all requests that wait for the same directory. The other
+    contenders send one per request.
     """
 
     def __init__(self, name: str, title: str, connections: Sequence[int], directories: int) -> None:
@@ -146,43 +150,45 @@ class Listings(Load):
 
     async def check(self, bench: Bench, key: str) -> int:
         wrong = 0
-        with client(bench.contenders[key].caller) as asking:
+        with client(bench.contenders[key].endpoint) as http:
             for request in self.requests(bench, key):
-                answer = await asyncio.to_thread(asking.ask, "GET", request.target, keep=True)
-                wrong += answer.status != 200 or len(json.loads(answer.body)["output"]) != FILES
+                response = await asyncio.to_thread(http.request, "GET", request.target, keep=True)
+                wrong += response.status != 200 or len(json.loads(response.body)["output"]) != FILES
         return wrong
 
     def _folders(self, bench: Bench) -> list[str]:
         return [bench.folder, *(f"{bench.folder}.ls{number}" for number in range(1, self._directories))]
 
 
-class Uploads(Load):
-    """Files of 1 KB, a form each, into a directory of the contender's own: the same names again and again."""
+class Uploads(Throughput):
+    """Uploads of 1 KB as forms, with the same names repeatedly, into a directory of the contender's own."""
 
     content = "x" * SIZE
 
     def requests(self, bench: Bench, key: str) -> Sequence[Request]:
         target = f"/ops/upload?path={quote(self._folder(bench, key))}"
-        kind = f"multipart/form-data; boundary={BOUNDARY}"
-        return [Request(target, self._form(f"u{number:04}"), kind) for number in range(FILES)]
+        media_type = f"multipart/form-data; boundary={BOUNDARY}"
+        return [Request(target, self._form(f"u{number:04}"), media_type) for number in range(FILES)]
 
     async def prepare(self, bench: Bench) -> None:
         await bench.shell("mkdir -p " + " ".join(shlex.quote(self._folder(bench, key)) for key in bench.contenders))
 
     async def check(self, bench: Bench, key: str) -> int:
-        """Files that are too many, or not what was sent; wrk hangs up on the last few, which may still run."""
-        if key == "0":  # does nothing
+        """Count files with wrong content and superfluous files. The last requests of wrk may still be running."""
+        if key == "0":  # writes no files
             return 0
         folder = shlex.quote(self._folder(bench, key))
         count = f"cd {folder} && ls -A | wc -l && find . -type f ! -size {SIZE}c | wc -l && cat -- * | tr -d x | wc -c"
         for _ in range(SETTLING):
-            here, odd, strange = map(int, (await bench.shell(count)).split())
-            wrong = max(0, here - FILES) + odd + strange + (here == 0)
+            files, wrong_size, wrong_bytes = map(int, (await bench.shell(count)).split())
+            wrong = max(0, files - FILES) + wrong_size + wrong_bytes + (files == 0)
             if wrong == 0:
                 return 0
             await asyncio.sleep(1)
-        odd_ones = await bench.shell(f"cd {folder} && find . -type f ! -size {SIZE}c -printf '%f %s\\n' | head -3")
-        bench.say(f"{self.name}: {here} files, {odd} of another size, {strange} wrong bytes: {odd_ones.split()}")
+        examples = await bench.shell(f"cd {folder} && find . -type f ! -size {SIZE}c -printf '%f %s\\n' | head -3")
+        bench.say(
+            f"{self.name}: {files} files, {wrong_size} of wrong size, {wrong_bytes} wrong bytes: {examples.split()}"
+        )
         return wrong
 
     def _form(self, name: str) -> str:

@@ -1,33 +1,39 @@
-"""What a workload is, and what it is given. It knows no workload and measures nothing."""
+"""The interface of a workload, and what it gets to run on."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from bench.columns import GATEWAY, OTHER
+from bench.contenders.openssh import OpenSsh
+from bench.contenders.servers import Contender, Servers
 from bench.results import Cell
-
-if TYPE_CHECKING:
-    from bench.contenders.openssh import OpenSsh
-    from bench.contenders.servers import Contender, Crowd
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Who is measured, on which files, and how thoroughly."""
+    """The contenders that run, the files on the site, and how thoroughly to measure."""
 
     contenders: Mapping[str, Contender]
-    files: Sequence[str]  # of 1 KB, all that is in `folder`
+    servers: Servers  # starts further gateways
+    files: Sequence[str]  # paths of files of 1 KB: the content of `folder`
     folder: str
     quick: bool
-    crowd: Callable[[int], AbstractContextManager[Crowd]]  # starts a gateway on a site with so many users
-    fresh: Callable[[], AbstractContextManager[Contender]]  # starts another gateway, that nobody has used yet
-    shell: Callable[[str], Awaitable[str]]  # runs a command on the site as the user, and says what it prints
+    shell: Callable[[str], Awaitable[str]]  # runs a shell command as the site's first user, returns its output
     ssh: OpenSsh
-    sshd: int | None  # the process that listens on the site's port, where we may see it
-    say: Callable[[str], None]  # progress, for people
+    sshd: int | None  # pid of the process that listens on the site's port, if it can be seen
+    say: Callable[[str], None]  # prints a line about the progress
+
+    @property
+    def gateways(self) -> list[str]:
+        """The keys of this checkout's gateway and, in a comparison, of the other one's."""
+        return [GATEWAY] if self.servers.other_checkout is None else [GATEWAY, OTHER]
+
+    def measured(self, needs: Sequence[str]) -> list[str]:
+        """The keys of the contenders that run: those of `needs`, and the gateway of the other checkout."""
+        return [key for key in (*needs, OTHER) if key in self.contenders]
 
     def turn(self, keys: Sequence[str], number: int) -> list[Contender]:
         """The contenders in the order of that turn."""
@@ -35,19 +41,19 @@ class Bench:
 
 
 class Workload(Protocol):
-    """One kind of load. `needs` names the contenders that it is run on."""
+    """One kind of load. `needs` are the keys of the contenders that it measures."""
 
     name: str
     title: str
-    rows: str  # what the parameter of its cells counts
+    rows: str  # the unit of the cells' parameter
     needs: Sequence[str]
 
     async def run(self, bench: Bench) -> list[Cell]:
-        """Measure."""
+        """Measure and return the cells of the tables."""
         ...
 
 
 def rotated(keys: Sequence[str], number: int) -> tuple[str, ...]:
-    """The keys, beginning with another one each turn: what disturbs the machine disturbs all of them."""
+    """The keys, rotated by `number`: a disturbance of the machine shall not always hit the same contender."""
     start = number % len(keys)
     return (*keys[start:], *keys[:start])

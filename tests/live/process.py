@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 
 ROOT = Path(__file__).parents[2]
+PROGRAMS = Path(sys.executable).parent  # of the environment that this process runs in
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,10 @@ def serving(argv: Sequence[str], port: int, log: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def gateway(config: Path, log: Path) -> Iterator[Server]:
-    """Run `flamecrest serve` with a configuration file on a free port."""
+def gateway(config: Path, log: Path, programs: Path = PROGRAMS) -> Iterator[Server]:
+    """Run `flamecrest serve` from a directory of programs, with a configuration file, on a free port."""
     port = free_port()
-    command = [str(Path(sys.executable).parent / "flamecrest"), "serve"]
-    argv = [*command, "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+    argv = [str(programs / "flamecrest"), "serve", "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     with serving(argv, port, log) as server:
         yield server
 

@@ -6,11 +6,11 @@ import json
 from dataclasses import replace
 
 import pytest
-from bench.columns import GATEWAY, OPENSSH
+from bench.columns import GATEWAY, OPENSSH, OTHER
 from bench.measure import load
 from bench.report import tables
 from bench.results import Cell, Results
-from bench.targets import TARGETS, Target, judge
+from bench.targets import TARGETS, Target, comparison, judge
 from bench.workloads.catalogue import WORKLOADS
 from bench.workloads.throughput import Listings, Reads
 from hypothesis import given
@@ -64,7 +64,7 @@ def test_what_is_promised_about_sshd_is_not_judged_on_the_sandbox() -> None:
 def test_wrong_answers_miss_a_target_however_fast_they_were() -> None:
     verdict = judge(SLOWER, results(cell(GATEWAY, 0.1, errors=2), cell("0", 1.0)))
     assert verdict.passed is False
-    assert "2 wrong answers" in verdict.note
+    assert "2 wrong responses" in verdict.note
 
 
 def test_extrapolation_is_said() -> None:
@@ -108,7 +108,7 @@ def test_a_table_shows_means_deviations_and_who_is_ahead() -> None:
     lines = tables.tables(workload, measured).splitlines()
     row = next(line for line in lines if line.startswith("| 64 "))
     assert row == "| 64 | 100 ± 0 | 1000 ± 141 | 4000* | 10.0 | 0.25 |"
-    assert any("(0), 64: 7 wrong answers" in line for line in lines)
+    assert any("(0), 64: 7 wrong responses" in line for line in lines)
 
 
 def test_one_row_each_makes_one_table_of_all_quantities() -> None:
@@ -146,3 +146,21 @@ def test_json_holds_every_sample_and_every_verdict() -> None:
     assert again["cells"][0]["samples"] == [1.0, 3.0]
     assert again["cells"][0]["deviation"] == pytest.approx(2**0.5)
     assert again["targets"][0]["passed"] is True
+
+
+def test_comparison_has_a_target_for_each_row_of_a_main_quantity() -> None:
+    measured = results(
+        Cell("stat", GATEWAY, "requests/s", 64, (90.0, 300.0, 50.0)),
+        Cell("stat", OTHER, "requests/s", 64, (100.0, 100.0, 100.0)),
+        Cell("stat", GATEWAY, "ms p99", 64, (5.0,)),
+        Cell("sizes", GATEWAY, "ms", 16, (2.0,)),
+        Cell("sizes", OTHER, "ms", 16, (3.0,)),
+    )
+    rate, time = (judge(target, measured) for target in comparison(measured))
+    assert (rate.value, rate.passed) == (0.9, False)  # the median of the ratios of each turn
+    assert (time.value, time.passed) == (1.5, True)
+
+
+def test_comparison_without_the_other_checkout_is_not_judged() -> None:
+    measured = results(Cell("stat", GATEWAY, "requests/s", 64, (90.0,)))
+    assert [judge(target, measured).passed for target in comparison(measured)] == [None]

@@ -66,7 +66,7 @@ def test_rounding_makes_no_negative_time() -> None:
         b"[" * 60_000,
         b'{"a":' * 10_000,
         b"1" * 60_000,
-        line(padding="x" * logs.LONGEST),
+        line(padding="x" * logs.MAX_LINE),
         line(logger="flamecrest.pool"),
         line(logger=["flamecrest.access"]),
         line(status=500),
@@ -144,7 +144,7 @@ async def test_a_process_is_asked_for_its_counters_by_signal(tmp_path: Path) -> 
         assert process.stdout is not None
         process.stdout.readline()
         try:
-            assert await counters.ask(process.pid, log) == {"opened": 7}
+            assert await counters.read(process.pid, log) == {"opened": 7}
         finally:
             process.kill()
 
@@ -155,7 +155,7 @@ async def test_a_process_that_the_signal_would_end_is_left_alone(tmp_path: Path)
         assert process.stdout is not None
         process.stdout.readline()
         assert not counters.handles(process.pid, signal.SIGUSR1)
-        assert await counters.ask(process.pid, tmp_path / "log") is None
+        assert await counters.read(process.pid, tmp_path / "log") is None
         assert process.poll() is None
 
 

@@ -79,8 +79,8 @@ def test_growth_is_the_peak_and_not_what_is_left_of_it() -> None:
 def test_a_burst_is_divided_by_its_requests() -> None:
     with parent() as pid:
         meter = resources.Meter(pid, None)
-        meter.look()
-        load = meter.load(100)
+        meter.sample_memory()
+        load = meter.usage(100)
         assert load.sshd_ms is None
         assert load.sshd_mib is None
         assert 0 <= load.server_ms < 1
