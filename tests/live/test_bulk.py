@@ -10,8 +10,8 @@ import pytest
 
 from flamecrest.server.ssh.channels.sftp import Sftp
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_CREATE, FLAG_READ, FLAG_TRUNCATE, FLAG_WRITE
-from flamecrest.server.ssh.host_keys import HostKeys
-from flamecrest.server.ssh.pool.connection import Host, dial
+from flamecrest.server.ssh.host_keys import HostKeyVerifier
+from flamecrest.server.ssh.pool.dial import Host, dial
 
 if TYPE_CHECKING:
     from .site import Site
@@ -26,7 +26,7 @@ async def test_the_same_bytes_come_back(site: Site, rekey: int) -> None:
     content = os.urandom(SIZE)
     user = site.users[0]
     pairs = asyncssh.load_keypairs(str(site.keys / user))
-    connection = await dial(Host(site.host, site.port), user, pairs, HostKeys([str(site.known_hosts)]))
+    connection = await dial(Host(site.host, site.port), user, pairs, HostKeyVerifier([str(site.known_hosts)]))
     try:
         connection.raw._rekey_bytes = rekey
         first = connection.raw._send_encryption

@@ -25,11 +25,11 @@ from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.files.remote.cluster_facts import ClusterFacts as SharedByCluster
 from flamecrest.server.files.remote.files import RemoteFiles
-from flamecrest.server.ssh.channels.sftp_program import SftpChoice
-from flamecrest.server.ssh.credentials import StaticKey, StaticKeys
-from flamecrest.server.ssh.host_keys import HostKeys
-from flamecrest.server.ssh.pool.connection import Host
-from flamecrest.server.ssh.pool.policy import Rules
+from flamecrest.server.ssh.channels.sftp_program import SftpOpener
+from flamecrest.server.ssh.credentials import StaticCredentials, StaticKey
+from flamecrest.server.ssh.host_keys import HostKeyVerifier
+from flamecrest.server.ssh.pool.dial import Host
+from flamecrest.server.ssh.pool.policy import PoolLimits
 from flamecrest.server.ssh.pool.pool import Pool
 from flamecrest.server.ssh.session import PooledSessions
 from tests.live.no_subsystem import without_subsystem
@@ -73,10 +73,10 @@ async def on_sandbox(root: Path, *, subsystem: bool, programs: Sequence[Path] = 
     )
     await server.start()
     try:
-        trust = HostKeys(pinned=[server.host_key.export_public_key("openssh").decode()])
-        keys = StaticKeys({"ann": StaticKey(key.export_private_key().decode())})
-        async with Pool(Host("127.0.0.1", server.port), keys, trust, Rules()) as pool:
-            sessions = PooledSessions(pool, SftpChoice(servers=()))
+        trust = HostKeyVerifier(pinned=[server.host_key.export_public_key("openssh").decode()])
+        keys = StaticCredentials({"ann": StaticKey(key.export_private_key().decode())})
+        async with Pool(Host("127.0.0.1", server.port), keys, trust, PoolLimits()) as pool:
+            sessions = PooledSessions(pool, SftpOpener(servers=()))
             files = RemoteFiles(sessions.of(Identity("ann")), SharedByCluster())
             folder = f"{people['ann'].home}/work"
             await files.mkdir(folder, soon())
@@ -87,9 +87,9 @@ async def on_sandbox(root: Path, *, subsystem: bool, programs: Sequence[Path] = 
 
 
 @asynccontextmanager
-async def on_site(site: Site, choice: SftpChoice) -> AsyncIterator[Place]:
-    keys = StaticKeys({site.user: StaticKey(site.key(site.user).read_text())})
-    async with Pool(Host(site.host, site.port), keys, HostKeys([str(site.known_hosts)]), Rules()) as pool:
+async def on_site(site: Site, choice: SftpOpener) -> AsyncIterator[Place]:
+    keys = StaticCredentials({site.user: StaticKey(site.key(site.user).read_text())})
+    async with Pool(Host(site.host, site.port), keys, HostKeyVerifier([str(site.known_hosts)]), PoolLimits()) as pool:
         files = RemoteFiles(PooledSessions(pool, choice).of(Identity(site.user)), SharedByCluster())
         folder = f"{site.home(site.user)}/contract-{secrets.token_hex(4)}"
         await files.mkdir(folder, soon())
@@ -148,5 +148,5 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     async with AsyncExitStack() as stack:
         if request.param != "live":
             site = stack.enter_context(without_subsystem(site, tmp_path))
-        choice = SftpChoice(servers=()) if request.param == "live-commands" else SftpChoice()
+        choice = SftpOpener(servers=()) if request.param == "live-commands" else SftpOpener()
         yield await stack.enter_async_context(on_site(site, choice))

@@ -15,7 +15,7 @@ from flamecrest.server.errors import Denied, Invalid, NotFound, Unmet, Upstream
 from flamecrest.server.files.remote.agent_requests import SMALL
 from flamecrest.server.files.remote.files import RemoteFiles
 from flamecrest.server.files.values import Stat, WriteOptions
-from flamecrest.server.ssh.pool.connection import Lost
+from flamecrest.server.ssh.errors import Lost
 
 from .conftest import Place, soon
 

@@ -24,7 +24,7 @@ from flamecrest.sandbox.issuer import Fault, Issuer
 from flamecrest.sandbox.ssh.server import SshServer
 from flamecrest.sandbox.users import People
 from flamecrest.server.settings import Settings
-from flamecrest.server.ssh.host_keys import line
+from flamecrest.server.ssh.host_keys import known_hosts_line
 from flamecrest.server.wiring.gateway import open_gateway
 
 pytestmark = pytest.mark.anyio
@@ -67,7 +67,7 @@ async def centre(tmp_path: Path) -> AsyncIterator[Centre]:
     await server.start()
     issuer = Issuer({}, audience="flamecrest")
     async with issuer:
-        host_key = " ".join(line("127.0.0.1", 22, server.host_key).split()[1:])
+        host_key = " ".join(known_hosts_line("127.0.0.1", 22, server.host_key).split()[1:])
         secret = key.export_private_key().decode()
         cluster = {
             "name": "one",
@@ -121,7 +121,7 @@ async def test_a_user_without_a_key(centre: Centre) -> None:
 
 
 async def test_an_unknown_host_key(centre: Centre) -> None:
-    other = line("127.0.0.1", 22, asyncssh.generate_private_key("ssh-ed25519")).split()
+    other = known_hosts_line("127.0.0.1", 22, asyncssh.generate_private_key("ssh-ed25519")).split()
     centre.cluster["ssh"]["host_keys"]["pinned"] = " ".join(other[1:])
     ssh = next(iter((await centre.findings()).values()))
     assert not ssh.answered

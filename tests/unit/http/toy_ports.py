@@ -20,7 +20,7 @@ from flamecrest.server.schedulers.values import (
     Partition,
     Reservation,
 )
-from flamecrest.server.ssh.user import Named, User
+from flamecrest.server.ssh.user import NamedId, User
 from flamecrest.server.transfer.port import SubmittedTransfer
 
 if TYPE_CHECKING:
@@ -188,5 +188,5 @@ class Movers:
 
 
 async def the_user(identity: Identity, deadline: Deadline) -> User:
-    one = Named("1001", identity.username)
-    return User(one, one, [one, Named("27", "sudo")])
+    one = NamedId("1001", identity.username)
+    return User(one, one, [one, NamedId("27", "sudo")])

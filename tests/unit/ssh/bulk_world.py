@@ -11,8 +11,9 @@ from typing import Any
 
 import asyncssh
 
-from flamecrest.server.ssh.host_keys import HostKeys, line
-from flamecrest.server.ssh.pool.connection import Connection, Host, dial, open_channel
+from flamecrest.server.ssh.host_keys import HostKeyVerifier, known_hosts_line
+from flamecrest.server.ssh.pool.connection import Connection, open_channel
+from flamecrest.server.ssh.pool.dial import Host, dial
 
 
 class Echoed(asyncssh.SSHClientSession[bytes]):
@@ -69,9 +70,9 @@ async def connected(
     if network is not None:
         port = network.sockets[0].getsockname()[1]
     known_hosts = folder / "known_hosts"
-    known_hosts.write_text(line("127.0.0.1", port, key) + "\n")
+    known_hosts.write_text(known_hosts_line("127.0.0.1", port, key) + "\n")
     pairs = asyncssh.load_keypairs([key])
-    connection = await dial(Host("127.0.0.1", port), "ann", pairs, HostKeys([str(known_hosts)]))
+    connection = await dial(Host("127.0.0.1", port), "ann", pairs, HostKeyVerifier([str(known_hosts)]))
     try:
         yield connection
     finally:

@@ -11,10 +11,10 @@ import pytest
 
 from flamecrest.sandbox.ssh.server import SshServer
 from flamecrest.sandbox.users import People
-from flamecrest.server.ssh.credentials import StaticKey, StaticKeys
-from flamecrest.server.ssh.host_keys import HostKeys, line
-from flamecrest.server.ssh.pool.connection import Host
-from flamecrest.server.ssh.pool.policy import Rules
+from flamecrest.server.ssh.credentials import StaticCredentials, StaticKey
+from flamecrest.server.ssh.host_keys import HostKeyVerifier, known_hosts_line
+from flamecrest.server.ssh.pool.dial import Host
+from flamecrest.server.ssh.pool.policy import PoolLimits
 from flamecrest.server.ssh.pool.pool import Pool
 
 USERS = ("ann", "bob", "cyd")
@@ -32,24 +32,26 @@ class World:
     def host(self, **changes: object) -> Host:
         return Host(**{"host": "127.0.0.1", "port": self.server.port, **changes})  # type: ignore[arg-type]
 
-    def credentials(self) -> StaticKeys:
-        return StaticKeys({name: StaticKey(key.export_private_key().decode()) for name, key in self.keys.items()})
+    def credentials(self) -> StaticCredentials:
+        return StaticCredentials(
+            {name: StaticKey(key.export_private_key().decode()) for name, key in self.keys.items()}
+        )
 
-    def known_hosts(self) -> HostKeys:
+    def known_hosts(self) -> HostKeyVerifier:
         path = self.root / "known_hosts"
-        path.write_text(line("127.0.0.1", self.server.port, self.host_key) + "\n")
-        return HostKeys([str(path)])
+        path.write_text(known_hosts_line("127.0.0.1", self.server.port, self.host_key) + "\n")
+        return HostKeyVerifier([str(path)])
 
     @asynccontextmanager
     async def pool(
-        self, *, host: Host | None = None, host_keys: HostKeys | None = None, **rules: object
+        self, *, host: Host | None = None, host_keys: HostKeyVerifier | None = None, **rules: object
     ) -> AsyncIterator[Pool]:
         rules = {"tick": 0.02, **rules}
         async with Pool(
             host or self.host(),
             self.credentials(),
             host_keys or self.known_hosts(),
-            Rules(**rules),  # type: ignore[arg-type]
+            PoolLimits(**rules),  # type: ignore[arg-type]
         ) as pool:
             yield pool
 

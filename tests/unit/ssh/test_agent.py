@@ -21,8 +21,10 @@ from hypothesis import strategies as st
 from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.writing import temporary_beside
 from flamecrest.server.files.values import ListingEntry, Stat
-from flamecrest.server.ssh.channels.agent import MAX_WAITING, PROGRAM, Agent, Question, StatError, numbers, read_answer
-from flamecrest.server.ssh.pool.connection import ChannelLost, Connection
+from flamecrest.server.ssh.channels.agent import MAX_WAITING, PROGRAM, Agent
+from flamecrest.server.ssh.channels.agent_protocol import Question, StatError, read_answer, stat_numbers
+from flamecrest.server.ssh.errors import ChannelLost
+from flamecrest.server.ssh.pool.connection import Connection
 from flamecrest.server.ssh.pool.pool import Pool
 from tests.unit.ssh.asking import answers, raw_answers
 from tests.unit.ssh.test_pool import ANN, session, sh, soon
@@ -229,9 +231,9 @@ class TestTheWire:
             read_answer(question, answer)
 
     def test_attributes_are_twelve_numbers(self):
-        assert Stat.of(numbers(b"1 2 3 4 5 6 7 8 9 10 11 12")).size == 8
+        assert Stat.of(stat_numbers(b"1 2 3 4 5 6 7 8 9 10 11 12")).size == 8
         with pytest.raises(ValueError, match="12"):
-            numbers(b"1 2 3")
+            stat_numbers(b"1 2 3")
 
 
 def instead_of_perl(world, program: str) -> None:

@@ -177,5 +177,5 @@ async def test_an_asyncssh_that_is_another_inside_is_left_alone(tmp_path):
 async def test_this_asyncssh_is_known(tmp_path):
     async with connected(tmp_path, encryption_algs=[GCM]) as connection:
         channel: Any = await open_channel(connection, Echoed(), b"echo")
-        assert isinstance(channel._flush_send_buf.__self__, fast_send.Outlet)
-        assert isinstance(connection.raw.data_received.__self__, fast_receive.Inlet)  # type: ignore[attr-defined]
+        assert isinstance(channel._flush_send_buf.__self__, fast_send.FastSender)
+        assert isinstance(connection.raw.data_received.__self__, fast_receive.FastReceiver)  # type: ignore[attr-defined]

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flamecrest.server.errors import Denied, Invalid, NotFound, Upstream
-from flamecrest.server.ssh.channels.agent import StatError, stat_command, stat_question
+from flamecrest.server.ssh.channels.agent_protocol import StatError, stat_question
+from flamecrest.server.ssh.channels.stat_command import stat_command
 from flamecrest.server.ssh.command import Command, Output
 from flamecrest.server.ssh.command_line import MARK, MAX_NOISE, Preamble, shell_line
 from flamecrest.server.ssh.user import whoami

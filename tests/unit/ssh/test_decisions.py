@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.ssh.pool.policy import Act, Rules, View, Wish, choose, expired
+from flamecrest.server.ssh.pool.policy import ConnectionState, Decision, PoolLimits, Wish, choose, expired
 
 views = st.builds(
-    View,
+    ConnectionState,
     free=st.integers(-2, 5),
     standing=st.integers(0, 2),
     busy=st.booleans(),
@@ -16,7 +16,7 @@ views = st.builds(
     idle=st.floats(0, 1000),
     age=st.floats(0, 10000),
 )
-rules = st.builds(Rules, max_clients=st.integers(1, 5), per_user=st.integers(1, 4), idle=st.floats(1, 100))
+rules = st.builds(PoolLimits, max_clients=st.integers(1, 5), per_user=st.integers(1, 4), idle=st.floats(1, 100))
 
 
 wishes = st.builds(Wish, shared=st.booleans(), age=st.one_of(st.just(float("inf")), st.floats(0, 10000)))
@@ -29,14 +29,14 @@ def test_choose_keeps_every_limit(mine, opening, total, evictable, rules, wish):
     young = [n for n in room if mine[n].age <= wish.age]
     more = sum(v.usable for v in mine) < rules.per_user and (total < rules.max_clients or evictable)
     if young:
-        assert act is Act.USE, "whoever finds room does not wait and opens nothing"
+        assert act is Decision.USE, "whoever finds room does not wait and opens nothing"
     elif opening:
-        assert act is Act.WAIT, "one connect in flight"
+        assert act is Decision.WAIT, "one connect in flight"
     elif more:
-        assert act is (Act.OPEN if total < rules.max_clients else Act.EVICT)
+        assert act is (Decision.OPEN if total < rules.max_clients else Decision.EVICT)
     else:
-        assert act is (Act.USE if room else Act.WAIT), "an older one rather than none"
-    if act is Act.USE:
+        assert act is (Decision.USE if room else Decision.WAIT), "an older one rather than none"
+    if act is Decision.USE:
         there = young or room
         most = max(mine[n].standing for n in there)
         assert at == next(n for n in there if not wish.shared or mine[n].standing == most), "so that others become idle"

@@ -12,7 +12,7 @@ from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Busy, Denied, Timeout, TooLarge, Unavailable, Upstream
 from flamecrest.server.ssh.command import Command, Output
-from flamecrest.server.ssh.pool.connection import Lost
+from flamecrest.server.ssh.errors import Lost
 from flamecrest.server.ssh.session import PooledSession, PooledSessions
 
 pytestmark = pytest.mark.anyio

@@ -16,9 +16,10 @@ from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Unsupported
 from flamecrest.server.ssh.channels.sftp import Sftp
-from flamecrest.server.ssh.channels.sftp_program import SftpChoice
-from flamecrest.server.ssh.host_keys import HostKeys
-from flamecrest.server.ssh.pool.connection import Host, Lost
+from flamecrest.server.ssh.channels.sftp_program import SftpOpener
+from flamecrest.server.ssh.errors import Lost
+from flamecrest.server.ssh.host_keys import HostKeyVerifier
+from flamecrest.server.ssh.pool.dial import Host
 from flamecrest.server.ssh.session import PooledSessions
 
 pytestmark = pytest.mark.anyio
@@ -50,7 +51,7 @@ def script(path: Path, text: str) -> str:
 
 async def test_the_subsystem_is_used_where_there_is_one(world):
     async with world.pool() as pool:
-        await extensions(PooledSessions(pool, SftpChoice(servers=())))
+        await extensions(PooledSessions(pool, SftpOpener(servers=())))
         assert (world.server.counts.sftp_sessions, world.server.counts.commands) == (1, 0)
 
 
@@ -58,7 +59,7 @@ async def test_a_refusal_is_remembered_for_a_while(world):
     clock = Clock()
     world.server.sftp = False
     async with world.pool() as pool:
-        sessions = PooledSessions(pool, SftpChoice(servers=(), clock=clock, holds=60))
+        sessions = PooledSessions(pool, SftpOpener(servers=(), clock=clock, holds=60))
         offered = await extensions(sessions)
         assert b"posix-rename@openssh.com" in offered
         assert b"copy-data" not in offered
@@ -82,7 +83,7 @@ async def test_the_first_server_that_can_be_run_is_used(world, tmp_path):
     first = script(tmp_path / "first $(x)", f"touch {shlex.quote(str(ran))}")
     never = script(tmp_path / "never", "exit 1")
     async with world.pool() as pool:
-        sessions = PooledSessions(pool, SftpChoice([str(tmp_path / "none"), str(tmp_path), str(plain), first, never]))
+        sessions = PooledSessions(pool, SftpOpener([str(tmp_path / "none"), str(tmp_path), str(plain), first, never]))
         # it starts no server in the end, but it was the one that was chosen
         with pytest.raises(Lost):
             await extensions(sessions)
@@ -99,10 +100,10 @@ async def test_without_perl_it_is_unsupported(world, tmp_path):
     (world.server.people["ann"].home / ".bashrc").write_text(f"echo noise; PATH={programs}\n")
     async with world.pool() as pool:
         with pytest.raises(Unsupported, match="no subsystem, no sftp-server, no perl"):
-            await extensions(PooledSessions(pool, SftpChoice(servers=())))
+            await extensions(PooledSessions(pool, SftpOpener(servers=())))
         assert pool.stats()["channels"] == 0
         # others have it
-        assert await extensions(PooledSessions(pool, SftpChoice(servers=())), "bob")
+        assert await extensions(PooledSessions(pool, SftpOpener(servers=())), "bob")
 
 
 async def test_noise_of_login_scripts_comes_first(world):
@@ -110,7 +111,7 @@ async def test_noise_of_login_scripts_comes_first(world):
     world.server.faults.rc_files = True
     (world.server.people["ann"].home / ".bashrc").write_text("echo 'Welcome!'; head -c 5000 /dev/zero\n")
     async with world.pool() as pool:
-        assert await extensions(PooledSessions(pool, SftpChoice(servers=())))
+        assert await extensions(PooledSessions(pool, SftpOpener(servers=())))
 
 
 class _Nothing(asyncssh.SSHServerSession[bytes]):
@@ -138,7 +139,7 @@ async def test_where_neither_is_served(world):
         no_channels(world.host_key) as port,
         world.pool(
             host=Host("127.0.0.1", port),
-            host_keys=HostKeys(pinned=[world.host_key.export_public_key("openssh").decode()]),
+            host_keys=HostKeyVerifier(pinned=[world.host_key.export_public_key("openssh").decode()]),
         ) as pool,
     ):
         with pytest.raises(Unsupported, match="neither SFTP nor commands"):
@@ -150,7 +151,7 @@ async def test_many_at_once_on_a_server_of_one_channel(world):
     world.server.sftp = False
     world.server.max_sessions = 1
     async with world.pool(per_user=1) as pool:
-        sessions = PooledSessions(pool, SftpChoice(servers=()))
+        sessions = PooledSessions(pool, SftpOpener(servers=()))
         found = await asyncio.gather(*(extensions(sessions) for _ in range(20)))
     assert len({frozenset(one) for one in found}) == 1
     assert world.server.counts.commands == 1

@@ -12,7 +12,7 @@ from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Upstream
 from flamecrest.server.ssh.channels.stream import HIGH
 from flamecrest.server.ssh.command import Command
-from flamecrest.server.ssh.pool.connection import Lost
+from flamecrest.server.ssh.errors import Lost
 from flamecrest.server.ssh.session import PooledSessions
 
 from .test_pool import alive, until

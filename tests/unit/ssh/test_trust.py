@@ -11,9 +11,9 @@ from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Upstream
 from flamecrest.server.ssh.command import Command
-from flamecrest.server.ssh.credentials import StaticKey, StaticKeys
-from flamecrest.server.ssh.host_keys import HostKeys, line
-from flamecrest.server.ssh.pool.policy import Rules
+from flamecrest.server.ssh.credentials import StaticCredentials, StaticKey
+from flamecrest.server.ssh.host_keys import HostKeyVerifier, known_hosts_line
+from flamecrest.server.ssh.pool.policy import PoolLimits
 from flamecrest.server.ssh.pool.pool import Pool
 from flamecrest.server.ssh.session import PooledSessions
 
@@ -29,7 +29,7 @@ async def log_in(pool) -> str:
 async def test_an_unknown_key_is_refused_with_the_line_that_would_make_it_known(world):
     empty = world.root / "empty"
     empty.touch()
-    trust = HostKeys([str(empty)])
+    trust = HostKeyVerifier([str(empty)])
     async with world.pool(host_keys=trust) as pool:
         with pytest.raises(Upstream, match="is unknown") as caught:
             await log_in(pool)
@@ -41,25 +41,27 @@ async def test_an_unknown_key_is_refused_with_the_line_that_would_make_it_known(
 async def test_a_changed_key_is_refused_and_called_so(world):
     other = asyncssh.generate_private_key("ssh-ed25519")
     path = world.root / "known"
-    path.write_text(line("127.0.0.1", world.server.port, other) + "\n")
+    path.write_text(known_hosts_line("127.0.0.1", world.server.port, other) + "\n")
     for policy in ("verify", "accept-new"):
-        async with world.pool(host_keys=HostKeys([str(path)], policy=policy)) as pool:
+        async with world.pool(host_keys=HostKeyVerifier([str(path)], policy=policy)) as pool:
             with pytest.raises(Upstream, match="has changed"):
                 await log_in(pool)
 
 
 async def test_pinned_keys_and_bad_lines_beside_good_ones(world):
     pinned = world.host_key.export_public_key("openssh").decode()
-    async with world.pool(host_keys=HostKeys(pinned=[pinned])) as pool:
+    async with world.pool(host_keys=HostKeyVerifier(pinned=[pinned])) as pool:
         assert await log_in(pool) == "in\n"
     path = world.root / "mixed"
-    path.write_text("garbage\n|1|bad|hash ssh-rsa AAAA\n" + line("127.0.0.1", world.server.port, world.host_key) + "\n")
-    async with world.pool(host_keys=HostKeys([str(path)])) as pool:
+    path.write_text(
+        "garbage\n|1|bad|hash ssh-rsa AAAA\n" + known_hosts_line("127.0.0.1", world.server.port, world.host_key) + "\n"
+    )
+    async with world.pool(host_keys=HostKeyVerifier([str(path)])) as pool:
         assert await log_in(pool) == "in\n"
 
 
 async def test_accept_new_believes_once(world):
-    trust = HostKeys(["/nonexistent"], policy="accept-new")
+    trust = HostKeyVerifier(["/nonexistent"], policy="accept-new")
     async with world.pool(host_keys=trust) as pool:
         assert await log_in(pool) == "in\n"
     port = world.server.port
@@ -72,7 +74,7 @@ async def test_accept_new_believes_once(world):
 
 
 async def test_off_believes_everything(world):
-    async with world.pool(host_keys=HostKeys(["/nonexistent"], policy="off")) as pool:
+    async with world.pool(host_keys=HostKeyVerifier(["/nonexistent"], policy="off")) as pool:
         assert await log_in(pool) == "in\n"
 
 
@@ -86,7 +88,7 @@ async def test_keys_with_passphrase_and_broken_keys(world, caplog):
         "no key": StaticKey("this is no key"),
     }
     for name, key in cases.items():
-        async with Pool(world.host(), StaticKeys({"ann": key}), world.known_hosts(), Rules()) as pool:
+        async with Pool(world.host(), StaticCredentials({"ann": key}), world.known_hosts(), PoolLimits()) as pool:
             if name == "right":
                 assert await log_in(pool) == "in\n"
             else:
@@ -104,7 +106,7 @@ async def test_user_certificates_log_in(world):
     for principal, welcome in (("ann", True), ("bob", False)):
         certificate = authority.generate_user_certificate(key, "test", principals=[principal])
         static = StaticKey(key.export_private_key().decode(), certificate=certificate.export_certificate().decode())
-        async with Pool(world.host(), StaticKeys({"ann": static}), world.known_hosts(), Rules()) as pool:
+        async with Pool(world.host(), StaticCredentials({"ann": static}), world.known_hosts(), PoolLimits()) as pool:
             if welcome:
                 assert await log_in(pool) == "in\n"
             else:

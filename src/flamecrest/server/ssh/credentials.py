@@ -33,7 +33,7 @@ class StaticKey:
     passphrase: str | None = field(default=None, repr=False)
 
 
-class StaticKeys:
+class StaticCredentials:
     """One configured key a user. A key is read when it is first used: a wrong one hurts its user only."""
 
     def __init__(self, keys: Mapping[str, StaticKey]) -> None:

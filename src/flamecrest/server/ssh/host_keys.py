@@ -25,7 +25,7 @@ DEFAULT_FILES = (
 )
 
 
-class HostKeys:
+class HostKeyVerifier:
     """The trust of one cluster.
 
     `files` are in OpenSSH's known_hosts format (by default the files that OpenSSH itself reads for the account
@@ -61,7 +61,9 @@ class HostKeys:
             return False
         remembered = self._accepted.setdefault((host, port), key)
         if remembered == key:
-            logger.warning("host key accepted unseen", extra={"host": host, "port": port, "key": line(host, port, key)})
+            logger.warning(
+                "host key accepted unseen", extra={"host": host, "port": port, "key": known_hosts_line(host, port, key)}
+            )
         return remembered == key
 
     def refusal(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> str:
@@ -73,7 +75,9 @@ class HostKeys:
             if changed
             else "is unknown"
         )
-        return f"The host key of {host}:{port} {problem}. The line for known_hosts is: {line(host, port, key)}"
+        return (
+            f"The host key of {host}:{port} {problem}. The line for known_hosts is: {known_hosts_line(host, port, key)}"
+        )
 
     def _match(self, host: str, addr: str, port: int | None) -> tuple[Sequence[Any], ...]:
         self._refresh()
@@ -100,7 +104,7 @@ class HostKeys:
 class HostKeyClient(asyncssh.SSHClient):
     """The owner of one asyncssh connection: asked about host keys, told when the connection is gone."""
 
-    def __init__(self, host_keys: HostKeys) -> None:
+    def __init__(self, host_keys: HostKeyVerifier) -> None:
         self._host_keys = host_keys
         self.refused: str | None = None
         self.lost: Any = None
@@ -114,7 +118,7 @@ class HostKeyClient(asyncssh.SSHClient):
     def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002 - asyncssh's signature
         self.refused = (
             f"The host certificate of {host}:{port} is signed by an unknown authority. "
-            f"The line for known_hosts is: @cert-authority {line(host, port, key)}"
+            f"The line for known_hosts is: @cert-authority {known_hosts_line(host, port, key)}"
         )
         return False
 
@@ -123,7 +127,7 @@ class HostKeyClient(asyncssh.SSHClient):
             self.lost()
 
 
-def line(host: str, port: int, key: asyncssh.SSHKey) -> str:
+def known_hosts_line(host: str, port: int, key: asyncssh.SSHKey) -> str:
     """The known_hosts line for a key."""
     name = host if port == 22 else f"[{host}]:{port}"
     kind, data = key.export_public_key("openssh").decode("ascii").split()[:2]

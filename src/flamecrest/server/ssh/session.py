@@ -12,12 +12,15 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flamecrest.server.errors import Timeout
-from flamecrest.server.ssh.channels.agent import Agent, Question, stat_command, stat_question
+from flamecrest.server.ssh.channels.agent import Agent
+from flamecrest.server.ssh.channels.agent_protocol import Question, stat_question
 from flamecrest.server.ssh.channels.process import RemoteProcess
 from flamecrest.server.ssh.channels.sftp import Sftp
-from flamecrest.server.ssh.channels.sftp_program import SftpChoice
+from flamecrest.server.ssh.channels.sftp_program import SftpOpener
+from flamecrest.server.ssh.channels.stat_command import stat_command
 from flamecrest.server.ssh.channels.stream import RemoteStream
-from flamecrest.server.ssh.pool.connection import SILENCE, ChannelLost, ChannelRefused, Connection, Lost
+from flamecrest.server.ssh.errors import ChannelLost, ChannelRefused, Lost
+from flamecrest.server.ssh.pool.connection import SILENCE, Connection
 from flamecrest.server.telemetry.trace import phase
 
 from .command import Command, Output
@@ -26,7 +29,7 @@ from .command_line import shell_line
 if TYPE_CHECKING:
     from flamecrest.server.auth.port import Identity
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.ssh.channels.agent import Numbers
+    from flamecrest.server.ssh.channels.agent_protocol import StatNumbers
     from flamecrest.server.ssh.pool.pool import Pool
 
 T = TypeVar("T")
@@ -37,9 +40,9 @@ LARGE = 1024 * 1024  # bytes of output that are parsed in a thread: the list of 
 class PooledSessions:
     """The Sessions port over a Pool."""
 
-    def __init__(self, pool: Pool, sftp: SftpChoice | None = None) -> None:
+    def __init__(self, pool: Pool, sftp: SftpOpener | None = None) -> None:
         self.pool = pool
-        self._sftp = sftp or SftpChoice()
+        self._sftp = sftp or SftpOpener()
 
     def of(self, identity: Identity) -> PooledSession:
         return PooledSession(self.pool, identity, self._sftp)
@@ -56,7 +59,7 @@ class PooledSession:
 
     __slots__ = ("_choice", "_identity", "_pool")
 
-    def __init__(self, pool: Pool, identity: Identity, choice: SftpChoice) -> None:
+    def __init__(self, pool: Pool, identity: Identity, choice: SftpOpener) -> None:
         self._pool = pool
         self._identity = identity
         self._choice = choice
@@ -93,7 +96,7 @@ class PooledSession:
             finally:
                 self._pool.release(connection, shared=True)
 
-    async def stat(self, path: str, deadline: Deadline, *, follow: bool) -> Numbers:
+    async def stat(self, path: str, deadline: Deadline, *, follow: bool) -> StatNumbers:
         numbers = await self.ask(stat_question(path.encode("utf-8", "surrogateescape"), follow=follow), deadline)
         if numbers is None:
             return await self.run(stat_command(path, follow=follow), deadline)

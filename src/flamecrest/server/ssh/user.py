@@ -14,7 +14,7 @@ _PAIR = re.compile(r"(\d+)(?:\(([^)]*)\))?")
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedId:
     """A numeric id as text, and its name (the number again where the system has no name for it)."""
 
     id: str
@@ -25,9 +25,9 @@ class Named:
 class User:
     """A user with the primary group and all groups."""
 
-    user: Named
-    group: Named
-    groups: Sequence[Named]
+    user: NamedId
+    group: NamedId
+    groups: Sequence[NamedId]
 
 
 def whoami() -> Command[User]:
@@ -45,5 +45,5 @@ def _parse(output: Output) -> User:
     return User(user, group, found["groups"] or [group])
 
 
-def _named(text: str) -> list[Named]:
-    return [Named(number, name or number) for number, name in _PAIR.findall(text)]
+def _named(text: str) -> list[NamedId]:
+    return [NamedId(number, name or number) for number, name in _PAIR.findall(text)]

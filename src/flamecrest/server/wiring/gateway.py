@@ -25,10 +25,10 @@ from flamecrest.server.schedulers.slurm.dialect import Slurm
 from flamecrest.server.settings import Settings, SettingsError, SshCa, SshService, StaticKeys
 from flamecrest.server.settings.problems import Place, Problem
 from flamecrest.server.ssh.credentials import Credentials, StaticKey
-from flamecrest.server.ssh.credentials import StaticKeys as LoadedKeys
-from flamecrest.server.ssh.host_keys import HostKeys
-from flamecrest.server.ssh.pool.connection import Host
-from flamecrest.server.ssh.pool.policy import Rules
+from flamecrest.server.ssh.credentials import StaticCredentials as LoadedKeys
+from flamecrest.server.ssh.host_keys import HostKeyVerifier
+from flamecrest.server.ssh.pool.dial import Host
+from flamecrest.server.ssh.pool.policy import PoolLimits
 from flamecrest.server.ssh.pool.pool import Pool
 from flamecrest.server.ssh.session import PooledSessions
 from flamecrest.server.ssh.user import User, whoami
@@ -112,13 +112,13 @@ def _pool(ssh: SshSettings, credentials: Credentials) -> Pool:
             keep_alive=ssh.timeout.keep_alive,
         ),
         credentials,
-        HostKeys(
+        HostKeyVerifier(
             [str(path) for path in trust.known_hosts] or None,
             pinned=trust.pinned,
             authorities=trust.certificate_authority,
             policy=trust.policy,
         ),
-        Rules(
+        PoolLimits(
             max_clients=ssh.max_clients,
             per_user=ssh.max_connections_per_user,
             idle=ssh.timeout.idle_timeout,

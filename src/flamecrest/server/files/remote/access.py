@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from flamecrest.server.errors import Upstream
 from flamecrest.server.files.remote.writing import require_regular
 from flamecrest.server.files.values import Stat
-from flamecrest.server.ssh.channels.agent import StatError
+from flamecrest.server.ssh.channels.agent_protocol import StatError
 from flamecrest.server.ssh.channels.sftp_packets import FAILURE, SftpError
 
 if TYPE_CHECKING:

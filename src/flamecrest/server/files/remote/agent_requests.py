@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from flamecrest.server.files.remote.cluster_facts import local_time
 from flamecrest.server.files.values import ListingEntry, Stat, kind_letter, permission_letters
-from flamecrest.server.ssh.channels.agent import Question, numbers
+from flamecrest.server.ssh.channels.agent_protocol import Question, stat_numbers
 from flamecrest.server.ssh.channels.sftp_packets import make
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def read(path: bytes) -> Question[SmallFile]:
 
 def _small(answer: bytes) -> SmallFile:
     words, found, data = answer.partition(b"\0")
-    return SmallFile(Stat.of(numbers(words)), data if found else None)
+    return SmallFile(Stat.of(stat_numbers(words)), data if found else None)
 
 
 async def buffer_small(chunks: AsyncIterator[bytes]) -> tuple[bytes, bool, AsyncIterator[bytes]]:
@@ -87,7 +87,7 @@ def write(path: bytes, temporary: bytes, data: bytes, mode: int | None) -> Quest
 
 def _written(answer: bytes) -> WriteReply:
     created, _, words = answer.partition(b" ")
-    return WriteReply(created == b"1", Stat.of(numbers(words)))
+    return WriteReply(created == b"1", Stat.of(stat_numbers(words)))
 
 
 def listing(
@@ -100,8 +100,8 @@ def listing(
 
 
 def _entries(answer: bytes, zone: tzinfo, *, numeric: bool) -> list[ListingEntry]:
-    users, groups, numbers, *names = answer.decode("utf-8", "surrogateescape").split("\0")
-    words = numbers.split()
+    users, groups, stat_numbers, *names = answer.decode("utf-8", "surrogateescape").split("\0")
+    words = stat_numbers.split()
     # column by column: what is not needed for each of a thousand entries is not done for each
     modes, uids, gids, sizes, mtimes = (words[at::5] for at in range(5))
     letters = {mode: _letters(int(mode)) for mode in set(modes)}

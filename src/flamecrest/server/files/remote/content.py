@@ -15,9 +15,9 @@ from flamecrest.server.files.remote.reading import SftpReader, UnopenedReader
 from flamecrest.server.files.remote.writing import STALL_TIMEOUT, require_regular, temporary_beside, write_file
 from flamecrest.server.files.values import DEFAULT_WRITE, Stat, WriteOptions, WriteResult
 from flamecrest.server.ssh.channels import sftp_packets
-from flamecrest.server.ssh.channels.agent import StatError, stat_question
+from flamecrest.server.ssh.channels.agent_protocol import StatError, stat_question
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, Attrs, SftpError
-from flamecrest.server.ssh.pool.connection import Lost
+from flamecrest.server.ssh.errors import Lost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -14,7 +14,7 @@ from flamecrest.server.errors import Upstream
 from flamecrest.server.files.remote.text import TextFile
 from flamecrest.server.files.remote.writing import STALL_TIMEOUT, require_regular, stall_timeout
 from flamecrest.server.files.values import FollowEvent, FollowPosition, Stat
-from flamecrest.server.ssh.channels.agent import StatError
+from flamecrest.server.ssh.channels.agent_protocol import StatError
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, Attrs, SftpError
 
 if TYPE_CHECKING:

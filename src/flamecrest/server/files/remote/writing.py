@@ -21,7 +21,7 @@ from flamecrest.server.ssh.channels.sftp_packets import (
     Attrs,
     SftpError,
 )
-from flamecrest.server.ssh.pool.connection import Lost
+from flamecrest.server.ssh.errors import Lost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence

@@ -35,7 +35,7 @@ from flamecrest.server.files.resumable.append import UploadWriter
 from flamecrest.server.files.resumable.lock import UploadLock, acquire, open_regular, released_soon
 from flamecrest.server.files.resumable.port import PieceChecksum, UploadStatus
 from flamecrest.server.files.resumable.state import HEAD_SIZE, MAX_STATE, UploadFiles, UploadKey, UploadState, expired
-from flamecrest.server.ssh.channels.agent import StatError
+from flamecrest.server.ssh.channels.agent_protocol import StatError
 from flamecrest.server.ssh.channels.sftp_packets import (
     FAILURE,
     FLAG_CREATE,

@@ -53,7 +53,7 @@ _CHANNEL: Final = ("_accept_data", "_flush_send_buf")  # what it is made of is s
 def hasten(raw: asyncssh.SSHClientConnection) -> None:
     """Have the connection take what comes in the short way from now on, if that is known."""
     if _known(raw):
-        raw.data_received = Inlet(raw).received  # type: ignore[method-assign]
+        raw.data_received = FastReceiver(raw).received  # type: ignore[method-assign]
 
 
 def _known(raw: object) -> bool:
@@ -65,7 +65,7 @@ def _known(raw: object) -> bool:
     )
 
 
-class Inlet:
+class FastReceiver:
     """Takes messages off the front of what has come. What is left of it is where asyncssh has it, too."""
 
     def __init__(self, raw: asyncssh.SSHClientConnection) -> None:

@@ -52,7 +52,7 @@ _CHANNEL: Final = (
 def hasten(raw: asyncssh.SSHClientConnection, channel: asyncssh.SSHClientChannel[bytes]) -> None:
     """Have the channel send its data the short way from now on, if that is known."""
     if _known(raw, channel):
-        channel._flush_send_buf = Outlet(raw, channel).flush  # type: ignore[method-assign]
+        channel._flush_send_buf = FastSender(raw, channel).flush  # type: ignore[method-assign]
 
 
 def _known(raw: object, channel: object) -> bool:
@@ -64,7 +64,7 @@ def _known(raw: object, channel: object) -> bool:
     )
 
 
-class Outlet:
+class FastSender:
     """Sends what a channel has in its buffer, as far as the other side's window reaches."""
 
     def __init__(self, raw: asyncssh.SSHClientConnection, channel: asyncssh.SSHClientChannel[bytes]) -> None:

@@ -8,24 +8,20 @@ Where the login node has no perl, `stat_command` asks coreutils for attributes, 
 from __future__ import annotations
 
 import asyncio
-import errno
-import math
-import os
-import struct
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import asyncssh
 
-from flamecrest.server.errors import Denied, GatewayError, Invalid, NotFound, Upstream
-from flamecrest.server.ssh.command import Command, Output
+from flamecrest.server.ssh.command import Command
 from flamecrest.server.ssh.command_line import Preamble, shell_line
-from flamecrest.server.ssh.pool.connection import Lost, open_channel
+from flamecrest.server.ssh.errors import Lost
+from flamecrest.server.ssh.pool.connection import open_channel
 from flamecrest.server.ssh.programs.perl import one_line
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from .agent_protocol import Question, StatError, read_answer
 
+if TYPE_CHECKING:
     from flamecrest.server.ssh.pool.connection import Connection
 
 T = TypeVar("T")
@@ -35,52 +31,8 @@ MAX_ANSWER = 1024 * 1024  # bytes
 SLOW = 2  # slow questions under way at once: one that is worked at, and the next
 MAX_WAITING = 1024 * 1024  # bytes of questions under way at once; what comes then is left to SFTP, which has a window
 
-# dev ino mode nlink uid gid rdev size atime mtime ctime, and the nanoseconds of mtime's fraction (a double's worth of
-# them: the same number for the same file from the agent and from `stat`; 0: only the second is known)
-Numbers = tuple[int, ...]
 
-_HEAD = struct.Struct(">cI")
-
-
-class StatError(Exception):
-    """stat(2) failed with this errno."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.errno = number
-
-    def explained(self, words: str) -> GatewayError:
-        """This failure as an error for the caller: `words` (operation and path), then the reason."""
-        text = f"{words}: {os.strerror(self.errno)}"
-        match self.errno:
-            case errno.ENOENT:
-                return NotFound(text)
-            case errno.EACCES | errno.EPERM:
-                return Denied(text)
-            case errno.ENOTDIR | errno.ELOOP | errno.ENAMETOOLONG | errno.EINVAL:
-                return Invalid(text)
-        return Upstream(text)
-
-
-class Question(Generic[T]):
-    """What the agent is asked: a letter and what belongs to it; how its answer is read, and whether to ask again.
-
-    `read` raises ValueError for what is no answer of our agent. A `slow` one is sent when few of its kind are under
-    way, and shares its answer with those of the same text: that has to say all that `read` goes by.
-    """
-
-    __slots__ = ("read", "repeatable", "slow", "text")
-
-    def __init__(
-        self, letter: bytes, text: bytes, read: Callable[[bytes], T], *, repeatable: bool = True, slow: bool = False
-    ) -> None:
-        self.text = _HEAD.pack(letter, len(text)) + text
-        self.read = read
-        self.repeatable = repeatable
-        self.slow = slow
-
-
-class _Asked(Generic[T]):
+class _PendingQuestion(Generic[T]):
     """A question with those who wait for its answer."""
 
     __slots__ = ("futures", "question")
@@ -113,19 +65,6 @@ class _Asked(Generic[T]):
                 future.exception()  # who asked may have gone: no complaint that nobody looked
 
 
-def numbers(answer: bytes) -> Numbers:
-    """The numbers of an answer; ValueError for anything else."""
-    found = tuple(map(int, answer.split(b" ")))
-    if len(found) != 12:
-        raise ValueError("not 12 numbers")
-    return found
-
-
-def stat_question(path: bytes, *, follow: bool) -> Question[Numbers]:
-    """Ask for the attributes of a path."""
-    return Question(b"s" if follow else b"l", path, numbers)
-
-
 class Agent(asyncssh.SSHClientSession[bytes]):
     """The agent of one connection, shared by all requests of its user."""
 
@@ -133,8 +72,8 @@ class Agent(asyncssh.SSHClientSession[bytes]):
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
-        self._waiting: deque[_Asked[Any]] = deque()
-        self._later: dict[bytes, _Asked[Any]] = {}  # slow ones that are not sent yet, by their text
+        self._waiting: deque[_PendingQuestion[Any]] = deque()
+        self._later: dict[bytes, _PendingQuestion[Any]] = {}  # slow ones that are not sent yet, by their text
         self._slow = 0  # of those that are
         self._preamble = Preamble()
         self._buffer = b""
@@ -156,16 +95,16 @@ class Agent(asyncssh.SSHClientSession[bytes]):
         if self.closed:
             future.set_exception(Lost("The SSH connection was lost"))
         elif not question.slow:
-            self._send(_Asked(question, future))
+            self._send(_PendingQuestion(question, future))
         elif (same := self._later.get(question.text)) is not None:
             same.futures.append(future)  # it is asked after all of them: nobody gets what was true before
         else:
-            self._later[question.text] = _Asked(question, future)
+            self._later[question.text] = _PendingQuestion(question, future)
             self._asked += len(question.text)
             self._send_slow()
         return future
 
-    def _send(self, asked: _Asked[Any]) -> None:
+    def _send(self, asked: _PendingQuestion[Any]) -> None:
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out.append(asked.question.text)
@@ -222,7 +161,7 @@ class Agent(asyncssh.SSHClientSession[bytes]):
             at = end
         self._buffer = data[at:] if at else data
 
-    def _next(self, asked: _Asked[Any], answer: bytes) -> None:
+    def _next(self, asked: _PendingQuestion[Any], answer: bytes) -> None:
         """Take the answer to the question that was asked first."""
         self._asked -= len(asked.question.text)
         if asked.question.slow:
@@ -263,47 +202,3 @@ class Agent(asyncssh.SSHClientSession[bytes]):
             asked.failed(Lost("The SSH connection was lost", detail=str(exc) if exc else None))
         self._waiting.clear()
         self._later.clear()
-
-
-def read_answer(question: Question[T], answer: bytes) -> T | None:
-    """What an answer says; None: ask by another way. Raises StatError, and ValueError for what is no answer."""
-    match answer[:1]:
-        case b"=":
-            return question.read(answer[1:])
-        case b"-":
-            return None
-        case b"~":
-            raise StatError(int(answer[1:]))
-    raise ValueError("no answer of the agent")
-
-
-def stat_command(path: str, *, follow: bool) -> Command[Numbers]:
-    """The same question to coreutils."""
-    argv = ("stat", *(("-L",) if follow else ()), "--printf=%d %i %f %h %u %g 0 %s %X %.9Y %Z", "--", path)
-    return Command(argv, _parse, repeatable=True)
-
-
-def _part(seconds: int, nanoseconds: int) -> int:
-    """The fraction as the agent has it: what a double keeps of it beside the seconds."""
-    both = seconds + 1e-9 * nanoseconds
-    return int((both - int(both)) * 1e9 + 0.5) if both > 0 else 0
-
-
-_ERRNO = {os.strerror(number): number for number in errno.errorcode}
-
-
-def _parse(output: Output) -> Numbers:
-    if output.status == 0:
-        words = output.stdout.split()
-        if len(words) == 11:
-            modified = words[9]
-            words[9] = modified.partition(b".")[0]
-            found = [int(word, 16 if at == 2 else 10) for at, word in enumerate(words)]
-            if modified.startswith(b"-"):
-                found[9] = math.floor(float(modified))
-            return (*found, _part(found[9], int(modified.partition(b".")[2] or b"0")))
-    # coreutils ends its message with strerror's words (in English: LC_ALL=C)
-    reason = output.errors().rpartition(": ")[2]
-    if reason in _ERRNO:
-        raise StatError(_ERRNO[reason])
-    raise Upstream("The cluster's stat failed", detail=f"status {output.status}: {output.errors()[:200]}")

@@ -14,7 +14,8 @@ import asyncssh
 from flamecrest.server.errors import TooLarge
 from flamecrest.server.ssh.command import Output
 from flamecrest.server.ssh.command_line import Preamble
-from flamecrest.server.ssh.pool.connection import Lost, open_channel
+from flamecrest.server.ssh.errors import Lost
+from flamecrest.server.ssh.pool.connection import open_channel
 
 if TYPE_CHECKING:
     from flamecrest.server.ssh.pool.connection import Connection

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import asyncssh
 
 from flamecrest.server.errors import Upstream
-from flamecrest.server.ssh.pool.connection import Lost, open_channel
+from flamecrest.server.ssh.errors import Lost
+from flamecrest.server.ssh.pool.connection import open_channel
 
 from .sftp_channel import SftpSession
 from .sftp_packets import (

@@ -11,7 +11,8 @@ import asyncssh
 
 from flamecrest.server.errors import GatewayError, Unsupported, Upstream
 from flamecrest.server.ssh.command_line import MAX_NOISE
-from flamecrest.server.ssh.pool.connection import MESSAGE, Lost
+from flamecrest.server.ssh.errors import Lost
+from flamecrest.server.ssh.pool.connection import MESSAGE
 
 from .sftp_packets import DATA, MAX_PACKET, VERSION
 

@@ -14,7 +14,7 @@ import asyncssh
 from flamecrest.server.errors import Unsupported
 from flamecrest.server.ssh.command import Command
 from flamecrest.server.ssh.command_line import shell_line
-from flamecrest.server.ssh.pool.connection import ChannelRefused
+from flamecrest.server.ssh.errors import ChannelRefused
 from flamecrest.server.ssh.programs.perl import one_line
 
 from .sftp import Sftp
@@ -45,7 +45,7 @@ _START: Final = (
 )
 
 
-class SftpChoice:
+class SftpOpener:
     """How SFTP is reached at one site, as its server offers it: the subsystem if there is one, else a program."""
 
     def __init__(

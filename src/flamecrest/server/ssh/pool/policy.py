@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class PoolLimits:
     """The pool's limits; times in seconds. `max_sessions` None: learn it from the server's refusal."""
 
     max_clients: int = 100
@@ -20,7 +20,7 @@ class Rules:
     tick: float = 1.0  # between looks at idle, old and silent connections
 
 
-class View(NamedTuple):
+class ConnectionState(NamedTuple):
     """What a decision needs to know of one connection. `free` counts channels, `idle` and `age` seconds."""
 
     free: int
@@ -31,7 +31,7 @@ class View(NamedTuple):
     age: float
 
 
-class Act(Enum):
+class Decision(Enum):
     """What to do for the next who waits."""
 
     USE = auto()
@@ -51,42 +51,42 @@ class Wish(NamedTuple):
     age: float = float("inf")
 
 
-def ready(views: Sequence[View], wish: Wish) -> int | None:
+def ready(views: Sequence[ConnectionState], wish: Wish) -> int | None:
     """Which connection can be used at once and is as young as is wished; None: none."""
     young = [at for at in _with_room(views, wish) if views[at].age <= wish.age]
     return _best(views, young, wish) if young else None
 
 
 def choose(
-    views: Sequence[View], wish: Wish, *, opening: bool, total: int, evictable: bool, rules: Rules
-) -> tuple[Act, int]:
+    views: Sequence[ConnectionState], wish: Wish, *, opening: bool, total: int, evictable: bool, rules: PoolLimits
+) -> tuple[Decision, int]:
     """What to do for one user's next request, and over which of the user's connections.
 
     `total` counts the cluster's connections, those being opened too. A shared use goes where most of the shared
     channels stand already. Else the first connection with room is taken, so that the others can become idle.
     """
     if (at := ready(views, wish)) is not None:
-        return Act.USE, at
+        return Decision.USE, at
     if opening:
-        return Act.WAIT, -1
+        return Decision.WAIT, -1
     if sum(view.usable for view in views) < rules.per_user:
         if total < rules.max_clients:
-            return Act.OPEN, -1
+            return Decision.OPEN, -1
         if evictable:
-            return Act.EVICT, -1
+            return Decision.EVICT, -1
     # where no other can be opened, an older one has to do
     room = _with_room(views, wish)
-    return (Act.USE, _best(views, room, wish)) if room else (Act.WAIT, -1)
+    return (Decision.USE, _best(views, room, wish)) if room else (Decision.WAIT, -1)
 
 
-def _with_room(views: Sequence[View], wish: Wish) -> list[int]:
+def _with_room(views: Sequence[ConnectionState], wish: Wish) -> list[int]:
     return [at for at, view in enumerate(views) if view.usable and (wish.shared or view.free > 0)]
 
 
-def _best(views: Sequence[View], room: Sequence[int], wish: Wish) -> int:
+def _best(views: Sequence[ConnectionState], room: Sequence[int], wish: Wish) -> int:
     return max(room, key=lambda at: views[at].standing) if wish.shared else room[0]
 
 
-def expired(view: View, rules: Rules) -> bool:
+def expired(view: ConnectionState, rules: PoolLimits) -> bool:
     """Whether a connection is to be closed now."""
     return not view.busy and (not view.usable or view.idle >= rules.idle or view.age >= rules.age)

@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Busy, GatewayError, Unavailable, Upstream
+from flamecrest.server.ssh.errors import Lost
 from flamecrest.server.telemetry.trace import phase
 
-from .connection import Connection, Lost, Traffic, dial
-from .policy import Act, Rules, View, Wish, choose, expired, ready
+from .connection import Connection, Traffic
+from .dial import dial
+from .policy import ConnectionState, Decision, PoolLimits, Wish, choose, expired, ready
 
 if TYPE_CHECKING:
     from flamecrest.server.auth.port import Identity
     from flamecrest.server.ssh.credentials import Credentials
-    from flamecrest.server.ssh.host_keys import HostKeys
+    from flamecrest.server.ssh.host_keys import HostKeyVerifier
 
-    from .connection import Host
+    from .dial import Host
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ class _User:
 class Pool:
     """The connections of one cluster, by user. An async context manager; leaving it closes them all."""
 
-    def __init__(self, host: Host, credentials: Credentials, host_keys: HostKeys, rules: Rules) -> None:
+    def __init__(self, host: Host, credentials: Credentials, host_keys: HostKeyVerifier, rules: PoolLimits) -> None:
         self.host = host
         self.rules = rules
         self._credentials = credentials
@@ -88,7 +90,7 @@ class Pool:
         user.identity = identity
         if not user.waiting:
             act, at = self._choose(user, shared, since)
-            if act is Act.USE:
+            if act is Decision.USE:
                 return self._take(user.connections[at], shared=shared)
         waiter = _Waiter(asyncio.get_running_loop().create_future(), shared, since)
         user.waiting.append(waiter)
@@ -196,10 +198,10 @@ class Pool:
 
     # --- decisions made and carried out
 
-    def _view(self, connection: Connection) -> View:
+    def _view(self, connection: Connection) -> ConnectionState:
         now = time.monotonic()
         age = now - connection.opened
-        return View(
+        return ConnectionState(
             connection.limit - connection.channels,
             connection.standing,
             connection.busy,
@@ -208,11 +210,11 @@ class Pool:
             age,
         )
 
-    def _choose(self, user: _User, shared: bool, since: float) -> tuple[Act, int]:
+    def _choose(self, user: _User, shared: bool, since: float) -> tuple[Decision, int]:
         views = [self._view(c) for c in user.connections]
         wish = Wish(shared, time.monotonic() - since) if since else Wish(shared)
         if (at := ready(views, wish)) is not None:
-            return Act.USE, at  # nearly always: only where there is none do all the others' connections count
+            return Decision.USE, at  # nearly always: only where there is none do all the others' connections count
         return choose(
             views,
             wish,
@@ -240,14 +242,14 @@ class Pool:
                 user.waiting.popleft()
                 continue
             act, at = self._choose(user, waiter.shared, waiter.since)
-            if act is Act.USE:
+            if act is Decision.USE:
                 user.waiting.popleft()
                 waiter.future.set_result(self._take(user.connections[at], shared=waiter.shared))
                 continue
-            if act is Act.EVICT and (victim := self._idlest()) is not None:
+            if act is Decision.EVICT and (victim := self._idlest()) is not None:
                 self._forget(victim)
                 victim.close()
-            if act in {Act.OPEN, Act.EVICT} and user.identity is not None:
+            if act in {Decision.OPEN, Decision.EVICT} and user.identity is not None:
                 user.dialing = asyncio.create_task(self._dial(user, user.identity))
             elif user.dialing is None:
                 self._make_room(user)

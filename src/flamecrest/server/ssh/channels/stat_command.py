@@ -1,0 +1,44 @@
+"""The attributes of a path by coreutils' `stat`, for login nodes without the agent. No I/O."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+
+from flamecrest.server.errors import Upstream
+from flamecrest.server.ssh.command import Command, Output
+
+from .agent_protocol import StatError, StatNumbers
+
+
+def stat_command(path: str, *, follow: bool) -> Command[StatNumbers]:
+    """The same question to coreutils."""
+    argv = ("stat", *(("-L",) if follow else ()), "--printf=%d %i %f %h %u %g 0 %s %X %.9Y %Z", "--", path)
+    return Command(argv, _parse, repeatable=True)
+
+
+def _part(seconds: int, nanoseconds: int) -> int:
+    """The fraction as the agent has it: what a double keeps of it beside the seconds."""
+    both = seconds + 1e-9 * nanoseconds
+    return int((both - int(both)) * 1e9 + 0.5) if both > 0 else 0
+
+
+_ERRNO = {os.strerror(number): number for number in errno.errorcode}
+
+
+def _parse(output: Output) -> StatNumbers:
+    if output.status == 0:
+        words = output.stdout.split()
+        if len(words) == 11:
+            modified = words[9]
+            words[9] = modified.partition(b".")[0]
+            found = [int(word, 16 if at == 2 else 10) for at, word in enumerate(words)]
+            if modified.startswith(b"-"):
+                found[9] = math.floor(float(modified))
+            return (*found, _part(found[9], int(modified.partition(b".")[2] or b"0")))
+    # coreutils ends its message with strerror's words (in English: LC_ALL=C)
+    reason = output.errors().rpartition(": ")[2]
+    if reason in _ERRNO:
+        raise StatError(_ERRNO[reason])
+    raise Upstream("The cluster's stat failed", detail=f"status {output.status}: {output.errors()[:200]}")
