@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from flamecrest.server.auth.key_sources import Unreadable, sources
+from flamecrest.server.auth.key_sources import Unreadable, configured_sources
 from tests.unit.auth.world import answering, http_answer
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def read(http: httpx.AsyncClient, *, certs: tuple[str, ...] = (), issuer: str = "") -> bytes:
-    (source,) = sources(certs, issuer, http)
+    (source,) = configured_sources(certs, issuer, http)
     return await source.read()
 
 
@@ -86,9 +86,9 @@ async def test_discovery_names_the_place_of_the_keys(http: httpx.AsyncClient, pa
 @pytest.mark.parametrize(
     ("document", "reason"),
     [
-        ({"issuer": "http://evil.example.org", "jwks_uri": "http://127.0.0.1:1/"}, "that of 'http://evil"),
-        ({"jwks_uri": "http://127.0.0.1:1/"}, "that of a NoneType"),
-        ([], "that of nothing"),
+        ({"issuer": "http://evil.example.org", "jwks_uri": "http://127.0.0.1:1/"}, "names the issuer 'http://evil"),
+        ({"jwks_uri": "http://127.0.0.1:1/"}, "names the issuer a NoneType"),
+        ([], "names the issuer nothing"),
         ({"issuer": None}, "jwks_uri is missing"),
         ({"issuer": None, "jwks_uri": 5}, "jwks_uri is missing"),
         ({"issuer": None, "jwks_uri": "file:///etc/passwd"}, "jwks_uri must be an http"),
@@ -120,7 +120,7 @@ async def test_an_issuer_behind_tls_cannot_name_keys_without_it(tmp_path):
             return lambda url: http_answer(json.dumps({"issuer": url, "jwks_uri": place or f"{url}/keys"}))
 
         async with answering(to(f"{plain}/keys"), tls=server) as (url, _):
-            with pytest.raises(Unreadable, match="not https"):
+            with pytest.raises(Unreadable, match="not an https URL"):
                 await read(http, issuer=url)
         async with answering(to(""), http_answer("the keys"), tls=server) as (url, _):
             assert await read(http, issuer=url) == b"the keys"
@@ -148,7 +148,7 @@ def certified(place: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 async def test_passwords_in_a_url_are_not_named(http: httpx.AsyncClient, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG, "flamecrest")
-    (source,) = sources(["http://name:secret@127.0.0.1:1/jwks?key=hidden"], "", http)
+    (source,) = configured_sources(["http://name:secret@127.0.0.1:1/jwks?key=hidden"], "", http)
     with pytest.raises(Unreadable) as caught:
         await source.read()
     said = source.name + str(caught.value) + caplog.text

@@ -9,7 +9,6 @@ import pytest
 
 from flamecrest.sandbox.issuer import Fault, Issuer, SigningKey
 from flamecrest.server.auth.oidc import OidcAuthenticator
-from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Unauthenticated, Unavailable
 from tests.unit.auth.world import Clock, ask
 
@@ -218,16 +217,16 @@ async def test_one_dead_source_beside_a_living_one(http: httpx.AsyncClient, cloc
         await other.stop()
 
 
-async def test_fetch_keys_tells_what_is_wrong(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
+async def test_error_names_the_source_that_failed(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
     async with (
         Issuer(keys=[rsa_key]) as issuer,
         OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
     ):
         issuer.fault = Fault.GARBAGE
         with pytest.raises(Unavailable) as caught:
-            await gate.fetch_keys(Deadline.after(5))
+            await ask(gate, issuer.mint("ann"))
         assert caught.value.detail == f"{issuer.url}: the discovery document is not JSON"
         issuer.fault = Fault.NONE
         clock.advance(1)
-        assert await gate.fetch_keys(Deadline.after(5)) == 1
+        assert (await ask(gate, issuer.mint("ann"))).username == "ann"
         assert f"{issuer.url}: 1>" in repr(gate)

@@ -81,22 +81,22 @@ def test_keys_that_are_not_used(rsa_key: SigningKey, es: SigningKey):
     small = rsa.generate_private_key(public_exponent=65537, key_size=1024).public_key()
     private = RSAAlgorithm.to_jwk(rsa_key.private, as_dict=True)
     cases = [
-        ({**rsa_key.jwk(), "use": "enc"}, "not meant for signatures"),
-        ({**rsa_key.jwk(), "use": ["sig"]}, "not meant for signatures"),
-        ({**rsa_key.jwk(), "key_ops": ["encrypt"]}, "not meant for signatures"),
-        ({**rsa_key.jwk(), "key_ops": "verify"}, "not meant for signatures"),
-        ({**rsa_key.jwk(), "alg": "HS256"}, "its algorithm is 'HS256'"),
-        ({**rsa_key.jwk(), "alg": "none"}, "its algorithm is 'none'"),
-        ({**rsa_key.jwk(), "alg": "ES256"}, "its algorithm is 'ES256'"),
-        ({**rsa_key.jwk(), "alg": "RSA-OAEP"}, "its algorithm is 'RSA-OAEP'"),
-        ({**rsa_key.jwk(), "alg": ""}, "its algorithm is ''"),
-        ({**es.jwk(), "alg": "ES384"}, "its algorithm is 'ES384'"),
-        ({**RSAAlgorithm.to_jwk(small, as_dict=True), "kid": "small"}, "an RSA key of 1024 bits"),
-        ({**private, "use": "sig", "key_ops": ["verify"]}, "its private half is published"),
-        ({"kty": "oct", "k": "c2VjcmV0", "kid": "o"}, "not of a kind that has a public half"),
-        ({"kty": "RSA", "kid": "r"}, "incomplete"),
-        ({"kty": ["RSA"]}, "not of a kind"),
-        ({"kty": "RSA", "n": 5, "e": "AQAB"}, "incomplete"),
+        ({**rsa_key.jwk(), "use": "enc"}, "not a signature key"),
+        ({**rsa_key.jwk(), "use": ["sig"]}, "not a signature key"),
+        ({**rsa_key.jwk(), "key_ops": ["encrypt"]}, "not a signature key"),
+        ({**rsa_key.jwk(), "key_ops": "verify"}, "not a signature key"),
+        ({**rsa_key.jwk(), "alg": "HS256"}, "algorithm 'HS256' does not fit"),
+        ({**rsa_key.jwk(), "alg": "none"}, "algorithm 'none' does not fit"),
+        ({**rsa_key.jwk(), "alg": "ES256"}, "algorithm 'ES256' does not fit"),
+        ({**rsa_key.jwk(), "alg": "RSA-OAEP"}, "algorithm 'RSA-OAEP' does not fit"),
+        ({**rsa_key.jwk(), "alg": ""}, "algorithm '' does not fit"),
+        ({**es.jwk(), "alg": "ES384"}, "algorithm 'ES384' does not fit"),
+        ({**RSAAlgorithm.to_jwk(small, as_dict=True), "kid": "small"}, "RSA key of 1024 bits"),
+        ({**private, "use": "sig", "key_ops": ["verify"]}, "private key is published"),
+        ({"kty": "oct", "k": "c2VjcmV0", "kid": "o"}, "not an asymmetric key"),
+        ({"kty": "RSA", "kid": "r"}, "a member is missing (n, e)"),
+        ({"kty": ["RSA"]}, "not an asymmetric key"),
+        ({"kty": "RSA", "n": 5, "e": "AQAB"}, "a member is missing (n, e)"),
         ({"kty": "RSA", "n": "AQAB", "e": "AQAB"}, "malformed"),
         ({"kty": "RSA", "n": "", "e": ""}, "malformed"),
         ({"kty": "RSA", "n": "\N{SNOWMAN}", "e": "AQAB"}, "malformed"),
@@ -105,7 +105,7 @@ def test_keys_that_are_not_used(rsa_key: SigningKey, es: SigningKey):
         ({"kty": "EC", "crv": "P-1", "x": "AQAB", "y": "AQAB"}, "malformed"),
         ({"kty": "OKP", "crv": "X25519", "x": es.jwk()["x"]}, "malformed"),
         ({"kty": "OKP", "crv": "Ed25519", "x": "AQAB"}, "malformed"),
-        ({**es.jwk(), "kid": 5}, "name is not a text"),
+        ({**es.jwk(), "kid": 5}, "`kid` is not a string"),
         ("key", "not a JSON object"),
         (None, "not a JSON object"),
     ]
@@ -130,10 +130,10 @@ def test_pem_documents(rsa_key: SigningKey):
     private = es.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     for block, reason in [
         (private, "private key"),
-        (spki(dsa.generate_private_key(1024)), "unknown kind"),
-        (spki(x25519.X25519PrivateKey.generate()), "unknown kind"),
-        (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "no public key"),
-        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "no public key"),
+        (spki(dsa.generate_private_key(1024)), "unknown key type"),
+        (spki(x25519.X25519PrivateKey.generate()), "unknown key type"),
+        (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "not a public key"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "not a public key"),
     ]:
         keys, ignored = read_keys(block)
         assert keys == []

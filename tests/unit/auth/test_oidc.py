@@ -140,10 +140,6 @@ async def test_keys_in_files(http: httpx.AsyncClient, clock: Clock, rsa_key: Sig
         for key in (rsa_key, es, ed):
             assert (await ask(gate, minter.mint("ann", key=key))).username == "ann"
         assert (await ask(gate, minter.mint("ann", key=rsa_key, headers={"kid": None}))).username == "ann"
-        assert gate.gaps() == [
-            "The issuer of tokens is not checked: any token signed with one of the keys is accepted.",
-            "The audience of tokens is not checked: tokens made for other services are accepted.",
-        ]
 
 
 async def test_a_key_without_a_name_in_the_token(issuer: Issuer, gate: OidcAuthenticator):
@@ -176,11 +172,3 @@ async def test_only_configured_algorithms(http: httpx.AsyncClient, clock: Clock,
 async def test_mistakes_in_the_arguments(http: httpx.AsyncClient, arguments, word: str):
     with pytest.raises(ValueError, match=word):
         OidcAuthenticator(http=http, **arguments)
-
-
-async def test_gaps_name_what_is_open(http: httpx.AsyncClient):
-    closed = OidcAuthenticator(http=http, issuer="https://sso.example.org", audience="hpc")
-    assert closed.gaps() == []
-    places = ["http://user:word@keys.example.org/jwks?key=1", "http://127.0.0.1/jwks", "http://localhost/jwks"]
-    open_ = OidcAuthenticator(http=http, public_certs=places, issuer="https://sso.example.org", audience=["hpc"])
-    assert open_.gaps() == ["The keys at http://keys.example.org/jwks come over an unprotected connection."]

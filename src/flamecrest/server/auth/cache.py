@@ -1,4 +1,4 @@
-"""Validated tokens, kept until they expire, in bounded memory. It holds what was accepted, never what was refused."""
+"""Cache of validated tokens, bounded in size; entries are kept until the token expires. Refused tokens are not cached."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _SWEEP_EVERY = 60.0  # seconds
 
 class _Entry(NamedTuple):
     until: float
-    generation: int  # of the key ring, when the key was last seen in it
+    generation: int  # of the key ring when the key was last found in it
     identity: Identity
     key: Key
 
 
 class TokenCache:
-    """The tokens that were accepted last, each while its time lasts and its key is among those trusted."""
+    """Least-recently-used cache of accepted tokens. An entry is valid until it expires or its key is removed."""
 
     def __init__(self, ring: KeyRing, size: int) -> None:
         self._ring = ring
@@ -35,7 +35,10 @@ class TokenCache:
         return len(self._entries)
 
     def get(self, token: str, now: float) -> Identity | None:
-        """Whom a token named when it was validated, if it is still good."""
+        """The identity of a cached token; None if the token is not cached, has expired or has lost its key.
+
+        `now` is in seconds since the epoch.
+        """
         entry = self._entries.get(token)
         if entry is None:
             return None
@@ -51,7 +54,7 @@ class TokenCache:
         return entry.identity
 
     def put(self, token: str, identity: Identity, *, until: float, key: Key, now: float) -> None:
-        """Keep an accepted token, at the cost of those that were not asked for the longest."""
+        """Add an accepted token; the least recently used tokens are dropped when the cache is full."""
         if abs(now - self._swept) >= _SWEEP_EVERY:
             self._sweep(now)
         if token in self._entries:
@@ -63,7 +66,7 @@ class TokenCache:
             self._characters -= len(oldest)
 
     def _sweep(self, now: float) -> None:
-        """Forget what can't be used any more, so that no old token stays in memory for the want of others."""
+        """Drop expired tokens and those of removed keys: a cache that never fills up would keep them for ever."""
         self._swept = now
         trusted = self._ring.keys.all
         for token in [t for t, e in self._entries.items() if now >= e.until or e.key not in trusted]:

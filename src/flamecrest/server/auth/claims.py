@@ -1,4 +1,4 @@
-"""What a verified token must say to be an access token for us, and whom it names. Pure: no keys, no clock, no I/O."""
+"""Checks of a verified token's claims, and the identity that they name. Pure: no keys, no clock, no I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flamecrest.server.errors import Denied, Unauthenticated
 
-from .jws import EXPIRED, refused, shown
+from .jws import EXPIRED, invalid_token, loggable
 from .port import Identity
 
 if TYPE_CHECKING:
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
 
 _USERNAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _LATEST = 2.0**53  # seconds; beyond it a number of JSON is not exact
-_ISSUED_AHEAD = 300.0  # seconds that the issuer's clock may be before ours, for `iat` only
+_ISSUED_AHEAD = 300.0  # seconds that the issuer's clock may be ahead of ours, for `iat` only
 _MAX_TEXT = 255  # characters of `sub` and of the client's name
 
 
 def check_username(name: object) -> str:
-    """The name, when it may be the account of a user; the only gate to paths, commands and bucket names.
+    """Return the name if it is a valid account name. Only checked names reach paths, commands and bucket names.
 
-    Up to 64 of the letters of ASCII, digits, `_`, `.` and `-`, beginning with a letter or `_`, never with `..`
-    in it: what POSIX calls portable, in either case. Anything else is Unauthenticated, root in any case Denied.
+    Valid names are POSIX portable user names in upper or lower case: up to 64 ASCII letters, digits, `_`, `.` and
+    `-`, starting with a letter or `_`, without `..`. Raises Unauthenticated for any other name, Denied for root.
     """
     if not isinstance(name, str) or _USERNAME.fullmatch(name) is None or ".." in name:
-        raise refused(f"the user name {shown(name)} is not one that an account can have")
+        raise invalid_token(f"the user name {loggable(name)} is not a valid account name")
     if name.lower() == "root":
         raise Denied("This account may not use the gateway", detail="the token names root")
     return name
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """What is asked of a token's claims. Times are in seconds; an empty issuer or audience is not checked."""
+class ClaimRules:
+    """Requirements on a token's claims. Times are in seconds; an empty issuer or audience is not checked."""
 
     issuer: str = ""
     audience: frozenset[str] = frozenset()
@@ -47,22 +47,22 @@ class Rules:
     min_token_ttl: float = 0.0
 
     def check(self, token: Jws, now: float) -> None:
-        """Raise Unauthenticated unless the claims are those of an access token that is good now, for us."""
+        """Raise Unauthenticated unless the claims are those of an access token for this gateway, valid at `now`."""
         claims = token.claims
         self._check_times(claims, now)
         if self.issuer and claims.get("iss") != self.issuer:
-            raise refused(f"the issuer is {shown(claims.get('iss'))}")
+            raise invalid_token(f"the issuer is {loggable(claims.get('iss'))}")
         if self.audience and not self.audience.intersection(_audience(claims)):
-            raise refused("the audience is another")
+            raise invalid_token("the audience does not match")
         _check_kind(token)
 
     def usable_until(self, claims: Mapping[str, Any]) -> float:
-        """When the token stops being accepted: at `exp` with leeway, or so long before it as must be left."""
+        """When the token is no longer accepted: `exp` plus leeway or, if `min_token_ttl` is set, `exp` minus that."""
         expires: float = claims["exp"]
         return expires - self.min_token_ttl if self.min_token_ttl > 0 else expires + self.leeway
 
     def identity(self, claims: dict[str, Any], token: str) -> Identity:
-        """Whom verified and checked claims name; Unauthenticated or Denied when it is nobody that we serve."""
+        """The identity that verified and checked claims name; raises Unauthenticated or Denied for an invalid name."""
         return Identity(
             username=check_username(_find(claims, self.username_claim)),
             subject=_text(claims, "sub"),
@@ -77,29 +77,29 @@ class Rules:
         for name in ("exp", "nbf", "iat"):
             value = claims.get(name, 0 if name != "exp" else None)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LATEST:
-                raise refused(f"{name} is missing or not a time")
+                raise invalid_token(f"{name} is missing or is not a timestamp")
         if now >= self.usable_until(claims):
-            raise Unauthenticated(EXPIRED, detail=f"expired, {claims['exp'] - now:.0f} s of life were left")
+            raise Unauthenticated(EXPIRED, detail=f"expired: {claims['exp'] - now:.0f} s to `exp`")
         if claims.get("nbf", 0) > now + self.leeway:
-            raise refused("not yet valid (nbf)")
+            raise invalid_token("not yet valid (nbf)")
         if claims.get("iat", 0) > now + self.leeway + _ISSUED_AHEAD:
-            raise refused("issued in the future (iat)")
+            raise invalid_token("issued in the future (iat)")
 
 
 def _check_kind(token: Jws) -> None:
-    """Refuse ID, refresh and logout tokens, and tokens bound to a key that nobody here has asked to see."""
+    """Refuse ID, refresh and logout tokens, and sender-constrained tokens: the proof of their key is not checked."""
     claims = token.claims
     typ, use = claims.get("typ", "Bearer"), claims.get("token_use", "access")
     if not isinstance(typ, str) or typ.lower() not in {"bearer", "jwt", "at+jwt"}:
-        raise refused(f"the claim typ is {shown(typ)}")  # Keycloak: Bearer, ID, Refresh, Offline, Logout
+        raise invalid_token(f"the claim typ is {loggable(typ)}")  # Keycloak: Bearer, ID, Refresh, Offline, Logout
     if use != "access":
-        raise refused(f"the claim token_use is {shown(use)}")  # Cognito: access, id
+        raise invalid_token(f"the claim token_use is {loggable(use)}")  # Cognito: access, id
     for name in ("at_hash", "c_hash", "events", "cnf"):
         if name in claims:
-            raise refused(f"the claim {name} is not that of a bearer access token")
+            raise invalid_token(f"bearer access tokens have no claim {name}")
     marked = token.typ == "at+jwt" or any(name in claims for name in ("typ", "token_use", "scope", "scp"))
-    if "nonce" in claims and not marked:  # older Keycloaks put a nonce into access tokens too, which are marked
-        raise refused("the claim nonce is that of an ID token")
+    if "nonce" in claims and not marked:  # older Keycloaks put a nonce into access tokens, too, but these are marked
+        raise invalid_token("the claim nonce marks an ID token")
 
 
 def _audience(claims: Mapping[str, Any]) -> list[str]:
@@ -108,7 +108,7 @@ def _audience(claims: Mapping[str, Any]) -> list[str]:
 
 
 def _find(claims: Mapping[str, Any], name: str) -> object:
-    """A claim by its name, or by a dotted path into objects where no claim has that very name."""
+    """A claim by its name; if there is none of that name, by a dotted path into nested objects."""
     if name in claims:
         return claims[name]
     value: object = claims
@@ -118,8 +118,8 @@ def _find(claims: Mapping[str, Any], name: str) -> object:
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str:
-    """A claim that is printed in logs: "" where there is none, refused where it can't be a name."""
+    """A claim that is written to the log: "" if it is missing; raises Unauthenticated if it is not a short text."""
     value = claims.get(name, "")
     if not isinstance(value, str) or len(value) > _MAX_TEXT or not value.isprintable():
-        raise refused(f"the claim {name} is not a short text")
+        raise invalid_token(f"the claim {name} is not a short text")
     return value

@@ -1,12 +1,11 @@
-"""Where an issuer's keys are read from: a URL, a file, or what the issuer's discovery document names.
+"""Sources of an issuer's keys: a URL, a file, or the `jwks_uri` of the issuer's discovery document.
 
-It reads bytes, in bounded time and size, and knows nothing of tokens; what it raises is fit for a log.
+A source returns bytes, within limits of time and size, and knows nothing of tokens. Its errors may be logged.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import re
 from pathlib import Path
@@ -15,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from .jws import shown
+from .jws import loggable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,28 +26,26 @@ _URL = re.compile(r"[!-~]+", re.ASCII)
 
 
 class Unreadable(Exception):
-    """The document could not be had; the text says why, without anything that the other side sent."""
+    """The document could not be read; the text says why and contains nothing that the server has sent."""
 
 
 class KeySource(Protocol):
-    """One place that keys come from."""
+    """One document of keys."""
 
     name: str
-    """For logs: where that is, without passwords or query."""
-    exposed: bool
-    """Whether others on the network could put their own keys in its place."""
+    """Its location as it may be logged: without password and query."""
 
     async def read(self) -> bytes:
-        """The document of keys as it is now; Unreadable."""
+        """Read the document; raises Unreadable. Can be repeated."""
         ...
 
 
-def sources(public_certs: Sequence[str], issuer: str, http: httpx.AsyncClient) -> list[KeySource]:
-    """The places named by the configuration, discovery where none is; ValueError says what is wrong with one."""
+def configured_sources(public_certs: Sequence[str], issuer: str, http: httpx.AsyncClient) -> list[KeySource]:
+    """The configured sources; without `public_certs`, discovery from the issuer. Raises ValueError for a wrong URL."""
     if public_certs:
         return [_source(place, http) for place in public_certs]
     if not issuer:
-        raise ValueError("neither the URLs of keys nor an issuer to discover them from are configured")
+        raise ValueError("neither URLs of keys nor an issuer are configured")
     return [DiscoveredKeys(issuer, http)]
 
 
@@ -62,18 +59,16 @@ def _source(place: str, http: httpx.AsyncClient) -> KeySource:
 
 
 class KeyFile:
-    """Keys in a file."""
-
-    exposed = False
+    """A file of keys."""
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self._path = path
 
     async def read(self) -> bytes:
-        """The file's content."""
+        """Read the file."""
         try:
-            return await asyncio.to_thread(self._read)  # it may lie on a network file system
+            return await asyncio.to_thread(self._read)  # may block: the file may be on a network file system
         except OSError as error:
             raise Unreadable(error.strerror or type(error).__name__) from None
 
@@ -86,52 +81,49 @@ class KeyFile:
 
 
 class KeyUrl:
-    """Keys behind a URL."""
+    """A document of keys at a URL."""
 
     def __init__(self, url: str, http: httpx.AsyncClient) -> None:
-        parts = _web_url(url, "the URL of keys")
-        self.name = _printable(parts)
-        self.exposed = _is_exposed(parts)
+        self.name = _printable(_web_url(url, "the URL of keys"))
         self._url = url
         self._http = http
 
     async def read(self) -> bytes:
-        """What the server answers."""
+        """Fetch the document."""
         return await _get(self._http, self._url)
 
 
 class DiscoveredKeys:
-    """Keys at the place that the issuer's discovery document names (OpenID Connect Discovery 1.0)."""
+    """Keys at the `jwks_uri` of the issuer's discovery document (OpenID Connect Discovery 1.0)."""
 
     def __init__(self, issuer: str, http: httpx.AsyncClient) -> None:
         parts = _web_url(issuer, "the issuer")
         self.name = _printable(parts)
-        self.exposed = _is_exposed(parts)
         self._issuer = issuer
         self._secure = parts.scheme == "https"
         self._http = http
 
     async def read(self) -> bytes:
-        """The keys, once the document has said where; it is asked each time, for it may say another place."""
+        """Fetch the discovery document, then the keys. The document is fetched each time: `jwks_uri` may change."""
         document = await _get(self._http, self._issuer.rstrip("/") + "/.well-known/openid-configuration")
         try:
             found = json.loads(document.decode("utf-8"))
         except (ValueError, RecursionError):
             raise Unreadable("the discovery document is not JSON") from None
         if not isinstance(found, dict) or found.get("issuer") != self._issuer:
-            other = shown(found.get("issuer")) if isinstance(found, dict) else "nothing"
-            raise Unreadable(f"the discovery document is that of {other}, not of the configured issuer")
+            other = loggable(found.get("issuer")) if isinstance(found, dict) else "nothing"
+            raise Unreadable(f"the discovery document names the issuer {other}, not the configured one")
         try:
             parts = _web_url(found.get("jwks_uri"), "jwks_uri")
         except ValueError as error:
-            raise Unreadable(f"the discovery document is wrong: {error}") from None
+            raise Unreadable(f"the discovery document is invalid: {error}") from None
         if self._secure and parts.scheme != "https":
-            raise Unreadable("the discovery document names a place for the keys that is not https")
+            raise Unreadable("the jwks_uri of the discovery document is not an https URL")
         return await _get(self._http, parts.geturl())
 
 
 async def _get(http: httpx.AsyncClient, url: str) -> bytes:
-    """The body of a 200 answer; redirects are not followed, compression (that could be a bomb) not accepted."""
+    """The body of a 200 response. Redirects are not followed; compression is not accepted (decompression bombs)."""
     content = bytearray()
     try:
         async with (
@@ -145,35 +137,25 @@ async def _get(http: httpx.AsyncClient, url: str) -> bytes:
                 if len(content) > _MAX_DOCUMENT:
                     raise Unreadable("the document is too large")
     except TimeoutError:
-        raise Unreadable(f"no answer within {_TIMEOUT:.0f} s") from None
+        raise Unreadable(f"no response within {_TIMEOUT:.0f} s") from None
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
         raise Unreadable(type(error).__name__) from None
     return bytes(content)
 
 
 def _web_url(url: object, what: str) -> SplitResult:
-    """The parts of an http or https URL; ValueError."""
+    """Split an http or https URL; raises ValueError for anything else."""
     if not isinstance(url, str):
-        raise ValueError(f"{what} is missing")  # noqa: TRY004 - a value of the wrong kind in somebody's document
+        raise ValueError(f"{what} is missing")  # noqa: TRY004 - the value is from a remote document
     try:
         parts = urlsplit(url)
         good = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and not parts.fragment
-    except ValueError:  # a port or an address that is none
+    except ValueError:  # invalid port or IPv6 address
         good = False
     if not good or _URL.fullmatch(url) is None:
-        raise ValueError(f"{what} must be an http or https URL (keys may also be file:///…), not {shown(url)}")
+        raise ValueError(f"{what} must be an http or https URL (keys may also be file:///…), not {loggable(url)}")
     return parts
 
 
 def _printable(parts: SplitResult) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _is_exposed(parts: SplitResult) -> bool:
-    """Whether the way there is neither encrypted nor within this machine."""
-    if parts.scheme == "https" or parts.hostname == "localhost":
-        return False
-    try:
-        return not ipaddress.ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return True

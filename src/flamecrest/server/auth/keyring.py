@@ -1,6 +1,6 @@
-"""The keys that are trusted now: fetched when first needed, renewed in the background and for an unknown name.
+"""Key ring: the keys that are trusted now. They are fetched on first use, periodically, and for an unknown key id.
 
-It decides when the issuer is asked, and how seldom; it knows nothing of tokens but the name of the key they want.
+It limits how often the issuer is asked, and knows nothing of tokens except the id of their key.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from flamecrest.server.errors import Unavailable
 
 from .key_sources import Unreadable
 from .keys import Key, KeySet, UnusableKey, read_keys
-from .single_flight import Flight
+from .single_flight import SingleFlight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,29 +27,29 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-UNKNOWN_EVERY = 60.0
-"""Seconds that must pass before an unknown key's name makes the issuer be asked again."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds before a source that has failed is asked again
+UNKNOWN_KEY_INTERVAL = 60.0
+"""Seconds between two reads of a source that are caused by unknown key ids."""
+_FIRST_RETRY, _MAX_RETRY = 1.0, 30.0  # seconds before a source that has failed is read again
 
 
 @dataclass(slots=True)
-class _Feed:
-    """A source, what it gave last, and when it may be asked again."""
+class _SourceState:
+    """A source, its last keys, and when it may be read again. Times are those of the monotonic clock."""
 
     source: KeySource
     keys: tuple[Key, ...] | None = None
-    asked: float = -inf  # for an unknown name
+    asked: float = -inf  # the last read for an unknown key id
     failures: int = 0
     retry_at: float = -inf
     reason: str = ""
 
-    def may_be_asked(self, now: float) -> bool:
-        """Whether a token may make the source be asked: while it owes us its keys, or once in a while."""
-        return now >= (self.retry_at if self.keys is None else max(self.retry_at, self.asked + UNKNOWN_EVERY))
+    def may_be_read(self, now: float) -> bool:
+        """Whether an unknown key id may cause a read: as long as there are no keys yet, else at a limited rate."""
+        return now >= (self.retry_at if self.keys is None else max(self.retry_at, self.asked + UNKNOWN_KEY_INTERVAL))
 
 
 class KeyRing:
-    """The keys of all sources. Use it as a context manager: leaving it ends what runs in the background."""
+    """The keys of all sources. Use it as a context manager: leaving it stops the background refresh."""
 
     def __init__(
         self,
@@ -60,14 +60,14 @@ class KeyRing:
         monotonic: Callable[[], float],
     ) -> None:
         self.keys = KeySet()
-        self.generation = 0  # grows when `keys` has become another set
-        self.fetches = 0  # documents asked for
+        self.generation = 0  # incremented when `keys` changes
+        self.fetches = 0  # number of reads of sources
         self._default_algorithm = default_algorithm
         self._refresh = refresh
         self._monotonic = monotonic
-        self._feeds = [_Feed(source) for source in sources]
-        self._wanted: list[_Feed] = []
-        self._flight = Flight(self._fetch)
+        self._states = [_SourceState(source) for source in sources]
+        self._due: list[_SourceState] = []
+        self._flight = SingleFlight(self._fetch)
         self._background: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -81,79 +81,79 @@ class KeyRing:
         await self._flight.close()
 
     async def renew(self, deadline: Deadline) -> None:
-        """Ask for keys, since one is wanted that is not here, unless that was done a moment ago."""
+        """Read the sources because of an unknown key id, except those that were read recently."""
         now = self._monotonic()
-        if not self._flight.under_way:
-            self._wanted = [feed for feed in self._feeds if feed.may_be_asked(now)]
-            for feed in self._wanted:
-                feed.asked = now if feed.keys is not None else feed.asked
-        if self._flight.under_way or self._wanted:
+        if not self._flight.running:
+            self._due = [state for state in self._states if state.may_be_read(now)]
+            for state in self._due:
+                state.asked = now if state.keys is not None else state.asked
+        if self._flight.running or self._due:
             await self._flight.join(deadline.left())
 
-    def excuse(self) -> Unavailable | None:
-        """Why a key that should be here may not be: a source that can't be read, or has not answered yet."""
-        failing = [feed for feed in self._feeds if feed.failures]
+    def unavailable(self) -> Unavailable | None:
+        """The error to raise if a key is missing because a source has failed or has not been read yet; else None."""
+        failing = [state for state in self._states if state.failures]
         if failing:
-            reasons = "; ".join(f"{feed.source.name}: {feed.reason}" for feed in failing)
-            return _unavailable(reasons, min(feed.retry_at for feed in failing) - self._monotonic())
-        if self._flight.under_way or any(feed.keys is None for feed in self._feeds):
-            return _unavailable("no answer yet", 1.0)
+            reasons = "; ".join(f"{state.source.name}: {state.reason}" for state in failing)
+            return _unavailable(reasons, min(state.retry_at for state in failing) - self._monotonic())
+        if self._flight.running or any(state.keys is None for state in self._states):
+            return _unavailable("no response yet", 1.0)
         return None
 
     async def refresh_forever(self) -> None:
-        """Renew the keys again and again; a failure is followed by another try soon, and keeps the old keys."""
+        """Read all sources periodically; a source that fails keeps its old keys and is read again soon."""
         while True:
-            pause = random.uniform(self._refresh / 2, self._refresh)  # noqa: S311 - spreads replicas, hides nothing
+            pause = random.uniform(self._refresh / 2, self._refresh)  # noqa: S311 - jitter between replicas
             now = self._monotonic()
-            await asyncio.sleep(min([pause, *(f.retry_at - now for f in self._feeds if f.failures)]))
+            await asyncio.sleep(min([pause, *(state.retry_at - now for state in self._states if state.failures)]))
             now = self._monotonic()
-            if not self._flight.under_way:
-                self._wanted = [feed for feed in self._feeds if now >= feed.retry_at]
-            if self._flight.under_way or self._wanted:
+            if not self._flight.running:
+                self._due = [state for state in self._states if now >= state.retry_at]
+            if self._flight.running or self._due:
                 await self._flight.join()
 
     async def _fetch(self) -> None:
-        wanted, self._wanted = self._wanted, []
-        await asyncio.gather(*(self._read(feed) for feed in wanted))
-        keys = KeySet(key for feed in self._feeds for key in feed.keys or ())
+        due, self._due = self._due, []
+        await asyncio.gather(*(self._read(state) for state in due))
+        keys = KeySet(key for state in self._states for key in state.keys or ())
         if keys.all != self.keys.all:
             self.keys = keys
             self.generation += 1
             log.info("keys of the token issuer: %d", len(keys.all))
 
-    async def _read(self, feed: _Feed) -> None:
+    async def _read(self, state: _SourceState) -> None:
         self.fetches += 1
         try:
-            keys, ignored = read_keys(await feed.source.read(), self._default_algorithm)
+            keys, ignored = read_keys(await state.source.read(), self._default_algorithm)
             if not keys:
-                raise UnusableKey("; ".join(ignored)[:500] or "there are no keys in it")
+                raise UnusableKey("; ".join(ignored)[:500] or "the document has no keys")
         except (Unreadable, UnusableKey) as error:
-            self._failed(feed, str(error))
-        except Exception as error:  # whatever a source throws, the old keys stay and the loop goes on
-            log.exception("reading the keys at %s", feed.source.name)
-            self._failed(feed, type(error).__name__)
+            self._failed(state, str(error))
+        except Exception as error:  # an unexpected error keeps the old keys and does not end the refresh
+            log.exception("cannot read the keys at %s", state.source.name)
+            self._failed(state, type(error).__name__)
         else:
-            if ignored and tuple(keys) != feed.keys:
-                log.warning("keys at %s that are not used: %s", feed.source.name, "; ".join(ignored)[:500])
-            feed.keys, feed.failures, feed.retry_at, feed.reason = tuple(keys), 0, -inf, ""
+            if ignored and tuple(keys) != state.keys:
+                log.warning("keys at %s that are ignored: %s", state.source.name, "; ".join(ignored)[:500])
+            state.keys, state.failures, state.retry_at, state.reason = tuple(keys), 0, -inf, ""
 
-    def _failed(self, feed: _Feed, reason: str) -> None:
-        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**feed.failures)
-        feed.failures = min(feed.failures + 1, 10)
-        feed.retry_at = self._monotonic() + pause
-        feed.reason = reason
-        log.warning("no keys from %s (asked again in %.0f s): %s", feed.source.name, pause, reason)
+    def _failed(self, state: _SourceState, reason: str) -> None:
+        pause = min(_MAX_RETRY, _FIRST_RETRY * 2**state.failures)
+        state.failures = min(state.failures + 1, 10)
+        state.retry_at = self._monotonic() + pause
+        state.reason = reason
+        log.warning("cannot read the keys at %s (next attempt in %.0f s): %s", state.source.name, pause, reason)
 
     def __repr__(self) -> str:
-        feeds = ", ".join(
-            f"{feed.source.name}: {'none' if feed.keys is None else len(feed.keys)}"
-            + (f" ({feed.reason})" if feed.reason else "")
-            for feed in self._feeds
+        states = ", ".join(
+            f"{state.source.name}: {'none' if state.keys is None else len(state.keys)}"
+            + (f" ({state.reason})" if state.reason else "")
+            for state in self._states
         )
-        return f"<KeyRing generation {self.generation}, {feeds}>"
+        return f"<KeyRing generation {self.generation}, {states}>"
 
 
 def _unavailable(detail: str, seconds: float) -> Unavailable:
     return Unavailable(
-        "The keys of the token issuer can't be had at the moment", detail=detail, retry_after=max(1.0, seconds)
+        "The keys of the token issuer are not available at the moment", detail=detail, retry_after=max(1.0, seconds)
     )

@@ -1,6 +1,6 @@
-"""Public keys of an issuer: read from JWKS, JWK or PEM documents, each pinned to the algorithms it may be used with.
+"""Public keys of an issuer: parsed from JWKS, JWK or PEM documents, each bound to the algorithms it may verify.
 
-Pure: it fetches nothing, and no header of a token reaches it but the key's name and the algorithm to look up.
+Pure: no I/O. Of a token's header it sees only the key id and the algorithm to look up.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from cryptography.x509 import load_pem_x509_certificate
 
-from .jws import shown
+from .jws import loggable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,11 +35,11 @@ _CURVES = {  # cryptography's names
 }
 _EDWARDS = frozenset({"EdDSA"})
 ALGORITHMS = _RSA.union(_EDWARDS, *_CURVES.values())
-"""Every algorithm that can be accepted at all: signatures with a key pair, never HMAC, never none."""
+"""All supported algorithms: asymmetric signatures only, never HMAC, never `none`."""
 
 _RSA_BITS = range(2048, 16384 + 1)
 _MAX_KEYS = 100  # in one document
-_ANY_NAME = 8  # keys tried for a token that does not name its key
+_MAX_CANDIDATES = 8  # keys that are tried for one token
 _PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----.+?-----END \1-----", re.DOTALL)
 _MEMBERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
 _READERS: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -50,27 +50,27 @@ _READERS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 class UnusableKey(ValueError):
-    """A key or a document of keys that can't be used; the text says why and holds nothing of the key."""
+    """A key or a document of keys that cannot be used; the text says why and contains nothing of the key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A public key with its name and the algorithms that it may verify."""
+    """A public key, its id (`kid`) and the algorithms that it may verify."""
 
     kid: str | None
     algorithms: frozenset[str]
-    spki: bytes = field(repr=False)  # its DER form: what makes it this key and no other
+    spki: bytes = field(repr=False)  # SubjectPublicKeyInfo in DER: keys are equal if these bytes are
     public: PublicKey = field(repr=False, compare=False)
 
     def verifies(self, algorithm: str, signed: bytes, signature: bytes) -> bool:
-        """Whether the signature over the bytes was made with this key's private half, by that algorithm."""
+        """Whether the signature over `signed` is valid for this key and algorithm."""
         if algorithm not in self.algorithms:
             return False
         return jwt.get_algorithm_by_name(algorithm).verify(signed, self.public, signature)
 
 
 class KeySet:
-    """Keys by name. A value: it is replaced, never changed."""
+    """Keys by their id. Immutable."""
 
     def __init__(self, keys: Iterable[Key] = ()) -> None:
         self.all = frozenset(keys)
@@ -83,19 +83,19 @@ class KeySet:
                 self._named[key.kid] = (*self._named.get(key.kid, ()), key)
 
     def has(self, kid: str | None) -> bool:
-        """Whether asking the issuer again could not bring a key of this name that is missing here."""
+        """Whether there is a key with this id; for None, whether there is any key."""
         return bool(self.all) if kid is None else kid in self._named
 
     def candidates(self, kid: str | None, algorithm: str) -> tuple[Key, ...]:
-        """The keys that may have signed: those of that name and those without one, for that algorithm."""
+        """The keys for that algorithm that have this id or none; for None, all keys for that algorithm."""
         keys = self._every if kid is None else (*self._named.get(kid, ()), *self._nameless)
-        return tuple(key for key in keys if algorithm in key.algorithms)[:_ANY_NAME]
+        return tuple(key for key in keys if algorithm in key.algorithms)[:_MAX_CANDIDATES]
 
 
 def read_keys(document: bytes, default_algorithm: str | None = None) -> tuple[list[Key], list[str]]:
-    """The usable keys of a JWKS, JWK or PEM document, and why others in it are not; UnusableKey if it is none.
+    """Parse a JWKS, JWK or PEM document into its usable keys and the reasons why others are ignored.
 
-    `default_algorithm` pins keys that do not say what they are for.
+    `default_algorithm` applies to keys without `alg`. Raises UnusableKey if the document is none of these.
     """
     parts = _json_keys(document) if document.lstrip()[:1] == b"{" else _pem_keys(document)
     if len(parts) > _MAX_KEYS:
@@ -113,17 +113,17 @@ def _json_keys(document: bytes) -> list[Any]:
     try:
         value = json.loads(document.decode("utf-8"))
     except (ValueError, RecursionError):
-        raise UnusableKey("not a JSON document") from None
+        raise UnusableKey("the document is not valid JSON") from None
     keys = [value] if "kty" in value else value.get("keys")
     if not isinstance(keys, list):
-        raise UnusableKey("a JSON document without keys")
+        raise UnusableKey("the JSON document has no list `keys`")
     return keys
 
 
 def _pem_keys(document: bytes) -> list[Any]:
     blocks = [match.group() for match in _PEM.finditer(document)]
     if not blocks:
-        raise UnusableKey("neither JSON nor PEM")
+        raise UnusableKey("the document is neither JSON nor PEM")
     return blocks
 
 
@@ -131,37 +131,37 @@ def _key(part: object, default_algorithm: str | None) -> Key:
     if isinstance(part, bytes):
         return _pinned(_from_pem(part), None, default_algorithm)
     if not isinstance(part, dict):
-        raise UnusableKey("a key that is not a JSON object")
+        raise UnusableKey("key is not a JSON object")
     kid = part.get("kid") or part.get("x5t")
     if kid is not None and not isinstance(kid, str):
-        raise UnusableKey("a key whose name is not a text")
+        raise UnusableKey("`kid` is not a string")
     try:
         return _pinned(_from_jwk(part), kid, part.get("alg", default_algorithm))
     except UnusableKey as error:
-        raise UnusableKey(f"key {shown(kid)}: {error}" if kid else f"key without a name: {error}") from None
+        raise UnusableKey(f"key {loggable(kid)}: {error}" if kid else f"key without kid: {error}") from None
 
 
 def _from_pem(block: bytes) -> object:
     if b"PRIVATE KEY" in block:
-        raise UnusableKey("a private key: give the public one")
+        raise UnusableKey("PEM block is a private key: use the public key")
     try:
         if block.startswith(b"-----BEGIN CERTIFICATE-----"):
             return load_pem_x509_certificate(block).public_key()
         return load_pem_public_key(block)
     except (ValueError, UnsupportedAlgorithm):
-        raise UnusableKey("a PEM block that is no public key") from None
+        raise UnusableKey("PEM block is not a public key") from None
 
 
 def _from_jwk(jwk: dict[str, Any]) -> object:
     kty, operations = jwk.get("kty"), jwk.get("key_ops", ["verify"])
     if jwk.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
-        raise UnusableKey("not meant for signatures")
+        raise UnusableKey("not a signature key (`use`, `key_ops`)")
     if not isinstance(kty, str) or kty not in _MEMBERS:
-        raise UnusableKey("not of a kind that has a public half")
+        raise UnusableKey("not an asymmetric key (`kty`)")
     if "d" in jwk:
-        raise UnusableKey("its private half is published")
+        raise UnusableKey("the private key is published (`d`)")
     if not all(isinstance(jwk.get(member), str) for member in _MEMBERS[kty]):
-        raise UnusableKey("incomplete")
+        raise UnusableKey(f"a member is missing ({', '.join(_MEMBERS[kty])})")
     try:
         return _READERS[kty](jwk)
     except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError, TypeError, KeyError, OverflowError):
@@ -169,19 +169,21 @@ def _from_jwk(jwk: dict[str, Any]) -> object:
 
 
 def _pinned(public: object, kid: str | None, algorithm: object) -> Key:
-    """The key with its algorithms: the one that is named for it, else all that keys of its kind have."""
+    """Bind a key to the given algorithm, or to all algorithms of its type if none is given."""
     if isinstance(public, RSAPublicKey):
         if public.key_size not in _RSA_BITS:
-            raise UnusableKey(f"an RSA key of {public.key_size} bits")
+            raise UnusableKey(
+                f"RSA key of {public.key_size} bits: {_RSA_BITS.start} to {_RSA_BITS.stop - 1} are allowed"
+            )
         possible = _RSA
     elif isinstance(public, EllipticCurvePublicKey):
         possible = _CURVES.get(public.curve.name, frozenset())
     elif isinstance(public, Ed25519PublicKey | Ed448PublicKey):
         possible = _EDWARDS
     else:
-        raise UnusableKey("of an unknown kind")
+        raise UnusableKey("unknown key type")
     allowed = possible if algorithm is None else possible & {algorithm}
     if not allowed:
-        raise UnusableKey(f"its algorithm is {shown(algorithm)}")
+        raise UnusableKey(f"algorithm {loggable(algorithm)} does not fit the key")
     spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return Key(kid, allowed, spki, public)

@@ -1,6 +1,6 @@
-"""Bearer tokens of an OpenID Connect issuer, validated here, without asking the issuer about any of them.
+"""Authenticator for bearer tokens of an OpenID Connect issuer; tokens are validated locally.
 
-It joins the parts (text, claims, keys, cache) and knows no HTTP, no settings and no cluster.
+It combines parser, claim rules, keys and cache, and knows no HTTP server, no settings and no cluster.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from flamecrest.server.errors import Unauthenticated
+
 from .cache import TokenCache
-from .claims import Rules
-from .jws import bearer, parse, refused, shown
-from .key_sources import sources
+from .claims import ClaimRules
+from .jws import MAX_TOKEN, MISSING, invalid_token, loggable, parse
+from .key_sources import configured_sources
 from .keyring import KeyRing
 from .keys import ALGORITHMS
 
@@ -29,27 +31,32 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Stats:
-    """What an authenticator has done and holds."""
+class AuthenticatorStats:
+    """Counters and gauges of an authenticator."""
 
-    hits: int  # requests answered from the cache
-    verifications: int  # signatures that were computed
-    accepted: int  # tokens found good and put into the cache
+    hits: int  # tokens found in the cache
+    verifications: int  # signatures verified
+    accepted: int  # tokens accepted and put into the cache
     cached: int  # tokens in the cache now
-    keys: int
-    fetches: int  # documents of keys asked for
+    keys: int  # keys trusted now
+    fetches: int  # reads of key sources
 
 
 class OidcAuthenticator:
-    """Trusts the tokens of one issuer. Use it as a context manager, so that keys are renewed in the background.
+    """Accepts the tokens of one issuer. Use it as a context manager, so that keys are refreshed in the background.
 
-    Keys come from `public_certs` (http, https and file URLs, or paths, of a JWKS, a JWK, or PEM public keys and
-    certificates), else from the place that the discovery document of `issuer` names. `issuer` and `audience`
-    are checked when given. `username_claim` names the claim with the account, or is a dotted path to it.
-    `algorithms` allows only these of what the keys can do; `jwk_algorithm` pins keys that name none. A token is
-    accepted up to `leeway` seconds after it has expired or, where `min_token_ttl` is given, only while that
-    many seconds are left. Keys are renewed every `refresh` seconds or sooner. `clock` tells the time of day,
-    `monotonic` measures spans. A mistake in the arguments is a ValueError.
+    public_certs: http, https and file URLs, or paths, of JWKS, JWK or PEM documents; if empty, keys are discovered
+        from `issuer`.
+    issuer, audience: checked against `iss` and `aud` if not empty.
+    username_claim: claim with the account, or a dotted path to it.
+    algorithms: restricts the algorithms of the keys.
+    jwk_algorithm: algorithm of keys that name none.
+    leeway: seconds that a token is accepted after it has expired.
+    min_token_ttl: seconds that a token must still be valid; replaces `leeway` if it is not 0.
+    refresh: maximum seconds between two reads of the keys.
+    clock, monotonic: time in seconds since the epoch, and for intervals.
+
+    Raises ValueError for invalid arguments.
     """
 
     def __init__(
@@ -71,18 +78,21 @@ class OidcAuthenticator:
     ) -> None:
         wrong = {*(algorithms or ()), *([jwk_algorithm] if jwk_algorithm else [])} - ALGORITHMS
         if wrong:
-            raise ValueError(f"not an algorithm for tokens: {', '.join(sorted(wrong))}; known: {sorted(ALGORITHMS)}")
+            raise ValueError(f"unsupported algorithm: {', '.join(sorted(wrong))}; supported: {sorted(ALGORITHMS)}")
         self._algorithms = frozenset(algorithms) if algorithms else ALGORITHMS
-        self._rules = Rules(
+        self._rules = ClaimRules(
             issuer=issuer,
             audience=frozenset([audience] if isinstance(audience, str) else audience),
             username_claim=username_claim,
             leeway=leeway,
             min_token_ttl=min_token_ttl,
         )
-        places = sources(public_certs, issuer, http)
-        self._exposed = [place.name for place in places if place.exposed]
-        self._ring = KeyRing(places, default_algorithm=jwk_algorithm, refresh=refresh, monotonic=monotonic)
+        self._ring = KeyRing(
+            configured_sources(public_certs, issuer, http),
+            default_algorithm=jwk_algorithm,
+            refresh=refresh,
+            monotonic=monotonic,
+        )
         self._cache = TokenCache(self._ring, cache_size)
         self._clock = clock
         self._hits = self._verifications = self._accepted = 0
@@ -95,38 +105,17 @@ class OidcAuthenticator:
         await self._ring.__aexit__(*exc)
 
     async def authenticate(self, authorization: str | None, deadline: Deadline) -> Identity:
-        """Validate the value of an Authorization header: Unauthenticated, Denied (root), or Unavailable."""
-        token = bearer(authorization)
+        """Validate the value of an Authorization header; see Authenticator."""
+        token = _bearer_token(authorization)
         identity = self._cache.get(token, self._clock())
         if identity is not None:
             self._hits += 1
             return identity
         return await self._validate(token, deadline)
 
-    async def fetch_keys(self, deadline: Deadline) -> int:
-        """Ask for the keys (not more often than a token can), and tell how many there are.
-
-        Unavailable unless every source could be read; its detail says which could not, and why.
-        """
-        await self._ring.renew(deadline)
-        excuse = self._ring.excuse()
-        if excuse is not None:
-            raise excuse
-        return len(self._ring.keys.all)
-
-    def gaps(self) -> list[str]:
-        """What this configuration leaves open, a sentence each: to be said at the start."""
-        found = []
-        if not self._rules.issuer:
-            found.append("The issuer of tokens is not checked: any token signed with one of the keys is accepted.")
-        if not self._rules.audience:
-            found.append("The audience of tokens is not checked: tokens made for other services are accepted.")
-        found += [f"The keys at {name} come over an unprotected connection." for name in self._exposed]
-        return found
-
-    def stats(self) -> Stats:
-        """What it has done so far."""
-        return Stats(
+    def stats(self) -> AuthenticatorStats:
+        """The counters and gauges as of now."""
+        return AuthenticatorStats(
             hits=self._hits,
             verifications=self._verifications,
             accepted=self._accepted,
@@ -138,17 +127,17 @@ class OidcAuthenticator:
     async def _validate(self, token: str, deadline: Deadline) -> Identity:
         jws = parse(token)
         if jws.algorithm not in self._algorithms:
-            raise refused(f"the algorithm {shown(jws.algorithm)} is not allowed")
+            raise invalid_token(f"the algorithm {loggable(jws.algorithm)} is not allowed")
         key = self._signer(jws)
         if key is None and not self._ring.keys.has(jws.kid):
-            self._rules.check(jws, self._clock())  # what would be refused anyway is no reason to ask the issuer
+            self._rules.check(jws, self._clock())  # a token that would be refused anyway must not cause a fetch
             await self._ring.renew(deadline)
             key = self._signer(jws)
-            excuse = self._ring.excuse()
-            if key is None and excuse is not None:
-                raise excuse
+            unavailable = self._ring.unavailable()
+            if key is None and unavailable is not None:
+                raise unavailable
         if key is None:
-            raise refused(f"the signature fits no key (key {shown(jws.kid or '')}, {jws.algorithm})")
+            raise invalid_token(f"no key verifies the signature (kid {loggable(jws.kid or '')}, {jws.algorithm})")
         now = self._clock()
         self._rules.check(jws, now)
         identity = self._rules.identity(jws.claims, token)
@@ -165,3 +154,16 @@ class OidcAuthenticator:
 
     def __repr__(self) -> str:
         return f"<OidcAuthenticator {self._ring!r} {self._cache!r} {self._verifications} verifications>"
+
+
+def _bearer_token(authorization: str | None) -> str:
+    """The token of an Authorization header; raises Unauthenticated if there is none."""
+    if not authorization:
+        raise Unauthenticated(MISSING, detail="no Authorization header")
+    scheme, _, token = authorization.partition(" ")
+    token = token.strip(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated(MISSING, detail="no bearer token in the Authorization header")
+    if len(token) > MAX_TOKEN:
+        raise invalid_token("the token is too long")
+    return token

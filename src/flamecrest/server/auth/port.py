@@ -1,4 +1,4 @@
-"""Who calls, and what they may do: the Identity and the two ports that HTTP asks."""
+"""Ports of authentication and authorization, and the Identity that they exchange."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Verb(StrEnum):
-    """What a caller wants to do on a cluster."""
+    """Kind of operation on a cluster, as the authorizer knows it."""
 
     STATUS = "status"
     JOBS_READ = "jobs:read"
@@ -25,39 +25,39 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The caller, as the token says. A value: passed on, never looked up again."""
+    """The caller, as named by the token."""
 
-    username: str  # the account on the clusters; matches the strict pattern of auth/oidc.py
+    username: str  # account on the clusters, checked by claims.check_username
     subject: str = ""
     issuer: str = ""
-    client: str = ""  # the OAuth2 client that the token was given to
+    client: str = ""  # OAuth2 client that the token was issued to
     expires: float = 0.0  # seconds since the epoch
     claims: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False, hash=False)
-    token: str = field(default="", repr=False, compare=False)  # for services that want the caller's own token
+    token: str = field(default="", repr=False, compare=False)  # for services that need the caller's own token
 
 
 class Authenticator(Protocol):
-    """Turns an Authorization header into an Identity."""
+    """Authenticates the caller by the Authorization header."""
 
     async def authenticate(self, authorization: str | None, deadline: Deadline) -> Identity:
-        """Validate the value of an Authorization header (None where there was none).
+        """Validate the value of an Authorization header (None if the request has none).
 
-        Raises Unauthenticated (its text never holds any of the token), or Unavailable when the keys that
-        are needed cannot be had now. Can be repeated.
+        Raises Unauthenticated (its text contains nothing of the token), Denied for the account root, and
+        Unavailable if the required keys cannot be fetched now. Can be repeated.
         """
         ...
 
 
 class Authorizer(Protocol):
-    """Decides whether an identity may do something on a cluster."""
+    """Decides which operations an identity may perform on a cluster."""
 
     async def allow(self, identity: Identity, cluster: str, verb: Verb, deadline: Deadline) -> None:
-        """Return when it may; raise Denied when it may not, Unavailable when that can't be found out now."""
+        """Return if the operation is allowed; raises Denied if not, Unavailable if that cannot be determined now."""
         ...
 
 
 class AllowAuthenticated:
-    """The authorizer of a centre without rules: whoever has a valid token may do what its account may."""
+    """Authorizer without rules: every authenticated caller may do what its account on the cluster may."""
 
     async def allow(self, identity: Identity, cluster: str, verb: Verb, deadline: Deadline) -> None:
-        """Allow."""
+        """Allow everything."""

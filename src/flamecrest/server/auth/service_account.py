@@ -1,6 +1,6 @@
-"""Tokens for the gateway's own service account (OAuth 2.0 client credentials), as health probes need them.
+"""Tokens for the gateway's service account by the OAuth 2.0 client credentials grant (RFC 6749, 4.4).
 
-It knows the token endpoint alone: neither what the token is used for nor how it is validated.
+It knows the token endpoint only: neither what the token is used for nor how it is validated.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import httpx
 
 from flamecrest.server.errors import Unavailable
 
-from .jws import MAX_TOKEN, shown
-from .single_flight import Flight
+from .jws import MAX_TOKEN, loggable
+from .single_flight import SingleFlight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,15 +32,15 @@ log = logging.getLogger(__name__)
 AuthMethod = Literal["client_secret_post", "client_secret_basic"]
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)  # RFC 6750, b64token
-_MAX_ANSWER = 64 * 1024  # bytes
-_TIMEOUT = 10.0  # seconds for one exchange
-_PAUSE = 5.0  # seconds before an endpoint that has failed is asked again
-_LIFE = 60.0  # seconds that a token is kept whose life the issuer does not tell
-_EARLY = 30.0  # seconds before its end that a token is replaced (for short ones: a quarter of their life)
+_MAX_RESPONSE = 64 * 1024  # bytes
+_TIMEOUT = 10.0  # seconds for one request
+_RETRY_AFTER = 5.0  # seconds before an endpoint that has failed is asked again
+_DEFAULT_LIFETIME = 60.0  # seconds, if the response has no `expires_in`
+_EARLY = 30.0  # seconds before it expires that a token is replaced; for short lifetimes, a quarter of them
 
 
 class ClientCredentials:
-    """One service account. Use it as a context manager: leaving it ends an exchange under way."""
+    """One service account. Use it as a context manager: leaving it cancels a request in progress."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class ClientCredentials:
         self._monotonic = monotonic
         self._token, self._until = "", -inf
         self._failure, self._retry_at = "", -inf
-        self._flight = Flight(self._exchange)
+        self._flight = SingleFlight(self._refresh)
 
     async def __aenter__(self) -> Self:
         return self
@@ -71,28 +71,28 @@ class ClientCredentials:
         await self._flight.close()
 
     async def token(self, deadline: Deadline) -> str:
-        """A token with some life left, kept until shortly before its end.
+        """A token that is still valid for a while; cached until shortly before it expires.
 
-        Unavailable when there is none to be had, at once when the endpoint has failed a moment ago.
+        Raises Unavailable if no token can be fetched, without a request if the endpoint has failed recently.
         """
         now = self._monotonic()
         if now < self._until:
             return self._token
         if now >= self._retry_at and not await self._flight.join(deadline.left()):
-            raise _unavailable("the token endpoint did not answer before the deadline", 1.0)
+            raise _unavailable("no response from the token endpoint before the deadline", 1.0)
         if self._failure:
             raise _unavailable(self._failure, self._retry_at - self._monotonic())
         return self._token
 
-    async def _exchange(self) -> None:
+    async def _refresh(self) -> None:
         try:
-            token, life = _granted(*await self._post())
-        except _Failed as error:
-            self._failure, self._retry_at = str(error), self._monotonic() + _PAUSE
-            log.warning("no token for the service account: %s", self._failure)
+            token, lifetime = _granted(*await self._post())
+        except _TokenError as error:
+            self._failure, self._retry_at = str(error), self._monotonic() + _RETRY_AFTER
+            log.warning("cannot get a token for the service account: %s", self._failure)
         else:
             self._failure, self._retry_at = "", -inf
-            self._token, self._until = token, self._monotonic() + life - min(_EARLY, life / 4)
+            self._token, self._until = token, self._monotonic() + lifetime - min(_EARLY, lifetime / 4)
 
     async def _post(self) -> tuple[int, bytes]:
         form = {"grant_type": "client_credentials"} | ({"scope": self._scope} if self._scope else {})
@@ -106,55 +106,55 @@ class ClientCredentials:
         content = bytearray()
         try:
             async with asyncio.timeout(_TIMEOUT):
-                answer = await self._http.send(request, stream=True, follow_redirects=False, auth=None)
+                response = await self._http.send(request, stream=True, follow_redirects=False, auth=None)
                 try:
-                    async for chunk in answer.aiter_raw():
+                    async for chunk in response.aiter_raw():
                         content += chunk
-                        if len(content) > _MAX_ANSWER:
-                            raise _Failed("the answer is too large")
+                        if len(content) > _MAX_RESPONSE:
+                            raise _TokenError("the response is too large")
                 finally:
-                    await answer.aclose()
+                    await response.aclose()
         except TimeoutError:
-            raise _Failed(f"no answer within {_TIMEOUT:.0f} s") from None
+            raise _TokenError(f"no response within {_TIMEOUT:.0f} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise _Failed(type(error).__name__) from None
-        return answer.status_code, bytes(content)
+            raise _TokenError(type(error).__name__) from None
+        return response.status_code, bytes(content)
 
     def __repr__(self) -> str:
         state = "with a token" if self._token else "without a token"
         return f"<ClientCredentials {self._client_id!r}, {state}{', failing' if self._failure else ''}>"
 
 
-class _Failed(Exception):
-    """No token came; the text is fit for a log."""
+class _TokenError(Exception):
+    """The endpoint returned no token; the text may be logged."""
 
 
 def _granted(status: int, content: bytes) -> tuple[str, float]:
-    """The token and its life in seconds (RFC 6749, 5.1); the error code where there is one (5.2)."""
+    """The token and its lifetime in seconds (RFC 6749, 5.1); raises _TokenError with the error code (5.2)."""
     answer: Any = None
     try:
         answer = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
-        raise _Failed(f"status {status}, and not a JSON object")
+        raise _TokenError(f"status {status}, the body is not a JSON object")
     if status != httpx.codes.OK:
-        raise _Failed(f"status {status}, error {shown(answer.get('error'))}")
-    token, kind, life = answer.get("access_token"), answer.get("token_type"), answer.get("expires_in", _LIFE)
+        raise _TokenError(f"status {status}, error {loggable(answer.get('error'))}")
+    token, kind = answer.get("access_token"), answer.get("token_type")
     if not isinstance(token, str) or len(token) > MAX_TOKEN or _TOKEN.fullmatch(token) is None:
-        raise _Failed("an answer without a token that can be used")
+        raise _TokenError("the response has no valid `access_token`")
     if not isinstance(kind, str) or kind.lower() != "bearer":
-        raise _Failed(f"a token of the type {shown(kind)}")
-    return token, _seconds(life)
+        raise _TokenError(f"the token type is {loggable(kind)}, not Bearer")
+    return token, _lifetime(answer.get("expires_in"))
 
 
-def _seconds(life: object) -> float:
-    """`expires_in`, which some servers send as text; what is no sensible number counts as not told."""
+def _lifetime(expires_in: object) -> float:
+    """`expires_in` in seconds; some servers send it as a string. The default if it is missing or invalid."""
     try:
-        seconds = float(life) if isinstance(life, int | float | str) else _LIFE
+        seconds = float(expires_in) if isinstance(expires_in, int | float | str) else _DEFAULT_LIFETIME
     except (ValueError, OverflowError):
-        return _LIFE
-    return seconds if 0 < seconds < inf else _LIFE
+        return _DEFAULT_LIFETIME
+    return seconds if 0 < seconds < inf else _DEFAULT_LIFETIME
 
 
 def _unavailable(detail: str, seconds: float) -> Unavailable:

@@ -1,4 +1,4 @@
-"""Flight: one run of a coroutine at a time, shared by all who need its outcome. It knows neither keys nor tokens."""
+"""Single flight: concurrent callers share one run of a coroutine. It knows neither keys nor tokens."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 
-class Flight:
-    """Runs `run` at most once at a time; whoever comes while it is under way waits for that very run.
+class SingleFlight:
+    """Runs `run` at most once at a time; calls of `join` during a run wait for that run.
 
-    Whoever stops waiting (cancelled, or out of time) leaves the run to the others. The run keeps its outcome
-    itself and is not expected to raise.
+    A caller that is cancelled or times out does not stop the run. `run` stores its own result and should not raise.
     """
 
     def __init__(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -22,12 +21,12 @@ class Flight:
         self._closed = False
 
     @property
-    def under_way(self) -> bool:
-        """Whether a run has begun and not ended."""
+    def running(self) -> bool:
+        """Whether a run has started and not ended."""
         return self._task is not None and not self._task.done()
 
     async def join(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - the run must outlive the wait
-        """Wait for the run under way, beginning one where there is none; False when it did not end in time."""
+        """Wait for the current run, or start one; False if it did not end within `timeout` seconds."""
         if self._closed:
             return False
         task = self._task
@@ -40,7 +39,7 @@ class Flight:
         return True
 
     async def close(self) -> None:
-        """End a run under way and begin no other; can be repeated."""
+        """Cancel the current run and refuse new ones; can be repeated."""
         self._closed = True
         if self._task is not None:
             self._task.cancel()
