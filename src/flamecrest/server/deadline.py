@@ -1,6 +1,6 @@
-"""Deadline: one object that is passed down a request and says how long there is still time.
+"""Deadline: the time by which a request must finish, passed down to every operation.
 
-It knows a monotonic clock and nothing else; a part of the work may get less time (`sub`), never more.
+An operation may shorten its deadline (`sub`), never extend it.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
-        """The deadline that many seconds from now."""
+        """The deadline `seconds` from now."""
         return cls(time.monotonic() + seconds)
 
     def left(self) -> float:
-        """Seconds left, never below zero."""
+        """Seconds left, at least 0."""
         return max(0.0, self.at - time.monotonic())
 
     def sub(self, seconds: float) -> Deadline:
         """The earlier of this deadline and one `seconds` from now."""
         return Deadline(min(self.at, time.monotonic() + seconds))
 
-    def enforce(self, what: str) -> Enforced:
-        """Cancel the block when the deadline passes, and raise Timeout naming `what` took too long.
+    def enforce(self, what: str) -> EnforcedDeadline:
+        """Async context manager: cancel the block when the deadline passes, and raise Timeout naming `what`.
 
-        A TimeoutError that the block itself raises is passed on as it is.
+        A TimeoutError that the block raises before the deadline is passed on unchanged.
         """
-        return Enforced(self, what)
+        return EnforcedDeadline(self, what)
 
     def __repr__(self) -> str:
         return f"<Deadline {self.left():.3f} s left>"
 
 
-class Enforced:
-    """The block that a deadline is enforced on: asyncio.timeout, without what only its other uses need."""
+class EnforcedDeadline:
+    """Context manager of Deadline.enforce: asyncio.timeout without rescheduling, which makes it cheaper."""
 
     __slots__ = ("_cancelling", "_deadline", "_expired", "_task", "_timer", "_what")
 
@@ -60,9 +60,9 @@ class Enforced:
     async def __aenter__(self) -> None:
         task = asyncio.current_task()
         if task is None:
-            raise RuntimeError("a deadline is enforced inside a task only")
+            raise RuntimeError("a deadline can be enforced inside a task only")
         self._task = task
-        self._cancelling = task.cancelling()  # by others, who are not to be kept from it
+        self._cancelling = task.cancelling()  # cancellations by others must not be swallowed
         self._timer = task.get_loop().call_later(self._deadline.left(), self._expire)
 
     async def __aexit__(

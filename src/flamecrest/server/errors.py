@@ -1,6 +1,6 @@
-"""The one tree of errors: what went wrong, in words for the caller and in words for the log.
+"""The errors of the gateway: the class is the kind, with one text for the caller and one for the log.
 
-An error knows its kind and nothing of HTTP; `http/problems.py` holds the one table from kind to status.
+Errors know nothing of HTTP: the table from kind to status is in `http/core/errors.py`.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a request that is wrong: where it stands, its wire name, and what is wrong with it."""
+    """An invalid field of a request."""
 
     location: str  # body, query, path or header
-    name: str
+    name: str  # as on the wire
     message: str
 
 
 class GatewayError(Exception):
-    """Base of all errors that a caller may be told about.
+    """Base class of all errors that are reported to the caller.
 
-    `public` goes to the caller and must hold no secret; `detail` goes to the log only.
-    `retry_after` (seconds) says when trying again makes sense.
+    `public` is sent to the caller and must contain no secret; `detail` goes to the log only.
+    `retry_after` is the time in seconds after which a retry makes sense; None if it does not.
     """
 
     retry_after: float | None = None
@@ -43,68 +43,68 @@ class GatewayError(Exception):
 
 
 class Unauthenticated(GatewayError):
-    """No token, or one that is not accepted."""
+    """The request has no token, or an invalid one."""
 
 
 class Denied(GatewayError):
-    """The caller is known and may not do this (by rule, or by the permissions of the cluster)."""
+    """The caller is authenticated and lacks the permission (by a rule of the gateway, or on the cluster)."""
 
 
 class NotFound(GatewayError):
-    """The thing asked for does not exist."""
+    """The resource does not exist."""
 
 
 class Gone(NotFound):
-    """It did exist, and will not again."""
+    """The resource existed and will not exist again."""
 
 
 class Conflict(GatewayError):
-    """The thing is in a state that forbids the operation (it exists already, it is not empty)."""
+    """The state of the resource forbids the operation: it exists already, it is not empty."""
 
 
-class Unmet(Conflict):
-    """A condition that the caller set does not hold: the thing is there, or is not the one that the caller knows."""
+class PreconditionFailed(Conflict):
+    """A condition of the request is not met: the resource exists already, or is not the expected version."""
 
 
-class OutOfStep(Conflict):
-    """The caller believes the thing to be in another state than it is in; looking again tells."""
+class StaleState(Conflict):
+    """The caller's view of the resource is out of date; reading its state again resolves this."""
 
 
 class Invalid(GatewayError):
-    """The request can never work as it is written."""
+    """The request is invalid; repeating it unchanged cannot succeed."""
 
 
-class Corrupt(Invalid):
-    """The bytes that arrived are not those that were sent: their checksum is another."""
+class ChecksumMismatch(Invalid):
+    """The checksum of the received bytes is not the one that the caller sent."""
 
 
 class Unsupported(GatewayError):
-    """This cluster or scheduler cannot do that at all."""
+    """This cluster or scheduler does not support the operation."""
 
 
 class TooLarge(GatewayError):
-    """More bytes than the configuration allows."""
+    """The data exceeds a configured limit."""
 
 
 class Busy(GatewayError):
-    """The caller's own share is used up; the same request will work a little later."""
+    """The caller has reached a limit; the same request may succeed a little later."""
 
     retry_after = 1.0
 
 
 class Locked(Busy):
-    """Somebody else works on the same thing at this moment."""
+    """Another request works on the same resource at the moment."""
 
 
 class Unavailable(GatewayError):
-    """A service behind the gateway is down, or full; nothing was done."""
+    """A service behind the gateway is down or overloaded; nothing was done."""
 
     retry_after = 10.0
 
 
 class Timeout(GatewayError):
-    """The deadline passed first. Whether a change was made is not known unless the text says so."""
+    """The deadline passed. Whether a change was made is unknown unless the text says so."""
 
 
 class Upstream(GatewayError):
-    """The machine behind the gateway failed (SSH, a program, a scheduler)."""
+    """A system behind the gateway failed: SSH, a program, a scheduler."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flamecrest.server.errors import Denied, Invalid, NotFound, Unmet, Upstream
+from flamecrest.server.errors import Denied, Invalid, NotFound, PreconditionFailed, Upstream
 from flamecrest.server.files.remote.agent_requests import SMALL
 from flamecrest.server.files.remote.files import RemoteFiles
 from flamecrest.server.files.values import Stat, WriteOptions
@@ -75,9 +75,9 @@ async def test_what_a_reader_refuses_is_refused(place):
     path = await put(place, "f")
 
     def refuse(_: Stat) -> int:
-        raise Unmet("no")
+        raise PreconditionFailed("no")
 
-    with pytest.raises(Unmet):
+    with pytest.raises(PreconditionFailed):
         async with place.files.download(path, soon(), first=refuse):
             raise AssertionError("must not be opened")
 
@@ -201,10 +201,10 @@ async def test_folders_that_may_not_be_made(place):
 
 async def test_only_a_new_one(place):
     path = await put(place, "f", b"first", WriteOptions(new=True))
-    with pytest.raises(Unmet):
+    with pytest.raises(PreconditionFailed):
         await put(place, "f", b"second", WriteOptions(new=True))
     await place.files.symlink("/nowhere", place.path("link"), soon())
-    with pytest.raises(Unmet):
+    with pytest.raises(PreconditionFailed):
         await put(place, "link", b"second", WriteOptions(new=True))
     assert await part(place.files, path, 0, None) == b"first"
     assert await listed(place) == ["f", "link"]
@@ -267,8 +267,8 @@ async def test_of_many_new_ones_one_wins(place):
         place.files.upload(place.path("f"), slow(b"%d" % number), soon(), WriteOptions(new=True)) for number in range(5)
     )
     results = await asyncio.gather(*uploads, return_exceptions=True)
-    assert sum(isinstance(result, Unmet) for result in results) == 4
-    winner = next(number for number, result in enumerate(results) if not isinstance(result, Unmet))
+    assert sum(isinstance(result, PreconditionFailed) for result in results) == 4
+    winner = next(number for number, result in enumerate(results) if not isinstance(result, PreconditionFailed))
     assert await part(place.files, place.path("f"), 0, None) == b"%d" % winner
     assert await listed(place) == ["f"]
 
@@ -281,19 +281,19 @@ async def test_conditions_are_asked_before_and_after(place):
     def admit(there: Stat | None) -> None:
         seen.append(there)
         if there != known:
-            raise Unmet("changed")
+            raise PreconditionFailed("changed")
 
     async def meanwhile() -> AsyncIterator[bytes]:
         yield b"mine"
         await put(place, "f", b"theirs")
 
-    with pytest.raises(Unmet):
+    with pytest.raises(PreconditionFailed):
         await place.files.upload(path, meanwhile(), soon(), WriteOptions(admit=admit))
     assert seen[0] == known
     assert len(seen) == 2
-    with pytest.raises(Unmet):
+    with pytest.raises(PreconditionFailed):
         await place.files.upload(path, send(b"mine"), soon(), WriteOptions(admit=admit))
-    with pytest.raises(Unmet):
+    with pytest.raises(PreconditionFailed):
         await place.files.upload(place.path("none"), send(b"mine"), soon(), WriteOptions(admit=admit))
     assert seen[-1] is None
     assert await part(place.files, path, 0, None) == b"theirs"

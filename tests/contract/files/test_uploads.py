@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from flamecrest.server.errors import Conflict, GatewayError, Gone, Invalid, Locked, NotFound, OutOfStep
+from flamecrest.server.errors import Conflict, GatewayError, Gone, Invalid, Locked, NotFound, StaleState
 from flamecrest.server.files.resumable.port import UploadStatus
 from flamecrest.server.files.resumable.remote import RemoteUploads
 from flamecrest.server.files.resumable.state import UploadKey
@@ -179,7 +179,7 @@ async def test_finished_is_told_by_the_inode_alone(place: Place) -> None:
     done = await uploads(place).append(key, 0, pieces(b"abc"), soon())
     assert done.complete
     assert (await uploads(place).look(key, soon())).complete
-    with pytest.raises(OutOfStep):
+    with pytest.raises(StaleState):
         await uploads(place).append(key, 0, pieces(b"abc"), soon())
     await place.files.upload(place.path("f"), pieces(b"other"), soon())
     with pytest.raises(NotFound):

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from flamecrest.server.errors import Invalid, TooLarge, Unmet, Upstream
+from flamecrest.server.errors import Invalid, PreconditionFailed, TooLarge, Upstream
 from flamecrest.server.files.listing_filter import ALL_ENTRIES, ListingFilter
 from flamecrest.server.files.values import (
     DEFAULT_WRITE,
@@ -172,7 +172,7 @@ class LocalFiles(LocalOperations):
         partial = folder + "/.part"
         there = _stat_or_none(path)
         if landing.new and there is not None:
-            raise Unmet(f"{path}: File exists")
+            raise PreconditionFailed(f"{path}: File exists")
         if landing.admit is not None:
             landing.admit(there)
         if landing.parents:

@@ -1,4 +1,4 @@
-"""Cache of validated tokens, bounded in size; entries are kept until the token expires. Refused tokens are not cached."""
+"""Cache of validated tokens, bounded in size; entries are kept until the token expires. Refusals are not cached."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class WriteOptions:
     mode: int | None = None  # permission bits; None: those of the file it replaces, or what the umask says
     mtime: int | None = None  # seconds since the epoch
     parents: bool = False  # make the missing folders above it
-    new: bool = False  # refuse (Unmet) to replace a file, also one that came meanwhile
+    new: bool = False  # refuse (PreconditionFailed) to replace a file, also one that came meanwhile
     # Called with the file that is there (None: none) before anything is written and again right before the file lands;
     # raises what speaks against it. Only then are inode and nanoseconds known for sure.
     admit: Callable[[Stat | None], None] | None = None

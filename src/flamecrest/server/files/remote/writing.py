@@ -9,7 +9,7 @@ from collections import deque
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from flamecrest.server.errors import Conflict, Invalid, Unmet, Upstream
+from flamecrest.server.errors import Conflict, Invalid, PreconditionFailed, Upstream
 from flamecrest.server.files.values import DEFAULT_WRITE, Stat, WriteOptions, WriteResult
 from flamecrest.server.ssh.channels.sftp_packets import (
     FAILURE,
@@ -72,10 +72,10 @@ async def write_file(
             target, existing = await resolve_target(sftp, path, words)
         except Conflict:  # a link that leads nowhere is there, too
             if landing.new:
-                raise Unmet(f"{words}: File exists") from None
+                raise PreconditionFailed(f"{words}: File exists") from None
             raise
         if landing.new and existing is not None:
-            raise Unmet(f"{words}: File exists")
+            raise PreconditionFailed(f"{words}: File exists")
         await admit()
         if landing.parents and existing is None:
             await make_folder()
@@ -256,7 +256,7 @@ async def _rename_into_place(
         if error.code == FAILURE:
             with suppress(SftpError):
                 await sftp.lstat(target)
-                raise Unmet(f"{words}: File exists") from None
+                raise PreconditionFailed(f"{words}: File exists") from None
         raise error.explained(words) from None
 
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from flamecrest.server.errors import Corrupt, TooLarge
+from flamecrest.server.errors import ChecksumMismatch, TooLarge
 from flamecrest.server.files.remote.writing import IN_FLIGHT_BYTES, within_stall_timeout
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class UploadWriter:
             if digest is None and (late or self.safe - self.state.offset > CHECKPOINT_BYTES):
                 await self.checkpoint()
         if checksum is not None and digest is not None and not hmac.compare_digest(digest.digest(), checksum.digest):
-            raise Corrupt("The bytes that arrived do not have the checksum that was given")
+            raise ChecksumMismatch("The bytes that arrived do not have the checksum that was given")
         await self.checkpoint()
 
     async def _add(self, chunk: bytes) -> None:

@@ -61,9 +61,9 @@ class Uploads(Protocol):
         length: int | None = None,
         checksum: PieceChecksum | None = None,
     ) -> UploadStatus:
-        """Add bytes at `offset`: OutOfStep if it is not the upload's. What arrived stays if `chunks` raises.
+        """Add bytes at `offset`: StaleState if it is not the upload's. What arrived stays if `chunks` raises.
 
-        `length` tells it where it was not known. With a checksum all is kept or nothing: Corrupt if it is wrong.
+        `length` tells it where it was not known. With a checksum all is kept or nothing; wrong: ChecksumMismatch.
         The deadline limits the opening and each step's progress, not the whole.
         """
         ...

@@ -21,7 +21,7 @@ from flamecrest.server.errors import (
     Invalid,
     Locked,
     NotFound,
-    OutOfStep,
+    StaleState,
     Unavailable,
     Upstream,
 )
@@ -199,7 +199,7 @@ class RemoteUploads:
         words = f"upload: {key.path}"
         target, existing = await resolve_target(sftp, os.fsencode(key.path), words)
         if target != names.target:
-            raise OutOfStep(f"{words}: the path leads elsewhere by now")
+            raise StaleState(f"{words}: the path leads elsewhere by now")
         try:
             async with open_regular(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle:
                 if (await sftp.fstat(handle)).size != state.length:
@@ -274,7 +274,7 @@ def _again(error: Upstream) -> Unavailable:
 
 def _in_step(given: int, offset: int) -> None:
     if given != offset:
-        raise OutOfStep(f"`Upload-Offset` is {given}, and the upload is at {offset}")
+        raise StaleState(f"`Upload-Offset` is {given}, and the upload is at {offset}")
 
 
 def _with_length(state: UploadState, length: int) -> UploadState:

@@ -19,10 +19,10 @@ STATUS: Final[Mapping[type[errors.GatewayError], int]] = {
     errors.NotFound: 404,
     errors.Gone: 410,
     errors.Conflict: 400,  # the contract: mkdir of what exists is 400
-    errors.Unmet: 412,
-    errors.OutOfStep: 409,
+    errors.PreconditionFailed: 412,
+    errors.StaleState: 409,
     errors.Invalid: 400,
-    errors.Corrupt: 460,  # the tus protocol's own
+    errors.ChecksumMismatch: 460,  # the tus protocol's own
     errors.Unsupported: 501,
     errors.TooLarge: 413,
     errors.Busy: 429,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from flamecrest.server.errors import TooLarge, Unmet
+from flamecrest.server.errors import PreconditionFailed, TooLarge
 from flamecrest.server.files.values import Stat
 from flamecrest.server.http.headers.conditions import (
     NO_VALIDATORS,
@@ -50,7 +50,7 @@ class DownloadPlan:
         self.status, self.size, self.spans, self.validators = 200, 0, list[ByteRange](), NO_VALIDATORS
 
     def look(self, stat: Stat) -> int | None:
-        """Decide by a file's attributes; the byte that is read first, None: none is. Raises TooLarge, Unmet."""
+        """Decide by file attributes; returns the first byte to read or None. Raises TooLarge, PreconditionFailed."""
         self.status, self.size, self.spans = 200, stat.size, []
         self.validators = Validators.of(stat, time.time())
         if self._limit is not None and stat.size > self._limit:
@@ -67,7 +67,7 @@ class DownloadPlan:
             given = {name: value for name, value in given.items() if name != "if-modified-since"}
         match evaluate(given, self.validators, reading=True):
             case Outcome.FAILED:
-                raise Unmet("The file is not the one that the request's conditions name")
+                raise PreconditionFailed("The file is not the one that the request's conditions name")
             case Outcome.NOT_MODIFIED:
                 self.status = 304
                 return

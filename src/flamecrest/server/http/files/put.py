@@ -15,7 +15,7 @@ from typing import Annotated, Final
 from fastapi import Query
 from starlette.responses import Response
 
-from flamecrest.server.errors import Field, Invalid, TooLarge, Unmet
+from flamecrest.server.errors import Field, Invalid, PreconditionFailed, TooLarge
 from flamecrest.server.files.port import Files
 from flamecrest.server.files.values import Stat, WriteOptions
 from flamecrest.server.http.core.call import Call
@@ -77,7 +77,7 @@ class FilePut:
         def admit(there: Stat | None) -> None:
             found = None if there is None else Validators.of(there, time.time())
             if evaluate(given, found, reading=False) is not Outcome.GO_ON:
-                raise Unmet("The file is not the one that the request's conditions name")
+                raise PreconditionFailed("The file is not the one that the request's conditions name")
 
         new = given.get("if-none-match", "").strip() == "*"
         conditions = {name for name in given if name.startswith("if-")} - ({"if-none-match"} if new else set())
