@@ -23,7 +23,7 @@ from flamecrest.server.errors import (
     Unavailable,
     Upstream,
 )
-from flamecrest.server.settings import Probing, S3Transfer
+from flamecrest.server.settings import ProbingSettings, S3TransferSettings
 
 if TYPE_CHECKING:
     from flamecrest.server.cluster import Cluster, Gateway
@@ -75,7 +75,7 @@ class Unfit(Exception):
 
 def unwatched(settings: Settings) -> Settings:
     """The same without probes: what they find would be told in place of what an attempt finds itself."""
-    clusters = tuple(cluster.model_copy(update={"probing": Probing()}) for cluster in settings.clusters)
+    clusters = tuple(cluster.model_copy(update={"probing": ProbingSettings()}) for cluster in settings.clusters)
     return settings.model_copy(update={"clusters": clusters})
 
 
@@ -132,7 +132,7 @@ def addresses(settings: Settings) -> Iterator[tuple[str, Callable[[httpx.AsyncCl
     stores: dict[str, str] = {}
     for cluster in settings.clusters:
         transfer = settings.operations(cluster).data_transfer
-        if isinstance(transfer, S3Transfer):
+        if isinstance(transfer, S3TransferSettings):
             stores.setdefault(transfer.private_url.get_secret_value(), f"store {transfer.name} (private URL)")
             stores.setdefault(transfer.public_url, f"store {transfer.name} {transfer.public_url}")
     for url, what in stores.items():

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
-from flamecrest.server.settings import Section, Settings, expected, field_expected, written
+from flamecrest.server.settings import Section, Settings, expected_field_value, expected_value, written
 
 if TYPE_CHECKING:
-    from flamecrest.server.settings import Expected
+    from flamecrest.server.settings import ExpectedValue
 
 EXAMPLE = """\
 auth:
@@ -125,18 +125,18 @@ def _chapters(section: type[Section], path: str, seen: set[type[Section]], varia
     seen.add(section)
     yield Chapter(section, path, variant)
     for name in section.model_fields:
-        wanted, below = _innermost(field_expected(section, name), f"{path}.{name}" if path else name)
+        wanted, below = _innermost(expected_field_value(section, name), f"{path}.{name}" if path else name)
         for found in wanted.variants:
             tag = f"{found.TAG}: {_tag(found)}" if found.TAG and len(wanted.variants) > 1 else ""
             yield from _chapters(found, below, seen, tag)
 
 
-def _innermost(wanted: Expected, path: str) -> tuple[Expected, str]:
+def _innermost(wanted: ExpectedValue, path: str) -> tuple[ExpectedValue, str]:
     """What a list or a mapping holds in the end, and the path to it."""
     if wanted.base is tuple:
-        return _innermost(expected(wanted.args[0]), f"{path}[]")
+        return _innermost(expected_value(wanted.args[0]), f"{path}[]")
     if wanted.base is not Literal and len(wanted.args) == 2:
-        return _innermost(expected(wanted.args[1]), f"{path}.NAME")
+        return _innermost(expected_value(wanted.args[1]), f"{path}.NAME")
     return wanted, path
 
 
@@ -153,7 +153,7 @@ def _chapter(chapter: Chapter) -> Iterator[str]:
     yield "| key | type | default | meaning | |"
     yield "|---|---|---|---|---|"
     for name, info in section.model_fields.items():
-        kind = _type(field_expected(section, name))
+        kind = _type(expected_field_value(section, name))
         meaning = f"{info.description or ''}{_also(section, name)}"
         origin = "Flamecrest" if section.is_ours(name) else "FirecREST"
         cells = [f"`{name}`", kind, _default(section, name), meaning, origin]
@@ -165,11 +165,11 @@ def _chapter(chapter: Chapter) -> Iterator[str]:
 
 
 def _also(section: type[Section], name: str) -> str:
-    older = [f"`{key}`" for key, meant in section.OLDER.items() if meant == name]
+    older = [f"`{key}`" for key, meant in section.RENAMED.items() if meant == name]
     return f" Also accepted as {', '.join(older)}." if older else ""
 
 
-def _type(wanted: Expected) -> str:
+def _type(wanted: ExpectedValue) -> str:
     """A type in words."""
     if wanted.variants:
         return " or ".join(f"[{_called(variant)}](#{variant.__name__.lower()})" for variant in wanted.variants)
@@ -178,9 +178,9 @@ def _type(wanted: Expected) -> str:
     if wanted.kind is not None:
         return wanted.kind.name
     if wanted.base is tuple:
-        return f"list of {_type(expected(wanted.args[0]))}"
+        return f"list of {_type(expected_value(wanted.args[0]))}"
     if len(wanted.args) == 2:
-        return f"mapping of {_type(expected(wanted.args[0]))} to {_type(expected(wanted.args[1]))}"
+        return f"mapping of {_type(expected_value(wanted.args[0]))} to {_type(expected_value(wanted.args[1]))}"
     words = {bool: "true or false", int: "number", float: "number", str: "text", SecretStr: "secret", Any: "anything"}
     return words.get(wanted.base) or ("mapping" if get_origin(wanted.base) is Mapping else wanted.base.__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flamecrest.cli import settings_doc
-from flamecrest.server.settings import Section, Settings, expected, field_expected
+from flamecrest.server.settings import Section, Settings, expected_field_value, expected_value
 
 PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
 
@@ -17,11 +17,11 @@ PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
 def sections(section: type[Section] = Settings) -> Iterator[type[Section]]:
     yield section
     for name in section.model_fields:
-        wanted = field_expected(section, name)
+        wanted = expected_field_value(section, name)
         while wanted.args and not wanted.variants and wanted.args[-1] is not Ellipsis and len(wanted.args) == 2:
-            wanted = expected(wanted.args[1])
+            wanted = expected_value(wanted.args[1])
         if wanted.args and wanted.args[-1] is Ellipsis:
-            wanted = expected(wanted.args[0])
+            wanted = expected_value(wanted.args[0])
         for variant in wanted.variants:
             yield from sections(variant)
 
@@ -51,7 +51,7 @@ def test_every_setting_is_described(section: type[Section]) -> None:
 
 @pytest.mark.parametrize("section", ALL, ids=lambda section: section.__name__)
 def test_no_key_means_two_things(section: type[Section]) -> None:
-    for older, meant in section.OLDER.items():
+    for older, meant in section.RENAMED.items():
         assert meant in section.model_fields
         assert older not in section.model_fields
         assert section.field_named(older) == meant

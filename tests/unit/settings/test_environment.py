@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.settings import Problem, Settings, SettingsError, StaticKeys, load
+from flamecrest.server.settings import Problem, Settings, SettingsError, StaticKeysSettings, load
 
 Read = Callable[..., Settings]
 Problems = Callable[..., list[Problem]]
@@ -19,7 +19,7 @@ class Login:
     """What a user logs in with, in the open."""
 
     def __init__(self, settings: Settings, user: str) -> None:
-        assert isinstance(settings.ssh_credentials, StaticKeys)
+        assert isinstance(settings.ssh_credentials, StaticKeysSettings)
         keys = settings.ssh_credentials.keys[user]
         self.private_key: str = keys.private_key.get_secret_value()
         self.passphrase: str | None = keys.passphrase.get_secret_value() if keys.passphrase is not None else None
@@ -157,10 +157,10 @@ def test_a_mistake_names_the_variable(
     problems: Problems, minimal: str, name: str, value: str, wrong: str, right: str
 ) -> None:
     (problem,) = problems(minimal, {f"FLAMECREST__{name}": value})
-    assert problem.place.file == f"environment variable FLAMECREST__{name}"
-    assert problem.place.line is None
-    assert wrong in problem.wrong
-    assert right in problem.right
+    assert problem.location.file == f"environment variable FLAMECREST__{name}"
+    assert problem.location.line is None
+    assert wrong in problem.message
+    assert right in problem.hint
 
 
 @given(

@@ -10,14 +10,14 @@ import pytest
 from pydantic.alias_generators import to_camel
 
 from flamecrest.server.settings import (
-    S3Transfer,
+    S3TransferSettings,
     Settings,
     SettingsError,
-    SshCa,
-    SshService,
-    StaticKeys,
-    StreamerTransfer,
-    WormholeTransfer,
+    SshCaSettings,
+    SshServiceSettings,
+    StaticKeysSettings,
+    StreamerTransferSettings,
+    WormholeTransferSettings,
     load,
 )
 
@@ -151,7 +151,7 @@ def test_every_key_in_both_spellings(read: Callable[[str], Settings], secret_fil
     assert snake.auth.authorization is not None
     assert snake.auth.authorization.max_connections == 0
     keys = snake.ssh_credentials
-    assert isinstance(keys, StaticKeys)
+    assert isinstance(keys, StaticKeysSettings)
     assert keys.keys["fireuser"].private_key.get_secret_value().startswith("-----BEGIN OPENSSH PRIVATE KEY-----\n")
     assert keys.keys["firesrv"].private_key.get_secret_value() == "from a file"
     assert keys.keys["firesrv"].public_cert is None
@@ -174,13 +174,13 @@ def test_every_key_in_both_spellings(read: Callable[[str], Settings], secret_fil
     assert (cluster.probing.interval_check, cluster.probing.startup_grace_period) == (121, 300)
     assert [system.default_work_dir for system in cluster.file_systems] == [True, False]
     transfer = snake.operations(cluster).data_transfer
-    assert isinstance(transfer, S3Transfer)
+    assert isinstance(transfer, S3TransferSettings)
     assert (transfer.multipart.parallel_runs, transfer.bucket_lifecycle_configuration.days) == (4, 3)
     assert snake.logger.loggable_request_headers[0].output == "user_agent"
     assert snake.log_level == "debug"
 
 
-OLDER = """\
+RENAMED = """\
 auth:
   authentication:
     tokenUrl: http://localhost:8080/token
@@ -215,8 +215,8 @@ storage:
 
 def test_forms_of_earlier_versions(read: Callable[[str], Settings]) -> None:
     """FirecREST 2.2 and 2.3: keys by user, one storage, directives and one probe timeout at the cluster."""
-    settings = read(OLDER)
-    assert isinstance(settings.ssh_credentials, StaticKeys)
+    settings = read(RENAMED)
+    assert isinstance(settings.ssh_credentials, StaticKeysSettings)
     assert list(settings.ssh_credentials.keys) == ["fireuser", "firesrv"]
     (cluster,) = settings.clusters
     assert cluster.ssh.proxy_host is None
@@ -227,7 +227,7 @@ def test_forms_of_earlier_versions(read: Callable[[str], Settings]) -> None:
     operations = settings.operations(cluster)
     assert operations.max_ops_file_size == 1048576
     assert operations.datatransfer_jobs_directives == ("#SBATCH --nodes=1",)
-    assert isinstance(operations.data_transfer, S3Transfer)
+    assert isinstance(operations.data_transfer, S3TransferSettings)
     assert operations.data_transfer.secret_access_key.get_secret_value() == "secret"
 
 
@@ -236,17 +236,17 @@ def test_an_own_data_operation_goes_before_the_older_places(read: Callable[[str]
         "    data_operation: {max_ops_file_size: 5, datatransfer_jobs_directives: [x], "
         "data_transfer: {service_type: streamer}}\n"
     )
-    settings = read(OLDER.replace("    file_systems:\n", own) + "data_operation: {max_ops_file_size: 7}\n")
+    settings = read(RENAMED.replace("    file_systems:\n", own) + "data_operation: {max_ops_file_size: 7}\n")
     operations = settings.operations(settings.clusters[0])
     assert (operations.max_ops_file_size, operations.datatransfer_jobs_directives) == (5, ("x",))
-    assert isinstance(operations.data_transfer, StreamerTransfer)
+    assert isinstance(operations.data_transfer, StreamerTransferSettings)
 
 
 def test_a_data_operation_for_all_clusters(read: Callable[[str], Settings], minimal: str) -> None:
     settings = read(minimal + "data_operation: {maxOpsFileSize: 7, data_transfer: {serviceType: wormhole}}\n")
     operations = settings.operations(settings.clusters[0])
     assert operations.max_ops_file_size == 7
-    assert isinstance(operations.data_transfer, WormholeTransfer)
+    assert isinstance(operations.data_transfer, WormholeTransferSettings)
 
 
 def test_nothing_configured_is_told_apart_from_the_default(read: Callable[[str], Settings], minimal: str) -> None:
@@ -260,11 +260,11 @@ def test_nothing_configured_is_told_apart_from_the_default(read: Callable[[str],
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        ("{type: SSHService, url: https://keys.example.org, max_connections: 500}", SshService),
-        ("{type: SSHCA, url: https://ca.example.org, maxConnections: 500}", SshCa),
-        ("{url: https://keys.example.org}", SshService),
-        ("{keys: {alice: {private_key: x}}}", StaticKeys),
-        ("{alice: {private_key: x}}", StaticKeys),
+        ("{type: SSHService, url: https://keys.example.org, max_connections: 500}", SshServiceSettings),
+        ("{type: SSHCA, url: https://ca.example.org, maxConnections: 500}", SshCaSettings),
+        ("{url: https://keys.example.org}", SshServiceSettings),
+        ("{keys: {alice: {private_key: x}}}", StaticKeysSettings),
+        ("{alice: {private_key: x}}", StaticKeysSettings),
     ],
 )
 def test_kinds_of_credentials(
@@ -273,7 +273,7 @@ def test_kinds_of_credentials(
     start, end = minimal.index("ssh_credentials"), minimal.index("clusters:")
     settings = read(f"{minimal[:start]}ssh_credentials: {written}\n{minimal[end:]}")
     assert isinstance(settings.ssh_credentials, expected)
-    assert bool(settings.unsupported()) == (expected is not StaticKeys)
+    assert bool(settings.unsupported()) == (expected is not StaticKeysSettings)
 
 
 def test_streamer_keys(read: Callable[[str], Settings], minimal: str) -> None:
@@ -290,7 +290,7 @@ data_operation:
 """
     settings = read(minimal + streamer)
     transfer = settings.operations(settings.clusters[0]).data_transfer
-    assert isinstance(transfer, StreamerTransfer)
+    assert isinstance(transfer, StreamerTransferSettings)
     assert transfer.port_range == (5665, 5666)
     assert "hunter2" not in repr(settings)
 
@@ -317,7 +317,7 @@ def test_a_mistake_in_a_cluster_file_names_that_file(tmp_path: Path, minimal: st
     config.write_text(minimal[: minimal.index("clusters:")] + f"clusters: path:{folder}\n")
     with pytest.raises(SettingsError) as error:
         load(config, {})
-    found = [(problem.place.file, problem.place.line, problem.key) for problem in error.value.problems]
+    found = [(problem.location.file, problem.location.line, problem.key) for problem in error.value.problems]
     assert found == [
         (f"{folder}/a.yaml", 4, "ssh.prt"),
         (f"{folder}/a.yaml", 5, "scheduler.version"),
@@ -355,4 +355,4 @@ def test_constructed_in_code(read: Callable[[str], Settings]) -> None:
     )
     assert settings.auth.authentication.username_claim == "sub"
     assert settings.clusters[0].ssh.host_keys.policy == "off"
-    assert isinstance(settings.clusters[0].data_operation.data_transfer, WormholeTransfer)
+    assert isinstance(settings.clusters[0].data_operation.data_transfer, WormholeTransferSettings)

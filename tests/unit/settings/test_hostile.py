@@ -55,7 +55,7 @@ MERGES = "m0: &m0 {x: 1, y: 1}\n" + "".join(
 )
 def test_a_bomb_is_one_clear_problem(problems: Problems, text: str, wrong: str) -> None:
     found = problems(text)
-    assert any(wrong in problem.wrong for problem in found), [str(problem)[:200] for problem in found[:5]]
+    assert any(wrong in problem.message for problem in found), [str(problem)[:200] for problem in found[:5]]
     assert all(len(str(problem)) < 1000 for problem in found)
 
 
@@ -75,7 +75,7 @@ def test_numbers(tmp_path: Path, number: str) -> None:
     try:
         found = load(path, {})
     except SettingsError as error:
-        found_in = {problem.place.line for problem in error.problems}
+        found_in = {problem.location.line for problem in error.problems}
         longest = max(len(str(problem)) for problem in error.problems)
         assert (found_in <= {4, 5, 7}, longest < 400) == (True, True)
     else:
@@ -93,7 +93,7 @@ def test_a_key_is_shown_on_one_line_and_cut(problems: Problems) -> None:
 def test_a_path_of_clusters_with_strange_characters(problems: Problems) -> None:
     for path in ("~nobody-of-that-name/x", "x" * 300, "/dev/null", "\U0001f525"):
         found = problems(f'clusters: "path:{path}"\n')
-        assert any(problem.key == "clusters" and "cannot be read" in problem.wrong for problem in found)
+        assert any(problem.key == "clusters" and "cannot be read" in problem.message for problem in found)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=150)

@@ -109,10 +109,10 @@ def test_a_mistake(
     found = problems(BASE.replace(old, new, 1))
     matching = [problem for problem in found if problem.key == key]
     assert matching, [str(problem) for problem in found]
-    assert matching[0].place.file == str(tmp_path / "config.yaml")
-    assert matching[0].place.line == line
-    assert wrong in matching[0].wrong
-    assert right in matching[0].right
+    assert matching[0].location.file == str(tmp_path / "config.yaml")
+    assert matching[0].location.line == line
+    assert wrong in matching[0].message
+    assert right in matching[0].hint
 
 
 def test_the_base_is_right(read: Callable[[str], object]) -> None:
@@ -131,7 +131,7 @@ clusters:
   - name: daint
     scheduler: {type: lsf}
 """
-    found = [(problem.place.line, problem.key) for problem in problems(text)]
+    found = [(problem.location.line, problem.key) for problem in problems(text)]
     assert found == [
         (1, "auht"),
         (3, "auth.authentication.min_token_ttl"),
@@ -150,8 +150,8 @@ clusters:
 def test_two_clusters_of_one_name(problems: Problems) -> None:
     second = BASE[BASE.index("  - name") :].replace("daint", "DAINT")
     (problem,) = problems(BASE + second)
-    assert (problem.place.line, problem.key) == (8, "clusters[1].name")
-    assert "two clusters are called daint" in problem.wrong
+    assert (problem.location.line, problem.key) == (8, "clusters[1].name")
+    assert "two clusters are called daint" in problem.message
 
 
 def test_a_problem_as_text(problems: Problems, tmp_path: Path) -> None:
@@ -182,8 +182,8 @@ def test_a_problem_as_text(problems: Problems, tmp_path: Path) -> None:
 )
 def test_no_yaml(problems: Problems, text: str, line: int | None, wrong: str) -> None:
     (problem,) = problems(text)
-    assert problem.place.line == line
-    assert wrong in problem.wrong
+    assert problem.location.line == line
+    assert wrong in problem.message
 
 
 def test_no_file(tmp_path: Path) -> None:
@@ -196,8 +196,8 @@ def test_no_file(tmp_path: Path) -> None:
         with pytest.raises(SettingsError) as error:
             load(path, {})
         (problem,) = error.value.problems
-        assert wrong in problem.wrong
-        assert problem.place.file == str(path)
+        assert wrong in problem.message
+        assert problem.location.file == str(path)
 
 
 def test_no_file_named() -> None:
@@ -208,8 +208,8 @@ def test_no_file_named() -> None:
 def test_a_missing_directory_of_clusters(problems: Problems) -> None:
     text = BASE[: BASE.index("clusters:")] + "clusters: path:/no/such/directory\n"
     (problem,) = problems(text)
-    assert (problem.place.line, problem.key) == (4, "clusters")
-    assert "/no/such/directory cannot be read: No such file" in problem.wrong
+    assert (problem.location.line, problem.key) == (4, "clusters")
+    assert "/no/such/directory cannot be read: No such file" in problem.message
 
 
 def test_not_utf8(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.settings import Problem, Settings, SettingsError, StaticKeys, load
+from flamecrest.server.settings import Problem, Settings, SettingsError, StaticKeysSettings, load
 
 Read = Callable[..., Settings]
 Problems = Callable[..., list[Problem]]
@@ -57,7 +57,7 @@ def test_nothing_shows_a_secret(read: Read) -> None:
         f"{settings.ssh_credentials}",
     ):
         assert SECRET not in text
-    assert isinstance(settings.ssh_credentials, StaticKeys)
+    assert isinstance(settings.ssh_credentials, StaticKeysSettings)
     assert settings.ssh_credentials.keys["alice"].private_key.get_secret_value() == SECRET
 
 
@@ -123,7 +123,7 @@ def test_files(read: Read, minimal: str, tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_bytes(b"\xef\xbb\xbf\n  line one\nline two \n\n")
     settings = read(minimal, {"FLAMECREST__SSH_CREDENTIALS__KEYS__ALICE__PRIVATE_KEY": f"secret_file:{path}"})
-    assert isinstance(settings.ssh_credentials, StaticKeys)
+    assert isinstance(settings.ssh_credentials, StaticKeysSettings)
     assert settings.ssh_credentials.keys["alice"].private_key.get_secret_value() == "line one\nline two"
 
 
@@ -131,7 +131,7 @@ def test_files_below_home(read: Read, minimal: str, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("HOME", str(tmp_path))
     environ = {"FLAMECREST__SSH_CREDENTIALS__KEYS__ALICE__PASSPHRASE": "secret_file:~/alice"}
     settings = read(minimal, environ)
-    assert isinstance(settings.ssh_credentials, StaticKeys)
+    assert isinstance(settings.ssh_credentials, StaticKeysSettings)
     passphrase = settings.ssh_credentials.keys["alice"].passphrase
     assert passphrase is not None
     assert passphrase.get_secret_value() == "a private key"
@@ -155,16 +155,16 @@ def test_a_secret_file_that_is_of_no_use(
     else:
         (tmp_path / "alice").write_bytes(content)
     (problem,) = problems(minimal)
-    assert (problem.place.line, problem.key) == (9, "ssh_credentials.keys.alice.private_key")
-    assert wrong in problem.wrong
+    assert (problem.location.line, problem.key) == (9, "ssh_credentials.keys.alice.private_key")
+    assert wrong in problem.message
 
 
 def test_a_directory_for_a_secret_file(problems: Problems, minimal: str, tmp_path: Path) -> None:
     (tmp_path / "alice").unlink()
     (tmp_path / "alice").mkdir()
     (problem,) = problems(minimal)
-    assert "is a directory" in problem.wrong
-    assert str(tmp_path / "alice") in problem.wrong
+    assert "is a directory" in problem.message
+    assert str(tmp_path / "alice") in problem.message
 
 
 def test_inline_secrets_are_warned_about(read: Read, minimal: str) -> None:
@@ -189,7 +189,7 @@ def test_any_text_is_a_secret_and_stays_one(secret: str) -> None:
     except SettingsError as error:
         assert (secret.startswith("secret_file:"), bool(error.problems)) == (True, True)  # noqa: PT017
         return
-    assert isinstance(settings.ssh_credentials, StaticKeys)
+    assert isinstance(settings.ssh_credentials, StaticKeysSettings)
     passphrase = settings.ssh_credentials.keys["bob"].passphrase
     assert passphrase is not None
     assert passphrase.get_secret_value() == secret

@@ -7,9 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from .problems import Mistake
+from .problems import InvalidSetting
 from .section import (
-    OURS,
+    FLAMECREST_ONLY,
     CountOrNone,
     FilledSecret,
     KeyUrl,
@@ -32,7 +32,7 @@ def _issuer(value: str) -> str:
     return value.removesuffix(DISCOVERY)
 
 
-class Authentication(Section):
+class AuthenticationSettings(Section):
     """How access tokens are validated. Keys come from `public_certs`, from `issuer` by discovery, or both."""
 
     scopes: Mapping[str, Any] = Field(
@@ -66,36 +66,36 @@ class Authentication(Section):
         description="The issuer that tokens must name (`iss`). Its discovery document "
         "(`/.well-known/openid-configuration`) tells the keys when `public_certs` is empty.",
         examples=["https://id.example.org/realms/hpc"],
-        json_schema_extra=OURS,
+        json_schema_extra=FLAMECREST_ONLY,
     )
     audience: Words = Field(
         default=(),
         description="The audience that tokens must name (`aud`); with a list, one of them is enough. "
         "Empty: not checked.",
         examples=["flamecrest"],
-        json_schema_extra=OURS,
+        json_schema_extra=FLAMECREST_ONLY,
     )
     algorithms: tuple[Algorithm, ...] = Field(
         default=(),
         description="Accept only these algorithms. Empty: whatever the trusted keys are made for; "
         "`none` and shared secrets (HS256 …) never.",
-        json_schema_extra=OURS,
+        json_schema_extra=FLAMECREST_ONLY,
     )
     leeway: SecondsOrNone = Field(
-        default=5, description="How far the issuer's clock may be off.", json_schema_extra=OURS
+        default=5, description="How far the issuer's clock may be off.", json_schema_extra=FLAMECREST_ONLY
     )
 
     @model_validator(mode="after")
-    def _has_keys(self) -> Authentication:
+    def _has_keys(self) -> AuthenticationSettings:
         if not self.public_certs and self.issuer is None:
-            raise Mistake(
+            raise InvalidSetting(
                 "names no keys to validate tokens with",
                 "set `issuer: https://id.example.org/realms/hpc` or `public_certs: [https://…/certs]`",
             )
         return self
 
 
-class OpenFga(Section):
+class OpenFgaSettings(Section):
     """An OpenFGA server that is asked whether a user may use a cluster."""
 
     url: Url = Field(
@@ -105,18 +105,18 @@ class OpenFga(Section):
     max_connections: CountOrNone = Field(default=100, description="The most connections to the server.")
 
 
-class Auth(Section):
+class AuthSettings(Section):
     """Who may come in."""
 
-    authentication: Authentication = Field(
+    authentication: AuthenticationSettings = Field(
         description="How access tokens are validated.", examples=[{"issuer": "https://id.example.org/realms/hpc"}]
     )
-    authorization: OpenFga | None = Field(
+    authorization: OpenFgaSettings | None = Field(
         default=None, description="Ask OpenFGA who may use which cluster. Without it, everybody with a valid token may."
     )
 
 
-class UserKeys(Section):
+class UserKeysSettings(Section):
     """The key that the gateway logs in with as one user."""
 
     private_key: FilledSecret = Field(
@@ -130,19 +130,19 @@ class UserKeys(Section):
     )
 
 
-class StaticKeys(Section):
+class StaticKeysSettings(Section):
     """One configured key for every user (for tests, small groups and service accounts)."""
 
     TAG: ClassVar[str | None] = "type"
 
     type: Literal["SSHStaticKeys"] = Field(description="Where keys come from.", examples=["SSHStaticKeys"])
-    keys: Mapping[Word, UserKeys] = Field(
+    keys: Mapping[Word, UserKeysSettings] = Field(
         description="The keys, by the user's name on the clusters.",
         examples=[{"alice": {"private_key": "secret_file:/run/secrets/alice_key"}}],
     )
 
 
-class KeyService(Section):
+class KeyServiceSettings(Section):
     """What the services that hand out keys have in common."""
 
     TAG: ClassVar[str | None] = "type"
@@ -151,13 +151,13 @@ class KeyService(Section):
     max_connections: CountOrNone = Field(default=100, description="The most connections to the service.")
 
 
-class SshService(KeyService):
+class SshServiceSettings(KeyServiceSettings):
     """A service that hands out short-lived keys for a user's access token."""
 
     type: Literal["SSHService"] = Field(description="Where keys come from.", examples=["SSHService"])
 
 
-class SshCa(KeyService):
+class SshCaSettings(KeyServiceSettings):
     """A certificate authority that signs keys for a user's access token."""
 
     type: Literal["SSHCA"] = Field(description="Where keys come from.", examples=["SSHCA"])
@@ -182,6 +182,6 @@ def _typed(value: Any) -> Any:
 
 
 Credentials = Annotated[
-    Annotated[StaticKeys | SshService | SshCa, Field(discriminator="type")],
+    Annotated[StaticKeysSettings | SshServiceSettings | SshCaSettings, Field(discriminator="type")],
     BeforeValidator(_typed),
 ]

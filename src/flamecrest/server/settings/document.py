@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from .problems import Place, Problem, SettingsError
+from .problems import Problem, SettingsError, SourceLocation
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 40
@@ -59,66 +59,66 @@ class _Loader(yaml.SafeLoader):
 
 
 @dataclass(slots=True)
-class Leaf:
+class ScalarNode:
     """A scalar: its text, and what YAML makes of it."""
 
     text: str
     value: Any
-    place: Place
+    location: SourceLocation
 
 
 @dataclass(slots=True)
-class Branch:
+class MappingNode:
     """A mapping. `place` is that of its key; `implied` marks one that the author did not write."""
 
-    place: Place
-    entries: dict[str, Node] = field(default_factory=dict)
+    location: SourceLocation
+    entries: dict[str, TreeNode] = field(default_factory=dict)
     implied: bool = False
 
 
 @dataclass(slots=True)
-class Items:
+class SequenceNode:
     """A sequence."""
 
-    place: Place
-    entries: list[Node] = field(default_factory=list)
+    location: SourceLocation
+    entries: list[TreeNode] = field(default_factory=list)
 
 
-Node = Leaf | Branch | Items
+TreeNode = ScalarNode | MappingNode | SequenceNode
 
 
-def read(path: Path, problems: list[Problem]) -> Node | None:
+def read(path: Path, problems: list[Problem]) -> TreeNode | None:
     """The tree of a file; None and a problem when it can't be read."""
-    place = Place(str(path))
+    location = SourceLocation(str(path))
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        problems.append(Problem(place, "", "the file does not exist"))
+        problems.append(Problem(location, "", "the file does not exist"))
     except IsADirectoryError:
-        problems.append(Problem(place, "", "is a directory", "name the file in it"))
+        problems.append(Problem(location, "", "is a directory", "name the file in it"))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no valid path"
-        problems.append(Problem(place, "", f"cannot be read: {reason}"))
+        problems.append(Problem(location, "", f"cannot be read: {reason}"))
     else:
-        return _decode(data, place, problems)
+        return _decode(data, location, problems)
     return None
 
 
-def _decode(data: bytes, place: Place, problems: list[Problem]) -> Node | None:
+def _decode(data: bytes, location: SourceLocation, problems: list[Problem]) -> TreeNode | None:
     if len(data) > MAX_BYTES:
-        problems.append(Problem(place, "", f"is larger than {MAX_BYTES} bytes"))
+        problems.append(Problem(location, "", f"is larger than {MAX_BYTES} bytes"))
         return None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        at = Place(place.file, data.count(b"\n", 0, error.start) + 1)
+        at = SourceLocation(location.file, data.count(b"\n", 0, error.start) + 1)
         problems.append(Problem(at, "", "is not UTF-8 text", "save the file as UTF-8"))
         return None
-    return parse(text, place, problems)
+    return parse(text, location, problems)
 
 
-def parse(text: str, place: Place, problems: list[Problem], *, lines: bool = True) -> Node | None:
+def parse(text: str, location: SourceLocation, problems: list[Problem], *, lines: bool = True) -> TreeNode | None:
     """The tree of a YAML text; None when it is empty or no YAML at all (then with a problem).
 
     Without `lines` everything stands at `place` itself (for a text that has no lines of its own).
@@ -126,56 +126,58 @@ def parse(text: str, place: Place, problems: list[Problem], *, lines: bool = Tru
     try:
         root = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        problems.append(_syntax(error, text, place, lines=lines))
+        problems.append(_syntax(error, text, location, lines=lines))
         return None
     if root is None:
         return None
     try:
-        return _Growing(place, problems, lines).node(root, place, 0)
+        return _TreeBuilder(location, problems, lines).node(root, location, 0)
     except SettingsError as error:
         problems.extend(error.problems)
         return None
 
 
 @dataclass(slots=True)
-class _Growing:
+class _TreeBuilder:
     """Grows our tree from PyYAML's nodes, which share what aliases repeat."""
 
-    place: Place
+    location: SourceLocation
     problems: list[Problem]
     lines: bool
     count: int = 0
 
-    def node(self, node: Any, place: Place, depth: int) -> Node:
+    def node(self, node: Any, location: SourceLocation, depth: int) -> TreeNode:
         self.count += 1
         if self.count > MAX_VALUES or depth > MAX_DEPTH:
             raise SettingsError(
                 Problem(
-                    place, "", f"holds more than {MAX_VALUES} values or {MAX_DEPTH} levels once aliases are followed"
+                    location, "", f"holds more than {MAX_VALUES} values or {MAX_DEPTH} levels once aliases are followed"
                 )
             )
         if not node.tag.startswith(_PREFIX) or node.tag.removeprefix(_PREFIX) not in _KNOWN:
             self.problems.append(
-                Problem(place, "", "holds a tag (!…), which is not accepted", "put a text that begins with ! in quotes")
+                Problem(
+                    location, "", "holds a tag (!…), which is not accepted", "put a text that begins with ! in quotes"
+                )
             )
-            return Leaf("", None, place)
+            return ScalarNode("", None, location)
         if isinstance(node, yaml.ScalarNode):
-            return self.leaf(node, place)
+            return self.leaf(node, location)
         if isinstance(node, yaml.SequenceNode):
-            return Items(place, [self.node(item, self.at(item), depth + 1) for item in node.value])
-        return self.branch(node, place, depth)
+            return SequenceNode(location, [self.node(item, self.at(item), depth + 1) for item in node.value])
+        return self.branch(node, location, depth)
 
-    def at(self, node: Any) -> Place:
-        return Place(self.place.file, node.start_mark.line + 1) if self.lines else self.place
+    def at(self, node: Any) -> SourceLocation:
+        return SourceLocation(self.location.file, node.start_mark.line + 1) if self.lines else self.location
 
-    def leaf(self, node: Any, place: Place) -> Leaf:
+    def leaf(self, node: Any, location: SourceLocation) -> ScalarNode:
         if not is_clean(node.value):
-            self.problems.append(Problem(place, "", "holds a character that no setting can hold (NUL, half a pair)"))
-            return Leaf("", None, place)
-        return Leaf(node.value, _value(node.tag.removeprefix(_PREFIX), node.value), place)
+            self.problems.append(Problem(location, "", "holds a character that no setting can hold (NUL, half a pair)"))
+            return ScalarNode("", None, location)
+        return ScalarNode(node.value, _value(node.tag.removeprefix(_PREFIX), node.value), location)
 
-    def branch(self, node: Any, place: Place, depth: int) -> Branch:
-        branch, merged = Branch(place), Branch(place)
+    def branch(self, node: Any, location: SourceLocation, depth: int) -> MappingNode:
+        branch, merged = MappingNode(location), MappingNode(location)
         for key, value in node.value:
             at = self.at(key)
             if not isinstance(key, yaml.ScalarNode) or not is_clean(key.value):
@@ -183,7 +185,7 @@ class _Growing:
             elif key.tag == _PREFIX + "merge":
                 self.merge(merged, self.node(value, at, depth + 1))
             elif key.value in branch.entries:
-                earlier = branch.entries[key.value].place.line
+                earlier = branch.entries[key.value].location.line
                 self.problems.append(
                     Problem(at, shown_key(key.value), f"is given twice (first in line {earlier})", "keep one")
                 )
@@ -193,13 +195,13 @@ class _Growing:
             branch.entries.setdefault(name, child)
         return branch
 
-    def merge(self, target: Branch, source: Node) -> None:
-        for branch in source.entries if isinstance(source, Items) else [source]:
-            if isinstance(branch, Branch):
+    def merge(self, target: MappingNode, source: TreeNode) -> None:
+        for branch in source.entries if isinstance(source, SequenceNode) else [source]:
+            if isinstance(branch, MappingNode):
                 for name, child in branch.entries.items():
                     target.entries.setdefault(name, child)
             else:
-                self.problems.append(Problem(source.place, "<<", "must name a mapping"))
+                self.problems.append(Problem(source.location, "<<", "must name a mapping"))
 
 
 def _value(tag: str, text: str) -> Any:
@@ -218,12 +220,12 @@ def _value(tag: str, text: str) -> Any:
     return text
 
 
-def scalar(text: str, place: Place) -> Leaf:
+def scalar(text: str, location: SourceLocation) -> ScalarNode:
     """A leaf from a bare text, read as YAML reads an unquoted scalar."""
     for tag, pattern, _ in _PLAIN:
         if tag != "merge" and re.fullmatch(pattern, text):
-            return Leaf(text, _value(tag, text), place)
-    return Leaf(text, text, place)
+            return ScalarNode(text, _value(tag, text), location)
+    return ScalarNode(text, text, location)
 
 
 def is_clean(text: str) -> bool:
@@ -258,16 +260,16 @@ _SYNTAX = (
 )
 
 
-def _syntax(error: yaml.YAMLError, text: str, place: Place, *, lines: bool) -> Problem:
+def _syntax(error: yaml.YAMLError, text: str, location: SourceLocation, *, lines: bool) -> Problem:
     """PyYAML's complaint in our words: its own may quote what stands there, which may be a secret."""
     if isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position) + 1
-        at = Place(place.file, line) if lines else place
+        at = SourceLocation(location.file, line) if lines else location
         return Problem(at, "", "holds a control character or one that is no text", "remove it")
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    at = Place(place.file, mark.line + 1) if mark is not None and lines else place
+    at = SourceLocation(location.file, mark.line + 1) if mark is not None and lines else location
     told = f"{getattr(error, 'problem', None) or ''} {getattr(error, 'context', None) or ''}"
-    for part, wrong, right in _SYNTAX:
+    for part, message, hint in _SYNTAX:
         if part in told:
-            return Problem(at, "", wrong, right)
+            return Problem(at, "", message, hint)
     return Problem(at, "", "is no YAML from here on", "check quotes, colons and indentation")

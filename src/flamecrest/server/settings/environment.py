@@ -11,16 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .document import Branch, Items, Leaf, Node, is_clean, parse, scalar
-from .problems import Place, Problem
-from .shape import Expected, expected, field_expected, unknown_key
+from .document import MappingNode, ScalarNode, SequenceNode, TreeNode, is_clean, parse, scalar
+from .problems import Problem, SourceLocation
+from .shape import ExpectedValue, expected_field_value, expected_value, unknown_key
 
 PREFIX = "FLAMECREST__"
-_ANY = Expected(None, Any)
+_ANY = ExpectedValue(None, Any)
 
 
 @dataclass(frozen=True, slots=True)
-class Override:
+class EnvironmentOverride:
     """One variable: its name, the keys it names, its value."""
 
     name: str
@@ -28,8 +28,8 @@ class Override:
     text: str
 
     @property
-    def place(self) -> Place:
-        return Place(f"environment variable {self.name}")
+    def location(self) -> SourceLocation:
+        return SourceLocation(f"environment variable {self.name}")
 
     @property
     def order(self) -> tuple[Any, ...]:
@@ -37,19 +37,19 @@ class Override:
         return (len(self.path), [(0, int(part), "") if _is_index(part) else (1, 0, part) for part in self.path])
 
 
-def overrides(environ: Mapping[str, str]) -> list[Override]:
+def overrides(environ: Mapping[str, str]) -> list[EnvironmentOverride]:
     """The overrides in an environment, in the order in which they apply."""
     found = [
-        Override(name, tuple(name[len(PREFIX) :].split("__")), text)
+        EnvironmentOverride(name, tuple(name[len(PREFIX) :].split("__")), text)
         for name, text in environ.items()
         if name.upper().startswith(PREFIX)
     ]
     return sorted(found, key=lambda override: override.order)
 
 
-def apply(root: Branch, override: Override, wanted: Expected, problems: list[Problem]) -> None:
+def apply(root: MappingNode, override: EnvironmentOverride, wanted: ExpectedValue, problems: list[Problem]) -> None:
     """Put one override into the tree, making what is missing on the way."""
-    node: Node = root
+    node: TreeNode = root
     for at, segment in enumerate(override.path):
         found = _find(node, wanted, segment, override, problems)
         if found is None:
@@ -61,23 +61,23 @@ def apply(root: Branch, override: Override, wanted: Expected, problems: list[Pro
                 _put(node, key, value)
             return
         child = _get(node, key)
-        if not isinstance(child, Branch | Items):
-            child = Items(override.place) if wanted.base is tuple else Branch(override.place)
+        if not isinstance(child, MappingNode | SequenceNode):
+            child = SequenceNode(override.location) if wanted.base is tuple else MappingNode(override.location)
             _put(node, key, child)
         node = child
 
 
 def _find(
-    node: Node, wanted: Expected, segment: str, override: Override, problems: list[Problem]
-) -> tuple[str | int, Expected] | None:
+    node: TreeNode, wanted: ExpectedValue, segment: str, override: EnvironmentOverride, problems: list[Problem]
+) -> tuple[str | int, ExpectedValue] | None:
     """The key or index that a segment of a name means here, and what is expected there."""
-    if isinstance(node, Items):
+    if isinstance(node, SequenceNode):
         index = _index(node, segment)
         if index is None:
             problems.append(_no_element(node, segment, override))
             return None
-        return index, expected(wanted.args[0]) if wanted.args else _ANY
-    if not isinstance(node, Branch):
+        return index, expected_value(wanted.args[0]) if wanted.args else _ANY
+    if not isinstance(node, MappingNode):
         return None
     if wanted.variants:
         return _find_field(node, wanted, segment, override, problems)
@@ -85,21 +85,21 @@ def _find(
         (key for key in node.entries if fold(key) == fold(segment)), None
     )
     name = segment.lower() if segment.isupper() else segment
-    return existing or name, expected(wanted.args[1]) if len(wanted.args) == 2 else _ANY
+    return existing or name, expected_value(wanted.args[1]) if len(wanted.args) == 2 else _ANY
 
 
 def _find_field(
-    node: Branch, wanted: Expected, segment: str, override: Override, problems: list[Problem]
-) -> tuple[str, Expected] | None:
+    node: MappingNode, wanted: ExpectedValue, segment: str, override: EnvironmentOverride, problems: list[Problem]
+) -> tuple[str, ExpectedValue] | None:
     for variant in wanted.variants:
-        for name in (*variant.model_fields, *variant.OLDER):
+        for name in (*variant.model_fields, *variant.RENAMED):
             if fold(name) == fold(segment):
                 field = variant.field_named(name) or name
                 present = next((key for key in node.entries if variant.field_named(key) == field), field)
-                return present, field_expected(variant, field)
+                return present, expected_field_value(variant, field)
     section = wanted.variants[0]
     if not section.ignores(segment.lower()):
-        problems.append(unknown_key(section, segment.lower(), override.place, ""))
+        problems.append(unknown_key(section, segment.lower(), override.location, ""))
     return None
 
 
@@ -112,47 +112,47 @@ def _is_index(segment: str) -> bool:
     return segment.isascii() and segment.isdecimal() and len(segment) <= 6
 
 
-def _index(node: Items, segment: str) -> int | None:
+def _index(node: SequenceNode, segment: str) -> int | None:
     for at, item in enumerate(node.entries):
-        if isinstance(item, Branch):
+        if isinstance(item, MappingNode):
             name = item.entries.get("name")
-            if isinstance(name, Leaf) and fold(name.text) == fold(segment):
+            if isinstance(name, ScalarNode) and fold(name.text) == fold(segment):
                 return at
     return int(segment) if _is_index(segment) and int(segment) <= len(node.entries) else None
 
 
-def _no_element(node: Items, segment: str, override: Override) -> Problem:
+def _no_element(node: SequenceNode, segment: str, override: EnvironmentOverride) -> Problem:
     names = [
         entry.text
         for item in node.entries
-        if isinstance(item, Branch) and isinstance(entry := item.entries.get("name"), Leaf)
+        if isinstance(item, MappingNode) and isinstance(entry := item.entries.get("name"), ScalarNode)
     ]
     count = len(node.entries)
     known = f"there are {', '.join(names)}" if names else f"there are {count} elements, the next is {count}"
-    return Problem(override.place, "", f"names no element of the list: {segment.lower()}", known)
+    return Problem(override.location, "", f"names no element of the list: {segment.lower()}", known)
 
 
-def _get(node: Node, key: str | int) -> Node | None:
-    if isinstance(node, Branch):
+def _get(node: TreeNode, key: str | int) -> TreeNode | None:
+    if isinstance(node, MappingNode):
         return node.entries.get(str(key))
-    if isinstance(node, Items) and isinstance(key, int) and key < len(node.entries):
+    if isinstance(node, SequenceNode) and isinstance(key, int) and key < len(node.entries):
         return node.entries[key]
     return None
 
 
-def _put(node: Node, key: str | int, child: Node) -> None:
-    if isinstance(node, Branch):
+def _put(node: TreeNode, key: str | int, child: TreeNode) -> None:
+    if isinstance(node, MappingNode):
         node.entries[str(key)] = child
-    elif isinstance(node, Items) and isinstance(key, int):
+    elif isinstance(node, SequenceNode) and isinstance(key, int):
         node.entries[key : key + 1] = [child]
 
 
-def _value(override: Override, wanted: Expected, problems: list[Problem]) -> Node | None:
+def _value(override: EnvironmentOverride, wanted: ExpectedValue, problems: list[Problem]) -> TreeNode | None:
     """The value as a tree: lists and sections are YAML (or JSON), everything else is one scalar."""
-    text, place = override.text, override.place
+    text, location = override.text, override.location
     if not is_clean(text):
-        problems.append(Problem(place, "", "holds a character that no setting can hold"))
+        problems.append(Problem(location, "", "holds a character that no setting can hold"))
         return None
     if not wanted.is_text and text.lstrip().startswith(("[", "{")):
-        return parse(text, place, problems, lines=False)
-    return scalar(text, place)
+        return parse(text, location, problems, lines=False)
+    return scalar(text, location)

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
 
-from .problems import Mistake, Problem
+from .problems import InvalidSetting, Problem
 from .section import Section
-from .shape import Loc, Reading, Spot, one_of
+from .shape import Loc, ShapedDocument, ValueLocation, one_of
 
 _NUMBER = "must be a whole number"
 _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
@@ -42,7 +42,7 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
-def explain(error: ValidationError, reading: Reading) -> list[Problem]:
+def explain(error: ValidationError, reading: ShapedDocument) -> list[Problem]:
     """The problems of a validation error, at the places where the values were written."""
     found: list[Problem] = []
     for detail in error.errors(include_url=False, include_input=False):
@@ -53,47 +53,47 @@ def explain(error: ValidationError, reading: Reading) -> list[Problem]:
     return found
 
 
-def _path(loc: Loc, reading: Reading) -> Loc:
+def _path(loc: Loc, reading: ShapedDocument) -> Loc:
     """The location that pydantic gives, without the names of variants; its last part may not exist in the document."""
     path: Loc = ()
     for at, part in enumerate(loc):
         longer = (*path, part)
-        if longer in reading.spots or longer in reading.broken:
+        if longer in reading.locations or longer in reading.broken:
             path = longer
-        elif at == len(loc) - 1 and _field(reading.spots.get(path), part):
+        elif at == len(loc) - 1 and _field(reading.locations.get(path), part):
             return longer
     return path
 
 
-def _field(spot: Spot | None, name: str | int) -> bool:
+def _field(spot: ValueLocation | None, name: str | int) -> bool:
     return spot is not None and spot.section is not None and name in spot.section.model_fields
 
 
-def _problem(detail: ErrorDetails, path: Loc, reading: Reading) -> Problem:
-    spot = reading.spots.get(path)
+def _problem(detail: ErrorDetails, path: Loc, reading: ShapedDocument) -> Problem:
+    spot = reading.locations.get(path)
     owner, name = _field_of(path, reading)
     kind, context = detail["type"], detail.get("ctx", {})
     mistake = context.get("error")
-    if isinstance(mistake, Mistake):
-        wrong, right = mistake.wrong, mistake.right
+    if isinstance(mistake, InvalidSetting):
+        message, hint = mistake.message, mistake.hint
     else:
         words = _WORDS.get(kind)
-        wrong = detail["msg"].lower() if words is None else words(context)
-        right = _example(owner.section, name) if owner is not None else ""
+        message = detail["msg"].lower() if words is None else words(context)
+        hint = _example(owner.section, name) if owner is not None else ""
     if spot is None:  # nothing stands there
-        place, key = (owner.place, owner.key) if owner is not None else (reading.root, "")
-        return Problem(place, f"{key}.{name}" if key else name, wrong, right)
+        location, key = (owner.location, owner.key) if owner is not None else (reading.root, "")
+        return Problem(location, f"{key}.{name}" if key else name, message, hint)
     if kind == "literal_error":
-        right = one_of([str(arg) for arg in spot.wanted.args], spot.shown or "")
-    if spot.shown is not None and not (isinstance(mistake, Mistake) and spot.shown in wrong):
-        wrong = f"`{spot.shown}` {wrong}"
-    return Problem(spot.place, spot.key, wrong, right)
+        hint = one_of([str(arg) for arg in spot.wanted.args], spot.shown or "")
+    if spot.shown is not None and not (isinstance(mistake, InvalidSetting) and spot.shown in message):
+        message = f"`{spot.shown}` {message}"
+    return Problem(spot.location, spot.key, message, hint)
 
 
-def _field_of(path: Loc, reading: Reading) -> tuple[Spot | None, str]:
+def _field_of(path: Loc, reading: ShapedDocument) -> tuple[ValueLocation | None, str]:
     """The innermost section that a location is in, and the name of its field there."""
     for end in range(len(path) - 1, -1, -1):
-        spot = reading.spots.get(path[:end])
+        spot = reading.locations.get(path[:end])
         if spot is not None and spot.section is not None:
             return spot, str(path[end])
     return None, ""

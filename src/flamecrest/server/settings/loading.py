@@ -9,12 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from .access import credentials_type
-from .document import Branch, Items, Leaf, Node, read
-from .environment import Override, apply, overrides
+from .document import MappingNode, ScalarNode, SequenceNode, TreeNode, read
+from .environment import EnvironmentOverride, apply, overrides
 from .explain import explain
-from .problems import Place, Problem, SettingsError
-from .root import Settings, repeated, twice
-from .shape import Expected, Reading
+from .problems import Problem, SettingsError, SourceLocation
+from .root import Settings, duplicate_name, first_duplicate
+from .shape import ExpectedValue, ShapedDocument
 
 VARIABLES = ("FLAMECREST_CONFIG", "YAML_CONFIG_FILE")
 MAX_PROBLEMS = 200
@@ -40,10 +40,10 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
 
 def _in_order(problems: list[Problem]) -> list[Problem]:
     """Each problem once, in the order of the files; no more than anybody would read."""
-    once = sorted(dict.fromkeys(problems), key=lambda problem: (problem.place.file, problem.place.line or 0))
+    once = sorted(dict.fromkeys(problems), key=lambda problem: (problem.location.file, problem.location.line or 0))
     if len(once) <= MAX_PROBLEMS:
         return once
-    return [*once[:MAX_PROBLEMS], Problem(once[-1].place, "", f"{len(once) - MAX_PROBLEMS} mistakes more")]
+    return [*once[:MAX_PROBLEMS], Problem(once[-1].location, "", f"{len(once) - MAX_PROBLEMS} mistakes more")]
 
 
 def find(path: Path | None, environ: Mapping[str, str]) -> Path:
@@ -55,39 +55,42 @@ def find(path: Path | None, environ: Mapping[str, str]) -> Path:
             return Path(environ[variable]).expanduser()
     raise SettingsError(
         Problem(
-            Place("flamecrest"), "", "no configuration file is named", f"use --config FILE or set {VARIABLES[0]}=FILE"
+            SourceLocation("flamecrest"),
+            "",
+            "no configuration file is named",
+            f"use --config FILE or set {VARIABLES[0]}=FILE",
         )
     )
 
 
-def _document(file: Path, problems: list[Problem]) -> Branch | None:
+def _document(file: Path, problems: list[Problem]) -> MappingNode | None:
     root = read(file, problems)
     if root is None and not problems:
-        problems.append(Problem(Place(str(file)), "", "the file is empty"))
-    elif root is not None and not isinstance(root, Branch):
-        problems.append(Problem(root.place, "", "must be a mapping with keys like `auth:` and `clusters:`"))
-    return root if isinstance(root, Branch) else None
+        problems.append(Problem(SourceLocation(str(file)), "", "the file is empty"))
+    elif root is not None and not isinstance(root, MappingNode):
+        problems.append(Problem(root.location, "", "must be a mapping with keys like `auth:` and `clusters:`"))
+    return root if isinstance(root, MappingNode) else None
 
 
-def _override(root: Branch, found: list[Override], problems: list[Problem]) -> None:
+def _override(root: MappingNode, found: list[EnvironmentOverride], problems: list[Problem]) -> None:
     """Lay the environment over the document: whole sections first, then the older forms become today's."""
-    wanted = Expected(None, Settings, variants=(Settings,))
+    wanted = ExpectedValue(None, Settings, variants=(Settings,))
     whole = [override for override in found if len(override.path) == 1]
     for override in whole:
         apply(root, override, wanted, problems)
     for name, child in list(root.entries.items()):
         field = Settings.field_named(name)
-        if field == "clusters" and isinstance(child, Leaf) and child.text.startswith(_CLUSTERS):
+        if field == "clusters" and isinstance(child, ScalarNode) and child.text.startswith(_CLUSTERS):
             root.entries[name] = _directory(child, problems)
-        elif field == "ssh_credentials" and isinstance(child, Branch):
+        elif field == "ssh_credentials" and isinstance(child, MappingNode):
             root.entries[name] = _with_type(child)
     for override in found[len(whole) :]:
         apply(root, override, wanted, problems)
 
 
-def _directory(leaf: Leaf, problems: list[Problem]) -> Items:
+def _directory(leaf: ScalarNode, problems: list[Problem]) -> SequenceNode:
     """The clusters of a directory: every YAML file in it is one, by name."""
-    items = Items(leaf.place)
+    items = SequenceNode(leaf.location)
     path = Path(leaf.text.removeprefix(_CLUSTERS).strip())
     try:
         names = sorted(
@@ -98,47 +101,49 @@ def _directory(leaf: Leaf, problems: list[Problem]) -> Items:
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such user"
         problems.append(
-            Problem(leaf.place, "clusters", f"{path} cannot be read: {reason}", "path:/etc/flamecrest/clusters")
+            Problem(leaf.location, "clusters", f"{path} cannot be read: {reason}", "path:/etc/flamecrest/clusters")
         )
         return items
     for name in names:
         before = len(problems)
         root = read(name, problems)
-        if isinstance(root, Branch):
+        if isinstance(root, MappingNode):
             root.implied = True  # its keys are told as they stand in its own file
             items.entries.append(root)
         elif len(problems) == before:
-            problems.append(Problem(Place(str(name)), "", "must hold one cluster: a mapping with `name:`, `ssh:` …"))
+            problems.append(
+                Problem(SourceLocation(str(name)), "", "must hold one cluster: a mapping with `name:`, `ssh:` …")
+            )
     return items
 
 
-def _with_type(branch: Branch) -> Branch:
+def _with_type(branch: MappingNode) -> MappingNode:
     """SSH credentials of FirecREST 2.2 and before, which had no `type`, as they are written today."""
     meant = credentials_type(branch.entries)
     if meant is None:
         return branch
-    entries: dict[str, Node] = {"type": Leaf(meant, meant, branch.place)}
+    entries: dict[str, TreeNode] = {"type": ScalarNode(meant, meant, branch.location)}
     if meant == "SSHStaticKeys" and "keys" not in branch.entries:
-        entries["keys"] = Branch(branch.place, branch.entries, implied=True)
+        entries["keys"] = MappingNode(branch.location, branch.entries, implied=True)
     else:
         entries |= branch.entries
-    return Branch(branch.place, entries)
+    return MappingNode(branch.location, entries)
 
 
-def _validated(root: Branch, problems: list[Problem]) -> Settings | None:
-    reading = Reading(problems, root.place)
-    plain = reading.shape(root, Expected(None, Settings, variants=(Settings,)), (), "")
+def _validated(root: MappingNode, problems: list[Problem]) -> Settings | None:
+    reading = ShapedDocument(problems, root.location)
+    plain = reading.shape(root, ExpectedValue(None, Settings, variants=(Settings,)), (), "")
     same = _same_names(plain, reading)
     problems += same
     try:
         return Settings.model_validate(plain)
     except ValidationError as error:
         found = explain(error, reading)
-    problems += [problem for problem in found if problem.wrong not in {known.wrong for known in same}]
+    problems += [problem for problem in found if problem.message not in {known.message for known in same}]
     return None
 
 
-def _same_names(plain: Mapping[str, Any], reading: Reading) -> list[Problem]:
+def _same_names(plain: Mapping[str, Any], reading: ShapedDocument) -> list[Problem]:
     """Two clusters of one name: looked for here too, because validation does so only when all else is right."""
     clusters = plain.get("clusters")
     if not isinstance(clusters, list):
@@ -148,9 +153,9 @@ def _same_names(plain: Mapping[str, Any], reading: Reading) -> list[Problem]:
         for at, cluster in enumerate(clusters)
         if isinstance(cluster, dict) and isinstance(cluster.get("name"), str)
     ]
-    name = repeated([name for _, name in named])
+    name = first_duplicate([name for _, name in named])
     if name is None:
         return []
     second = [at for at, other in named if other.lower() == name][1]
-    spot, mistake = reading.spots["clusters", second, "name"], twice(name)
-    return [Problem(spot.place, spot.key, mistake.wrong, mistake.right)]
+    spot, mistake = reading.locations["clusters", second, "name"], duplicate_name(name)
+    return [Problem(spot.location, spot.key, mistake.message, mistake.hint)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourceLocation:
     """Where something is written: a file (or `environment`) and the line of its key, if there is one."""
 
     file: str
@@ -20,15 +20,15 @@ class Place:
 class Problem:
     """One mistake: where, at which key (as it is written), what is wrong and what would be right."""
 
-    place: Place
+    location: SourceLocation
     key: str
-    wrong: str
-    right: str = ""
+    message: str
+    hint: str = ""
 
     def __str__(self) -> str:
-        parts = [str(self.place), self.key, self.wrong]
+        parts = [str(self.location), self.key, self.message]
         text = ": ".join(part for part in parts if part)
-        return f"{text} ({self.right})" if self.right else text
+        return f"{text} ({self.hint})" if self.hint else text
 
 
 class SettingsError(Exception):
@@ -39,10 +39,10 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-class Mistake(ValueError):
+class InvalidSetting(ValueError):
     """Raised by validators: what is wrong, and what would be right."""
 
-    def __init__(self, wrong: str, right: str = "") -> None:
-        super().__init__(f"{wrong} ({right})" if right else wrong)
-        self.wrong = wrong
-        self.right = right
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(f"{message} ({hint})" if hint else message)
+        self.message = message
+        self.hint = hint

@@ -9,20 +9,20 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from .access import Auth, Credentials, StaticKeys
+from .access import AuthSettings, Credentials, StaticKeysSettings
 from .clusters import ClusterSettings
-from .problems import Mistake
-from .section import OURS, Port, Seconds, Section, StoredSecret, Word
-from .transfers import DataOperation, S3Transfer, Storage
+from .problems import InvalidSetting
+from .section import FLAMECREST_ONLY, Port, Seconds, Section, StoredSecret, Word
+from .transfers import DataOperationSettings, S3TransferSettings, StorageSettings
 
 
 def _loggable(value: str) -> str:
     if value.lower() in ("authorization", "proxy-authorization", "cookie"):
-        raise Mistake("holds a secret and is never logged", "another header")
+        raise InvalidSetting("holds a secret and is never logged", "another header")
     return value
 
 
-class LoggableHeader(Section):
+class LoggableHeaderSettings(Section):
     """A request header that goes into the log."""
 
     input: Annotated[Word, AfterValidator(_loggable)] = Field(
@@ -34,12 +34,12 @@ class LoggableHeader(Section):
 class LoggerSettings(Section):
     """What is logged of a request."""
 
-    OLDER: ClassVar[Mapping[str, str]] = {"request_headers_to_trace": "loggable_request_headers"}
+    RENAMED: ClassVar[Mapping[str, str]] = {"request_headers_to_trace": "loggable_request_headers"}
 
     enable_tracing_log: bool = Field(
         default=False, description="Log the headers listed in `loggable_request_headers` with every request."
     )
-    loggable_request_headers: tuple[LoggableHeader, ...] = Field(
+    loggable_request_headers: tuple[LoggableHeaderSettings, ...] = Field(
         default=(), description="Which request headers are logged, and as what."
     )
 
@@ -47,48 +47,48 @@ class LoggerSettings(Section):
 class ServerSettings(Section):
     """The HTTP server itself."""
 
-    host: Word = Field(default="127.0.0.1", description="The address to listen on.", json_schema_extra=OURS)
-    port: Port = Field(default=8000, description="The port to listen on.", json_schema_extra=OURS)
+    host: Word = Field(default="127.0.0.1", description="The address to listen on.", json_schema_extra=FLAMECREST_ONLY)
+    port: Port = Field(default=8000, description="The port to listen on.", json_schema_extra=FLAMECREST_ONLY)
     log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
-        default="info", description="The least important messages that are logged.", json_schema_extra=OURS
+        default="info", description="The least important messages that are logged.", json_schema_extra=FLAMECREST_ONLY
     )
     access_log: bool = Field(
         default=True,
         description="Log one line for every request; `false`: only for those that failed (5xx).",
-        json_schema_extra=OURS,
+        json_schema_extra=FLAMECREST_ONLY,
     )
     shutdown_timeout: Seconds = Field(
         default=30,
         description="When the server is told to stop, requests under way have this long to finish.",
-        json_schema_extra=OURS,
+        json_schema_extra=FLAMECREST_ONLY,
     )
     header_timeout: Seconds = Field(
         default=30,
         description="How long a client may take to send the head of a request; then the connection is closed.",
-        json_schema_extra=OURS,
+        json_schema_extra=FLAMECREST_ONLY,
     )
     trusted_proxies: tuple[Word, ...] = Field(
         default=("127.0.0.1",),
         description="Addresses and networks of reverse proxies whose `X-Forwarded-*` headers are believed.",
-        json_schema_extra=OURS,
+        json_schema_extra=FLAMECREST_ONLY,
     )
 
 
-def repeated(names: Sequence[str]) -> str | None:
+def first_duplicate(names: Sequence[str]) -> str | None:
     """The first name that stands twice, in any case."""
     folded = [name.lower() for name in names]
     return next((name for at, name in enumerate(folded) if name in folded[:at]), None)
 
 
-def twice(name: str) -> Mistake:
+def duplicate_name(name: str) -> InvalidSetting:
     """What is wrong when two clusters have one name."""
-    return Mistake(f"two clusters are called {name} (case does not matter)", "another name for one of them")
+    return InvalidSetting(f"two clusters are called {name} (case does not matter)", "another name for one of them")
 
 
 def _named_once(value: tuple[ClusterSettings, ...]) -> tuple[ClusterSettings, ...]:
-    name = repeated([cluster.name for cluster in value])
+    name = first_duplicate([cluster.name for cluster in value])
     if name is not None:
-        raise twice(name)
+        raise duplicate_name(name)
     return value
 
 
@@ -106,7 +106,7 @@ class Settings(Section):
         description="The servers that the API's documentation offers (`servers` of OpenAPI).",
         examples=[[{"url": "https://api.example.org", "description": "Production"}]],
     )
-    auth: Auth = Field(
+    auth: AuthSettings = Field(
         description="Who may come in.", examples=[{"authentication": {"issuer": "https://id.example.org/realms/hpc"}}]
     )
     ssh_credentials: Credentials = Field(
@@ -119,15 +119,15 @@ class Settings(Section):
         description="The clusters; or `path:/a/directory`, where every `.yaml` and `.yml` file is one cluster.",
         examples=["path:/etc/flamecrest/clusters"],
     )
-    storage: Storage | None = Field(
+    storage: StorageSettings | None = Field(
         default=None, description="Older place of `data_operation.data_transfer`, one S3 store for all clusters."
     )
-    data_operation: DataOperation | None = Field(
+    data_operation: DataOperationSettings | None = Field(
         default=None, description="Older place of `data_operation`, for clusters that have none of their own."
     )
     logger: LoggerSettings = Field(default_factory=LoggerSettings, description="What is logged of a request.")
     server: ServerSettings = Field(
-        default_factory=ServerSettings, description="The HTTP server itself.", json_schema_extra=OURS
+        default_factory=ServerSettings, description="The HTTP server itself.", json_schema_extra=FLAMECREST_ONLY
     )
 
     @property
@@ -135,15 +135,15 @@ class Settings(Section):
         """The least important level that is logged."""
         return "debug" if self.app_debug else self.server.log_level
 
-    def operations(self, cluster: ClusterSettings) -> DataOperation:
+    def operations(self, cluster: ClusterSettings) -> DataOperationSettings:
         """What counts for a cluster, once the older places are taken into account: its own setting goes first."""
-        own, shared, storage = cluster.data_operation, self.data_operation or DataOperation(), self.storage
+        own, shared, storage = cluster.data_operation, self.data_operation or DataOperationSettings(), self.storage
         size = own.max_ops_file_size or shared.max_ops_file_size
         transfer = own.data_transfer or shared.data_transfer
         if storage is not None:
             size = size or storage.max_ops_file_size
             transfer = transfer or _as_transfer(storage)
-        return DataOperation(
+        return DataOperationSettings(
             max_ops_file_size=size,
             datatransfer_jobs_directives=own.datatransfer_jobs_directives
             or cluster.datatransfer_jobs_directives
@@ -154,7 +154,7 @@ class Settings(Section):
     def unsupported(self) -> list[str]:
         """What is configured but not built yet in this version: a gateway must not start with it."""
         found = []
-        if not isinstance(self.ssh_credentials, StaticKeys):
+        if not isinstance(self.ssh_credentials, StaticKeysSettings):
             found.append(
                 f"ssh_credentials.type {self.ssh_credentials.type} is not built yet in this version: use SSHStaticKeys"
             )
@@ -185,7 +185,7 @@ class Settings(Section):
                     f"cluster {cluster.name}: data_transfer {transfer.service_type} is not built yet in this version: "
                     "transfer/upload and transfer/download answer 400"
                 )
-        if isinstance(self.ssh_credentials, StaticKeys) and not self.ssh_credentials.keys:
+        if isinstance(self.ssh_credentials, StaticKeysSettings) and not self.ssh_credentials.keys:
             found.append("ssh_credentials: no user has a key, so nobody can work")
         inline = list(_inline_secrets(self, ""))
         if inline:
@@ -193,9 +193,11 @@ class Settings(Section):
         return found
 
 
-def _as_transfer(storage: Storage) -> S3Transfer:
-    shared = {name: getattr(storage, name) for name in S3Transfer.model_fields if name in Storage.model_fields}
-    return S3Transfer(service_type="s3", **shared)
+def _as_transfer(storage: StorageSettings) -> S3TransferSettings:
+    shared = {
+        name: getattr(storage, name) for name in S3TransferSettings.model_fields if name in StorageSettings.model_fields
+    }
+    return S3TransferSettings(service_type="s3", **shared)
 
 
 def _token_warnings(settings: Settings) -> Iterator[str]:

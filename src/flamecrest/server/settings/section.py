@@ -23,9 +23,9 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from .problems import Mistake
+from .problems import InvalidSetting
 
-OURS: dict[str, Any] = {"flamecrest": True}  # json_schema_extra of a field that FirecREST does not have
+FLAMECREST_ONLY: dict[str, Any] = {"flamecrest": True}  # json_schema_extra of a field that FirecREST does not have
 YEAR = 365 * 24 * 3600
 MAX_SECRET = 1024 * 1024  # bytes
 SECRET_FILE = "secret_file:"  # noqa: S105 - the mark of a reference, not a secret
@@ -36,10 +36,10 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
-    OLDER: ClassVar[Mapping[str, str]] = {}  # older names of keys, and what they are called now
+    RENAMED: ClassVar[Mapping[str, str]] = {}  # older names of keys, and what they are called now
     IGNORED: ClassVar[Mapping[str, str]] = {}  # keys that are accepted without effect, and why
     TAG: ClassVar[str | None] = None  # the key that tells variants of a section apart
-    BARE: ClassVar[bool] = False  # whether a key without a value means an empty section, not "not set"
+    EMPTY_IS_SET: ClassVar[bool] = False  # whether a key without a value means an empty section, not "not set"
 
     @classmethod
     def field_named(cls, key: str) -> str | None:
@@ -47,7 +47,7 @@ class Section(BaseModel):
         for name in cls.model_fields:
             if key in (name, to_camel(name)):
                 return name
-        for older, name in cls.OLDER.items():
+        for older, name in cls.RENAMED.items():
             if key in (older, to_camel(older)):
                 return name
         return None
@@ -60,7 +60,7 @@ class Section(BaseModel):
     @classmethod
     def is_ours(cls, name: str) -> bool:
         """Whether a field is one that FirecREST does not have."""
-        return cls.model_fields[name].json_schema_extra == OURS
+        return cls.model_fields[name].json_schema_extra == FLAMECREST_ONLY
 
     @classmethod
     def known_keys(cls) -> list[str]:
@@ -78,7 +78,7 @@ class Section(BaseModel):
                 continue
             name = cls.field_named(str(key)) or str(key)
             if name in result:
-                raise Mistake(f"`{name}` is given twice, in two spellings", "keep one")
+                raise InvalidSetting(f"`{name}` is given twice, in two spellings", "keep one")
             result[name] = value
         return result
 
@@ -110,24 +110,24 @@ def _read_text(path: str) -> str:
         with Path(path).expanduser().open("rb") as stream:
             data = stream.read(MAX_SECRET + 1)
     except FileNotFoundError:
-        raise Mistake(f"the secret file {path} does not exist", "create it, or mount it there") from None
+        raise InvalidSetting(f"the secret file {path} does not exist", "create it, or mount it there") from None
     except IsADirectoryError:
-        raise Mistake(f"{path} is a directory", "name the file that holds the secret") from None
+        raise InvalidSetting(f"{path} is a directory", "name the file that holds the secret") from None
     except OSError as error:
-        raise Mistake(f"the secret file {path} cannot be read: {error.strerror}") from None
+        raise InvalidSetting(f"the secret file {path} cannot be read: {error.strerror}") from None
     except (ValueError, RuntimeError):
-        raise Mistake("the path after `secret_file:` is no path") from None
+        raise InvalidSetting("the path after `secret_file:` is no path") from None
     if len(data) > MAX_SECRET:
-        raise Mistake(f"the secret file {path} is larger than {MAX_SECRET} bytes")
+        raise InvalidSetting(f"the secret file {path} is larger than {MAX_SECRET} bytes")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise Mistake(f"the secret file {path} is not UTF-8 text") from None
+        raise InvalidSetting(f"the secret file {path} is not UTF-8 text") from None
 
 
 def _not_blank(value: SecretStr) -> SecretStr:
     if not value.get_secret_value():
-        raise Mistake("is empty", f"the secret itself, or {SECRET_FILE}/path/to/file")
+        raise InvalidSetting("is empty", f"the secret itself, or {SECRET_FILE}/path/to/file")
     return value
 
 
@@ -138,16 +138,16 @@ def none_if_blank(value: Any) -> Any:
 
 def _number(value: Any) -> Any:
     if isinstance(value, bool):
-        raise Mistake("must be a number, is a truth value")
+        raise InvalidSetting("must be a number, is a truth value")
     return value
 
 
 def _word(value: str) -> str:
     text = value.strip()
     if not text:
-        raise Mistake("is empty")
+        raise InvalidSetting("is empty")
     if "\0" in text:
-        raise Mistake("holds a NUL character")
+        raise InvalidSetting("holds a NUL character")
     return text
 
 
@@ -158,13 +158,13 @@ def _split(value: str, schemes: tuple[str, ...]) -> SplitResult:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError:
-        raise Mistake("is no URL", f"one that begins with {wanted}") from None
+        raise InvalidSetting("is no URL", f"one that begins with {wanted}") from None
     if parts.scheme not in schemes or re.search(r"[\s\x00-\x20\x7f]", text):
-        raise Mistake("is no URL of the right kind", f"one that begins with {wanted}")
+        raise InvalidSetting("is no URL of the right kind", f"one that begins with {wanted}")
     if parts.scheme != "file" and not parts.hostname:
-        raise Mistake("is a URL without a host", f"{parts.scheme}://host.example.org/…")
+        raise InvalidSetting("is a URL without a host", f"{parts.scheme}://host.example.org/…")
     if parts.username or parts.password:
-        raise Mistake("must not hold a user name or password")
+        raise InvalidSetting("must not hold a user name or password")
     return parts
 
 
@@ -176,23 +176,25 @@ def _url(value: str) -> str:
 def _key_url(value: str) -> str:
     parts = _split(value, ("https", "http", "file"))
     if parts.scheme == "file" and not parts.path.startswith("/"):
-        raise Mistake("must name an absolute path", "file:///etc/flamecrest/keys.json")
+        raise InvalidSetting("must name an absolute path", "file:///etc/flamecrest/keys.json")
     return value.strip()
 
 
 def _host(value: str) -> str:
     text = _word(value)
     if not re.fullmatch(r"[A-Za-z0-9_.:\[\]%][A-Za-z0-9_.:\[\]%-]*", text):
-        raise Mistake("is no host name or address", "login.example.org or 192.0.2.7, the port goes into its own key")
+        raise InvalidSetting(
+            "is no host name or address", "login.example.org or 192.0.2.7, the port goes into its own key"
+        )
     return text
 
 
 def _remote_path(value: str) -> str:
     text = _word(value)
     if not text.startswith("/"):
-        raise Mistake("must be an absolute path", f"/{text}")
+        raise InvalidSetting("must be an absolute path", f"/{text}")
     if ".." in text.split("/"):
-        raise Mistake("must not hold `..`")
+        raise InvalidSetting("must not hold `..`")
     return text
 
 

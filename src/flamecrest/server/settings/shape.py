@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.alias_generators import to_camel
 
-from .document import Branch, Items, Leaf, Node, shown_key
-from .problems import Mistake, Place, Problem
+from .document import MappingNode, ScalarNode, SequenceNode, TreeNode, shown_key
+from .problems import InvalidSetting, Problem, SourceLocation
 from .section import Kind, Section, StoredSecret, read_secret
 
 Loc = tuple[str | int, ...]
@@ -26,7 +26,7 @@ MAX_HINTS = 200  # looking for the nearest key takes time: a file of garbage get
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ExpectedValue:
     """What stands at a place of the configuration, taken apart: its kind in words, its type, what it is made of."""
 
     kind: Kind | None
@@ -43,74 +43,74 @@ class Expected:
         return self.base is SecretStr or (self.kind is not None and self.kind.private)
 
 
-def expected(annotation: Any, metadata: Sequence[Any] = ()) -> Expected:
+def expected_value(annotation: Any, metadata: Sequence[Any] = ()) -> ExpectedValue:
     """Take an annotation apart: Annotated and `| None` fall away."""
     kind = next((item for item in metadata if isinstance(item, Kind)), None)
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        inner = expected(args[0], args[1:])
-        return inner if kind is None else Expected(kind, inner.base, inner.args, inner.variants)
+        inner = expected_value(args[0], args[1:])
+        return inner if kind is None else ExpectedValue(kind, inner.base, inner.args, inner.variants)
     if origin in (Union, UnionType):
         rest = [arg for arg in args if arg is not NoneType]
         sections = tuple(arg for arg in rest if isinstance(arg, type) and issubclass(arg, Section))
         if len(sections) > 1:
-            return Expected(kind, Section, variants=sections)
-        inner = expected(rest[0])
-        return Expected(kind or inner.kind, inner.base, inner.args, inner.variants)
+            return ExpectedValue(kind, Section, variants=sections)
+        inner = expected_value(rest[0])
+        return ExpectedValue(kind or inner.kind, inner.base, inner.args, inner.variants)
     if isinstance(annotation, type) and issubclass(annotation, Section):
-        return Expected(kind, Section, variants=(annotation,))
+        return ExpectedValue(kind, Section, variants=(annotation,))
     if origin is not None:
-        return Expected(kind, origin, args)
-    return Expected(kind, annotation)
+        return ExpectedValue(kind, origin, args)
+    return ExpectedValue(kind, annotation)
 
 
-def field_expected(section: type[Section], name: str) -> Expected:
+def expected_field_value(section: type[Section], name: str) -> ExpectedValue:
     """What is expected of a field."""
     info = section.model_fields[name]
-    return expected(info.annotation, info.metadata)
+    return expected_value(info.annotation, info.metadata)
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class ValueLocation:
     """Where a value stands, how its key is written, and the value itself if it may be shown."""
 
-    place: Place
+    location: SourceLocation
     key: str
-    wanted: Expected
+    wanted: ExpectedValue
     section: type[Section] | None = None
     shown: str | None = None
 
 
 @dataclass(slots=True)
-class Reading:
+class ShapedDocument:
     """What was found while a tree was shaped."""
 
     problems: list[Problem]
-    root: Place
-    spots: dict[Loc, Spot] = field(default_factory=dict)
+    root: SourceLocation
+    locations: dict[Loc, ValueLocation] = field(default_factory=dict)
     broken: set[Loc] = field(default_factory=set)  # reported already, or its section is not known
 
-    def shape(self, node: Node, wanted: Expected, loc: Loc, key: str) -> Any:
+    def shape(self, node: TreeNode, wanted: ExpectedValue, loc: Loc, key: str) -> Any:
         """The plain value of a node, its keys named as the fields are."""
-        self.spots[loc] = Spot(node.place, key, wanted, shown=_shown(node, wanted))
-        if isinstance(node, Branch):
+        self.locations[loc] = ValueLocation(node.location, key, wanted, shown=_shown(node, wanted))
+        if isinstance(node, MappingNode):
             if wanted.variants:
                 return self._section(node, wanted, loc, key)
-            value = expected(wanted.args[1]) if len(wanted.args) == 2 and wanted.base is not tuple else _ANY
+            value = expected_value(wanted.args[1]) if len(wanted.args) == 2 and wanted.base is not tuple else _ANY
             return {
                 name: self.shape(child, value, (*loc, name), join(key, name, child))
                 for name, child in node.entries.items()
             }
-        if isinstance(node, Items):
-            item = expected(wanted.args[0]) if wanted.base is tuple else _ANY
+        if isinstance(node, SequenceNode):
+            item = expected_value(wanted.args[0]) if wanted.base is tuple else _ANY
             return [
                 self.shape(child, item, (*loc, at), "" if _is_implied(child) else f"{key}[{at}]")
                 for at, child in enumerate(node.entries)
             ]
         return self._leaf(node, wanted, loc, key)
 
-    def _leaf(self, node: Leaf, wanted: Expected, loc: Loc, key: str) -> Any:
-        if wanted.base is tuple and node.value is not None and expected(wanted.args[0]).is_text:
+    def _leaf(self, node: ScalarNode, wanted: ExpectedValue, loc: Loc, key: str) -> Any:
+        if wanted.base is tuple and node.value is not None and expected_value(wanted.args[0]).is_text:
             return node.text
         if not wanted.is_text or node.value is None:
             return node.value
@@ -118,19 +118,19 @@ class Reading:
             return node.text
         try:
             value = read_secret(node.text)
-        except Mistake as mistake:
-            self.problems.append(Problem(node.place, key, mistake.wrong, mistake.right))
+        except InvalidSetting as mistake:
+            self.problems.append(Problem(node.location, key, mistake.message, mistake.hint))
             self.broken.add(loc)
             return None
-        inline = node.place.line is not None or isinstance(value, StoredSecret)
+        inline = node.location.line is not None or isinstance(value, StoredSecret)
         return value if inline else StoredSecret(value)
 
-    def _section(self, node: Branch, wanted: Expected, loc: Loc, key: str) -> Any:
+    def _section(self, node: MappingNode, wanted: ExpectedValue, loc: Loc, key: str) -> Any:
         section = self._variant(node, wanted, key)
         if section is None:
             self.broken.add(loc)
             return None
-        self.spots[loc] = Spot(node.place, key, wanted, section)
+        self.locations[loc] = ValueLocation(node.location, key, wanted, section)
         result: dict[str, Any] = {}
         written: dict[str, str] = {}
         for name, child in node.entries.items():
@@ -139,44 +139,44 @@ class Reading:
             if target is None:
                 if not section.ignores(name):
                     hint = len(self.problems) < MAX_HINTS
-                    self.problems.append(unknown_key(section, name, child.place, where, hint=hint))
+                    self.problems.append(unknown_key(section, name, child.location, where, hint=hint))
             elif target in written:
-                wrong = f"means the same as `{written[target]}`, which is given too"
-                self.problems.append(Problem(child.place, where, wrong, "keep one"))
+                message = f"means the same as `{written[target]}`, which is given too"
+                self.problems.append(Problem(child.location, where, message, "keep one"))
             else:
                 written[target] = name
-                value = self.shape(child, field_expected(section, target), (*loc, target), where)
+                value = self.shape(child, expected_field_value(section, target), (*loc, target), where)
                 if value is not None:
                     result[target] = value
-                elif section.BARE and isinstance(child, Leaf):
+                elif section.EMPTY_IS_SET and isinstance(child, ScalarNode):
                     result[target] = {}
         return result
 
-    def _variant(self, node: Branch, wanted: Expected, key: str) -> type[Section] | None:
+    def _variant(self, node: MappingNode, wanted: ExpectedValue, key: str) -> type[Section] | None:
         """The section that a mapping is; of several, the one that its tag names."""
         if len(wanted.variants) == 1:
             return wanted.variants[0]
         tag = wanted.variants[0].TAG or ""
         names = {variant: get_args(variant.model_fields[tag].annotation)[0] for variant in wanted.variants}
         found = next((child for name, child in node.entries.items() if name in (tag, to_camel(tag))), None)
-        text = found.text if isinstance(found, Leaf) else None
+        text = found.text if isinstance(found, ScalarNode) else None
         for variant, name in names.items():
             if text == name:
                 return variant
         where = f"{key}.{tag}" if key else tag
         if found is None:
-            self.problems.append(Problem(node.place, where, "is missing", one_of(list(names.values()), "")))
+            self.problems.append(Problem(node.location, where, "is missing", one_of(list(names.values()), "")))
         else:
             shown = shown_key(text or "")
-            wrong = f"`{shown}` is unknown" if shown else "must be a text"
-            self.problems.append(Problem(found.place, where, wrong, one_of(list(names.values()), shown)))
+            message = f"`{shown}` is unknown" if shown else "must be a text"
+            self.problems.append(Problem(found.location, where, message, one_of(list(names.values()), shown)))
         return None
 
 
-_ANY = Expected(None, Any)
+_ANY = ExpectedValue(None, Any)
 
 
-def join(key: str, name: str, child: Node | None = None) -> str:
+def join(key: str, name: str, child: TreeNode | None = None) -> str:
     """The written path of a key within another; a mapping that the author did not write adds nothing."""
     if child is not None and _is_implied(child):
         return key
@@ -184,25 +184,27 @@ def join(key: str, name: str, child: Node | None = None) -> str:
     return f"{key}.{name}" if key else name
 
 
-def _is_implied(node: Node) -> bool:
-    return isinstance(node, Branch) and node.implied
+def _is_implied(node: TreeNode) -> bool:
+    return isinstance(node, MappingNode) and node.implied
 
 
-def unknown_key(section: type[Section], name: str, place: Place, where: str, *, hint: bool = True) -> Problem:
+def unknown_key(
+    section: type[Section], name: str, location: SourceLocation, where: str, *, hint: bool = True
+) -> Problem:
     """The problem of a key that no setting has; as a hint what it may have been meant to be, or where it belongs."""
     if not hint:
-        return Problem(place, where, "is no setting")
-    known = [*section.known_keys(), *section.OLDER]
+        return Problem(location, where, "is no setting")
+    known = [*section.known_keys(), *section.RENAMED]
     camel = "_" not in name and name != name.lower()
     spelled = {to_camel(key) if camel else key for key in known}
     near = difflib.get_close_matches(name, sorted(spelled), 1, 0.6)
     if near:
-        return Problem(place, where, "is no setting", f"did you mean `{near[0]}`?")
+        return Problem(location, where, "is no setting", f"did you mean `{near[0]}`?")
     for parent in section.model_fields:
-        for variant in field_expected(section, parent).variants:
+        for variant in expected_field_value(section, parent).variants:
             if variant.field_named(name) is not None:
-                return Problem(place, where, "is no setting here", f"it belongs under `{parent}`")
-    return Problem(place, where, "is no setting", f"known here: {', '.join(section.known_keys())}")
+                return Problem(location, where, "is no setting here", f"it belongs under `{parent}`")
+    return Problem(location, where, "is no setting", f"known here: {', '.join(section.known_keys())}")
 
 
 def one_of(allowed: Sequence[str], written: str) -> str:
@@ -213,9 +215,9 @@ def one_of(allowed: Sequence[str], written: str) -> str:
     return f"did you mean {meant}? {choice}" if meant else choice
 
 
-def _shown(node: Node, wanted: Expected) -> str | None:
+def _shown(node: TreeNode, wanted: ExpectedValue) -> str | None:
     """A value that may be shown in an error: short, and of a kind that is never secret."""
-    if not isinstance(node, Leaf) or wanted.is_private or wanted.variants or wanted.base in (Any, Mapping):
+    if not isinstance(node, ScalarNode) or wanted.is_private or wanted.variants or wanted.base in (Any, Mapping):
         return None
     plain = 0 < len(node.text) <= 60 and node.text.isprintable() and "@" not in node.text
     return node.text if plain else None

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from .problems import Mistake
+from .problems import InvalidSetting
 from .section import (
     Bytes,
     Count,
@@ -25,7 +25,7 @@ from .section import (
 PROBED = "object stores are probed with the cluster (`probing.services.s3`)"
 
 
-class Multipart(Section):
+class MultipartSettings(Section):
     """How large files are cut for the store."""
 
     use_split: bool = Field(default=False, description="Cut the file into part files before they are uploaded.")
@@ -34,13 +34,13 @@ class Multipart(Section):
     tmp_folder: Word = Field(default="tmp", description="The folder for part files.")
 
 
-class BucketLifecycle(Section):
+class BucketLifecycleSettings(Section):
     """When the store forgets what was uploaded."""
 
     days: Count = Field(default=10, description="Days after which an object is removed.")
 
 
-class S3Store(Section):
+class S3StoreSettings(Section):
     """An S3 object store."""
 
     name: Word = Field(description="The name of the store.", examples=["s3-storage"])
@@ -59,16 +59,16 @@ class S3Store(Section):
     tenant: Annotated[Word | None, BeforeValidator(none_if_blank)] = Field(
         default=None, description="The tenant that buckets belong to, where the store has tenants."
     )
-    multipart: Multipart = Field(default_factory=Multipart, description="How large files are cut.")
-    bucket_lifecycle_configuration: BucketLifecycle = Field(
-        default_factory=BucketLifecycle, description="When uploaded objects are removed."
+    multipart: MultipartSettings = Field(default_factory=MultipartSettings, description="How large files are cut.")
+    bucket_lifecycle_configuration: BucketLifecycleSettings = Field(
+        default_factory=BucketLifecycleSettings, description="When uploaded objects are removed."
     )
     bucket_name_prefix: Annotated[Word | None, BeforeValidator(none_if_blank)] = Field(
         default=None, description="What every bucket's name begins with."
     )
 
 
-class S3Transfer(S3Store):
+class S3TransferSettings(S3StoreSettings):
     """Large files go through an S3 object store."""
 
     TAG: ClassVar[str | None] = "service_type"
@@ -77,7 +77,7 @@ class S3Transfer(S3Store):
     service_type: Literal["s3"] = Field(description="The method of transfer.", examples=["s3"])
 
 
-class Storage(S3Store):
+class StorageSettings(S3StoreSettings):
     """The object store in its older place, one for all clusters."""
 
     IGNORED: ClassVar[Mapping[str, str]] = {
@@ -92,11 +92,11 @@ class Storage(S3Store):
 
 def _ordered(value: tuple[int, int]) -> tuple[int, int]:
     if value[0] > value[1]:
-        raise Mistake("ends before it begins", f"[{value[1]}, {value[0]}]")
+        raise InvalidSetting("ends before it begins", f"[{value[1]}, {value[0]}]")
     return value
 
 
-class StreamerTransfer(Section):
+class StreamerTransferSettings(Section):
     """Large files are streamed by a job that listens on a port of a compute node."""
 
     TAG: ClassVar[str | None] = "service_type"
@@ -116,7 +116,7 @@ class StreamerTransfer(Section):
     )
 
 
-class WormholeTransfer(Section):
+class WormholeTransferSettings(Section):
     """Large files go through magic-wormhole."""
 
     TAG: ClassVar[str | None] = "service_type"
@@ -134,12 +134,14 @@ def _tagged(value: Any) -> Any:
 
 
 Transfer = Annotated[
-    Annotated[S3Transfer | StreamerTransfer | WormholeTransfer, Field(discriminator="service_type")],
+    Annotated[
+        S3TransferSettings | StreamerTransferSettings | WormholeTransferSettings, Field(discriminator="service_type")
+    ],
     BeforeValidator(_tagged),
 ]
 
 
-class DataOperation(Section):
+class DataOperationSettings(Section):
     """What may be done with data, and how large files travel."""
 
     IGNORED: ClassVar[Mapping[str, str]] = {"probing": PROBED}

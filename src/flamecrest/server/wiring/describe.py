@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from flamecrest.server.settings import S3Transfer, StreamerTransfer, WormholeTransfer
+from flamecrest.server.settings import S3TransferSettings, StreamerTransferSettings, WormholeTransferSettings
 from flamecrest.wire import systems as wire
 
 if TYPE_CHECKING:
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from flamecrest.server.health.board import ProbeResult
-    from flamecrest.server.settings import ClusterSettings, DataOperation, Probing, SshSettings
+    from flamecrest.server.settings import ClusterSettings, DataOperationSettings, ProbingSettings, SshSettings
 
 
-def description(cluster: ClusterSettings, operations: DataOperation) -> wire.HPCCluster:
+def description(cluster: ClusterSettings, operations: DataOperationSettings) -> wire.HPCCluster:
     """What does not change while the gateway runs."""
     scheduler = cluster.scheduler
     return wire.HPCCluster(
@@ -81,7 +81,7 @@ def _ssh(ssh: SshSettings) -> wire.SSHClientPool:
     )
 
 
-def _probing(probing: Probing) -> wire.ProbingServices:
+def _probing(probing: ProbingSettings) -> wire.ProbingServices:
     services = {
         wire.BackendServiceType(name): wire.ProbingService(timeout=round(timeout))
         for name, timeout in probing.timeouts().items()
@@ -89,7 +89,7 @@ def _probing(probing: Probing) -> wire.ProbingServices:
     return wire.ProbingServices(interval_check=round(probing.interval_check), services=services or None)
 
 
-def _operations(operations: DataOperation) -> wire.DataOperation:
+def _operations(operations: DataOperationSettings) -> wire.DataOperation:
     # clients read a number here; without a limit they are told FirecREST's, which they then keep to
     limits = {} if operations.max_ops_file_size is None else {"max_ops_file_size": operations.max_ops_file_size}
     return wire.DataOperation(
@@ -100,13 +100,13 @@ def _operations(operations: DataOperation) -> wire.DataOperation:
 
 
 def _transfer(
-    operations: DataOperation,
+    operations: DataOperationSettings,
 ) -> wire.S3DataTransfer | wire.StreamerDataTransfer | wire.WormholeDataTransfer | None:
     transfer = operations.data_transfer
     match transfer:
         case None:
             return None
-        case S3Transfer():
+        case S3TransferSettings():
             return wire.S3DataTransfer(
                 service_type="s3",
                 name=transfer.name,
@@ -119,7 +119,7 @@ def _transfer(
                     days=transfer.bucket_lifecycle_configuration.days
                 ),
             )
-        case StreamerTransfer():
+        case StreamerTransferSettings():
             # pypi_index_url may hold a password: it stays here
             return wire.StreamerDataTransfer(
                 service_type="streamer",
@@ -129,7 +129,7 @@ def _transfer(
                 wait_timeout=round(transfer.wait_timeout),
                 inbound_transfer_limit=transfer.inbound_transfer_limit,
             )
-        case WormholeTransfer():
+        case WormholeTransferSettings():
             return wire.WormholeDataTransfer(service_type="wormhole")
         case _:
             assert_never(transfer)

@@ -22,8 +22,8 @@ from flamecrest.server.files.resumable.remote import RemoteUploads
 from flamecrest.server.health.board import Board
 from flamecrest.server.schedulers.cli import CliScheduler
 from flamecrest.server.schedulers.slurm.dialect import Slurm
-from flamecrest.server.settings import Settings, SettingsError, SshCa, SshService, StaticKeys
-from flamecrest.server.settings.problems import Place, Problem
+from flamecrest.server.settings import Settings, SettingsError, SshCaSettings, SshServiceSettings, StaticKeysSettings
+from flamecrest.server.settings.problems import Problem, SourceLocation
 from flamecrest.server.ssh.credentials import Credentials, StaticKey
 from flamecrest.server.ssh.credentials import StaticCredentials as LoadedKeys
 from flamecrest.server.ssh.host_keys import HostKeyVerifier
@@ -39,7 +39,7 @@ from flamecrest.server.wiring.probing import probing
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.schedulers.port import Scheduler
-    from flamecrest.server.settings import ClusterSettings, DataOperation, SshSettings
+    from flamecrest.server.settings import ClusterSettings, DataOperationSettings, SshSettings
     from flamecrest.server.ssh.port import Sessions
 
 VIEW_SIZE = 5 * 1024 * 1024  # bytes of a file's text in one answer where no max_ops_file_size is configured
@@ -49,7 +49,7 @@ VIEW_SIZE = 5 * 1024 * 1024  # bytes of a file's text in one answer where no max
 async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     """The gateway, running; SettingsError for what is configured and not built."""
     if unsupported := settings.unsupported():
-        raise SettingsError(*(Problem(Place("configuration"), "", wrong) for wrong in unsupported))
+        raise SettingsError(*(Problem(SourceLocation("configuration"), "", wrong) for wrong in unsupported))
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=10.0, follow_redirects=False))
         authenticator = await stack.enter_async_context(_authenticator(settings, http))
@@ -81,7 +81,7 @@ def _authenticator(settings: Settings, http: httpx.AsyncClient) -> OidcAuthentic
 def _credentials(settings: Settings) -> Credentials:
     source = settings.ssh_credentials
     match source:
-        case StaticKeys():
+        case StaticKeysSettings():
             return LoadedKeys(
                 {
                     user: StaticKey(
@@ -92,7 +92,7 @@ def _credentials(settings: Settings) -> Credentials:
                     for user, key in source.keys.items()
                 }
             )
-        case SshService() | SshCa():
+        case SshServiceSettings() | SshCaSettings():
             raise NotImplementedError(source.type)  # Settings.unsupported names it; open_gateway has refused it
         case _:
             assert_never(source)
@@ -152,7 +152,7 @@ def _cluster(settings: Settings, cluster: ClusterSettings, sessions: Sessions) -
     return made, ports
 
 
-def _ports(cluster: ClusterSettings, operations: DataOperation, sessions: Sessions) -> Ports:
+def _ports(cluster: ClusterSettings, operations: DataOperationSettings, sessions: Sessions) -> Ports:
     """The adapters of one cluster; what its users share lives as long as it does."""
     work_root = next((system.path for system in cluster.file_systems if system.default_work_dir), None)
     site = ClusterFacts()
