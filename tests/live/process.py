@@ -36,7 +36,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(argv: Sequence[str], log: Path, ready: Callable[[], bool], seconds: float = 30) -> Iterator[int]:
+def running(argv: Sequence[str], log: Path, ready: Callable[[], bool], seconds: float = 50) -> Iterator[int]:
     """Run a program until the block is left, which is entered with its pid once `ready` says so.
 
     It gets none of our FLAMECREST_* variables: they would change its configuration.

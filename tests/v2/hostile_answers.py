@@ -24,7 +24,7 @@ REFUSALS = frozenset({400, 403, 404, 408, 413, 415})
 # What HTTP itself, or a protocol on it, has for some operations, by a part of their path: preconditions, ranges, tus.
 MORE = {"/download": {406, 412, 416}, "/ops/upload": {412}, "/uploads": {409, 410, 412, 460}}
 LONGEST = 20_000  # bytes of an error: it repeats no megabyte
-PATIENCE = 15.0  # seconds for an answer; a hang is longer
+PATIENCE = 50.0  # seconds for an answer; a hang is longer
 KEYS = {"errorType", "message", "causedBy", "data", "user"}
 PRIVATE = ("PRIVATE KEY", "b3BlbnNzaC1rZXk", "Traceback", 'File "/')
 

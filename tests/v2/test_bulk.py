@@ -7,13 +7,14 @@ import json
 import os
 import subprocess
 import tarfile
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
 
 import pytest
+
+from tests.live import faults
 
 from .archives import bulk, contents, fetch, listed, packed, send
 from .conftest import Api
@@ -180,10 +181,6 @@ def test_accept(api: Api, work: str, accept: str, form: str | None) -> None:
 
 
 def test_tar_ends_with_its_client(api: Api, work: str, tmp_path: Path) -> None:
-    def running() -> bool:
-        told = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True)
-        return any(line.startswith("tar ") and f"--directory={work}" in line for line in told.stdout.splitlines())
-
     with (tmp_path / "hole").open("wb") as file:
         file.truncate(8 << 30)  # more than all buffers on the way hold
     argv = ["tar", "-cSf", "-", "--format=gnu", "-C", str(tmp_path), "hole"]
@@ -194,11 +191,8 @@ def test_tar_ends_with_its_client(api: Api, work: str, tmp_path: Path) -> None:
         with client.stream("POST", bulk(api, "download"), json=many) as response:
             assert response.status_code == 200
             next(response.iter_raw())
-            assert running()
-        until = time.monotonic() + 10
-        while running() and time.monotonic() < until:
-            time.sleep(0.05)
-        assert not running()
+            assert faults.running(f"--directory={work}")
+        faults.until(lambda: not faults.running(f"--directory={work}"), "tar has ended")
         assert fetch(client, api, [f"{work}/none"]).status_code == 404
 
 

@@ -44,7 +44,7 @@ def curl(api: Api, tmp_path: Path) -> Curl:
 
     def run(*argv: str | Path) -> subprocess.CompletedProcess[bytes]:
         line: list[str | Path] = [program("curl"), "--config", config, *argv]
-        return subprocess.run(line, check=False, capture_output=True, timeout=18)
+        return subprocess.run(line, check=False, capture_output=True, timeout=50)
 
     return run
 
@@ -163,7 +163,7 @@ def test_from_a_pipe(api: Api, work: str, curl: Curl, tmp_path: Path) -> None:
     target = url(api, "upload", f"{work}/new/f", parents="true", mode="600")
     argv: list[str | Path] = [program("curl"), "--config", tmp_path / "curlrc", "-T", "-", *CODE, target]
     with (tmp_path / "source").open("rb") as source:
-        done = subprocess.run(argv, check=True, stdin=source, capture_output=True, timeout=18)
+        done = subprocess.run(argv, check=True, stdin=source, capture_output=True, timeout=50)
     assert done.stdout == b"201"
     assert curl("-f", url(api, "download", f"{work}/new/f")).stdout == DATA
 
@@ -173,5 +173,5 @@ def test_wget_goes_on(api: Api, sent: str, tmp_path: Path) -> None:
     part.write_bytes(DATA[:500_000])
     rc.write_text(f"header = Authorization: Bearer {api.token}\n")
     argv: list[str | Path] = [program("wget"), "-q", "-c", "-O", part, url(api, "download", sent)]
-    subprocess.run(argv, check=True, timeout=18, env={**os.environ, "WGETRC": str(rc)})
+    subprocess.run(argv, check=True, timeout=50, env={**os.environ, "WGETRC": str(rc)})
     assert part.read_bytes() == DATA

@@ -112,7 +112,7 @@ async def test_a_form_that_breaks_off(api: Api, http: httpx.AsyncClient, work: s
             data += (b"%x\r\n" % (at + 1) if "chunked" in length else b"") + whole[:at]
             async with await anyio.connect_tcp("127.0.0.1", port) as stream:
                 await stream.send(data)
-    with anyio.fail_after(15):
+    with anyio.fail_after(40):
         while api.log.read_text("utf-8", "replace").count('"status":499') < gone + 2 * len(ends):
             await anyio.sleep(0.02)
         while len(await answers.listing(http, api, work)) > 1:  # what was written beside is removed after that

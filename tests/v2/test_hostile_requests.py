@@ -143,7 +143,7 @@ async def test_documents_that_are_cut_short(api: Api, http: httpx.AsyncClient, w
             await spoken(api, head(api, line, kind, f"Content-Length: {len(data) + 10}") + sent, then_close=True)
         piece = b"%x\r\n%s\r\n" % (len(data), data)
         await spoken(api, head(api, line, kind, "Transfer-Encoding: chunked") + piece, then_close=True)
-    with anyio.fail_after(10):  # the gateway has noticed them all when it has logged them all
+    with anyio.fail_after(30):  # the gateway has noticed them all when it has logged them all
         while api.log.read_text("utf-8", "replace").count('"status":499') < 8:
             await anyio.sleep(0.02)
     assert await answers.listing(http, api, work) == {}

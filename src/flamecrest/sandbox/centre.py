@@ -29,6 +29,8 @@ USERS = ("fireuser", "firesrv", "user01", "user02", "user03")
 SERVICE = "firesrv"  # the account that probes work with
 SYSTEM = "cluster-slurm-ssh"
 TOKEN_LIFE = 12 * 3600.0  # seconds
+TIMEOUTS = ("connection", "login", "command_execution", "idle_timeout", "keep_alive")
+SECONDS = 60  # of each: all is on this machine, and what takes long is only slow
 DIRECTIVES = ("#SBATCH --nodes=1", "#SBATCH --time=0-00:15:00")
 
 
@@ -152,10 +154,10 @@ class Centre:
                 "host": "127.0.0.1",
                 "port": self.ssh.port,
                 "max_clients": 100,
-                "timeout": {"connection": 5, "login": 5, "command_execution": 5, "idle_timeout": 60, "keep_alive": 5},
+                "timeout": dict.fromkeys(TIMEOUTS, SECONDS),
                 "host_keys": {"known_hosts": [str(self.known_hosts)]},
             },
-            "scheduler": {"type": "slurm", "version": machine.VERSION, "timeout": 10},
+            "scheduler": {"type": "slurm", "version": machine.VERSION, "timeout": SECONDS},
             "file_systems": [
                 {"path": str(self.root / "home"), "data_type": "users", "default_work_dir": True},
                 {"path": str(self.root / "scratch"), "data_type": "scratch", "default_work_dir": False},

@@ -110,7 +110,7 @@ class Shell:
             cwd=home,
             input=os.fsencode(stdin),
             capture_output=True,
-            timeout=15,
+            timeout=50,
             check=False,
         )
         return Said(ended.returncode, os.fsdecode(ended.stdout), os.fsdecode(ended.stderr))
@@ -157,7 +157,7 @@ def running(people: People) -> Iterator[Shell]:
 
 def eventually(look: Callable[[], Any]) -> Any:
     """What `look` finds, once it finds something; another process is at work, so there is no event to wait for."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 50
     while time.monotonic() < deadline:
         if found := look():
             return found

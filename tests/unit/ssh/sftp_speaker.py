@@ -19,7 +19,7 @@ OURS = ("perl", "-e", PROGRAM)
 OPENSSH = ("/usr/lib/openssh/sftp-server",)
 # what changes files: such a request must name nothing outside the server's own folder, whoever runs the test
 CHANGING = {p.OPEN, p.SETSTAT, p.REMOVE, p.MKDIR, p.RMDIR, p.RENAME, p.SYMLINK, p.EXTENDED}
-PATIENCE = 10  # seconds without a byte after which a server is taken for stuck
+PATIENCE = 60  # seconds without a byte after which a server is taken for stuck
 
 
 def inside(path: bytes) -> bool:
