@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -75,11 +76,19 @@ def serving(argv: Sequence[str], port: int, log: Path) -> Iterator[Server]:
 
 @contextmanager
 def gateway(config: Path, log: Path, programs: Path = PROGRAMS) -> Iterator[Server]:
-    """Run `flamecrest serve` from a directory of programs, with a configuration file, on a free port."""
-    port = free_port()
-    argv = [str(programs / "flamecrest"), "serve", "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
-    with serving(argv, port, log) as server:
-        yield server
+    """Run `flamecrest serve` from a directory of programs, with a configuration file.
+
+    It listens on a free port that it takes by itself and logs.
+    """
+    argv = [str(programs / "flamecrest"), "serve", "--config", str(config), "--host", "127.0.0.1", "--port", "0"]
+    before = log.stat().st_size if log.exists() else 0
+
+    def url() -> str:
+        found = re.search(rb" listens on (http://\S+) ", log.read_bytes()[before:])
+        return found[1].decode() if found else ""
+
+    with running(argv, log, lambda: bool(url())) as pid:
+        yield Server(url(), pid, log)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
