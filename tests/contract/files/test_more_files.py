@@ -300,9 +300,10 @@ async def test_truncate(place):
     assert await fetch(place, path) == b"0123"
     await place.files.truncate(path, 6, soon())
     assert await fetch(place, path) == b"0123\0\0"
-    with pytest.raises(TooLarge, match="more than the file system or your quota takes"):
-        await place.files.truncate(path, 2**62, soon())
-    assert await fetch(place, path) == b"0123\0\0"
+    if not await run(place, 'truncate -s 4E "$1" 2> "$1.said" && echo "it does" || true', place.path("takes any size")):
+        with pytest.raises(TooLarge, match="more than the file system or your quota takes"):
+            await place.files.truncate(path, 2**62, soon())
+        assert await fetch(place, path) == b"0123\0\0"
     with pytest.raises(NotFound, match="No such file"):
         await place.files.truncate(place.path("none"), 4, soon())
     with pytest.raises(Invalid, match="Is a directory"):
