@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from flamecrest.server.schedulers.dialect import MAYBE_SUBMITTED
+from flamecrest.server.schedulers.job_errors import MAYBE_SUBMITTED
 
 from . import faults
 from .fault_world import World, is_error

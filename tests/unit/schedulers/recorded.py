@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shlex
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.schedulers.cli import CliScheduler
+from flamecrest.server.schedulers.counters import SchedulerCounters
 from flamecrest.server.schedulers.slurm.dialect import Slurm
 from flamecrest.server.ssh.command import Command, Output
 
@@ -25,7 +26,7 @@ HOME = "/home/fireuser"
 RECORDED_AT = 1_795_300_100.0  # a moment when the recorded jobs were fresh
 
 FOLDER = Path(__file__).parents[2] / "recorded" / "slurm-22.05"
-MARK = "\x1f0a1b2c3d"  # the separator that was given when the recordings from 500 on were made
+SEP = "\x1f0a1b2c3d"  # the separator that was given when the recordings from 500 on were made
 
 
 @dataclass(frozen=True)
@@ -116,13 +117,19 @@ class RecordedSession:
 def scheduler(
     session: RecordedSession,
     *,
-    patience: float = 5.0,
-    tally: Counter[str] | None = None,
+    second_source_seconds: float = 5.0,
+    counters: SchedulerCounters | None = None,
     now: float = RECORDED_AT,
 ) -> CliScheduler:
     """The driver over Slurm's dialect, as the user of the recordings."""
-    dialect = Slurm(mark=lambda: MARK)
-    return CliScheduler(dialect, session, "fireuser", tally=tally, patience=patience, clock=lambda: now)
+    return CliScheduler(
+        Slurm(separator=lambda: SEP),
+        session,
+        "fireuser",
+        counters=counters or SchedulerCounters(),
+        second_source_seconds=second_source_seconds,
+        clock=lambda: now,
+    )
 
 
 def soon(seconds: float = 60.0) -> Deadline:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 
 import pytest
 
@@ -17,10 +16,11 @@ from flamecrest.server.errors import (
     Unavailable,
     Upstream,
 )
+from flamecrest.server.schedulers.counters import SchedulerCounters
 from flamecrest.server.schedulers.values import Job, JobTimes
 from flamecrest.server.ssh.command import Output
 
-from .recorded import MARK, RecordedSession, both, output, scheduler, soon
+from .recorded import SEP, RecordedSession, both, output, scheduler, soon
 
 pytestmark = pytest.mark.anyio
 
@@ -111,7 +111,7 @@ async def test_a_hostile_id_reaches_no_command():
         output("dbd-down-history"),
         output("no-accounting-history"),
         Output(127, b"", b"bash: sacct: command not found\n"),
-        Output(0, b"rubbish" + MARK.encode() * 60),
+        Output(0, b"rubbish" + SEP.encode() * 60),
         Upstream("the connection was lost"),
         Busy("no slot"),
         Timeout("late"),
@@ -129,22 +129,22 @@ async def test_history_alone_is_enough(fault):
 
 
 async def test_what_was_survived_is_counted():
-    tally: Counter[str] = Counter()
+    counters = SchedulerCounters()
     session = RecordedSession(both("running"), faults={"sacct": output("dbd-down-history")})
-    await scheduler(session, tally=tally).job("72", soon())
-    assert tally == {"history.failed": 1}
+    await scheduler(session, counters=counters).job("72", soon())
+    assert counters.read() == {"history.failures": 1}
 
 
 async def test_a_live_answer_that_hangs_is_cut_once_the_history_has_told():
     session = RecordedSession(both("done"), faults={"squeue": asyncio.Event()})
-    (found,) = await scheduler(session, patience=0.01).job("72", soon(60))
+    (found,) = await scheduler(session, second_source_seconds=0.01).job("72", soon(60))
     assert found.state == "COMPLETED"
     assert session.cancelled == ["squeue"]
 
 
 async def test_a_history_that_hangs_is_cut_once_live_has_told():
     session = RecordedSession(both("running"), faults={"sacct": asyncio.Event()})
-    (found,) = await scheduler(session, patience=0.01).job("72", soon(60))
+    (found,) = await scheduler(session, second_source_seconds=0.01).job("72", soon(60))
     assert (found.state, session.cancelled) == ("RUNNING", ["sacct"])
 
 
@@ -161,8 +161,8 @@ async def test_a_source_that_is_a_little_late_is_waited_for():
 async def test_what_hangs_is_cut_before_the_deadline():
     """The history knows nothing of the job yet, so live gets all the time there is, but no more."""
     session = RecordedSession(both("lag-not-yet"), faults={"squeue": asyncio.Event()})
-    with pytest.raises(Timeout, match="Whether there is a job 72 is not known now"):
-        await scheduler(session, patience=0.0).job("72", soon(0.05))
+    with pytest.raises(Timeout, match="Cannot tell whether job 72 exists"):
+        await scheduler(session, second_source_seconds=0.0).job("72", soon(0.05))
     assert len(session.deadlines) == 2
 
 
@@ -175,7 +175,7 @@ async def test_both_sources_get_a_little_less_time_than_there_is():
 
 async def test_no_404_while_one_source_is_away():
     for name, program in (("dbd-down-history", "sacct"), ("ctld-down-live", "squeue")):
-        with pytest.raises(Unavailable, match="Whether there is a job 999999 is not known now"):
+        with pytest.raises(Unavailable, match="Cannot tell whether job 999999 exists"):
             await job("unknown", "999999", **{program: output(name)})
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from flamecrest.server.schedulers.counters import SchedulerCounters
 from flamecrest.server.schedulers.values import Job
 from flamecrest.server.ssh.command import Output
 
-from .recorded import MARK, RECORDED_AT, RecordedSession, both, output, scheduler, soon
+from .recorded import RECORDED_AT, SEP, RecordedSession, both, output, scheduler, soon
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +48,9 @@ async def test_a_list_waits_for_both():
     """A job that is missing from a list is taken for gone, so patience does not cut a list short."""
     late = asyncio.Event()
     session = RecordedSession(both("list-own"), faults={"sacct": late})
-    ask = scheduler(session, patience=0.0).jobs(all_users=False, account=None, name=None, window=3600, deadline=soon())
+    ask = scheduler(session, second_source_seconds=0.0).jobs(
+        all_users=False, account=None, name=None, window=3600, deadline=soon()
+    )
     asking = asyncio.create_task(ask)
     for _ in range(50):  # until live has long been told
         await asyncio.sleep(0)
@@ -83,7 +85,7 @@ async def test_jobs_of_others_are_not_own():
     session = RecordedSession(both("list-own"))
     for outputs in session.answers.values():
         outputs[0] = replace(
-            outputs[0], stdout=outputs[0].stdout.replace(b"fireuser" + MARK.encode(), b"user01" + MARK.encode())
+            outputs[0], stdout=outputs[0].stdout.replace(b"fireuser" + SEP.encode(), b"user01" + SEP.encode())
         )
     assert await listed(session) == []
 
@@ -104,13 +106,13 @@ async def test_what_is_alive_is_in_every_window():
 
 
 async def test_a_row_that_cannot_be_read_is_counted_and_costs_no_other():
-    tally: Counter[str] = Counter()
+    counters = SchedulerCounters()
     broken = output("list-own-live")
     broken = replace(
-        broken, stdout=b"noise" + MARK.encode() + b"\n" + broken.stdout.replace(b"CANCELLED", b"DRIFTING", 1)
+        broken, stdout=b"noise" + SEP.encode() + b"\n" + broken.stdout.replace(b"CANCELLED", b"DRIFTING", 1)
     )
     session = RecordedSession(both("list-own"), faults={"squeue": broken})
     ask: dict[str, Any] = {"all_users": False, "account": None, "name": None, "window": 3600}
-    found = await scheduler(session, tally=tally).jobs(**ask, deadline=soon())
+    found = await scheduler(session, counters=counters).jobs(**ask, deadline=soon())
     assert len(found) > 50
-    assert tally == {"live.unread": 1, "live.state.DRIFTING": 1}
+    assert counters.read() == {"live.unreadable_rows": 1, "live.unknown_states.DRIFTING": 1}

@@ -9,16 +9,17 @@ import pytest
 
 from flamecrest.server.errors import Invalid, NotFound, Unavailable, Upstream
 from flamecrest.server.schedulers.dialect import CancelOutcome, JobQuery
-from flamecrest.server.schedulers.slurm.dialect import BASH_OWN, Slurm, random_separator
+from flamecrest.server.schedulers.job_environment import BASH_OWN
+from flamecrest.server.schedulers.slurm.dialect import Slurm, random_separator
 from flamecrest.server.schedulers.values import Job, JobSpec
 from flamecrest.server.ssh.command import Output
 
-from .recorded import MARK, line_of, output, recording, recordings
+from .recorded import SEP, line_of, output, recording, recordings
 
 HOME = "/home/fireuser"
 SCRIPT = "#!/bin/bash\ntrue\n"
 SPEC = JobSpec(HOME, script=SCRIPT)
-slurm = Slurm(mark=lambda: MARK)
+slurm = Slurm(separator=lambda: SEP)
 
 
 def commands():
@@ -65,7 +66,7 @@ def test_only_reads_may_be_repeated():
 
 
 def test_the_folder_of_the_programs():
-    there = Slurm(bin_dir="/opt/slurm/bin/", mark=lambda: MARK)
+    there = Slurm(bin_dir="/opt/slurm/bin/", separator=lambda: SEP)
     assert there.ping().argv[0] == "/opt/slurm/bin/scontrol"
     assert "/opt/slurm/bin/sbatch" in there.submit(SPEC).argv
     assert "/opt/slurm/bin/srun" in there.attach("1", "true").argv

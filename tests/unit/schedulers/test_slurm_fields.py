@@ -104,18 +104,18 @@ def test_numbers_and_text():
     assert [text(cell) for cell in ("a b", "(null)", "None assigned", "N/A", "None")] == ["a b", "", "", "", "None"]
 
 
-MARK = "\x1fm"
+SEP = "\x1fm"
 ID = re.compile(r"[0-9]+")
-names = st.text(max_size=12).filter(lambda name: MARK not in name)
+names = st.text(max_size=12).filter(lambda name: SEP not in name)
 
 
 def rows(output: str) -> tuple[list[list[str]], int]:
-    found = Rows(output, MARK, ("id", "name", "end"), ID)
+    found = Rows(output, SEP, ("id", "name", "end"), ID)
     return [list(row.values()) for row in found], found.unread
 
 
 def lines(table: list[list[str]]) -> str:
-    return "".join("".join(cell + MARK for cell in row) + "\n" for row in table)
+    return "".join("".join(cell + SEP for cell in row) + "\n" for row in table)
 
 
 @given(st.lists(st.tuples(st.integers(0, 999).map(str), names, names).map(list), max_size=6))

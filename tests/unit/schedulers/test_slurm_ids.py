@@ -29,7 +29,7 @@ from flamecrest.server.schedulers.values import Job, JobTimes
 )
 def test_ids(text, canonical, asked):
     job = SlurmJobId.parse(text)
-    assert (str(job), job.asked) == (canonical, asked)
+    assert (str(job), job.argument) == (canonical, asked)
     assert SlurmJobId.parse(str(job)) == job
 
 
@@ -59,8 +59,8 @@ def test_what_is_taken_can_only_be_an_id(text):
         job = SlurmJobId.parse(text)
     except GatewayError:
         return
-    assert not set(f"{job} {job.asked}") - set("0123456789_[]-,+ ")
-    assert job.asked[0] in "123456789"
+    assert not set(f"{job} {job.argument}") - set("0123456789_[]-,+ ")
+    assert job.argument[0] in "123456789"
 
 
 def record(job_id: str, stage: Stage, state: str, *, raw: str = "", code: int | None = None, **times) -> JobRecord:

@@ -8,19 +8,19 @@ from flamecrest.server.schedulers.merging import JobRecord, Stage
 from flamecrest.server.schedulers.slurm.jobs import parse_job_paths, parse_sacct, parse_squeue, parse_stored_script
 from flamecrest.server.schedulers.values import JobTimes
 
-from .recorded import MARK, output, recordings
+from .recorded import SEP, output, recordings
 
 OWN = "/home/fireuser"
 
 
 def lives(name: str) -> dict[str, JobRecord]:
-    reading = parse_squeue(output(f"{name}-live").text(), MARK, "elsewhere")
+    reading = parse_squeue(output(f"{name}-live").text(), SEP)
     assert (reading.unread, reading.unknown_states) == (0, ())
     return {record.job.id: record for record in reading.records}
 
 
 def pasts(name: str) -> dict[str, JobRecord]:
-    reading = parse_sacct(output(f"{name}-history").text(), MARK, "elsewhere")
+    reading = parse_sacct(output(f"{name}-history").text(), SEP)
     assert (reading.unread, reading.unknown_states) == (0, ())
     return {record.job.id: record for record in reading.records}
 
@@ -29,7 +29,7 @@ def test_every_recording_is_read_whole():
     for one in [*recordings("[5-6]??-*-live"), *recordings("[5-6]??-*-history")]:
         if one.output.status == 0:
             reader = parse_squeue if one.name.endswith("live") else parse_sacct
-            reading = reader(one.output.stdout.decode("utf-8", "replace"), MARK, "")
+            reading = reader(one.output.stdout.decode("utf-8", "replace"), SEP)
             assert (reading.unread, reading.unknown_states) == (0, ()), one.name
 
 
@@ -104,9 +104,9 @@ def test_cancelled_before_it_began():
 
 def test_a_moment_of_cancelling_is_no_start():
     """So sacct tells it of the waiting elements of an array."""
-    text = output("held-cancelled-history").text().replace(f"{MARK}None{MARK}", f"{MARK}1795299998{MARK}")
+    text = output("held-cancelled-history").text().replace(f"{SEP}None{SEP}", f"{SEP}1795299998{SEP}")
     assert "1795299998" in text
-    assert parse_sacct(text, MARK, "").records[0].job.times.start is None
+    assert parse_sacct(text, SEP).records[0].job.times.start is None
 
 
 def test_a_job_that_is_held():
@@ -153,8 +153,8 @@ def test_a_suspended_job():
 def test_a_name_made_to_mislead():
     """Name and folder hold line ends, the bare separator, something like a row, and a byte that is no UTF-8."""
     text = output("hostile-name-live").stdout.decode("utf-8", "replace")
-    (now,) = parse_squeue(text, MARK, "").records
-    (past,) = parse_sacct(output("hostile-name-history").text(), MARK, "").records
+    (now,) = parse_squeue(text, SEP).records
+    (past,) = parse_sacct(output("hostile-name-history").text(), SEP).records
     assert now.job.id == past.job.id == "91"
     assert now.job.name == "\n9\x1fa|b\n99\x1f99\x1fRUNNING\x1f�"
     assert past.job.name.startswith("\n9\x1fa|b\n99\x1f99\x1fRUNNING\x1f")
@@ -220,21 +220,21 @@ def test_scripts_of_the_database():
 def test_rows_that_cannot_be_read_cost_only_themselves():
     text = output("list-own-live").text()
     rows = text.split("\n")
-    broken = "\n".join([rows[0].replace(MARK, "|", 3), *rows[1:]])
-    reading = parse_squeue(broken, MARK, "")
+    broken = "\n".join([rows[0].replace(SEP, "|", 3), *rows[1:]])
+    reading = parse_squeue(broken, SEP)
     assert reading.unread == 1
-    assert len(reading.records) == len(parse_squeue(text, MARK, "").records) - 1
+    assert len(reading.records) == len(parse_squeue(text, SEP).records) - 1
 
 
 def test_an_id_that_cannot_be_read_is_counted():
     text = output("array-mixed-live").text().replace("78_[4,6,8,11%2]", "78_[4,6,...]")
-    reading = parse_squeue(text, MARK, "")
+    reading = parse_squeue(text, SEP)
     assert (reading.unread, {one.job.id for one in reading.records}) == (1, {"78_0", "78_2"})
 
 
 def test_a_state_that_no_table_knows_is_shown_with_care():
-    reading = parse_squeue(output("running-live").text().replace("RUNNING", "DRIFTING"), MARK, "")
+    reading = parse_squeue(output("running-live").text().replace("RUNNING", "DRIFTING"), SEP)
     assert (reading.records[0].job.state, reading.unknown_states) == ("RUNNING", ("DRIFTING",))
-    reading = parse_sacct(output("done-history").text().replace("COMPLETED", "DRIFTED"), MARK, "")
+    reading = parse_sacct(output("done-history").text().replace("COMPLETED", "DRIFTED"), SEP)
     assert (reading.records[0].job.state, reading.records[0].stage) == ("DRIFTED", Stage.ENDED)
     assert len(reading.unknown_states) == 1 + len(reading.records[0].job.steps) - 1

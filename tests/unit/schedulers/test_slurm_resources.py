@@ -14,11 +14,11 @@ from flamecrest.server.schedulers.slurm.resources import (
 )
 from flamecrest.server.schedulers.values import Account, Node, Partition, Reservation
 
-from .recorded import MARK, output
+from .recorded import SEP, output
 
 
 def test_nodes_once_each_with_all_partitions():
-    found = parse_nodes(output("nodes").text(), MARK)
+    found = parse_nodes(output("nodes").text(), SEP)
     assert [node.name for node in found] == ["nid001", "nid002", "nid003", "nid004"]
     assert found[0] == Node(
         name="nid001",
@@ -43,7 +43,7 @@ def test_nodes_once_each_with_all_partitions():
 
 def test_a_node_that_is_down_tells_no_load():
     text = output("nodes").text().replace("idle", "down*").replace("2.60", "N/A").replace("22913", "N/A")
-    node = parse_nodes(text, MARK)[0]
+    node = parse_nodes(text, SEP)[0]
     assert (node.states, node.cpu_load, node.free_memory) == (("DOWN", "OFFLINE"), None, None)
 
 
@@ -75,14 +75,13 @@ def test_a_reservation_with_an_odd_name():
 def test_accounts():
     expected = [Account("other", default=False), Account("test", default=True)]
     text = output("accounts").text()
-    assert parse_accounts(text, "cluster") == parse_accounts(text, "") == parse_accounts(text, "unheard-of") == expected
-    assert parse_accounts(output("accounts-unknown-user").text(), "cluster") == []
+    assert parse_accounts(text) == expected
+    assert parse_accounts(output("accounts-unknown-user").text()) == []
 
 
-def test_accounts_of_another_cluster_in_the_same_database():
+def test_an_account_of_several_clusters_is_listed_once():
     text = "ann|a|a|Here\nann|a|a|here\nann|a|b|there\nnoise\nann|a||here\n"
-    assert parse_accounts(text, "here") == [Account("a", default=True)]
-    assert parse_accounts(text, "") == [Account("a", default=True), Account("b", default=False)]
+    assert parse_accounts(text) == [Account("a", default=True), Account("b", default=False)]
 
 
 def test_one_controller_that_is_up_is_enough():
@@ -99,6 +98,6 @@ def test_one_controller_that_is_up_is_enough():
 def test_any_text_is_read(text):
     assert isinstance(parse_partitions(text), list)
     assert isinstance(parse_reservations(text), list)
-    assert isinstance(parse_accounts(text, "x"), list)
-    assert isinstance(parse_nodes(text, MARK), list)
+    assert isinstance(parse_accounts(text), list)
+    assert isinstance(parse_nodes(text, SEP), list)
     assert isinstance(is_controller_up(text), bool)

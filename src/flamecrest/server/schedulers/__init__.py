@@ -1,1 +1,1 @@
-"""Batch systems: the Scheduler port, its values, and adapters."""
+"""Batch systems: the Scheduler port, its values and its adapters."""

@@ -1,4 +1,4 @@
-"""Sets of array elements as schedulers write them (`0-8:2,11`), as large as an array may be. Knows no scheduler."""
+"""Sets of array elements in the notation of schedulers (`0-8:2,11`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RUN = re.compile(r"1+")
 
 @dataclass(frozen=True, slots=True)
 class ArrayElements:
-    """A set of numbers from 0 to MOST, held as the bits of one integer: sets of millions stay cheap."""
+    """A set of numbers below MAX_ARRAY_ELEMENTS, stored as the bits of one integer: cheap even for millions."""
 
     bits: int = 0
 
@@ -24,7 +24,7 @@ class ArrayElements:
 
     @classmethod
     def parse(cls, text: str) -> ArrayElements:
-        """Read `1,3,5-9,20-90:7`; a limit on how many run at once (`%2`) is left out. Raises ValueError."""
+        """Parse `1,3,5-9,20-90:7`; a limit of concurrent elements (`%2`) is ignored. Raises ValueError."""
         bits = 0
         for part in text.partition("%")[0].split(","):
             found = _PART.fullmatch(part)
@@ -39,7 +39,7 @@ class ArrayElements:
         return cls(bits)
 
     def lowest(self) -> int:
-        """The smallest element; -1 if there is none."""
+        """The smallest element; -1 for an empty set."""
         return (self.bits & -self.bits).bit_length() - 1
 
     def __contains__(self, number: int) -> bool:
@@ -63,5 +63,5 @@ class ArrayElements:
 
 
 def _every(step: int, count: int) -> int:
-    """`count` ones, `step` apart. Digits of base two are read in linear time, a sum of powers would not be."""
+    """`count` one bits, `step` apart. Parsing binary digits takes linear time, adding powers would not."""
     return (1 << count) - 1 if step == 1 else int(("0" * (step - 1) + "1") * count, 2)

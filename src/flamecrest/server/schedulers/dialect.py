@@ -1,4 +1,4 @@
-"""What one batch system's command line has to tell the driver (cli.py): the Dialect port and its values."""
+"""The Dialect port: the command-line programs of one batch system, as the driver (cli.py) needs them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,10 @@ if TYPE_CHECKING:
     from .merging import JobRecord, Snapshot
     from .values import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
 
-JOB_NOT_FOUND = "Job not found"  # clients look for these words
-MAYBE_SUBMITTED = "The job may have been submitted all the same: look at your jobs before you submit it again."
-
 
 @dataclass(frozen=True, slots=True)
 class JobQuery:
-    """A question about jobs: about one, or about those of a user (None: of all) in the last `window` seconds."""
+    """Which jobs are wanted: one job, or those of a user (None: all users) within the last `window` seconds."""
 
     job_id: str | None = None
     user: str | None = None
@@ -29,77 +26,77 @@ class JobQuery:
 
 
 class CancelOutcome(Enum):
-    """What became of an attempt to cancel a job."""
+    """The result of an attempt to cancel a job."""
 
     DONE = auto()
-    ENDED = auto()  # it had ended before
-    UNKNOWN = auto()  # the live scheduler does not know it: never, or no longer
+    ENDED = auto()  # the job had ended before
+    UNKNOWN = auto()  # the live scheduler does not know the job: it never did, or no longer does
 
 
 class Dialect(Protocol):
-    """One batch system's commands and how to read what they print. No I/O.
+    """Commands of one batch system and the parsers of their output. No I/O.
 
-    Factories raise Invalid for what can never work and Unsupported for what the system cannot do.
+    Methods raise Invalid for what can never work and Unsupported for what the system cannot do.
     """
 
     name: str
 
     def submit(self, spec: JobSpec) -> Command[str]:
-        """Submit; the job's id."""
+        """Submit a job. Returns its id."""
         ...
 
-    def live(self, ask: JobQuery) -> Command[Snapshot]:
-        """What the scheduler knows now. An unknown job is an empty Reading."""
+    def live(self, query: JobQuery) -> Command[Snapshot]:
+        """Read the scheduler's current jobs. An unknown job is an empty Snapshot."""
         ...
 
-    def history(self, ask: JobQuery) -> Command[Snapshot] | None:
-        """What its records hold; None where live tells all there is."""
+    def history(self, query: JobQuery) -> Command[Snapshot] | None:
+        """Read the accounting records. None if `live` knows ended jobs as well."""
         ...
 
-    def matches(self, ask: JobQuery, job: Job) -> bool:
-        """Whether the job's account and name are those of the question: the commands may answer more."""
+    def matches(self, query: JobQuery, job: Job) -> bool:
+        """Whether account and name of the job are those of the query; the commands may return more jobs."""
         ...
 
     def select(self, job_id: str, records: Iterable[JobRecord]) -> Job | None:
-        """The one job that an id means among records."""
+        """The one job that the id means, among records."""
         ...
 
     def raw_job_id(self, job_id: str, records: Iterable[JobRecord]) -> str | None:
-        """What `attach` needs to name that job; None if the id means several or none."""
+        """The id of that job for `attach`; None if `job_id` means several jobs or none."""
         ...
 
     def metadata(self, job_id: str) -> Command[JobMetadata | None]:
-        """Its paths; None if the scheduler does not know it now."""
+        """Read the job's paths; None if the live scheduler does not know the job."""
         ...
 
     def scripts(self, job_id: str) -> Sequence[Command[str | None]]:
-        """The ways to its script, live first; each None where it finds none."""
+        """The commands that can read the job's script, the live one first; each returns None if it finds none."""
         ...
 
     def cancel(self, job_id: str) -> Command[CancelOutcome]:
-        """Cancel; Denied."""
+        """Cancel the job. Raises Denied."""
         ...
 
-    def attach(self, number: str, command: str) -> Command[None]:
+    def attach(self, raw_job_id: str, command: str) -> Command[None]:
         """Run a shell command in the job's allocation."""
         ...
 
     def nodes(self) -> Command[list[Node]]:
-        """All nodes."""
+        """Read all nodes."""
         ...
 
     def partitions(self, *, hidden: bool) -> Command[list[Partition]]:
-        """Partitions or queues."""
+        """Read the partitions or queues."""
         ...
 
     def reservations(self) -> Command[list[Reservation]]:
-        """Reservations."""
+        """Read the reservations."""
         ...
 
     def accounts(self, user: str) -> Command[list[Account] | None]:
-        """The user's accounts."""
+        """Read the user's accounts; None if the system keeps none."""
         ...
 
     def ping(self) -> Command[None]:
-        """Ask the scheduler whether it is there."""
+        """Check that the scheduler answers."""
         ...

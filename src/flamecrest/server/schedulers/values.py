@@ -29,7 +29,7 @@ class JobSpec:
 
 @dataclass(frozen=True, slots=True)
 class JobTimes:
-    """When a job or a step ran; None where the scheduler does not know (yet)."""
+    """Times of a job or a step; None if the scheduler does not know them (yet)."""
 
     submit: int | None = None
     start: int | None = None
@@ -53,7 +53,7 @@ class JobStep:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job, or one element of an array. `state` is the scheduler's base word in capitals."""
+    """A job, or one element of an array. `state` is in capitals, without flags."""
 
     id: str
     name: str
@@ -77,7 +77,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class JobMetadata:
-    """What a job was submitted with."""
+    """Script and paths that a job was submitted with."""
 
     id: str
     script: str | None = None
@@ -88,7 +88,7 @@ class JobMetadata:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A compute node. `states` holds words of the wire's NodeState."""
+    """A compute node. `states` are NodeStates of the wire."""
 
     name: str
     states: Sequence[str]
@@ -110,7 +110,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A partition or queue; `state` is the scheduler's word (`UP`, `DOWN`)."""
+    """A partition or queue; `state` is that of the scheduler (`UP`, `DOWN`)."""
 
     name: str
     state: str

@@ -5,7 +5,6 @@ Everything that lives as long as the gateway enters one stack, in order, and lea
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, assert_never
@@ -21,6 +20,7 @@ from flamecrest.server.files.remote.files import RemoteFiles
 from flamecrest.server.files.resumable.remote import RemoteUploads
 from flamecrest.server.health.board import Board
 from flamecrest.server.schedulers.cli import CliScheduler
+from flamecrest.server.schedulers.counters import SchedulerCounters
 from flamecrest.server.schedulers.slurm.dialect import Slurm
 from flamecrest.server.settings import Settings, SettingsError, SshCaSettings, SshServiceSettings, StaticKeysSettings
 from flamecrest.server.settings.problems import Problem, SourceLocation
@@ -156,7 +156,7 @@ def _ports(cluster: ClusterSettings, operations: DataOperationSettings, sessions
     """The adapters of one cluster; what its users share lives as long as it does."""
     work_root = next((system.path for system in cluster.file_systems if system.default_work_dir), None)
     site = ClusterFacts()
-    tally: Counter[str] = Counter()
+    counters = SchedulerCounters()
     dialect = Slurm(bin_dir=cluster.scheduler.bin_dir)
 
     def files(identity: Identity) -> RemoteFiles:
@@ -169,7 +169,7 @@ def _ports(cluster: ClusterSettings, operations: DataOperationSettings, sessions
         return RemoteBulk(sessions.of(identity))
 
     def scheduler(identity: Identity) -> Scheduler:
-        return CliScheduler(dialect, sessions.of(identity), identity.username, tally=tally)
+        return CliScheduler(dialect, sessions.of(identity), identity.username, counters=counters)
 
     def transfers(identity: Identity) -> SchedulerTransfers:
         return SchedulerTransfers(

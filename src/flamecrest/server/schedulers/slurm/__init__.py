@@ -1,1 +1,1 @@
-"""Slurm by its command line: argument lists and parsers. No I/O."""
+"""The Slurm adapter: arguments and parsers of Slurm's commands. No I/O."""

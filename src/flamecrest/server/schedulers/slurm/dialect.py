@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from flamecrest.server.errors import Field, Invalid, Unavailable
+from flamecrest.server.errors import Unavailable
 from flamecrest.server.schedulers.dialect import CancelOutcome, JobQuery
+from flamecrest.server.schedulers.job_environment import submit_command
+from flamecrest.server.schedulers.job_fields import check_absolute_path, check_line, encode_text, invalid_field
 from flamecrest.server.schedulers.merging import Snapshot
 from flamecrest.server.schedulers.values import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
 from flamecrest.server.ssh.command import Command, Output
@@ -27,37 +29,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Read NAME=VALUE entries up to an empty one, each ended by NUL, from standard input; leave the rest of it, the
-# script, to sbatch. bash reads a pipe byte by byte here, so it takes nothing of the rest. The program is found
-# before PATH may change; LC_ALL is ours and no business of the job.
-LOADER = (
-    'run=$(type -P -- "$1") || { printf "%s: command not found\\n" "$1" >&2; exit 127; }; '
-    'shift; set -- "$run" "$@"; unset LC_ALL run; '
-    'while IFS= read -r -d "" FLAMECREST_ENTRY && [ -n "$FLAMECREST_ENTRY" ]; '
-    'do export "$FLAMECREST_ENTRY"; done; unset FLAMECREST_ENTRY; exec "$@"'
-)
-# Variables that bash computes, counts with or does not let go: they would arrive changed, or be run as arithmetic.
-BASH_OWN = frozenset({
-    "BASHOPTS", "BASHPID", "BASH_ALIASES", "BASH_ARGC", "BASH_ARGV", "BASH_CMDS", "BASH_COMMAND",
-    "BASH_COMPAT", "BASH_LINENO", "BASH_MONOSECONDS", "BASH_SOURCE", "BASH_SUBSHELL", "BASH_TRAPSIG",
-    "BASH_VERSINFO", "BASH_XTRACEFD",
-    "DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FLAMECREST_ENTRY", "FUNCNAME", "GROUPS",
-    "HISTCMD", "LINENO", "OPTIND", "PIPESTATUS", "PPID", "RANDOM", "SECONDS", "SHELLOPTS", "SHLVL",
-    "SRANDOM", "UID", "_",
-})  # fmt: skip
+_JOB_LINE: Final = re.compile(r"([0-9]+)(?:;\S+)?")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.+=@:/][A-Za-z0-9_.+=@:/-]*")  # filters that squeue and sacct compare literally
+_MAX_COMMAND: Final = 100_000  # bytes: one argument may have 128 KiB
+_EPOCH: Final = {"SLURM_TIME_FORMAT": "%s"}
+_UNCUT: Final = {**_EPOCH, "SLURM_BITSTR_LEN": "0"}  # array expressions in full
 
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
-_JOB_LINE = re.compile(r"([0-9]+)(?:;\S+)?")
-_FILTER = re.compile(r"[A-Za-z0-9_.+=@:/][A-Za-z0-9_.+=@:/-]*")  # what squeue and sacct compare as it stands
-_LONGEST_FIELD = 4096
-_LONGEST_COMMAND = 100_000  # bytes: one argument may have 128 KiB
-_EPOCH = {"SLURM_TIME_FORMAT": "%s"}
-_WHOLE = {**_EPOCH, "SLURM_BITSTR_LEN": "0"}  # array expressions uncut
-
-# JobSpec's one-line fields: sbatch's option and the name on the wire.
-_OPTIONS = (
+# The one-line fields of a JobSpec: sbatch's option and the field's name on the wire.
+_OPTIONS: Final = (
     ("working_directory", "--chdir", "workingDirectory"),
     ("name", "--job-name", "name"),
     ("account", "--account", "account"),
@@ -71,109 +50,103 @@ _OPTIONS = (
 
 
 def random_separator() -> str:
-    """A separator that no name can hold, since nobody can know it before the command runs."""
+    """A column separator that no job name can contain: it is chosen when the command is made."""
     return f"\x1f{secrets.token_hex(4)}"
 
 
 class Slurm:
-    """The dialect of Slurm's own commands, 20.11 and later.
+    """The dialect of Slurm's commands. Recorded versions: 22.05, 24.11, 26.05.
 
-    `bin_dir` is where they are, None for the PATH; `cluster` is Slurm's own name of the cluster, to tell its
-    accounts from those of others in the same database and for jobs whose row does not name it.
+    `bin_dir` is the folder of the commands, None for the PATH; `separator` makes a column separator.
     """
 
     name = "slurm"
 
-    def __init__(
-        self, *, bin_dir: str | None = None, cluster: str = "", mark: Callable[[], str] = random_separator
-    ) -> None:
-        self.bin_dir = bin_dir
-        self.cluster = cluster
-        self._mark = mark
+    def __init__(self, *, bin_dir: str | None = None, separator: Callable[[], str] = random_separator) -> None:
+        self._bin_dir = bin_dir
+        self._separator = separator
 
     # jobs
 
     def submit(self, spec: JobSpec) -> Command[str]:
-        """sbatch, with environment and script over standard input: neither is seen in a process list."""
+        """Run sbatch, with environment and script over standard input."""
         if (spec.script is None) == (spec.script_path is None):
-            raise _invalid("script", "give exactly one of script and scriptPath")
+            raise invalid_field("script", "give exactly one of script and scriptPath")
         options = ["--parsable"]
         for field, option, wire in _OPTIONS:
             if value := getattr(spec, field):
-                options.append(f"{option}={_line(wire, value)}")
+                options.append(f"{option}={check_line(wire, value)}")
         if spec.env:
-            options.append("--export=ALL")  # or a site's SBATCH_EXPORT keeps the variables from the job
+            options.append("--export=ALL")  # otherwise a site's SBATCH_EXPORT may withhold the variables
         if spec.script_path is not None:
-            options += ["--", _absolute("scriptPath", _line("scriptPath", spec.script_path))]
-        _absolute("workingDirectory", spec.working_directory)
-        script = _text("script", spec.script or "")
-        argv = ("bash", "-c", LOADER, "flamecrest", self._program("sbatch"), *options)
-        return Command(argv, _submitted, stdin=_environment(spec.env) + b"\0" + script)
+            options += ["--", check_absolute_path("scriptPath", check_line("scriptPath", spec.script_path))]
+        check_absolute_path("workingDirectory", spec.working_directory)
+        return submit_command([self._program("sbatch"), *options], spec, _parse_job_id)
 
-    def live(self, ask: JobQuery) -> Command[Snapshot]:
-        """squeue: what the controller knows, just ended jobs too."""
-        mark = self._mark()
+    def live(self, query: JobQuery) -> Command[Snapshot]:
+        """Run squeue: the jobs that the controller knows, including those that ended just now."""
+        separator = self._separator()
         argv = [self._program("squeue"), "--all", "--noheader", "--states=all"]
-        argv.append("--Format=" + ",".join(f"{column}:{mark}" for column in slurm_jobs.SQUEUE_COLUMNS))
-        argv += self._filters(ask, account="--account", jobs="--jobs")
+        argv.append("--Format=" + ",".join(f"{column}:{separator}" for column in slurm_jobs.SQUEUE_COLUMNS))
+        argv += self._filters(query, account="--account", jobs="--jobs")
 
         def parse(output: Output) -> Snapshot:
             if output.status != 0 and errors.is_unknown_job(output):
                 return Snapshot()
-            # An unknown column is only a complaint to squeue.
+            # squeue exits with 0 although it does not know a column.
             if output.status != 0 or "Invalid job format specification" in output.errors():
                 raise errors.command_error("squeue", output)
-            return slurm_jobs.parse_squeue(_display(output), mark, self.cluster)
+            return slurm_jobs.parse_squeue(_display(output), separator)
 
-        return Command(argv, parse, env=_WHOLE, repeatable=True)
+        return Command(argv, parse, env=_UNCUT, repeatable=True)
 
-    def history(self, ask: JobQuery) -> Command[Snapshot]:
-        """sacct: what the database knows, some seconds late."""
-        mark = self._mark()
-        argv = [self._program("sacct"), "--noheader", "--parsable", f"--delimiter={mark}"]
+    def history(self, query: JobQuery) -> Command[Snapshot]:
+        """Run sacct: the jobs in the accounting database, which may lag by some seconds."""
+        separator = self._separator()
+        argv = [self._program("sacct"), "--noheader", "--parsable", f"--delimiter={separator}"]
         argv.append("--format=" + ",".join(slurm_jobs.SACCT_COLUMNS))
-        argv += self._filters(ask, account="--accounts", jobs="--jobs")
-        if ask.job_id is None:
-            argv += [f"--starttime=now-{ask.window}seconds", *(["--allusers"] if ask.user is None else [])]
+        argv += self._filters(query, account="--accounts", jobs="--jobs")
+        if query.job_id is None:
+            argv += [f"--starttime=now-{query.window}seconds", *(["--allusers"] if query.user is None else [])]
 
         def parse(output: Output) -> Snapshot:
             if output.status != 0 and (errors.has_no_accounting(output) or errors.is_unknown_user(output)):
                 return Snapshot()
             if output.status != 0:
                 raise errors.command_error("sacct", output)
-            return slurm_jobs.parse_sacct(_display(output), mark, self.cluster)
+            return slurm_jobs.parse_sacct(_display(output), separator)
 
-        return Command(argv, parse, env=_WHOLE, repeatable=True)
+        return Command(argv, parse, env=_UNCUT, repeatable=True)
 
-    def _filters(self, ask: JobQuery, *, account: str, jobs: str) -> list[str]:
-        """What the commands can select by themselves. The caller selects again, by the exact value."""
-        if ask.job_id is not None:
-            return [f"{jobs}={SlurmJobId.parse(ask.job_id).asked}"]
-        chosen = [] if ask.user is None else [f"--user={ask.user}"]
-        for option, value in ((account, ask.account), ("--name", ask.name)):
-            if value is not None and _FILTER.fullmatch(value):
+    def _filters(self, query: JobQuery, *, account: str, jobs: str) -> list[str]:
+        """The options that preselect jobs. `matches` compares the exact values afterwards."""
+        if query.job_id is not None:
+            return [f"{jobs}={SlurmJobId.parse(query.job_id).argument}"]
+        chosen = [] if query.user is None else [f"--user={query.user}"]
+        for option, value in ((account, query.account), ("--name", query.name)):
+            if value is not None and _PLAIN.fullmatch(value):
                 chosen.append(f"{option}={value}")
         return chosen
 
     def select(self, job_id: str, records: Iterable[JobRecord]) -> Job | None:
-        """The one job that the id means among records."""
+        """The one job that the id means, among records; see SlurmJobId."""
         return SlurmJobId.parse(job_id).select(records)
 
     def raw_job_id(self, job_id: str, records: Iterable[JobRecord]) -> str | None:
-        """The number of the one job that the id means; None if it means several or none."""
+        """The number of that job, which srun needs; None if the id means several jobs or none."""
         parts = SlurmJobId.parse(job_id).parts(records)
         return parts[0].raw if len(parts) == 1 and not parts[0].is_group else None
 
-    def matches(self, ask: JobQuery, job: Job) -> bool:
-        """Whether account and name are those that are asked for.
+    def matches(self, query: JobQuery, job: Job) -> bool:
+        """Whether account and name of the job are those of the query.
 
-        Slurm keeps account names in lower case and takes them in any; its database has a ` for each " in a name.
+        Slurm stores account names in lower case and accepts any case. Its database replaces each " in a job name by `.
         """
-        account = ask.account is None or ask.account.lower() == (job.account or "").lower()
-        return account and (ask.name is None or job.name in (ask.name, ask.name.replace('"', "`")))
+        account = query.account is None or query.account.lower() == (job.account or "").lower()
+        return account and (query.name is None or job.name in (query.name, query.name.replace('"', "`")))
 
     def metadata(self, job_id: str) -> Command[JobMetadata | None]:
-        """The job as `scontrol show job` tells it: the paths; None for a job that the controller has forgotten."""
+        """Run `scontrol show job` for the paths; None for a job that the controller no longer knows."""
         job = SlurmJobId.parse(job_id)
         element = str(job.elements.lowest()) if job.elements is not None and len(job.elements) == 1 else ""
 
@@ -184,17 +157,17 @@ class Slurm:
                 raise errors.command_error("scontrol", output)
             return slurm_jobs.parse_job_paths(_display(output), job.base, element)
 
-        return Command((self._program("scontrol"), "show", "job", job.asked), parse, repeatable=True)
+        return Command((self._program("scontrol"), "show", "job", job.argument), parse, repeatable=True)
 
     def scripts(self, job_id: str) -> tuple[Command[str | None], ...]:
-        """The ways to a job's script, the best first; None where there is none or it is not the caller's."""
-        asked = SlurmJobId.parse(job_id).asked
-        live = (self._program("scontrol"), "write", "batch_script", asked, "-")
-        past = (self._program("sacct"), f"--jobs={asked}", "--batch-script")
+        """Read the script from the controller, else from the database; None if missing or owned by another user."""
+        job = SlurmJobId.parse(job_id).argument
+        live = (self._program("scontrol"), "write", "batch_script", job, "-")
+        past = (self._program("sacct"), f"--jobs={job}", "--batch-script")
         return Command(live, _live_script, repeatable=True), Command(past, _past_script, repeatable=True)
 
     def cancel(self, job_id: str) -> Command[CancelOutcome]:
-        """scancel, which only tells with --verbose what became of it."""
+        """Run scancel. Only with --verbose does it print whether the job existed."""
 
         def parse(output: Output) -> CancelOutcome:
             if errors.has_ended(output):
@@ -207,12 +180,12 @@ class Slurm:
 
         return Command((self._program("scancel"), "--verbose", str(SlurmJobId.parse(job_id))), parse)
 
-    def attach(self, number: str, command: str) -> Command[None]:
-        """srun, once, in the allocation of the job with this number (srun takes no element of an array)."""
-        shell = _text("command", command).decode()
-        if not shell.strip() or len(shell.encode()) > _LONGEST_COMMAND:
-            raise _invalid("command", f"has 1 to {_LONGEST_COMMAND} bytes")
-        srun = (self._program("srun"), f"--jobid={number}", "--overlap", "--nodes=1", "--ntasks=1", "--input=none")
+    def attach(self, raw_job_id: str, command: str) -> Command[None]:
+        """Run srun, one task, in the allocation of the job. srun accepts no id of an array element."""
+        shell = encode_text("command", command).decode()
+        if not shell.strip() or len(shell.encode()) > _MAX_COMMAND:
+            raise invalid_field("command", f"must have 1 to {_MAX_COMMAND} bytes")
+        srun = (self._program("srun"), f"--jobid={raw_job_id}", "--overlap", "--nodes=1", "--ntasks=1", "--input=none")
 
         def parse(output: Output) -> None:
             if output.status != 0:
@@ -220,43 +193,35 @@ class Slurm:
 
         return Command(("env", "-u", "LC_ALL", *srun, "bash", "-c", shell), parse)
 
-    # the cluster
+    # nodes, partitions, reservations, accounts
 
     def nodes(self) -> Command[list[Node]]:
-        """sinfo, one row for each node and partition."""
-        mark = self._mark()
-        columns = ",".join(f"{column}:{mark}" for column in resources.SINFO_COLUMNS)
+        """Run sinfo, which prints one row for each pair of node and partition."""
+        separator = self._separator()
+        columns = ",".join(f"{column}:{separator}" for column in resources.SINFO_COLUMNS)
         argv = (self._program("sinfo"), "--all", "--Node", "--noheader", f"--Format={columns}")
-        return self._read(argv, lambda shown: resources.parse_nodes(shown, mark))
+        return self._read(argv, lambda printed: resources.parse_nodes(printed, separator))
 
     def partitions(self, *, hidden: bool) -> Command[list[Partition]]:
-        """By `scontrol show partitions`."""
+        """Run `scontrol show partitions`."""
         every = ("--all",) if hidden else ()
         argv = (self._program("scontrol"), *every, "--oneliner", "show", "partitions")
         return self._read(argv, resources.parse_partitions)
 
     def reservations(self) -> Command[list[Reservation]]:
-        """By `scontrol show reservations`."""
+        """Run `scontrol show reservations`."""
         argv = (self._program("scontrol"), "--all", "--oneliner", "show", "reservations")
         return self._read(argv, resources.parse_reservations)
 
     def accounts(self, user: str) -> Command[list[Account] | None]:
-        """sacctmgr, everything in one call; None where there are no records, or they are down."""
+        """Run sacctmgr; None if there is no accounting or its database is down."""
         columns = "format=user,defaultaccount,account,cluster"
-        argv = (
-            self._program("sacctmgr"),
-            "--noheader",
-            "--parsable2",
-            "show",
-            "user",
-            f"name={user}",
-            "withassoc",
-            columns,
-        )
+        sacctmgr = (self._program("sacctmgr"), "--noheader", "--parsable2")
+        argv = (*sacctmgr, "show", "user", f"name={user}", "withassoc", columns)
 
         def parse(output: Output) -> list[Account] | None:
             if output.status == 0:
-                return resources.parse_accounts(_display(output), self.cluster)
+                return resources.parse_accounts(_display(output))
             error = errors.command_error("sacctmgr", output)
             if isinstance(error, Unavailable) or errors.has_no_accounting(output):
                 return None
@@ -265,23 +230,23 @@ class Slurm:
         return Command(argv, parse, repeatable=True)
 
     def ping(self) -> Command[None]:
-        """Ask by `scontrol ping`: it answers at once, also when the controller does not."""
+        """Run `scontrol ping`, which answers at once even if the controller does not."""
 
         def parse(output: Output) -> None:
-            shown = _display(output)
-            if resources.is_controller_up(shown):
+            printed = _display(output)
+            if resources.is_controller_up(printed):
                 return
-            if shown.strip():
+            if printed.strip():
                 raise Unavailable(f"The scheduler does not answer: {errors.error_text(output)}")
             raise errors.command_error("scontrol", output)
 
         return Command((self._program("scontrol"), "ping"), parse, repeatable=True)
 
     def _program(self, name: str) -> str:
-        return name if self.bin_dir is None else f"{self.bin_dir.rstrip('/')}/{name}"
+        return name if self._bin_dir is None else f"{self._bin_dir.rstrip('/')}/{name}"
 
     def _read(self, argv: tuple[str, ...], parse: Callable[[str], T]) -> Command[T]:
-        """A question about the cluster, which fails if and only if the exit status says so."""
+        """A command about the cluster, whose exit status tells reliably whether it failed."""
 
         def checked(output: Output) -> T:
             if output.status != 0:
@@ -291,8 +256,8 @@ class Slurm:
         return Command(argv, checked, env=_EPOCH, repeatable=True)
 
 
-def _submitted(output: Output) -> str:
-    """The job's id: the last line that can be one, since a .bashrc or a plugin may print before it."""
+def _parse_job_id(output: Output) -> str:
+    """The job id: the last line that can be one, because a .bashrc or a plugin may print lines before it."""
     if output.status != 0:
         raise errors.submit_error(output)
     for line in reversed(_display(output).splitlines()):
@@ -302,7 +267,7 @@ def _submitted(output: Output) -> str:
 
 
 def _live_script(output: Output) -> str | None:
-    """Here scontrol exits with 0 whatever happens; it says on standard error that there is no script."""
+    """The exit status of scontrol is always 0 here; a message on standard error says that there is no script."""
     return None if output.status != 0 or "script retrieval failed" in output.errors() else _display(output) or None
 
 
@@ -311,37 +276,5 @@ def _past_script(output: Output) -> str | None:
 
 
 def _display(output: Output) -> str:
-    """Standard output as text to show: what is not UTF-8 is replaced."""
+    """Standard output as text; bytes that are not UTF-8 are replaced."""
     return output.stdout.decode("utf-8", "replace")
-
-
-def _environment(env: Mapping[str, str]) -> bytes:
-    entries = []
-    for name, value in env.items():
-        if not _ENV_NAME.fullmatch(name) or name in BASH_OWN:
-            raise _invalid("env", f"{name[:80]!r} cannot be the name of a variable")
-        entries.append(f"{name}=".encode() + _text("env", value) + b"\0")
-    return b"".join(entries)
-
-
-def _line(field: str, value: str) -> str:
-    """A value for a command line: one line of text."""
-    if _CONTROL.search(value) or len(value) > _LONGEST_FIELD:
-        raise _invalid(field, f"is one line of at most {_LONGEST_FIELD} characters")
-    return value
-
-
-def _absolute(field: str, value: str) -> str:
-    if not value.startswith("/"):
-        raise _invalid(field, "is an absolute path")
-    return value
-
-
-def _text(field: str, value: str) -> bytes:
-    if _NO_TEXT.search(value):
-        raise _invalid(field, "holds a NUL or something that is no character")
-    return value.encode()
-
-
-def _invalid(field: str, message: str) -> Invalid:
-    return Invalid(f"{field}: {message}", fields=(Field("body", field, message),))

@@ -1,6 +1,7 @@
-"""What Slurm's commands say when they fail, turned into errors of the one tree. By text, since they have no codes.
+"""From error messages of Slurm's commands to gateway errors.
 
-Every phrase here is in a recording (tests/recorded/slurm-22.05).
+The messages are compared as text because Slurm's commands have no error codes. Each one is in a recording
+(tests/recorded/slurm-*).
 """
 
 from __future__ import annotations
@@ -15,19 +16,18 @@ from flamecrest.server.errors import (
     Field,
     GatewayError,
     Invalid,
-    NotFound,
     Timeout,
     Unavailable,
     Upstream,
 )
-from flamecrest.server.schedulers.dialect import JOB_NOT_FOUND, MAYBE_SUBMITTED
+from flamecrest.server.schedulers.job_errors import MAYBE_SUBMITTED, job_not_found
 
 if TYPE_CHECKING:
     from flamecrest.server.ssh.command import Output
 
-_LONGEST = 1000  # characters of a program's words that a caller gets to see
+_MAX_TEXT = 1000  # characters of a program's message that callers are shown
 _PREFIX = re.compile(r"^[a-z]+: (?:error: |fatal: )?", re.MULTILINE)
-_CHATTER = re.compile(
+_NOISE = re.compile(
     r"^(?:scancel: Terminating job|srun: Check SLURM_JOB_ID|.*: warning: setlocale:).*\n?", re.MULTILINE
 )
 _UNREACHABLE = (
@@ -42,53 +42,53 @@ _DENIED = ("Access/permission denied", "Access denied", "Invalid user id")
 _UNKNOWN_ID = "Invalid job id"
 _ENDED = ("Job/step already completing or completed", "has expired")
 _TASK = re.compile(r": tasks? [0-9,-]+: ")
-_UNSTARTED = "Job is pending execution"
-_ONLY_TESTED = re.compile(r"Job [0-9]+ to start at ")
-_NO_RECORDS = ("accounting storage is disabled", "not running a supported accounting_storage plugin")
+_PENDING = "Job is pending execution"
+_TEST_ONLY = re.compile(r"Job [0-9]+ to start at ")
+_NO_ACCOUNTING = ("accounting storage is disabled", "not running a supported accounting_storage plugin")
 _UNKNOWN_USER = "Invalid user id:"
 
 
 def error_text(output: Output) -> str:
-    """What the program said, as one line without its prefixes, control characters and excess."""
-    said = _CHATTER.sub("", output.errors()) or output.stdout.decode("utf-8", "replace")
+    """The program's message as one line, without prefixes and control characters, cut at 1000 characters."""
+    said = _NOISE.sub("", output.errors()) or output.stdout.decode("utf-8", "replace")
     said = " ".join(_PREFIX.sub("", said).split())
-    return "".join(char for char in said if char.isprintable())[:_LONGEST]
+    return "".join(char for char in said if char.isprintable())[:_MAX_TEXT]
 
 
 def command_error(program: str, output: Output) -> GatewayError:
-    """The error for a command that failed for reasons that every command can have."""
-    said, detail = error_text(output), f"{program}: status {output.status}: {output.errors()[:_LONGEST]!r}"
+    """The error for a failure that any command can have."""
+    said, detail = error_text(output), f"{program}: status {output.status}: {output.errors()[:_MAX_TEXT]!r}"
     if output.status in (126, 127):
         return Upstream(f"The scheduler's command {program} cannot be run on this cluster", detail=detail)
     if any(phrase in said for phrase in (*_UNREACHABLE, *_NO_ANSWER)):
         return Unavailable(f"The scheduler does not answer: {said}", detail=detail)
     if any(phrase in said for phrase in _DENIED):
         return Denied(said, detail=detail)
-    return Upstream(f"The scheduler's command {program} failed: {said or 'it said nothing'}", detail=detail)
+    return Upstream(f"The scheduler's command {program} failed: {said or 'no message'}", detail=detail)
 
 
 def submit_error(output: Output) -> GatewayError:
-    """Why sbatch did not submit; a refusal keeps Slurm's own words."""
+    """The error for a failed sbatch. Slurm's message about a rejected job is passed on unchanged."""
     said = error_text(output)
     if output.status == 126 and "Argument list too long" in said:
-        message = "is too large: one variable may have 128 KiB, all together about 2 MiB"
+        message = "is too large: the limits are 128 KiB for one variable and about 2 MiB for all"
         return Invalid(f"env {message}", fields=(Field("body", "env", message),))
     error = command_error("sbatch", output)
     if any(phrase in said for phrase in _NO_ANSWER):
         return Timeout(f"The scheduler did not answer: {said}. {MAYBE_SUBMITTED}", detail=error.detail)
     if isinstance(error, Upstream) and said and output.status in (1, 255):
         return Invalid(said, detail=error.detail)
-    if output.status == 0 and _ONLY_TESTED.search(said):
-        return Invalid(f"The script asks for a test only, no job was submitted: {said}")
+    if output.status == 0 and _TEST_ONLY.search(said):
+        return Invalid(f"The script contains --test-only, so no job was submitted: {said}")
     if output.status == 0:
-        return Upstream(f"The scheduler named no job. It said: {said}. {MAYBE_SUBMITTED}", detail=error.detail)
+        return Upstream(f"The scheduler printed no job id, but: {said}. {MAYBE_SUBMITTED}", detail=error.detail)
     return error
 
 
 def attach_error(output: Output) -> GatewayError:
-    """Why srun did not run the command in the job, or that the command itself failed.
+    """The error for a failed srun, or for a command that srun ran and that failed.
 
-    Standard error is the command's own too, so only srun's lines tell which.
+    The command writes to the same standard error, so only lines that begin with `srun: ` are compared.
     """
     own = [line for line in output.errors().splitlines() if line.startswith("srun: ")]
     if any(_TASK.search(line) for line in own):
@@ -96,29 +96,29 @@ def attach_error(output: Output) -> GatewayError:
     output = replace(output, stderr="\n".join(own).encode() or output.stderr)
     said = error_text(output)
     if is_unknown_job(output):
-        return NotFound(f"{JOB_NOT_FOUND}: {said}")
-    if _UNSTARTED in said:
-        return Conflict(f"The job does not run yet: {said}")
+        return job_not_found(said)
+    if _PENDING in said:
+        return Conflict(f"The job is not running yet: {said}")
     if any(phrase in said for phrase in _ENDED):
         return Conflict(f"The job has ended: {said}")
     return command_error("srun", output)
 
 
 def is_unknown_job(output: Output) -> bool:
-    """Whether the program does not know the job id."""
+    """Whether the program reports an unknown job id."""
     return _UNKNOWN_ID in output.errors()
 
 
 def has_ended(output: Output) -> bool:
-    """Whether the program says that the job has ended."""
+    """Whether the program reports that the job has ended."""
     return any(phrase in output.errors() for phrase in _ENDED)
 
 
 def has_no_accounting(output: Output) -> bool:
-    """Whether this Slurm has no accounting at all, so that its history is empty and not broken."""
-    return any(phrase in output.errors() for phrase in _NO_RECORDS)
+    """Whether this Slurm runs without accounting: then the history is empty, and nothing has failed."""
+    return any(phrase in output.errors() for phrase in _NO_ACCOUNTING)
 
 
 def is_unknown_user(output: Output) -> bool:
-    """Whether sacct does not know the user whose jobs are asked for."""
+    """Whether sacct reports an unknown user."""
     return _UNKNOWN_USER in output.errors()

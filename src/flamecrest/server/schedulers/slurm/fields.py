@@ -1,6 +1,6 @@
-"""The values in Slurm's columns: times, durations, counts, exit codes, and rows between marks.
+"""Parsers of the cells in Slurm's output (times, durations, numbers, exit codes), and of rows of cells.
 
-What is no value is None or "".
+A cell without a value is None or "".
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _NOTHING = frozenset({"(null)", "N/A", "n/a", "None assigned", "(none)"})
 
 
 def text(cell: str) -> str:
-    """A cell's text, "" for the ways Slurm writes nothing."""
+    """The cell's text; "" for `(null)`, `N/A` and the like."""
     return "" if cell in _NOTHING else cell
 
 
@@ -26,7 +26,7 @@ def count(cell: str) -> int | None:
 
 
 def decimal(cell: str) -> float | None:
-    """A number that may have a fraction."""
+    """A number with an optional fraction."""
     try:
         value = float(cell)
     except ValueError:
@@ -35,13 +35,13 @@ def decimal(cell: str) -> float | None:
 
 
 def epoch(cell: str) -> int | None:
-    """A point in time printed with SLURM_TIME_FORMAT=%s; Unknown, None and N/A are none."""
+    """Seconds since the epoch, printed with SLURM_TIME_FORMAT=%s; None for Unknown, None and N/A."""
     found = _DIGITS.fullmatch(cell.strip())
     return int(found[0]) or None if found else None
 
 
 def seconds(cell: str) -> int | None:
-    """A duration as `MM:SS`, `HH:MM:SS` or `D-HH:MM:SS`, in seconds; UNLIMITED, NOT_SET and INVALID are none."""
+    """A duration `MM:SS`, `HH:MM:SS` or `D-HH:MM:SS`, in seconds; None for UNLIMITED, NOT_SET and INVALID."""
     found = _DURATION.fullmatch(cell.strip())
     if found is None:
         return None
@@ -50,13 +50,13 @@ def seconds(cell: str) -> int | None:
 
 
 def minutes(cell: str) -> int | None:
-    """A number of minutes, in seconds."""
+    """A number of minutes, converted to seconds."""
     found = _DIGITS.fullmatch(cell.strip())
     return int(found[0]) * 60 if found else None
 
 
 def exit_status(cell: str) -> tuple[int | None, int | None]:
-    """Exit code and signal from `1:0` (sacct) or from what wait(2) says, 256 (squeue)."""
+    """Exit code and signal, from `1:0` (sacct) or from a status of wait(2) such as `256` (squeue)."""
     code, colon, signal = cell.strip().partition(":")
     if not _DIGITS.fullmatch(code) or (colon and not _DIGITS.fullmatch(signal)):
         return None, None
@@ -67,20 +67,20 @@ def exit_status(cell: str) -> tuple[int | None, int | None]:
 
 @dataclass(slots=True)
 class Rows:
-    """The rows of an output whose every cell is followed by `mark`, which no cell holds.
+    """The rows of an output in which each cell is followed by `separator`; no cell contains it.
 
-    The first cell of a row must match `first`. What does not add up to a row is skipped up to the next row
-    that does, and counted in `unread` (once all are read). Lines before the first row (a talkative .bashrc) do no harm.
+    The first cell of a row must match `first`. A malformed row is skipped up to the next row and counted in
+    `unread`, which is complete after the iteration. Lines before the first row (printed by a .bashrc) are ignored.
     """
 
     output: str
-    mark: str
+    separator: str
     columns: Sequence[str]
     first: re.Pattern[str]
     unread: int = field(default=0, init=False)
 
     def __iter__(self) -> Iterator[dict[str, str]]:
-        cells = self.output.split(self.mark)
+        cells = self.output.split(self.separator)
         rest = cells.pop()
         self.unread = 0
         at, width, cut = 0, len(self.columns), bool(rest.strip())
@@ -96,7 +96,7 @@ class Rows:
             at += 1
             while at < len(cells) and not self._starts(cells[at]):
                 at += 1
-            cut = cut and at < len(cells)  # the rest belongs to the row that was counted just now
+            cut = cut and at < len(cells)  # the rest is part of the malformed row counted above
         self.unread += cut
 
     def _starts(self, cell: str) -> bool:

@@ -1,6 +1,7 @@
-"""Slurm's job ids as callers write them, and which of the scheduler's records one of them means.
+"""Job ids of Slurm: their syntax, and the job records that an id means.
 
-`123`, an array's `123_4` and `123_[1-5]` (also `123[1-5]`), a heterogeneous job's `123+1`.
+`123` is a job, `123_4` and `123_[1-5]` (also `123[1-5]`) are elements of an array, `123+1` is a component of a
+heterogeneous job.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from flamecrest.server.errors import Field, Invalid, NotFound
+from flamecrest.server.errors import Field, Invalid
 from flamecrest.server.schedulers.array_elements import ArrayElements
+from flamecrest.server.schedulers.job_errors import job_not_found
 from flamecrest.server.schedulers.merging import JobRecord, Stage
 from flamecrest.server.schedulers.values import Job, JobStep, JobTimes
 
 from .states import severity
 
-MOST_NUMBER = 0xFFFFFFF0  # Slurm keeps the numbers above for itself; 0 means "all jobs" to some of its commands
-LONGEST = 128  # characters
+MAX_JOB_NUMBER = 0xFFFFFFF0  # Slurm reserves the numbers from here on; some commands take 0 as "all jobs"
+MAX_ID_LENGTH = 128  # characters
 
 _ID = re.compile(r"([0-9]{1,20})(?:_([0-9]{1,7})|_?\[([0-9,:%-]+)\]|\+([0-9]{1,4}))?")
 
@@ -32,13 +34,13 @@ class SlurmJobId:
 
     @classmethod
     def parse(cls, text: str) -> SlurmJobId:
-        """Read what a caller wrote. Raises Invalid; NotFound for a number that no job can have."""
-        found = _ID.fullmatch(text) if len(text) <= LONGEST else None
+        """Parse an id as written by a caller. Raises Invalid; NotFound for a number that no job can have."""
+        found = _ID.fullmatch(text) if len(text) <= MAX_ID_LENGTH else None
         if found is None:
             raise _invalid()
         number, element, several, offset = found.groups()
-        if not 0 < int(number) < MOST_NUMBER:
-            raise NotFound(f"Job not found: {number} is no number of a job")
+        if not 0 < int(number) < MAX_JOB_NUMBER:
+            raise job_not_found(f"{number} is not a possible job number")
         try:
             elements = ArrayElements.parse(element or several) if element or several else None
         except ValueError:
@@ -51,12 +53,12 @@ class SlurmJobId:
         return self.base if self.offset is None else f"{self.base}+{self.offset}"
 
     @property
-    def asked(self) -> str:
-        """What to ask squeue and sacct for: they take one element but no set of them."""
+    def argument(self) -> str:
+        """The id to pass to squeue and sacct: they accept one array element but no set of elements."""
         return self.base if self.elements is not None and len(self.elements) > 1 else str(self)
 
     def parts(self, records: Iterable[JobRecord]) -> list[JobRecord]:
-        """The records that are what is meant, or parts of it; a lone number may also be an element's own."""
+        """The records that the id means, whole or in part. A plain number may also be an element's raw id."""
         records = list(records)
         mine = [record for record in records if record.base == self.base]
         if self.elements is not None:
@@ -66,21 +68,21 @@ class SlurmJobId:
         return mine or [record for record in records if record.raw == self.base][:1]
 
     def select(self, records: Iterable[JobRecord]) -> Job | None:
-        """The one job that is meant: a record's own, or the sum of its parts."""
+        """The one job that the id means: that of a single record, or the summary of several."""
         parts = self.parts(records)
         if not parts:
             return None
         return parts[0].job if len(parts) == 1 and self._is_exactly(parts[0]) else sum_up(str(self), parts)
 
     def _is_exactly(self, record: JobRecord) -> bool:
-        """Whether the record is no part of something larger that was asked for."""
+        """Whether the record is all that the id means, and not one part of it."""
         one_element = self.elements is not None and len(self.elements) == 1
         named_so = self.offset is not None or record.base != self.base
         return one_element or named_so or (record.elements is None and record.offset is None)
 
 
 def _part(record: JobRecord, elements: ArrayElements) -> JobRecord | None:
-    """What of the record lies within the elements."""
+    """The record, reduced to the elements that are in `elements`; None if there are none."""
     if record.elements is None or not (common := record.elements & elements):
         return None
     if common == record.elements:
@@ -89,10 +91,11 @@ def _part(record: JobRecord, elements: ArrayElements) -> JobRecord | None:
 
 
 def sum_up(job_id: str, records: Sequence[JobRecord]) -> Job:
-    """One Job for an array or a heterogeneous job.
+    """One Job that stands for an array or a heterogeneous job. Each of its parts becomes a step.
 
-    PENDING until a part has started, RUNNING until all have ended (also between two elements), then the worst
-    end of them all, with its exit code and reason. `elapsed` is the longest part's. Each part is a step.
+    Its state is PENDING until a part has started and RUNNING until all have ended (also between two elements).
+    Then it is the most severe final state of the parts, with exit code and reason of that part. `elapsed` is that
+    of the longest part.
     """
     ended = all(record.stage is Stage.ENDED for record in records)
     begun = [record for record in records if record.stage is not Stage.WAITING]
@@ -139,5 +142,5 @@ def _step(job: Job) -> JobStep:
 
 
 def _invalid() -> Invalid:
-    message = "not a job id: 123, 123_4, 123_[1-5] and 123+0 are"
-    return Invalid(f"That is {message}", fields=(Field("path", "job_id", message),))
+    message = "Invalid job id. Examples: 123, 123_4, 123_[1-5], 123+0"
+    return Invalid(message, fields=(Field("path", "job_id", message),))

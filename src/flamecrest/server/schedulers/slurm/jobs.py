@@ -1,4 +1,4 @@
-"""What squeue, sacct and scontrol print about jobs, read into records. Column names stand here and nowhere else."""
+"""Parsers of what squeue, sacct and scontrol print about jobs, and the columns that are requested."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flamecrest.server.schedulers.values import Job, JobMetadata, JobStep, JobTi
 from .fields import Rows, count, epoch, exit_status, minutes, seconds, text
 from .states import JobState, parse_job_state
 
-# The free text (folder, name) stands last: for people who read the output.
+# Free text (folder, name) comes last, to keep the output readable.
 SQUEUE_COLUMNS = (
     "JobArrayID", "JobID", "State", "Reason", "exit_code", "RestartCnt", "UserName", "GroupName", "Account",
     "Partition", "Cluster", "NumNodes", "NodeList", "PriorityLong", "SubmitTime", "StartTime", "EndTime",
@@ -29,23 +29,23 @@ _STEP = re.compile(r"([0-9]+(?:_[0-9]+|_\[[^\]]*\]|\+[0-9]+)?)(?:\.([A-Za-z0-9_+
 _SCRIPT = re.compile(r"Batch Script for \S+\n-{20,}\n")
 _SCONTROL_JOB = re.compile(r"^(?=JobId=[0-9]+ )", re.MULTILINE)
 _PATTERN = re.compile(r"%([%AajJ])")
-_NO_ELEMENT = "4294967294"  # what scontrol puts for %a in the paths of an array as a whole
+_NO_ELEMENT = "4294967294"  # printed by scontrol for %a in the paths of a whole array
 
 _Row = Mapping[str, str]
 
 
-def parse_squeue(output: str, mark: str, cluster: str) -> Snapshot:
-    """Read squeue's answer."""
-    rows = Rows(output, mark, SQUEUE_COLUMNS, _ID)
+def parse_squeue(output: str, separator: str) -> Snapshot:
+    """Parse the output of squeue."""
+    rows = Rows(output, separator, SQUEUE_COLUMNS, _ID)
     unknown: list[str] = []
-    found = [_of_squeue(row, cluster, unknown) for row in rows]
+    found = [_of_squeue(row, unknown) for row in rows]
     records = [record for record in found if record is not None]
     return Snapshot(records, rows.unread + len(found) - len(records), tuple(unknown))
 
 
-def parse_sacct(output: str, mark: str, cluster: str) -> Snapshot:
-    """Read sacct's answer: a job's row, then those of its steps."""
-    rows = Rows(output, mark, SACCT_COLUMNS, _STEP)
+def parse_sacct(output: str, separator: str) -> Snapshot:
+    """Parse the output of sacct: the row of each job, followed by the rows of its steps."""
+    rows = Rows(output, separator, SACCT_COLUMNS, _STEP)
     unknown: list[str] = []
     jobs: list[_Row] = []
     steps: dict[str, list[JobStep]] = {}
@@ -55,16 +55,16 @@ def parse_sacct(output: str, mark: str, cluster: str) -> Snapshot:
             steps.setdefault(job_id, []).append(_step(row, unknown))
         else:
             jobs.append(row)
-    found = [_of_sacct(row, cluster, unknown, steps.get(row["JobID"], [])) for row in jobs]
+    found = [_of_sacct(row, unknown, steps.get(row["JobID"], [])) for row in jobs]
     records = [record for record in found if record is not None]
     return Snapshot(records, rows.unread + len(found) - len(records), tuple(unknown))
 
 
 def parse_job_paths(output: str, job_id: str, element: str) -> JobMetadata:
-    """Read the paths from `scontrol show job`: of the first job, if it shows several.
+    """Parse the paths of the first job in the output of `scontrol show job`.
 
-    Names, comments and folders stand above the paths and may hold anything, line ends too; so the last lines
-    that can be meant are taken. Whoever writes a name that misleads here misleads about that job only.
+    Job names, comments and folders are printed above the paths and may contain anything, line ends included. So
+    the last matching lines are taken. A misleading name can only falsify the paths of its own job.
     """
     name = f"{job_id}_{element}" if element else job_id
     block = next((part for part in _SCONTROL_JOB.split(output) if "\n   StdOut=" in part), None)
@@ -90,15 +90,15 @@ def parse_job_paths(output: str, job_id: str, element: str) -> JobMetadata:
 
 
 def parse_stored_script(output: str) -> str | None:
-    """The first script of `sacct --batch-script`, which puts a title before and a line end after it, or NONE."""
+    """The first script in the output of `sacct --batch-script`, behind its title; NONE stands for no script."""
     scripts = _SCRIPT.split(output)
     script = scripts[1].removesuffix("\n") if len(scripts) > 1 else ""
     return script if script.startswith("#!") else None
 
 
-def _of_squeue(row: _Row, cluster: str, unknown: list[str]) -> JobRecord | None:
+def _of_squeue(row: _Row, unknown: list[str]) -> JobRecord | None:
     start, end, elapsed = epoch(row["StartTime"]), epoch(row["EndTime"]), seconds(row["TimeUsed"])
-    # Of a job that runs, EndTime is when its limit will be reached.
+    # EndTime of a running job is the time when it reaches its limit.
     over = start is not None and end is not None and end <= start + (elapsed or 0)
     state = _state(row["State"], unknown, started=bool(elapsed), ended=over)
     waiting, nodes = state.stage is Stage.WAITING, text(row["NodeList"])
@@ -113,7 +113,9 @@ def _of_squeue(row: _Row, cluster: str, unknown: list[str]) -> JobRecord | None:
         signal=signal,
         times=JobTimes(
             submit=epoch(row["SubmitTime"]),
-            start=None if waiting or not nodes else start,  # else a guess, or the moment when it was cancelled
+            start=None
+            if waiting or not nodes
+            else start,  # without nodes it is an estimate, or the time of the cancellation
             end=end if state.stage is Stage.ENDED else None,
             elapsed=elapsed,
             limit=seconds(row["TimeLimit"]),
@@ -121,7 +123,7 @@ def _of_squeue(row: _Row, cluster: str, unknown: list[str]) -> JobRecord | None:
         account=text(row["Account"]) or None,
         group=text(row["GroupName"]) or None,
         partition=text(row["Partition"]),
-        cluster=text(row["Cluster"]) or cluster,
+        cluster=text(row["Cluster"]),
         nodes=nodes,
         node_count=count(row["NumNodes"]) or 0,
         priority=count(row["PriorityLong"]),
@@ -130,7 +132,7 @@ def _of_squeue(row: _Row, cluster: str, unknown: list[str]) -> JobRecord | None:
     return _record(job, state.stage, raw=row["JobID"], restarts=count(row["RestartCnt"]) or 0)
 
 
-def _of_sacct(row: _Row, cluster: str, unknown: list[str], steps: Sequence[JobStep]) -> JobRecord | None:
+def _of_sacct(row: _Row, unknown: list[str], steps: Sequence[JobStep]) -> JobRecord | None:
     start, end = epoch(row["Start"]), epoch(row["End"])
     state = _state(row["State"], unknown, started=start is not None, ended=end is not None)
     waiting, nodes = state.stage is Stage.WAITING, text(row["NodeList"])
@@ -155,19 +157,19 @@ def _of_sacct(row: _Row, cluster: str, unknown: list[str], steps: Sequence[JobSt
         account=text(row["Account"]) or None,
         group=None if placeholder else text(row["Group"]) or None,
         partition=text(row["Partition"]),
-        cluster=text(row["Cluster"]) or cluster,
+        cluster=text(row["Cluster"]),
         nodes=nodes,
         node_count=count(row["NNodes"]) or 0,
         priority=count(row["Priority"]),
         working_directory=text(row["WorkDir"]),
-        kill_request_user=_who(state.cancelled_by, row),
+        kill_request_user=_cancelled_by(state.cancelled_by, row),
         steps=tuple(steps),
     )
     return _record(job, state.stage, raw=row["JobIDRaw"], placeholder=placeholder)
 
 
 def _record(job: Job, stage: Stage, *, raw: str, restarts: int = 0, placeholder: bool = False) -> JobRecord | None:
-    """The job in its place; None if the id says no place (an expression that was cut short)."""
+    """The record of the job; None if its id cannot be parsed (an array expression that was cut)."""
     found = _ID.fullmatch(job.id)
     if found is None:
         return None
@@ -203,6 +205,6 @@ def _state(cell: str, unknown: list[str], *, started: bool, ended: bool) -> JobS
     return state
 
 
-def _who(uid: str | None, row: _Row) -> str | None:
-    """The name of the account that cancelled the job where the row tells it, else its number."""
+def _cancelled_by(uid: str | None, row: _Row) -> str | None:
+    """The name of the user who cancelled the job if the row contains it, else the uid."""
     return {row["UID"]: row["User"], "0": "root"}.get(uid, uid) if uid else None

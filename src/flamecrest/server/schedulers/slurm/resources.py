@@ -1,4 +1,4 @@
-"""What sinfo, scontrol and sacctmgr print about nodes, partitions, reservations, accounts and the controller."""
+"""Parsers of what sinfo, scontrol and sacctmgr print about nodes, partitions, reservations, accounts and daemons."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _KEY = re.compile(r"(?:^| )([A-Za-z/:]+)=(\S*)")
 _RESERVATION = re.compile(r"ReservationName=(.*?) StartTime=(\S+) EndTime=(\S+) .*", re.DOTALL)
 
 
-def parse_nodes(output: str, mark: str) -> list[Node]:
-    """Each node once, with all its partitions; sinfo prints one row for each pair."""
+def parse_nodes(output: str, separator: str) -> list[Node]:
+    """Parse sinfo's rows, one for each pair of node and partition, into nodes with all their partitions."""
     found: dict[str, Node] = {}
-    for row in Rows(output, mark, SINFO_COLUMNS, _NAME):
+    for row in Rows(output, separator, SINFO_COLUMNS, _NAME):
         name, partition = row["NodeList"], row["PartitionName"]
         if name not in found:
             found[name] = _node(row)
@@ -55,7 +55,7 @@ def _node(row: dict[str, str]) -> Node:
 
 
 def parse_partitions(output: str) -> list[Partition]:
-    """One line each, keys that hold no space."""
+    """Parse the lines of `scontrol --oneliner show partitions`."""
     found = []
     for line in output.splitlines():
         keys = dict(_KEY.findall(line))
@@ -66,14 +66,19 @@ def parse_partitions(output: str) -> list[Partition]:
 
 
 def parse_reservations(output: str) -> list[Reservation]:
-    """One line each. A name may hold spaces, so it ends where StartTime begins; a line without times is skipped."""
+    """Parse the lines of `scontrol --oneliner show reservations`; lines without times are skipped.
+
+    A name may contain spaces and ends where StartTime begins.
+    """
     found = []
     for line in output.splitlines():
         match = _RESERVATION.fullmatch(line)
         start, end = (epoch(match[2]), epoch(match[3])) if match else (None, None)
         if match is None or start is None or end is None:
             continue
-        keys = dict(reversed(_KEY.findall(line[match.end(3) :])))  # the first of its name: CoreIDs follow the nodes
+        keys = dict(
+            reversed(_KEY.findall(line[match.end(3) :]))
+        )  # the first value of each key: lines about CoreIDs repeat some
         found.append(
             Reservation(
                 name=match[1],
@@ -87,19 +92,15 @@ def parse_reservations(output: str) -> list[Reservation]:
     return found
 
 
-def parse_accounts(output: str, cluster: str) -> list[Account]:
-    """Read `user|default|account|cluster` lines: an account stands once for every partition and every cluster.
-
-    Several clusters may share one slurmdbd: the lines of `cluster`, if there are any, else all.
-    """
+def parse_accounts(output: str) -> list[Account]:
+    """Parse `user|default|account|cluster` lines; an account has one line for each partition and cluster."""
     rows = [cells for line in output.splitlines() if len(cells := line.split("|")) == 4 and cells[2]]
-    here = [cells for cells in rows if cells[3].lower() == cluster.lower()] or rows
     found: dict[str, bool] = {}
-    for _, default, account, _ in here:
+    for _, default, account, _ in rows:
         found[account] = found.get(account, False) or account == default
     return [Account(name, default) for name, default in found.items()]
 
 
 def is_controller_up(output: str) -> bool:
-    """Whether one of the controllers that `scontrol ping` names is UP."""
+    """Whether `scontrol ping` reports one of the controllers as UP."""
     return any(re.search(r"\bUP\b", line.rpartition(" is ")[2]) for line in output.splitlines())

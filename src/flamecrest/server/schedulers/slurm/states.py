@@ -1,6 +1,6 @@
-"""Slurm's words for the states of jobs and nodes, in tables with what callers are shown for them.
+"""The mapping of Slurm's job and node states to those that callers see: JOB_STATES and NODE_STATES.
 
-An unknown word is reported as such and shown with care; it is never a reason to fail.
+A state that is in no table is passed on or shown as UNKNOWN, and counted. It is never an error.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from flamecrest.server.schedulers.merging import Stage
 
 _WORD = re.compile(r"[A-Z][A-Z_]{0,39}")
 
-# https://slurm.schedmd.com/job_state_codes.html: the word, what is shown for it, how far the job has come.
-# Clients take every state with an F in it for a final one, so none that is not final may have one.
+# Slurm's job state -> the state that callers see, and the stage. https://slurm.schedmd.com/job_state_codes.html
+# Clients take each state that contains an F as final, so no other state may contain one.
 JOB_STATES = MappingProxyType(
     {
         "PENDING": ("PENDING", Stage.WAITING),
         "CONFIGURING": ("PENDING", Stage.WAITING),  # nodes are still booting
         "EXPEDITING": ("PENDING", Stage.WAITING),
         "POWER_UP_NODE": ("PENDING", Stage.WAITING),
-        "REQUEUED": ("PENDING", Stage.WAITING),  # the run that ended is over, the job is not
+        "REQUEUED": ("PENDING", Stage.WAITING),  # one run has ended, the job has not
         "REQUEUE_FED": ("PENDING", Stage.WAITING),
         "REQUEUE_HOLD": ("PENDING", Stage.WAITING),
         "RESV_DEL_HOLD": ("PENDING", Stage.WAITING),
         "SPECIAL_EXIT": ("PENDING", Stage.WAITING),  # requeued and held
-        "LAUNCH_FAILED": ("PENDING", Stage.WAITING),  # a flag of a job that goes back to the queue
+        "LAUNCH_FAILED": ("PENDING", Stage.WAITING),  # a flag of a job that returns to the queue
         "RECONFIG_FAIL": ("PENDING", Stage.WAITING),  # the same
         "RUNNING": ("RUNNING", Stage.RUNNING),
-        "COMPLETING": ("RUNNING", Stage.RUNNING),  # epilogs run, the nodes are still taken
+        "COMPLETING": ("RUNNING", Stage.RUNNING),  # epilogs run, the nodes are still allocated
         "RESIZING": ("RUNNING", Stage.RUNNING),
         "SIGNALING": ("RUNNING", Stage.RUNNING),
         "STAGE_OUT": ("STAGE_OUT", Stage.RUNNING),
@@ -49,14 +49,15 @@ JOB_STATES = MappingProxyType(
     }
 )
 
-# For an array as a whole: the worst end of its elements, mildest first. Words that are not here count as worse.
+# Final states by severity, for the state of a whole array. States that are not listed are more severe.
 _MILD_TO_SEVERE = ("COMPLETED", "REVOKED", "CANCELLED", "PREEMPTED", "DEADLINE", "TIMEOUT", "OUT_OF_MEMORY", "FAILED")
 
-# https://slurm.schedmd.com/sinfo.html#SECTION_NODE-STATE-CODES: long and short words -> the wire's NodeState.
+# Slurm's node state, long or short -> NodeState of the wire.
+# https://slurm.schedmd.com/sinfo.html#SECTION_NODE-STATE-CODES
 NODE_STATES = MappingProxyType(
     {
         "idle": "IDLE",
-        "planned": "IDLE",  # free until the job it is planned for starts
+        "planned": "IDLE",  # idle until the job that it is planned for starts
         "plnd": "IDLE",
         "allocated": "ALLOCATED",
         "alloc": "ALLOCATED",
@@ -75,7 +76,7 @@ NODE_STATES = MappingProxyType(
         "drained": "DRAIN",
         "draining": "DRAIN",
         "drng": "DRAIN",
-        "failing": "DRAIN",  # its jobs run on, no new one starts
+        "failing": "DRAIN",  # running jobs continue, no new job starts
         "failg": "DRAIN",
         "maint": "RESERVED",
         "reserved": "RESERVED",
@@ -98,6 +99,7 @@ NODE_STATES = MappingProxyType(
         "no_respond": "UNKNOWN",
     }
 )
+# The flag behind a node state -> an additional NodeState.
 NODE_STATE_FLAGS = MappingProxyType(
     {
         "*": "OFFLINE",  # does not respond
@@ -107,7 +109,7 @@ NODE_STATE_FLAGS = MappingProxyType(
         "!": "POWERING_DOWN",
         "$": "RESERVED",
         "^": "DOWN",
-        "@": None,  # a reboot is wanted, the node works on
+        "@": None,  # a reboot is pending, the node still works
         "-": None,
     }
 )
@@ -115,7 +117,7 @@ NODE_STATE_FLAGS = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """What a caller is shown, how far the job has come, who cancelled it (a uid), and whether the word is known."""
+    """The state that callers see, its stage, the uid that cancelled the job, and whether JOB_STATES has the state."""
 
     state: str
     stage: Stage
@@ -124,7 +126,7 @@ class JobState:
 
 
 def parse_job_state(text: str, *, started: bool, ended: bool) -> JobState:
-    """Read `RUNNING`, `CANCELLED by 1001`; `started` and `ended` tell how far a job in an unknown state has come."""
+    """Parse `RUNNING`, `CANCELLED by 1001`. `started` and `ended` give the stage of an unknown state."""
     word, _, rest = text.strip().partition(" ")
     word = word.upper().rstrip("+")
     by = rest.removeprefix("by ").strip() if rest.startswith("by ") else None
@@ -140,12 +142,12 @@ def parse_job_state(text: str, *, started: bool, ended: bool) -> JobState:
 
 
 def severity(state: str) -> int:
-    """How bad an end is, to choose the one that stands for a whole array."""
+    """The severity of a final state; that of a whole array is the highest of its elements."""
     return _MILD_TO_SEVERE.index(state) if state in _MILD_TO_SEVERE else len(_MILD_TO_SEVERE)
 
 
 def parse_node_states(text: str) -> tuple[str, ...]:
-    """The wire's words for `idle`, `mixed-`, `down*`, `idle+drain`; UNKNOWN where the table has none."""
+    """Parse `idle`, `mixed-`, `down*`, `idle+drain` into NodeStates of the wire; UNKNOWN for a state in no table."""
     shown: list[str] = []
     parts = text.strip().lower().split("+")
     for part in parts:

@@ -8,7 +8,8 @@ import sys
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flamecrest.server.schedulers.slurm.dialect import BASH_OWN, LOADER, Slurm
+from flamecrest.server.schedulers.job_environment import BASH_OWN, LOADER
+from flamecrest.server.schedulers.slurm.dialect import Slurm
 from flamecrest.server.schedulers.values import JobSpec
 
 from .recorded import output

@@ -1,0 +1,62 @@
+"""A job's environment and script, sent to a submission program over standard input (ADR 0006).
+
+A bash loader exports the variables and then executes the program, which reads the script from the rest of the input.
+Dialects whose submission program takes a script on standard input use it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from flamecrest.server.ssh.command import Command
+
+from .job_fields import encode_text, invalid_field
+
+if TYPE_CHECKING:
+    from flamecrest.server.ssh.command import Output
+
+    from .values import JobSpec
+
+T = TypeVar("T")
+
+# Reads NAME=VALUE entries, each ended by NUL, up to an empty entry. bash reads a pipe byte by byte here, so the
+# script behind the entries is left to the program. The program is looked up before PATH may change. LC_ALL is set
+# by the gateway and must not reach the job.
+LOADER: Final = (
+    'run=$(type -P -- "$1") || { printf "%s: command not found\\n" "$1" >&2; exit 127; }; '
+    'shift; set -- "$run" "$@"; unset LC_ALL run; '
+    'while IFS= read -r -d "" FLAMECREST_ENTRY && [ -n "$FLAMECREST_ENTRY" ]; '
+    'do export "$FLAMECREST_ENTRY"; done; unset FLAMECREST_ENTRY; exec "$@"'
+)
+# Variables that bash computes, evaluates as arithmetic or does not unset: the job would see other values.
+BASH_OWN: Final = frozenset({
+    "BASHOPTS", "BASHPID", "BASH_ALIASES", "BASH_ARGC", "BASH_ARGV", "BASH_CMDS", "BASH_COMMAND",
+    "BASH_COMPAT", "BASH_LINENO", "BASH_MONOSECONDS", "BASH_SOURCE", "BASH_SUBSHELL", "BASH_TRAPSIG",
+    "BASH_VERSINFO", "BASH_XTRACEFD",
+    "DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FLAMECREST_ENTRY", "FUNCNAME", "GROUPS",
+    "HISTCMD", "LINENO", "OPTIND", "PIPESTATUS", "PPID", "RANDOM", "SECONDS", "SHELLOPTS", "SHLVL",
+    "SRANDOM", "UID", "_",
+})  # fmt: skip
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+def submit_command(submit: Sequence[str], spec: JobSpec, parse: Callable[[Output], T]) -> Command[T]:
+    """The command that runs `submit` (program and options) with the environment and the script of `spec`.
+
+    Neither appears in a process list. Raises Invalid for variables and scripts that cannot be passed on.
+    """
+    script = encode_text("script", spec.script or "")
+    argv = ("bash", "-c", LOADER, "flamecrest", *submit)
+    return Command(argv, parse, stdin=_entries(spec.env) + b"\0" + script)
+
+
+def _entries(env: Mapping[str, str]) -> bytes:
+    entries = []
+    for name, value in env.items():
+        if not _NAME.fullmatch(name) or name in BASH_OWN:
+            raise invalid_field("env", f"{name[:80]!r} cannot be the name of a variable")
+        entries.append(f"{name}=".encode() + encode_text("env", value) + b"\0")
+    return b"".join(entries)

@@ -1,0 +1,162 @@
+"""Job queries over two sources, a scheduler's live state and its accounting history.
+
+Both sources are asked at once and their answers are merged. A source is any function that returns a Snapshot:
+a command-line program or a REST request. This module knows no scheduler and no transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from flamecrest.server.errors import Busy, GatewayError, Timeout, Unavailable, Upstream
+
+from .job_errors import job_not_found
+from .merging import JobRecord, Snapshot, merge
+
+if TYPE_CHECKING:
+    from flamecrest.server.deadline import Deadline
+
+    from .counters import SchedulerCounters
+    from .values import Job
+
+# The failures of one source that the other can make up for. If both fail, the first kind in this order is raised.
+RECOVERABLE: Final = (Unavailable, Upstream, Timeout, Busy)
+SECOND_SOURCE_SECONDS: Final = 3.0  # how long the second source is waited for after the first has found the job
+_RESERVE: Final = 0.1  # the part of a deadline that is kept for an answer from one source
+
+_log: Final = logging.getLogger(__name__)
+
+Source = Callable[["Deadline"], Awaitable[Snapshot]]
+Select = Callable[[Iterable[JobRecord]], "Job | None"]  # the job that an id means, among records
+
+
+@dataclass(frozen=True, slots=True)
+class JobSources:
+    """The two sources of one query. `history` is None where the live source knows ended jobs as well."""
+
+    live: Source
+    history: Source | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """The answer of each source, or the error that it failed with."""
+
+    live: Snapshot | GatewayError
+    history: Snapshot | GatewayError
+
+    def merged(self) -> list[JobRecord]:
+        """The merged records. Raises the more severe error if both sources failed."""
+        live, history = (None if isinstance(one, GatewayError) else one.records for one in (self.live, self.history))
+        if live is None and history is None:
+            raise min(self.failures(), key=_severity)
+        return merge(live, history)
+
+    def failures(self) -> list[GatewayError]:
+        return [one for one in (self.live, self.history) if isinstance(one, GatewayError)]
+
+
+class JobLookup:
+    """Asks both sources and merges their answers.
+
+    `scheduler` names the scheduler in log lines. `second_source_seconds`: see SECOND_SOURCE_SECONDS.
+    """
+
+    def __init__(
+        self, scheduler: str, counters: SchedulerCounters, *, second_source_seconds: float = SECOND_SOURCE_SECONDS
+    ) -> None:
+        self._scheduler = scheduler
+        self._counters = counters
+        self._second_source_seconds = second_source_seconds
+
+    async def records(self, sources: JobSources, deadline: Deadline) -> list[JobRecord]:
+        """All jobs of both sources, merged. If one source fails, those of the other.
+
+        Both sources are waited for until the deadline: a client takes a job that is missing from a list as gone.
+        """
+        return (await self._ask(sources, deadline, lambda _: False)).merged()
+
+    async def find(self, job_id: str, sources: JobSources, select: Select, deadline: Deadline) -> Job:
+        """The job that `select` finds in the merged records.
+
+        As soon as one source knows the job, the other is waited for `second_source_seconds` at most. Raises
+        NotFound if both sources answered, else the failure of the source that did not.
+        """
+        answers = await self._ask(sources, deadline, lambda snapshot: select(_real(snapshot.records)) is not None)
+        job = select(_real(answers.merged()))
+        if job is not None:
+            return job
+        if failures := answers.failures():
+            message = f"Cannot tell whether job {job_id} exists: {failures[0].public}"
+            raise type(failures[0])(message, detail=failures[0].detail)
+        raise job_not_found(job_id)
+
+    def note_failure(self, operation: str, error: GatewayError) -> None:
+        """Count and log a failure that the request survives."""
+        self._counters.failures[operation] += 1
+        _log.warning("%s: %s failed: %s", self._scheduler, operation, error.detail or error.public)
+
+    async def _ask(self, sources: JobSources, deadline: Deadline, is_enough: Callable[[Snapshot], bool]) -> _Answers:
+        early = before(deadline)
+        tasks = {
+            "live": asyncio.create_task(self._answer("live", sources.live, early)),
+            "history": asyncio.create_task(self._answer("history", sources.history, early)),
+        }
+        try:
+            done, pending = await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+            if pending:
+                answers = [task.result() for task in done]
+                enough = any(not isinstance(one, GatewayError) and is_enough(one) for one in answers)
+                await asyncio.wait(pending, timeout=self._second_source_seconds if enough else None)
+            return _Answers(*(self._result(source, task) for source, task in tasks.items()))
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+    async def _answer(self, name: str, source: Source | None, deadline: Deadline) -> Snapshot | GatewayError:
+        """The source's snapshot, or the recoverable error that it failed with; other errors are raised."""
+        if source is None:
+            return Snapshot()
+        try:
+            snapshot = await source(deadline)
+        except RECOVERABLE as error:
+            self.note_failure(name, error)
+            return error
+        if snapshot.unread or snapshot.unknown_states:
+            self._counters.unreadable_rows[name] += snapshot.unread
+            self._counters.count_unknown_states(name, snapshot.unknown_states)
+            states = snapshot.unknown_states[:10]
+            _log.warning(
+                "%s: %s: %d unreadable rows, unknown states %s", self._scheduler, name, snapshot.unread, states
+            )
+        if snapshot.unread and not snapshot.records:
+            unreadable = Upstream(f"None of the scheduler's {snapshot.unread} rows about jobs could be read")
+            self.note_failure(name, unreadable)
+            return unreadable
+        return snapshot
+
+    def _result(self, name: str, task: asyncio.Task[Snapshot | GatewayError]) -> Snapshot | GatewayError:
+        if task.done():
+            return task.result()
+        error = Timeout(f"The scheduler's {name} source did not answer in time")
+        self.note_failure(name, error)
+        return error
+
+
+def before(deadline: Deadline) -> Deadline:
+    """A point a little before the deadline, so that time is left to answer without what is late."""
+    return deadline.sub(deadline.left() * (1 - _RESERVE))
+
+
+def _real(records: Iterable[JobRecord]) -> list[JobRecord]:
+    """The records without placeholders: those are no proof that the job is known."""
+    return [record for record in records if not record.placeholder]
+
+
+def _severity(error: GatewayError) -> int:
+    return next(place for place, kind in enumerate(RECOVERABLE) if isinstance(error, kind))
