@@ -20,7 +20,8 @@ try:
     from .contenders.openssh import OpenSsh
     from .contenders.servers import RunningGateway, Servers
     from .measure.resources import listener
-    from .report import pages, tables
+    from .report import files, markdown
+    from .report.document import Document
     from .results import Results
     from .targets import TARGETS, comparison, judge
     from .workloads.catalogue import WORKLOADS
@@ -87,12 +88,12 @@ def measure(options: argparse.Namespace, workloads: Sequence[Workload], results:
             contenders[GATEWAY] = running.contender()
         for key in keys - contenders.keys():
             contenders[key] = stack.enter_context(servers.start(key))
-        files = stack.enter_context(sites.small_files(site)) if keys else ""
+        small_files = stack.enter_context(sites.small_files(site)) if keys else ""
         bench = Bench(
             contenders=contenders,
             servers=servers,
-            files=sites.file_paths(files),
-            folder=files,
+            files=sites.file_paths(small_files),
+            folder=small_files,
             quick=options.quick,
             shell=partial(sites.command, site),
             ssh=OpenSsh(site, folder),
@@ -101,34 +102,32 @@ def measure(options: argparse.Namespace, workloads: Sequence[Workload], results:
         )
         for workload in workloads:
             results.extend(asyncio.run(workload.run(bench)))
-            print(tables.tables(workload, results), flush=True)
+            print(markdown.section(workload, results), flush=True)
 
 
 def main() -> int:
     """Measure and print. Exit status: 0 if no target is missed, 1 if one is, 2 if the site cannot be used."""
     options = arguments()
     workloads = [workload for workload in WORKLOADS if workload.name in options.only]
-    about, where = tables.machine(), "the sandbox" if options.sandbox else "real sshd (tests/live/centre)"
-    preface = tables.preface(about, where, quick=options.quick)
-    print(preface, flush=True)
+    site = "the sandbox" if options.sandbox else "real sshd (tests/live/centre)"
+    document = Document(workloads, site, quick=options.quick)
+    print(markdown.preface(document), flush=True)
     for missing in sites.missing_programs():
         say(f"bench: {missing}")
-    results = Results()
     try:
-        measure(options, workloads, results)
+        measure(options, workloads, document.results)
     except sites.NotReadyError as reason:
         say(f"bench: {reason}")
         return 2
-    targets = comparison(results) if options.compare else TARGETS
-    verdicts = [judge(target, results, sandbox=options.sandbox) for target in targets]
-    print(tables.verdicts(verdicts))
-    document = tables.as_json(about, where, results, verdicts)
+    targets = comparison(document.results) if options.compare else TARGETS
+    document.verdicts = [judge(target, document.results, sandbox=options.sandbox) for target in targets]
+    print(markdown.verdicts(document.verdicts))
     if options.json:
-        options.json.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+        options.json.write_text(json.dumps(document.as_json(), indent=1) + "\n", "utf-8")
     if options.report:
-        pages.write(options.report, pages.Content(preface, verdicts, workloads, results), document)
+        files.write(options.report, document)
         say(f"bench: the report is in {options.report}: report.html, report.md")
-    return 1 if any(verdict.passed is False for verdict in verdicts) else 0
+    return 1 if any(verdict.passed is False for verdict in document.verdicts) else 0
 
 
 if __name__ == "__main__":

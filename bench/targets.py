@@ -64,7 +64,7 @@ TARGETS: Sequence[Target] = (
         _seconds(GATEWAY, 1000), _seconds("0", 1000), "at most", 1.6,
     ),
     Target(
-        "1000 files of 1 KB by httpx, beside FirecREST v1's way (a)",
+        "1000 files of 1 KB by httpx, beside FirecREST v1's method (a)",
         _seconds("a", 1000), _seconds(GATEWAY, 1000), "at least", 25, of_sshd=True,
     ),
     Target(

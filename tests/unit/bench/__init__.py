@@ -1,1 +1,1 @@
-"""The parts of the benchmark that decide and show; the measuring itself is not tested."""
+"""Tests of the benchmark's decisions, tables and report. The measurements themselves are not tested."""

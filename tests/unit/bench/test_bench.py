@@ -1,4 +1,4 @@
-"""Verdicts, figures and tables: a benchmark that reads its own numbers wrong is worse than none."""
+"""Verdicts and tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from bench.columns import GATEWAY, OPENSSH, OTHER
 from bench.measure import load
-from bench.report import tables
+from bench.report import markdown, tables
+from bench.report.document import Document
 from bench.results import Cell, Results
 from bench.targets import TARGETS, Target, comparison, judge
 from bench.workloads.catalogue import WORKLOADS
@@ -29,7 +30,7 @@ def cell(contender: str, *samples: float, note: str = "", errors: int = 0) -> Ce
     return Cell("w", contender, "seconds", 1, samples, note, errors)
 
 
-def test_a_ratio_is_of_means_and_the_limit_itself_counts() -> None:
+def test_ratio_of_means_equal_to_the_limit_is_met() -> None:
     measured = results(cell(GATEWAY, 1.0, 3.0), cell("0", 1.0), cell("a", 6.0))
     assert judge(SLOWER, measured).value == 2.0
     assert judge(SLOWER, measured).passed is True
@@ -37,23 +38,23 @@ def test_a_ratio_is_of_means_and_the_limit_itself_counts() -> None:
     assert judge(FASTER, measured).passed is True
 
 
-def test_a_target_is_missed_on_the_wrong_side_of_its_limit() -> None:
+def test_target_beyond_its_limit_is_missed() -> None:
     measured = results(cell(GATEWAY, 2.1), cell("0", 1.0), cell("a", 6.0))
     assert judge(SLOWER, measured).passed is False
     assert judge(FASTER, measured).passed is False
 
 
-def test_a_target_without_a_divisor_is_compared_as_it_is() -> None:
+def test_target_without_a_divisor_compares_the_value_itself() -> None:
     assert judge(SMALL, results(Cell("memory", GATEWAY, "MiB", 0, (119.0,)))).passed is True
     assert judge(SMALL, results(Cell("memory", GATEWAY, "MiB", 0, (121.0,)))).passed is False
 
 
 @pytest.mark.parametrize("there", [GATEWAY, "0"])
-def test_a_target_is_neither_met_nor_missed_when_one_side_was_not_measured(there: str) -> None:
+def test_target_is_not_judged_when_one_side_was_not_measured(there: str) -> None:
     assert judge(SLOWER, results(cell(there, 1.0))).passed is None
 
 
-def test_what_is_promised_about_sshd_is_not_judged_on_the_sandbox() -> None:
+def test_target_that_depends_on_sshd_is_not_judged_on_the_sandbox() -> None:
     promise = replace(FASTER, of_sshd=True)
     measured = results(cell(GATEWAY, 1.0), cell("a", 2.0))
     assert judge(promise, measured).passed is False
@@ -61,25 +62,25 @@ def test_what_is_promised_about_sshd_is_not_judged_on_the_sandbox() -> None:
     assert judge(FASTER, measured, sandbox=True).passed is False
 
 
-def test_wrong_answers_miss_a_target_however_fast_they_were() -> None:
+def test_target_with_wrong_responses_is_missed() -> None:
     verdict = judge(SLOWER, results(cell(GATEWAY, 0.1, errors=2), cell("0", 1.0)))
     assert verdict.passed is False
     assert "2 wrong responses" in verdict.note
 
 
-def test_extrapolation_is_said() -> None:
+def test_verdict_notes_extrapolation() -> None:
     verdict = judge(FASTER, results(cell(GATEWAY, 1.0), cell("a", 90.0, note="extrapolated from less")))
     assert "extrapolated from less" in verdict.note
 
 
-def test_every_target_names_what_a_workload_can_measure() -> None:
+def test_every_target_names_a_contender_of_its_workload() -> None:
     names = {workload.name: {*workload.needs, GATEWAY, OPENSSH} for workload in WORKLOADS}
     for target in TARGETS:
-        for place in (target.of, target.by):
-            assert place is None or place[1] in names[place[0]]
+        for at in (target.of, target.by):
+            assert at is None or at[1] in names[at[0]]
 
 
-def test_the_line_of_wrk_is_found_among_its_own_words() -> None:
+def test_result_line_is_found_in_the_output_of_wrk() -> None:
     output = (
         "Running 3s test @ http://127.0.0.1:1\n  1 threads and 64 connections\n"
         'RESULT {"requests": 3000, "microseconds": 1500000, "p50": 1500, "p99": 20250, "wrong": 3}\n'
@@ -87,17 +88,17 @@ def test_the_line_of_wrk_is_found_among_its_own_words() -> None:
     assert load.burst(output) == load.Burst(requests=3000, rate=2000.0, p50=1.5, p99=20.25, wrong=3)
 
 
-def test_wrk_without_a_result_is_an_error_with_its_words() -> None:
+def test_output_of_wrk_without_a_result_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="unable to connect"):
         load.burst("unable to connect to 127.0.0.1:1 Connection refused")
 
 
 @given(st.floats(min_value=1e-6, max_value=1e9))
-def test_a_figure_keeps_three_digits_of_a_number(number: float) -> None:
-    assert float(tables.figure(number)) == pytest.approx(number, rel=0.006)
+def test_three_digits_of_a_number_are_shown(number: float) -> None:
+    assert float(tables.significant(number)) == pytest.approx(number, rel=0.006)
 
 
-def test_a_table_shows_means_deviations_and_who_is_ahead() -> None:
+def test_table_shows_means_deviations_and_ratios() -> None:
     workload = Reads("stat", "Metadata", (64,))
     measured = results(
         Cell("stat", "c", "requests/s", 1, (20.0,)),
@@ -105,44 +106,44 @@ def test_a_table_shows_means_deviations_and_who_is_ahead() -> None:
         Cell("stat", GATEWAY, "requests/s", 64, (900.0, 1100.0)),
         Cell("stat", "0", "requests/s", 64, (4000.0,), "", 7),
     )
-    lines = tables.tables(workload, measured).splitlines()
+    lines = markdown.section(workload, measured).splitlines()
     row = next(line for line in lines if line.startswith("| 64 "))
     assert row == "| 64 | 100 ± 0 | 1000 ± 141 | 4000* | 10.0 | 0.25 |"
     assert any("(0), 64: 7 wrong responses" in line for line in lines)
 
 
-def test_one_row_each_makes_one_table_of_all_quantities() -> None:
+def test_quantities_with_one_row_each_share_a_table() -> None:
     measured = results(
         Cell("ls", "c", "requests/s", 16, (10.0,)),
         Cell("ls", GATEWAY, "requests/s", 16, (40.0,)),
         Cell("ls", GATEWAY, "ms p50", 16, (5.0,)),
     )
-    (table,) = tables.arranged(Listings("ls", "Lists", (16,), 1), measured)
+    (table,) = tables.of_workload(Listings("ls", "Lists", (16,), 1), measured)
     assert table.heads[0] == "16 connections"
     assert [list(row) for row in table.rows] == [["requests/s", "10.0", "40.0", "4.00"], ["ms p50", "", "5.00", ""]]
 
 
-def test_nothing_is_divided_by_nothing() -> None:
+def test_ratio_of_zeros_is_left_empty() -> None:
     workload = Reads("network", "Wire", (1,))
     none = results(Cell("network", "c", "channels", "ls", (0.0,)), Cell("network", GATEWAY, "channels", "ls", (0.0,)))
-    (table,) = tables.arranged(workload, none)
+    (table,) = tables.of_workload(workload, none)
     assert list(table.rows[0]) == ["channels", "0", "0", ""]
 
 
-def test_what_must_be_below_a_limit_may_not_reach_it() -> None:
+def test_target_with_sense_below_is_missed_at_its_limit() -> None:
     strict = replace(SMALL, sense="below")
     assert judge(strict, results(Cell("memory", GATEWAY, "MiB", 0, (119.9,)))).passed is True
     assert judge(strict, results(Cell("memory", GATEWAY, "MiB", 0, (120.0,)))).passed is False
 
 
-def test_what_was_not_measured_is_said() -> None:
-    assert "Not measured." in tables.tables(Reads("stat", "Metadata", (64,)), results())
+def test_workload_without_cells_is_not_measured() -> None:
+    assert "Not measured." in markdown.section(Reads("stat", "Metadata", (64,)), results())
 
 
-def test_json_holds_every_sample_and_every_verdict() -> None:
+def test_json_contains_every_sample_and_verdict() -> None:
     measured = results(cell(GATEWAY, 1.0, 3.0), cell("0", 2.0))
-    document = tables.as_json(tables.machine(), "here", measured, [judge(SLOWER, measured)])
-    again = json.loads(json.dumps(document))
+    document = Document((), "here", quick=False, results=measured, verdicts=[judge(SLOWER, measured)])
+    again = json.loads(json.dumps(document.as_json()))
     assert again["cells"][0]["samples"] == [1.0, 3.0]
     assert again["cells"][0]["deviation"] == pytest.approx(2**0.5)
     assert again["targets"][0]["passed"] is True

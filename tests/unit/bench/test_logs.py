@@ -1,4 +1,4 @@
-"""Logs and counters: what they tell is added up, and what is broken, hostile or somebody else's is passed over."""
+"""Access logs and SSH counters: valid lines are added up, all others are skipped."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def line(**fields: Any) -> bytes:
     return json.dumps(whole).encode()
 
 
-def test_what_is_in_no_part_is_the_servers_own() -> None:
+def test_time_outside_the_measured_parts_is_the_servers() -> None:
     (call,) = logs.calls([line()])
     assert call == logs.Call("GET ops/stat", 10.0, {"auth": 1.0, "queue": 2.0, "ssh": 4.0, "server": 3.0})
 
 
-def test_a_part_that_is_not_in_the_log_took_no_time() -> None:
+def test_part_missing_in_the_log_took_no_time() -> None:
     (call,) = logs.calls([b'{"logger": "flamecrest.access", "method": "GET", "route": "/x", "status": 200, "ms": 7}'])
     assert call.parts == {"auth": 0.0, "queue": 0.0, "ssh": 0.0, "server": 7.0}
 
 
-def test_rounding_makes_no_negative_time() -> None:
+def test_rounding_gives_no_negative_time() -> None:
     (call,) = logs.calls([line(ms=7.0, ssh_ms=4.001)])
     assert call.parts["server"] == 0.0
 
@@ -85,12 +85,12 @@ def test_rounding_makes_no_negative_time() -> None:
         line(auth_ms={"ms": 1}),
     ],
 )
-def test_what_is_no_right_access_line_is_passed_over(broken: bytes) -> None:
+def test_invalid_access_line_is_skipped(broken: bytes) -> None:
     assert len(logs.calls([line(), broken, line()])) == 2
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_stop_the_analysis(text: bytes) -> None:
+def test_arbitrary_bytes_are_skipped(text: bytes) -> None:
     assert logs.calls([text]) == []
     assert counters.counted([text]) is None
 
@@ -99,25 +99,25 @@ ODD = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size
 
 
 @given(st.dictionaries(st.sampled_from(["method", "route", "status", *SPLIT]), ODD))
-def test_whatever_fields_hold_times_are_times(fields: dict[str, Any]) -> None:
+def test_times_are_finite_and_not_negative_for_any_field_values(fields: dict[str, Any]) -> None:
     for call in logs.calls([line(**fields)]):
         assert math.isfinite(call.total)
         assert all(math.isfinite(part) and part >= 0 for part in call.parts.values())
 
 
-def test_calls_are_told_apart_by_operation() -> None:
+def test_calls_are_grouped_by_operation() -> None:
     found = logs.calls([line(), line(method="POST", route="/filesystem/{system_name}/bulk/stat"), line(route=7)])
     assert [*logs.by_operation(found)] == ["GET ops/stat", "POST bulk/stat", "unknown"]
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.sampled_from([0.0, 0.5, 0.99, 1.0]))
-def test_a_percentile_is_a_value_that_enough_do_not_exceed(values: list[float], share: float) -> None:
+def test_percentile_is_the_nearest_rank(values: list[float], share: float) -> None:
     found = logs.percentile(values, share)
     assert found in values
     assert sum(value <= found for value in values) >= share * len(values)
 
 
-def test_the_median_of_few_is_the_middle_one() -> None:
+def test_percentiles_of_known_values() -> None:
     assert logs.percentile([3.0, 1.0, 2.0], 0.5) == 2.0
     assert logs.percentile([float(number) for number in range(1, 101)], 0.99) == 99.0
 
@@ -126,17 +126,17 @@ def pool(**fields: Any) -> bytes:
     return json.dumps({"logger": "flamecrest.pool", "message": "pool", "cluster": "one", **fields}).encode()
 
 
-def test_counters_of_clusters_are_added_and_the_last_line_of_each_counts() -> None:
+def test_last_counters_of_each_cluster_are_added() -> None:
     lines = [pool(opened=1, idle=3), pool(opened=2, bytes_sent=10), pool(cluster="two", opened=5), line()]
     assert counters.counted(lines) == {"opened": 7, "bytes_sent": 10}
 
 
-def test_counters_that_are_no_numbers_are_not_counters() -> None:
+def test_counters_that_are_not_integers_are_ignored() -> None:
     broken = pool(opened="5", channels_opened=None, messages_sent=[1], bytes_sent=True, bytes_received=float("nan"))
     assert counters.counted([broken, pool(cluster=["two"], opened=3)]) == {"opened": 3}
 
 
-async def test_a_process_is_asked_for_its_counters_by_signal(tmp_path: Path) -> None:
+async def test_counters_are_read_after_a_signal(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("wb") as file:
         process = subprocess.Popen([sys.executable, "-c", ANSWERING], stdout=subprocess.PIPE, stderr=file)
@@ -149,7 +149,7 @@ async def test_a_process_is_asked_for_its_counters_by_signal(tmp_path: Path) -> 
             process.kill()
 
 
-async def test_a_process_that_the_signal_would_end_is_left_alone(tmp_path: Path) -> None:
+async def test_process_without_a_signal_handler_gets_no_signal(tmp_path: Path) -> None:
     program = ["import sys; print(flush=True); sys.stdin.read()"]
     with subprocess.Popen([sys.executable, "-c", *program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -159,7 +159,7 @@ async def test_a_process_that_the_signal_would_end_is_left_alone(tmp_path: Path)
         assert process.poll() is None
 
 
-def test_a_line_that_is_not_finished_is_read_when_it_is(tmp_path: Path) -> None:
+def test_incomplete_line_is_not_read(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"one\ntwo\nthr")
     assert counters.since(log, 4) == [b"two"]

@@ -1,4 +1,4 @@
-"""Resource analysis, on real processes: whose time counts, and which process it is that listens."""
+"""Resource analysis of real processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from bench.measure import resources
 
-# waits for a child that has worked, then says so and waits with another child alive
+# runs a busy child to its end, prints a line, and waits while another child is running
 PARENT = """
 import subprocess, sys
 work = "n = 0\\nimport time\\nwhile time.process_time() < 0.15: n += 1"
@@ -22,7 +22,7 @@ with subprocess.Popen([sys.executable, "-S", "-c", "import sys; sys.stdin.read()
 
 @contextmanager
 def parent() -> Iterator[int]:
-    """A process with a child that is over and one that is not; both end with its standard input."""
+    """A process with an ended child and a running one; both end when its standard input is closed."""
     argv = [sys.executable, "-S", "-c", PARENT]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -32,7 +32,7 @@ def parent() -> Iterator[int]:
         process.stdin.close()
 
 
-def test_a_tree_is_what_lives_and_its_time_includes_who_has_ended() -> None:
+def test_tree_has_running_processes_and_the_time_of_ended_ones() -> None:
     with parent() as pid:
         tree = resources.tree(pid)
         assert tree[0] == pid
@@ -42,7 +42,7 @@ def test_a_tree_is_what_lives_and_its_time_includes_who_has_ended() -> None:
         assert resources.resident(pid) > 1
 
 
-def test_a_process_that_has_ended_takes_nothing() -> None:
+def test_ended_process_uses_nothing() -> None:
     with subprocess.Popen([sys.executable, "-S", "-c", ""]) as process:
         process.wait()
     assert resources.processor([process.pid]) == 0
@@ -50,7 +50,7 @@ def test_a_process_that_has_ended_takes_nothing() -> None:
     assert resources.tree(process.pid) == [process.pid]
 
 
-def test_who_listens_on_a_port_is_found_and_who_is_connected_is_not() -> None:
+def test_listening_process_is_found_and_connected_one_is_not() -> None:
     code = "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)"
     argv = [sys.executable, "-S", "-c", code + "; c, _ = s.accept(); sys.stdin.read()"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -61,7 +61,7 @@ def test_who_listens_on_a_port_is_found_and_who_is_connected_is_not() -> None:
     assert resources.listener(port) is None
 
 
-def test_growth_is_the_peak_and_not_what_is_left_of_it() -> None:
+def test_growth_is_the_peak() -> None:
     code = "print(flush=True)\nfor _ in input(): pass\nb'x' * (64 << 20)\nprint(flush=True)\ninput()"
     argv = [sys.executable, "-S", "-c", code.replace("b'x' * (64 << 20)", "bytearray(64 << 20)[::4096]")]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -76,13 +76,13 @@ def test_growth_is_the_peak_and_not_what_is_left_of_it() -> None:
         process.stdin.write(b"end\n")
 
 
-def test_a_burst_is_divided_by_its_requests() -> None:
+def test_usage_is_divided_by_the_number_of_requests() -> None:
     with parent() as pid:
         meter = resources.Meter(pid, None)
         meter.sample_memory()
-        load = meter.usage(100)
-        assert load.sshd_ms is None
-        assert load.sshd_mib is None
-        assert 0 <= load.server_ms < 1
-        assert load.server_mib > 1
-        assert {name for name, _ in load.quantities()} == {"ms of processor a request, server", "MiB, server"}
+        usage = meter.usage(100)
+        assert usage.sshd_ms is None
+        assert usage.sshd_mib is None
+        assert 0 <= usage.server_ms < 1
+        assert usage.server_mib > 1
+        assert {name for name, _ in usage.quantities()} == {"ms of processor a request, server", "MiB, server"}
