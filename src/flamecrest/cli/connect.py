@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from flamecrest.server.auth.port import Identity
+from flamecrest.server.auth.port import Identity, Verb
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import (
     Denied,
@@ -26,7 +26,7 @@ from flamecrest.server.errors import (
 from flamecrest.server.settings import ProbingSettings, S3TransferSettings
 
 if TYPE_CHECKING:
-    from flamecrest.server.cluster import Cluster, Gateway
+    from flamecrest.server.cluster import Cluster, Gateway, Permission
     from flamecrest.server.settings import ClusterSettings, Settings
 
 Advice = Mapping[type[Exception], str]
@@ -94,16 +94,19 @@ async def survey(gateway: Gateway, settings: Settings, username: str, seconds: f
 async def try_cluster(cluster: Cluster, settings: ClusterSettings, identity: Identity, seconds: float) -> list[Finding]:
     """Log in; then the scheduler and every file system, at the same time. What needs SSH is not tried without."""
 
+    async def allow(verb: Verb) -> Permission:
+        return await cluster.allow(identity, verb, Deadline.after(seconds))
+
     async def login() -> str:
-        user = await cluster.user(identity, Deadline.after(seconds))
+        user = await (await allow(Verb.STATUS)).user(Deadline.after(seconds))
         return f"as {user.user.name}"
 
     async def scheduler() -> str:
-        await cluster.scheduler(identity).ping(Deadline.after(seconds))
+        await (await allow(Verb.STATUS)).scheduler().ping(Deadline.after(seconds))
         return ""
 
     async def stat(path: str) -> str:
-        await cluster.files(identity, path=path).stat(path, Deadline.after(seconds), follow=True)
+        await (await allow(Verb.FILES_READ)).files(path=path).stat(path, Deadline.after(seconds), follow=True)
         return ""
 
     ssh = settings.ssh

@@ -1,6 +1,6 @@
-"""Cluster: what a handler is given to work with, already authorised and guarded; Gateway: all of them.
+"""A cluster, the Permission that hands out its ports, and the Gateway, which holds all clusters.
 
-It joins the ports and knows no adapter, no settings and no HTTP.
+Knows the ports; no adapter, no settings, no HTTP.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flamecrest.server.errors import NotFound, Unsupported
+from flamecrest.server.errors import NotFound
 from flamecrest.server.files.paths import check_path, file_system
 from flamecrest.server.files.port import Files
 from flamecrest.server.health.board import Board, Service, guard
 
 if TYPE_CHECKING:
-    from flamecrest.server.auth.port import Authenticator, Authorizer, Identity
+    from flamecrest.server.auth.port import Authenticator, Authorizer, Identity, Verb
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.files.archives.port import Bulk
     from flamecrest.server.files.resumable.port import Uploads
@@ -39,29 +39,21 @@ class Limits:
     longest: float = 300.0  # the most seconds that a caller may ask for
 
 
-def _no_uploads(_: Identity) -> Uploads:
-    raise Unsupported("This cluster takes no resumable uploads")
-
-
-def _no_bulk(_: Identity) -> Bulk:
-    raise Unsupported("This cluster makes and takes no archives")
-
-
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The adapters of one cluster, each as a function of who calls."""
+    """The adapters of one cluster, each as a function of the caller's identity."""
 
     files: Callable[[Identity], Files]
     scheduler: Callable[[Identity], Scheduler]
     transfers: Callable[[Identity], TransferJobs]
     user: Callable[[Identity, Deadline], Awaitable[User]]
-    uploads: Callable[[Identity], Uploads] = _no_uploads
-    bulk: Callable[[Identity], Bulk] = _no_bulk
-    stats: Callable[[], Mapping[str, int]] = dict  # of its SSH connections
+    uploads: Callable[[Identity], Uploads]
+    bulk: Callable[[Identity], Bulk]
+    stats: Callable[[], Mapping[str, int]]  # of the SSH connections
 
 
 class Cluster:
-    """One cluster. Handing out a port checks the paths and asks the guard first."""
+    """One cluster: its name, limits and health, and `allow`, the only way to its ports."""
 
     def __init__(
         self,
@@ -72,75 +64,97 @@ class Cluster:
         ports: Ports,
         board: Board,
         describe: Callable[[], HPCCluster],
+        authorizer: Authorizer | None,
         transfer_methods: Sequence[str] = (),
     ) -> None:
+        """`roots` are the paths of the file systems. Without an authorizer every verb is allowed."""
         self.name = name
         self.roots = tuple(roots)
         self.limits = limits
         self.board = board
         self.describe = describe
         self.transfer_methods = tuple(transfer_methods)
+        self._authorizer = authorizer
         self._ports = ports
 
-    def files(self, identity: Identity, **paths: str) -> Files:
-        """The caller's files, once every path (named as on the wire) is allowed and its file system is up."""
-        self._admit(paths)
-        return self._ports.files(identity)
-
-    def uploads(self, identity: Identity, **paths: str) -> Uploads:
-        """The caller's resumable uploads, once every path is allowed and its file system is up."""
-        self._admit(paths)
-        return self._ports.uploads(identity)
-
-    def bulk(self, identity: Identity, **paths: str) -> Bulk:
-        """The caller's archives, once every path is allowed and its file system is up."""
-        self._admit(paths)
-        return self._ports.bulk(identity)
-
-    def scheduler(self, identity: Identity) -> Scheduler:
-        """The caller's view of the scheduler, if it is up."""
-        guard(self.board, Service.SSH)
-        guard(self.board, Service.SCHEDULER)
-        return self._ports.scheduler(identity)
-
-    def transfers(self, identity: Identity, **paths: str) -> TransferJobs:
-        """The caller's transfer jobs, once every path is allowed and file systems and scheduler are up."""
-        self._admit(paths)
-        guard(self.board, Service.SCHEDULER)
-        return self._ports.transfers(identity)
-
-    async def user(self, identity: Identity, deadline: Deadline) -> User:
-        """Who the login node says the caller is."""
-        guard(self.board, Service.SSH)
-        return await self._ports.user(identity, deadline)
+    async def allow(self, identity: Identity, verb: Verb, deadline: Deadline) -> Permission:
+        """Ask the authorizer. Raises Denied, or Unavailable if the authorizer does not answer."""
+        if self._authorizer is not None:
+            await self._authorizer.allow(identity, self.name, verb, deadline)
+        return Permission(identity, self, self._ports)
 
     def stats(self) -> Mapping[str, int]:
-        """Counters and gauges of its SSH connections, by name."""
+        """Counters and gauges of the SSH connections, by name."""
         return self._ports.stats()
 
-    def _admit(self, paths: Mapping[str, str]) -> None:
-        guard(self.board, Service.SSH)
+
+@dataclass(slots=True)
+class Permission:
+    """Proof that the authorizer has allowed a request. The only object that hands out ports.
+
+    Made by `Cluster.allow`. Before a port is handed out, its services must be up (else Unavailable), and every path,
+    given by its name on the wire, must lie in a file system of the cluster that is up (else Invalid or Unavailable).
+    """
+
+    identity: Identity
+    cluster: Cluster
+    _ports: Ports
+
+    def files(self, **paths: str) -> Files:
+        """The caller's files."""
+        self._check(paths)
+        return self._ports.files(self.identity)
+
+    def uploads(self, **paths: str) -> Uploads:
+        """The caller's resumable uploads."""
+        self._check(paths)
+        return self._ports.uploads(self.identity)
+
+    def bulk(self, **paths: str) -> Bulk:
+        """The caller's archives."""
+        self._check(paths)
+        return self._ports.bulk(self.identity)
+
+    def scheduler(self) -> Scheduler:
+        """The scheduler, used as the caller."""
+        guard(self.cluster.board, Service.SSH)
+        guard(self.cluster.board, Service.SCHEDULER)
+        return self._ports.scheduler(self.identity)
+
+    def transfers(self, **paths: str) -> TransferJobs:
+        """The caller's transfer jobs."""
+        self._check(paths)
+        guard(self.cluster.board, Service.SCHEDULER)
+        return self._ports.transfers(self.identity)
+
+    async def user(self, deadline: Deadline) -> User:
+        """The caller's account on the login node."""
+        guard(self.cluster.board, Service.SSH)
+        return await self._ports.user(self.identity, deadline)
+
+    def _check(self, paths: Mapping[str, str]) -> None:
+        cluster = self.cluster
+        guard(cluster.board, Service.SSH)
         for name, path in paths.items():
-            check_path(path, self.roots, name)
-            guard(self.board, Service.FILESYSTEM, file_system(path, self.roots))
+            check_path(path, cluster.roots, name)
+            guard(cluster.board, Service.FILESYSTEM, file_system(path, cluster.roots))
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """Everything that a request may need, made by wiring.open and left when the server stops."""
+    """What requests are served with. Opened by wiring.gateway.open_gateway, closed when the server stops."""
 
     authenticator: Authenticator
-    authorizer: Authorizer
     clusters: Mapping[str, Cluster]  # by name in lower case
 
     def cluster(self, name: str) -> Cluster:
-        """The cluster of that name, in any case; NotFound."""
+        """The cluster of that name; case is ignored. Raises NotFound."""
         try:
             return self.clusters[name.lower()]
         except KeyError:
             raise NotFound("System not found") from None
 
     def report(self) -> None:
-        """Tell the log how every cluster's SSH connections are."""
+        """Log the counters of every cluster's SSH connections."""
         for cluster in self.clusters.values():
             log.info("pool", extra={"fields": {"cluster": cluster.name, **cluster.stats()}})

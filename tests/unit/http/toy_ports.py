@@ -7,8 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flamecrest.server.auth.port import AllowAuthenticated, Identity, Verb
-from flamecrest.server.errors import Denied, NotFound, Unauthenticated
+from flamecrest.server.auth.port import Identity, Verb
+from flamecrest.server.errors import Denied, NotFound, Unauthenticated, Unsupported
 from flamecrest.server.schedulers.values import (
     Account,
     Job,
@@ -25,6 +25,7 @@ from flamecrest.server.transfer.port import SubmittedTransfer
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
+    from flamecrest.server.files.resumable.port import Uploads
 
 TOKENS = {"token-of-fireuser": "fireuser", "token-of-bob": "bob"}
 
@@ -42,7 +43,7 @@ class Tokens:
 
 
 @dataclass
-class Rules(AllowAuthenticated):
+class Rules:
     """An Authorizer with a list of what is forbidden."""
 
     forbidden: set[tuple[str, Verb]] = field(default_factory=set)
@@ -50,6 +51,10 @@ class Rules(AllowAuthenticated):
     async def allow(self, identity: Identity, cluster: str, verb: Verb, deadline: Deadline) -> None:
         if (identity.username, verb) in self.forbidden:
             raise Denied(f"{identity.username} may not do this on {cluster}")
+
+
+def no_uploads(_: Identity) -> Uploads:
+    raise Unsupported("This cluster takes no resumable uploads")
 
 
 class Queue:

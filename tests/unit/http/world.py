@@ -30,7 +30,7 @@ from tests.unit.cli.served import dialed, port_of, serving
 
 from .local_bulk import LocalBulk
 from .local_files import LocalFiles
-from .toy_ports import Movers, Queue, Rules, Tokens, the_user
+from .toy_ports import Movers, Queue, Rules, Tokens, no_uploads, the_user
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -54,24 +54,29 @@ class World:
         self.rules = Rules()
         self.board = Board()
         self.limits = limits or Limits(files=5, jobs=10, max_ops_file_size=5242880, view_size=5242880)
-        self.gateway = Gateway(Tokens(), self.rules, {"toy": self._cluster()})
+        self.gateway = Gateway(Tokens(), {"toy": self._cluster()})
         self.entered = self.left = 0
 
-    def _cluster(self) -> Cluster:
-        ports = Ports(
+    def ports(self) -> Ports:
+        return Ports(
             files=lambda _: self.files,
             scheduler=lambda _: self.queue,
             transfers=lambda _: self.movers,
             user=the_user,
+            uploads=no_uploads,
             bulk=lambda _: LocalBulk(),
+            stats=dict,
         )
+
+    def _cluster(self) -> Cluster:
         return Cluster(
             "Toy",
             roots=[self.root],
             limits=self.limits,
-            ports=ports,
+            ports=self.ports(),
             board=self.board,
             describe=self.describe,
+            authorizer=self.rules,
             transfer_methods=["s3"],
         )
 

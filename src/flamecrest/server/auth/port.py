@@ -54,10 +54,3 @@ class Authorizer(Protocol):
     async def allow(self, identity: Identity, cluster: str, verb: Verb, deadline: Deadline) -> None:
         """Return if the operation is allowed; raises Denied if not, Unavailable if that cannot be determined now."""
         ...
-
-
-class AllowAuthenticated:
-    """Authorizer without rules: every authenticated caller may do what its account on the cluster may."""
-
-    async def allow(self, identity: Identity, cluster: str, verb: Verb, deadline: Deadline) -> None:
-        """Allow everything."""

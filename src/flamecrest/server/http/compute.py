@@ -7,11 +7,10 @@ from starlette.responses import Response
 
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.errors import Field, Invalid
-from flamecrest.server.http.core.call import AccountName, Call, JobId
 from flamecrest.server.http.core.openapi import ERRORS
-from flamecrest.server.http.core.parameters import body_limit
+from flamecrest.server.http.core.parameters import AccountName, JobId, body_limit
 from flamecrest.server.http.core.responses import json_response, no_content
-from flamecrest.server.http.core.route import GatewayRoute
+from flamecrest.server.http.core.route import Call, GatewayRoute
 from flamecrest.server.schedulers.values import Job, JobMetadata, JobSpec, JobTimes
 from flamecrest.wire import compute as wire
 from flamecrest.wire.text import Word
@@ -24,7 +23,8 @@ router = APIRouter(prefix="/compute/{system_name}/jobs", tags=["compute"], route
 @router.get("/{job_id}", response_model=wire.GetJobResponse)
 async def get_job(call: Call, job_id: JobId) -> Response:
     """Show a job."""
-    scheduler = await call.scheduler(Verb.JOBS_READ)
+    allowed = await call.allow(Verb.JOBS_READ)
+    scheduler = allowed.scheduler()
     return json_response({"jobs": [_job(job) for job in await scheduler.job(job_id, call.deadline)]})
 
 
@@ -37,7 +37,8 @@ async def get_jobs(
     time_window: wire.JobsTimeWindow = wire.JobsTimeWindow.DAY,
 ) -> Response:
     """List jobs that were alive in a window of time: the caller's, or all that the caller can see."""
-    scheduler = await call.scheduler(Verb.JOBS_READ)
+    allowed = await call.allow(Verb.JOBS_READ)
+    scheduler = allowed.scheduler()
     wanted = {"account": account or None, "name": name or None}
     jobs = await scheduler.jobs(all_users=allusers, window=time_window.seconds, deadline=call.deadline, **wanted)
     return json_response({"jobs": [_job(job) for job in jobs]})
@@ -48,14 +49,16 @@ async def get_jobs(
 async def post_job(call: Call, body: wire.PostJobSubmitRequest) -> Response:
     """Submit a job."""
     spec = _spec(body.job)
-    scheduler = await call.scheduler(Verb.JOBS_SUBMIT)
+    allowed = await call.allow(Verb.JOBS_SUBMIT)
+    scheduler = allowed.scheduler()
     return json_response({"jobId": await scheduler.submit(spec, call.deadline)}, 201)
 
 
 @router.delete("/{job_id}", status_code=204, response_model=None)
 async def delete_job(call: Call, job_id: JobId) -> Response:
     """Cancel a job; a finished one stays as it is."""
-    scheduler = await call.scheduler(Verb.JOBS_SUBMIT)
+    allowed = await call.allow(Verb.JOBS_SUBMIT)
+    scheduler = allowed.scheduler()
     await scheduler.cancel(job_id, call.deadline)
     return no_content()
 
@@ -63,14 +66,16 @@ async def delete_job(call: Call, job_id: JobId) -> Response:
 @router.get("/{job_id}/metadata", response_model=wire.GetJobMetadataResponse)
 async def get_job_metadata(call: Call, job_id: JobId) -> Response:
     """Show what a job was submitted with."""
-    scheduler = await call.scheduler(Verb.JOBS_READ)
+    allowed = await call.allow(Verb.JOBS_READ)
+    scheduler = allowed.scheduler()
     return json_response({"jobs": [_metadata(one) for one in await scheduler.metadata(job_id, call.deadline)]})
 
 
 @router.put("/{job_id}/attach", status_code=204, response_model=None)
 async def put_attach(call: Call, job_id: JobId, body: wire.PostJobAttachRequest) -> Response:
     """Run a command inside a running job."""
-    scheduler = await call.scheduler(Verb.JOBS_SUBMIT)
+    allowed = await call.allow(Verb.JOBS_SUBMIT)
+    scheduler = allowed.scheduler()
     await scheduler.attach(job_id, body.command, call.deadline)
     return no_content()
 

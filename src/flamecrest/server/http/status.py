@@ -8,12 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from flamecrest.server.auth.port import Verb
-from flamecrest.server.cluster import Gateway
+from flamecrest.server.cluster import Gateway, Permission
+from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Unavailable, Unsupported
-from flamecrest.server.http.core.call import Call
 from flamecrest.server.http.core.openapi import ERRORS, NO_SECURITY
 from flamecrest.server.http.core.responses import json_response
-from flamecrest.server.http.core.route import GatewayRoute, OpenRoute
+from flamecrest.server.http.core.route import Call, GatewayRoute, OpenRoute
 from flamecrest.server.schedulers.values import Node, Reservation
 from flamecrest.wire import status as wire
 
@@ -43,14 +43,16 @@ async def get_systems(call: Call) -> Response:
 @system_router.get("/nodes", response_model=wire.GetNodesResponse)
 async def get_nodes(call: Call) -> Response:
     """List the compute nodes."""
-    scheduler = await call.scheduler(Verb.STATUS)
+    allowed = await call.allow(Verb.STATUS)
+    scheduler = allowed.scheduler()
     return json_response({"nodes": [_node(node) for node in await scheduler.nodes(call.deadline)]})
 
 
 @system_router.get("/partitions", response_model=wire.GetPartitionsResponse)
 async def get_partitions(call: Call, show_hidden: bool = False) -> Response:
     """List the partitions."""
-    scheduler = await call.scheduler(Verb.STATUS)
+    allowed = await call.allow(Verb.STATUS)
+    scheduler = allowed.scheduler()
     found = await scheduler.partitions(call.deadline, hidden=show_hidden)
     shapes = [{"name": one.name, "cpus": one.cpus, "totalNodes": one.nodes, "partition": one.state} for one in found]
     return json_response({"partitions": shapes})
@@ -59,7 +61,8 @@ async def get_partitions(call: Call, show_hidden: bool = False) -> Response:
 @system_router.get("/reservations", response_model=wire.GetReservationsResponse)
 async def get_reservations(call: Call) -> Response:
     """List current and coming reservations."""
-    scheduler = await call.scheduler(Verb.STATUS)
+    allowed = await call.allow(Verb.STATUS)
+    scheduler = allowed.scheduler()
     found = await scheduler.reservations(call.deadline)
     return json_response({"reservations": [_reservation(one) for one in found]})
 
@@ -67,17 +70,17 @@ async def get_reservations(call: Call) -> Response:
 @system_router.get("/userinfo", response_model=wire.UserInfoResponse)
 async def get_userinfo(call: Call) -> Response:
     """Say who the caller is on the system, in which groups, and which accounts there are to charge."""
-    await call.allow(Verb.STATUS)
-    user, accounts = await asyncio.gather(call.cluster.user(call.identity, call.deadline), _accounts(call))
+    allowed = await call.allow(Verb.STATUS)
+    user, accounts = await asyncio.gather(allowed.user(call.deadline), _accounts(allowed, call.deadline))
     one, group = _named(user.user.id, user.user.name), _named(user.group.id, user.group.name)
     groups = [_named(group.id, group.name) for group in user.groups]
     return json_response({"user": one, "group": group, "groups": groups, "accounts": accounts})
 
 
-async def _accounts(call: Call) -> list[dict[str, Any]] | None:
+async def _accounts(allowed: Permission, deadline: Deadline) -> list[dict[str, Any]] | None:
     """The caller's accounts; None where the scheduler keeps none or is down: who one is, is true without it."""
     try:
-        found = await call.cluster.scheduler(call.identity).accounts(call.deadline)
+        found = await allowed.scheduler().accounts(deadline)
     except (Unavailable, Unsupported):
         return None
     return None if found is None else [{"name": one.name, "default": one.default} for one in found]

@@ -5,24 +5,26 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from flamecrest.server.auth.port import Verb
 from flamecrest.server.cluster import Cluster
 from flamecrest.server.errors import Field, Invalid
-from flamecrest.server.http.core.call import AccountName, Call, QueryPath
 from flamecrest.server.http.core.openapi import ERRORS
+from flamecrest.server.http.core.parameters import AccountName, QueryPath
 from flamecrest.server.http.core.responses import json_response
-from flamecrest.server.http.core.route import GatewayRoute
+from flamecrest.server.http.core.route import Call, FilesRoute
 from flamecrest.server.transfer.port import SubmittedTransfer
 from flamecrest.wire import transfer as wire
 
 router = APIRouter(
-    prefix="/filesystem/{system_name}/transfer", tags=["filesystem"], route_class=GatewayRoute, responses=ERRORS
+    prefix="/filesystem/{system_name}/transfer", tags=["filesystem"], route_class=FilesRoute, responses=ERRORS
 )
 
 
 @router.post("/mv", status_code=201, response_model=wire.MoveResponse)
 async def post_mv(call: Call, body: wire.MoveRequest) -> Response:
     """Move a file or directory, in a job."""
-    transfers = await call.transfers(sourcePath=body.path, targetPath=body.target_path)
+    allowed = await call.allow(Verb.TRANSFER)
+    transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
     account = body.account or None
     ticket = await transfers.mv(body.path, body.target_path, call.deadline, account=account)
     return json_response(_begun(call.cluster, ticket), 201)
@@ -31,7 +33,8 @@ async def post_mv(call: Call, body: wire.MoveRequest) -> Response:
 @router.post("/cp", status_code=201, response_model=wire.CopyResponse)
 async def post_cp(call: Call, body: wire.CopyRequest) -> Response:
     """Copy a file or directory, in a job."""
-    transfers = await call.transfers(sourcePath=body.path, targetPath=body.target_path)
+    allowed = await call.allow(Verb.TRANSFER)
+    transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
     ticket = await transfers.cp(
         body.path,
         body.target_path,
@@ -45,14 +48,16 @@ async def post_cp(call: Call, body: wire.CopyRequest) -> Response:
 @router.delete("/rm", response_model=wire.DeleteResponse)
 async def delete_rm(call: Call, path: QueryPath, account: AccountName = None) -> Response:
     """Remove a file or directory, in a job."""
-    transfers = await call.transfers(path=path)
+    allowed = await call.allow(Verb.TRANSFER)
+    transfers = allowed.transfers(path=path)
     return json_response(_begun(call.cluster, await transfers.rm(path, call.deadline, account=account or None)))
 
 
 @router.post("/compress", status_code=201, response_model=wire.CompressResponse)
 async def post_compress(call: Call, body: wire.CompressRequest) -> Response:
     """Archive a file or directory, in a job."""
-    transfers = await call.transfers(sourcePath=body.path, targetPath=body.target_path)
+    allowed = await call.allow(Verb.TRANSFER)
+    transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
     how: dict[str, Any] = {
         "compression": body.compression,
         "pattern": body.match_pattern or None,
@@ -66,7 +71,8 @@ async def post_compress(call: Call, body: wire.CompressRequest) -> Response:
 @router.post("/extract", status_code=201, response_model=wire.ExtractResponse)
 async def post_extract(call: Call, body: wire.ExtractRequest) -> Response:
     """Unpack an archive, in a job."""
-    transfers = await call.transfers(sourcePath=body.path, targetPath=body.target_path)
+    allowed = await call.allow(Verb.TRANSFER)
+    transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
     how: dict[str, Any] = {"compression": body.compression, "account": body.account or None}
     ticket = await transfers.extract(body.path, body.target_path, call.deadline, **how)
     return json_response(_begun(call.cluster, ticket), 201)
@@ -75,14 +81,16 @@ async def post_extract(call: Call, body: wire.ExtractRequest) -> Response:
 @router.post("/upload", status_code=201, response_model=wire.UploadFileResponse)
 async def post_upload(call: Call, body: wire.PostFileUploadRequest) -> Response:
     """Begin an upload of any size."""
-    await call.transfers(sourcePath=body.path)
+    allowed = await call.allow(Verb.TRANSFER)
+    allowed.transfers(sourcePath=body.path)
     raise _not_configured(call.cluster, body.transfer_directives.transfer_method)
 
 
 @router.post("/download", status_code=201, response_model=wire.DownloadFileResponse)
 async def post_download(call: Call, body: wire.PostFileDownloadRequest) -> Response:
     """Begin a download of any size."""
-    await call.transfers(sourcePath=body.path)
+    allowed = await call.allow(Verb.TRANSFER)
+    allowed.transfers(sourcePath=body.path)
     raise _not_configured(call.cluster, body.transfer_directives.transfer_method)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, assert_never
 import httpx
 
 from flamecrest.server.auth.oidc import OidcAuthenticator
-from flamecrest.server.auth.port import AllowAuthenticated, Identity
+from flamecrest.server.auth.port import Identity
 from flamecrest.server.cluster import Cluster, Gateway, Limits, Ports
 from flamecrest.server.files.archives.remote import RemoteBulk
 from flamecrest.server.files.remote.cluster_facts import ClusterFacts
@@ -60,7 +60,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             made, ports = _cluster(settings, cluster, PooledSessions(pool))
             await stack.enter_async_context(probing(settings, cluster, made, ports, authenticator, http))
             clusters[cluster.name.lower()] = made
-        yield Gateway(authenticator, AllowAuthenticated(), clusters)
+        yield Gateway(authenticator, clusters)
 
 
 def _authenticator(settings: Settings, http: httpx.AsyncClient) -> OidcAuthenticator:
@@ -146,6 +146,7 @@ def _cluster(settings: Settings, cluster: ClusterSettings, sessions: Sessions) -
         ),
         ports=ports,
         board=board,
+        authorizer=None,
         describe=lambda: with_health(described, board.results(), board.last_run),
         transfer_methods=[operations.data_transfer.service_type] if operations.data_transfer else [],
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Query
+import pytest
+from fastapi import APIRouter, Body, Cookie, Depends, File, Form, Header, Query, UploadFile
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import AfterValidator, ConfigDict, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
 
-from flamecrest.server.http.core.call import QueryPath
-from flamecrest.server.http.core.parameters import SimpleQuery
+from flamecrest.server.http.core.parameters import QueryPath, SimpleQuery
+from flamecrest.server.http.core.route import Call, GatewayRoute
 
 
 def twice(text: str, info: Any) -> str:
@@ -52,3 +53,53 @@ def test_what_is_read_without_pydantic() -> None:
     assert found == defaults | {"path": "/a\udc80", "show_hidden": True, "plain": "é"}
     for left in ({}, {"path": "\0"}, {"path": "/", "number": "1"}, {"path": "/", "showHidden": "yes"}):
         assert PLAIN.read(left) is None
+
+
+class Message(BaseModel):
+    """A JSON body."""
+
+    text: str
+
+
+async def with_header(call: Call, name: Annotated[str | None, Header()] = None) -> None: ...
+async def with_old_header(call: Call, name: str | None = Header(None)) -> None: ...
+async def with_cookie(call: Call, name: Annotated[str | None, Cookie()] = None) -> None: ...
+async def with_form(call: Call, name: Annotated[str, Form()]) -> None: ...
+async def with_file(call: Call, name: Annotated[bytes, File()]) -> None: ...
+async def with_upload(call: Call, name: UploadFile) -> None: ...
+async def with_dependency(call: Call, name: Annotated[str, Depends(twice)]) -> None: ...
+async def with_two_bodies(call: Call, body: Message, name: Message) -> None: ...
+async def with_text_body(call: Call, name: Annotated[str, Body()]) -> None: ...
+async def with_list_body(call: Call, name: list[str]) -> None: ...
+async def with_embedded_body(call: Call, name: Annotated[Message, Body(embed=True)]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        with_header,
+        with_old_header,
+        with_cookie,
+        with_form,
+        with_file,
+        with_upload,
+        with_dependency,
+        with_two_bodies,
+        with_text_body,
+        with_list_body,
+        with_embedded_body,
+    ],
+)
+def test_a_parameter_that_is_not_read_is_refused_when_the_route_is_made(handler: Any) -> None:
+    router = APIRouter(route_class=GatewayRoute)
+    with pytest.raises(TypeError, match=rf"{handler.__name__}: the parameter `name` cannot be read"):
+        router.post("/x", response_model=None)(handler)
+
+
+async def with_all(call: Call, item: str, body: Message, path: QueryPath, limit: int = 1) -> None: ...
+
+
+def test_parameters_in_path_query_and_body_are_accepted() -> None:
+    router = APIRouter(route_class=GatewayRoute)
+    router.post("/x/{item}", response_model=None)(with_all)
+    assert len(router.routes) == 1

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from flamecrest.server.app import routes
 from flamecrest.server.auth.port import Verb
+from flamecrest.server.http.core.route import GatewayRoute
 from tests.unit.http.world import fields
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ VERBS = {
 }  # fmt: skip
 
 
-# Their verb is tested where their protocol's headers are: test_uploads.py.
+# Their verb is tested where their protocol's headers are: files/tus/test_routes.py.
 UPLOADS = {("OPTIONS", "/filesystem/toy/uploads"), ("POST", "/filesystem/toy/uploads")} | {
     (method, "/filesystem/toy/uploads/{upload}") for method in ("HEAD", "PATCH", "DELETE")
 }
@@ -147,3 +149,9 @@ async def test_the_name_of_a_system_is_the_same_in_any_case(client: httpx.AsyncC
 async def test_another_caller(client: httpx.AsyncClient) -> None:
     response = await client.get("/status/toy/userinfo", headers={"Authorization": "bearer token-of-bob"})
     assert response.json()["user"]["name"] == response.headers["f7t-authusername"] == "bob"
+
+
+def test_file_routes_have_the_deadline_of_file_operations_and_others_that_of_jobs() -> None:
+    for route in routes():
+        if isinstance(route, GatewayRoute):
+            assert route.timeout == ("files" if route.path.startswith("/filesystem/") else "jobs"), route.path

@@ -54,7 +54,7 @@ def read(pieces: Sequence[bytes]) -> Any:
             return {"type": "http.request", "body": piece, "more_body": bool(left)}
 
         headers = [(b"content-type", b"multipart/form-data; boundary=B")]
-        upload = UploadFormReader(Request({"type": "http", "headers": headers}, receive), 1000, patience=20)
+        upload = UploadFormReader(Request({"type": "http", "headers": headers}, receive), 1000, timeout=20)
         try:
             return await upload.name(), b"".join([piece async for piece in upload.chunks()])
         except GatewayError as error:

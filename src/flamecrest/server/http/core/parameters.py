@@ -1,33 +1,51 @@
-"""Parameters: what a handler's signature asks for, read from a request, each part in one validation; knows no route.
+"""Reads the parameters that a handler's signature declares from path, query and JSON body of a request.
 
-The framework reads the same signatures to describe the API. It does not read the requests: it would take a body
-before it is known who sent it, lose bytes of a path that are not UTF-8, and need half of a request's time.
+FastAPI reads the same signatures to describe the API, but not the requests: it would read a body before the caller is
+authenticated, lose the bytes of a path that are not UTF-8, and take half of a request's time. Also holds the
+parameters that several handlers share.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar, get_type_hints
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Final, TypeVar, get_type_hints
 from urllib.parse import unquote_to_bytes
 
 import orjson
+from fastapi import Path, Query, params
+from fastapi.dependencies.models import Dependant
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from starlette.requests import Request
 
+from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Field, GatewayError, Invalid, TooLarge
+from flamecrest.wire.text import Word, check_name
 
-from .call import Call
 from .errors import validation_failure
+from .request_body import RequestBody, declared_length
 
-JSON_LIMIT: Final = 1024 * 1024  # bytes of a JSON body, where the handler does not say otherwise
+JSON_LIMIT: Final = 1024 * 1024  # bytes of a JSON body; `body_limit` changes it for a handler
+QueryPath = Annotated[
+    str,
+    AfterValidator(check_name),
+    Query(description="Absolute path; bytes that are not UTF-8 are percent-encoded as they are"),
+]
+JobId = Annotated[
+    str,
+    Path(
+        description="Job id, as the scheduler writes it: `123`, `123_4`, `123[1-5]`, `123.server`",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-\[\],%+]{0,127}$",
+    ),
+]
+AccountName = Annotated[Word | None, Query(description="Account")]
 
-_TRUTH: Final = {"true": True, "false": False}  # as clients write it; all else that means it is pydantic's to know
+_BOOLEANS: Final = {"true": True, "false": False}  # the spellings that clients use; pydantic accepts more
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 def body_limit(size: int) -> Callable[[Handler], Handler]:
-    """Let a handler take JSON bodies of up to `size` bytes."""
+    """Decorator of a handler: accept JSON bodies of up to `size` bytes."""
 
     def mark(handler: Handler) -> Handler:
         handler.body_limit = size  # type: ignore[attr-defined]
@@ -37,56 +55,62 @@ def body_limit(size: int) -> Callable[[Handler], Handler]:
 
 
 class Parameters:
-    """The parameters of one handler."""
+    """The parameters of one handler, as FastAPI classifies and documents them.
 
-    def __init__(self, handler: Callable[..., Any], path_names: set[str]) -> None:
+    Raises TypeError, when the route is made, for a parameter that is neither in the path nor in the query and is not
+    the one JSON body (a model): headers, cookies, forms and dependencies are not read.
+    """
+
+    def __init__(self, handler: Callable[..., Any], documented: Dependant) -> None:
+        body = _check_locations(handler, documented)
         hints = get_type_hints(handler, include_extras=True)
-        in_path: dict[str, Any] = {}
-        in_query: dict[str, Any] = {}
-        self._body: tuple[str, type[BaseModel]] | None = None
-        self._limit: int = getattr(handler, "body_limit", JSON_LIMIT)
-        for name, parameter in inspect.signature(handler).parameters.items():
-            hint = hints[name]
-            if inspect.isclass(hint) and issubclass(hint, BaseModel):
-                self._body = name, hint
-            elif not (inspect.isclass(hint) and issubclass(hint, Request)):
-                default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-                (in_path if name in path_names else in_query)[name] = (hint, default)
-        self._path = _model("Path", in_path)
-        self._query = _model("Query", in_query)
-        fields = self._query.model_fields if self._query is not None else {}
-        self._plain = SimpleQuery(fields)
-        self._names = {(info.alias or name).encode(): info.alias or name for name, info in fields.items()}
+        signature = inspect.signature(handler).parameters
 
-    async def read(self, call: Call) -> dict[str, Any]:
-        """Everything the handler asks for, by its names; raises Invalid, TooLarge, Timeout."""
+        def model(title: str, found: Sequence[Any]) -> type[BaseModel] | None:
+            defaults = {one.name: signature[one.name].default for one in found}
+            empty = inspect.Parameter.empty
+            fields: dict[str, Any] = {
+                name: (hints[name], ... if default is empty else default) for name, default in defaults.items()
+            }
+            return create_model(title, __config__=ConfigDict(extra="ignore"), **fields) if fields else None
+
+        self._limit: int = getattr(handler, "body_limit", JSON_LIMIT)
+        self._body = None if body is None else (body, hints[body])
+        self._path = model("Path", documented.path_params)
+        self._query = model("Query", documented.query_params)
+        known = self._query.model_fields if self._query is not None else {}
+        self._simple = SimpleQuery(known)
+        self._names = {(info.alias or name).encode(): info.alias or name for name, info in known.items()}
+
+    async def read(self, request: Request, deadline: Deadline) -> dict[str, Any]:
+        """The values by the names of the handler's parameters. Raises Invalid, TooLarge, Timeout."""
         values: dict[str, Any] = {}
+        location = "path"
         try:
-            location = "path"
             if self._path is not None:
-                values |= self._path.model_validate(call.scope["path_params"]).__dict__
+                values |= self._path.model_validate(request.scope["path_params"]).__dict__
             location = "query"
             if self._query is not None:
-                given = self._given(call.scope["query_string"])
-                values |= self._plain.read(given) or self._query.model_validate(given).__dict__
+                given = self._decode(request.scope["query_string"])
+                values |= self._simple.read(given) or self._query.model_validate(given).__dict__
             location = "body"
             if self._body is not None:
                 name, model = self._body
-                values[name] = model.model_validate(await _json(call, self._limit))
+                values[name] = model.model_validate(await _read_json(request, self._limit, deadline))
         except ValidationError as error:
             raise validation_failure(location, error) from None
         return values
 
-    def _given(self, query: bytes) -> Mapping[str, str]:
-        """The known parameters in a query, byte for byte: what is not UTF-8 becomes lone surrogates."""
+    def _decode(self, query: bytes) -> Mapping[str, str]:
+        """The known parameters of a query; bytes that are not UTF-8 become lone surrogates."""
         given: dict[str, str] = {}
         for pair in query.split(b"&"):
             raw, _, value = pair.partition(b"=")
             name = self._names.get(raw) or self._names.get(unquote_to_bytes(raw.replace(b"+", b" ")))
             if name is None:
                 continue
-            if name in given:  # which of them is meant can only be guessed
-                raise _refused(Invalid, "query", name, "must be given once only")
+            if name in given:  # ambiguous: programs differ in which one they take
+                raise _invalid(Invalid, "query", name, "must be given once only")
             if b"%" in value or b"+" in value:
                 value = unquote_to_bytes(value.replace(b"+", b" "))
             given[name] = value.decode("utf-8", "surrogateescape")
@@ -94,9 +118,9 @@ class Parameters:
 
 
 class SimpleQuery:
-    """Reads the text and the true or false that most queries are; says None where somebody else has to look.
+    """Reads queries whose parameters are texts and booleans, without pydantic; leaves all others to it.
 
-    A validation of the whole model costs several times as much, and is the one that finds words for what is wrong.
+    Validating the whole model costs several times as much. pydantic also makes the messages for invalid values.
     """
 
     def __init__(self, fields: Mapping[str, FieldInfo]) -> None:
@@ -106,12 +130,12 @@ class SimpleQuery:
         for name, info in fields.items():
             checks: list[Any] = [check.func for check in info.metadata if isinstance(check, AfterValidator)]
             if info.annotation is bool and not info.metadata:
-                self._readers[info.alias or name] = name, [_TRUTH.__getitem__]
+                self._readers[info.alias or name] = name, [_BOOLEANS.__getitem__]
             elif info.annotation is str and len(checks) == len(info.metadata) and all(map(_takes_one, checks)):
                 self._readers[info.alias or name] = name, checks
 
     def read(self, given: Mapping[str, str]) -> dict[str, Any] | None:
-        """The parameters by their names in the handler."""
+        """The values by the names of the handler's parameters; None if pydantic must read this query."""
         values: dict[str, Any] = self._defaults.copy()
         try:
             for alias, text in given.items():
@@ -132,34 +156,43 @@ def _takes_one(check: Callable[..., Any]) -> bool:
     return len(inspect.signature(check).parameters) == 1
 
 
-def _model(name: str, fields: dict[str, Any]) -> type[BaseModel] | None:
-    return create_model(name, __config__=ConfigDict(extra="ignore"), **fields) if fields else None
+def _check_locations(handler: Callable[..., Any], documented: Dependant) -> str | None:
+    """Return the name of the JSON body. Raises TypeError if a parameter is documented but would not be read."""
+    hints = get_type_hints(handler)
+    body = None
+    for one in documented.body_params:
+        info = one.field_info
+        if body is None and type(info) is params.Body and not info.embed and _is_model(hints[one.name]):
+            body = one.name
+    read = {one.name for one in (*documented.path_params, *documented.query_params)}
+    for name in inspect.signature(handler).parameters:
+        if name not in read | {body, documented.request_param_name}:
+            rule = "only parameters in path and query and one JSON body (a model) are read"
+            raise TypeError(f"{handler.__qualname__}: the parameter `{name}` cannot be read: {rule}")
+    return body
 
 
-def _refused(kind: type[GatewayError], location: str, name: str, message: str) -> GatewayError:
+def _is_model(hint: Any) -> bool:
+    return inspect.isclass(hint) and issubclass(hint, BaseModel)
+
+
+def _invalid(kind: type[GatewayError], location: str, name: str, message: str) -> GatewayError:
     return kind(f"`{name}` {message}", fields=(Field(location, name, message),))
 
 
-async def _json(call: Call, limit: int) -> Any:
-    """The JSON body: of limited size and depth, strict UTF-8, no NaN."""
-    kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
+async def _read_json(request: Request, limit: int, deadline: Deadline) -> Any:
+    """The JSON body: at most `limit` bytes, strict UTF-8, no NaN."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
-        raise _refused(Invalid, "header", "content-type", "must be application/json")
-    try:
-        return orjson.loads(await _limited(call, limit))
-    except orjson.JSONDecodeError as error:
-        raise _refused(Invalid, "body", "body", f"is not JSON: {error}") from None
-
-
-async def _limited(call: Call, limit: int) -> bytes:
+        raise _invalid(Invalid, "header", "content-type", "must be application/json")
     message = f"must not be larger than {limit} bytes"
-    declared = call.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared[:20]) > limit:
-        raise _refused(TooLarge, "body", "body", message)
-    raw = bytearray()
-    async with call.deadline.enforce("Receiving the request"):
-        async for chunk in call.stream():
-            raw += chunk
-            if len(raw) > limit:
-                raise _refused(TooLarge, "body", "body", message)
-    return bytes(raw)
+    too_large = TooLarge(f"`body` {message}", fields=(Field("body", "body", message),))
+    if declared_length(request.headers) > limit:
+        raise too_large
+    body = RequestBody(request, timeout=None, limit=limit, too_large=too_large)
+    async with deadline.enforce("Receiving the request"):
+        data = b"".join([chunk async for chunk in body.chunks()])
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise _invalid(Invalid, "body", "body", f"is not JSON: {error}") from None

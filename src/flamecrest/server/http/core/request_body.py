@@ -1,4 +1,4 @@
-"""A request's body, piece by piece as it comes; it knows ASGI's messages and nothing of what is in the body."""
+"""Reads the body of a request chunk by chunk. Knows ASGI messages; nothing of the content."""
 
 from __future__ import annotations
 
@@ -9,26 +9,56 @@ from starlette.requests import ClientDisconnect
 from flamecrest.server.deadline import Deadline
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
     from starlette.requests import Request
+
+    from flamecrest.server.errors import TooLarge
+
+
+def declared_length(headers: Mapping[str, str]) -> int:
+    """The Content-Length in bytes; 0 if there is none, or none that is a number."""
+    text = headers.get("content-length", "")
+    return int(text[:20]) if text.isdecimal() else 0
 
 
 class RequestBody:
-    """What a client sends. One that sends nothing for `patience` seconds is given up."""
+    """The body of one request; it can be read once.
 
-    def __init__(self, request: Request, patience: float) -> None:
+    timeout: seconds within which each chunk must arrive, else Timeout; None: no limit.
+    limit: greatest length in bytes, else `too_large` is raised; None: no limit.
+    """
+
+    def __init__(
+        self, request: Request, *, timeout: float | None, limit: int | None = None, too_large: TooLarge | None = None
+    ) -> None:
         self._receive = request.receive
-        self._patience = patience
-        self.over = False  # nothing comes any more
+        self._timeout = timeout
+        self._limit = limit
+        self._too_large = too_large
+        self.received = 0  # bytes
+        self.complete = False
 
-    async def next(self) -> bytes | None:
-        """The next piece, None at the end; raises Timeout, ClientDisconnect."""
-        while not self.over:
-            async with Deadline.after(self._patience).enforce("Waiting for the next piece of the upload"):
+    async def next_chunk(self) -> bytes | None:
+        """The next bytes, None at the end. Raises Timeout, ClientDisconnect, and the error for a body too large."""
+        while not self.complete:
+            if self._timeout is None:
                 message = await self._receive()
+            else:
+                async with Deadline.after(self._timeout).enforce("Waiting for the next piece of the upload"):
+                    message = await self._receive()
             if message["type"] != "http.request":
                 raise ClientDisconnect
-            self.over = not message.get("more_body", False)
-            piece: bytes = message.get("body", b"")
-            if piece:
-                return piece
+            self.complete = not message.get("more_body", False)
+            chunk: bytes = message.get("body", b"")
+            if chunk:
+                self.received += len(chunk)
+                if self._limit is not None and self._too_large is not None and self.received > self._limit:
+                    raise self._too_large
+                return chunk
         return None
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """All chunks; raises the errors of `next_chunk`."""
+        while (chunk := await self.next_chunk()) is not None:
+            yield chunk

@@ -1,36 +1,96 @@
-"""GatewayRoute: in which order a request is looked at: who calls, on which cluster, with which parameters.
+"""Routes, and the Call that a handler is given. Knows the Cluster; no operation and no adapter.
 
-It knows no operation. What may be done is asked when the handler asks for a port (see deps.py), so that a request
-that can't be understood is told so first.
+A request is processed in this order: authenticate the caller, find the cluster, read path, query and body, run the
+handler. The handler asks for permission (`Call.allow`), so a request that is not valid is answered with 400 before
+it is answered with 403.
 """
 
-from typing import Any
+from typing import Any, ClassVar, Final, Literal
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from .call import Call
+from flamecrest.server.auth.port import Identity, Verb
+from flamecrest.server.cluster import Cluster, Gateway, Permission
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import Unauthenticated
+from flamecrest.server.telemetry.trace import current_trace, phase
+
 from .parameters import Parameters
+
+AUTH_SECONDS: Final = 10.0  # time limit of the authentication, which may have to fetch the issuer's keys
+
+
+class Call(Request):
+    """A request of an authenticated caller. `cluster` is set if the path names a system."""
+
+    identity: Identity
+    cluster: Cluster
+    deadline: Deadline
+
+    @property
+    def gateway(self) -> Gateway:
+        """The gateway that serves the request."""
+        gateway: Gateway = self.scope["app"].gateway
+        return gateway
+
+    async def allow(self, verb: Verb) -> Permission:
+        """Ask the authorizer; the result hands out the ports of the cluster. Raises Denied, Unavailable."""
+        return await self.cluster.allow(self.identity, verb, self.deadline)
 
 
 class GatewayRoute(APIRoute):
-    """A route that nobody gets past without a token. The framework describes it; it is served from here."""
+    """A route that requires a bearer token. The framework describes it in OpenAPI but does not serve it."""
+
+    timeout: ClassVar[Literal["files", "jobs"]] = "jobs"  # which of the cluster's Limits is the deadline
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._parameters = Parameters(self.endpoint, set(self.param_convertors))
+        self._parameters = Parameters(self.endpoint, self.dependant)
         self.app = self._serve
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = Call(scope, receive)
-        await call.begin()
-        response = await self.endpoint(call, **await self._parameters.read(call))
+        await self._begin(call)
+        response = await self.endpoint(call, **await self._parameters.read(call, call.deadline))
         await response(scope, receive, send)
+
+    async def _begin(self, call: Call) -> None:
+        """Set identity, cluster and deadline. Raises Unauthenticated, Unavailable, NotFound."""
+        scope = call.scope
+        gateway: Gateway = scope["app"].gateway
+        header: str | None = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                if header is not None:  # a proxy in front may have checked the other one
+                    raise Unauthenticated("Access token is invalid.", detail="more than one Authorization header")
+                header = value.decode("latin-1")
+        call.deadline = Deadline.after(AUTH_SECONDS)
+        with phase("auth"):
+            identity = await gateway.authenticator.authenticate(header, call.deadline)
+        call.identity = identity
+        trace = current_trace.get()
+        if trace is not None:
+            trace.user = identity.username
+        system = scope["path_params"].get("system_name")
+        if system is None:
+            return
+        call.cluster = cluster = gateway.cluster(system)
+        if trace is not None:
+            trace.cluster = cluster.name
+        limits = cluster.limits
+        call.deadline = Deadline.after(limits.files if self.timeout == "files" else limits.jobs)
+
+
+class FilesRoute(GatewayRoute):
+    """A route whose deadline is that of file operations."""
+
+    timeout = "files"
 
 
 class OpenRoute(APIRoute):
-    """A route for everybody, without parameters."""
+    """A route without authentication and parameters."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

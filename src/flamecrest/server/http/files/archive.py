@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_from_bytes
@@ -19,7 +18,6 @@ from flamecrest.wire.json import dumps
 from flamecrest.wire.text import is_plain, percent_encode
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
 MEDIA_TYPES: Final[dict[str, ArchiveFormat]] = {
@@ -99,18 +97,6 @@ def _paths(missing: tuple[PathFailure, ...]) -> bytes:
             break
         parts.append(part)
     return b",".join(parts)
-
-
-async def body(request: Request, patience: float) -> AsyncGenerator[bytes]:
-    """The bytes of a request as they come; Timeout when a client sends nothing for `patience` seconds."""
-    stream = request.stream()
-    while True:
-        async with Deadline.after(patience).enforce("Waiting for the next piece of the upload"):
-            chunk = await anext(stream, None)
-        if chunk is None:
-            return
-        if chunk:
-            yield chunk
 
 
 def path_fields(path: str) -> dict[str, str]:

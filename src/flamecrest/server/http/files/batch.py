@@ -18,8 +18,8 @@ from flamecrest.wire.text import check_name, percent_decode
 from .archive import path_fields
 
 if TYPE_CHECKING:
+    from flamecrest.server.cluster import Permission
     from flamecrest.server.files.port import Files
-    from flamecrest.server.http.core.call import Call
 
 Item = TypeVar("Item", bound=BulkItem)
 
@@ -29,9 +29,9 @@ Operation = Callable[["Files", str, Item], Awaitable[Any]]
 
 
 async def run_batch(
-    call: Call, items: Sequence[Item], operation: Operation[Item], *, status: int = 200, order: int = 0
+    allowed: Permission, items: Sequence[Item], operation: Operation[Item], *, status: int = 200, order: int = 0
 ) -> Response:
-    """Do the operation for all items, whose permission was asked for before.
+    """Run the operation on every item.
 
     With `order` 1 a path is dealt with after all that are shorter (parents first), with -1 before them: only those
     with equally many parts go together. Results are given in the order of the items in any case.
@@ -44,7 +44,7 @@ async def run_batch(
         try:
             path = _read(item)
             results[at] = path_fields(path)
-            files = call.cluster.files(call.identity, path=path)
+            files = allowed.files(path=path)
             output = await operation(files, path, item)
             results[at] |= {"status": status, "output": output}
         except GatewayError as error:

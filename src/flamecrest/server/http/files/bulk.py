@@ -8,21 +8,21 @@ from starlette.responses import Response
 
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.files.port import Files
-from flamecrest.server.http.core.call import Call, QueryPath
 from flamecrest.server.http.core.openapi import ERRORS
-from flamecrest.server.http.core.parameters import body_limit
+from flamecrest.server.http.core.parameters import QueryPath, body_limit
+from flamecrest.server.http.core.request_body import RequestBody
 from flamecrest.server.http.core.responses import file_stat
-from flamecrest.server.http.core.route import GatewayRoute
+from flamecrest.server.http.core.route import Call, FilesRoute
 from flamecrest.server.http.headers.accept import acceptable
 from flamecrest.wire import bulk as wire
 
-from .archive import ALIASES, MEDIA_TYPES, ArchiveResponse, body, not_acceptable, unpack_response
+from .archive import ALIASES, MEDIA_TYPES, ArchiveResponse, not_acceptable, unpack_response
 from .batch import run_batch
 
 PATHS_LIMIT = 16 * 1024 * 1024  # bytes of a list of paths
 
 router = APIRouter(
-    prefix="/filesystem/{system_name}/bulk", tags=["filesystem"], route_class=GatewayRoute, responses=ERRORS
+    prefix="/filesystem/{system_name}/bulk", tags=["filesystem"], route_class=FilesRoute, responses=ERRORS
 )
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -53,10 +53,10 @@ async def post_download(call: Call, body: wire.BulkDownloadRequest) -> Response:
     types = acceptable(call.headers.get("accept"), list(MEDIA_TYPES), ALIASES)
     if not types:
         raise not_acceptable()
-    await call.allow(Verb.FILES_READ)
-    bulk = call.cluster.bulk(call.identity, **({} if body.base is None else {"base": body.base}))
+    allowed = await call.allow(Verb.FILES_READ)
+    bulk = allowed.bulk() if body.base is None else allowed.bulk(base=body.base)
     for path in body.paths:
-        call.cluster.bulk(call.identity, paths=path)
+        allowed.bulk(paths=path)
     selection = await bulk.select(body.paths, body.base, call.deadline)
     return ArchiveResponse(bulk, selection, types, call.deadline)
 
@@ -64,9 +64,10 @@ async def post_download(call: Call, body: wire.BulkDownloadRequest) -> Response:
 @router.post("/upload", response_model=wire.BulkUploadResponse, openapi_extra=_BODY)
 async def post_upload(call: Call, path: QueryPath, setuid: bool = False) -> Response:
     """Unpack a tar archive (plain, gzip or zstd) into the directory `path`; no entry leaves it."""
-    await call.allow(Verb.FILES_WRITE)
-    bulk = call.cluster.bulk(call.identity, path=path)
-    async with aclosing(body(call, call.cluster.limits.files)) as chunks:
+    allowed = await call.allow(Verb.FILES_WRITE)
+    bulk = allowed.bulk(path=path)
+    body = RequestBody(call, timeout=call.cluster.limits.files)
+    async with aclosing(body.chunks()) as chunks:
         return unpack_response(await bulk.unpack(path, chunks, call.deadline, setuid=setuid))
 
 
@@ -78,8 +79,7 @@ async def post_stat(call: Call, body: wire.BulkStatRequest) -> Response:
     async def stat(files: Files, path: str, item: wire.StatItem) -> dict[str, int]:
         return file_stat(await files.stat(path, call.deadline, follow=item.dereference))
 
-    await call.allow(Verb.FILES_READ)
-    return await run_batch(call, body.items, stat)
+    return await run_batch(await call.allow(Verb.FILES_READ), body.items, stat)
 
 
 @router.post("/rm", response_model=wire.BulkResponse)
@@ -90,8 +90,7 @@ async def post_rm(call: Call, body: wire.BulkRmRequest) -> Response:
     async def rm(files: Files, path: str, _: wire.BulkItem) -> None:
         await files.rm(path, call.deadline)
 
-    await call.allow(Verb.FILES_WRITE)
-    return await run_batch(call, body.items, rm, status=204, order=-1)
+    return await run_batch(await call.allow(Verb.FILES_WRITE), body.items, rm, status=204, order=-1)
 
 
 @router.post("/chmod", response_model=wire.BulkResponse)
@@ -102,8 +101,7 @@ async def post_chmod(call: Call, body: wire.BulkChmodRequest) -> Response:
     async def chmod(files: Files, path: str, item: wire.ChmodItem) -> None:
         await files.chmod(path, item.mode, call.deadline)
 
-    await call.allow(Verb.FILES_WRITE)
-    return await run_batch(call, body.items, chmod)
+    return await run_batch(await call.allow(Verb.FILES_WRITE), body.items, chmod)
 
 
 @router.post("/mkdir", response_model=wire.BulkResponse)
@@ -114,5 +112,4 @@ async def post_mkdir(call: Call, body: wire.BulkMkdirRequest) -> Response:
     async def mkdir(files: Files, path: str, item: wire.MkdirItem) -> None:
         await files.mkdir(path, call.deadline, parents=item.parent)
 
-    await call.allow(Verb.FILES_WRITE)
-    return await run_batch(call, body.items, mkdir, status=201, order=1)
+    return await run_batch(await call.allow(Verb.FILES_WRITE), body.items, mkdir, status=201, order=1)

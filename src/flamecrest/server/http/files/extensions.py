@@ -7,16 +7,16 @@ from starlette.responses import Response
 
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.files.values import OwnerQuota, PathQuotas, QuotaUsage
-from flamecrest.server.http.core.call import Call, QueryPath
 from flamecrest.server.http.core.openapi import ERRORS
+from flamecrest.server.http.core.parameters import QueryPath
 from flamecrest.server.http.core.responses import json_response, listed_file
-from flamecrest.server.http.core.route import GatewayRoute
+from flamecrest.server.http.core.route import Call, FilesRoute
 from flamecrest.wire import operations as wire
 
 from .request_timeout import RequestTimeout, TimeoutSeconds
 
 router = APIRouter(
-    prefix="/filesystem/{system_name}/ops", tags=["filesystem"], route_class=GatewayRoute, responses=ERRORS
+    prefix="/filesystem/{system_name}/ops", tags=["filesystem"], route_class=FilesRoute, responses=ERRORS
 )
 
 _CP_JOB: Final = "POST /filesystem/{system}/transfer/cp"
@@ -25,7 +25,8 @@ _CP_JOB: Final = "POST /filesystem/{system}/transfer/cp"
 @router.post("/mv", response_model=wire.OpsFileResponse)
 async def post_mv(call: Call, body: wire.OpsMvRequest) -> Response:
     """Rename a file or folder, atomically, within one file system (see transfer/mv for others)."""
-    files = await call.files(Verb.FILES_WRITE, sourcePath=body.path, targetPath=body.target_path)
+    allowed = await call.allow(Verb.FILES_WRITE)
+    files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
     await files.mv(body.path, body.target_path, call.deadline, overwrite=body.overwrite)
     return json_response({"output": listed_file(await files.entry(body.target_path, call.deadline))})
 
@@ -34,7 +35,8 @@ async def post_mv(call: Call, body: wire.OpsMvRequest) -> Response:
 async def post_cp(call: Call, body: wire.OpsCpRequest, timeout: TimeoutSeconds = None) -> Response:  # noqa: ASYNC109
     """Copy a file or folder on the cluster, by reference where its file system can."""
     patience = RequestTimeout(call, timeout, _CP_JOB)
-    files = await call.files(Verb.FILES_WRITE, sourcePath=body.path, targetPath=body.target_path)
+    allowed = await call.allow(Verb.FILES_WRITE)
+    files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
     how = {"overwrite": body.overwrite, "dereference": body.dereference}
     async with patience.limited() as deadline:
         await files.cp(body.path, body.target_path, deadline, **how)
@@ -44,7 +46,8 @@ async def post_cp(call: Call, body: wire.OpsCpRequest, timeout: TimeoutSeconds =
 @router.post("/touch", response_model=wire.OpsFileResponse)
 async def post_touch(call: Call, body: wire.OpsTouchRequest) -> Response:
     """Make an empty file, or set the time of what is there."""
-    files = await call.files(Verb.FILES_WRITE, sourcePath=body.path)
+    allowed = await call.allow(Verb.FILES_WRITE)
+    files = allowed.files(sourcePath=body.path)
     await files.touch(body.path, call.deadline, mtime=body.mtime)
     return json_response({"output": listed_file(await files.entry(body.path, call.deadline))})
 
@@ -52,7 +55,8 @@ async def post_touch(call: Call, body: wire.OpsTouchRequest) -> Response:
 @router.post("/truncate", response_model=wire.OpsFileResponse)
 async def post_truncate(call: Call, body: wire.OpsTruncateRequest) -> Response:
     """Cut a file to a number of bytes, or extend it with zeros."""
-    files = await call.files(Verb.FILES_WRITE, sourcePath=body.path)
+    allowed = await call.allow(Verb.FILES_WRITE)
+    files = allowed.files(sourcePath=body.path)
     await files.truncate(body.path, body.size, call.deadline)
     return json_response({"output": listed_file(await files.entry(body.path, call.deadline))})
 
@@ -64,7 +68,8 @@ async def get_df(call: Call, path: QueryPath) -> Response:
     The quotas are those that count when the caller writes at the path: the user's, and that of the group which new
     files in a folder get (the folder's own if it is set-group-ID, else the caller's) or which the file has.
     """
-    files = await call.files(Verb.FILES_READ, path=path)
+    allowed = await call.allow(Verb.FILES_READ)
+    files = allowed.files(path=path)
     space = await files.df(path, call.deadline)
     output = {"total": space.total, "free": space.free, "available": space.available, "files": space.files}
     more = {"filesFree": space.files_free, "readOnly": space.read_only, "quota": _quotas(space.quota)}
@@ -75,7 +80,8 @@ async def get_df(call: Call, path: QueryPath) -> Response:
 async def get_du(call: Call, path: QueryPath, timeout: TimeoutSeconds = None) -> Response:  # noqa: ASYNC109
     """Say what a file or tree holds, in bytes and entries; a file with several names counts once."""
     patience = RequestTimeout(call, timeout)
-    files = await call.files(Verb.FILES_READ, path=path)
+    allowed = await call.allow(Verb.FILES_READ)
+    files = allowed.files(path=path)
     async with patience.limited() as deadline:
         usage = await files.du(path, deadline)
     output = {"size": usage.size, "allocated": usage.allocated, "entries": usage.entries, "complete": usage.complete}

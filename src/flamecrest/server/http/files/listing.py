@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from flamecrest.server.files.port import Files
     from flamecrest.server.files.values import ListingEntry
-    from flamecrest.server.http.core.call import Call
+    from flamecrest.server.http.core.route import Call
 
 NDJSON: Final = "application/x-ndjson"
 NEXT_CURSOR: Final = b"x-next-cursor"  # where the rest begins, for answers whose body has no place for it

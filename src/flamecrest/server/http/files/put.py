@@ -18,8 +18,8 @@ from starlette.responses import Response
 from flamecrest.server.errors import Field, Invalid, PreconditionFailed, TooLarge
 from flamecrest.server.files.port import Files
 from flamecrest.server.files.values import Stat, WriteOptions
-from flamecrest.server.http.core.call import Call
-from flamecrest.server.http.core.request_body import RequestBody
+from flamecrest.server.http.core.request_body import RequestBody, declared_length
+from flamecrest.server.http.core.route import Call
 from flamecrest.server.http.headers.conditions import Outcome, Validators, evaluate, format_http_date, parse_http_date
 from flamecrest.server.http.headers.content_disposition import parse_parameters
 from flamecrest.server.http.headers.digests import DigestCheck
@@ -60,11 +60,13 @@ class FilePut:
         _refuse_encodings(call.headers)
         check = DigestCheck(given)
         landing = self._landing(given)
-        declared = call.headers.get("content-length", "0")
-        if limits.max_ops_file_size is not None and declared.isdecimal():
-            _limit(int(declared[:20]), limits.max_ops_file_size)
-        async with aclosing(_body(call, check, limits.max_ops_file_size, limits.files)) as body:
-            landed = await files.upload(path, body, call.deadline, landing)
+        limit = limits.max_ops_file_size
+        too_large = TooLarge(f"The file is too large: at most {limit} bytes can be uploaded directly")
+        if limit is not None and declared_length(call.headers) > limit:
+            raise too_large
+        body = RequestBody(call, timeout=limits.files, limit=limit, too_large=too_large)
+        async with aclosing(_checked(body, check)) as content:
+            landed = await files.upload(path, content, call.deadline, landing)
         headers = {}
         if landed.stat is not None:
             found = Validators.of(landed.stat, time.time())
@@ -89,21 +91,12 @@ class FilePut:
         return WriteOptions(mode, mtime, self.parents, new=new, admit=on_condition, report=True, sync=self.fsync)
 
 
-async def _body(call: Call, check: DigestCheck, limit: int | None, patience: float) -> AsyncGenerator[bytes]:
-    """The request's body; raises TooLarge, Invalid, Timeout when nothing comes for `patience` seconds."""
-    body, size = RequestBody(call, patience), 0
-    while (chunk := await body.next()) is not None:
-        size += len(chunk)
-        if limit is not None:
-            _limit(size, limit)
+async def _checked(body: RequestBody, check: DigestCheck) -> AsyncGenerator[bytes]:
+    """The chunks of the body; ends only if they match the digests. Raises Invalid, and the errors of the body."""
+    while (chunk := await body.next_chunk()) is not None:
         check.update(chunk)
         yield chunk
     check.finish()
-
-
-def _limit(size: int, limit: int) -> None:
-    if size > limit:
-        raise TooLarge(f"The file is too large: at most {limit} bytes can be uploaded directly")
 
 
 def _refuse_encodings(headers: Mapping[str, str]) -> None:

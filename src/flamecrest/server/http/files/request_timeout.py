@@ -14,7 +14,7 @@ from flamecrest.server.errors import Field, Invalid, Timeout
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from flamecrest.server.http.core.call import Call
+    from flamecrest.server.http.core.route import Call
 
 HEADER: Final = "request-timeout"
 

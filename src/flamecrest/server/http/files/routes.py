@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.files.values import ChecksumAlgorithm
-from flamecrest.server.http.core.call import Call, QueryPath
 from flamecrest.server.http.core.openapi import (
     DOWNLOAD_RESPONSES,
     ERRORS,
@@ -19,8 +18,9 @@ from flamecrest.server.http.core.openapi import (
     RAW_BODY,
     UPLOAD_BODY,
 )
+from flamecrest.server.http.core.parameters import QueryPath
 from flamecrest.server.http.core.responses import file_stat, json_response, listed_file, no_content
-from flamecrest.server.http.core.route import GatewayRoute
+from flamecrest.server.http.core.route import Call, FilesRoute
 from flamecrest.wire import filesystem as wire
 
 from . import listing
@@ -33,7 +33,7 @@ from .tail import TAIL_RESPONSES, follow_tail
 from .upload_form import UploadFormReader
 
 router = APIRouter(
-    prefix="/filesystem/{system_name}/ops", tags=["filesystem"], route_class=GatewayRoute, responses=ERRORS
+    prefix="/filesystem/{system_name}/ops", tags=["filesystem"], route_class=FilesRoute, responses=ERRORS
 )
 
 Count = Annotated[int, Field(ge=1, le=2**63 - 1)]
@@ -42,7 +42,8 @@ Count = Annotated[int, Field(ge=1, le=2**63 - 1)]
 @router.get("/stat", response_model=wire.GetFileStatResponse)
 async def get_stat(call: Call, path: QueryPath, dereference: bool = False) -> Response:
     """Show the attributes of a file."""
-    files = await call.files(Verb.FILES_READ, path=path)
+    allowed = await call.allow(Verb.FILES_READ)
+    files = allowed.files(path=path)
     return json_response({"output": file_stat(await files.stat(path, call.deadline, follow=dereference))})
 
 
@@ -50,7 +51,8 @@ async def get_stat(call: Call, path: QueryPath, dereference: bool = False) -> Re
 @router.get("/download", response_model=None, responses=DOWNLOAD_RESPONSES)
 async def get_download(call: Call, path: QueryPath) -> Response:
     """Download a file (of max_ops_file_size bytes at most), or parts of it (Range), or only if it changed (If-…)."""
-    files = await call.files(Verb.FILES_READ, path=path)
+    allowed = await call.allow(Verb.FILES_READ)
+    files = allowed.files(path=path)
     return DownloadResponse(files, path, call.deadline, call.cluster.limits.max_ops_file_size)
 
 
@@ -70,7 +72,8 @@ async def get_ls(
 ) -> Response:
     """List a directory, or a file itself: all of it, what is chosen, in pages, or line by line (NDJSON by Accept)."""
     asked = listing.ListingRequest.of(glob, sort, kinds, limit, cursor)
-    files = await call.files(Verb.FILES_READ, path=path)
+    allowed = await call.allow(Verb.FILES_READ)
+    files = allowed.files(path=path)
     shown = {"hidden": show_hidden, "numeric": numeric_uid, "recursive": recursive, "dereference": dereference}
     return await asked.answer(call, files, path, shown)
 
@@ -78,7 +81,8 @@ async def get_ls(
 @router.get("/view", response_model=wire.GetViewFileResponse)
 async def get_view(call: Call, path: QueryPath, size: int | None = None, offset: int | None = 0) -> Response:
     """Show `size` bytes of a file from `offset` on as text (as many as are allowed, when no size is given)."""
-    files = await call.files(Verb.FILES_READ, path=path)
+    allowed = await call.allow(Verb.FILES_READ)
+    files = allowed.files(path=path)
     start, length = view_slice(offset, size, call.cluster.limits.view_size)
     return json_response({"output": await files.view(path, call.deadline, offset=start, size=length)})
 
@@ -93,7 +97,8 @@ async def get_head(
 ) -> Response:
     """Show the first bytes or lines (10 lines by default), or all but the last."""
     part = Excerpt.of(count_bytes, count_lines, skip=skip_trailing, limit=call.cluster.limits.view_size)
-    files = await call.files(Verb.FILES_READ, path=path)
+    allowed = await call.allow(Verb.FILES_READ)
+    files = allowed.files(path=path)
     return json_response(part.from_start(await files.head(path, call.deadline, **part.asked)))
 
 
@@ -113,7 +118,8 @@ async def get_tail(
     if follow:
         return await follow_tail(call, path, count_bytes, count_lines, skip=skip_heading)
     part = Excerpt.of(count_bytes, count_lines, skip=skip_heading, limit=call.cluster.limits.view_size)
-    files = await call.files(Verb.FILES_READ, path=path)
+    allowed = await call.allow(Verb.FILES_READ)
+    files = allowed.files(path=path)
     return json_response(part.to_end(await files.tail(path, call.deadline, **part.asked)))
 
 
@@ -126,7 +132,8 @@ async def get_checksum(
 ) -> Response:
     """Compute the checksum of a file, SHA-256 by default."""
     patience = RequestTimeout(call, timeout)
-    files = await call.files(Verb.FILES_READ, path=path)
+    allowed = await call.allow(Verb.FILES_READ)
+    files = allowed.files(path=path)
     async with patience.limited() as deadline:
         checksum = await files.checksum(path, deadline, algorithm=algorithm)
     name = "BLAKE2b" if algorithm == "blake2b" else algorithm.upper()
@@ -136,14 +143,16 @@ async def get_checksum(
 @router.get("/file", response_model=wire.GetFileTypeResponse)
 async def get_file(call: Call, path: QueryPath) -> Response:
     """Say what a file's content is."""
-    files = await call.files(Verb.FILES_READ, path=path)
+    allowed = await call.allow(Verb.FILES_READ)
+    files = allowed.files(path=path)
     return json_response({"output": await files.kind(path, call.deadline)})
 
 
 @router.put("/chmod", response_model=wire.PutFileChmodResponse)
 async def put_chmod(call: Call, body: wire.PutFileChmodRequest) -> Response:
     """Change a file's mode."""
-    files = await call.files(Verb.FILES_WRITE, sourcePath=body.path)
+    allowed = await call.allow(Verb.FILES_WRITE)
+    files = allowed.files(sourcePath=body.path)
     await files.chmod(body.path, body.mode, call.deadline)
     return json_response({"output": listed_file(await files.entry(body.path, call.deadline))})
 
@@ -151,7 +160,8 @@ async def put_chmod(call: Call, body: wire.PutFileChmodRequest) -> Response:
 @router.put("/chown", response_model=wire.PutFileChownResponse)
 async def put_chown(call: Call, body: wire.PutFileChownRequest) -> Response:
     """Change a file's owner and group."""
-    files = await call.files(Verb.FILES_WRITE, sourcePath=body.path)
+    allowed = await call.allow(Verb.FILES_WRITE)
+    files = allowed.files(sourcePath=body.path)
     await files.chown(body.path, body.owner, body.group, call.deadline)
     return json_response({"output": listed_file(await files.entry(body.path, call.deadline))})
 
@@ -159,7 +169,8 @@ async def put_chown(call: Call, body: wire.PutFileChownRequest) -> Response:
 @router.post("/mkdir", status_code=201, response_model=wire.PostMkdirResponse)
 async def post_mkdir(call: Call, body: wire.PostMakeDirRequest) -> Response:
     """Make a directory."""
-    files = await call.files(Verb.FILES_WRITE, sourcePath=body.path)
+    allowed = await call.allow(Verb.FILES_WRITE)
+    files = allowed.files(sourcePath=body.path)
     await files.mkdir(body.path, call.deadline, parents=body.parent, exist_ok=body.exist_ok)
     return json_response({"output": listed_file(await files.entry(body.path, call.deadline))}, 201)
 
@@ -168,7 +179,8 @@ async def post_mkdir(call: Call, body: wire.PostMakeDirRequest) -> Response:
 async def post_symlink(call: Call, body: wire.PostFileSymlinkRequest) -> Response:
     """Make a symbolic link, to the path as it is or as it is seen from the link."""
     leads_to, target = link_target(body.path, body.link_path, relative=body.relative)
-    files = await call.files(Verb.FILES_WRITE, sourcePath=leads_to, linkPath=body.link_path)
+    allowed = await call.allow(Verb.FILES_WRITE)
+    files = allowed.files(sourcePath=leads_to, linkPath=body.link_path)
     await files.symlink(target, body.link_path, call.deadline)
     return json_response({"output": listed_file(await files.entry(body.link_path, call.deadline))}, 201)
 
@@ -177,7 +189,8 @@ async def post_symlink(call: Call, body: wire.PostFileSymlinkRequest) -> Respons
 async def delete_rm(call: Call, path: QueryPath, timeout: TimeoutSeconds = None) -> Response:  # noqa: ASYNC109
     """Remove a file, or a directory with all that is in it."""
     patience = RequestTimeout(call, timeout, "DELETE /filesystem/{system}/transfer/rm")
-    files = await call.files(Verb.FILES_WRITE, path=path)
+    allowed = await call.allow(Verb.FILES_WRITE)
+    files = allowed.files(path=path)
     async with patience.limited() as deadline:
         await files.rm(path, deadline)
     return no_content()
@@ -186,11 +199,12 @@ async def delete_rm(call: Call, path: QueryPath, timeout: TimeoutSeconds = None)
 @router.post("/upload", status_code=204, response_model=None, openapi_extra=UPLOAD_BODY)
 async def post_upload(call: Call, path: QueryPath) -> Response:
     """Upload a file (of max_ops_file_size bytes at most) into the directory `path`."""
-    await call.files(Verb.FILES_WRITE, path=path)
+    allowed = await call.allow(Verb.FILES_WRITE)
+    allowed.files(path=path)
     limits = call.cluster.limits
-    form = UploadFormReader(call, limits.max_ops_file_size, patience=limits.files)
+    form = UploadFormReader(call, limits.max_ops_file_size, timeout=limits.files)
     target = posixpath.join(path, await form.name())
-    files = call.cluster.files(call.identity, file=target)
+    files = allowed.files(file=target)
     async with aclosing(form.chunks()) as chunks:
         await files.upload(target, chunks, call.deadline)
     return no_content()
@@ -206,7 +220,8 @@ async def put_upload(
     fsync: Fsync = False,
 ) -> Response:
     """Write a file (of max_ops_file_size bytes at most): the body is its content, `path` the file itself."""
-    files = await call.files(Verb.FILES_WRITE, path=path)
+    allowed = await call.allow(Verb.FILES_WRITE)
+    files = allowed.files(path=path)
     return await FilePut(call, mode, mtime, parents, fsync).into(files, path)
 
 
@@ -214,7 +229,8 @@ async def put_upload(
 async def post_compress(call: Call, body: wire.PostCompressRequest, timeout: TimeoutSeconds = None) -> Response:  # noqa: ASYNC109
     """Archive a file or directory with tar."""
     patience = RequestTimeout(call, timeout, "POST /filesystem/{system}/transfer/compress")
-    files = await call.files(Verb.FILES_WRITE, sourcePath=body.path, targetPath=body.target_path)
+    allowed = await call.allow(Verb.FILES_WRITE)
+    files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
     how: dict[str, Any] = {"compression": body.compression, "dereference": body.dereference}
     pattern = body.match_pattern or None
     async with patience.limited() as deadline:
@@ -226,7 +242,8 @@ async def post_compress(call: Call, body: wire.PostCompressRequest, timeout: Tim
 async def post_extract(call: Call, body: wire.PostExtractRequest, timeout: TimeoutSeconds = None) -> Response:  # noqa: ASYNC109
     """Unpack a tar archive."""
     patience = RequestTimeout(call, timeout, "POST /filesystem/{system}/transfer/extract")
-    files = await call.files(Verb.FILES_WRITE, sourcePath=body.path, targetPath=body.target_path)
+    allowed = await call.allow(Verb.FILES_WRITE)
+    files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
     async with patience.limited() as deadline:
         await files.extract(body.path, body.target_path, deadline, compression=body.compression)
     return no_content()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from flamecrest.server.files.port import Files
     from flamecrest.server.files.values import FollowEvent
-    from flamecrest.server.http.core.call import Call
+    from flamecrest.server.http.core.route import Call
 
 HEARTBEAT: Final = 15.0  # seconds of silence after which a comment keeps proxies from closing the connection
 MAX_STREAM: Final = 3600.0  # seconds that one stream may last
@@ -72,7 +72,8 @@ async def follow_tail(
         message = "can't go with `bytes` or `skipHeading`: it begins at a line counted from the end"
         raise Invalid(f"`follow` {message}", fields=(Field("query", "follow", message),))
     after = parse_event_id(call.headers.get("last-event-id"))
-    files = await call.files(Verb.FILES_READ, path=path)
+    allowed = await call.allow(Verb.FILES_READ)
+    files = allowed.files(path=path)
     return TailResponse(call, files, path, lines=DEFAULT_LINES if count_lines is None else count_lines, after=after)
 
 

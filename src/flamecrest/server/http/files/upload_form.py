@@ -14,7 +14,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
 from flamecrest.server.errors import Field, Invalid, TooLarge
-from flamecrest.server.http.core.request_body import RequestBody
+from flamecrest.server.http.core.request_body import RequestBody, declared_length
 from flamecrest.server.http.headers.content_disposition import file_name, parse_parameters
 
 if TYPE_CHECKING:
@@ -43,13 +43,12 @@ def _too_large(limit: int) -> TooLarge:
 class UploadFormReader:
     """The file in a form that is being received. A client that sends nothing for `patience` seconds is given up."""
 
-    def __init__(self, request: Request, limit: int | None, *, patience: float) -> None:
-        declared = request.headers.get("content-length", "0")
-        if limit is not None and declared.isdecimal() and int(declared[:20]) > limit + OTHER_BYTES:
+    def __init__(self, request: Request, limit: int | None, *, timeout: float) -> None:
+        if limit is not None and declared_length(request.headers) > limit + OTHER_BYTES:
             raise _too_large(limit)
-        self._body = RequestBody(request, patience)
+        self._body = RequestBody(request, timeout=timeout)
         self._limit = limit
-        self._received = self._size = 0
+        self._size = 0
         self._pieces: list[bytes] = []
         self._header_name = bytearray()
         self._header_value = bytearray()
@@ -79,16 +78,15 @@ class UploadFormReader:
 
     async def _read(self) -> bool:
         """Take the next piece of the request; False at its end."""
-        chunk = await self._body.next()
+        chunk = await self._body.next_chunk()
         if chunk is None:
             if not self._ended:
                 raise _invalid("the form ends before its last boundary")
             return False
-        whole = self._body.over and not self._received
-        self._received += len(chunk)
+        whole = self._body.complete and self._body.received == len(chunk)
         if not (whole and self._at_once(chunk)):
             self._parse(chunk)
-        if self._received - self._size > OTHER_BYTES + len(chunk):
+        if self._body.received - self._size > OTHER_BYTES + len(chunk):
             raise TooLarge("The form has too much beside its file")
         return True
 

@@ -33,7 +33,7 @@ class Uploading(World):
         cluster = self.gateway.clusters["toy"]
         cluster.limits = replace(self.limits, max_ops_file_size=limit)
         cluster._ports = replace(cluster._ports, uploads=lambda _: RemoteUploads(place.files._session))
-        self.gateway = Gateway(self.gateway.authenticator, self.rules, {"toy": cluster})
+        self.gateway = Gateway(self.gateway.authenticator, {"toy": cluster})
 
 
 @pytest.fixture

@@ -6,18 +6,16 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
 
-from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import Field, Invalid, TooLarge
+from flamecrest.server.errors import Field, Invalid
 from flamecrest.server.files.resumable.port import CHECKSUM_ALGORITHMS, PieceChecksum
 
 if TYPE_CHECKING:
     from starlette.datastructures import Headers
-    from starlette.requests import Request
 
 VERSION: Final = "1.0.0"
 CONTENT_TYPE: Final = "application/offset+octet-stream"
@@ -132,22 +130,6 @@ def has_content(headers: Headers) -> bool:
         return False
     TusHeaders(headers).content_type()
     return True
-
-
-async def body(request: Request, room: int | None, *, patience: float) -> AsyncGenerator[bytes]:
-    """The body, at most `room` bytes of it: TooLarge for more, Timeout when nothing comes for `patience` seconds."""
-    stream = request.stream()
-    size = 0
-    while True:
-        async with Deadline.after(patience).enforce("Waiting for the next piece of the upload"):
-            chunk = await anext(stream, None)
-        if chunk is None:
-            return
-        size += len(chunk)
-        if room is not None and size > room:
-            raise TooLarge("The file is larger than it may be")
-        if chunk:
-            yield chunk
 
 
 def _decoded(text: str) -> bytes | None:

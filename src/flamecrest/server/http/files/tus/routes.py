@@ -7,7 +7,7 @@ expiration and termination.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
 from email.utils import formatdate
 from typing import Annotated, Any, Final
@@ -24,19 +24,19 @@ from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, TooLarge
 from flamecrest.server.files.resumable.port import CHECKSUM_ALGORITHMS, UploadStatus
 from flamecrest.server.files.resumable.state import UploadKey
-from flamecrest.server.http.core.call import Call
 from flamecrest.server.http.core.errors import error_response
 from flamecrest.server.http.core.openapi import ERRORS
-from flamecrest.server.http.core.route import GatewayRoute
+from flamecrest.server.http.core.request_body import RequestBody
+from flamecrest.server.http.core.route import Call, FilesRoute
 from flamecrest.wire.text import check_name
 
-from .headers import VERSION, TusHeaders, body, has_content, parse_metadata, plain_file_name
+from .headers import VERSION, TusHeaders, has_content, parse_metadata, plain_file_name
 
 EXTENSIONS: Final = "creation,creation-defer-length,creation-with-upload,checksum,expiration,termination"
 _TUS: Final = (b"tus-resumable", VERSION.encode())
 
 
-class TusRoute(GatewayRoute):
+class TusRoute(FilesRoute):
     """A route whose every answer, an error's too, says which protocol it speaks."""
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,12 +125,13 @@ async def post_uploads(call: Call, path: Folder = None) -> Response:
     checksum, piece = asked.checksum(), has_content(call.headers)
     limits = call.cluster.limits
     _fits(length, limits.max_ops_file_size)
-    uploads = await call.uploads(Verb.FILES_WRITE, path=target)
+    allowed = await call.allow(Verb.FILES_WRITE)
+    uploads = allowed.uploads(path=target)
     upload = await uploads.create(target, length, given, call.deadline)
     if piece and not upload.complete:
         room = limits.max_ops_file_size if length is None else length
         try:
-            async with aclosing(body(call, room, patience=limits.files)) as chunks:
+            async with aclosing(_content(call, room)) as chunks:
                 upload = await uploads.append(upload.key, 0, chunks, call.deadline, checksum=checksum)
         except Exception:
             with suppress(GatewayError):  # its name was told to nobody
@@ -144,7 +145,8 @@ async def head_upload(call: Call, upload: UploadId) -> Response:
     """Say how far a resumable upload is."""
     TusHeaders(call.headers).version()
     key = UploadKey.parse(upload)
-    uploads = await call.uploads(Verb.FILES_WRITE, path=key.path)
+    allowed = await call.allow(Verb.FILES_WRITE)
+    uploads = allowed.uploads(path=key.path)
     found = await uploads.look(key, call.deadline)
     headers = {"Cache-Control": "no-store", **_progress_of(found)}
     if found.metadata:
@@ -166,9 +168,10 @@ async def patch_upload(call: Call, upload: UploadId) -> Response:
     key = UploadKey.parse(upload)
     limits = call.cluster.limits
     _fits(length, limits.max_ops_file_size)
-    uploads = await call.uploads(Verb.FILES_WRITE, path=key.path)
+    allowed = await call.allow(Verb.FILES_WRITE)
+    uploads = allowed.uploads(path=key.path)
     room = None if limits.max_ops_file_size is None else max(0, limits.max_ops_file_size - offset)
-    async with aclosing(body(call, room, patience=limits.files)) as chunks:
+    async with aclosing(_content(call, room)) as chunks:
         found = await uploads.append(key, offset, chunks, call.deadline, length=length, checksum=checksum)
     return _said(204, _progress_of(found))
 
@@ -178,7 +181,8 @@ async def delete_upload(call: Call, upload: UploadId) -> Response:
     """End a resumable upload; what has arrived of it is removed."""
     TusHeaders(call.headers).version()
     key = UploadKey.parse(upload)
-    uploads = await call.uploads(Verb.FILES_WRITE, path=key.path)
+    allowed = await call.allow(Verb.FILES_WRITE)
+    uploads = allowed.uploads(path=key.path)
     await uploads.remove(key, call.deadline)
     return _said(204, {})
 
@@ -192,6 +196,13 @@ async def post_upload(call: Call, upload: UploadId) -> Response:
         raise HTTPException(405, "Method Not Allowed", {"Allow": "HEAD, PATCH, DELETE"})
     response: Response = await handler(call, upload)
     return response
+
+
+def _content(call: Call, room: int | None) -> AsyncGenerator[bytes]:
+    """The body, of at most `room` bytes."""
+    too_large = TooLarge("The file is larger than it may be")
+    timeout = call.cluster.limits.files
+    return RequestBody(call, timeout=timeout, limit=room, too_large=too_large).chunks()
 
 
 def _said(status: int, headers: Mapping[str, str]) -> Response:

@@ -1,0 +1,99 @@
+"""No route gets a port without the authorizer's permission."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fastapi.routing import APIRoute
+
+from flamecrest.server.app import routes
+from flamecrest.server.auth.port import Verb
+from flamecrest.server.cluster import Ports
+from flamecrest.server.files.resumable.state import UploadKey
+from tests.unit.http.world import World
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+# These use no port: liveness and the list of systems are known to the gateway, OPTIONS answers with constants.
+OPEN = {
+    ("GET", "/status/liveness"),
+    ("GET", "/status/liveness/"),
+    ("GET", "/status/systems"),
+    ("OPTIONS", "/filesystem/{system_name}/uploads"),
+}
+ROUTES = {(method, route.path) for route in routes() if isinstance(route, APIRoute) for method in route.methods or ()}
+
+
+class Closed(World):
+    """A world that denies every verb and records the ports that are handed out."""
+
+    def __init__(self, root: str) -> None:
+        self.touched: list[str] = []
+        super().__init__(root)
+        self.rules.forbidden = {("fireuser", verb) for verb in Verb}
+
+    def ports(self) -> Ports:
+        def recorded(name: str, make: Any) -> Any:
+            def port(*args: Any) -> Any:
+                self.touched.append(name)
+                return make(*args)
+
+            return port
+
+        ports = super().ports()
+        return Ports(**{name: recorded(name, getattr(ports, name)) for name in Ports.__slots__})
+
+
+def request(method: str, path: str, root: str) -> dict[str, Any]:
+    """A valid request of the route."""
+    key = UploadKey.new(f"{root}/upload", int(time.time()) + 3600)
+    path = path.replace("{system_name}", "toy").replace("{job_id}", "1").replace("{upload}", key.text)
+    tus = {
+        "Tus-Resumable": "1.0.0",
+        "Upload-Length": "1",
+        "Upload-Metadata": "filename eA==",
+        "Upload-Offset": "0",
+        "X-HTTP-Method-Override": "PATCH",
+    }
+    if "/uploads" in path:
+        headers = {**tus, "Content-Type": "application/offset+octet-stream"}
+        return {"url": path, "headers": headers, "params": {"path": root} if path.endswith("/uploads") else {}}
+    if path.endswith("/upload") and not path.endswith("transfer/upload"):
+        return {"url": path, "params": {"path": root}, "files": {"file": ("x", b"")}}
+    if method in {"GET", "HEAD", "DELETE"}:
+        return {"url": path, "params": {"path": root} if path.startswith("/filesystem") else {}}
+    body = {
+        "path": root, "targetPath": root, "linkPath": root, "mode": "700", "size": 5, "command": "true",
+        "job": {"workingDirectory": "/", "script": "#!/bin/sh"}, "transferDirectives": {"transferMethod": "s3"},
+        "paths": [root], "items": [{"path": root, "mode": "700"}],
+    }  # fmt: skip
+    return {"url": path, "json": body}
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(ROUTES - OPEN))
+async def test_without_permission_no_port_is_handed_out(tmp_path: Path, method: str, path: str) -> None:
+    world = Closed(str(tmp_path))
+    async with world.client() as client:
+        response = await client.request(method, **request(method, path, str(tmp_path)))
+    assert (response.status_code, world.touched) == (403, [])
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(OPEN))
+async def test_open_routes_use_no_port(tmp_path: Path, method: str, path: str) -> None:
+    world = Closed(str(tmp_path))
+    async with world.client() as client:
+        response = await client.request(method, **request(method, path, str(tmp_path)))
+    assert (response.is_success, world.touched) == (True, [])
+
+
+async def test_with_permission_the_port_is_recorded(tmp_path: Path) -> None:
+    world = Closed(str(tmp_path))
+    world.rules.forbidden.clear()
+    async with world.client() as client:
+        response = await client.get("/filesystem/toy/ops/stat", params={"path": str(tmp_path)})
+    assert (response.status_code, world.touched) == (200, ["files"])
