@@ -1,0 +1,62 @@
+"""The wheel and the source archive hold the package and nothing else; of the sandbox, only what the demo needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import grimp
+import pytest
+
+from flamecrest import __version__
+from flamecrest.sandbox.slurm.toy import PROGRAMS
+from tests import distribution
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
+    done = subprocess.run(build, check=False, cwd=distribution.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-1000:]
+    return folder
+
+
+def test_contents(built: Path) -> None:
+    assert distribution.faults(built) == []
+    assert {path.name for path in built.iterdir()} == {
+        f"flamecrest-{__version__}-py3-none-any.whl",
+        f"flamecrest-{__version__}.tar.gz",
+    }
+
+
+def test_faults_are_found(built: Path, tmp_path: Path) -> None:
+    wheel = next(built.glob("*.whl"))
+    other = tmp_path / wheel.name
+    with zipfile.ZipFile(wheel) as archive, zipfile.ZipFile(other, "w") as changed:
+        for name in archive.namelist():
+            if name != "flamecrest/py.typed":
+                changed.writestr(name, archive.read(name))
+        changed.writestr("tests/conftest.py", "")
+    assert distribution.wheel_faults(other) == [
+        f"{wheel.name} lacks flamecrest/py.typed",
+        f"{wheel.name} holds tests/conftest.py",
+    ]
+
+
+def test_the_sandbox_holds_nothing_that_only_tests_need() -> None:
+    graph = grimp.build_graph("flamecrest", cache_dir=None)
+    # the toy's executables import their module by name
+    roots = {"flamecrest.cli.demo", *(f"flamecrest.sandbox.slurm.commands.{name}" for name in PROGRAMS)}
+    reached, open_ends = set(roots), list(roots)
+    while open_ends:
+        new = graph.find_modules_directly_imported_by(open_ends.pop()) - reached
+        reached |= new
+        open_ends += new
+    packages = {module.rpartition(".")[0] for module in graph.modules}
+    modules = {module for module in graph.modules if module.startswith("flamecrest.sandbox.")}
+    assert modules - reached - packages == set()

@@ -1,0 +1,114 @@
+"""The pages name what is there, and what is there is named: paths, links, rooms, commands, statuses, log fields."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from flamecrest.cli.main import app
+from flamecrest.server.http.core.errors import STATUS
+from flamecrest.server.telemetry import log
+from flamecrest.server.telemetry.trace import Trace, phase
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+AT_ROOT = [*sorted(ROOT.glob("*.md")), ROOT / "bench" / "README.md", ROOT / "changelog.d" / "README.md"]
+PLACES = ("src/", "server/", "wire/", "cli/", "sandbox/", "tests/", "bench/", "docs/", "scripts/", "changelog.d/")
+COMMANDS = (DOCS / "operators" / "commands.md").read_text("utf-8")
+
+
+def text(page: str) -> str:
+    return (DOCS / page).read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", AT_ROOT, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_outside_of_the_site(page: Path) -> None:
+    """The site's own links are checked when it is built."""
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8"))
+    assert [target for target in targets if "://" not in target and not (page.parent / target).exists()] == []
+
+
+def exists(path: str) -> bool:
+    return any((base / path).exists() for base in (ROOT, ROOT / "src" / "flamecrest"))
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "ARCHITECTURE.md", *sorted((DOCS / "developers").glob("*.md"))], ids=lambda page: page.name
+)
+def test_paths_on_the_developers_pages(page: Path) -> None:
+    named = re.findall(r"`([\w./-]+)`", page.read_text("utf-8"))
+    assert [path for path in named if path.startswith(PLACES) and not exists(path)] == []
+
+
+def test_the_example_of_a_route_is_a_route_of_ours() -> None:
+    (example,) = re.findall(r"^( *)```python\n(.*?)^ *```", text("developers/recipes.md"), re.DOTALL | re.MULTILINE)
+    source = ROOT / "src" / "flamecrest" / "server" / "http" / "files" / "routes.py"
+    assert textwrap.dedent(example[1]) in source.read_text("utf-8")
+
+
+def test_every_room_is_on_the_map() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    source = ROOT / "src" / "flamecrest"
+    rooms = [
+        room.parent.relative_to(source) for depth in ("*", "server/*") for room in source.glob(f"{depth}/__init__.py")
+    ]
+    assert len(rooms) > 10
+    assert [str(room) for room in rooms if f"{room}/" not in page] == []
+
+
+def test_every_decision_is_listed() -> None:
+    listed = text("adr/README.md")
+    pages = [page.name for page in (DOCS / "adr").glob("0*.md")]
+    assert [page for page in pages if f"]({page})" not in listed] == []
+
+
+def commands():
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    return list(group.commands.items())
+
+
+@pytest.mark.parametrize(("name", "command"), commands(), ids=lambda one: one if isinstance(one, str) else "")
+def test_every_command_and_option_is_described(name, command) -> None:
+    (row,) = re.findall(rf"^\| `flamecrest {name}` \|.*$", COMMANDS, re.MULTILINE)
+    options = [max(one.opts, key=len) for one in command.params if one.param_type_name == "option"]
+    assert [option for option in options if option != "--help" and f"`{option}" not in row] == []
+
+
+def test_every_option_of_the_program_is_described() -> None:
+    options = [option for one in get_command(app).params for option in one.opts]
+    assert [
+        option for option in options if f"`flamecrest {option}`" not in COMMANDS and f"`{option}`" not in COMMANDS
+    ] == []
+
+
+def test_every_status_of_an_error_is_described() -> None:
+    rows = "\n".join(re.findall(r"^\| ([\d, ]+) \|", text("users/index.md"), re.MULTILINE))
+    assert [status for status in {*STATUS.values(), 500} if str(status) not in rows] == []
+
+
+def test_every_field_of_the_access_log_is_described() -> None:
+    stream = io.StringIO()
+    loggers = (logging.getLogger(), logging.getLogger("flamecrest.access"))
+    handlers, levels = loggers[0].handlers[:], [one.level for one in loggers]
+    try:
+        log.log_to_stream(stream, logging.DEBUG)
+        loggers[1].setLevel(logging.DEBUG)
+        phases = {name: phase(name) for name in ("auth", "queue", "ssh")}
+        log.log_request(Trace("id", "id", error="NotFound", detail="why", phases=phases), 0.5, "/path")
+    finally:
+        loggers[0].handlers[:] = handlers
+        for one, level in zip(loggers, levels, strict=True):
+            one.setLevel(level)
+    fields = json.loads(stream.getvalue())
+    assert {"auth_ms", "queue_ms", "ssh_ms", "path", "error"} <= set(fields)
+    described = text("operators/logs.md")
+    assert [field for field in fields if f"`{field}`" not in described] == []
