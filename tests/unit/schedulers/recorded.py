@@ -25,7 +25,8 @@ T = TypeVar("T")
 HOME = "/home/fireuser"
 RECORDED_AT = 1_795_300_100.0  # a moment when the recorded jobs were fresh
 
-FOLDER = Path(__file__).parents[2] / "recorded" / "slurm-22.05"
+FOLDER = Path(__file__).parents[2] / "recorded"
+VERSIONS = ("22.05", "24.11", "26.05")  # of Slurm; the same commands were recorded on each
 SEP = "\x1f0a1b2c3d"  # the separator that was given when the recordings from 500 on were made
 
 
@@ -36,21 +37,22 @@ class Recording:
     output: Output
 
 
-def recording(name: str) -> Recording:
+def recording(name: str, version: str = VERSIONS[0]) -> Recording:
     """The recording of this name, with or without its number; there must be exactly one."""
-    found = sorted(FOLDER.glob(f"{name}.cmd")) or sorted(FOLDER.glob(f"[0-9][0-9][0-9]-{name}.cmd"))
+    folder = FOLDER / f"slurm-{version}"
+    found = sorted(folder.glob(f"{name}.cmd")) or sorted(folder.glob(f"[0-9][0-9][0-9]-{name}.cmd"))
     assert len(found) == 1, f"{name}: {[path.name for path in found]}"
     return _load(found[0])
 
 
-def recordings(pattern: str) -> list[Recording]:
-    found = [_load(path) for path in sorted(FOLDER.glob(f"{pattern}.cmd"))]
+def recordings(pattern: str, version: str = VERSIONS[0]) -> list[Recording]:
+    found = [_load(path) for path in sorted((FOLDER / f"slurm-{version}").glob(f"{pattern}.cmd"))]
     assert found, pattern
     return found
 
 
-def output(name: str) -> Output:
-    return recording(name).output
+def output(name: str, version: str = VERSIONS[0]) -> Output:
+    return recording(name, version).output
 
 
 def _load(path: Path) -> Recording:
@@ -80,10 +82,11 @@ class RecordedSession:
         names: Iterable[str] = (),
         *,
         faults: Mapping[str, GatewayError | Output | asyncio.Event] | None = None,
+        version: str = VERSIONS[0],
     ) -> None:
         self.answers: dict[str, list[Output]] = defaultdict(list)
         for name in names:
-            one = recording(name)
+            one = recording(name, version)
             self.answers[one.line].append(one.output)
         self.faults = dict(faults or {})
         self.ran: list[Command[Any]] = []

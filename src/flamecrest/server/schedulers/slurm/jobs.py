@@ -85,14 +85,18 @@ def parse_job_paths(output: str, job_id: str, element: str) -> JobMetadata:
         id=name,
         standard_input=path(standard_input),
         standard_output=path(standard_output),
-        standard_error=path(standard_error),
+        standard_error=path(standard_error or standard_output),  # from 26.05 on empty if it is the same file
     )
 
 
 def parse_stored_script(output: str) -> str | None:
-    """The first script in the output of `sacct --batch-script`, behind its title; NONE stands for no script."""
+    """The first script in the output of `sacct --batch-script`, behind its title; NONE stands for no script.
+
+    Slurm 22.05 prints one more line end behind the script, 24.11 and later do not.
+    """
     scripts = _SCRIPT.split(output)
-    script = scripts[1].removesuffix("\n") if len(scripts) > 1 else ""
+    script = scripts[1] if len(scripts) > 1 else ""
+    script = script.removesuffix("\n") if script.endswith("\n\n") else script
     return script if script.startswith("#!") else None
 
 
