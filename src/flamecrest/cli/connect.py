@@ -106,7 +106,7 @@ async def try_cluster(cluster: Cluster, settings: ClusterSettings, identity: Ide
         return ""
 
     async def stat(path: str) -> str:
-        await (await allow(Verb.FILES_READ)).files(path=path).stat(path, Deadline.after(seconds), follow=True)
+        await (await allow(Verb.FILES_READ)).files(path=path).queries.stat(path, Deadline.after(seconds), follow=True)
         return ""
 
     ssh = settings.ssh

@@ -23,15 +23,17 @@ from flamecrest.sandbox.ssh.server import SshServer
 from flamecrest.sandbox.users import People
 from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.files.remote.cluster_facts import ClusterFacts as SharedByCluster
-from flamecrest.server.files.remote.files import RemoteFiles
+from flamecrest.server.files.port import FileChanges, FileContent, FileQueries, Files
+from flamecrest.server.files.remote.cluster_facts import ClusterFacts
 from flamecrest.server.ssh.channels.sftp_program import SftpOpener
 from flamecrest.server.ssh.credentials import StaticCredentials, StaticKey
 from flamecrest.server.ssh.host_keys import HostKeyVerifier
 from flamecrest.server.ssh.pool.dial import Host
 from flamecrest.server.ssh.pool.policy import PoolLimits
 from flamecrest.server.ssh.pool.pool import Pool
+from flamecrest.server.ssh.port import Session
 from flamecrest.server.ssh.session import PooledSessions
+from flamecrest.server.wiring.gateway import remote_files
 from tests.live.no_subsystem import without_subsystem
 from tests.live.site import Site
 
@@ -40,12 +42,25 @@ from tests.live.site import Site
 class Place:
     """An adapter, an empty folder to work in, the user who logs in, and whose the files are: user and group."""
 
-    files: RemoteFiles
+    files: Files
+    session: Session
     folder: str
     user: str
     owner: tuple[str, str]
     server: SshServer | None  # None on the live site
     pool: Pool
+
+    @property
+    def queries(self) -> FileQueries:
+        return self.files.queries
+
+    @property
+    def content(self) -> FileContent:
+        return self.files.content
+
+    @property
+    def changes(self) -> FileChanges:
+        return self.files.changes
 
     def path(self, name: str) -> str:
         return f"{self.folder}/{name}"
@@ -77,11 +92,12 @@ async def on_sandbox(root: Path, *, subsystem: bool, programs: Sequence[Path] = 
         keys = StaticCredentials({"ann": StaticKey(key.export_private_key().decode())})
         async with Pool(Host("127.0.0.1", server.port), keys, trust, PoolLimits()) as pool:
             sessions = PooledSessions(pool, SftpOpener(servers=()))
-            files = RemoteFiles(sessions.of(Identity("ann")), SharedByCluster())
+            session = sessions.of(Identity("ann"))
+            files = remote_files(session, ClusterFacts())
             folder = f"{people['ann'].home}/work"
-            await files.mkdir(folder, soon())
+            await files.changes.mkdir(folder, soon())
             mine = getpwuid(os.getuid()).pw_name, getgrgid(os.getgid()).gr_name
-            yield Place(files, folder, "ann", ("ann", "ann") if subsystem else mine, server, pool)
+            yield Place(files, session, folder, "ann", ("ann", "ann") if subsystem else mine, server, pool)
     finally:
         await server.stop()
 
@@ -90,11 +106,12 @@ async def on_sandbox(root: Path, *, subsystem: bool, programs: Sequence[Path] = 
 async def on_site(site: Site, choice: SftpOpener) -> AsyncIterator[Place]:
     keys = StaticCredentials({site.user: StaticKey(site.key(site.user).read_text())})
     async with Pool(Host(site.host, site.port), keys, HostKeyVerifier([str(site.known_hosts)]), PoolLimits()) as pool:
-        files = RemoteFiles(PooledSessions(pool, choice).of(Identity(site.user)), SharedByCluster())
+        session = PooledSessions(pool, choice).of(Identity(site.user))
+        files = remote_files(session, ClusterFacts())
         folder = f"{site.home(site.user)}/contract-{secrets.token_hex(4)}"
-        await files.mkdir(folder, soon())
-        yield Place(files, folder, site.user, (site.user, site.user), None, pool)
-        await files.rm(folder, soon())
+        await files.changes.mkdir(folder, soon())
+        yield Place(files, session, folder, site.user, (site.user, site.user), None, pool)
+        await files.changes.rm(folder, soon())
 
 
 PLACES = ("sandbox", "commands", "live", "live-program", "live-commands")

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from flamecrest.server.errors import Denied, Invalid, NotFound, PreconditionFailed, Upstream
+from flamecrest.server.files.port import Files
 from flamecrest.server.files.remote.agent_requests import SMALL
-from flamecrest.server.files.remote.files import RemoteFiles
-from flamecrest.server.files.values import Stat, WriteOptions
+from flamecrest.server.files.values import ListOptions, Stat, WriteOptions
 from flamecrest.server.ssh.errors import Lost
 
 from .conftest import Place, soon
@@ -31,12 +31,12 @@ async def send(*parts: bytes) -> AsyncIterator[bytes]:
 
 async def put(place: Place, name: str, data: bytes = b"text\n", landing: WriteOptions | None = None) -> str:
     path = place.path(name)
-    await place.files.upload(path, send(data), soon(), landing or WriteOptions())
+    await place.content.upload(path, send(data), soon(), landing or WriteOptions())
     return path
 
 
-async def part(files: RemoteFiles, path: str, start: int, end: int | None) -> bytes:
-    async with files.download(path, soon(), first=lambda _: start) as reader:
+async def part(files: Files, path: str, start: int, end: int | None) -> bytes:
+    async with files.content.download(path, soon(), choose_start=lambda _: start) as reader:
         return b"".join([chunk async for chunk in reader.chunks(start, end)])
 
 
@@ -53,20 +53,20 @@ async def test_any_part(place, data):
 
 async def test_several_parts_of_one_opening(place):
     path = await put(place, "f", BIG)
-    async with place.files.download(path, soon()) as reader:
+    async with place.content.download(path, soon()) as reader:
         for start, end in ((2_000_000, 2_500_000), (0, 10), (10, 300_000)):
             assert b"".join([chunk async for chunk in reader.chunks(start, end)]) == BIG[start:end]
 
 
 async def test_a_reader_that_wants_nothing_opens_nothing(place):
     path = await put(place, "f")
-    await place.files.chmod(path, "000", soon())
+    await place.changes.chmod(path, "000", soon())
     seen: list[Stat] = []
 
     def nothing(found: Stat) -> None:
         seen.append(found)
 
-    async with place.files.download(path, soon(), first=nothing) as reader:
+    async with place.content.download(path, soon(), choose_start=nothing) as reader:
         assert (reader.stat.size, [chunk async for chunk in reader.chunks()]) == (5, [])
     assert len(seen) == 1
 
@@ -78,18 +78,18 @@ async def test_what_a_reader_refuses_is_refused(place):
         raise PreconditionFailed("no")
 
     with pytest.raises(PreconditionFailed):
-        async with place.files.download(path, soon(), first=refuse):
+        async with place.content.download(path, soon(), choose_start=refuse):
             raise AssertionError("must not be opened")
 
 
 async def test_attributes_tell_files_apart(place):
     path = await put(place, "f")
-    async with place.files.download(path, soon()) as reader:
-        assert reader.stat == await place.files.stat(path, soon())
+    async with place.content.download(path, soon()) as reader:
+        assert reader.stat == await place.queries.stat(path, soon())
         assert reader.stat.ino > 0
         assert reader.stat.mtime_ns // 10**9 == reader.stat.mtime
-    landed = await place.files.upload(path, send(b"text\n"), soon(), WriteOptions(report=True))
-    after = await place.files.stat(path, soon())
+    landed = await place.content.upload(path, send(b"text\n"), soon(), WriteOptions(report_stat=True))
+    after = await place.queries.stat(path, soon())
     assert landed.stat == after
     assert (after.ino, after.mtime_ns) != (reader.stat.ino, reader.stat.mtime_ns)
 
@@ -127,7 +127,7 @@ async def test_files_that_change_while_they_are_read(place, change, whole):
     got = bytearray()
 
     async def read() -> None:
-        async with place.files.download(path, soon()) as reader:
+        async with place.content.download(path, soon()) as reader:
             async for chunk in reader.chunks():
                 if not got:
                     change(Path(path))
@@ -146,7 +146,7 @@ async def test_files_that_change_while_they_are_read(place, change, whole):
 async def test_files_that_do_not_know_their_size(place, path):
     if not Path(path).exists():
         pytest.skip("not on this machine")
-    async with place.files.download(path, soon()) as reader:
+    async with place.content.download(path, soon()) as reader:
         data = b"".join([chunk async for chunk in reader.chunks()])
         assert 0 < len(data) == reader.stat.size
         assert reader.stat.ino == 0
@@ -173,15 +173,15 @@ async def test_how_it_lands(place):
     path = place.path("a/b/c/f")
     with pytest.raises(NotFound):
         await put(place, "a/b/c/f")
-    how = WriteOptions(mode=0o640, mtime=1_700_000_000, parents=True, report=True)
-    landed = await place.files.upload(path, send(b"x"), soon(), how)
+    how = WriteOptions(mode=0o640, mtime=1_700_000_000, parents=True, report_stat=True)
+    landed = await place.content.upload(path, send(b"x"), soon(), how)
     assert landed.created
-    found = await place.files.stat(path, soon())
+    found = await place.queries.stat(path, soon())
     assert landed.stat == found
     assert (stat.S_IMODE(found.mode), found.mtime, found.mtime_ns) == (0o640, 1_700_000_000, None)
-    again = await place.files.upload(path, send(b"xy"), soon(), WriteOptions(parents=True, sync=True))
+    again = await place.content.upload(path, send(b"xy"), soon(), WriteOptions(parents=True, sync=True))
     assert (again.created, again.stat) == (False, None)
-    assert stat.S_IMODE((await place.files.stat(path, soon())).mode) == 0o640
+    assert stat.S_IMODE((await place.queries.stat(path, soon())).mode) == 0o640
 
 
 async def test_folders_where_there_is_a_file(place):
@@ -191,21 +191,21 @@ async def test_folders_where_there_is_a_file(place):
 
 
 async def test_folders_that_may_not_be_made(place):
-    await place.files.mkdir(place.path("closed"), soon())
-    await place.files.chmod(place.path("closed"), "555", soon())
+    await place.changes.mkdir(place.path("closed"), soon())
+    await place.changes.chmod(place.path("closed"), "555", soon())
     if place.user != "root":
         with pytest.raises(Denied):
             await put(place, "closed/a/f", landing=WriteOptions(parents=True))
-    await place.files.chmod(place.path("closed"), "755", soon())
+    await place.changes.chmod(place.path("closed"), "755", soon())
 
 
 async def test_only_a_new_one(place):
-    path = await put(place, "f", b"first", WriteOptions(new=True))
+    path = await put(place, "f", b"first", WriteOptions(exclusive=True))
     with pytest.raises(PreconditionFailed):
-        await put(place, "f", b"second", WriteOptions(new=True))
-    await place.files.symlink("/nowhere", place.path("link"), soon())
+        await put(place, "f", b"second", WriteOptions(exclusive=True))
+    await place.changes.symlink("/nowhere", place.path("link"), soon())
     with pytest.raises(PreconditionFailed):
-        await put(place, "link", b"second", WriteOptions(new=True))
+        await put(place, "link", b"second", WriteOptions(exclusive=True))
     assert await part(place.files, path, 0, None) == b"first"
     assert await listed(place) == ["f", "link"]
 
@@ -246,13 +246,13 @@ async def test_a_lost_connection_leaves_nothing(place):
 
     await put(place, "f", b"first")
     with pytest.raises(Lost):
-        await place.files.upload(place.path("f"), cut(), soon())
+        await place.content.upload(place.path("f"), cut(), soon())
     assert await listed(place) == ["f"]
     assert await part(place.files, place.path("f"), 0, None) == b"first"
 
 
 async def listed(place) -> list[str]:
-    return [entry.name for entry in await place.files.ls(place.folder, soon(), hidden=True)]
+    return [entry.name for entry in await place.queries.ls(place.folder, soon(), ListOptions(hidden=True))]
 
 
 async def test_of_many_new_ones_one_wins(place):
@@ -264,7 +264,8 @@ async def test_of_many_new_ones_one_wins(place):
         yield data
 
     uploads = (
-        place.files.upload(place.path("f"), slow(b"%d" % number), soon(), WriteOptions(new=True)) for number in range(5)
+        place.content.upload(place.path("f"), slow(b"%d" % number), soon(), WriteOptions(exclusive=True))
+        for number in range(5)
     )
     results = await asyncio.gather(*uploads, return_exceptions=True)
     assert sum(isinstance(result, PreconditionFailed) for result in results) == 4
@@ -275,7 +276,7 @@ async def test_of_many_new_ones_one_wins(place):
 
 async def test_conditions_are_asked_before_and_after(place):
     path = await put(place, "f", b"first")
-    known = await place.files.stat(path, soon())
+    known = await place.queries.stat(path, soon())
     seen: list[Stat | None] = []
 
     def admit(there: Stat | None) -> None:
@@ -288,13 +289,13 @@ async def test_conditions_are_asked_before_and_after(place):
         await put(place, "f", b"theirs")
 
     with pytest.raises(PreconditionFailed):
-        await place.files.upload(path, meanwhile(), soon(), WriteOptions(admit=admit))
+        await place.content.upload(path, meanwhile(), soon(), WriteOptions(precondition=admit))
     assert seen[0] == known
     assert len(seen) == 2
     with pytest.raises(PreconditionFailed):
-        await place.files.upload(path, send(b"mine"), soon(), WriteOptions(admit=admit))
+        await place.content.upload(path, send(b"mine"), soon(), WriteOptions(precondition=admit))
     with pytest.raises(PreconditionFailed):
-        await place.files.upload(place.path("none"), send(b"mine"), soon(), WriteOptions(admit=admit))
+        await place.content.upload(place.path("none"), send(b"mine"), soon(), WriteOptions(precondition=admit))
     assert seen[-1] is None
     assert await part(place.files, path, 0, None) == b"theirs"
     assert await listed(place) == ["f"]
@@ -302,7 +303,7 @@ async def test_conditions_are_asked_before_and_after(place):
 
 @pytest.mark.parametrize("name", ["", ".", "..", "sub/", "sub/."])
 async def test_a_folder_is_no_target(place, name):
-    await place.files.mkdir(place.path("sub"), soon())
+    await place.changes.mkdir(place.path("sub"), soon())
     with pytest.raises(Invalid):
         await put(place, name)
     assert await listed(place) == ["sub"]

@@ -11,6 +11,7 @@ import pytest
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Conflict, Denied, GatewayError, Invalid, NotFound
+from flamecrest.server.files.values import CompressOptions, ListOptions
 
 from .conftest import soon
 from .test_files import fetch, names, put
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_an_upload_replaces_atomically_and_keeps_the_mode(place):
     path = await put(place, "file", b"old")
-    await place.files.chmod(path, "640", soon())
+    await place.changes.chmod(path, "640", soon())
     started, go = asyncio.Event(), asyncio.Event()
 
     async def slowly() -> AsyncIterator[bytes]:
@@ -29,13 +30,13 @@ async def test_an_upload_replaces_atomically_and_keeps_the_mode(place):
         await go.wait()
         yield b"w"
 
-    task = asyncio.create_task(place.files.upload(path, slowly(), soon()))
+    task = asyncio.create_task(place.content.upload(path, slowly(), soon()))
     await started.wait()
     assert await fetch(place, path) == b"old"
     go.set()
     await task
     assert await fetch(place, path) == b"new"
-    assert (await place.files.entry(path, soon())).permissions == "rw-r-----"
+    assert (await place.queries.entry(path, soon())).permissions == "rw-r-----"
     assert await names(place, hidden=True) == ["file"]
 
 
@@ -51,7 +52,7 @@ async def test_a_broken_upload_changes_and_leaves_nothing(place, how):
             raise Invalid("the client went away")
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(place.files.upload(path, broken(), soon()))
+    task = asyncio.create_task(place.content.upload(path, broken(), soon()))
     await started.wait()
     if how == "is cancelled":
         task.cancel()
@@ -65,42 +66,42 @@ async def test_a_broken_upload_changes_and_leaves_nothing(place, how):
 
 async def test_an_upload_to_a_link_goes_to_its_target(place):
     path = await put(place, "file", b"old")
-    await place.files.symlink(path, place.path("link"), soon())
+    await place.changes.symlink(path, place.path("link"), soon())
     await put(place, "link", b"new")
     assert await fetch(place, path) == b"new"
-    assert (await place.files.entry(place.path("link"), soon())).kind == "l"
-    await place.files.symlink(place.path("nowhere"), place.path("dangling"), soon())
+    assert (await place.queries.entry(place.path("link"), soon())).kind == "l"
+    await place.changes.symlink(place.path("nowhere"), place.path("dangling"), soon())
     with pytest.raises(Conflict):
         await put(place, "dangling")
 
 
 async def test_mkdir(place):
     path = place.path("a/b/c")
-    await place.files.mkdir(path, soon(), parents=True)
-    await place.files.mkdir(path, soon(), parents=True)
-    await place.files.mkdir(place.path("d") + "/", soon())
+    await place.changes.mkdir(path, soon(), parents=True)
+    await place.changes.mkdir(path, soon(), parents=True)
+    await place.changes.mkdir(place.path("d") + "/", soon())
     with pytest.raises(Conflict, match="File exists"):
-        await place.files.mkdir(path, soon())
+        await place.changes.mkdir(path, soon())
     file = await put(place, "file")
     with pytest.raises(Conflict, match="File exists"):
-        await place.files.mkdir(file, soon(), parents=True)
+        await place.changes.mkdir(file, soon(), parents=True)
     with pytest.raises(GatewayError):
-        await place.files.mkdir(file + "/below", soon(), parents=True)
+        await place.changes.mkdir(file + "/below", soon(), parents=True)
 
 
 async def test_symlink_refuses_what_exists(place):
     path = await put(place, "file")
     with pytest.raises(Conflict, match="File exists"):
-        await place.files.symlink("/tmp", path, soon())
+        await place.changes.symlink("/tmp", path, soon())
 
 
 async def test_rm_takes_trees_and_links_but_not_what_they_lead_to(place):
-    await place.files.mkdir(place.path("tree/x/y"), soon(), parents=True)
+    await place.changes.mkdir(place.path("tree/x/y"), soon(), parents=True)
     kept = await put(place, "kept")
-    await place.files.symlink(kept, place.path("tree/x/link"), soon())
-    await place.files.symlink(place.path("tree"), place.path("link"), soon())
-    await place.files.rm(place.path("link"), soon())
-    await place.files.rm(place.path("tree"), soon())
+    await place.changes.symlink(kept, place.path("tree/x/link"), soon())
+    await place.changes.symlink(place.path("tree"), place.path("link"), soon())
+    await place.changes.rm(place.path("link"), soon())
+    await place.changes.rm(place.path("tree"), soon())
     assert await names(place) == ["kept"]
 
 
@@ -109,16 +110,16 @@ BAD_MODES = ["", "8", "999", "77777", "u+y", "a=b=c", "-x -y", "644; id", "+", "
 
 async def test_a_bad_mode_is_refused(place):
     path = await put(place, "file")
-    before = await place.files.stat(path, soon())
+    before = await place.queries.stat(path, soon())
     taken = []
     for mode in BAD_MODES:
         try:
-            await place.files.chmod(path, mode, soon())
+            await place.changes.chmod(path, mode, soon())
         except Invalid:
             continue
         taken.append(mode)
     assert taken == ["+"]  # chmod takes it: nothing is added
-    assert (await place.files.stat(path, soon())).mode == before.mode
+    assert (await place.queries.stat(path, soon())).mode == before.mode
 
 
 @pytest.mark.parametrize(
@@ -126,8 +127,8 @@ async def test_a_bad_mode_is_refused(place):
 )
 async def test_modes(place, mode, expected):
     path = await put(place, "file")
-    await place.files.chmod(path, mode, soon())
-    assert stat.S_IMODE((await place.files.stat(path, soon())).mode) == expected
+    await place.changes.chmod(path, mode, soon())
+    assert stat.S_IMODE((await place.queries.stat(path, soon())).mode) == expected
 
 
 @pytest.mark.parametrize("owner", ["nosuchuser", "a:b", "a b", "$(id)", "-x", "x" * 200, "a\nb"])
@@ -135,7 +136,7 @@ async def test_a_bad_owner_is_refused(place, owner):
     path = await put(place, "file")
     for who in ({"owner": owner, "group": ""}, {"owner": "", "group": owner}):
         with pytest.raises(Invalid):
-            await place.files.chown(path, deadline=soon(), **who)
+            await place.changes.chown(path, deadline=soon(), **who)
 
 
 # --- archives
@@ -143,26 +144,29 @@ async def test_a_bad_owner_is_refused(place, owner):
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "bzip2", "xz"])
 async def test_archives_keep_the_top_folder(place, compression):
-    await place.files.mkdir(place.path("top/sub"), soon(), parents=True)
+    await place.changes.mkdir(place.path("top/sub"), soon(), parents=True)
     await put(place, "top/sub/file", b"data")
     archive = place.path("archive")
-    await place.files.compress(place.path("top"), archive, soon(), compression=compression)
-    await place.files.extract(archive, place.path("out"), soon(), compression=compression)
+    await place.changes.compress(place.path("top"), archive, soon(), CompressOptions(compression=compression))
+    await place.changes.extract(archive, place.path("out"), soon(), compression=compression)
     assert await fetch(place, place.path("out/top/sub/file")) == b"data"
 
 
 async def test_archive_patterns_and_bad_archives(place):
-    await place.files.mkdir(place.path("top"), soon())
+    await place.changes.mkdir(place.path("top"), soon())
     await put(place, "top/a.txt")
     await put(place, "top/b.dat")
     await put(place, "sibling.txt")
-    await place.files.compress(place.path("top"), place.path("x.tgz"), soon(), pattern=r".*\.txt")
-    await place.files.extract(place.path("x.tgz"), place.path("out"), soon())
-    assert [e.name for e in await place.files.ls(place.path("out"), soon(), recursive=True)] == ["top", "top/a.txt"]
+    await place.changes.compress(place.path("top"), place.path("x.tgz"), soon(), CompressOptions(pattern=r".*\.txt"))
+    await place.changes.extract(place.path("x.tgz"), place.path("out"), soon())
+    assert [e.name for e in await place.queries.ls(place.path("out"), soon(), ListOptions(recursive=True))] == [
+        "top",
+        "top/a.txt",
+    ]
     with pytest.raises(Invalid):
-        await place.files.extract(await put(place, "no archive"), place.path("out2"), soon())
+        await place.changes.extract(await put(place, "no archive"), place.path("out2"), soon())
     with pytest.raises(NotFound, match="pattern"):
-        await place.files.compress(place.path("top"), place.path("y.tgz"), soon(), pattern="nothing")
+        await place.changes.compress(place.path("top"), place.path("y.tgz"), soon(), CompressOptions(pattern="nothing"))
 
 
 # --- limits
@@ -171,8 +175,8 @@ async def test_archive_patterns_and_bad_archives(place):
 async def test_a_deadline_that_has_passed_is_a_timeout(place):
     from flamecrest.server.errors import Busy, Timeout
 
-    await place.files.stat(place.folder, soon())
-    for operation in (place.files.checksum, place.files.stat, place.files.ls):
+    await place.queries.stat(place.folder, soon())
+    for operation in (place.queries.checksum, place.queries.stat, place.queries.ls):
         with pytest.raises((Timeout, Busy)):
             await operation(place.folder, Deadline.after(0))
 
@@ -187,7 +191,7 @@ async def test_other_peoples_files_are_denied(place):
         paths = ["/etc/shadow"]
     for path in paths:
         for operation in (
-            place.files.view(path, soon(), offset=0, size=9),
+            place.queries.view(path, soon(), offset=0, size=9),
             fetch(place, path),
             put(place, "../../bob/x"),
         ):

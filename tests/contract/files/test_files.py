@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from flamecrest.server.errors import Invalid, NotFound, TooLarge, Upstream
+from flamecrest.server.files.listing_filter import ALL_ENTRIES, ListingFilter
+from flamecrest.server.files.values import CompressOptions, ListOptions, TextRange
 
 from .conftest import soon
 
@@ -51,7 +53,7 @@ async def send(*parts: bytes) -> AsyncIterator[bytes]:
 
 
 async def fetch(place, path: str) -> bytes:
-    async with place.files.download(path, soon()) as reader:
+    async with place.content.download(path, soon()) as reader:
         data = b"".join([chunk async for chunk in reader.chunks()])
         assert len(data) == reader.stat.size
         return data
@@ -59,12 +61,13 @@ async def fetch(place, path: str) -> bytes:
 
 async def put(place, name: str, data: bytes = b"text\n") -> str:
     path: str = place.path(name)
-    await place.files.upload(path, send(data), soon())
+    await place.content.upload(path, send(data), soon())
     return path
 
 
-async def names(place, **how) -> list[str]:
-    return [entry.name for entry in await place.files.ls(place.folder, soon(), **how)]
+async def names(place, listing_filter: ListingFilter = ALL_ENTRIES, **options: bool) -> list[str]:
+    entries = await place.queries.ls(place.folder, soon(), ListOptions(**options), listing_filter=listing_filter)
+    return [entry.name for entry in entries]
 
 
 # --- any name
@@ -81,24 +84,24 @@ async def is_a_name(place, name: str) -> None:
     path = await put(place, name, data)
     assert await fetch(place, path) == data
     assert await names(place, hidden=True) == [name]
-    assert (await place.files.stat(path, soon())).size == len(data)
-    assert await place.files.checksum(path, soon()) == hashlib.sha256(data).hexdigest()
-    assert await place.files.kind(path, soon()) == "data"
-    await place.files.chmod(path, "600", soon())
-    await place.files.chmod(path, "u+x", soon())
-    entry = await place.files.entry(path, soon())
+    assert (await place.queries.stat(path, soon())).size == len(data)
+    assert await place.queries.checksum(path, soon()) == hashlib.sha256(data).hexdigest()
+    assert await place.queries.file_type(path, soon()) == "data"
+    await place.changes.chmod(path, "600", soon())
+    await place.changes.chmod(path, "u+x", soon())
+    entry = await place.queries.entry(path, soon())
     assert (entry.name, entry.permissions) == (path, "rwx------")
-    await place.files.chown(path, "", "", soon())
+    await place.changes.chown(path, "", "", soon())
     if len(name) < 200:
-        await place.files.symlink(path, path + ".l", soon())
-        assert (await place.files.entry(path + ".l", soon())).link_target == path
-        await place.files.rm(path + ".l", soon())
-        await place.files.mkdir(path + ".d", soon())
-        await place.files.compress(path, path + ".d/x.tar", soon(), compression="none")
-        await place.files.extract(path + ".d/x.tar", path + ".d/out", soon(), compression="none")
+        await place.changes.symlink(path, path + ".l", soon())
+        assert (await place.queries.entry(path + ".l", soon())).link_target == path
+        await place.changes.rm(path + ".l", soon())
+        await place.changes.mkdir(path + ".d", soon())
+        await place.changes.compress(path, path + ".d/x.tar", soon(), CompressOptions(compression="none"))
+        await place.changes.extract(path + ".d/x.tar", path + ".d/out", soon(), compression="none")
         assert await fetch(place, f"{path}.d/out/{name}") == data
-        await place.files.rm(path + ".d", soon())
-    await place.files.rm(path, soon())
+        await place.changes.rm(path + ".d", soon())
+    await place.changes.rm(path, soon())
     assert await names(place, hidden=True) == []
 
 
@@ -108,10 +111,10 @@ async def is_a_name(place, name: str) -> None:
 async def test_ls_shows_what_ls_shows(place):
     await put(place, "b.txt", b"12345")
     await put(place, ".hidden")
-    await place.files.mkdir(place.path("a"), soon())
-    await place.files.symlink(place.path("b.txt"), place.path("link"), soon())
-    await place.files.symlink(place.path("nowhere"), place.path("dangling"), soon())
-    entries = {entry.name: entry for entry in await place.files.ls(place.folder, soon())}
+    await place.changes.mkdir(place.path("a"), soon())
+    await place.changes.symlink(place.path("b.txt"), place.path("link"), soon())
+    await place.changes.symlink(place.path("nowhere"), place.path("dangling"), soon())
+    entries = {entry.name: entry for entry in await place.queries.ls(place.folder, soon())}
     assert list(entries) == ["a", "b.txt", "dangling", "link"]
     assert {name: entry.kind for name, entry in entries.items()} == {
         "a": "d",
@@ -125,16 +128,18 @@ async def test_ls_shows_what_ls_shows(place):
     assert entries["b.txt"].permissions == "rw-r--r--"
     assert len(entries["b.txt"].modified) == len("2026-11-21T21:15:48")
     assert ".hidden" in await names(place, hidden=True)
-    numeric = (await place.files.ls(place.path("b.txt"), soon(), numeric=True))[0]
+    numeric = (await place.queries.ls(place.path("b.txt"), soon(), ListOptions(numeric=True)))[0]
     assert numeric.user.isdigit()
     assert numeric.name == place.path("b.txt")
 
 
 async def test_ls_with_dereference_shows_targets_and_keeps_dangling_links(place):
     await put(place, "file", b"12345")
-    await place.files.symlink(place.path("file"), place.path("link"), soon())
-    await place.files.symlink(place.path("nowhere"), place.path("dangling"), soon())
-    entries = {entry.name: entry for entry in await place.files.ls(place.folder, soon(), dereference=True)}
+    await place.changes.symlink(place.path("file"), place.path("link"), soon())
+    await place.changes.symlink(place.path("nowhere"), place.path("dangling"), soon())
+    entries = {
+        entry.name: entry for entry in await place.queries.ls(place.folder, soon(), ListOptions(dereference=True))
+    }
     assert (entries["link"].kind, entries["link"].size, entries["link"].link_target) == ("-", 5, None)
     assert entries["link"].user == place.owner[0]
     assert entries["dangling"].kind == "l"
@@ -142,19 +147,21 @@ async def test_ls_with_dereference_shows_targets_and_keeps_dangling_links(place)
 
 
 async def test_ls_of_a_link_to_a_folder(place):
-    await place.files.mkdir(place.path("folder"), soon())
+    await place.changes.mkdir(place.path("folder"), soon())
     await put(place, "folder/inside")
-    await place.files.symlink(place.path("folder"), place.path("link"), soon())
-    assert [e.kind for e in await place.files.ls(place.path("link"), soon())] == ["l"]
-    assert [e.name for e in await place.files.ls(place.path("link/"), soon())] == ["inside"]
-    assert [e.name for e in await place.files.ls(place.path("link"), soon(), dereference=True)] == ["inside"]
+    await place.changes.symlink(place.path("folder"), place.path("link"), soon())
+    assert [e.kind for e in await place.queries.ls(place.path("link"), soon())] == ["l"]
+    assert [e.name for e in await place.queries.ls(place.path("link/"), soon())] == ["inside"]
+    assert [e.name for e in await place.queries.ls(place.path("link"), soon(), ListOptions(dereference=True))] == [
+        "inside"
+    ]
 
 
 async def test_ls_recursive_joins_names_and_enters_no_link(place):
-    await place.files.mkdir(place.path("a/b/c"), soon(), parents=True)
+    await place.changes.mkdir(place.path("a/b/c"), soon(), parents=True)
     await put(place, "a/b/file")
     await put(place, "a.txt")
-    await place.files.symlink(place.folder, place.path("a/loop"), soon())
+    await place.changes.symlink(place.folder, place.path("a/loop"), soon())
     found = await names(place, recursive=True)
     assert found == ["a", "a/b", "a/b/c", "a/b/file", "a/loop", "a.txt"]
     assert await names(place, recursive=True, dereference=True) == found
@@ -170,32 +177,32 @@ async def test_ls_of_many(place):
 
 async def test_stat_says_what_stat_says(place):
     path = await put(place, "file", b"123")
-    await place.files.symlink(path, place.path("link"), soon())
-    found = await place.files.stat(path, soon())
+    await place.changes.symlink(path, place.path("link"), soon())
+    found = await place.queries.stat(path, soon())
     assert stat.S_ISREG(found.mode)
     assert (found.size, found.nlink) == (3, 1)
     assert found.ino > 0
     assert abs(found.ctime - found.mtime) <= 1
-    assert stat.S_ISLNK((await place.files.stat(place.path("link"), soon())).mode)
-    assert (await place.files.stat(place.path("link"), soon(), follow=True)).ino == found.ino
+    assert stat.S_ISLNK((await place.queries.stat(place.path("link"), soon())).mode)
+    assert (await place.queries.stat(place.path("link"), soon(), follow=True)).ino == found.ino
 
 
 MISSING = [
-    (lambda files, path: files.stat(path, soon()), "cannot statx '{}': No such file or directory"),
-    (lambda files, path: files.ls(path, soon()), "'{}': No such file or directory"),
-    (lambda files, path: files.kind(path, soon()), "No such file or directory"),
-    (lambda files, path: files.view(path, soon(), offset=0, size=9), "No such file or directory"),
-    (lambda files, path: files.checksum(path, soon()), "No such file or directory"),
-    (lambda files, path: files.rm(path, soon()), "No such file or directory"),
-    (lambda files, path: files.chmod(path, "644", soon()), "No such file or directory"),
-    (lambda files, path: files.chmod(path, "u+x", soon()), "No such file or directory"),
-    (lambda files, path: files.chown(path, "root", "", soon()), "No such file or directory"),
-    (lambda files, path: files.chown(path, "", "", soon()), "No such file or directory"),
-    (lambda files, path: files.mkdir(path + "/x", soon()), "No such file or directory"),
-    (lambda files, path: files.symlink("/tmp", path + "/x", soon()), "No such file or directory"),
-    (lambda files, path: files.upload(path + "/x", send(b""), soon()), "No such file or directory"),
-    (lambda files, path: files.compress(path, path + ".tar", soon()), "No such file or directory"),
-    (lambda files, path: files.extract(path, path + ".d", soon()), "No such file or directory"),
+    (lambda files, path: files.queries.stat(path, soon()), "cannot statx '{}': No such file or directory"),
+    (lambda files, path: files.queries.ls(path, soon()), "'{}': No such file or directory"),
+    (lambda files, path: files.queries.file_type(path, soon()), "No such file or directory"),
+    (lambda files, path: files.queries.view(path, soon(), offset=0, size=9), "No such file or directory"),
+    (lambda files, path: files.queries.checksum(path, soon()), "No such file or directory"),
+    (lambda files, path: files.changes.rm(path, soon()), "No such file or directory"),
+    (lambda files, path: files.changes.chmod(path, "644", soon()), "No such file or directory"),
+    (lambda files, path: files.changes.chmod(path, "u+x", soon()), "No such file or directory"),
+    (lambda files, path: files.changes.chown(path, "root", "", soon()), "No such file or directory"),
+    (lambda files, path: files.changes.chown(path, "", "", soon()), "No such file or directory"),
+    (lambda files, path: files.changes.mkdir(path + "/x", soon()), "No such file or directory"),
+    (lambda files, path: files.changes.symlink("/tmp", path + "/x", soon()), "No such file or directory"),
+    (lambda files, path: files.content.upload(path + "/x", send(b""), soon()), "No such file or directory"),
+    (lambda files, path: files.changes.compress(path, path + ".tar", soon()), "No such file or directory"),
+    (lambda files, path: files.changes.extract(path, path + ".d", soon()), "No such file or directory"),
 ]
 
 
@@ -218,10 +225,10 @@ async def test_head_tail_and_view(place):
     path = await put(place, "lines", "".join(lines).encode())
 
     async def head(count, unit="lines", skip=False):
-        return await place.files.head(path, soon(), count=count, unit=unit, skip=skip, limit=10**6)
+        return await place.queries.head(path, soon(), TextRange(count=count, unit=unit, skip=skip, limit=10**6))
 
     async def tail(count, unit="lines", skip=False):
-        return await place.files.tail(path, soon(), count=count, unit=unit, skip=skip, limit=10**6)
+        return await place.queries.tail(path, soon(), TextRange(count=count, unit=unit, skip=skip, limit=10**6))
 
     assert await head(3) == "".join(lines[:3])
     assert await head(97, skip=True) == "".join(lines[:3])
@@ -235,9 +242,9 @@ async def test_head_tail_and_view(place):
     assert await tail(784, "bytes", skip=True) == "line 100\n"
     assert await tail(1000) == "".join(lines)
     assert await tail(1000, skip=True) == ""
-    assert await place.files.view(path, soon(), offset=5, size=10) == "1\nline 2\nl"
+    assert await place.queries.view(path, soon(), offset=5, size=10) == "1\nline 2\nl"
     for offset in (5000, 2**31, 2**32, 2**62, 2**63 - 1):
-        assert await place.files.view(path, soon(), offset=offset, size=10) == ""
+        assert await place.queries.view(path, soon(), offset=offset, size=10) == ""
 
 
 @pytest.mark.parametrize("ending", [b"", b"\n", b"\n\n"])
@@ -251,44 +258,47 @@ async def test_tail_of_long_files_agrees_with_plain_reading(place, ending):
 async def agrees(place, path: str, data: bytes, count: int) -> None:
     lines = data.splitlines(keepends=True)
     assert (
-        await place.files.tail(path, soon(), count=count, unit="lines", skip=False, limit=10**6)
+        await place.queries.tail(path, soon(), TextRange(count=count, unit="lines", skip=False, limit=10**6))
         == b"".join(lines[-count:]).decode()
     )
     assert (
-        await place.files.head(path, soon(), count=count, unit="lines", skip=False, limit=10**6)
+        await place.queries.head(path, soon(), TextRange(count=count, unit="lines", skip=False, limit=10**6))
         == b"".join(lines[:count]).decode()
     )
     assert (
-        await place.files.head(path, soon(), count=count, unit="lines", skip=True, limit=10**6)
+        await place.queries.head(path, soon(), TextRange(count=count, unit="lines", skip=True, limit=10**6))
         == b"".join(lines[:-count]).decode()
     )
     assert (
-        await place.files.tail(path, soon(), count=count, unit="lines", skip=True, limit=10**6)
+        await place.queries.tail(path, soon(), TextRange(count=count, unit="lines", skip=True, limit=10**6))
         == b"".join(lines[count - 1 :]).decode()
     )
 
 
 async def test_text_is_bytes_first_and_invalid_utf8_is_replaced(place):
     path = await put(place, "text", "aé日".encode() + b"\xff")
-    assert await place.files.view(path, soon(), offset=0, size=2) == "a\ufffd"
-    assert await place.files.view(path, soon(), offset=1, size=2) == "é"
-    assert await place.files.view(path, soon(), offset=3, size=100) == "日\ufffd"
+    assert await place.queries.view(path, soon(), offset=0, size=2) == "a\ufffd"
+    assert await place.queries.view(path, soon(), offset=1, size=2) == "é"
+    assert await place.queries.view(path, soon(), offset=3, size=100) == "日\ufffd"
 
 
 async def test_an_answer_has_a_limit(place):
     path = await put(place, "big", b"x" * 100_000)
     for unit in ("bytes", "lines"):
-        for read in (place.files.head, place.files.tail):
+        for read in (place.queries.head, place.queries.tail):
             with pytest.raises(TooLarge):
-                await read(path, soon(), count=99_999, unit=unit, skip=False, limit=50_000)
-    assert len(await place.files.head(path, soon(), count=50_000, unit="bytes", skip=False, limit=50_000)) == 50_000
+                await read(path, soon(), TextRange(99_999, 50_000, unit))
+    assert (
+        len(await place.queries.head(path, soon(), TextRange(count=50_000, unit="bytes", skip=False, limit=50_000)))
+        == 50_000
+    )
 
 
 @pytest.mark.parametrize("size", [0, 1, 32768, 65535, 65536, 65537, 300_000, 5_000_000])
 async def test_sizes_survive_up_and_down(place, size):
     data = os.urandom(size)
     path = place.path("data")
-    await place.files.upload(path, send(*(data[at : at + 70_001] for at in range(0, size, 70_001))), soon())
+    await place.content.upload(path, send(*(data[at : at + 70_001] for at in range(0, size, 70_001))), soon())
     assert await fetch(place, path) == data
 
 
@@ -300,17 +310,17 @@ async def test_what_has_no_size_is_read_to_its_end(place):
 async def test_only_regular_files_are_read(place, what):
     path = place.path(what)
     if what == "folder":
-        await place.files.mkdir(path, soon())
+        await place.changes.mkdir(path, soon())
     elif place.server is None:
         pytest.skip("a FIFO can't be made over the Files port")
     else:
         os.mkfifo(path)
     for operation in (
-        place.files.view(path, soon(), offset=0, size=1),
-        place.files.head(path, soon(), count=1, unit="lines", skip=False, limit=9),
-        place.files.tail(path, soon(), count=1, unit="lines", skip=False, limit=9),
-        place.files.checksum(path, soon()),
-        place.files.upload(path, send(b"x"), soon()),
+        place.queries.view(path, soon(), offset=0, size=1),
+        place.queries.head(path, soon(), TextRange(count=1, unit="lines", skip=False, limit=9)),
+        place.queries.tail(path, soon(), TextRange(count=1, unit="lines", skip=False, limit=9)),
+        place.queries.checksum(path, soon()),
+        place.content.upload(path, send(b"x"), soon()),
         fetch(place, path),
     ):
         with pytest.raises(Invalid):
@@ -320,7 +330,7 @@ async def test_only_regular_files_are_read(place, what):
 async def test_a_file_that_shrinks_is_never_passed_off_as_whole(place):
     path = await put(place, "shrinking", b"x" * 9_000_000)
     with pytest.raises(Upstream, match="shorter"):
-        async with place.files.download(path, soon()) as reader:
+        async with place.content.download(path, soon()) as reader:
             chunks = reader.chunks()
             await anext(chunks)
             await put(place, "other", b"short")

@@ -26,19 +26,19 @@ async def added(pieces: AsyncIterator[FollowEvent | None]) -> FollowEvent:
 
 async def test_follow(place):
     path = await put(place, "log", b"one\ntwo\nthree\n")
-    async with place.files.follow(path, soon(), lines=2) as pieces, aclosing(pieces):
+    async with place.queries.follow(path, soon(), lines=2) as pieces, aclosing(pieces):
         first = await added(pieces)
         assert (first.event, first.text, first.start, first.mark.offset) == ("added", "two\nthree\n", 4, 14)
         await run(place, 'printf "four\\n" >> "$1"', path)
         second = await added(pieces)
         assert (second.text, second.start, second.mark.offset) == ("four\n", 14, 19)
-    async with place.files.follow(path, soon(), after=first.mark) as pieces, aclosing(pieces):
+    async with place.queries.follow(path, soon(), after=first.mark) as pieces, aclosing(pieces):
         assert await added(pieces) == second
 
 
 async def test_follow_never_cuts_a_character(place):
     path = await put(place, "log", b"")
-    async with place.files.follow(path, soon()) as pieces, aclosing(pieces):
+    async with place.queries.follow(path, soon()) as pieces, aclosing(pieces):
         assert await anext(pieces) is None
         await run(place, r'printf "a\303" >> "$1"', path)
         half = await added(pieces)
@@ -46,25 +46,25 @@ async def test_follow_never_cuts_a_character(place):
         await run(place, r'printf "\251b\377c" >> "$1"', path)
         rest = await added(pieces)
         assert (rest.text, rest.start, rest.mark.offset) == ("éb\ufffdc", 1, 6)
-    async with place.files.follow(path, soon(), after=half.mark) as pieces, aclosing(pieces):
+    async with place.queries.follow(path, soon(), after=half.mark) as pieces, aclosing(pieces):
         assert await added(pieces) == rest
 
 
 async def test_follow_through_truncation(place):
     path = await put(place, "log", b"a long line\n")
-    async with place.files.follow(path, soon()) as pieces, aclosing(pieces):
+    async with place.queries.follow(path, soon()) as pieces, aclosing(pieces):
         mark = (await added(pieces)).mark
         await run(place, 'printf "new\\n" > "$1"', path)
         assert (await added(pieces)).event == "truncated"
         assert (await added(pieces)).text == "new\n"
-    async with place.files.follow(path, soon(), after=mark) as pieces, aclosing(pieces):
+    async with place.queries.follow(path, soon(), after=mark) as pieces, aclosing(pieces):
         assert (await added(pieces)).event == "truncated"
         assert (await added(pieces)).text == "new\n"
 
 
 async def test_follow_through_rotation(place):
     path = await put(place, "log", b"old\n")
-    async with place.files.follow(path, soon()) as pieces, aclosing(pieces):
+    async with place.queries.follow(path, soon()) as pieces, aclosing(pieces):
         mark = (await added(pieces)).mark
         await run(place, 'printf "last of old\\n" >> "$1"; mv "$1" "$1.1"; printf "first of new\\n" > "$1"', path)
         seen = [await added(pieces), await added(pieces), await added(pieces)]
@@ -74,15 +74,15 @@ async def test_follow_through_rotation(place):
         ("added", "first of new\n"),
     ]
     assert seen[-1].mark.ino != mark.ino
-    async with place.files.follow(path, soon(), after=mark) as pieces, aclosing(pieces):
+    async with place.queries.follow(path, soon(), after=mark) as pieces, aclosing(pieces):
         assert (await added(pieces)).event == "rotated"
 
 
 async def test_follow_waits_for_a_file_that_is_gone(place):
     path = await put(place, "log", b"old\n")
-    async with place.files.follow(path, soon()) as pieces, aclosing(pieces):
+    async with place.queries.follow(path, soon()) as pieces, aclosing(pieces):
         await added(pieces)
-        await place.files.mv(path, path + ".1", soon())
+        await place.changes.mv(path, path + ".1", soon())
         assert await anext(pieces) is None
         await put(place, "log", b"new\n")
         assert (await added(pieces)).event == "rotated"
@@ -94,14 +94,14 @@ async def test_follow_what_cannot_be_followed(place, after):
     await run(place, 'mkfifo "$1"', place.path("fifo"))
     for path, error in [(place.path("none"), NotFound), (place.path("fifo"), Invalid), (place.folder, Invalid)]:
         with pytest.raises(error):
-            async with place.files.follow(path, soon(), after=after):
+            async with place.queries.follow(path, soon(), after=after):
                 pass
 
 
 async def test_follow_from_a_mark_of_nowhere(place):
     path = await put(place, "log", b"text\n")
-    ino = (await place.files.stat(path, soon())).ino
+    ino = (await place.queries.stat(path, soon())).ino
     for mark, event in [(FollowPosition(ino, 2**64 - 1), "truncated"), (FollowPosition(ino + 2**40, 3), "rotated")]:
-        async with place.files.follow(path, soon(), after=mark) as pieces, aclosing(pieces):
+        async with place.queries.follow(path, soon(), after=mark) as pieces, aclosing(pieces):
             assert (await added(pieces)).event == event
             assert (await added(pieces)).text == "text\n"

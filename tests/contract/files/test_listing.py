@@ -6,6 +6,7 @@ import pytest
 
 from flamecrest.server.errors import NotFound
 from flamecrest.server.files.listing_filter import ListingFilter
+from flamecrest.server.files.values import ListOptions
 
 from .conftest import soon
 from .test_files import names, put
@@ -18,16 +19,16 @@ pytestmark = pytest.mark.anyio
 async def filled(place):
     for number, name in enumerate(["a.txt", "b.log", "c.txt", ".d.txt"]):
         path = await put(place, name, b"x" * (10 - number))
-        await place.files.touch(path, soon(), mtime=1000 + number % 2)
-    await place.files.mkdir(place.path("sub"), soon())
+        await place.changes.touch(path, soon(), mtime=1000 + number % 2)
+    await place.changes.mkdir(place.path("sub"), soon())
     await put(place, "sub/e.txt", b"x" * 50)
-    await place.files.touch(place.path("sub"), soon(), mtime=3000)
-    await place.files.symlink("a.txt", place.path("link"), soon())
+    await place.changes.touch(place.path("sub"), soon(), mtime=3000)
+    await place.changes.symlink("a.txt", place.path("link"), soon())
     return place
 
 
 @pytest.mark.parametrize(
-    ("choice", "how", "expected"),
+    ("listing_filter", "options", "expected"),
     [
         (ListingFilter(glob="*.txt"), {}, ["a.txt", "c.txt"]),
         (ListingFilter(glob="*.txt"), {"hidden": True}, [".d.txt", "a.txt", "c.txt"]),
@@ -45,27 +46,30 @@ async def filled(place):
         (ListingFilter(backwards=True, after=(0, b"b.log")), {}, ["a.txt"]),
     ],
 )
-async def test_ls_chooses(filled, choice, how, expected):
-    assert await names(filled, choice=choice, **how) == expected
+async def test_ls_filters(filled, listing_filter, options, expected):
+    assert await names(filled, listing_filter, **options) == expected
 
 
 async def test_ls_of_a_file_chooses_too(filled):
     path = filled.path("a.txt")
-    assert [entry.name for entry in await filled.files.ls(path, soon(), choice=ListingFilter(glob="a*"))] == [path]
-    assert await filled.files.ls(path, soon(), choice=ListingFilter(glob="b*")) == []
+    assert [entry.name for entry in await filled.queries.ls(path, soon(), listing_filter=ListingFilter(glob="a*"))] == [
+        path
+    ]
+    assert await filled.queries.ls(path, soon(), listing_filter=ListingFilter(glob="b*")) == []
 
 
-@pytest.mark.parametrize("how", [{}, {"hidden": True}, {"recursive": True}, {"numeric": True}, {"dereference": True}])
-async def test_scan_gives_what_ls_gives(filled, how):
+@pytest.mark.parametrize("option", [None, "hidden", "recursive", "numeric", "dereference"])
+async def test_scan_gives_what_ls_gives(filled, option):
+    options = ListOptions(**({} if option is None else {option: True}))
     for path in (filled.folder, filled.path("a.txt"), filled.path("link"), filled.path("sub")):
-        async with filled.files.scan(path, soon(), **how) as batches:
+        async with filled.queries.scan(path, soon(), options) as batches:
             found = [entry async for batch in batches for entry in batch]
-        assert sorted(found, key=lambda entry: entry.name.split("/")) == await filled.files.ls(path, soon(), **how)
+        assert sorted(found, key=lambda entry: entry.name.split("/")) == await filled.queries.ls(path, soon(), options)
 
 
 async def test_scan_refuses_at_once(place):
     with pytest.raises(NotFound, match="No such file"):
-        async with place.files.scan(place.path("none"), soon()):
+        async with place.queries.scan(place.path("none"), soon()):
             pass
 
 
@@ -73,13 +77,13 @@ async def test_many_entries(place):
     await run(place, 'cd "$1" && seq -f "f%05g" 1200 | xargs touch', place.folder)
     expected = [f"f{number:05}" for number in range(1, 1201)]
     assert await names(place) == expected
-    async with place.files.scan(place.folder, soon()) as batches:
+    async with place.queries.scan(place.folder, soon()) as batches:
         assert sorted([entry.name async for batch in batches for entry in batch]) == expected
     # given up in the middle: nothing is left over, the connection goes on
-    async with place.files.scan(place.folder, soon()) as batches:
+    async with place.queries.scan(place.folder, soon()) as batches:
         assert await anext(batches)
     pages, after = [], None
-    while page := await place.files.ls(place.folder, soon(), choice=ListingFilter(limit=280, after=after)):
+    while page := await place.queries.ls(place.folder, soon(), listing_filter=ListingFilter(limit=280, after=after)):
         pages.append([entry.name for entry in page])
         after = ListingFilter().place(page[-1])
     assert [len(page) for page in pages] == [280, 280, 280, 280, 80]

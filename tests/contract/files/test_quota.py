@@ -43,7 +43,7 @@ async def test_quotas_come_with_df(place_with: With, tmp_path: Path) -> None:
     asked = tmp_path / "asked"
     script = f"""printf '%s\\n' "$@" > '{asked}'; sed "1,2d; s/gid 2002/gid $(id -g)/" '{RECORDED}'; exit 1"""
     async with place_with(script) as place:
-        space = await place.files.df(place.folder, soon())
+        space = await place.queries.df(place.folder, soon())
         found = await run(place, 'df --output=source,target "$1"', place.folder)
     assert space.total > 0
     assert space.quota is not None
@@ -69,11 +69,11 @@ async def test_quotas_come_with_df(place_with: With, tmp_path: Path) -> None:
 )
 async def test_a_program_that_fails_or_is_another_is_not_known(place_with: With, script: str) -> None:
     async with place_with(script) as place:
-        space = await place.files.df(place.folder, soon())
+        space = await place.queries.df(place.folder, soon())
         assert space.total > 0
         assert space.quota is None
         with pytest.raises(NotFound, match="No such file"):
-            await place.files.df(place.path("none"), soon())
+            await place.queries.df(place.path("none"), soon())
 
 
 async def test_a_program_that_hangs_is_not_waited_for(place_with: With) -> None:
@@ -82,6 +82,6 @@ async def test_a_program_that_hangs_is_not_waited_for(place_with: With) -> None:
         while space is None:  # in so little time that waiting for the program's end would be a timeout
             seconds *= 2
             with suppress(Timeout):
-                space = await place.files.df(place.folder, Deadline.after(seconds))
+                space = await place.queries.df(place.folder, Deadline.after(seconds))
         assert space.total > 0
         assert space.quota is None

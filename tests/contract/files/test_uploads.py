@@ -14,6 +14,7 @@ from flamecrest.server.errors import Conflict, GatewayError, Gone, Invalid, Lock
 from flamecrest.server.files.resumable.port import UploadStatus
 from flamecrest.server.files.resumable.remote import RemoteUploads
 from flamecrest.server.files.resumable.state import UploadKey
+from flamecrest.server.files.values import ListOptions
 
 from .conftest import Place, soon
 
@@ -36,7 +37,7 @@ async def then_broken(*data: bytes) -> AsyncIterator[bytes]:
 
 
 def uploads(place: Place, **options: float) -> RemoteUploads:
-    return RemoteUploads(place.files._session, **options)
+    return RemoteUploads(place.session, **options)
 
 
 async def begun(place: Place, length: int, name: str = "f") -> UploadStatus:
@@ -44,11 +45,11 @@ async def begun(place: Place, length: int, name: str = "f") -> UploadStatus:
 
 
 async def names(place: Place) -> list[str]:
-    return [entry.name for entry in await place.files.ls(place.folder, soon(), hidden=True)]
+    return [entry.name for entry in await place.queries.ls(place.folder, soon(), ListOptions(hidden=True))]
 
 
 async def content(place: Place, name: str = "f") -> bytes:
-    async with place.files.download(place.path(name), soon()) as reader:
+    async with place.content.download(place.path(name), soon()) as reader:
         return b"".join([chunk async for chunk in reader.chunks()])
 
 
@@ -88,7 +89,7 @@ async def test_bytes_that_nobody_vouched_for_do_not_count(place: Place) -> None:
     key = (await begun(place, 10)).key
     await uploads(place).append(key, 0, pieces(b"abc"), soon())
     beside = next(name for name in await names(place) if len(name) == 51)
-    await place.files.upload(place.path(beside), pieces(b"abc\0\0\0zzz"), soon())
+    await place.content.upload(place.path(beside), pieces(b"abc\0\0\0zzz"), soon())
     assert (await uploads(place).look(key, soon())).offset == 3
     await uploads(place).append(key, 3, pieces(b"defghij"), soon())
     assert await content(place) == b"abcdefghij"
@@ -97,7 +98,7 @@ async def test_bytes_that_nobody_vouched_for_do_not_count(place: Place) -> None:
 async def test_data_that_is_too_long_never_becomes_the_file(place: Place) -> None:
     key = (await begun(place, 6)).key
     beside = next(name for name in await names(place) if len(name) == 51)
-    await place.files.upload(place.path(beside), pieces(b"x" * 9), soon())
+    await place.content.upload(place.path(beside), pieces(b"x" * 9), soon())
     with pytest.raises(Conflict):
         await uploads(place).append(key, 0, pieces(b"abcdef"), soon())
     assert "f" not in await names(place)
@@ -151,7 +152,7 @@ async def test_a_stalled_request_is_taken_over_and_writes_no_more(place: Place) 
 async def test_the_lock_of_a_killed_gateway_is_taken_over(place: Place, left: bytes) -> None:
     key = (await begun(place, 3)).key
     lock = os.fsdecode(key.beside(os.fsencode(place.path("f"))).lock)
-    await place.files.upload(lock, pieces(left), soon())
+    await place.content.upload(lock, pieces(left), soon())
     assert (await uploads(place).append(key, 0, pieces(b"abc"), soon())).complete
     assert await names(place) == ["f"]
 
@@ -181,7 +182,7 @@ async def test_finished_is_told_by_the_inode_alone(place: Place) -> None:
     assert (await uploads(place).look(key, soon())).complete
     with pytest.raises(StaleState):
         await uploads(place).append(key, 0, pieces(b"abc"), soon())
-    await place.files.upload(place.path("f"), pieces(b"other"), soon())
+    await place.content.upload(place.path("f"), pieces(b"other"), soon())
     with pytest.raises(NotFound):
         await uploads(place).look(key, soon())
     with pytest.raises(NotFound):
@@ -189,13 +190,13 @@ async def test_finished_is_told_by_the_inode_alone(place: Place) -> None:
 
 
 async def test_links_and_pipes_in_the_place_of_its_files_are_not_opened(place: Place) -> None:
-    await place.files.upload(place.path("precious"), pieces(b"mine"), soon())
+    await place.content.upload(place.path("precious"), pieces(b"mine"), soon())
     for kind in ("data", "state", "lock"):
         key = (await begun(place, 3)).key
         beside = os.fsdecode(getattr(key.beside(os.fsencode(place.path("f"))), kind))
         if kind != "lock":
-            await place.files.rm(beside, soon())
-        await place.files.symlink(place.path("precious"), beside, soon())
+            await place.changes.rm(beside, soon())
+        await place.changes.symlink(place.path("precious"), beside, soon())
         with pytest.raises(Invalid):
             await uploads(place).append(key, 0, pieces(b"abc"), soon())
         assert await content(place, "precious") == b"mine"
@@ -207,7 +208,7 @@ async def test_a_damaged_state_is_no_offset(place: Place) -> None:
     key = (await begun(place, 3)).key
     state = os.fsdecode(key.beside(os.fsencode(place.path("f"))).state)
     for damage in (b"", b"0" * 100, b"\xff" * 70_000):
-        await place.files.upload(state, pieces(damage), soon())
+        await place.content.upload(state, pieces(damage), soon())
         with pytest.raises(Conflict):
             await uploads(place).look(key, soon())
 

@@ -63,5 +63,5 @@ class LocalBulk:
                 (Path(path) / Path(member.name.decode()).name).write_bytes(content)
                 outcome.created += 1
         except TruncatedArchive:
-            outcome.whole = False
+            outcome.complete = False
         return outcome

@@ -21,9 +21,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from flamecrest.server.errors import Invalid, PreconditionFailed, TooLarge, Upstream
 from flamecrest.server.files.listing_filter import ALL_ENTRIES, ListingFilter
 from flamecrest.server.files.values import (
+    DEFAULT_COMPRESSION,
+    DEFAULT_LISTING,
     DEFAULT_WRITE,
+    CompressOptions,
     ListingEntry,
+    ListOptions,
     Stat,
+    TextRange,
     WriteOptions,
     WriteResult,
     kind_letter,
@@ -53,7 +58,7 @@ class LocalReader:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self.held: bytes | None = None
+        self.content: bytes | None = None
         self.stat = _stat(os.fstat(fd))
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
@@ -77,25 +82,24 @@ class LocalFiles(LocalOperations):
         self,
         path: str,
         deadline: Deadline,
+        options: ListOptions = DEFAULT_LISTING,
         *,
-        hidden: bool = False,
-        numeric: bool = False,
-        recursive: bool = False,
-        dereference: bool = False,
-        choice: ListingFilter = ALL_ENTRIES,
+        listing_filter: ListingFilter = ALL_ENTRIES,
     ) -> list[ListingEntry]:
         def look() -> list[ListingEntry]:
             if not bits.S_ISDIR(os.lstat(path).st_mode):
-                return [_entry(path, path, numeric, follow=dereference)]
+                return [_entry(path, path, options.numeric, follow=options.dereference)]
             found = []
             for folder, folders, names in os.walk(path):
-                if not hidden:
+                if not options.hidden:
                     folders[:] = [name for name in folders if not name.startswith(".")]
                 for name in folders + names:
-                    if hidden or not name.startswith("."):
+                    if options.hidden or not name.startswith("."):
                         full = os.path.join(folder, name)  # noqa: PTH118 -- Path would tidy hostile names
-                        found.append(_entry(full, os.path.relpath(full, path), numeric, follow=dereference))
-                if not recursive:
+                        found.append(
+                            _entry(full, os.path.relpath(full, path), options.numeric, follow=options.dereference)
+                        )
+                if not options.recursive:
                     break
             return sorted(found, key=lambda entry: entry.name)
 
@@ -104,7 +108,7 @@ class LocalFiles(LocalOperations):
         async def once() -> AsyncIterator[list[ListingEntry]]:
             yield entries
 
-        return await choice.collect(once())
+        return await listing_filter.collect(once())
 
     async def entry(self, path: str, deadline: Deadline) -> ListingEntry:
         return await _do(f"ls: cannot access '{path}'", _entry, path, path, False, follow=False)
@@ -113,23 +117,19 @@ class LocalFiles(LocalOperations):
         found = await _do(f"stat: cannot statx '{path}'", os.stat, path, follow_symlinks=follow)
         return _stat(found)
 
-    async def kind(self, path: str, deadline: Deadline) -> str:
+    async def file_type(self, path: str, deadline: Deadline) -> str:
         data = b"" if (await self.stat(path, deadline)).mode & bits.S_IFDIR else await self._read(path)
         if not data:
             return "directory" if Path(path).is_dir() else "empty"
         return "ASCII text" if data.isascii() else "data"
 
-    async def head(
-        self, path: str, deadline: Deadline, *, count: int, unit: Literal["bytes", "lines"], skip: bool, limit: int
-    ) -> str:
-        units = await self._units(path, unit)
-        return _text(units[:-count] if skip else units[:count], limit)
+    async def head(self, path: str, deadline: Deadline, part: TextRange) -> str:
+        units = await self._units(path, part.unit)
+        return _text(units[: -part.count] if part.skip else units[: part.count], part.limit)
 
-    async def tail(
-        self, path: str, deadline: Deadline, *, count: int, unit: Literal["bytes", "lines"], skip: bool, limit: int
-    ) -> str:
-        units = await self._units(path, unit)
-        return _text(units[count - 1 :] if skip else units[-count:], limit)
+    async def tail(self, path: str, deadline: Deadline, part: TextRange) -> str:
+        units = await self._units(path, part.unit)
+        return _text(units[part.count - 1 :] if part.skip else units[-part.count :], part.limit)
 
     async def view(self, path: str, deadline: Deadline, *, offset: int, size: int) -> str:
         data = await self._read(path)
@@ -166,16 +166,16 @@ class LocalFiles(LocalOperations):
         await _do(f"rm: cannot remove '{path}'", shutil.rmtree if is_tree else os.unlink, path)
 
     async def upload(
-        self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, landing: WriteOptions = DEFAULT_WRITE
+        self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, options: WriteOptions = DEFAULT_WRITE
     ) -> WriteResult:
         folder = os.path.dirname(path)  # noqa: PTH120
         partial = folder + "/.part"
         there = _stat_or_none(path)
-        if landing.new and there is not None:
+        if options.exclusive and there is not None:
             raise PreconditionFailed(f"{path}: File exists")
-        if landing.admit is not None:
-            landing.admit(there)
-        if landing.parents:
+        if options.precondition is not None:
+            options.precondition(there)
+        if options.parents:
             os.makedirs(folder, exist_ok=True)  # noqa: PTH103
         with said(path):
             fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
@@ -183,14 +183,14 @@ class LocalFiles(LocalOperations):
         try:
             async for chunk in chunks:
                 await asyncio.to_thread(os.write, fd, chunk)
-            if landing.mode is not None:
-                os.fchmod(fd, landing.mode)
-            if landing.mtime is not None:
-                os.utime(fd, (landing.mtime, landing.mtime))
-            if landing.admit is not None:
-                landing.admit(_stat_or_none(path))
+            if options.mode is not None:
+                os.fchmod(fd, options.mode)
+            if options.mtime is not None:
+                os.utime(fd, (options.mtime, options.mtime))
+            if options.precondition is not None:
+                options.precondition(_stat_or_none(path))
             os.rename(partial, path)  # noqa: PTH104
-            return WriteResult(there is None, _stat(os.fstat(fd)) if landing.report else None)
+            return WriteResult(there is None, _stat(os.fstat(fd)) if options.report_stat else None)
         except BaseException:
             os.unlink(partial)  # noqa: PTH108
             raise
@@ -200,7 +200,7 @@ class LocalFiles(LocalOperations):
 
     @asynccontextmanager
     async def download(
-        self, path: str, deadline: Deadline, *, first: Callable[[Stat], int | None] | None = None
+        self, path: str, deadline: Deadline, *, choose_start: Callable[[Stat], int | None] | None = None
     ) -> AsyncIterator[LocalReader]:
         with said(path):
             fd = os.open(path, os.O_RDONLY)
@@ -209,8 +209,8 @@ class LocalFiles(LocalOperations):
             reader = LocalReader(fd)
             if not bits.S_ISREG(reader.stat.mode):
                 raise Invalid(f"{path}: Is not a regular file")
-            if first is not None:
-                first(reader.stat)
+            if choose_start is not None:
+                choose_start(reader.stat)
             yield reader
         finally:
             os.close(fd)
@@ -221,13 +221,10 @@ class LocalFiles(LocalOperations):
         source: str,
         target: str,
         deadline: Deadline,
-        *,
-        compression: Compression = "gzip",
-        pattern: str | None = None,
-        dereference: bool = False,
+        options: CompressOptions = DEFAULT_COMPRESSION,
     ) -> None:
         def pack() -> None:
-            with tarfile.open(target, f"w:{_suffix(compression)}", dereference=dereference) as archive:  # type: ignore[call-overload]
+            with tarfile.open(target, f"w:{_suffix(options.compression)}", dereference=options.dereference) as archive:  # type: ignore[call-overload]
                 archive.add(source, Path(source).name)
 
         await _do(f"tar: {source}: Cannot open", pack)

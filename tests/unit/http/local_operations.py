@@ -14,14 +14,21 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from flamecrest.server.errors import Conflict, Denied, Invalid, NotFound
-from flamecrest.server.files.values import DiskSpace, DiskUsage, FollowEvent, FollowPosition
+from flamecrest.server.files.values import (
+    DEFAULT_LISTING,
+    DiskSpace,
+    DiskUsage,
+    FollowEvent,
+    FollowPosition,
+    ListOptions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.errors import GatewayError
-    from flamecrest.server.files.values import ListingEntry, Stat
+    from flamecrest.server.files.values import ListingEntry, ListOptions, Stat
 
 
 _KINDS: dict[int, type[GatewayError]] = {
@@ -52,9 +59,9 @@ class LocalOperations:
 
     @asynccontextmanager
     async def scan(
-        self, path: str, deadline: Deadline, **how: bool
+        self, path: str, deadline: Deadline, options: ListOptions = DEFAULT_LISTING
     ) -> AsyncIterator[AsyncIterator[Sequence[ListingEntry]]]:
-        entries = await self.ls(path, deadline, **how)
+        entries = await self.ls(path, deadline, options)
 
         async def batches() -> AsyncIterator[Sequence[ListingEntry]]:
             for at in range(0, len(entries), 2):

@@ -30,10 +30,10 @@ class Walled(LocalFiles):
             raise Denied(f"mkdir: cannot create directory '{path}': Permission denied")
         await super().mkdir(path, deadline, parents=parents, exist_ok=exist_ok)
 
-    def download(self, path: str, deadline: Deadline, *, first: Any = None):
+    def download(self, path: str, deadline: Deadline, *, choose_start: Any = None):
         if "/user01/" in path:
             raise Denied(f"{path}: Permission denied")
-        return super().download(path, deadline, first=first)
+        return super().download(path, deadline, choose_start=choose_start)
 
     async def chown(self, path: str, owner: str, group: str, deadline: Deadline) -> None:
         if owner == "user01":

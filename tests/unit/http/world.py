@@ -22,6 +22,7 @@ from starlette.routing import Match
 
 from flamecrest.server.app import build_app
 from flamecrest.server.cluster import Cluster, Gateway, Limits, Ports
+from flamecrest.server.files.port import Files
 from flamecrest.server.health.board import Board
 from flamecrest.server.telemetry.log import JsonFormatter
 from flamecrest.wire import status as wire
@@ -59,7 +60,7 @@ class World:
 
     def ports(self) -> Ports:
         return Ports(
-            files=lambda _: self.files,
+            files=lambda _: Files(self.files, self.files, self.files),
             scheduler=lambda _: self.queue,
             transfers=lambda _: self.movers,
             user=the_user,

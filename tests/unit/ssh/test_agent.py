@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.writing import temporary_beside
-from flamecrest.server.files.values import ListingEntry, Stat
+from flamecrest.server.files.values import ListingEntry, ListOptions, Stat
 from flamecrest.server.ssh.channels.agent import MAX_WAITING, PROGRAM, Agent
 from flamecrest.server.ssh.channels.agent_protocol import Question, StatError, read_answer, stat_numbers
 from flamecrest.server.ssh.errors import ChannelLost
@@ -43,7 +43,9 @@ def write(path: Path, data: bytes, mode: int | None = None) -> Question[agent_re
 def entries(
     path: Path, *, hidden: bool = False, numeric: bool = True, dereference: bool = False
 ) -> Question[list[ListingEntry]]:
-    return agent_requests.listing(os.fsencode(path), UTC, hidden=hidden, numeric=numeric, dereference=dereference)
+    return agent_requests.listing(
+        os.fsencode(path), UTC, ListOptions(hidden=hidden, numeric=numeric, dereference=dereference)
+    )
 
 
 def test_the_program_is_one_line_that_every_shell_takes_and_perl_has_no_complaint():
@@ -183,9 +185,7 @@ class TestListing:
         (tmp_path / "link").symlink_to("folder")
         itself, behind, followed, inside = answers(
             entries(tmp_path / "link"),
-            agent_requests.listing(
-                os.fsencode(tmp_path / "link") + b"/", UTC, hidden=False, numeric=True, dereference=False
-            ),
+            agent_requests.listing(os.fsencode(tmp_path / "link") + b"/", UTC, ListOptions(numeric=True)),
             entries(tmp_path / "link", dereference=True),
             entries(tmp_path, dereference=True),  # of a link in it more would have to be asked
         )

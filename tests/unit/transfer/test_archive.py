@@ -21,7 +21,7 @@ from flamecrest.server.errors import (
     Upstream,
 )
 from flamecrest.server.files.remote.commands.archive import Script, compress, extract, finished
-from flamecrest.server.files.values import Compression
+from flamecrest.server.files.values import Compression, CompressOptions
 from flamecrest.server.ssh.command import Output
 
 from .names import grow, inside, names, tree
@@ -65,7 +65,7 @@ def source(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_round_trip(source: Path, tmp_path: Path, compression: Compression) -> None:
     target = tmp_path / "out" / "a.tar"
-    run(compress(str(source), str(target), compression=compression))
+    run(compress(str(source), str(target), CompressOptions(compression=compression)))
     magic = {"none": b"data/", "gzip": b"\x1f\x8b", "bzip2": b"BZh", "xz": b"\xfd7zXZ"}[compression]
     assert target.read_bytes().startswith(magic)
     run(extract(str(target), str(tmp_path / "new" / "er"), compression=compression))
@@ -86,14 +86,14 @@ def test_any_name_survives(top: str, inner: str, archive: str, target: str) -> N
         for name in ("in", "out", "plain", "some"):
             (root / name).mkdir()
         source = grow(root / "in", top, inner)
-        run(compress(str(source), str(root / "out" / archive), compression="none"))
+        run(compress(str(source), str(root / "out" / archive), CompressOptions(compression="none")))
         assert {name.split("/")[0] for name in members(root / "out" / archive)} == {top}
         run(extract(str(root / "out" / archive), str(root / "plain" / target), compression="none"))
         assert tree(root / "plain" / target / top) == tree(source)
 
         anything = "\\(.\\|\n\\)*"  # find's own dot stops at a line break
         pattern = rf"\./{anything}/deep/{anything}"
-        run(compress(str(source), str(root / "out" / archive), pattern=pattern, compression="none"))
+        run(compress(str(source), str(root / "out" / archive), CompressOptions(pattern=pattern, compression="none")))
         assert members(root / "out" / archive) == {f"{top}/deep/{inner}/{inner}"}
         assert inside(root) == ["in", "out", "plain", "some"]
         assert inside(root / "out") == [archive]
@@ -103,13 +103,13 @@ def test_any_name_survives(top: str, inner: str, archive: str, target: str) -> N
 def test_pattern_takes_regular_files_below_the_source_only(source: Path, tmp_path: Path) -> None:
     (source / "link.txt").symlink_to("a.txt")
     target = tmp_path / "out" / "a.tgz"
-    run(compress(str(source), str(target), pattern=r".*\.txt"))
+    run(compress(str(source), str(target), CompressOptions(pattern=r".*\.txt")))
     assert members(target) == {"data/a.txt", "data/sub/c.txt"}
 
 
 def test_pattern_as_written_for_firecrest(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out" / "a.tgz"
-    run(compress(str(source), str(target), pattern=r"\./data/[ab]\..*"))
+    run(compress(str(source), str(target), CompressOptions(pattern=r"\./data/[ab]\..*")))
     assert members(target) == {"data/a.txt", "data/b.log"}
 
 
@@ -119,13 +119,13 @@ def test_pattern_as_written_for_firecrest(source: Path, tmp_path: Path) -> None:
 def test_a_pattern_is_only_a_pattern(source: Path, tmp_path: Path, pattern: str) -> None:
     before = tree(tmp_path)
     with pytest.raises(NotFound, match=r"No file below .*/in/data matches the pattern"):
-        run(compress(str(source), str(tmp_path / "out" / "a.tgz"), pattern=pattern.format(tmp_path)))
+        run(compress(str(source), str(tmp_path / "out" / "a.tgz"), CompressOptions(pattern=pattern.format(tmp_path))))
     assert tree(tmp_path) == before
 
 
 def test_a_bad_pattern_is_the_callers_fault(source: Path, tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="regular expression"):
-        run(compress(str(source), str(tmp_path / "out" / "a.tgz"), pattern=r"\(unclosed"))
+        run(compress(str(source), str(tmp_path / "out" / "a.tgz"), CompressOptions(pattern=r"\(unclosed")))
     assert inside(tmp_path / "out") == []
 
 
@@ -133,7 +133,7 @@ def test_a_bad_pattern_is_the_callers_fault(source: Path, tmp_path: Path) -> Non
 def test_dereference(source: Path, tmp_path: Path, pattern: str | None) -> None:
     (source / "link.txt").symlink_to("../sibling.txt")
     target = tmp_path / "out" / "a.tar"
-    run(compress(str(source), str(target), pattern=pattern, dereference=True, compression="none"))
+    run(compress(str(source), str(target), CompressOptions(pattern=pattern, dereference=True, compression="none")))
     with tarfile.open(target) as tar:
         packed = tar.extractfile("data/link.txt")
         assert tar.getmember("data/link.txt").isreg()
@@ -144,7 +144,7 @@ def test_dereference(source: Path, tmp_path: Path, pattern: str | None) -> None:
 def test_links_are_packed_as_links(source: Path, tmp_path: Path) -> None:
     (source / "link.txt").symlink_to("./../sibling.txt")
     target = tmp_path / "out" / "a.tar"
-    run(compress(str(source), str(target), compression="none"))
+    run(compress(str(source), str(target), CompressOptions(compression="none")))
     with tarfile.open(target) as tar:
         assert tar.getmember("data/link.txt").linkname == "./../sibling.txt"
 
@@ -158,7 +158,7 @@ def test_an_archive_below_its_source_does_not_hold_itself(
     target = tmp_path / "way" / "data" / "sub" / "a[1]*.tar"
     expected = {"data/a.txt", "data/b.log", "data/sub/c.txt"}
     for _ in range(2):
-        run(compress(f"{tmp_path}/way/data", str(target), pattern=pattern, compression=compression))
+        run(compress(f"{tmp_path}/way/data", str(target), CompressOptions(pattern=pattern, compression=compression)))
         assert members(target) - {"data", "data/sub"} == expected
     assert inside(source / "sub") == ["a[1]*.tar", "c.txt"]
 
@@ -166,7 +166,7 @@ def test_an_archive_below_its_source_does_not_hold_itself(
 def test_an_archive_of_nothing_but_itself(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     with pytest.raises(NotFound, match="matches the pattern"):
-        run(compress(f"{tmp_path}/data", f"{tmp_path}/data/a.tgz", pattern=".*"))
+        run(compress(f"{tmp_path}/data", f"{tmp_path}/data/a.tgz", CompressOptions(pattern=".*")))
     assert inside(tmp_path / "data") == []
 
 
@@ -174,7 +174,7 @@ def test_a_file_alone_and_a_trailing_slash(source: Path, tmp_path: Path) -> None
     target = tmp_path / "out" / "a.tgz"
     run(compress(str(source / "a.txt"), str(target)))
     assert members(target) == {"a.txt"}
-    run(compress(f"{source}//", str(target), pattern=r".*/a\.txt"))
+    run(compress(f"{source}//", str(target), CompressOptions(pattern=r".*/a\.txt")))
     assert members(target) == {"data/a.txt"}
 
 
@@ -189,7 +189,7 @@ def test_what_no_program_can_be_given(bad: str) -> None:
     for made in (
         lambda: compress(f"/h/{bad}", "/h/t"),
         lambda: compress("/h/s", f"/h/{bad}"),
-        lambda: compress("/h/s", "/h/t", pattern=bad),
+        lambda: compress("/h/s", "/h/t", CompressOptions(pattern=bad)),
         lambda: extract(f"/h/{bad}", "/h/t"),
         lambda: extract("/h/s", f"/h/{bad}"),
     ):
@@ -201,7 +201,7 @@ def test_the_environment_changes_nothing(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out" / "a.tgz"
     (source / "\udcff.txt").write_text("no UTF-8")
     hostile = {"TAR_OPTIONS": "--exclude=*", "CDPATH": str(tmp_path), "LC_ALL": "C.UTF-8"}
-    run(compress(str(source), str(target), pattern=r"\./data/.\.txt"), env=hostile)
+    run(compress(str(source), str(target), CompressOptions(pattern=r"\./data/.\.txt")), env=hostile)
     assert members(target) == {"data/a.txt", "data/\udcff.txt"}
     run(compress(str(source), str(target)), env=hostile)
     run(extract(str(target), str(tmp_path / "new")), env=hostile)
@@ -255,7 +255,7 @@ def test_nothing_is_left_when_it_is_ended_midway(home: Path) -> None:
         f'#!/bin/sh\nexec >/dev/null\necho running > "{home}/list"\ncat\nread never < "{home}/list"\n'
     )
     (home / "xz").chmod(0o755)
-    script = compress(str(fifo), str(home / "a.tar.xz"), compression="xz")
+    script = compress(str(fifo), str(home / "a.tar.xz"), CompressOptions(compression="xz"))
     with subprocess.Popen(
         script.argv,
         env={"PATH": f"{home}:{os.environ['PATH']}"},
@@ -309,7 +309,7 @@ def test_what_is_no_archive(tmp_path: Path, compression: Compression, content: b
 def test_a_truncated_archive(source: Path, tmp_path: Path, compression: Compression) -> None:
     (source / "big").write_bytes(os.urandom(300_000))
     target = tmp_path / "out" / "a"
-    run(compress(str(source), str(target), compression=compression))
+    run(compress(str(source), str(target), CompressOptions(compression=compression)))
     os.truncate(target, 200_000)
     with pytest.raises(Invalid):
         run(extract(str(target), str(tmp_path / "new"), compression=compression))
@@ -317,7 +317,7 @@ def test_a_truncated_archive(source: Path, tmp_path: Path, compression: Compress
 
 def test_a_wrong_compression_is_refused(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out" / "a"
-    run(compress(str(source), str(target), compression="gzip"))
+    run(compress(str(source), str(target), CompressOptions(compression="gzip")))
     with pytest.raises(Invalid, match="format not recognized"):
         run(extract(str(target), str(tmp_path / "new"), compression="xz"))
 
@@ -364,11 +364,11 @@ def test_a_compression_program_that_is_missing(source: Path, tmp_path: Path) -> 
     tools.mkdir()
     for tool in ("bash", "stat", "readlink", "mktemp", "mkdir", "rmdir", "tar", "rm", "chmod", "sync", "mv"):
         (tools / tool).symlink_to(f"/bin/{tool}")
-    run(compress(str(source), str(tmp_path / "a.xz"), compression="xz"))
+    run(compress(str(source), str(tmp_path / "a.xz"), CompressOptions(compression="xz")))
     with pytest.raises(Upstream, match="xz"):
         run(extract(str(tmp_path / "a.xz"), str(tmp_path / "new"), compression="xz"), env={"PATH": str(tools)})
     with pytest.raises(Upstream, match="xz"):
-        run(compress(str(source), str(tmp_path / "a"), compression="xz"), env={"PATH": str(tools)})
+        run(compress(str(source), str(tmp_path / "a"), CompressOptions(compression="xz")), env={"PATH": str(tools)})
     (tools / "tar").unlink()
     with pytest.raises(Upstream, match="tar: command not found"):
         run(compress(str(source), str(tmp_path / "a")), env={"PATH": str(tools)})

@@ -1,21 +1,35 @@
-"""The Files port: what a cluster's file systems offer to one user."""
+"""The Files port: the operations on a cluster's file systems that one user may request.
+
+It has three parts: FileQueries reads attributes, listings and text; FileContent transfers whole files; FileChanges
+modifies files on the cluster. `Files` holds one of each.
+
+All methods: paths are absolute and were checked by `check_path`. Errors: NotFound, Denied, Conflict (exists already)
+and Invalid (not a directory, not a regular file) as the cluster reports them; Upstream for SSH failures; Timeout at
+the deadline. FileQueries and `download` can be repeated.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Literal, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from flamecrest.server.files.values import (
+    DEFAULT_COMPRESSION,
+    DEFAULT_LISTING,
     DEFAULT_WRITE,
     ChecksumAlgorithm,
     Compression,
+    CompressOptions,
     DiskSpace,
     DiskUsage,
     FollowEvent,
     FollowPosition,
     ListingEntry,
+    ListOptions,
     Stat,
+    TextRange,
     WriteOptions,
     WriteResult,
 )
@@ -31,194 +45,189 @@ class Reader(Protocol):
     stat: Stat
 
     @property
-    def held(self) -> bytes | None:
-        """All of it, where it is here already."""
+    def content(self) -> bytes | None:
+        """The whole content if it is in memory already, else None."""
         ...
 
     def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes from `start` to `end` (the size in `stat`).
+        """Yield the bytes from `start` to `end` (default: the size in `stat`).
 
-        Raises Upstream before the last of them if the file became shorter or was written over meanwhile;
-        one that only grew is read as far as it went at first.
+        Raises Upstream before the last chunk if the file was truncated or overwritten since it was opened. A file
+        that only grew is read up to its original size.
         """
         ...
 
 
-class Files(Protocol):
-    """A cluster's files, seen as one user. Paths are absolute and were checked by `check_path`.
-
-    NotFound, Denied, Conflict (exists already), Invalid (not a directory, not a regular file) as the server
-    says; Upstream for SSH failures; Timeout at the deadline. Reading methods can be repeated.
-    """
+class FileQueries(Protocol):
+    """Operations that read attributes, listings, text and checksums. They can be repeated."""
 
     async def ls(
         self,
         path: str,
         deadline: Deadline,
+        options: ListOptions = DEFAULT_LISTING,
         *,
-        hidden: bool = False,
-        numeric: bool = False,
-        recursive: bool = False,
-        dereference: bool = False,
-        choice: ListingFilter = ...,
+        listing_filter: ListingFilter = ...,
     ) -> list[ListingEntry]:
-        """List a directory, by name; a file or link is listed itself, under the path asked for.
+        """List a directory, sorted by name. A file or link is listed as one entry named by the requested path.
 
-        An entry that cannot be read is left out of a recursive listing's deeper levels, never the whole listing.
-        `choice` says which entries are wanted, how many, and in which order.
+        An unreadable entry below the first level of a recursive listing is omitted; it does not fail the listing.
+        `listing_filter` selects, limits and sorts the entries.
         """
         ...
 
     def scan(
-        self,
-        path: str,
-        deadline: Deadline,
-        *,
-        hidden: bool = False,
-        numeric: bool = False,
-        recursive: bool = False,
-        dereference: bool = False,
+        self, path: str, deadline: Deadline, options: ListOptions = DEFAULT_LISTING
     ) -> AbstractAsyncContextManager[AsyncIterator[Sequence[ListingEntry]]]:
-        """As `ls`, but entries in batches as they come, in no order, in memory that does not grow with their number.
+        """As `ls`, but yields unsorted batches as they arrive. Memory does not grow with the number of entries.
 
-        The deadline limits the opening and each batch's progress.
+        The deadline limits the opening and the progress of each batch.
         """
         ...
 
     async def entry(self, path: str, deadline: Deadline) -> ListingEntry:
-        """One Entry for the path itself (a link is not followed), named by its path."""
+        """Return one entry for the path itself, named by the path. A link is not followed."""
         ...
 
     async def stat(self, path: str, deadline: Deadline, *, follow: bool = False) -> Stat:
-        """The attributes of the path."""
+        """Return the attributes of the path, as stat(2) with `follow`, else as lstat(2)."""
         ...
 
-    async def kind(self, path: str, deadline: Deadline) -> str:
-        """What `file` says the content is, as bare text."""
+    async def file_type(self, path: str, deadline: Deadline) -> str:
+        """Return the output of `file -b`: a description of the content."""
         ...
 
-    async def head(
-        self, path: str, deadline: Deadline, *, count: int, unit: Literal["bytes", "lines"], skip: bool, limit: int
-    ) -> str:
-        """The first `count` bytes or lines; with `skip` all but the last `count`. TooLarge over `limit` bytes."""
+    async def head(self, path: str, deadline: Deadline, part: TextRange) -> str:
+        """Return the first `part.count` bytes or lines; with `part.skip` all but the last `part.count`.
+
+        Raises TooLarge if that is more than `part.limit` bytes.
+        """
         ...
 
-    async def tail(
-        self, path: str, deadline: Deadline, *, count: int, unit: Literal["bytes", "lines"], skip: bool, limit: int
-    ) -> str:
-        """The last `count` bytes or lines; with `skip` all from byte or line `count` on (1 is the first)."""
+    async def tail(self, path: str, deadline: Deadline, part: TextRange) -> str:
+        """Return the last `part.count` bytes or lines; with `part.skip` all from number `part.count` on (1-based).
+
+        Raises TooLarge if that is more than `part.limit` bytes.
+        """
         ...
 
     async def view(self, path: str, deadline: Deadline, *, offset: int, size: int) -> str:
-        """At most `size` bytes from `offset` as text; "" past the end."""
+        """Return at most `size` bytes from `offset` as text; "" past the end."""
         ...
 
     def follow(
         self, path: str, deadline: Deadline, *, lines: int = 10, after: FollowPosition | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[FollowEvent | None]]:
-        """Follow a regular file from `lines` before its end, or from where it was left, as it grows.
+        """Follow a regular file as it grows, from `lines` before its end or from the position `after`.
 
-        Never ends by itself; gives None now and then while nothing happens. A file that is gone is waited for.
-        The deadline limits the opening.
+        The iterator never ends by itself. It yields None from time to time while nothing changes, also while the
+        file does not exist. The deadline limits the opening.
         """
         ...
 
     async def checksum(self, path: str, deadline: Deadline, *, algorithm: ChecksumAlgorithm = "sha256") -> str:
-        """The checksum of a regular file, in hex."""
+        """Return the checksum of a regular file in lower-case hexadecimal digits."""
         ...
 
     async def df(self, path: str, deadline: Deadline) -> DiskSpace:
-        """How full the file system is that the path is on, and what the user and a group may still store there."""
+        """Return size and usage of the path's file system, and the quotas of the user and of a group on it."""
         ...
 
     async def du(self, path: str, deadline: Deadline) -> DiskUsage:
-        """What a file or tree holds; links are not followed, a file with several names counts once."""
+        """Return the disk usage of a file or tree. Links are not followed; a file with several names counts once."""
         ...
 
+
+class FileContent(Protocol):
+    """Upload and download of whole files."""
+
+    async def upload(
+        self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, options: WriteOptions = DEFAULT_WRITE
+    ) -> WriteResult:
+        """Write a temporary file beside the target, then rename it atomically. An existing file keeps its mode.
+
+        If `chunks` raises, nothing has changed. The deadline limits the opening and the progress of each chunk, not
+        the whole transfer.
+        """
+        ...
+
+    def download(
+        self, path: str, deadline: Deadline, *, choose_start: Callable[[Stat], int | None] | None = None
+    ) -> AbstractAsyncContextManager[Reader]:
+        """Open a regular file for streaming. The deadline limits the opening and the progress of each chunk.
+
+        `choose_start` receives the attributes and returns the first byte to be read, or None to leave the file
+        closed; its exceptions propagate. It is called again if the file was replaced before it could be opened.
+        A file whose reported size is wrong (/proc) is read to its end: `Reader.stat` then has the true size and
+        inode 0.
+        """
+        ...
+
+
+class FileChanges(Protocol):
+    """Operations that modify files on the cluster. None of them can be repeated."""
+
     async def chmod(self, path: str, mode: str, deadline: Deadline) -> None:
-        """Set the permission bits, given in octal or as chmod's symbolic modes."""
+        """Set the permission bits, given in octal or as symbolic modes of chmod(1)."""
         ...
 
     async def chown(self, path: str, owner: str, group: str, deadline: Deadline) -> None:
-        """Change owner and group, by name or number; empty leaves one as it is."""
+        """Change owner and group, each a name or number; an empty string leaves it unchanged."""
         ...
 
     async def mkdir(self, path: str, deadline: Deadline, *, parents: bool = False, exist_ok: bool = False) -> None:
-        """Make a directory; with `parents` the missing ones above it too. With either it may exist already."""
+        """Create a directory; with `parents` also its missing parents. With either option it may exist already."""
         ...
 
     async def symlink(self, target: str, link: str, deadline: Deadline) -> None:
-        """Make a symbolic link at `link` that points to `target`, which is stored as it is given."""
+        """Create a symbolic link at `link`. `target` is stored unchanged."""
         ...
 
     async def mv(self, source: str, target: str, deadline: Deadline, *, overwrite: bool = False) -> None:
-        """Rename, atomically; a link is renamed itself. `target` is the new path, never a folder to put it into.
+        """Rename atomically; a link itself is renamed. `target` is the new path, not a directory to move into.
 
-        Conflict when the target exists, with `overwrite` only for a directory that is not empty; Invalid from one
-        file system to another.
+        Conflict if the target exists (with `overwrite`: if it is a directory that is not empty); Invalid between
+        file systems.
         """
         ...
 
     async def cp(
         self, source: str, target: str, deadline: Deadline, *, overwrite: bool = False, dereference: bool = False
     ) -> None:
-        """Copy a file or tree on the cluster, with its attributes; a link itself unless `dereference`.
+        """Copy a file or tree on the cluster with its attributes; a link is copied itself unless `dereference`.
 
         `target` is the new path. It appears complete or not at all; with `overwrite` a directory is merged into an
-        existing one in place. Conflict when the target exists and may not be overwritten.
+        existing one in place. Conflict if the target exists and must not be overwritten.
         """
         ...
 
     async def touch(self, path: str, deadline: Deadline, *, mtime: int | None = None) -> None:
-        """Make an empty file, or set the time of what is there: to now, or to `mtime` (seconds since the epoch)."""
+        """Create an empty file, or set the time of an existing path to `mtime` (seconds since the epoch) or now."""
         ...
 
     async def truncate(self, path: str, size: int, deadline: Deadline) -> None:
-        """Cut a regular file to that many bytes, or extend it with zeros."""
+        """Set the size of a regular file in bytes; it is extended with zeros."""
         ...
 
     async def rm(self, path: str, deadline: Deadline) -> None:
         """Remove a file, a link or a whole directory tree."""
         ...
 
-    async def upload(
-        self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, landing: WriteOptions = DEFAULT_WRITE
-    ) -> WriteResult:
-        """Write a file: beside its target, then by atomic rename; an existing file keeps its mode.
-
-        If `chunks` raises, nothing has changed. The deadline limits the opening and each chunk's progress, not
-        the whole.
-        """
-        ...
-
-    def download(
-        self, path: str, deadline: Deadline, *, first: Callable[[Stat], int | None] | None = None
-    ) -> AbstractAsyncContextManager[Reader]:
-        """Open a regular file for streaming. The deadline limits the opening and each chunk's progress.
-
-        `first` is told the file's attributes and says which byte will be read first; None: nothing will be, and
-        the file is not opened. What it raises is raised. It is asked again when the file turns out to be another
-        by the time it is open. A file that says it has no bytes and has some (/proc) is read to its end: then
-        `stat` of the Reader has the true size and no inode.
-        """
-        ...
-
     async def compress(
-        self,
-        source: str,
-        target: str,
-        deadline: Deadline,
-        *,
-        compression: Compression = "gzip",
-        pattern: str | None = None,
-        dereference: bool = False,
+        self, source: str, target: str, deadline: Deadline, options: CompressOptions = DEFAULT_COMPRESSION
     ) -> None:
-        """Archive `source` (kept as the archive's top folder); `pattern` is a regular expression as in find -regex."""
+        """Create a tar archive of `source`; the last name of `source` is the archive's top directory."""
         ...
 
     async def extract(self, source: str, target: str, deadline: Deadline, *, compression: Compression = "gzip") -> None:
-        """Unpack an archive into the folder `target`, which is made if it is missing."""
+        """Unpack a tar archive into the directory `target`, which is created if it is missing."""
         ...
 
 
-NAME_MAX, PATH_MAX = 255, 4095  # bytes; Linux's, without the final NUL
+@dataclass(frozen=True, slots=True)
+class Files:
+    """One user's access to the files of one cluster."""
+
+    queries: FileQueries
+    content: FileContent
+    changes: FileChanges

@@ -39,18 +39,53 @@ class Stat:
 
 
 @dataclass(frozen=True, slots=True)
-class WriteOptions:
-    """How an uploaded file lands."""
+class ListOptions:
+    """Options of a directory listing."""
 
-    mode: int | None = None  # permission bits; None: those of the file it replaces, or what the umask says
+    hidden: bool = False  # list names that begin with a dot
+    numeric: bool = False  # uid and gid instead of names
+    recursive: bool = False
+    dereference: bool = False  # attributes of a link's target instead of the link
+
+
+DEFAULT_LISTING = ListOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class TextRange:
+    """The part of a text file that `head` or `tail` returns."""
+
+    count: int
+    limit: int  # bytes; a longer text is refused
+    unit: Literal["bytes", "lines"] = "lines"
+    skip: bool = False  # everything except this part
+
+
+@dataclass(frozen=True, slots=True)
+class CompressOptions:
+    """Options of a tar archive."""
+
+    compression: Compression = "gzip"
+    pattern: str | None = None  # a regular expression as in find -regex: only matching regular files
+    dereference: bool = False  # archive the targets of links
+
+
+DEFAULT_COMPRESSION = CompressOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """Options of an upload."""
+
+    mode: int | None = None  # permission bits; None: those of the replaced file, or as the umask has it
     mtime: int | None = None  # seconds since the epoch
-    parents: bool = False  # make the missing folders above it
-    new: bool = False  # refuse (PreconditionFailed) to replace a file, also one that came meanwhile
-    # Called with the file that is there (None: none) before anything is written and again right before the file lands;
-    # raises what speaks against it. Only then are inode and nanoseconds known for sure.
-    admit: Callable[[Stat | None], None] | None = None
-    report: bool = False  # look the file up when it is written
-    sync: bool = False  # land only when the disk has it; else the file system's own pace, as scp has it
+    parents: bool = False  # create missing parent directories
+    exclusive: bool = False  # refuse (PreconditionFailed) to replace a file, also one that appeared during the upload
+    # Called with the existing file (None: none) before anything is written and again right before the rename; raises
+    # to refuse. Only these attributes have an inode and nanoseconds for certain.
+    precondition: Callable[[Stat | None], None] | None = None
+    report_stat: bool = False  # return the attributes of the new file
+    sync: bool = False  # rename only after fsync; else as the file system has it
 
 
 DEFAULT_WRITE = WriteOptions()
@@ -58,10 +93,10 @@ DEFAULT_WRITE = WriteOptions()
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What has become of an upload."""
+    """The result of an upload."""
 
-    created: bool  # nothing was there before
-    stat: Stat | None  # of the new file, if `report` asked for it
+    created: bool  # no file existed before
+    stat: Stat | None  # of the new file, if `report_stat` was set
 
 
 class ListingEntry(NamedTuple):

@@ -14,6 +14,7 @@ from uuid import uuid4
 from flamecrest.server.errors import Field, Invalid
 from flamecrest.server.files.remote.commands import archive
 from flamecrest.server.files.remote.commands.archive import Script
+from flamecrest.server.files.values import CompressOptions
 from flamecrest.server.schedulers.values import JobSpec
 
 from .port import SubmittedTransfer
@@ -89,7 +90,7 @@ class SchedulerTransfers:
         dereference: bool,
     ) -> SubmittedTransfer:
         """Archive a file or a tree."""
-        script = archive.compress(source, target, compression=compression, pattern=pattern, dereference=dereference)
+        script = archive.compress(source, target, CompressOptions(compression, pattern, dereference))
         return await self._submit("compress", "compressed", script, account, deadline)
 
     async def extract(

@@ -15,8 +15,11 @@ from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.auth.port import Identity
 from flamecrest.server.cluster import Cluster, Gateway, Limits, Ports
 from flamecrest.server.files.archives.remote import RemoteBulk
+from flamecrest.server.files.port import Files
+from flamecrest.server.files.remote.changes import RemoteChanges
 from flamecrest.server.files.remote.cluster_facts import ClusterFacts
-from flamecrest.server.files.remote.files import RemoteFiles
+from flamecrest.server.files.remote.content import RemoteContent
+from flamecrest.server.files.remote.queries import RemoteQueries
 from flamecrest.server.files.resumable.remote import RemoteUploads
 from flamecrest.server.health.board import Board
 from flamecrest.server.schedulers.cli import CliScheduler
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.schedulers.port import Scheduler
     from flamecrest.server.settings import ClusterSettings, DataOperationSettings, SshSettings
-    from flamecrest.server.ssh.port import Sessions
+    from flamecrest.server.ssh.port import Session, Sessions
 
 VIEW_SIZE = 5 * 1024 * 1024  # bytes of a file's text in one answer where no max_ops_file_size is configured
 
@@ -153,15 +156,20 @@ def _cluster(settings: Settings, cluster: ClusterSettings, sessions: Sessions) -
     return made, ports
 
 
+def remote_files(session: Session, facts: ClusterFacts) -> Files:
+    """Compose the Files port of one user; `facts` is shared by all users of the cluster."""
+    return Files(RemoteQueries(session, facts), RemoteContent(session), RemoteChanges(session))
+
+
 def _ports(cluster: ClusterSettings, operations: DataOperationSettings, sessions: Sessions) -> Ports:
     """The adapters of one cluster; what its users share lives as long as it does."""
     work_root = next((system.path for system in cluster.file_systems if system.default_work_dir), None)
-    site = ClusterFacts()
+    facts = ClusterFacts()
     counters = SchedulerCounters()
     dialect = Slurm(bin_dir=cluster.scheduler.bin_dir)
 
-    def files(identity: Identity) -> RemoteFiles:
-        return RemoteFiles(sessions.of(identity), site)
+    def files(identity: Identity) -> Files:
+        return remote_files(sessions.of(identity), facts)
 
     def uploads(identity: Identity) -> RemoteUploads:
         return RemoteUploads(sessions.of(identity))

@@ -79,7 +79,7 @@ def _probes(
 
     def stat(path: str) -> Callable[[Deadline], Awaitable[None]]:
         async def check(deadline: Deadline) -> None:
-            await ports.files(await who(deadline)).stat(path, deadline, follow=True)
+            await ports.files(await who(deadline)).queries.stat(path, deadline, follow=True)
 
         return check
 

@@ -48,7 +48,7 @@ class Stuck(LocalFiles):
     async def rm(self, path: str, deadline: Deadline) -> None:  # noqa: ARG002
         await self._work()
 
-    async def compress(self, source: str, target: str, deadline: Deadline, **how: Any) -> None:  # noqa: ARG002
+    async def compress(self, source: str, target: str, deadline: Deadline, *_: Any) -> None:  # noqa: ARG002
         await self._work()
 
 

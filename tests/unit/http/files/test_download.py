@@ -93,12 +93,12 @@ class BrokenDisc(LocalFiles):
     """A disc that breaks under its readers."""
 
     @asynccontextmanager
-    async def download(self, path: str, deadline: Deadline, *, first: Any = None) -> AsyncIterator[LocalReader]:  # noqa: ARG002
+    async def download(self, path: str, deadline: Deadline, *, choose_start: Any = None) -> AsyncIterator[LocalReader]:  # noqa: ARG002
         fd = os.open(path, os.O_RDONLY)
         self.opened += 1
         try:
             reader = Breaking(fd)
-            first(reader.stat)
+            choose_start(reader.stat)
             yield reader
         finally:
             os.close(fd)
@@ -139,8 +139,8 @@ class Endless(LocalFiles):
         self.closed = asyncio.Event()
 
     @asynccontextmanager
-    async def download(self, path: str, deadline: Deadline, *, first: Any = None) -> AsyncIterator[LocalReader]:
-        async with super().download(path, deadline, first=first) as reader:
+    async def download(self, path: str, deadline: Deadline, *, choose_start: Any = None) -> AsyncIterator[LocalReader]:
+        async with super().download(path, deadline, choose_start=choose_start) as reader:
             try:
                 yield reader
             finally:
@@ -176,10 +176,16 @@ async def test_nothing_is_read_ahead_of_a_slow_client(tmp_path: Path) -> None:
 
     class Disc(LocalFiles):
         @asynccontextmanager
-        async def download(self, path: str, deadline: Deadline, *, first: Any = None) -> AsyncIterator[LocalReader]:  # noqa: ARG002
+        async def download(
+            self,
+            path: str,
+            deadline: Deadline,  # noqa: ARG002
+            *,
+            choose_start: Any = None,
+        ) -> AsyncIterator[LocalReader]:
             with open(path, "rb", buffering=0) as opened:  # noqa: PTH123
                 reader = Counting(opened.fileno())
-                first(reader.stat)
+                choose_start(reader.stat)
                 yield reader
 
     world = World(str(tmp_path), files=Disc()).with_limits(max_ops_file_size=None)

@@ -181,7 +181,7 @@ async def test_listing_options(client: httpx.AsyncClient, tmp_path: Path) -> Non
 class Crowded(LocalFiles):
     """A directory with more in it than anybody wants to make."""
 
-    async def ls(self, path: str, deadline: Deadline, **_: Any) -> list[ListingEntry]:  # noqa: ARG002
+    async def ls(self, path: str, deadline: Deadline, *_: Any, **__: Any) -> list[ListingEntry]:  # noqa: ARG002
         return [
             ListingEntry(
                 f"file{number:05}" + ("\udcff" if number == 4321 else "%"),
@@ -261,7 +261,7 @@ async def test_a_file_system_that_is_down_is_503_at_once(client: httpx.AsyncClie
 class Late(LocalFiles):
     """A disc that answers after the deadline."""
 
-    async def kind(self, path: str, deadline: Deadline) -> str:  # noqa: ARG002
+    async def file_type(self, path: str, deadline: Deadline) -> str:  # noqa: ARG002
         import asyncio
 
         async with deadline.enforce("file"):

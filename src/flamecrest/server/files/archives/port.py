@@ -35,12 +35,12 @@ class Selection:
 
 @dataclass(slots=True)
 class UnpackResult:
-    """What became of an archive's entries. `whole` is False when the archive ended too early."""
+    """What became of an archive's entries. `complete` is False when the archive ended too early."""
 
     created: int = 0
     failed: list[PathFailure] = field(default_factory=list)
     failures: int = 0
-    whole: bool = True
+    complete: bool = True
 
     def fail(self, path: str, message: str) -> None:
         """Note a failure; the first MAX_LISTED by name."""

@@ -71,7 +71,7 @@ class RemoteBulk:
                     await Unpacker(sftp, folder, outcome, setuid=setuid).run(ByteReader(plain), self._bounds)
                     await _rest(plain)
                 except TruncatedArchive:
-                    outcome.whole = False
+                    outcome.complete = False
         return outcome
 
     async def _unzstd(self, chunks: AsyncIterator[bytes], deadline: Deadline) -> AsyncGenerator[bytes]:

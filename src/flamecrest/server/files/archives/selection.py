@@ -15,7 +15,8 @@ import stat as stat_bits
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from flamecrest.server.errors import GatewayError, Invalid, NotFound, TooLarge
+from flamecrest.server.errors import Invalid, NotFound, TooLarge
+from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.ssh.channels.sftp_packets import NO_SUCH_FILE, Attrs, SftpError
 
 from .port import PathFailure, Selection
@@ -209,5 +210,4 @@ def _is_folder(attrs: Attrs) -> bool:
 
 
 def _reason(error: SftpError) -> str:
-    explained: GatewayError = error.explained("")
-    return explained.public.removeprefix(": ")
+    return operation_error(error, "").public.removeprefix(": ")

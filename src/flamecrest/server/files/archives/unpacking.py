@@ -15,6 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import Denied, GatewayError, Invalid, NotFound, TooLarge
+from flamecrest.server.files.paths import NAME_MAX, PATH_MAX
+from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.writing import within_stall_timeout
 from flamecrest.server.ssh.channels.sftp_packets import (
     FAILURE,
@@ -38,8 +40,6 @@ SMALL: Final = 128 * 1024  # bytes of a file that is read whole, so that the nex
 IN_FLIGHT: Final = 64  # small files that are written at once
 WINDOW: Final = 4 * 1024 * 1024  # bytes under way of small files together, and again of one that is not small
 REMEMBERED: Final = 2 * 1024 * 1024  # bytes of names of folders that are known to be folders
-NAME_BYTES: Final = 255
-PATH_BYTES: Final = 4096
 
 
 class EntryRefused(Exception):
@@ -55,14 +55,14 @@ def entry_path(name: bytes) -> bytes:
     parts = [part for part in name.split(b"/") if part not in {b"", b"."}]
     if b".." in parts:
         raise EntryRefused("Its name leads out of the folder (`..`)")
-    if any(len(part) > NAME_BYTES for part in parts) or len(name) > PATH_BYTES:
+    if any(len(part) > NAME_MAX for part in parts) or len(name) > PATH_MAX:
         raise EntryRefused("Its name is too long")
     return b"/".join(parts)
 
 
 def link_target(link: bytes, target: bytes) -> bytes:
     """The target of the symbolic link at `link`, if it stays in the folder as it is written."""
-    if target.startswith(b"/") or not target or b"\0" in target or len(target) > PATH_BYTES:
+    if target.startswith(b"/") or not target or b"\0" in target or len(target) > PATH_MAX:
         raise EntryRefused("The symbolic link leads out of the folder")
     depth = link.count(b"/")
     for part in target.split(b"/"):
@@ -344,16 +344,16 @@ async def target_folder(sftp: Sftp, path: str) -> bytes:
     try:
         found = await sftp.stat(os.fsencode(path))
     except SftpError as error:
-        if any(len(part) > NAME_BYTES for part in os.fsencode(path).split(b"/")):
+        if any(len(part) > NAME_MAX for part in os.fsencode(path).split(b"/")):
             raise Invalid(f"bulk upload: {path}: File name too long") from None
-        raise error.explained(f"bulk upload: {path}") from None
+        raise operation_error(error, f"bulk upload: {path}") from None
     if not stat_bits.S_ISDIR(found.mode or 0):
         raise Invalid(f"bulk upload: {path}: Not a directory")
     return os.fsencode(path)
 
 
 def _reason(error: SftpError) -> str:
-    match error.explained(""):
+    match operation_error(error, ""):
         case NotFound():
             return "No such file or directory"
         case Denied():

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from datetime import tzinfo
 
+    from flamecrest.server.files.values import ListOptions
+
 SMALL = 64 * 1024  # bytes of a file that is read or written in one round trip
 LISTED = 4000  # entries of a directory that is listed in one
 
@@ -28,15 +30,15 @@ class SmallFile(NamedTuple):
 
 
 class MemoryReader:
-    """The Reader of a file that is here already."""
+    """The Reader of a file that is in memory already."""
 
     def __init__(self, found: Stat, data: bytes) -> None:
         self.stat = found
-        self.held = data
+        self.content = data
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The bytes from `start` to `end`."""
-        if part := self.held[start:end]:
+        if part := self.content[start:end]:
             yield part
 
 
@@ -90,13 +92,11 @@ def _written(answer: bytes) -> WriteReply:
     return WriteReply(created == b"1", Stat.of(stat_numbers(words)))
 
 
-def listing(
-    path: bytes, zone: tzinfo, *, hidden: bool, numeric: bool, dereference: bool
-) -> Question[list[ListingEntry]]:
-    """Ask for the entries of a directory, in no order. Whoever gets them may have to share them."""
-    how = b"h" * hidden + b"f" * dereference + b"n" * numeric
+def listing(path: bytes, zone: tzinfo, options: ListOptions) -> Question[list[ListingEntry]]:
+    """Request the entries of a directory, unsorted. The same request waiting twice gets one shared answer."""
+    how = b"h" * options.hidden + b"f" * options.dereference + b"n" * options.numeric
     text = b"%b\0%d\0%b" % (how, LISTED, path)
-    return Question(b"d", text, lambda answer: _entries(answer, zone, numeric=numeric), slow=True)
+    return Question(b"d", text, lambda answer: _entries(answer, zone, numeric=options.numeric), slow=True)
 
 
 def _entries(answer: bytes, zone: tzinfo, *, numeric: bool) -> list[ListingEntry]:

@@ -1,20 +1,33 @@
-"""Whole files, in and out: the parts of the Files port that stream; knows no packet."""
+"""The FileContent port over SSH: downloads and uploads of whole files.
+
+Small files take one request to the agent (agent_requests.py), others SFTP (reading.py, writing.py).
+"""
 
 from __future__ import annotations
 
-import asyncio
 import os
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import GatewayError, Invalid, NotFound
+from flamecrest.server.errors import Conflict, GatewayError, Invalid, NotFound, PreconditionFailed
 from flamecrest.server.files.remote import agent_requests
-from flamecrest.server.files.remote.access import Access
+from flamecrest.server.files.remote.access import stat_regular
+from flamecrest.server.files.remote.directories import make_directories
+from flamecrest.server.files.remote.errors import operation_error
+from flamecrest.server.files.remote.queries import stat_path
 from flamecrest.server.files.remote.reading import SftpReader, UnopenedReader
-from flamecrest.server.files.remote.writing import STALL_TIMEOUT, require_regular, temporary_beside, write_file
+from flamecrest.server.files.remote.writing import (
+    STALL_TIMEOUT,
+    TemporaryFile,
+    rename_into_place,
+    require_regular,
+    resolve_target,
+    stall_timeout,
+    temporary_beside,
+)
 from flamecrest.server.files.values import DEFAULT_WRITE, Stat, WriteOptions, WriteResult
-from flamecrest.server.ssh.channels import sftp_packets
 from flamecrest.server.ssh.channels.agent_protocol import StatError, stat_question
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, Attrs, SftpError
 from flamecrest.server.ssh.errors import Lost
@@ -23,34 +36,38 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from flamecrest.server.ssh.channels.sftp import Sftp
+    from flamecrest.server.ssh.port import Session
 
-SWEEP = 5.0  # seconds that a caller whose upload has failed waits for its traces to be removed
+CLEANUP_TIMEOUT = 5.0  # seconds that the caller of a failed upload waits until its temporary file is removed
 
 
-class RemoteContent(Access):
-    """What brings whole files in and out."""
+@dataclass(frozen=True, slots=True)
+class RemoteContent:
+    """The FileContent port of one user on one cluster."""
+
+    session: Session
 
     @asynccontextmanager
     async def download(
-        self, path: str, deadline: Deadline, *, first: Callable[[Stat], int | None] | None = None
+        self, path: str, deadline: Deadline, *, choose_start: Callable[[Stat], int | None] | None = None
     ) -> AsyncIterator[SftpReader | agent_requests.MemoryReader | UnopenedReader]:
-        words = f"download: {path}"
-        asked = first or _from_the_start
+        prefix = f"download: {path}"
+        choose_start = choose_start or _first_byte
         name = os.fsencode(path)
         try:
-            file = await self._session.ask(agent_requests.read(name), deadline)
+            small = await self.session.ask(agent_requests.read(name), deadline)
         except StatError as error:
-            raise error.explained(words) from None
-        if file is not None:
-            if asked(file.stat) is None:
-                yield UnopenedReader(file.stat)
+            raise operation_error(error, prefix) from None
+        if small is not None:
+            if choose_start(small.stat) is None:
+                yield UnopenedReader(small.stat)
                 return
-            if file.data is not None:
-                yield agent_requests.MemoryReader(file.stat, file.data)
+            if small.data is not None:
+                yield agent_requests.MemoryReader(small.stat, small.data)
                 return
-        async with self._session.open_sftp(deadline) as sftp:
-            found = file.stat if file is not None else await self._attributes(sftp, path, words, deadline)
-            start = asked(found)
+        async with self.session.open_sftp(deadline) as sftp:
+            found = small.stat if small is not None else await self._attributes(sftp, path, prefix, deadline)
+            start = choose_start(found)
             if start is None:
                 yield UnopenedReader(found)
                 return
@@ -58,98 +75,116 @@ class RemoteContent(Access):
                 async with sftp.handle(sftp.open_file(name, FLAG_READ)) as handle:
                     reader = SftpReader(sftp, handle, found)
                     try:
-                        await reader.begin(words, start, asked, deadline)
+                        await reader.begin(prefix, start, choose_start, deadline)
                         yield reader
                     finally:
                         reader.close()
             except SftpError as error:
-                raise error.explained(words) from None
-
-    async def _attributes(self, sftp: Sftp, path: str, words: str, deadline: Deadline) -> Stat:
-        """The attributes of a regular file: all of them, where one round trip brings them, else what SFTP knows."""
-        try:
-            numbers = await self._session.ask(stat_question(os.fsencode(path), follow=True), deadline)
-        except StatError as error:
-            raise error.explained(words) from None
-        if numbers is None:
-            return await self._regular(sftp, path, words, deadline)
-        found = Stat.of(numbers)
-        require_regular(words, Attrs(mode=found.mode))
-        return found
+                raise operation_error(error, prefix) from None
 
     async def upload(
-        self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, landing: WriteOptions = DEFAULT_WRITE
+        self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, options: WriteOptions = DEFAULT_WRITE
     ) -> WriteResult:
-        words = f"upload: {path}"
+        prefix = f"upload: {path}"
         name = os.fsencode(path)
-        folder, _, last = name.rpartition(b"/")
-        if last in {b"", b".", b".."}:
-            raise Invalid(f"{words}: Is a directory")
-
-        if not (landing.new or landing.admit or landing.mtime is not None or landing.sync):
+        if name.rpartition(b"/")[2] in {b"", b".", b".."}:
+            raise Invalid(f"{prefix}: Is a directory")
+        if not (options.exclusive or options.precondition or options.mtime is not None or options.sync):
             data, ended, chunks = await agent_requests.buffer_small(chunks)
-            landed = await self._put(name, data, landing) if ended else None
-            if landed is not None:
-                return landed
-
-        async def look(at: bytes) -> Stat | None:
-            try:  # not under the caller's deadline, which may be over long before a large upload is
-                return await self._stat(os.fsdecode(at), Deadline.after(STALL_TIMEOUT), words, follow=True)
-            except NotFound:
-                return None
-
-        async with self._session.open_sftp(deadline) as sftp:
+            result = await self._write_by_agent(name, data, options) if ended else None
+            if result is not None:
+                return result
+        async with self.session.open_sftp(deadline) as sftp:
             try:
-                return await write_file(
-                    sftp,
-                    name,
-                    words,
-                    chunks,
-                    deadline,
-                    landing,
-                    look=look,
-                    make_folder=lambda: _make_folders(sftp, folder, words),
-                    sweep=self._sweep,
-                )
+                return await self._write(sftp, name, chunks, deadline, options, prefix)
             except SftpError as error:
-                raise error.explained(words) from None
+                raise operation_error(error, prefix) from None
 
-    async def _put(self, path: bytes, data: bytes, landing: WriteOptions) -> WriteResult | None:
-        """Write a small file in one round trip; None where that takes more, and nothing has changed."""
-        temporary = temporary_beside(path)
+    async def _attributes(self, sftp: Sftp, path: str, prefix: str, deadline: Deadline) -> Stat:
+        """Return the attributes of a regular file: from the agent if there is one, else what SFTP knows."""
         try:
-            written = await self._session.ask(
-                agent_requests.write(path, temporary, data, landing.mode), Deadline.after(STALL_TIMEOUT)
-            )
-        except Lost:  # whether it has landed is not known
-            await self._sweep(temporary)
+            numbers = await self.session.ask(stat_question(os.fsencode(path), follow=True), deadline)
+        except StatError as error:
+            raise operation_error(error, prefix) from None
+        if numbers is None:
+            return await stat_regular(sftp, path, deadline, prefix)
+        found = Stat.of(numbers)
+        require_regular(prefix, Attrs(mode=found.mode))
+        return found
+
+    async def _write_by_agent(self, path: bytes, data: bytes, options: WriteOptions) -> WriteResult | None:
+        """Write a small file in one round trip; None, with nothing changed, where the agent cannot do it."""
+        temporary = temporary_beside(path)
+        question = agent_requests.write(path, temporary, data, options.mode)
+        try:
+            reply = await self.session.ask(question, Deadline.after(STALL_TIMEOUT))
+        except Lost:  # it is not known whether the file was written
+            await self._remove(temporary)
             raise
-        return None if written is None else WriteResult(written.created, written.stat if landing.report else None)
+        return None if reply is None else WriteResult(reply.created, reply.stat if options.report_stat else None)
 
-    async def _sweep(self, path: bytes) -> None:
-        """Remove what an upload left behind when its connection broke, if that can be done soon."""
+    async def _write(
+        self,
+        sftp: Sftp,
+        path: bytes,
+        chunks: AsyncIterator[bytes],
+        deadline: Deadline,
+        options: WriteOptions,
+        prefix: str,
+    ) -> WriteResult:
+        """Write a temporary file and rename it to its target. On any failure the target is unchanged."""
+        async with deadline.enforce("Opening the file"):
+            target, existing = await _writable_target(sftp, path, options, prefix)
+            await self._check_precondition(target, options, prefix)
+            try:
+                file = await TemporaryFile.create(sftp, target, existing, options, prefix)
+            except NotFound:
+                if not options.parents:
+                    raise
+                await make_directories(sftp, target.rpartition(b"/")[0], prefix)
+                file = await TemporaryFile.create(sftp, target, existing, options, prefix)
+        try:
+            await file.write(chunks)
+            await file.finish(existing, options)
+            async with stall_timeout():
+                found = await self._stat(file.path, prefix) if options.report_stat else None
+                await self._check_precondition(target, options, prefix)
+                await rename_into_place(sftp, file.path, target, existing, options, prefix)
+        except BaseException as error:
+            file.discard()
+            if isinstance(error, Lost):  # the request to remove it was lost, too
+                await self._remove(file.path)
+            raise
+        return WriteResult(existing is None, found)
+
+    async def _check_precondition(self, target: bytes, options: WriteOptions, prefix: str) -> None:
+        if options.precondition is not None:
+            options.precondition(await self._stat(target, prefix))
+
+    async def _stat(self, path: bytes, prefix: str) -> Stat | None:
+        # not under the caller's deadline, which may pass long before a large upload is complete
+        with suppress(NotFound):
+            return await stat_path(self.session, os.fsdecode(path), Deadline.after(STALL_TIMEOUT), prefix, follow=True)
+        return None
+
+    async def _remove(self, path: bytes) -> None:
+        """Remove a temporary file over another connection, if that is possible in a short time."""
         with suppress(SftpError, GatewayError):
-            await self._session.sftp(lambda sftp: sftp.remove(path), Deadline.after(SWEEP))
+            await self.session.sftp(lambda sftp: sftp.remove(path), Deadline.after(CLEANUP_TIMEOUT))
 
 
-def _from_the_start(_: Stat) -> int:
+def _first_byte(_: Stat) -> int:
     return 0
 
 
-async def _make_folders(sftp: Sftp, folder: bytes, words: str) -> None:
-    """Make a folder and what is missing above it, all asked for together; those that are there refuse and stay."""
-    parts = folder.split(b"/")
-    steps = [b"/".join(parts[: n + 1]) for n in range(1, len(parts)) if parts[n]]
-    results = await asyncio.gather(*map(sftp.mkdir, steps), return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException) and not isinstance(result, SftpError):
-            raise result
-    for result in reversed(results):
-        match result:
-            case SftpError(code=sftp_packets.NO_SUCH_FILE):
-                continue  # the one above it is why
-            case SftpError(code=sftp_packets.PERMISSION_DENIED):
-                raise result.explained(words)
-            case SftpError() if result is not results[-1]:
-                raise Invalid(f"{words}: Not a directory")
-        return
+async def _writable_target(sftp: Sftp, path: bytes, options: WriteOptions, prefix: str) -> tuple[bytes, Attrs | None]:
+    """As `resolve_target`, but raises PreconditionFailed if the file must not exist."""
+    try:
+        target, existing = await resolve_target(sftp, path, prefix)
+    except Conflict:  # a dangling link exists as well
+        if options.exclusive:
+            raise PreconditionFailed(f"{prefix}: File exists") from None
+        raise
+    if options.exclusive and existing is not None:
+        raise PreconditionFailed(f"{prefix}: File exists")
+    return target, existing

@@ -1,4 +1,4 @@
-"""Directory listings over SFTP: entries asked for in bulk, links resolved together, nothing lost for one bad entry."""
+"""Directory listings over SFTP: entries are read in bulk, links resolved together. One bad entry fails no listing."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
     from datetime import tzinfo
 
+    from flamecrest.server.files.values import ListOptions
     from flamecrest.server.ssh.channels.sftp import Sftp
 
 AHEAD = 2  # READDIR requests under way at once
@@ -26,16 +27,13 @@ KEPT_TIMES = 1024  # times of which the text is kept: files that were written to
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """How to list: with hidden names, ids as numbers, links followed for their attributes."""
+    """One listing: the options, and what many entries share, which is computed once."""
 
     sftp: Sftp
-    owner: Callable[[int, int], Awaitable[tuple[str, str]]]  # names for a uid and a gid
-    learn: Callable[[int, int, tuple[str, str]], None]  # names that the server brought along
+    owner: Callable[[int, int], Awaitable[tuple[str, str]]]  # looks up the names of a uid and a gid
+    learn: Callable[[int, int, tuple[str, str]], None]  # caches names that the server sent
     zone: tzinfo
-    hidden: bool
-    numeric: bool
-    dereference: bool
-    # what many entries have in common is held once
+    options: ListOptions
     _letters: dict[int, tuple[str, str]] = field(default_factory=dict)  # by mode
     _times: dict[int, str] = field(default_factory=dict)
     _owners: dict[tuple[int | None, int | None], tuple[str, str]] = field(default_factory=dict)  # by uid and gid
@@ -44,7 +42,7 @@ class Listing:
         """The entries of an open directory, as they come; `prefix` stands before each name."""
         async with aclosing(_batches(self.sftp, handle)) as batches:
             async for batch in batches:
-                if self.hidden:
+                if self.options.hidden:
                     shown = [name for name in batch if name.name not in {b".", b".."}]
                 else:
                     shown = [name for name in batch if not name.name.startswith(b".")]
@@ -67,7 +65,7 @@ class Listing:
 
     async def _deeper(self, path: bytes, name: str) -> AsyncGenerator[list[ListingEntry], None]:
         with suppress(SftpError):
-            if self.dereference and kind_letter((await self.sftp.lstat(path)).mode or 0) == "l":
+            if self.options.dereference and kind_letter((await self.sftp.lstat(path)).mode or 0) == "l":
                 return
             async with (
                 self.sftp.handle(self.sftp.opendir(path)) as handle,
@@ -77,7 +75,7 @@ class Listing:
                     yield batch
 
     async def _entries(self, names: Sequence[Name], path: bytes, prefix: str) -> list[ListingEntry]:
-        if not self.numeric:
+        if not self.options.numeric:
             # one name of each owner is enough
             for ids, name in {name.attrs[1:3]: name for name in names}.items():
                 if ids not in self._owners:
@@ -88,12 +86,12 @@ class Listing:
         followed: dict[bytes, Attrs] = {}
         targets: dict[bytes, str] = {}
         owners: dict[tuple[int, int], tuple[str, str]] = {}
-        if links and self.dereference:
+        if links and self.options.dereference:
             answers = await asyncio.gather(
                 *(self.sftp.stat(base + link.name) for link in links), return_exceptions=True
             )
             followed = {link.name: a for link, a in zip(links, answers, strict=True) if isinstance(a, Attrs)}
-            if not self.numeric:
+            if not self.options.numeric:
                 owners = {ids: await self.owner(*ids) for ids in {_ids(attrs) for attrs in followed.values()}}
         if rest := [link for link in links if link.name not in followed]:
             found = await asyncio.gather(
@@ -119,7 +117,7 @@ class Listing:
         size, uid, gid, mode, _, mtime = attrs
         if attrs is not name.attrs and owner:
             user, group = owner
-        elif self.numeric or attrs is not name.attrs:
+        elif self.options.numeric or attrs is not name.attrs:
             user, group = str(uid or 0), str(gid or 0)
         else:
             user, group = self._owners[uid, gid]

@@ -1,4 +1,4 @@
-"""Looking at files without changing them: listings, attributes, text, checksums, space. It streams nothing out."""
+"""The FileQueries port over SSH: attributes, listings, text, checksums and disk space."""
 
 from __future__ import annotations
 
@@ -7,32 +7,37 @@ import os
 import stat as stat_bits
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
-from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, Unsupported
 from flamecrest.server.files.listing_filter import ALL_ENTRIES, ListingFilter
 from flamecrest.server.files.remote import agent_requests
-from flamecrest.server.files.remote.access import Access, close, explained
+from flamecrest.server.files.remote.access import stat_regular, use_sftp
 from flamecrest.server.files.remote.cluster_facts import local_time
 from flamecrest.server.files.remote.commands import command_errors, quota, space
+from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.listing import Listing
 from flamecrest.server.files.remote.reading import UNSIZED_LIMIT
 from flamecrest.server.files.remote.tail import follow
 from flamecrest.server.files.remote.text import TextFile
 from flamecrest.server.files.remote.writing import STALL_TIMEOUT, require_regular, stall_timeout
 from flamecrest.server.files.values import (
+    DEFAULT_LISTING,
     ChecksumAlgorithm,
     DiskSpace,
     DiskUsage,
     FollowEvent,
     FollowPosition,
     ListingEntry,
+    ListOptions,
     Stat,
+    TextRange,
     kind_letter,
     permission_letters,
 )
+from flamecrest.server.ssh.channels.agent_protocol import StatError
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, Attrs, SftpError
 from flamecrest.server.ssh.command import Command
 
@@ -40,10 +45,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from datetime import tzinfo
 
+    from flamecrest.server.files.remote.cluster_facts import ClusterFacts
     from flamecrest.server.files.values import PathQuotas
     from flamecrest.server.ssh.channels.sftp import Sftp
+    from flamecrest.server.ssh.port import Session
 
-_SUMS: Mapping[ChecksumAlgorithm, tuple[str, int]] = {  # program and number of hexadecimal digits
+_CHECKSUM_PROGRAMS: Mapping[ChecksumAlgorithm, tuple[str, int]] = {  # program and number of hexadecimal digits
     "md5": ("md5sum", 32),
     "sha1": ("sha1sum", 40),
     "sha256": ("sha256sum", 64),
@@ -52,141 +59,104 @@ _SUMS: Mapping[ChecksumAlgorithm, tuple[str, int]] = {  # program and number of 
 }
 
 
-class RemoteQueries(Access):
-    """What can be asked about files."""
+@dataclass(frozen=True, slots=True)
+class RemoteQueries:
+    """The FileQueries port of one user on one cluster."""
+
+    session: Session
+    facts: ClusterFacts
+
+    async def stat(self, path: str, deadline: Deadline, *, follow: bool = False) -> Stat:
+        return await stat_path(self.session, path, deadline, f"stat: cannot statx '{path}'", follow=follow)
+
+    async def entry(self, path: str, deadline: Deadline) -> ListingEntry:
+        return await self._entry(path, deadline, DEFAULT_LISTING)
 
     async def ls(
         self,
         path: str,
         deadline: Deadline,
+        options: ListOptions = DEFAULT_LISTING,
         *,
-        hidden: bool = False,
-        numeric: bool = False,
-        recursive: bool = False,
-        dereference: bool = False,
-        choice: ListingFilter = ALL_ENTRIES,
+        listing_filter: ListingFilter = ALL_ENTRIES,
     ) -> list[ListingEntry]:
-        if not recursive:
-            found = await self._listed(path, deadline, hidden=hidden, numeric=numeric, dereference=dereference)
+        if not options.recursive:
+            found = await self._listed_by_agent(path, deadline, options)
             if found is not None:
-                return await choice.collect(_once(found))
+                return await listing_filter.collect(_single_batch(found))
 
         async def use(sftp: Sftp) -> list[ListingEntry] | None:
-            opening = await _opening(sftp, path, dereference=dereference)
+            opening = await _open_directory(sftp, path, dereference=options.dereference)
             if opening is None:
                 return None
             async with sftp.handle(opening) as handle:
-                zone = await self._site.zone(sftp)
-                listing = Listing(sftp, self._owner(deadline), self._site.learn, zone, hidden, numeric, dereference)
-                async with aclosing(_batches(listing, handle, path, recursive=recursive)) as batches:
-                    return await choice.collect(batches)
+                listing = Listing(sftp, self._owner(deadline), self.facts.learn, await self.facts.zone(sftp), options)
+                async with aclosing(_batches(listing, handle, path)) as batches:
+                    return await listing_filter.collect(batches)
 
-        entries = await self._session.sftp(use, deadline, repeatable=True)
+        entries = await self.session.sftp(use, deadline, repeatable=True)
         if entries is None:
-            words = f"ls: cannot access '{path}'"
-            itself = await self._entry(path, deadline, follow=dereference, numeric=numeric, words=words)
-            return await choice.collect(_once([itself]))
+            return await listing_filter.collect(_single_batch([await self._entry(path, deadline, options)]))
         return entries
 
     @asynccontextmanager
     async def scan(
-        self,
-        path: str,
-        deadline: Deadline,
-        *,
-        hidden: bool = False,
-        numeric: bool = False,
-        recursive: bool = False,
-        dereference: bool = False,
+        self, path: str, deadline: Deadline, options: ListOptions = DEFAULT_LISTING
     ) -> AsyncIterator[AsyncIterator[Sequence[ListingEntry]]]:
-        async def owner(uid: int, gid: int) -> tuple[str, str]:
-            return await self._site.owner(self._session, uid, gid, Deadline.after(STALL_TIMEOUT))
-
-        async with self._session.open_sftp(deadline) as sftp:
+        async with self.session.open_sftp(deadline) as sftp:
             async with deadline.enforce("Opening the directory"):
-                opening = await _opening(sftp, path, dereference=dereference)
-                zone = await self._site.zone(sftp)
+                opening = await _open_directory(sftp, path, dereference=options.dereference)
+                zone = await self.facts.zone(sftp)
             if opening is None:
-                words = f"ls: cannot access '{path}'"
-                itself = await self._entry(path, deadline, follow=dereference, numeric=numeric, words=words)
-                yield _once([itself])
+                yield _single_batch([await self._entry(path, deadline, options)])
                 return
             async with sftp.handle(opening) as handle:
-                listing = Listing(sftp, owner, self._site.learn, zone, hidden, numeric, dereference)
-                async with aclosing(_batches(listing, handle, path, recursive=recursive)) as batches:
+                listing = Listing(sftp, self._owner(None), self.facts.learn, zone, options)
+                async with aclosing(_batches(listing, handle, path)) as batches:
                     yield batches
 
-    async def entry(self, path: str, deadline: Deadline) -> ListingEntry:
-        return await self._entry(path, deadline, follow=False, numeric=False, words=f"ls: cannot access '{path}'")
-
-    async def stat(self, path: str, deadline: Deadline, *, follow: bool = False) -> Stat:
-        return await self._stat(path, deadline, f"stat: cannot statx '{path}'", follow=follow)
-
-    async def kind(self, path: str, deadline: Deadline) -> str:
-        words = f"file: cannot open '{path}'"
-        await self._stat(path, deadline, words, follow=False)
-        return await self._session.run(
-            Command(("file", "-b", "--", path), command_errors.parse_file_type, repeatable=True), deadline
-        )
+    async def file_type(self, path: str, deadline: Deadline) -> str:
+        await stat_path(self.session, path, deadline, f"file: cannot open '{path}'", follow=False)
+        command = Command(("file", "-b", "--", path), command_errors.parse_file_type, repeatable=True)
+        return await self.session.run(command, deadline)
 
     async def checksum(self, path: str, deadline: Deadline, *, algorithm: ChecksumAlgorithm = "sha256") -> str:
-        program, digits = _SUMS[algorithm]
-        words = f"{program}: {path}"
-        found = await self._stat(path, deadline, words, follow=True)
-        require_regular(words, Attrs(mode=found.mode))
+        program, digits = _CHECKSUM_PROGRAMS[algorithm]
+        prefix = f"{program}: {path}"
+        found = await stat_path(self.session, path, deadline, prefix, follow=True)
+        require_regular(prefix, Attrs(mode=found.mode))
         argv = (program, "-b", "--", path)
-        command = Command(argv, lambda output: command_errors.parse_checksum(output, words, digits), repeatable=True)
-        return await self._session.run(command, deadline)
+        command = Command(argv, lambda output: command_errors.parse_checksum(output, prefix, digits), repeatable=True)
+        return await self.session.run(command, deadline)
 
     async def df(self, path: str, deadline: Deadline) -> DiskSpace:
-        asked = asyncio.create_task(self._quotas(path, deadline.sub(quota.PATIENCE)))
+        quotas = asyncio.create_task(self._quotas(path, deadline.sub(quota.TIMEOUT)))
         try:
             found = await self._space(path, deadline)
-            return replace(found, quota=await asked)
+            return replace(found, quota=await quotas)
         finally:
-            asked.cancel()
-            await asyncio.gather(asked, return_exceptions=True)
-
-    async def _quotas(self, path: str, deadline: Deadline) -> PathQuotas | None:
-        try:
-            return await self._session.run(quota.command(path), deadline)
-        except GatewayError:
-            return None  # how full it is, is true without it
-
-    async def _space(self, path: str, deadline: Deadline) -> DiskSpace:
-        async def use(sftp: Sftp) -> DiskSpace:
-            return space.of_numbers(await sftp.statvfs(os.fsencode(path)))
-
-        try:
-            return await self._sftp(use, deadline, f"df: {path}")
-        except Unsupported:
-            return await self._session.run(space.command(path), deadline)
+            quotas.cancel()
+            await asyncio.gather(quotas, return_exceptions=True)
 
     async def du(self, path: str, deadline: Deadline) -> DiskUsage:
-        await self._stat(path, deadline, f"du: cannot access '{path}'", follow=False)
-        return await self._session.run(space.usage_command(path), deadline)
+        await stat_path(self.session, path, deadline, f"du: cannot access '{path}'", follow=False)
+        return await self.session.run(space.usage_command(path), deadline)
 
-    # --- reading text
-
-    async def head(
-        self, path: str, deadline: Deadline, *, count: int, unit: Literal["bytes", "lines"], skip: bool, limit: int
-    ) -> str:
+    async def head(self, path: str, deadline: Deadline, part: TextRange) -> str:
         async def use(text: TextFile) -> bytes:
-            return await (text.head_bytes if unit == "bytes" else text.head_lines)(count, skip=skip)
+            return await (text.head_bytes if part.unit == "bytes" else text.head_lines)(part.count, skip=part.skip)
 
-        return await self._text(path, deadline, f"head: cannot open '{path}' for reading", limit, use)
+        return await self._text(path, deadline, f"head: cannot open '{path}' for reading", part.limit, use)
 
-    async def tail(
-        self, path: str, deadline: Deadline, *, count: int, unit: Literal["bytes", "lines"], skip: bool, limit: int
-    ) -> str:
+    async def tail(self, path: str, deadline: Deadline, part: TextRange) -> str:
         async def use(text: TextFile) -> bytes:
-            return await (text.tail_bytes if unit == "bytes" else text.tail_lines)(count, skip=skip)
+            return await (text.tail_bytes if part.unit == "bytes" else text.tail_lines)(part.count, skip=part.skip)
 
-        return await self._text(path, deadline, f"tail: cannot open '{path}' for reading", limit, use)
+        return await self._text(path, deadline, f"tail: cannot open '{path}' for reading", part.limit, use)
 
     async def view(self, path: str, deadline: Deadline, *, offset: int, size: int) -> str:
         async def use(text: TextFile) -> bytes:
-            # far behind the end servers refuse to look; a file of /proc does not say where its end is
+            # Servers reject offsets far past the end. The size of a file of /proc is reported as 0.
             return await text.part(offset, size) if offset < max(text.size, UNSIZED_LIMIT) else b""
 
         return await self._text(path, deadline, f"view: cannot open '{path}'", size, use)
@@ -194,39 +164,39 @@ class RemoteQueries(Access):
     def follow(
         self, path: str, deadline: Deadline, *, lines: int = 10, after: FollowPosition | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[FollowEvent | None]]:
-        return follow(self._session, path, deadline, lines=lines, after=after)
+        return follow(self.session, path, deadline, lines=lines, after=after)
 
-    # --- the ways to ask
+    # --- helpers
 
-    async def _listed(
-        self, path: str, deadline: Deadline, *, hidden: bool, numeric: bool, dereference: bool
-    ) -> list[ListingEntry] | None:
-        """The entries of a directory, if one round trip brings them."""
-        zone = self._site.known_zone
+    def _owner(self, deadline: Deadline | None) -> Callable[[int, int], Awaitable[tuple[str, str]]]:
+        """Return the lookup of owner names until the deadline, or with STALL_TIMEOUT seconds for each lookup."""
+        return lambda uid, gid: self.facts.owner(self.session, uid, gid, deadline or Deadline.after(STALL_TIMEOUT))
+
+    async def _listed_by_agent(self, path: str, deadline: Deadline, options: ListOptions) -> list[ListingEntry] | None:
+        """Return the entries of a directory if the agent can list it in one round trip, else None."""
+        zone = self.facts.known_zone
         if zone is None:
-            zone = await self._session.sftp(self._site.zone, deadline, repeatable=True)
-        name = os.fsencode(path)
-        question = agent_requests.listing(name, zone, hidden=hidden, numeric=numeric, dereference=dereference)
-        return await self._session.ask(question, deadline)
+            zone = await self.session.sftp(self.facts.zone, deadline, repeatable=True)
+        return await self.session.ask(agent_requests.listing(os.fsencode(path), zone, options), deadline)
 
-    async def _entry(self, path: str, deadline: Deadline, *, follow: bool, numeric: bool, words: str) -> ListingEntry:
+    async def _entry(self, path: str, deadline: Deadline, options: ListOptions) -> ListingEntry:
         async def use(sftp: Sftp) -> tuple[Attrs, str | None, tzinfo]:
             name = os.fsencode(path)
-            zone = await self._site.zone(sftp)
+            zone = await self.facts.zone(sftp)
             attrs = await sftp.lstat(name)
             if kind_letter(attrs.mode or 0) != "l":
                 return attrs, None, zone
-            if follow:
-                with suppress(SftpError):  # a link that leads nowhere is still there itself
+            if options.dereference:
+                with suppress(SftpError):  # a dangling link is listed itself
                     return await sftp.stat(name), None, zone
             names = await sftp.readlink(name)
             return attrs, os.fsdecode(names[0].name) if names else None, zone
 
-        attrs, target, zone = await self._sftp(use, deadline, words)
+        attrs, target, zone = await use_sftp(self.session, use, deadline, f"ls: cannot access '{path}'")
         mode, uid, gid = attrs.mode or 0, attrs.uid or 0, attrs.gid or 0
         user, group = str(uid), str(gid)
-        if not numeric:
-            user, group = await self._site.owner(self._session, uid, gid, deadline)
+        if not options.numeric:
+            user, group = await self.facts.owner(self.session, uid, gid, deadline)
         return ListingEntry(
             name=path,
             kind=kind_letter(mode),
@@ -240,54 +210,84 @@ class RemoteQueries(Access):
         )
 
     async def _text(
-        self, path: str, deadline: Deadline, words: str, limit: int, use: Callable[[TextFile], Awaitable[bytes]]
+        self, path: str, deadline: Deadline, prefix: str, limit: int, use: Callable[[TextFile], Awaitable[bytes]]
     ) -> str:
         async def read(sftp: Sftp) -> bytes:
-            found = await self._regular(sftp, path, words, deadline)
+            found = await stat_regular(sftp, path, deadline, prefix)
             async with sftp.handle(sftp.open_file(os.fsencode(path), FLAG_READ)) as handle:
                 return await use(TextFile(sftp, handle, found.size, limit))
 
         try:
-            data = await self._session.sftp(read, deadline, repeatable=True)
+            data = await self.session.sftp(read, deadline, repeatable=True)
         except SftpError as error:
-            raise error.explained(words) from None
+            raise operation_error(error, prefix) from None
         return data.decode("utf-8", "replace")
 
+    async def _quotas(self, path: str, deadline: Deadline) -> PathQuotas | None:
+        try:
+            return await self.session.run(quota.command(path), deadline)
+        except GatewayError:
+            return None  # the usage of the file system is valid without quotas
 
-async def _opening(sftp: Sftp, path: str, *, dereference: bool) -> asyncio.Future[bytes] | None:
-    """An open directory as a request that is answered; None when the path is to be listed itself."""
+    async def _space(self, path: str, deadline: Deadline) -> DiskSpace:
+        async def use(sftp: Sftp) -> DiskSpace:
+            return space.from_statvfs(await sftp.statvfs(os.fsencode(path)))
+
+        try:
+            return await use_sftp(self.session, use, deadline, f"df: {path}")
+        except Unsupported:
+            return await self.session.run(space.command(path), deadline)
+
+
+async def stat_path(session: Session, path: str, deadline: Deadline, prefix: str, *, follow: bool) -> Stat:
+    """Return the attributes of a path; the text of an error begins with `prefix` (see errors.py)."""
+    try:
+        return Stat.of(await session.stat(path, deadline, follow=follow))
+    except StatError as error:
+        raise operation_error(error, prefix) from None
+
+
+async def _open_directory(sftp: Sftp, path: str, *, dereference: bool) -> asyncio.Future[bytes] | None:
+    """Return the finished request that opened a directory; None if the path itself is the listing's only entry."""
     name = os.fsencode(path)
     opening = sftp.opendir(name)
-    found = await asyncio.gather(sftp.lstat(name), opening, return_exceptions=True)
-    itself, handle = found
+    itself, handle = await asyncio.gather(sftp.lstat(name), opening, return_exceptions=True)
     if isinstance(itself, BaseException):
-        close(sftp, handle)
-        raise explained(itself, f"ls: cannot access '{path}'")
+        _close(sftp, handle)
+        raise _explained(itself, f"ls: cannot access '{path}'")
     link = kind_letter(itself.mode or 0) == "l" and not path.endswith("/") and not dereference
     if link or (isinstance(handle, SftpError) and not stat_bits.S_ISDIR(itself.mode or 0)):
-        close(sftp, handle)
+        _close(sftp, handle)
         return None
     if isinstance(handle, BaseException):
-        raise explained(handle, f"ls: cannot open directory '{path}'")
+        raise _explained(handle, f"ls: cannot open directory '{path}'")
     return opening
 
 
-async def _batches(
-    listing: Listing, handle: bytes, path: str, *, recursive: bool
-) -> AsyncGenerator[Sequence[ListingEntry], None]:
-    """The batches of a listing, its failures in its own words; given up when the server stops answering."""
+async def _batches(listing: Listing, handle: bytes, path: str) -> AsyncGenerator[Sequence[ListingEntry], None]:
+    """Yield the entries of an open directory in batches; raises Upstream when the server stops answering."""
     name = os.fsencode(path)
-    async with aclosing((listing.tree if recursive else listing.directory)(handle, name)) as batches:
+    entries = listing.tree if listing.options.recursive else listing.directory
+    async with aclosing(entries(handle, name)) as batches:
         while True:
             try:
                 async with stall_timeout():
                     batch = await anext(batches, None)
             except SftpError as error:
-                raise error.explained(f"ls: reading directory '{path}'") from None
+                raise operation_error(error, f"ls: reading directory '{path}'") from None
             if batch is None:
                 return
             yield batch
 
 
-async def _once(entries: Sequence[ListingEntry]) -> AsyncGenerator[Sequence[ListingEntry], None]:
+def _explained(error: BaseException, prefix: str) -> BaseException:
+    return operation_error(error, prefix) if isinstance(error, SftpError) else error
+
+
+def _close(sftp: Sftp, handle: bytes | BaseException) -> None:
+    if isinstance(handle, bytes):
+        sftp.forget(sftp.close_handle(handle))
+
+
+async def _single_batch(entries: Sequence[ListingEntry]) -> AsyncGenerator[Sequence[ListingEntry], None]:
     yield entries

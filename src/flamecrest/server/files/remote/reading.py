@@ -1,4 +1,4 @@
-"""Files on their way out over SFTP, in bounded memory: read ahead, and checked to be the file that was looked at."""
+"""Downloads over SFTP in bounded memory: reads ahead, and detects files that change meanwhile."""
 
 from __future__ import annotations
 
@@ -17,59 +17,61 @@ if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.ssh.channels.sftp import Sftp
 
-UNSIZED_LIMIT = 1024 * 1024  # bytes that are read of a file whose size is not what it says (/proc)
-TRIES = 3  # to find a file that stays what it is while it is opened
+UNSIZED_LIMIT = 1024 * 1024  # the most bytes that are read of a file whose reported size is wrong (/proc)
+OPEN_ATTEMPTS = 3  # for a file that is replaced between stat and open
 
 
 class UnopenedReader:
-    """The Reader of a file that was looked at and not opened."""
+    """The Reader of a file that was not opened."""
 
     def __init__(self, found: Stat) -> None:
         self.stat = found
-        self.held: bytes | None = None
+        self.content: bytes | None = None
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:  # noqa: ARG002 -- the port
-        """Nothing, as was agreed."""
-        nothing: tuple[bytes, ...] = ()
-        for chunk in nothing:
+        """Yield nothing."""
+        no_chunks: tuple[bytes, ...] = ()
+        for chunk in no_chunks:
             yield chunk
 
 
 class SftpReader:
-    """The Reader port: an open file whose first bytes are asked for already."""
+    """The Reader of an open file. Its first bytes are requested while it is being checked."""
 
     def __init__(self, sftp: Sftp, handle: bytes, found: Stat) -> None:
         self._sftp = sftp
         self._handle = handle
         self._ahead: tuple[int, asyncio.Future[bytes]] | None = None
-        self._is = (found.size, found.mtime)  # as seen last
-        self.held: bytes | None = None  # what there is of a file that does not say how long it is
+        self._version = (found.size, found.mtime)  # as seen last
+        self.content: bytes | None = None  # of a file whose reported size is wrong
         self.stat = found
 
-    async def begin(self, words: str, start: int, again: Callable[[Stat], int | None], deadline: Deadline) -> None:
-        """Ask for the first bytes and, in the same turn, whether this is the file that was looked at.
+    async def begin(
+        self, prefix: str, start: int, choose_start: Callable[[Stat], int | None], deadline: Deadline
+    ) -> None:
+        """Request the first bytes and the attributes at once, to detect a file that was replaced before it was opened.
 
-        Where it is not, `again` is told what it is; a file that changes all the time is Upstream, unless it grows.
+        `choose_start` is then called again. Raises Upstream for a file that keeps changing, unless it only grows.
         """
         async with deadline.enforce("Opening the file"):
-            for _ in range(TRIES):
-                self._ask_ahead(start)
-                # asked after the bytes and answered after them: what it says holds for them too
-                now = require_regular(words, await self._sftp.fstat(self._handle))
-                same, grown = (now.size, now.mtime) == self._is, now.size > self._is[0]
+            for _ in range(OPEN_ATTEMPTS):
+                self._read_ahead(start)
+                # requested and answered after the bytes, so these attributes are valid for them
+                now = require_regular(prefix, await self._sftp.fstat(self._handle))
+                same, grown = (now.size, now.mtime) == self._version, now.size > self._version[0]
                 if same:
                     break
                 self.close()
-                self._is, self.stat = (now.size, now.mtime), now
-                start = again(now) or 0
+                self._version, self.stat = (now.size, now.mtime), now
+                start = choose_start(now) or 0
             else:
                 if not grown:
-                    raise Upstream(f"{words}: The file is being changed")
+                    raise Upstream(f"{prefix}: The file is being changed")
             if start == 0 and self.stat.size <= self._sftp.read_size:
-                await self._read_odd()
+                await self._read_unsized()
 
-    async def _read_odd(self) -> None:
-        """Find out how long a file is that has not as many bytes as it says (/proc, /sys), by reading all of it."""
+    async def _read_unsized(self) -> None:
+        """Read a whole file whose reported size is wrong (/proc, /sys), to learn its size."""
         size, ahead = self.stat.size, self._ahead
         data = await within_stall_timeout(ahead[1]) if ahead is not None else b""
         if len(data) == size:
@@ -81,18 +83,18 @@ class SftpReader:
             data += more
         if len(data) > UNSIZED_LIMIT:
             raise Invalid("The file has no size and does not end")
-        self.held = data
+        self.content = data
         if len(data) != size:
             found = self.stat
             self.stat = Stat(found.mode, found.uid, found.gid, len(data), found.atime, found.mtime)
 
-    def _ask_ahead(self, start: int) -> None:
+    def _read_ahead(self, start: int) -> None:
         size, step = self.stat.size, self._sftp.read_size
         length = min(step, size - start) if size else step
         self._ahead = (start, self._sftp.read(self._handle, start, length)) if length > 0 else None
 
     async def _taken(self, start: int) -> bytes:
-        """The bytes that were asked for ahead, if they begin at `start`."""
+        """Return the bytes that were read ahead, if they begin at `start`."""
         ahead, self._ahead = self._ahead, None
         if ahead is None:
             return b""
@@ -102,62 +104,61 @@ class SftpReader:
         return await within_stall_timeout(ahead[1])
 
     def close(self) -> None:
-        """Let go of what was asked for ahead."""
+        """Ignore the answer to the read ahead."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             self._sftp.forget(ahead[1])
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes from `start` to `end`, several reads ahead of who takes them."""
+        """Yield the bytes from `start` to `end`, several reads ahead of the consumer."""
         end = self.stat.size if end is None else end
-        if self.held is not None:
-            if part := self.held[start:end]:
+        if self.content is not None:
+            if part := self.content[start:end]:
                 yield part
             return
-        held = b""
+        last = b""  # one chunk is kept back until the file is known to be unchanged
         if start < end:
-            held = (await self._taken(start))[: end - start]
-        checked = start + len(held) == end  # one read did: what was asked behind it holds
-        if not checked:
-            async with aclosing(self._rest(start + len(held), end)) as rest:
+            last = (await self._taken(start))[: end - start]
+        if start + len(last) != end:  # else one read was enough, and `begin` checked the file after it
+            async with aclosing(self._rest(start + len(last), end)) as rest:
                 async for data in rest:
-                    if held:
-                        yield held
-                    held = data
-            await self._unchanged()
-        if held:
-            yield held
+                    if last:
+                        yield last
+                    last = data
+            await self._check_unchanged()
+        if last:
+            yield last
 
     async def _rest(self, position: int, end: int) -> AsyncGenerator[bytes]:
-        """The bytes from `position` on, in order, several reads under way."""
-        asked: deque[tuple[int, int, asyncio.Future[bytes]]] = deque()
+        """Yield the bytes from `position` on in order, with several reads in flight."""
+        pending: deque[tuple[int, int, asyncio.Future[bytes]]] = deque()
         sent, step = 0, self._sftp.read_size
         try:
-            while position < end or asked:
-                # the window opens with the transfer: a small one costs no memory, a big one is read well ahead;
-                # what is asked for together goes out together, so it is filled when it is half empty
+            while position < end or pending:
+                # The window grows with the transfer: a small file costs no memory, a large one is read far ahead.
+                # It is refilled when it is half empty, as requests made together go out in one write.
                 window = min(IN_FLIGHT_BYTES, max(2 * step, sent)) // step
-                half_empty = len(asked) <= window // 2
-                while half_empty and position < end and len(asked) < window:
+                half_empty = len(pending) <= window // 2
+                while half_empty and position < end and len(pending) < window:
                     length = min(step, end - position)
-                    asked.append((position, length, self._sftp.read(self._handle, position, length)))
+                    pending.append((position, length, self._sftp.read(self._handle, position, length)))
                     position += length
-                offset, length, future = asked.popleft()
+                offset, length, future = pending.popleft()
                 data = await within_stall_timeout(future)
                 if not data:
                     raise Upstream("The file became shorter while it was read")
-                if len(data) < length:  # a short answer is allowed: ask for the rest, in order
+                if len(data) < length:  # a short answer is allowed: request the rest, in order
                     rest = self._sftp.read(self._handle, offset + len(data), length - len(data))
-                    asked.appendleft((offset + len(data), length - len(data), rest))
+                    pending.appendleft((offset + len(data), length - len(data), rest))
                 sent += len(data)
                 yield data
         finally:
-            for _, _, future in asked:
+            for _, _, future in pending:
                 self._sftp.forget(future)
 
-    async def _unchanged(self) -> None:
-        """Raise Upstream if the file was written while it was read, unless it only grew."""
+    async def _check_unchanged(self) -> None:
+        """Raise Upstream if the file was modified while it was read, unless it only grew."""
         now = await within_stall_timeout(self._sftp.fstat(self._handle))
-        size, mtime = self._is
+        size, mtime = self._version
         if (now.size or 0) < size or ((now.size or 0) == size and now.mtime != mtime):
             raise Upstream("The file was changed while it was read")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import Conflict, Invalid
 from flamecrest.server.files.paths import within
+from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.ssh.channels.sftp_packets import BAD_MESSAGE, FAILURE, Attrs, SftpError
 
 if TYPE_CHECKING:
@@ -17,50 +18,50 @@ if TYPE_CHECKING:
 
 
 async def rename(sftp: Sftp, source: str, target: str, *, overwrite: bool) -> str | None:
-    """Rename, and return None; or the server's words when it refused for a reason that SFTP can't find out."""
-    words = f"mv: cannot move '{source}' to '{target}'"
+    """Rename and return None, or the server's message if SFTP cannot tell the reason of its refusal."""
+    prefix = f"mv: cannot move '{source}' to '{target}'"
     old, new = (os.fsencode(path.rstrip("/") or "/") for path in (source, target))
     here, there = await asyncio.gather(sftp.lstat(old), sftp.lstat(new), return_exceptions=True)
     if isinstance(here, SftpError):
-        raise here.explained(f"mv: cannot stat '{source}'")
+        raise operation_error(here, f"mv: cannot stat '{source}'")
     if isinstance(here, BaseException):
         raise here
     if isinstance(there, Attrs):
         if not overwrite:
-            raise Conflict(f"{words}: File exists")
-        _compatible(here, there, words)
+            raise Conflict(f"{prefix}: File exists")
+        _check_types(here, there, prefix)
     elif not isinstance(there, SftpError):
         raise there
     try:
-        # without posix-rename the server's own rename refuses to overwrite: then it can't be done atomically
+        # without posix-rename the server refuses to replace a file: an atomic replacement is then impossible
         await (sftp.rename(old, new) if overwrite else sftp.rename_new(old, new))
     except SftpError as error:
         if error.code not in {FAILURE, BAD_MESSAGE}:  # the latter is EINVAL: into itself
-            raise error.explained(words) from None
-        return await _why(sftp, source, target, words, error)
+            raise operation_error(error, prefix) from None
+        return await _explain_refusal(sftp, source, target, prefix, error)
     return None
 
 
-def _compatible(here: Attrs, there: Attrs, words: str) -> None:
+def _check_types(here: Attrs, there: Attrs, prefix: str) -> None:
     is_folder, on_folder = (stat_bits.S_ISDIR(attrs.mode or 0) for attrs in (here, there))
     if on_folder and not is_folder:
-        raise Invalid(f"{words}: Is a directory")
+        raise Invalid(f"{prefix}: Is a directory")
     if is_folder and not on_folder:
-        raise Invalid(f"{words}: Not a directory")
+        raise Invalid(f"{prefix}: Not a directory")
 
 
-async def _why(sftp: Sftp, source: str, target: str, words: str, error: SftpError) -> str:
-    """Find out why a rename failed: version 3 says `Failure` to most reasons."""
+async def _explain_refusal(sftp: Sftp, source: str, target: str, prefix: str, error: SftpError) -> str:
+    """Raise the reason why a rename failed: SFTP version 3 answers FAILURE for most reasons."""
     if within(target, source):
-        raise Invalid(f"{words}: a directory can't be moved into itself")
+        raise Invalid(f"{prefix}: a directory can't be moved into itself")
     above = posixpath.dirname(target.rstrip("/")) or "/"
     try:
         folder = await sftp.stat(os.fsencode(above))
         if not stat_bits.S_ISDIR(folder.mode or 0):
-            raise Invalid(f"{words}: Not a directory")
+            raise Invalid(f"{prefix}: Not a directory")
         there = await sftp.lstat(os.fsencode(target.rstrip("/") or "/"))
     except SftpError:
         return error.message or "Failure"
     if stat_bits.S_ISDIR(there.mode or 0):
-        raise Conflict(f"{words}: Directory not empty")
-    raise Conflict(f"{words}: File exists")
+        raise Conflict(f"{prefix}: Directory not empty")
+    raise Conflict(f"{prefix}: File exists")

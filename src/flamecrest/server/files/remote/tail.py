@@ -1,4 +1,4 @@
-"""Following a file as it grows, through truncation and rotation, by asking again: SFTP has no way to be told."""
+"""Follow a file as it grows, through truncation and rotation, by polling: SFTP has no notifications."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Upstream
+from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.text import TextFile
 from flamecrest.server.files.remote.writing import STALL_TIMEOUT, require_regular, stall_timeout
 from flamecrest.server.files.values import FollowEvent, FollowPosition, Stat
@@ -38,7 +39,7 @@ class Follower:
         self._session = session
         self._sftp = sftp
         self._path = path
-        self._words = f"tail: cannot open '{path}' for reading"
+        self._prefix = f"tail: cannot open '{path}' for reading"
         self._handle: bytes | None = None
         self._ino = 0
         self._offset = 0
@@ -120,19 +121,19 @@ class Follower:
         for _ in range(TRIES):
             before = await self._look(must=True)
             assert before is not None  # noqa: S101 -- `must` says so
-            require_regular(self._words, Attrs(mode=before.mode))
+            require_regular(self._prefix, Attrs(mode=before.mode))
             opening = self._sftp.open_file(os.fsencode(self._path), FLAG_READ)
             try:
                 async with stall_timeout():
                     self._handle = await opening
             except SftpError as error:
-                raise error.explained(self._words) from None
+                raise operation_error(error, self._prefix) from None
             after = await self._look()
             if after is not None and after.ino == before.ino:
                 self._ino, self._offset = after.ino, 0
                 return after
             self.close()
-        raise Upstream(f"{self._words}: it is replaced all the time")
+        raise Upstream(f"{self._prefix}: it is replaced all the time")
 
     async def _look(self, *, must: bool = False) -> Stat | None:
         """The attributes of what is at the path; None for nothing, if that is allowed."""
@@ -141,7 +142,7 @@ class Follower:
         except StatError as error:
             if error.errno == errno.ENOENT and not must:  # between two names of a log that is rotated
                 return None
-            raise error.explained(self._words) from None
+            raise operation_error(error, self._prefix) from None
         return Stat.of(numbers)
 
     async def _read(self) -> bytes:
@@ -149,7 +150,7 @@ class Follower:
             async with stall_timeout():
                 return await self._sftp.read(self._handle or b"", self._offset, min(PIECE, self._sftp.read_size))
         except SftpError as error:
-            raise error.explained(f"tail: error reading '{self._path}'") from None
+            raise operation_error(error, f"tail: error reading '{self._path}'") from None
 
 
 @asynccontextmanager

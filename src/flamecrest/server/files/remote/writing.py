@@ -1,4 +1,7 @@
-"""Files on their way in over SFTP, in bounded memory: written beside their target, and landed by an atomic rename."""
+"""Uploads over SFTP in bounded memory: a temporary file beside the target, then an atomic rename.
+
+Also the time limit on transfers that make no progress, which downloads use as well.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from flamecrest.server.errors import Conflict, Invalid, PreconditionFailed, Upstream
-from flamecrest.server.files.values import DEFAULT_WRITE, Stat, WriteOptions, WriteResult
+from flamecrest.server.files.remote.errors import operation_error
+from flamecrest.server.files.values import Stat, WriteOptions
 from flamecrest.server.ssh.channels.sftp_packets import (
     FAILURE,
     FLAG_CREATE,
@@ -21,100 +25,67 @@ from flamecrest.server.ssh.channels.sftp_packets import (
     Attrs,
     SftpError,
 )
-from flamecrest.server.ssh.errors import Lost
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from flamecrest.server.deadline import Deadline
     from flamecrest.server.ssh.channels.sftp import Sftp
 
 T = TypeVar("T")
 
-IN_FLIGHT_BYTES = 4 * 1024 * 1024  # bytes under way at once for one transfer
-STALL_TIMEOUT = 30.0  # seconds without any progress after which a transfer is given up
+IN_FLIGHT_BYTES = 4 * 1024 * 1024  # bytes requested or sent and not yet answered, for one transfer
+STALL_TIMEOUT = 30.0  # seconds without progress after which a transfer fails
 
 
-def require_regular(words: str, attrs: Attrs) -> Stat:
-    """The Stat of a regular file; Invalid for anything else: opening a FIFO would block the whole channel."""
+def require_regular(prefix: str, attrs: Attrs) -> Stat:
+    """Return the Stat of a regular file; raises Invalid for anything else: opening a FIFO blocks the whole channel."""
     mode = attrs.mode or 0
     if stat_bits.S_ISDIR(mode):
-        raise Invalid(f"{words}: Is a directory")
+        raise Invalid(f"{prefix}: Is a directory")
     if not stat_bits.S_ISREG(mode):
-        raise Invalid(f"{words}: Not a regular file")
+        raise Invalid(f"{prefix}: Not a regular file")
     return Stat(mode, attrs.uid or 0, attrs.gid or 0, attrs.size or 0, attrs.atime or 0, attrs.mtime or 0)
 
 
-async def write_file(
-    sftp: Sftp,
-    path: bytes,
-    words: str,
-    chunks: AsyncIterator[bytes],
-    deadline: Deadline,
-    landing: WriteOptions = DEFAULT_WRITE,
-    *,
-    look: Callable[[bytes], Awaitable[Stat | None]],
-    make_folder: Callable[[], Awaitable[None]],
-    sweep: Callable[[bytes], Awaitable[None]],
-) -> WriteResult:
-    """Write a file beside its target and rename it over; on any failure the target is as it was.
-
-    `look` asks for all attributes of a path, with inode and nanoseconds; `make_folder` makes what is above the target;
-    `sweep` removes a file over another connection.
-    """
-
-    async def admit() -> None:
-        if landing.admit is not None:
-            landing.admit(await look(target))
-
-    async with deadline.enforce("Opening the file"):
-        try:
-            target, existing = await resolve_target(sftp, path, words)
-        except Conflict:  # a link that leads nowhere is there, too
-            if landing.new:
-                raise PreconditionFailed(f"{words}: File exists") from None
-            raise
-        if landing.new and existing is not None:
-            raise PreconditionFailed(f"{words}: File exists")
-        await admit()
-        if landing.parents and existing is None:
-            await make_folder()
-        temporary = temporary_beside(target)
-        handle = await _create(sftp, temporary, words, existing, landing)
-    new = _TemporaryFile(sftp, handle, temporary, words)
-    try:
-        await new.write(chunks)
-        await new.finish(existing, landing)
-        async with stall_timeout():
-            found = await look(temporary) if landing.report else None
-            await admit()
-            await _rename_into_place(sftp, temporary, target, words, new=landing.new, replace=existing is not None)
-    except BaseException as error:
-        new.drop()
-        if isinstance(error, Lost):  # what was sent last did not arrive
-            await sweep(temporary)
-        raise
-    return WriteResult(existing is None, found)
-
-
 def temporary_beside(path: bytes) -> bytes:
-    """A name for an upload that has not landed yet."""
+    """Return a random name for the temporary file of an upload, in the directory of its target."""
     return path.rpartition(b"/")[0] + b"/.flamecrest-upload-" + secrets.token_hex(8).encode()
 
 
-class _TemporaryFile:
-    """A new file beside its target: written, given its attributes and closed, or removed."""
+class TemporaryFile:
+    """The temporary file of an upload. Its owner calls `write` and `finish`, or `discard`."""
 
-    def __init__(self, sftp: Sftp, handle: bytes, path: bytes, words: str) -> None:
+    def __init__(self, sftp: Sftp, handle: bytes, path: bytes, prefix: str) -> None:
+        self.path = path
         self._sftp = sftp
         self._handle = handle
-        self._path = path
-        self._words = words
+        self._prefix = prefix
         self._closed = False
         self._writes: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    @classmethod
+    async def create(
+        cls, sftp: Sftp, target: bytes, existing: Attrs | None, options: WriteOptions, prefix: str
+    ) -> TemporaryFile:
+        """Create the file beside `target`. Who may not read the final file may not read this one either."""
+        path = temporary_beside(target)
+        mode = _final_mode(existing, options)
+        attrs = NO_ATTRS if mode is None else Attrs(mode=mode & 0o777 | 0o200)
+        try:
+            handle = await sftp.open_file(path, FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE, attrs)
+        except asyncio.CancelledError:
+            sftp.forget(sftp.remove(path))  # the server answers it after the pending open request
+            raise
+        except SftpError as error:
+            if error.code == FAILURE:
+                raise Upstream(
+                    f"{prefix}: the file could not be created (disk full, quota, or a read-only file system)"
+                ) from None
+            raise operation_error(error, prefix) from None
+        return cls(sftp, handle, path, prefix)
+
     async def write(self, chunks: AsyncIterator[bytes]) -> None:
-        """Send all there is; the last writes are still under way then."""
+        """Send all chunks. On return the last writes may still be unanswered."""
         sftp, writes = self._sftp, self._writes
         pieces = Rechunker(sftp.write_size)
         offset = pending = 0
@@ -131,46 +102,44 @@ class _TemporaryFile:
                 offset += size
                 pending += size
 
-    async def finish(self, existing: Attrs | None, landing: WriteOptions) -> None:
-        """Give the file its mode, time and group, and close it.
+    async def finish(self, existing: Attrs | None, options: WriteOptions) -> None:
+        """Set mode, time and group, and close the file.
 
-        Everything is asked for behind the last bytes, without waiting for them: a small file takes one round trip.
+        All requests are sent without waiting for the last writes, so that a small file takes one round trip.
         """
         sftp, handle = self._sftp, self._handle
-        mode = landing.mode
-        if mode is None and existing is not None:
-            mode = stat_bits.S_IMODE(existing.mode or 0)
+        mode = _final_mode(existing, options)
         later = [Attrs(mode=mode)] if mode is not None else []
-        if landing.mtime is not None:  # last: everything else changes it
-            later.append(Attrs(atime=landing.mtime, mtime=landing.mtime))
+        if options.mtime is not None:  # last, as every other change sets the time
+            later.append(Attrs(atime=options.mtime, mtime=options.mtime))
         mine = sftp.fstat(handle) if existing is not None else None
-        asked = [sftp.fsetstat(handle, attrs) for attrs in later]
-        if landing.sync:
-            asked.append(sftp.fsync(handle))
+        pending = [sftp.fsetstat(handle, attrs) for attrs in later]
+        if options.sync:
+            pending.append(sftp.fsync(handle))
         self._closed = True
-        closing = sftp.close_handle(handle)  # file systems on the network say here that the disk is full
+        closing = sftp.close_handle(handle)  # network file systems report a full disk here
         try:
             while self._writes:
                 await self._written()
             async with stall_timeout():
                 if mine is not None and existing is not None:
                     await self._take_group(await mine, existing, later)
-                for future in asked:
+                for future in pending:
                     await future
                 await self._checked(closing)
         finally:
-            for future in (*asked, closing, *((mine,) if mine is not None else ())):
+            for future in (*pending, closing, *((mine,) if mine is not None else ())):
                 sftp.forget(future)
 
     async def _take_group(self, mine: Attrs, existing: Attrs, later: Sequence[Attrs]) -> None:
-        """Give the new file the old one's group where that is allowed, and again what a change of it takes away."""
+        """Set the group of the replaced file where that is allowed, then the attributes that chown(2) resets."""
         group = _other_group(mine, existing)
         if group is None:
             return
         with suppress(SftpError):
-            await self._sftp.setstat(self._path, group)
+            await self._sftp.setstat(self.path, group)
         for attrs in later:
-            await self._sftp.setstat(self._path, attrs)
+            await self._sftp.setstat(self.path, attrs)
 
     async def _written(self) -> None:
         await self._checked(self._writes.popleft()[1])
@@ -180,21 +149,21 @@ class _TemporaryFile:
             await within_stall_timeout(future)
         except SftpError as error:
             if error.code == FAILURE:
-                full = f"{self._words}: writing failed (disk full or quota exceeded?)"
+                full = f"{self._prefix}: writing failed (disk full or quota exceeded?)"
                 raise Upstream(full, detail=error.message) from None
-            raise error.explained(self._words) from None
+            raise operation_error(error, self._prefix) from None
 
-    def drop(self) -> None:
-        """Remove it. Sent without waiting: this may run because the caller has gone."""
+    def discard(self) -> None:
+        """Remove the file. Does not wait for the answers, as the caller may be cancelled."""
         for _, future in self._writes:
             self._sftp.forget(future)
-        if not self._closed:  # never twice: the server may have given the handle to somebody else's file
+        if not self._closed:  # never twice: the server may have reused the handle for another file
             self._sftp.forget(self._sftp.close_handle(self._handle))
-        self._sftp.forget(self._sftp.remove(self._path))
+        self._sftp.forget(self._sftp.remove(self.path))
 
 
 class Rechunker:
-    """Chunks of any size, made into pieces of one size without a copy: each costs the server a system call or two."""
+    """Regroups chunks of any size into pieces of one size without copying: each piece costs the server system calls."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -202,7 +171,7 @@ class Rechunker:
         self._missing = size
 
     def add(self, chunk: bytes) -> Iterator[tuple[int, list[bytes | memoryview]]]:
-        """The pieces that are whole with this chunk: the size and the parts of each."""
+        """Yield the pieces that this chunk completes: the size and the parts of each."""
         if len(chunk) < self._missing:
             if chunk:
                 self._parts.append(chunk)
@@ -219,36 +188,27 @@ class Rechunker:
             self._missing -= len(view) - start
 
     def rest(self) -> Iterator[tuple[int, list[bytes | memoryview]]]:
-        """The last piece, if there is any."""
+        """Yield the last, shorter piece if there is one."""
         if self._parts:
             yield self._size - self._missing, self._parts
 
 
-async def _create(sftp: Sftp, temporary: bytes, words: str, existing: Attrs | None, landing: WriteOptions) -> bytes:
-    """Open a new file that nobody may read who may not read what it becomes."""
-    mode = landing.mode
-    if mode is None and existing is not None:
-        mode = stat_bits.S_IMODE(existing.mode or 0)
-    attrs = NO_ATTRS if mode is None else Attrs(mode=mode & 0o777 | 0o200)
-    try:
-        return await sftp.open_file(temporary, FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE, attrs)
-    except asyncio.CancelledError:
-        sftp.forget(sftp.remove(temporary))  # answered after the opening, which is under way
-        raise
-    except SftpError as error:
-        if error.code == FAILURE:
-            raise Upstream(
-                f"{words}: the file could not be created (disk full, quota, or a read-only file system)"
-            ) from None
-        raise error.explained(words) from None
+def _final_mode(existing: Attrs | None, options: WriteOptions) -> int | None:
+    """Return the mode that the finished file must have; None: as the umask has it."""
+    if options.mode is None and existing is not None:
+        return stat_bits.S_IMODE(existing.mode or 0)
+    return options.mode
 
 
-async def _rename_into_place(
-    sftp: Sftp, temporary: bytes, target: bytes, words: str, *, new: bool, replace: bool
+async def rename_into_place(
+    sftp: Sftp, temporary: bytes, target: bytes, existing: Attrs | None, options: WriteOptions, prefix: str
 ) -> None:
-    """Rename into place; with `new` by the rename that refuses to replace (OpenSSH: a hard link, so nothing races)."""
-    if not new:
-        await rename_replacing(sftp, temporary, target, words, replace=replace)
+    """Rename a temporary file to its target.
+
+    With `options.exclusive` by the request that refuses to replace a file (OpenSSH makes a hard link: no race).
+    """
+    if not options.exclusive:
+        await rename_replacing(sftp, temporary, target, prefix, replace=existing is not None)
         return
     try:
         await sftp.rename_new(temporary, target)
@@ -256,53 +216,54 @@ async def _rename_into_place(
         if error.code == FAILURE:
             with suppress(SftpError):
                 await sftp.lstat(target)
-                raise PreconditionFailed(f"{words}: File exists") from None
-        raise error.explained(words) from None
+                raise PreconditionFailed(f"{prefix}: File exists") from None
+        raise operation_error(error, prefix) from None
 
 
-async def resolve_target(sftp: Sftp, path: bytes, words: str) -> tuple[bytes, Attrs | None]:
-    """The path to replace (a link's target instead of the link) and what is there now."""
+async def resolve_target(sftp: Sftp, path: bytes, prefix: str) -> tuple[bytes, Attrs | None]:
+    """Return the path to replace (the target of a link instead of the link) and its attributes, None if it is new."""
     itself, followed = await asyncio.gather(sftp.lstat(path), sftp.stat(path), return_exceptions=True)
     if isinstance(itself, SftpError):
         if itself.code == NO_SUCH_FILE:
             return path, None
-        raise itself.explained(words)
+        raise operation_error(itself, prefix)
     if isinstance(itself, BaseException):
         raise itself
     if isinstance(followed, SftpError):
-        raise Conflict(f"{words}: the target is a symbolic link that leads nowhere")
+        raise Conflict(f"{prefix}: the target is a symbolic link that leads nowhere")
     if isinstance(followed, BaseException):
         raise followed
-    require_regular(words, followed)
+    require_regular(prefix, followed)
     if stat_bits.S_ISLNK(itself.mode or 0):
         path = (await sftp.realpath(path))[0].name
     return path, followed
 
 
 async def copy_mode_and_group(sftp: Sftp, handle: bytes, existing: Attrs) -> None:
-    """Give the new file the old one's mode, and its group where that is allowed."""
+    """Set mode and, where that is allowed, group of the replaced file."""
     group = _other_group(await sftp.fstat(handle), existing)
     if group is not None:
         with suppress(SftpError):
             await sftp.fsetstat(handle, group)
-    # after the group: changing that takes setuid and setgid bits away
+    # after the group: chown(2) clears the setuid and setgid bits
     await sftp.fsetstat(handle, Attrs(mode=stat_bits.S_IMODE(existing.mode or 0)))
 
 
 def _other_group(mine: Attrs, existing: Attrs) -> Attrs | None:
-    """What gives a new file the group of the one it replaces; None where it has that or nobody can tell."""
+    """Return the change that sets the group of the replaced file; None if it is the same or unknown."""
     if mine.uid is None or existing.gid is None or mine.gid == existing.gid:
         return None
     return Attrs(uid=mine.uid, gid=existing.gid)
 
 
-async def rename_replacing(sftp: Sftp, temporary: bytes, target: bytes, words: str, *, replace: bool) -> None:
+async def rename_replacing(sftp: Sftp, temporary: bytes, target: bytes, prefix: str, *, replace: bool) -> None:
+    """Rename a file over its target; `replace` says that the target exists."""
     try:
         await sftp.rename(temporary, target)
     except SftpError as error:
         if error.code != FAILURE or not replace or b"posix-rename@openssh.com" in sftp.extensions:
-            raise error.explained(words) from None
-        # a server without posix-rename refuses to rename over a file: there is no atomic way
+            raise operation_error(error, prefix) from None
+        # a server without posix-rename refuses to replace a file: there is no atomic way
         await sftp.remove(target)
         await sftp.rename(temporary, target)
 

@@ -25,6 +25,8 @@ from flamecrest.server.errors import (
     Unavailable,
     Upstream,
 )
+from flamecrest.server.files.paths import NAME_MAX, PATH_MAX
+from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.writing import (
     copy_mode_and_group,
     rename_replacing,
@@ -55,8 +57,6 @@ T = TypeVar("T")
 
 LIFETIME = 7 * 24 * 3600  # seconds after its creation for which an upload can be resumed
 SWEEP = 32  # answers of a directory that are looked at for uploads that have expired
-PATH_BYTES = 4096  # Linux' PATH_MAX, with a NUL
-NAME_BYTES = 255  # Linux' NAME_MAX
 RESCUE = 10.0  # seconds for writing down what had arrived when a connection broke
 
 
@@ -70,7 +70,7 @@ class RemoteUploads:
     async def create(self, path: str, length: int | None, metadata: str, deadline: Deadline) -> UploadStatus:
         if path.endswith("/"):
             raise Invalid(f"upload: {path}: Is a directory")
-        if len(os.fsencode(path)) >= PATH_BYTES or len(os.fsencode(os.path.basename(path))) > NAME_BYTES:  # noqa: PTH119 -- any bytes
+        if len(os.fsencode(path)) > PATH_MAX or len(os.fsencode(os.path.basename(path))) > NAME_MAX:  # noqa: PTH119 -- any bytes
             raise Invalid(f"upload: {path}: File name too long")
         key = UploadKey.new(path, int(time.time() + self._lifetime))
 
@@ -196,21 +196,21 @@ class RemoteUploads:
         self, sftp: Sftp, key: UploadKey, names: UploadFiles, state: UploadState, lock: UploadLock
     ) -> None:
         """Move a complete upload to its place, with the mode of the file that it replaces."""
-        words = f"upload: {key.path}"
-        target, existing = await resolve_target(sftp, os.fsencode(key.path), words)
+        prefix = f"upload: {key.path}"
+        target, existing = await resolve_target(sftp, os.fsencode(key.path), prefix)
         if target != names.target:
-            raise StaleState(f"{words}: the path leads elsewhere by now")
+            raise StaleState(f"{prefix}: the path leads elsewhere by now")
         try:
             async with open_regular(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle:
                 if (await sftp.fstat(handle)).size != state.length:
-                    raise Conflict(f"{words}: the data does not have the length that it must have")
+                    raise Conflict(f"{prefix}: the data does not have the length that it must have")
                 await lock.beat()
                 if existing is not None:
                     await copy_mode_and_group(sftp, handle, existing)
                 else:
                     await sftp.fsetstat(handle, Attrs(mode=state.mode))
                 await within_stall_timeout(sftp.fsync(handle))
-                await rename_replacing(sftp, names.data, target, words, replace=existing is not None)
+                await rename_replacing(sftp, names.data, target, prefix, replace=existing is not None)
         except SftpError as error:
             if error.code != NO_SUCH_FILE:
                 raise
@@ -231,8 +231,8 @@ class RemoteUploads:
 
     async def _names(self, sftp: Sftp, key: UploadKey) -> UploadFiles:
         """The files of an upload; Gone, and they are as well, once it has expired."""
-        words = f"upload: {key.path}"
-        target, _ = await resolve_target(sftp, os.fsencode(key.path), words)
+        prefix = f"upload: {key.path}"
+        target, _ = await resolve_target(sftp, os.fsencode(key.path), prefix)
         names = key.beside(target)
         if key.expires <= time.time():
             await _discard(sftp, names)
@@ -264,7 +264,7 @@ def _explained(error: SftpError, path: str) -> GatewayError:
     if error.code == FAILURE:
         reason = "the cluster refused (disk full, quota, or a read-only file system)"
         return Upstream(f"upload: {path}: {reason}", detail=error.message)
-    return error.explained(f"upload: {path}")
+    return operation_error(error, f"upload: {path}")
 
 
 def _again(error: Upstream) -> Unavailable:

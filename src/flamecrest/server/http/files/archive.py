@@ -111,7 +111,7 @@ def unpack_response(outcome: UnpackResult) -> Response:
         "failed": [path_fields(one.path) | {"message": one.message} for one in outcome.failed],
         "failures": outcome.failures,
     }
-    if outcome.whole:
+    if outcome.complete:
         return Response(dumps(facts), 200, media_type="application/json")
     trace = current_trace.get()
     envelope = {

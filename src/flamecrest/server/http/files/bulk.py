@@ -77,7 +77,7 @@ async def post_stat(call: Call, body: wire.BulkStatRequest) -> Response:
     """Show the attributes of many files."""
 
     async def stat(files: Files, path: str, item: wire.StatItem) -> dict[str, int]:
-        return file_stat(await files.stat(path, call.deadline, follow=item.dereference))
+        return file_stat(await files.queries.stat(path, call.deadline, follow=item.dereference))
 
     return await run_batch(await call.allow(Verb.FILES_READ), body.items, stat)
 
@@ -88,7 +88,7 @@ async def post_rm(call: Call, body: wire.BulkRmRequest) -> Response:
     """Remove many files and directories."""
 
     async def rm(files: Files, path: str, _: wire.BulkItem) -> None:
-        await files.rm(path, call.deadline)
+        await files.changes.rm(path, call.deadline)
 
     return await run_batch(await call.allow(Verb.FILES_WRITE), body.items, rm, status=204, order=-1)
 
@@ -99,7 +99,7 @@ async def post_chmod(call: Call, body: wire.BulkChmodRequest) -> Response:
     """Change the modes of many files."""
 
     async def chmod(files: Files, path: str, item: wire.ChmodItem) -> None:
-        await files.chmod(path, item.mode, call.deadline)
+        await files.changes.chmod(path, item.mode, call.deadline)
 
     return await run_batch(await call.allow(Verb.FILES_WRITE), body.items, chmod)
 
@@ -110,6 +110,6 @@ async def post_mkdir(call: Call, body: wire.BulkMkdirRequest) -> Response:
     """Make many directories."""
 
     async def mkdir(files: Files, path: str, item: wire.MkdirItem) -> None:
-        await files.mkdir(path, call.deadline, parents=item.parent)
+        await files.changes.mkdir(path, call.deadline, parents=item.parent)
 
     return await run_batch(await call.allow(Verb.FILES_WRITE), body.items, mkdir, status=201, order=1)

@@ -46,7 +46,7 @@ class DownloadResponse(Response):
         head = scope["method"] == "HEAD"
         plan = DownloadPlan(select_headers(scope["headers"], READ_HEADERS), head=head, limit=self._limit)
         known = await self._computed(plan) if plan.repr_digest or plan.content_digest else {}
-        async with self._files.download(self._path, self._deadline, first=plan.look) as reader:
+        async with self._files.content.download(self._path, self._deadline, choose_start=plan.look) as reader:
             if reader.stat.size != plan.size:
                 plan.made_as_read(reader.stat)
             if plan.status == 416:
@@ -80,7 +80,7 @@ class DownloadResponse(Response):
 
     async def _computed(self, plan: DownloadPlan) -> KnownDigests:
         """The digests that the cluster has to compute, each for the state of the file (its ETag) that it belongs to."""
-        stat = await self._files.stat(self._path, self._deadline, follow=True)
+        stat = await self._files.queries.stat(self._path, self._deadline, follow=True)
         plan.look(stat)
         etag = plan.validators.etag
         if plan.status not in {200, 206} or plan.gathers or not stat.size or etag is None or etag.startswith("W/"):
@@ -91,7 +91,7 @@ class DownloadResponse(Response):
             assert name is not None  # noqa: S101 -- mypy does not see it
             program = digests.PROGRAMS[name]
             try:
-                found = await self._files.checksum(self._path, self._deadline, algorithm=program)
+                found = await self._files.queries.checksum(self._path, self._deadline, algorithm=program)
             except Unsupported:  # a wish, not a condition
                 continue
             known[name, etag] = bytes.fromhex(found)
@@ -108,7 +108,7 @@ class _DownloadBody:
         self._reader = reader
         self._path = path
         self._known = known
-        self._whole = reader.held
+        self._whole = reader.content
         spans = plan.spans or [ByteRange(0, plan.size)]
         self._spans = spans
         self.body: bytes | None = None  # all that is sent, where it is here already

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from flamecrest.server.errors import Invalid
+from flamecrest.server.files.values import TextRange
 
 _DEFAULT_LINES = 10
-
-
-class Asked(TypedDict):
-    """The arguments of Files.head and Files.tail."""
-
-    count: int
-    unit: Literal["bytes", "lines"]
-    skip: bool
-    limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +33,9 @@ class Excerpt:
         return cls(_DEFAULT_LINES, "lines", skip=False, limit=limit, default=True)
 
     @property
-    def asked(self) -> Asked:
-        """The arguments of Files.head and Files.tail."""
-        return {"count": self.count, "unit": self.unit, "skip": self.skip, "limit": self.limit}
+    def text_range(self) -> TextRange:
+        """The argument of FileQueries.head and FileQueries.tail."""
+        return TextRange(self.count, self.limit, self.unit, self.skip)
 
     def from_start(self, content: str) -> dict[str, Any]:
         """The answer to head: a skipped end counts backwards."""

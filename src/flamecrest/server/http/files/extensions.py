@@ -27,8 +27,8 @@ async def post_mv(call: Call, body: wire.OpsMvRequest) -> Response:
     """Rename a file or folder, atomically, within one file system (see transfer/mv for others)."""
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
-    await files.mv(body.path, body.target_path, call.deadline, overwrite=body.overwrite)
-    return json_response({"output": listed_file(await files.entry(body.target_path, call.deadline))})
+    await files.changes.mv(body.path, body.target_path, call.deadline, overwrite=body.overwrite)
+    return json_response({"output": listed_file(await files.queries.entry(body.target_path, call.deadline))})
 
 
 @router.post("/cp", status_code=201, response_model=wire.OpsFileResponse)
@@ -37,10 +37,11 @@ async def post_cp(call: Call, body: wire.OpsCpRequest, timeout: TimeoutSeconds =
     patience = RequestTimeout(call, timeout, _CP_JOB)
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
-    how = {"overwrite": body.overwrite, "dereference": body.dereference}
     async with patience.limited() as deadline:
-        await files.cp(body.path, body.target_path, deadline, **how)
-        return json_response({"output": listed_file(await files.entry(body.target_path, deadline))}, 201)
+        await files.changes.cp(
+            body.path, body.target_path, deadline, overwrite=body.overwrite, dereference=body.dereference
+        )
+        return json_response({"output": listed_file(await files.queries.entry(body.target_path, deadline))}, 201)
 
 
 @router.post("/touch", response_model=wire.OpsFileResponse)
@@ -48,8 +49,8 @@ async def post_touch(call: Call, body: wire.OpsTouchRequest) -> Response:
     """Make an empty file, or set the time of what is there."""
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path)
-    await files.touch(body.path, call.deadline, mtime=body.mtime)
-    return json_response({"output": listed_file(await files.entry(body.path, call.deadline))})
+    await files.changes.touch(body.path, call.deadline, mtime=body.mtime)
+    return json_response({"output": listed_file(await files.queries.entry(body.path, call.deadline))})
 
 
 @router.post("/truncate", response_model=wire.OpsFileResponse)
@@ -57,8 +58,8 @@ async def post_truncate(call: Call, body: wire.OpsTruncateRequest) -> Response:
     """Cut a file to a number of bytes, or extend it with zeros."""
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path)
-    await files.truncate(body.path, body.size, call.deadline)
-    return json_response({"output": listed_file(await files.entry(body.path, call.deadline))})
+    await files.changes.truncate(body.path, body.size, call.deadline)
+    return json_response({"output": listed_file(await files.queries.entry(body.path, call.deadline))})
 
 
 @router.get("/df", response_model=wire.GetDfResponse)
@@ -70,7 +71,7 @@ async def get_df(call: Call, path: QueryPath) -> Response:
     """
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
-    space = await files.df(path, call.deadline)
+    space = await files.queries.df(path, call.deadline)
     output = {"total": space.total, "free": space.free, "available": space.available, "files": space.files}
     more = {"filesFree": space.files_free, "readOnly": space.read_only, "quota": _quotas(space.quota)}
     return json_response({"output": output | more})
@@ -83,7 +84,7 @@ async def get_du(call: Call, path: QueryPath, timeout: TimeoutSeconds = None) ->
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
     async with patience.limited() as deadline:
-        usage = await files.du(path, deadline)
+        usage = await files.queries.du(path, deadline)
     output = {"size": usage.size, "allocated": usage.allocated, "entries": usage.entries, "complete": usage.complete}
     return json_response({"output": output})
 

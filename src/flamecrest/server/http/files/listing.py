@@ -19,12 +19,12 @@ from flamecrest.server.http.core.responses import listed_file, plain_files
 from flamecrest.wire.json import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from starlette.types import Receive, Scope, Send
 
     from flamecrest.server.files.port import Files
-    from flamecrest.server.files.values import ListingEntry
+    from flamecrest.server.files.values import ListingEntry, ListOptions
     from flamecrest.server.http.core.route import Call
 
 NDJSON: Final = "application/x-ndjson"
@@ -85,12 +85,12 @@ class ListingRequest:
         )
         return cls(choice, sort, paged=limit is not None)
 
-    async def answer(self, call: Call, files: Files, path: str, shown: Mapping[str, bool]) -> Response:
+    async def answer(self, call: Call, files: Files, path: str, options: ListOptions) -> Response:
         """List, and answer in the form that the caller accepts."""
         lines = accepts_ndjson(call.headers.get("accept", ""))
         if lines and self.sort is None and not self.paged and self.choice.after is None:
-            return NdjsonListing(files, path, call, shown, self.choice)
-        entries = await files.ls(path, call.deadline, choice=self.choice, **shown)
+            return NdjsonListing(files, path, call, options, self.choice)
+        entries = await files.queries.ls(path, call.deadline, options, listing_filter=self.choice)
         following = self._cut(entries) if self.paged else None
         return ListingResponse(entries, lines=lines, paged=self.paged, following=following)
 
@@ -187,9 +187,9 @@ class ListingResponse(Response):
 class NdjsonListing(Response):
     """A listing line by line as the cluster gives it, in no order and in memory that does not grow."""
 
-    def __init__(self, files: Files, path: str, call: Call, shown: Mapping[str, bool], choice: ListingFilter) -> None:
+    def __init__(self, files: Files, path: str, call: Call, options: ListOptions, choice: ListingFilter) -> None:
         super().__init__()
-        self._scanning = files.scan(path, call.deadline, **shown)
+        self._scanning = files.queries.scan(path, call.deadline, options)
         self._wanted = replace(choice, after=None).matcher()
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:

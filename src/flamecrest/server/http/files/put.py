@@ -66,7 +66,7 @@ class FilePut:
             raise too_large
         body = RequestBody(call, timeout=limits.files, limit=limit, too_large=too_large)
         async with aclosing(_checked(body, check)) as content:
-            landed = await files.upload(path, content, call.deadline, landing)
+            landed = await files.content.upload(path, content, call.deadline, landing)
         headers = {}
         if landed.stat is not None:
             found = Validators.of(landed.stat, time.time())
@@ -88,7 +88,9 @@ class FilePut:
             raise _invalid("query", "mode", "must be at most 7777")
         mtime = None if self.mtime is None else _time(self.mtime)
         on_condition = admit if conditions else None
-        return WriteOptions(mode, mtime, self.parents, new=new, admit=on_condition, report=True, sync=self.fsync)
+        return WriteOptions(
+            mode, mtime, self.parents, exclusive=new, precondition=on_condition, report_stat=True, sync=self.fsync
+        )
 
 
 async def _checked(body: RequestBody, check: DigestCheck) -> AsyncGenerator[bytes]:

@@ -2,14 +2,14 @@
 
 import posixpath
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import Field
 from starlette.responses import Response
 
 from flamecrest.server.auth.port import Verb
-from flamecrest.server.files.values import ChecksumAlgorithm
+from flamecrest.server.files.values import ChecksumAlgorithm, CompressOptions, ListOptions
 from flamecrest.server.http.core.openapi import (
     DOWNLOAD_RESPONSES,
     ERRORS,
@@ -44,7 +44,7 @@ async def get_stat(call: Call, path: QueryPath, dereference: bool = False) -> Re
     """Show the attributes of a file."""
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
-    return json_response({"output": file_stat(await files.stat(path, call.deadline, follow=dereference))})
+    return json_response({"output": file_stat(await files.queries.stat(path, call.deadline, follow=dereference))})
 
 
 @router.head("/download", response_model=None, responses=HEAD_RESPONSES)
@@ -74,8 +74,8 @@ async def get_ls(
     asked = listing.ListingRequest.of(glob, sort, kinds, limit, cursor)
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
-    shown = {"hidden": show_hidden, "numeric": numeric_uid, "recursive": recursive, "dereference": dereference}
-    return await asked.answer(call, files, path, shown)
+    options = ListOptions(show_hidden, numeric_uid, recursive, dereference)
+    return await asked.answer(call, files, path, options)
 
 
 @router.get("/view", response_model=wire.GetViewFileResponse)
@@ -84,7 +84,7 @@ async def get_view(call: Call, path: QueryPath, size: int | None = None, offset:
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
     start, length = view_slice(offset, size, call.cluster.limits.view_size)
-    return json_response({"output": await files.view(path, call.deadline, offset=start, size=length)})
+    return json_response({"output": await files.queries.view(path, call.deadline, offset=start, size=length)})
 
 
 @router.get("/head", response_model=wire.GetFileHeadResponse)
@@ -99,7 +99,7 @@ async def get_head(
     part = Excerpt.of(count_bytes, count_lines, skip=skip_trailing, limit=call.cluster.limits.view_size)
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
-    return json_response(part.from_start(await files.head(path, call.deadline, **part.asked)))
+    return json_response(part.from_start(await files.queries.head(path, call.deadline, part.text_range)))
 
 
 @router.get("/tail", response_model=wire.GetFileTailResponse, responses=TAIL_RESPONSES)
@@ -120,7 +120,7 @@ async def get_tail(
     part = Excerpt.of(count_bytes, count_lines, skip=skip_heading, limit=call.cluster.limits.view_size)
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
-    return json_response(part.to_end(await files.tail(path, call.deadline, **part.asked)))
+    return json_response(part.to_end(await files.queries.tail(path, call.deadline, part.text_range)))
 
 
 @router.get("/checksum", response_model=wire.GetFileChecksumResponse)
@@ -135,7 +135,7 @@ async def get_checksum(
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
     async with patience.limited() as deadline:
-        checksum = await files.checksum(path, deadline, algorithm=algorithm)
+        checksum = await files.queries.checksum(path, deadline, algorithm=algorithm)
     name = "BLAKE2b" if algorithm == "blake2b" else algorithm.upper()
     return json_response({"output": {"algorithm": name, "checksum": checksum}})
 
@@ -145,7 +145,7 @@ async def get_file(call: Call, path: QueryPath) -> Response:
     """Say what a file's content is."""
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
-    return json_response({"output": await files.kind(path, call.deadline)})
+    return json_response({"output": await files.queries.file_type(path, call.deadline)})
 
 
 @router.put("/chmod", response_model=wire.PutFileChmodResponse)
@@ -153,8 +153,8 @@ async def put_chmod(call: Call, body: wire.PutFileChmodRequest) -> Response:
     """Change a file's mode."""
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path)
-    await files.chmod(body.path, body.mode, call.deadline)
-    return json_response({"output": listed_file(await files.entry(body.path, call.deadline))})
+    await files.changes.chmod(body.path, body.mode, call.deadline)
+    return json_response({"output": listed_file(await files.queries.entry(body.path, call.deadline))})
 
 
 @router.put("/chown", response_model=wire.PutFileChownResponse)
@@ -162,8 +162,8 @@ async def put_chown(call: Call, body: wire.PutFileChownRequest) -> Response:
     """Change a file's owner and group."""
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path)
-    await files.chown(body.path, body.owner, body.group, call.deadline)
-    return json_response({"output": listed_file(await files.entry(body.path, call.deadline))})
+    await files.changes.chown(body.path, body.owner, body.group, call.deadline)
+    return json_response({"output": listed_file(await files.queries.entry(body.path, call.deadline))})
 
 
 @router.post("/mkdir", status_code=201, response_model=wire.PostMkdirResponse)
@@ -171,8 +171,8 @@ async def post_mkdir(call: Call, body: wire.PostMakeDirRequest) -> Response:
     """Make a directory."""
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path)
-    await files.mkdir(body.path, call.deadline, parents=body.parent, exist_ok=body.exist_ok)
-    return json_response({"output": listed_file(await files.entry(body.path, call.deadline))}, 201)
+    await files.changes.mkdir(body.path, call.deadline, parents=body.parent, exist_ok=body.exist_ok)
+    return json_response({"output": listed_file(await files.queries.entry(body.path, call.deadline))}, 201)
 
 
 @router.post("/symlink", status_code=201, response_model=wire.PostFileSymlinkResponse)
@@ -181,8 +181,8 @@ async def post_symlink(call: Call, body: wire.PostFileSymlinkRequest) -> Respons
     leads_to, target = link_target(body.path, body.link_path, relative=body.relative)
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=leads_to, linkPath=body.link_path)
-    await files.symlink(target, body.link_path, call.deadline)
-    return json_response({"output": listed_file(await files.entry(body.link_path, call.deadline))}, 201)
+    await files.changes.symlink(target, body.link_path, call.deadline)
+    return json_response({"output": listed_file(await files.queries.entry(body.link_path, call.deadline))}, 201)
 
 
 @router.delete("/rm", status_code=204, response_model=None)
@@ -192,7 +192,7 @@ async def delete_rm(call: Call, path: QueryPath, timeout: TimeoutSeconds = None)
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(path=path)
     async with patience.limited() as deadline:
-        await files.rm(path, deadline)
+        await files.changes.rm(path, deadline)
     return no_content()
 
 
@@ -206,7 +206,7 @@ async def post_upload(call: Call, path: QueryPath) -> Response:
     target = posixpath.join(path, await form.name())
     files = allowed.files(file=target)
     async with aclosing(form.chunks()) as chunks:
-        await files.upload(target, chunks, call.deadline)
+        await files.content.upload(target, chunks, call.deadline)
     return no_content()
 
 
@@ -231,10 +231,9 @@ async def post_compress(call: Call, body: wire.PostCompressRequest, timeout: Tim
     patience = RequestTimeout(call, timeout, "POST /filesystem/{system}/transfer/compress")
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
-    how: dict[str, Any] = {"compression": body.compression, "dereference": body.dereference}
-    pattern = body.match_pattern or None
+    options = CompressOptions(body.compression, body.match_pattern or None, body.dereference)
     async with patience.limited() as deadline:
-        await files.compress(body.path, body.target_path, deadline, pattern=pattern, **how)
+        await files.changes.compress(body.path, body.target_path, deadline, options)
     return no_content()
 
 
@@ -245,5 +244,5 @@ async def post_extract(call: Call, body: wire.PostExtractRequest, timeout: Timeo
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
     async with patience.limited() as deadline:
-        await files.extract(body.path, body.target_path, deadline, compression=body.compression)
+        await files.changes.extract(body.path, body.target_path, deadline, compression=body.compression)
     return no_content()

@@ -82,7 +82,7 @@ class TailResponse(Response):
 
     def __init__(self, call: Call, files: Files, path: str, *, lines: int, after: FollowPosition | None) -> None:
         super().__init__()
-        self._following = files.follow(path, call.deadline, lines=lines, after=after)
+        self._following = files.queries.follow(path, call.deadline, lines=lines, after=after)
         left = call.identity.expires - time.time() if call.identity.expires else MAX_STREAM
         self._until = time.monotonic() + min(MAX_STREAM, max(0.0, left))
 

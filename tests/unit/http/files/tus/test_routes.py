@@ -32,7 +32,7 @@ class Uploading(World):
         super().__init__(place.folder)
         cluster = self.gateway.clusters["toy"]
         cluster.limits = replace(self.limits, max_ops_file_size=limit)
-        cluster._ports = replace(cluster._ports, uploads=lambda _: RemoteUploads(place.files._session))
+        cluster._ports = replace(cluster._ports, uploads=lambda _: RemoteUploads(place.session))
         self.gateway = Gateway(self.gateway.authenticator, {"toy": cluster})
 
 

@@ -10,12 +10,13 @@ import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from flamecrest.server.errors import Conflict, Denied, GatewayError, Invalid, NotFound, Upstream
+from flamecrest.server.errors import Conflict, GatewayError, Invalid, NotFound, Upstream
+from flamecrest.server.files.remote.errors import reason_kind
+from flamecrest.server.files.values import DEFAULT_COMPRESSION, Compression, CompressOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flamecrest.server.files.values import Compression
     from flamecrest.server.ssh.command import Output
 
 NOTHING_MATCHED: Final = 65  # exit status of a compress script whose pattern matched no file (EX_DATAERR)
@@ -96,23 +97,10 @@ if [ -n "$made" ]; then rmdir --ignore-fail-on-non-empty -- "$target"; fi
 exit "$status"
 """
 
-# What these programs say at the end of a line in the C locale, most of it strerror(3): there are no codes.
-_REASONS: Final[Mapping[str, type[GatewayError]]] = {
-    "No such file or directory": NotFound,
-    "Permission denied": Denied,
-    "Operation not permitted": Denied,
-    "Read-only file system": Denied,
-    "File exists": Conflict,
+# Reasons of GNU tar itself, in addition to those of strerror(3).
+_TAR_REASONS: Final[Mapping[str, type[GatewayError]]] = {
     "file changed as we read it": Conflict,
     "File removed before we read it": Conflict,
-    "Directory not empty": Conflict,
-    "Not a directory": Invalid,
-    "Is a directory": Invalid,
-    "File name too long": Invalid,
-    "Too many levels of symbolic links": Invalid,
-    "No space left on device": Upstream,
-    "Disk quota exceeded": Upstream,
-    "Input/output error": Upstream,
 }
 
 # What tar says when the compression program is not there, by way of sh and without.
@@ -147,25 +135,18 @@ class Script:
         return ("bash", "-c", self.text, "bash", *self.arguments)
 
 
-def compress(
-    source: str,
-    target: str,
-    *,
-    compression: Compression = "gzip",
-    pattern: str | None = None,
-    dereference: bool = False,
-) -> Script:
+def compress(source: str, target: str, options: CompressOptions = DEFAULT_COMPRESSION) -> Script:
     """Pack `source`, kept as the archive's top folder, into the file `target`.
 
-    `pattern` is a regular expression as find -regex has it, for the whole path `./NAME/…` of regular files,
+    `options.pattern` is a regular expression as find -regex has it, for the whole path `./NAME/…` of regular files,
     where NAME is the source's own. The archive is written beside its target and renamed when it is complete:
     an older target stays until then, and for good when anything fails. A link at `target` is followed.
     """
     folder, name = posixpath.split(source.rstrip("/"))
     if name in {"", ".", ".."}:
         raise Invalid("The source path must end in the name of a file or folder")
-    follow = "yes" if dereference else ""
-    return Script(_COMPRESS, (folder or "/", name, target, _FILTERS[compression], follow, pattern or ""))
+    follow, pattern = "yes" if options.dereference else "", options.pattern or ""
+    return Script(_COMPRESS, (folder or "/", name, target, _FILTERS[options.compression], follow, pattern))
 
 
 def extract(source: str, target: str, *, compression: Compression = "gzip") -> Script:
@@ -192,7 +173,8 @@ def finished(output: Output) -> None:
     for line in said.splitlines():
         if line in _NO_FILTER:
             raise Upstream(f"The archive program failed: {first}", detail=said)
-        for reason, kind in _REASONS.items():
-            if line.endswith(reason):
-                raise kind(line, detail=said)
+        reason = line.rpartition(": ")[2]
+        kind = _TAR_REASONS.get(reason) or reason_kind(reason)
+        if kind is not None:
+            raise kind(line, detail=said)
     raise Invalid(first, detail=said)

@@ -8,26 +8,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from flamecrest.server.errors import Conflict, Denied, GatewayError, Invalid, NotFound, Unsupported, Upstream
+from flamecrest.server.errors import Invalid, Unsupported, Upstream
+from flamecrest.server.files.remote.errors import reason_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from flamecrest.server.ssh.command import Output
 
-_REASONS: Final[Mapping[str, type[GatewayError]]] = {
-    "No such file or directory": NotFound,
-    "Permission denied": Denied,
-    "Operation not permitted": Denied,
-    "Read-only file system": Denied,
-    "Not a directory": Invalid,
-    "Is a directory": Invalid,
-    "File name too long": Invalid,
-    "Invalid argument": Invalid,
-    "Too many levels of symbolic links": Invalid,
-    "Directory not empty": Conflict,
-    "File exists": Conflict,
-}
 _INVALID: Final = re.compile(
     r"(chown|chmod): invalid|cp: cannot (overwrite|copy a directory, .* into itself)", re.DOTALL
 )
@@ -44,15 +30,10 @@ def check_success(output: Output) -> None:
         raise Invalid(first)
     # the first line that ends in a reason: names before it may hold newlines
     for end, line in enumerate(said):
-        known = error_kind(line.rpartition(": ")[2])
-        if known is not Upstream:
-            raise known("\n".join(said[: end + 1])[:2000], detail=output.errors()[:2000])
+        kind = reason_kind(line.rpartition(": ")[2])
+        if kind not in {None, Upstream}:
+            raise kind("\n".join(said[: end + 1])[:2000], detail=output.errors()[:2000])
     raise Upstream(first, detail=output.errors()[:2000])
-
-
-def error_kind(words: str) -> type[GatewayError]:
-    """The kind of an error that ends in these words of the operating system."""
-    return _REASONS.get(words, Upstream)
 
 
 def check_installed(output: Output) -> None:
@@ -79,4 +60,4 @@ def parse_checksum(output: Output, words: str, digits: int) -> str:
             return found[1].decode("ascii")
     check_installed(output)
     why = output.errors().rpartition(": ")[2]
-    raise error_kind(why)(f"{words}: {why or 'failed'}", detail=f"exit status {output.status}")
+    raise (reason_kind(why) or Upstream)(f"{words}: {why or 'failed'}", detail=f"exit status {output.status}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from flamecrest.server.ssh.command import Output
 
-PATIENCE: Final = 3.0  # seconds: `quota` asks every NFS server itself, and one that hangs is not worth a wait
+TIMEOUT: Final = 3.0  # seconds: `quota` asks every NFS server itself, and one that hangs is not worth a wait
 
 _UNIT: Final = 1024  # bytes of the program's blocks, whatever the file system's are
 _OUTPUT: Final = 1 << 20  # bytes; a section for each of the user's groups

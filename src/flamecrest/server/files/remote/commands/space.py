@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import Upstream
 from flamecrest.server.files.remote.commands import command_errors
+from flamecrest.server.files.remote.errors import reason_kind
 from flamecrest.server.files.values import DiskSpace, DiskUsage
 from flamecrest.server.ssh.command import Command
 
@@ -27,7 +28,7 @@ END { printf "%.0f %.0f %.0f %d\n", size, blocks * 512, entries, status }'
 """
 
 
-def of_numbers(numbers: Sequence[int]) -> DiskSpace:
+def from_statvfs(numbers: Sequence[int]) -> DiskSpace:
     """The answer of statvfs@openssh.com: eleven numbers in the order of struct statvfs."""
     _, unit, total, free, available, files, files_free, _, _, flags, _ = numbers
     return DiskSpace(total * unit, free * unit, available * unit, files, files_free, bool(flags & _READ_ONLY))
@@ -60,4 +61,5 @@ def _usage(output: Output) -> DiskUsage:
             return DiskUsage(size, allocated, entries, complete=status == 0)
     command_errors.check_success(output)
     first = (output.errors().splitlines() or ["no answer"])[0]
-    raise command_errors.error_kind(first.rpartition(": ")[2])(f"du: {first}", detail=output.errors()[:2000])
+    kind = reason_kind(first.rpartition(": ")[2]) or Upstream
+    raise kind(f"du: {first}", detail=output.errors()[:2000])
