@@ -14,7 +14,7 @@ import flamecrest
 from .terminal import configuration, fail, server_extra, tell, warn
 
 if TYPE_CHECKING:
-    from flamecrest.server.app import Api
+    from flamecrest.server.http.core.edge import Edge
 
 BACKLOG = 2048
 
@@ -56,7 +56,7 @@ def serve(
             fail("the gateway did not start")
 
 
-def _report(app: Api) -> None:
+def _report(app: Edge) -> None:
     app.gateway.report()
 
 

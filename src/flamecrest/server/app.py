@@ -1,4 +1,4 @@
-"""The application: routes, middleware and error handlers, each listed once; its lifespan is the Gateway's.
+"""The application: all routes in one list, and a lifespan that opens and closes the Gateway.
 
 With `http`, the only code that knows FastAPI.
 """
@@ -8,13 +8,10 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
-
 from flamecrest import __version__
 from flamecrest.server.http import compute, status, transfer
-from flamecrest.server.http.core import docs, openapi
+from flamecrest.server.http.core import docs
 from flamecrest.server.http.core.edge import Edge
-from flamecrest.server.http.core.route_table import RouteTable
 from flamecrest.server.http.files import bulk, extensions
 from flamecrest.server.http.files import routes as filesystem
 from flamecrest.server.http.files.tus import routes as uploads
@@ -24,14 +21,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from starlette.routing import BaseRoute
-    from starlette.types import Receive, Scope, Send
 
     from flamecrest.server.cluster import Gateway
     from flamecrest.server.settings import Settings
 
 
 def routes() -> list[BaseRoute]:
-    """Every route, those that are asked most first: they are tried in this order."""
+    """All routes, in the order in which the framework's router tries them."""
     return [
         *filesystem.router.routes,
         *extensions.router.routes,
@@ -46,52 +42,25 @@ def routes() -> list[BaseRoute]:
     ]
 
 
-class Api(FastAPI):
-    """FastAPI as the description of the API and its router. Between server and routes stand Edge and Table alone."""
-
-    gateway: Gateway  # there while the application runs
-
-    def __init__(self, *, prefix: str, **options: Any) -> None:
-        super().__init__(**options)
-        self._prefix = prefix.rstrip("/")
-        self._edge = Edge(RouteTable(self.router.routes, self.router))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request; the rest (lifespan) is the framework's."""
-        if scope["type"] != "http":
-            await super().__call__(scope, receive, send)
-            return
-        scope["app"] = self
-        if self._prefix:
-            scope["root_path"] = self._prefix
-        await self._edge(scope, receive, send)
-
-    def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document."""
-        if self.openapi_schema is None:
-            self.openapi_schema = openapi.complete(super().openapi())
-        return self.openapi_schema
-
-
 def build_app(
-    gateway_context: Callable[[], AbstractAsyncContextManager[Gateway]],
+    open_gateway: Callable[[], AbstractAsyncContextManager[Gateway]],
     *,
     root_path: str = "",
     servers: Sequence[Mapping[str, Any]] | None = None,
-) -> Api:
-    """Make the application of a Gateway, which is entered when the server starts and left when it stops.
+) -> Edge:
+    """Make the application of a Gateway, which is opened when the server starts and closed when it stops.
 
-    `root_path` is the prefix under which the API is seen from outside; requests are answered with it and without
-    it. `servers` are the addresses that the documentation names.
+    `root_path` is the path prefix under which a proxy serves the API; requests are accepted with it and without it.
+    `servers` are the addresses in the OpenAPI document.
     """
 
     @asynccontextmanager
-    async def lifespan(app: Api) -> AsyncIterator[None]:
-        async with gateway_context() as gateway:
+    async def lifespan(app: Edge) -> AsyncIterator[None]:
+        async with open_gateway() as gateway:
             app.gateway = gateway
             yield
 
-    return Api(
+    return Edge(
         title="Flamecrest",
         summary="One HTTP API in front of every HPC cluster of a centre; speaks FirecREST v2.",
         version=__version__,
@@ -101,13 +70,13 @@ def build_app(
         root_path_in_servers=not servers,
         servers=[dict(server) for server in servers] if servers else None,
         redirect_slashes=False,
-        docs_url=None,  # docs.py has pages that need no other host
+        docs_url=None,  # http/core/docs.py serves pages that load nothing from other hosts
         redoc_url=None,
     )
 
 
-def create_app(settings: Settings) -> Api:
-    """Make the application that a configuration describes."""
-    from flamecrest.server.wiring.gateway import open_gateway  # noqa: PLC0415 -- adapters are loaded only where they run
+def create_app(settings: Settings) -> Edge:
+    """Make the application for a configuration."""
+    from flamecrest.server.wiring.gateway import open_gateway  # noqa: PLC0415 -- loads the adapters only when they run
 
     return build_app(lambda: open_gateway(settings), root_path=settings.apis_root_path, servers=settings.doc_servers)

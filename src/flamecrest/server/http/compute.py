@@ -9,7 +9,7 @@ from flamecrest.server.auth.port import Verb
 from flamecrest.server.errors import Field, Invalid
 from flamecrest.server.http.core.openapi import ERRORS
 from flamecrest.server.http.core.parameters import AccountName, JobId, body_limit
-from flamecrest.server.http.core.responses import json_response, no_content
+from flamecrest.server.http.core.responses import JsonResponse, no_content
 from flamecrest.server.http.core.route import Call, GatewayRoute
 from flamecrest.server.schedulers.values import Job, JobMetadata, JobSpec, JobTimes
 from flamecrest.wire import compute as wire
@@ -25,7 +25,7 @@ async def get_job(call: Call, job_id: JobId) -> Response:
     """Show a job."""
     allowed = await call.allow(Verb.JOBS_READ)
     scheduler = allowed.scheduler()
-    return json_response({"jobs": [_job(job) for job in await scheduler.job(job_id, call.deadline)]})
+    return JsonResponse({"jobs": [_job(job) for job in await scheduler.job(job_id, call.deadline)]})
 
 
 @router.get("", response_model=wire.GetJobResponse)
@@ -41,7 +41,7 @@ async def get_jobs(
     scheduler = allowed.scheduler()
     wanted = {"account": account or None, "name": name or None}
     jobs = await scheduler.jobs(all_users=allusers, window=time_window.seconds, deadline=call.deadline, **wanted)
-    return json_response({"jobs": [_job(job) for job in jobs]})
+    return JsonResponse({"jobs": [_job(job) for job in jobs]})
 
 
 @router.post("", status_code=201, response_model=wire.PostJobSubmissionResponse)
@@ -51,7 +51,7 @@ async def post_job(call: Call, body: wire.PostJobSubmitRequest) -> Response:
     spec = _spec(body.job)
     allowed = await call.allow(Verb.JOBS_SUBMIT)
     scheduler = allowed.scheduler()
-    return json_response({"jobId": await scheduler.submit(spec, call.deadline)}, 201)
+    return JsonResponse({"jobId": await scheduler.submit(spec, call.deadline)}, 201)
 
 
 @router.delete("/{job_id}", status_code=204, response_model=None)
@@ -68,7 +68,7 @@ async def get_job_metadata(call: Call, job_id: JobId) -> Response:
     """Show what a job was submitted with."""
     allowed = await call.allow(Verb.JOBS_READ)
     scheduler = allowed.scheduler()
-    return json_response({"jobs": [_metadata(one) for one in await scheduler.metadata(job_id, call.deadline)]})
+    return JsonResponse({"jobs": [_metadata(one) for one in await scheduler.metadata(job_id, call.deadline)]})
 
 
 @router.put("/{job_id}/attach", status_code=204, response_model=None)

@@ -12,7 +12,7 @@ from flamecrest.server.cluster import Gateway, Permission
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Unavailable, Unsupported
 from flamecrest.server.http.core.openapi import ERRORS, NO_SECURITY
-from flamecrest.server.http.core.responses import json_response
+from flamecrest.server.http.core.responses import JsonResponse
 from flamecrest.server.http.core.route import Call, GatewayRoute, OpenRoute
 from flamecrest.server.schedulers.values import Node, Reservation
 from flamecrest.wire import status as wire
@@ -30,14 +30,14 @@ async def get_liveness(request: Request) -> Response:
     boards = {cluster.name: cluster.board for cluster in gateway.clusters.values()}
     runs = {name: board.last_run for name, board in boards.items() if board.last_run is not None}
     oldest = max((board.age() or 0 for board in boards.values()), default=0)
-    return json_response(wire.GetLiveness(healthcheck_runs=runs, last_update=int(oldest)).model_dump(mode="json"))
+    return JsonResponse(wire.GetLiveness(healthcheck_runs=runs, last_update=int(oldest)).model_dump(mode="json"))
 
 
 @router.get("/systems", response_model=wire.GetSystemsResponse)
 async def get_systems(call: Call) -> Response:
     """Show the systems, what they offer and how they do."""
     systems = [cluster.describe() for cluster in call.gateway.clusters.values()]
-    return json_response({"systems": [system.model_dump(mode="json", by_alias=True) for system in systems]})
+    return JsonResponse({"systems": [system.model_dump(mode="json", by_alias=True) for system in systems]})
 
 
 @system_router.get("/nodes", response_model=wire.GetNodesResponse)
@@ -45,7 +45,7 @@ async def get_nodes(call: Call) -> Response:
     """List the compute nodes."""
     allowed = await call.allow(Verb.STATUS)
     scheduler = allowed.scheduler()
-    return json_response({"nodes": [_node(node) for node in await scheduler.nodes(call.deadline)]})
+    return JsonResponse({"nodes": [_node(node) for node in await scheduler.nodes(call.deadline)]})
 
 
 @system_router.get("/partitions", response_model=wire.GetPartitionsResponse)
@@ -55,7 +55,7 @@ async def get_partitions(call: Call, show_hidden: bool = False) -> Response:
     scheduler = allowed.scheduler()
     found = await scheduler.partitions(call.deadline, hidden=show_hidden)
     shapes = [{"name": one.name, "cpus": one.cpus, "totalNodes": one.nodes, "partition": one.state} for one in found]
-    return json_response({"partitions": shapes})
+    return JsonResponse({"partitions": shapes})
 
 
 @system_router.get("/reservations", response_model=wire.GetReservationsResponse)
@@ -64,7 +64,7 @@ async def get_reservations(call: Call) -> Response:
     allowed = await call.allow(Verb.STATUS)
     scheduler = allowed.scheduler()
     found = await scheduler.reservations(call.deadline)
-    return json_response({"reservations": [_reservation(one) for one in found]})
+    return JsonResponse({"reservations": [_reservation(one) for one in found]})
 
 
 @system_router.get("/userinfo", response_model=wire.UserInfoResponse)
@@ -74,7 +74,7 @@ async def get_userinfo(call: Call) -> Response:
     user, accounts = await asyncio.gather(allowed.user(call.deadline), _accounts(allowed, call.deadline))
     one, group = _named(user.user.id, user.user.name), _named(user.group.id, user.group.name)
     groups = [_named(group.id, group.name) for group in user.groups]
-    return json_response({"user": one, "group": group, "groups": groups, "accounts": accounts})
+    return JsonResponse({"user": one, "group": group, "groups": groups, "accounts": accounts})
 
 
 async def _accounts(allowed: Permission, deadline: Deadline) -> list[dict[str, Any]] | None:

@@ -10,7 +10,7 @@ from flamecrest.server.cluster import Cluster
 from flamecrest.server.errors import Field, Invalid
 from flamecrest.server.http.core.openapi import ERRORS
 from flamecrest.server.http.core.parameters import AccountName, QueryPath
-from flamecrest.server.http.core.responses import json_response
+from flamecrest.server.http.core.responses import JsonResponse
 from flamecrest.server.http.core.route import Call, FilesRoute
 from flamecrest.server.transfer.port import SubmittedTransfer
 from flamecrest.wire import transfer as wire
@@ -27,7 +27,7 @@ async def post_mv(call: Call, body: wire.MoveRequest) -> Response:
     transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
     account = body.account or None
     ticket = await transfers.mv(body.path, body.target_path, call.deadline, account=account)
-    return json_response(_begun(call.cluster, ticket), 201)
+    return JsonResponse(_begun(call.cluster, ticket), 201)
 
 
 @router.post("/cp", status_code=201, response_model=wire.CopyResponse)
@@ -42,7 +42,7 @@ async def post_cp(call: Call, body: wire.CopyRequest) -> Response:
         account=body.account or None,
         dereference=body.dereference,
     )
-    return json_response(_begun(call.cluster, ticket), 201)
+    return JsonResponse(_begun(call.cluster, ticket), 201)
 
 
 @router.delete("/rm", response_model=wire.DeleteResponse)
@@ -50,7 +50,7 @@ async def delete_rm(call: Call, path: QueryPath, account: AccountName = None) ->
     """Remove a file or directory, in a job."""
     allowed = await call.allow(Verb.TRANSFER)
     transfers = allowed.transfers(path=path)
-    return json_response(_begun(call.cluster, await transfers.rm(path, call.deadline, account=account or None)))
+    return JsonResponse(_begun(call.cluster, await transfers.rm(path, call.deadline, account=account or None)))
 
 
 @router.post("/compress", status_code=201, response_model=wire.CompressResponse)
@@ -65,7 +65,7 @@ async def post_compress(call: Call, body: wire.CompressRequest) -> Response:
         "account": body.account or None,
     }
     ticket = await transfers.compress(body.path, body.target_path, call.deadline, **how)
-    return json_response(_begun(call.cluster, ticket), 201)
+    return JsonResponse(_begun(call.cluster, ticket), 201)
 
 
 @router.post("/extract", status_code=201, response_model=wire.ExtractResponse)
@@ -75,7 +75,7 @@ async def post_extract(call: Call, body: wire.ExtractRequest) -> Response:
     transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
     how: dict[str, Any] = {"compression": body.compression, "account": body.account or None}
     ticket = await transfers.extract(body.path, body.target_path, call.deadline, **how)
-    return json_response(_begun(call.cluster, ticket), 201)
+    return JsonResponse(_begun(call.cluster, ticket), 201)
 
 
 @router.post("/upload", status_code=201, response_model=wire.UploadFileResponse)

@@ -38,24 +38,25 @@ async def settle() -> None:
 
 
 async def begun(server: Server, *, has_body: bool) -> tuple[disconnect.DisconnectWatch, asyncio.Task[bool]]:
-    """A watch over a task that works for ever, begun at once."""
+    """A watch over a task that never ends; it listens from the start."""
+    watches: list[disconnect.DisconnectWatch] = []
 
     async def work() -> bool:
+        watches.append(disconnect.DisconnectWatch(server.receive, disconnect.DisconnectMonitor(), has_body=has_body))
         await asyncio.Event().wait()
         return True
 
     task = asyncio.create_task(work())
-    found = disconnect.DisconnectWatch(server.receive, task, disconnect.DisconnectMonitor(), has_body=has_body)
     await settle()
-    found.begin()
+    watches[0].listen()
     await settle()
-    return found, task
+    return watches[0], task
 
 
 async def test_a_client_that_goes_ends_the_work() -> None:
     server = Server(LAST, GONE)
     found, task = await begun(server, has_body=False)
-    assert found.gone
+    assert found.disconnected
     assert task.cancelled()
     assert await found.receive() == GONE
     found.stop()
@@ -64,7 +65,7 @@ async def test_a_client_that_goes_ends_the_work() -> None:
 async def test_a_client_that_stays_does_not() -> None:
     server = Server(LAST)
     found, task = await begun(server, has_body=False)
-    assert not found.gone
+    assert not found.disconnected
     assert not task.done()
     server.said.put_nowait(GONE)
     assert await found.receive() == GONE
@@ -77,10 +78,10 @@ async def test_the_end_of_an_answer_is_no_going_away() -> None:
     """Servers say http.disconnect when the answer is complete as well."""
     server = Server()
     found, task = await begun(server, has_body=False)
-    found.answered = True
+    found.responded = True
     server.said.put_nowait(GONE)
     await settle()
-    assert not found.gone
+    assert not found.disconnected
     assert not task.done()
     task.cancel()
     found.stop()
@@ -91,9 +92,9 @@ async def test_a_body_is_left_to_who_reads_it() -> None:
     found, task = await begun(server, has_body=True)
     assert [await found.receive(), await found.receive()] == [MORE, LAST]
     assert not task.done()
-    found.begin()
+    found.listen()
     await settle()
-    assert found.gone
+    assert found.disconnected
     assert task.cancelled()
     found.stop()
 

@@ -1,9 +1,9 @@
-"""Watch: ends the work for a caller who has gone away; knows ASGI messages and nothing else.
+"""Cancels the work of a request whose client has disconnected. Knows ASGI messages and nothing else.
 
-ASGI says that a client is gone only to those who wait for it, and a handler waits for its cluster. So somebody else
-has to wait. A task beside each request would cost a tenth of what the gateway can do; nearly all requests are over
-in milliseconds, so the task is made only for those that take longer. Who takes longer is found by looking at all that
-are open, now and then: a timer for each would cost more than the looking.
+ASGI reports a disconnect only to a caller of `receive`, and a handler that waits for its cluster does not call it, so
+a task beside the handler must. A task for every request would cost a tenth of the gateway's throughput, and nearly
+all requests finish in milliseconds. The task is therefore created for requests that take longer. A timer finds them
+by checking all open requests at intervals; a timer for each request would cost more.
 """
 
 from __future__ import annotations
@@ -14,59 +14,47 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from starlette.types import Message, Receive
 
-LISTEN_AFTER: Final = 0.25  # how long a request runs before somebody waits for its client to go; twice that at most
+LISTEN_AFTER: Final = 0.25  # seconds after which a request's disconnect is listened for; at most twice that
 
 _DISCONNECT: Final[Message] = {"type": "http.disconnect"}
 
 
 class DisconnectMonitor:
-    """The watches of an application; looks through them from time to time while there are any."""
+    """The watches of an application's open requests. Its timer runs while there are any."""
 
     def __init__(self) -> None:
-        self._young: set[DisconnectWatch] = set()  # begun since the last look
-        self._old: set[DisconnectWatch] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self.new: set[DisconnectWatch] = set()  # since the last check
+        self.old: set[DisconnectWatch] = set()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.timer: asyncio.TimerHandle | None = None
 
-    def watch(self, receive: Receive, *, has_body: bool) -> DisconnectWatch:
-        """Watch over the task that asks."""
-        task = asyncio.current_task(self._loop)
-        if task is None:  # another loop than last time
-            self._timer = None
-            task = asyncio.current_task()
-        assert task is not None  # noqa: S101 -- a coroutine runs in a task
-        if self._timer is None:
-            self._loop = task.get_loop()
-            self._timer = self._loop.call_later(LISTEN_AFTER, self._look)
-        watch = DisconnectWatch(receive, task, self, has_body=has_body)
-        self._young.add(watch)
-        return watch
-
-    def forget(self, watch: DisconnectWatch) -> None:
-        """Its request is over."""
-        self._young.discard(watch)
-        self._old.discard(watch)
-
-    def _look(self) -> None:
-        """Begin to listen for those who are here for the second time."""
-        waiting = {watch for watch in self._old if not watch.begin()}
-        self._old = self._young | waiting
-        self._young = set()
-        self._timer = None
-        if self._old and self._loop is not None:
-            self._timer = self._loop.call_later(LISTEN_AFTER, self._look)
+    def check(self) -> None:
+        """Start to listen for the requests that are open since the check before; schedule the next check."""
+        waiting = {watch for watch in self.old if not watch.listen()}
+        self.old = self.new | waiting
+        self.new = set()
+        self.timer = None
+        if self.old and self.loop is not None:
+            self.timer = self.loop.call_later(LISTEN_AFTER, self.check)
 
 
 class DisconnectWatch:
-    """Cancels its task when the client goes away before `answered` is set."""
+    """Cancels the current task if the client disconnects before `responded` is set."""
 
-    __slots__ = ("_body_read", "_has_body", "_listener", "_monitor", "_receive", "_task", "answered", "gone")
+    __slots__ = ("_body_read", "_has_body", "_listener", "_monitor", "_receive", "_task", "disconnected", "responded")
 
-    def __init__(
-        self, receive: Receive, task: asyncio.Task[object], monitor: DisconnectMonitor, *, has_body: bool
-    ) -> None:
-        self.answered = False
-        self.gone = False
+    def __init__(self, receive: Receive, monitor: DisconnectMonitor, *, has_body: bool) -> None:
+        task = asyncio.current_task(monitor.loop)
+        if task is None:  # the application runs in another event loop now
+            monitor.timer = None
+            task = asyncio.current_task()
+        assert task is not None  # noqa: S101 -- a coroutine runs in a task
+        if monitor.timer is None:
+            monitor.loop = task.get_loop()
+            monitor.timer = monitor.loop.call_later(LISTEN_AFTER, monitor.check)
+        monitor.new.add(self)
+        self.responded = False
+        self.disconnected = False
         self._receive = receive
         self._task = task
         self._monitor = monitor
@@ -75,7 +63,7 @@ class DisconnectWatch:
         self._listener: asyncio.Task[None] | None = None
 
     async def receive(self) -> Message:
-        """What the server has to say, unless the watch listens by now: then only that the client is gone."""
+        """The server's next message. While the watch listens, only a disconnect is delivered."""
         if self._listener is not None:
             await asyncio.wait((self._listener,))
             return _DISCONNECT
@@ -86,14 +74,15 @@ class DisconnectWatch:
 
     def stop(self) -> None:
         """End the watch."""
-        self._monitor.forget(self)
+        self._monitor.new.discard(self)
+        self._monitor.old.discard(self)
         if self._listener is not None:
             self._listener.cancel()
 
-    def begin(self) -> bool:
-        """Begin to listen; False where that has to wait.
+    def listen(self) -> bool:
+        """Start to listen; False if that is not possible yet.
 
-        While the handler reads a body, it hears of a disconnect itself, and must not lose a piece of it to us.
+        While the handler reads the body it receives a disconnect itself, and listening could lose a chunk of the body.
         """
         if self._has_body and not self._body_read:
             return False
@@ -103,6 +92,6 @@ class DisconnectWatch:
     async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        if not self.answered:
-            self.gone = True
+        if not self.responded:
+            self.disconnected = True
             self._task.cancel()

@@ -1,6 +1,6 @@
-"""Edge: what happens around every request: ids, headers, the line in the log, the last resort; knows no route.
+"""The outermost layer of every request: ids, response headers, access log, and the response to any exception.
 
-Pure ASGI and the only middleware, since every layer costs each request.
+Pure ASGI and the only middleware, because every layer costs every request. Knows no route.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import logging
 import random
 import re
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -19,73 +20,103 @@ from flamecrest.server.errors import GatewayError
 from flamecrest.server.telemetry.log import log_request
 from flamecrest.server.telemetry.trace import Trace, current_trace
 
-from .disconnect import DisconnectMonitor
+from .disconnect import DisconnectMonitor, DisconnectWatch
 from .errors import error_response
+from .openapi import complete
+from .route_table import RouteTable
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
-CONTRACT_VERSION: Final = "2.5.7"  # the FirecREST release whose API this is; clients decide by it what they send
+    from flamecrest.server.cluster import Gateway
+
+CONTRACT_VERSION: Final = "2.5.7"  # the FirecREST release whose API this is; clients adapt their requests to it
 
 _VERSION: Final = (b"f7t-appversion", CONTRACT_VERSION.encode())
-_SANE: Final = re.compile(rb"[A-Za-z0-9._:/+=@\-]{1,128}")
+_VALID_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@\-]{1,128}")
 _IDS: Final = frozenset({b"x-request-id", b"x-correlation-id"})
 _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
-_CLIENT_GONE: Final = 499  # in the log only: nobody is there to read it
+_CLIENT_CLOSED: Final = 499  # in the access log only: the client has disconnected
 
 log = logging.getLogger("flamecrest.http")
 
 
-class Edge:
-    """Wraps the application."""
+class Edge(FastAPI):
+    """The ASGI application. FastAPI describes the API; requests go to the route table, all else to FastAPI.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    `prefix` is the path prefix under which a proxy serves the API; requests are accepted with it and without it.
+    """
+
+    gateway: Gateway  # set while the application runs
+
+    def __init__(self, *, prefix: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._prefix = prefix.rstrip("/")
+        self._routes = RouteTable(self.router.routes, self.router)
         self._disconnects = DisconnectMonitor()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; whatever happens, the server above never sees an exception of ours."""
+        """Serve one request. The server never sees an exception, except its own cancellation."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await super().__call__(scope, receive, send)
             return
+        scope["app"] = self
+        if self._prefix:
+            scope["root_path"] = self._prefix
         path = scope["path"]
         if path[-1:] == "/" and len(path) > 1 and not path.endswith("/liveness/"):
-            scope["path"] = path[:-1]  # answered, not redirected: a redirect can lead a token astray
+            scope["path"] = path[:-1]  # served, not redirected: a redirect can send the token to another host
         exchange = Exchange(scope, receive, send, self._disconnects)
         trace = exchange.trace
         token = current_trace.set(trace)
         try:
-            await self.app(scope, exchange.watch.receive, exchange.send)
+            await self._routes(scope, exchange.watch.receive, exchange.send)
         except asyncio.CancelledError:
-            if not exchange.watch.gone:
+            if not exchange.watch.disconnected:
                 raise
             if task := asyncio.current_task():
                 task.uncancel()
-            trace.status = _CLIENT_GONE
+            trace.status = _CLIENT_CLOSED
         except ClientDisconnect:
-            trace.status = _CLIENT_GONE
-        except Exception as error:  # noqa: BLE001 -- this is where every error ends
+            trace.status = _CLIENT_CLOSED
+        except Exception as error:  # noqa: BLE001 -- every error ends here
             await exchange.fail(error)
         finally:
             exchange.close(path)
             current_trace.reset(token)
 
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        if self.openapi_schema is None:
+            self.openapi_schema = complete(super().openapi())
+        return self.openapi_schema
+
 
 class Exchange:
-    """One request and its answer."""
+    """One request and its response."""
 
     __slots__ = ("_begun", "_scope", "_send", "_started", "trace", "watch")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, disconnects: DisconnectMonitor) -> None:
+        """Take valid ids from the request's headers; make those that are missing."""
         self._begun = time.perf_counter()
         self._scope = scope
         self._send = send
         self._started = False
-        self.trace = _trace(scope)
-        self.watch = disconnects.watch(receive, has_body=scope["method"] not in _BODILESS)
+        request_id = correlation_id = ""
+        for name, value in scope["headers"]:
+            if name in _IDS and _VALID_ID.fullmatch(value):
+                if name == b"x-request-id":
+                    request_id = value.decode()
+                else:
+                    correlation_id = value.decode()
+        if not request_id:
+            request_id = f"{random.getrandbits(128):032x}"  # not a secret
+        self.trace = Trace(request_id, correlation_id or request_id, scope["method"])
+        self.watch = DisconnectWatch(receive, disconnects, has_body=scope["method"] not in _BODILESS)
 
     async def send(self, message: Message) -> None:
-        """Pass the answer on, with the headers that all answers have."""
+        """Send a message of the response, with the headers that every response has."""
         trace = self.trace
         if message["type"] == "http.response.start":
             self._started = True
@@ -102,11 +133,11 @@ class Exchange:
         else:
             trace.sent += len(message.get("body", b""))
             if not message.get("more_body", False):
-                self.watch.answered = True
+                self.watch.responded = True
         await self._send(message)
 
     async def fail(self, error: Exception) -> None:
-        """Answer an error; or, half-way through an answer, leave it unfinished: the server cuts the connection."""
+        """Send the response to an error. One that has begun stays incomplete: the server closes the connection."""
         if self._started or not isinstance(error, GatewayError | HTTPException):
             what = "answer cut off half-way" if self._started else "unexpected error"
             log.error("%s", what, exc_info=error)
@@ -115,23 +146,9 @@ class Exchange:
             await response(self._scope, self.watch.receive, self.send)
 
     def close(self, path: str) -> None:
-        """Stop watching and write the log's line."""
+        """Stop the watch and write the access log line."""
         self.watch.stop()
         route = self._scope.get("route")
         if route is not None:
             self.trace.route = route.path
         log_request(self.trace, time.perf_counter() - self._begun, path)
-
-
-def _trace(scope: Scope) -> Trace:
-    """Take the ids over from the request where they are sane, else make them."""
-    request_id = correlation_id = ""
-    for name, value in scope["headers"]:
-        if name in _IDS and _SANE.fullmatch(value):
-            if name == b"x-request-id":
-                request_id = value.decode()
-            else:
-                correlation_id = value.decode()
-    if not request_id:
-        request_id = f"{random.getrandbits(128):032x}"  # a name, not a secret
-    return Trace(request_id, correlation_id or request_id, scope["method"])

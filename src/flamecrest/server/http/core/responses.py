@@ -1,7 +1,6 @@
-"""Answers made once, straight to bytes: no second validation by the framework; knows no route.
+"""JSON responses, encoded once: the framework's second validation is skipped. Knows no route.
 
-What a route declares as its model and what is sent here are held together by the tests, which validate every answer
-against the model of its route.
+A route declares its response as a wire model; the tests validate every response against the model of its route.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,32 +15,27 @@ from flamecrest.wire.text import is_plain, percent_encode
 
 
 class JsonResponse(Response):
-    """A JSON answer that is bytes already. The framework's would encode every header anew."""
+    """A JSON response. The framework's would encode every header anew."""
 
-    def __init__(self, body: bytes, status: int) -> None:
-        self.body = body
+    def __init__(self, data: Mapping[str, Any], status: int = 200) -> None:
+        self.body = body = dumps(data)
         self.status_code = status
         self.background = None
         self.raw_headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the response."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body})
 
 
-def json_response(data: Mapping[str, Any], status: int = 200) -> Response:
-    """A JSON answer."""
-    return JsonResponse(dumps(data), status)
-
-
 def no_content() -> Response:
-    """The answer of an operation that has nothing to say."""
+    """The response of an operation without a result: 204."""
     return Response(status_code=204)
 
 
 def file_stat(stat: Stat) -> dict[str, int]:
-    """A FileStat."""
+    """The fields of a wire FileStat."""
     return {
         "mode": stat.mode,
         "ino": stat.ino,
@@ -56,8 +50,8 @@ def file_stat(stat: Stat) -> dict[str, int]:
     }
 
 
-def plain_files(entries: Iterable[ListingEntry]) -> list[dict[str, str | None]]:
-    """A File each, of entries whose names and targets are plain text."""
+def plain_file_entries(entries: Iterable[ListingEntry]) -> list[dict[str, str | None]]:
+    """The fields of a wire File for each entry; names and link targets must be UTF-8."""
     return [
         {
             "name": name,
@@ -73,12 +67,12 @@ def plain_files(entries: Iterable[ListingEntry]) -> list[dict[str, str | None]]:
     ]
 
 
-def listed_file(entry: ListingEntry) -> dict[str, str | None]:
-    """A File; percent-encoded when its name or what it points to is not UTF-8."""
-    (shape,) = plain_files((entry,))
+def file_entry(entry: ListingEntry) -> dict[str, str | None]:
+    """The fields of a wire File; percent-encoded if name or link target are not UTF-8."""
+    (fields,) = plain_file_entries((entry,))
     target = entry.link_target
     if not is_plain(entry.name) or (target is not None and not is_plain(target)):
-        shape["name"] = percent_encode(entry.name)
-        shape["linkTarget"] = None if target is None else percent_encode(target)
-        shape["encoding"] = "percent"
-    return shape
+        fields["name"] = percent_encode(entry.name)
+        fields["linkTarget"] = None if target is None else percent_encode(target)
+        fields["encoding"] = "percent"
+    return fields

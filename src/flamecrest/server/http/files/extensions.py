@@ -9,7 +9,7 @@ from flamecrest.server.auth.port import Verb
 from flamecrest.server.files.values import OwnerQuota, PathQuotas, QuotaUsage
 from flamecrest.server.http.core.openapi import ERRORS
 from flamecrest.server.http.core.parameters import QueryPath
-from flamecrest.server.http.core.responses import json_response, listed_file
+from flamecrest.server.http.core.responses import JsonResponse, file_entry
 from flamecrest.server.http.core.route import Call, FilesRoute
 from flamecrest.wire import operations as wire
 
@@ -28,7 +28,7 @@ async def post_mv(call: Call, body: wire.OpsMvRequest) -> Response:
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
     await files.changes.mv(body.path, body.target_path, call.deadline, overwrite=body.overwrite)
-    return json_response({"output": listed_file(await files.queries.entry(body.target_path, call.deadline))})
+    return JsonResponse({"output": file_entry(await files.queries.entry(body.target_path, call.deadline))})
 
 
 @router.post("/cp", status_code=201, response_model=wire.OpsFileResponse)
@@ -41,7 +41,7 @@ async def post_cp(call: Call, body: wire.OpsCpRequest, timeout: TimeoutSeconds =
         await files.changes.cp(
             body.path, body.target_path, deadline, overwrite=body.overwrite, dereference=body.dereference
         )
-        return json_response({"output": listed_file(await files.queries.entry(body.target_path, deadline))}, 201)
+        return JsonResponse({"output": file_entry(await files.queries.entry(body.target_path, deadline))}, 201)
 
 
 @router.post("/touch", response_model=wire.OpsFileResponse)
@@ -50,7 +50,7 @@ async def post_touch(call: Call, body: wire.OpsTouchRequest) -> Response:
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path)
     await files.changes.touch(body.path, call.deadline, mtime=body.mtime)
-    return json_response({"output": listed_file(await files.queries.entry(body.path, call.deadline))})
+    return JsonResponse({"output": file_entry(await files.queries.entry(body.path, call.deadline))})
 
 
 @router.post("/truncate", response_model=wire.OpsFileResponse)
@@ -59,7 +59,7 @@ async def post_truncate(call: Call, body: wire.OpsTruncateRequest) -> Response:
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path)
     await files.changes.truncate(body.path, body.size, call.deadline)
-    return json_response({"output": listed_file(await files.queries.entry(body.path, call.deadline))})
+    return JsonResponse({"output": file_entry(await files.queries.entry(body.path, call.deadline))})
 
 
 @router.get("/df", response_model=wire.GetDfResponse)
@@ -74,7 +74,7 @@ async def get_df(call: Call, path: QueryPath) -> Response:
     space = await files.queries.df(path, call.deadline)
     output = {"total": space.total, "free": space.free, "available": space.available, "files": space.files}
     more = {"filesFree": space.files_free, "readOnly": space.read_only, "quota": _quotas(space.quota)}
-    return json_response({"output": output | more})
+    return JsonResponse({"output": output | more})
 
 
 @router.get("/du", response_model=wire.GetDuResponse)
@@ -86,7 +86,7 @@ async def get_du(call: Call, path: QueryPath, timeout: TimeoutSeconds = None) ->
     async with patience.limited() as deadline:
         usage = await files.queries.du(path, deadline)
     output = {"size": usage.size, "allocated": usage.allocated, "entries": usage.entries, "complete": usage.complete}
-    return json_response({"output": output})
+    return JsonResponse({"output": output})
 
 
 def _quotas(quotas: PathQuotas | None) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from flamecrest.server.errors import Field, Invalid
 from flamecrest.server.files.listing_filter import ALL_ENTRIES, ListingFilter, ListingPosition, SortOrder
-from flamecrest.server.http.core.responses import listed_file, plain_files
+from flamecrest.server.http.core.responses import file_entry, plain_file_entries
 from flamecrest.wire.json import dumps
 
 if TYPE_CHECKING:
@@ -135,13 +135,13 @@ def accepts_ndjson(accept: str) -> bool:
 def _joined(entries: Sequence[ListingEntry]) -> bytes:
     """The inside of a JSON list of Files. Names that are not UTF-8 are rare: only they cost a second look."""
     try:
-        return orjson.dumps(plain_files(entries))[1:-1]
+        return orjson.dumps(plain_file_entries(entries))[1:-1]
     except TypeError:
-        return dumps([listed_file(entry) for entry in entries])[1:-1]
+        return dumps([file_entry(entry) for entry in entries])[1:-1]
 
 
 def _lines(entries: Sequence[ListingEntry]) -> bytes:
-    return b"".join(dumps(listed_file(entry)) + b"\n" for entry in entries)
+    return b"".join(dumps(file_entry(entry)) + b"\n" for entry in entries)
 
 
 class ListingResponse(Response):

@@ -19,7 +19,7 @@ from flamecrest.server.http.core.openapi import (
     UPLOAD_BODY,
 )
 from flamecrest.server.http.core.parameters import QueryPath
-from flamecrest.server.http.core.responses import file_stat, json_response, listed_file, no_content
+from flamecrest.server.http.core.responses import JsonResponse, file_entry, file_stat, no_content
 from flamecrest.server.http.core.route import Call, FilesRoute
 from flamecrest.wire import filesystem as wire
 
@@ -44,7 +44,7 @@ async def get_stat(call: Call, path: QueryPath, dereference: bool = False) -> Re
     """Show the attributes of a file."""
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
-    return json_response({"output": file_stat(await files.queries.stat(path, call.deadline, follow=dereference))})
+    return JsonResponse({"output": file_stat(await files.queries.stat(path, call.deadline, follow=dereference))})
 
 
 @router.head("/download", response_model=None, responses=HEAD_RESPONSES)
@@ -84,7 +84,7 @@ async def get_view(call: Call, path: QueryPath, size: int | None = None, offset:
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
     start, length = view_slice(offset, size, call.cluster.limits.view_size)
-    return json_response({"output": await files.queries.view(path, call.deadline, offset=start, size=length)})
+    return JsonResponse({"output": await files.queries.view(path, call.deadline, offset=start, size=length)})
 
 
 @router.get("/head", response_model=wire.GetFileHeadResponse)
@@ -99,7 +99,7 @@ async def get_head(
     part = Excerpt.of(count_bytes, count_lines, skip=skip_trailing, limit=call.cluster.limits.view_size)
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
-    return json_response(part.from_start(await files.queries.head(path, call.deadline, part.text_range)))
+    return JsonResponse(part.from_start(await files.queries.head(path, call.deadline, part.text_range)))
 
 
 @router.get("/tail", response_model=wire.GetFileTailResponse, responses=TAIL_RESPONSES)
@@ -120,7 +120,7 @@ async def get_tail(
     part = Excerpt.of(count_bytes, count_lines, skip=skip_heading, limit=call.cluster.limits.view_size)
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
-    return json_response(part.to_end(await files.queries.tail(path, call.deadline, part.text_range)))
+    return JsonResponse(part.to_end(await files.queries.tail(path, call.deadline, part.text_range)))
 
 
 @router.get("/checksum", response_model=wire.GetFileChecksumResponse)
@@ -137,7 +137,7 @@ async def get_checksum(
     async with patience.limited() as deadline:
         checksum = await files.queries.checksum(path, deadline, algorithm=algorithm)
     name = "BLAKE2b" if algorithm == "blake2b" else algorithm.upper()
-    return json_response({"output": {"algorithm": name, "checksum": checksum}})
+    return JsonResponse({"output": {"algorithm": name, "checksum": checksum}})
 
 
 @router.get("/file", response_model=wire.GetFileTypeResponse)
@@ -145,7 +145,7 @@ async def get_file(call: Call, path: QueryPath) -> Response:
     """Say what a file's content is."""
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
-    return json_response({"output": await files.queries.file_type(path, call.deadline)})
+    return JsonResponse({"output": await files.queries.file_type(path, call.deadline)})
 
 
 @router.put("/chmod", response_model=wire.PutFileChmodResponse)
@@ -154,7 +154,7 @@ async def put_chmod(call: Call, body: wire.PutFileChmodRequest) -> Response:
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path)
     await files.changes.chmod(body.path, body.mode, call.deadline)
-    return json_response({"output": listed_file(await files.queries.entry(body.path, call.deadline))})
+    return JsonResponse({"output": file_entry(await files.queries.entry(body.path, call.deadline))})
 
 
 @router.put("/chown", response_model=wire.PutFileChownResponse)
@@ -163,7 +163,7 @@ async def put_chown(call: Call, body: wire.PutFileChownRequest) -> Response:
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path)
     await files.changes.chown(body.path, body.owner, body.group, call.deadline)
-    return json_response({"output": listed_file(await files.queries.entry(body.path, call.deadline))})
+    return JsonResponse({"output": file_entry(await files.queries.entry(body.path, call.deadline))})
 
 
 @router.post("/mkdir", status_code=201, response_model=wire.PostMkdirResponse)
@@ -172,7 +172,7 @@ async def post_mkdir(call: Call, body: wire.PostMakeDirRequest) -> Response:
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path)
     await files.changes.mkdir(body.path, call.deadline, parents=body.parent, exist_ok=body.exist_ok)
-    return json_response({"output": listed_file(await files.queries.entry(body.path, call.deadline))}, 201)
+    return JsonResponse({"output": file_entry(await files.queries.entry(body.path, call.deadline))}, 201)
 
 
 @router.post("/symlink", status_code=201, response_model=wire.PostFileSymlinkResponse)
@@ -182,7 +182,7 @@ async def post_symlink(call: Call, body: wire.PostFileSymlinkRequest) -> Respons
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=leads_to, linkPath=body.link_path)
     await files.changes.symlink(target, body.link_path, call.deadline)
-    return json_response({"output": listed_file(await files.queries.entry(body.link_path, call.deadline))}, 201)
+    return JsonResponse({"output": file_entry(await files.queries.entry(body.link_path, call.deadline))}, 201)
 
 
 @router.delete("/rm", status_code=204, response_model=None)
