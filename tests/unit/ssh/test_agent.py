@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import re
+import shutil
 import socket
 import stat
 import struct
@@ -265,6 +266,8 @@ async def started(pool: Pool) -> Agent:
     "program",
     [
         "exit 127",
+        "exit 2",  # as a perl that lacks a module
+        "head -c 1 >/dev/null; exit 255",
         "head -c 1 >/dev/null; echo 'Good morning'; exec cat >/dev/null",
         "head -c 1 >/dev/null; printf '\\0\\0\\0\\3=ab'; exec cat >/dev/null",
         "head -c 1 >/dev/null; printf '\\0\\0\\0\\0'; exec cat >/dev/null",
@@ -281,6 +284,22 @@ async def test_what_is_no_agent_of_ours_is_not_believed_and_done_without(world, 
         connection = await connected(pool)
         assert connection.agent is None
         assert await me.ask(agent_requests.read(b"/etc/passwd"), soon()) is None
+
+
+async def test_a_perl_without_fractions_of_seconds_does_the_rest(world):
+    """Time::HiRes is no part of Debian's perl-base, nor of Fedora's perl-interpreter."""
+    folder = world.server.people["ann"].home / "lib" / "Time"
+    folder.mkdir(parents=True)
+    (folder / "HiRes.pm").write_text("die;\n")
+    instead_of_perl(world, f'exec {shutil.which("perl")} -I {folder.parent} "$@"')
+    path = world.root / "f"
+    path.write_bytes(b"123")
+    os.utime(path, ns=(5 * 10**8, 15 * 10**8))
+    async with world.pool() as pool:
+        agent = await started(pool)
+        found = Stat.of(await session(pool).stat(str(path), soon(), follow=True))
+        assert (found.size, found.mtime, found.mtime_ns) == (3, 1, None)
+        assert (await connected(pool)).agent is agent
 
 
 async def test_a_change_that_an_agent_does_not_confirm_is_not_made_twice(world):

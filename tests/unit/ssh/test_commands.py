@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flamecrest.server.errors import Denied, Invalid, NotFound, Upstream
+from flamecrest.server.errors import Denied, Invalid, NotFound, Unsupported, Upstream
 from flamecrest.server.ssh.channels.agent_protocol import StatError, stat_question
 from flamecrest.server.ssh.channels.stat_command import stat_command
 from flamecrest.server.ssh.command import Command, Output
@@ -152,9 +152,27 @@ def test_times_are_the_same_by_command_and_by_agent(tmp_path, seconds, part):
     assert min(off % 10**9, -off % 10**9) < 1000  # what rounds up to a whole second is 0
 
 
-@pytest.mark.parametrize(
-    "output", [Output(0, b"1 2 3"), Output(0, b""), Output(127, b"", b"stat: not found"), Output(1, b"", b"boom")]
-)
+@pytest.mark.parametrize("output", [Output(0, b"1 2 3"), Output(0, b""), Output(1, b"", b"boom")])
 def test_stat_by_command_does_not_guess(output):
     with pytest.raises(Upstream):
         stat_command("/x", follow=False).parse(output)
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        (b"timeout: failed to run command 'stat': No such file or directory", ": stat"),
+        (b"bash: line 1: exec: stat: not found", ": stat"),
+        (b"noise\n/bin/sh: 1: g++-12: not found\ntar: Child returned status 127", ": g++-12"),
+        (b"bash: line 31: tar: command not found", ": tar"),
+        (b"tar (child): xz: Cannot exec: No such file or directory", ": xz"),
+        (b"zsh:1: command not found: stat", ""),
+        (b"bash: $(x): command not found", ""),
+    ],
+)
+def test_a_program_that_is_not_installed_is_named(said, name):
+    with pytest.raises(Unsupported) as caught:
+        stat_command("/x", follow=False).parse(Output(127, b"", said))
+    assert caught.value.public == f"The program that this needs is not installed on the cluster{name}"
+    for status in (0, 1, 125, 128):
+        Output(status, b"", said).check_installed()

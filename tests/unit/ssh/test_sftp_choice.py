@@ -90,13 +90,16 @@ async def test_the_first_server_that_can_be_run_is_used(world, tmp_path):
     assert ran.exists()
 
 
-async def test_without_perl_it_is_unsupported(world, tmp_path):
-    """The login shell finds a shell, and nothing else."""
+@pytest.mark.parametrize("perl", [None, "exit 2"], ids=["none", "one that lacks a module"])
+async def test_without_perl_it_is_unsupported(world, tmp_path, perl):
+    """The login shell finds a shell, and nothing else of use."""
     world.server.sftp = False
     world.server.faults.rc_files = True
     programs = tmp_path / "programs"
     programs.mkdir()
     (programs / "sh").symlink_to(shutil.which("sh") or "/bin/sh")
+    if perl is not None:
+        script(programs / "perl", perl)
     (world.server.people["ann"].home / ".bashrc").write_text(f"echo noise; PATH={programs}\n")
     async with world.pool() as pool:
         with pytest.raises(Unsupported, match="no subsystem, no sftp-server, no perl"):

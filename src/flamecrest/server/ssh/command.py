@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+from flamecrest.server.errors import Unsupported
 
 T = TypeVar("T")
 
 MAX_OUTPUT = 64 * 1024 * 1024  # bytes of stdout and stderr together that a command may print before it is ended
+# as bash and dash, coreutils' timeout, and tar say it in the C locale
+_NOT_FOUND: Final = re.compile(
+    r": ([\w.+-]+): (?:command )?not found$|: failed to run command '([\w.+-]+)': |: ([\w.+-]+): Cannot exec: ",
+    re.MULTILINE | re.ASCII,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +34,19 @@ class Output:
     def errors(self) -> str:
         """Standard error as text to show: what is not UTF-8 is replaced."""
         return self.stderr.decode("utf-8", "replace").strip()
+
+    @property
+    def not_installed(self) -> bool:
+        """Whether the program, or one that it needs, could not be started: shells say so by status 126 or 127."""
+        return self.status in {126, 127}
+
+    def check_installed(self) -> None:
+        """Raise Unsupported when a program could not be started; its name is told where the shell tells it."""
+        if self.not_installed:
+            found = _NOT_FOUND.search(self.errors())
+            name = f": {found[found.lastindex or 0]}" if found else ""
+            message = f"The program that this needs is not installed on the cluster{name}"
+            raise Unsupported(message, detail=self.errors()[:200])
 
 
 @dataclass(frozen=True, slots=True)

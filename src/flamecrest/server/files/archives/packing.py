@@ -32,7 +32,7 @@ _LIST: Final = ("--null", "--files-from=-")
 _COMPRESSED: Final = rf"""set -u
 unset TAR_OPTIONS
 program=$1 base=$2
-command -v "$program" >/dev/null || exit 127
+command -v tar >/dev/null && command -v "$program" >/dev/null || exit 127
 quick() {{ if [ "$program" = zstd ]; then zstd -q -c; else gzip -n -c; fi; }}
 tar {" ".join(f"'{option}'" for option in _OPTIONS)} --blocking-factor=1 --directory="$base" {" ".join(_LIST)} |
     head --bytes=-1024 | quick
@@ -72,7 +72,7 @@ def command(form: ArchiveFormat, base: str) -> Command[Any]:
 
 def check_available(output: Output, form: ArchiveFormat) -> None:
     """Raise Unsupported when a program is missing, by how the pipeline ended before it said anything."""
-    if output.status in {126, 127}:
+    if output.not_installed:
         raise Unsupported(f"The cluster can't make {form} archives", detail=output.errors()[:200])
 
 

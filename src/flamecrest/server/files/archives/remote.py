@@ -84,7 +84,7 @@ class RemoteBulk:
                     async for piece in pieces:
                         yield piece
                 output = await stream.wait(OUTPUT_TIMEOUT)
-                if output.status in {126, 127}:
+                if output.not_installed:
                     raise Unsupported("The cluster can't decompress zstd", detail=output.errors()[:200])
                 await feeding
                 if output.status != 0:

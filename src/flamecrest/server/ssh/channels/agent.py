@@ -80,6 +80,7 @@ class Agent(asyncssh.SSHClientSession[bytes]):
         self._out: list[bytes] = []
         self._asked = 0  # bytes of questions without an answer
         self._status: int | None = None
+        self._answered = False  # a question, so that the program runs
         self.changing = 0  # questions under way that change something
         self.counted = False  # among the connection's channels
         self.closed = False
@@ -128,8 +129,12 @@ class Agent(asyncssh.SSHClientSession[bytes]):
 
     @property
     def missing(self) -> bool:
-        """Whether the program could not be started at all (a shell says 126 or 127)."""
-        return self._status in {126, 127}
+        """Whether the program could not be started at all: there is no perl, or one that lacks a module.
+
+        A shell says 126 or 127, perl what errno was or 255; the program itself ends with 0 or 1.
+        """
+        status = self._status or 0
+        return not self._answered and (1 < status < 128 or status == 255)
 
     def _flush(self) -> None:
         out, self._out = self._out, []
@@ -163,6 +168,7 @@ class Agent(asyncssh.SSHClientSession[bytes]):
 
     def _next(self, asked: _PendingQuestion[Any], answer: bytes) -> None:
         """Take the answer to the question that was asked first."""
+        self._answered = True
         self._asked -= len(asked.question.text)
         if asked.question.slow:
             self._slow -= 1

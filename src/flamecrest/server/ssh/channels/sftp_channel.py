@@ -113,7 +113,8 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._sftp.resume()
 
     def exit_status_received(self, status: int) -> None:
-        if status in {126, 127} and not self._hello.done():  # a shell that does not find the program
+        # a shell that does not find the program, or a perl that does not find its modules
+        if status in {2, 126, 127} and not self._hello.done():
             self._fail(Unsupported("The cluster offers no SFTP: no subsystem, no sftp-server, no perl"))
 
     def connection_lost(self, exc: Exception | None) -> None:

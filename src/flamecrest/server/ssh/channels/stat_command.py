@@ -37,6 +37,7 @@ def _parse(output: Output) -> StatNumbers:
             if modified.startswith(b"-"):
                 found[9] = math.floor(float(modified))
             return (*found, _part(found[9], int(modified.partition(b".")[2] or b"0")))
+    output.check_installed()  # before its message is read: of a missing program, too, it ends in "No such file"
     # coreutils ends its message with strerror's words (in English: LC_ALL=C)
     reason = output.errors().rpartition(": ")[2]
     if reason in _ERRNO:

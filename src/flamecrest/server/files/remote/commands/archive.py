@@ -7,7 +7,7 @@ in a name or a pattern is ever read as shell. The cluster must have GNU tar, fin
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import Conflict, GatewayError, Invalid, NotFound, Upstream
@@ -168,11 +168,12 @@ def finished(output: Output) -> None:
     first = said.splitlines()[0]
     if output.status == NOTHING_MATCHED:
         raise NotFound(first, detail=said)
-    if output.status > 125:  # as bash has it: not executable, not found, ended by a signal
+    output.check_installed()
+    if output.status > 125:  # as bash has it: ended by a signal
         raise Upstream(f"The archive program failed: {first}", detail=said)
     for line in said.splitlines():
         if line in _NO_FILTER:
-            raise Upstream(f"The archive program failed: {first}", detail=said)
+            replace(output, status=127).check_installed()
         reason = line.rpartition(": ")[2]
         kind = _TAR_REASONS.get(reason) or reason_kind(reason)
         if kind is not None:

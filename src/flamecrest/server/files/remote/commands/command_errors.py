@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from flamecrest.server.errors import Invalid, Unsupported, Upstream
+from flamecrest.server.errors import Invalid, Upstream
 from flamecrest.server.files.remote.errors import reason_kind
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def check_success(output: Output) -> None:
     """Return if the program worked, else raise what it says went wrong."""
     if output.status == 0:
         return
-    check_installed(output)
+    output.check_installed()
     said = output.errors().splitlines()
     first = said[0] if said else f"exit status {output.status}"
     if _INVALID.match(output.errors()):
@@ -36,15 +36,9 @@ def check_success(output: Output) -> None:
     raise Upstream(first, detail=output.errors()[:2000])
 
 
-def check_installed(output: Output) -> None:
-    """Raise Unsupported when the program could not be started (a shell says 126 or 127)."""
-    if output.status in {126, 127}:
-        raise Unsupported("The program that this needs is not installed on the cluster", detail=output.errors()[:200])
-
-
 def parse_file_type(output: Output) -> str:
     """What `file -b` says."""
-    check_installed(output)
+    output.check_installed()
     text = output.stdout.decode("utf-8", "replace").strip()
     if output.status != 0 or not text:
         raise Upstream("The cluster's `file` failed", detail=f"{output.status}: {output.errors()[:200]}")
@@ -58,6 +52,6 @@ def parse_checksum(output: Output, words: str, digits: int) -> str:
         found = re.match(rb"\\?([0-9a-f]{%d}) " % digits, output.stdout)
         if found:
             return found[1].decode("ascii")
-    check_installed(output)
+    output.check_installed()
     why = output.errors().rpartition(": ")[2]
     raise (reason_kind(why) or Upstream)(f"{words}: {why or 'failed'}", detail=f"exit status {output.status}")

@@ -44,7 +44,7 @@ copy_to "$copy" || exit
 if [ -n "$overwrite" ]; then
     mv -fT -- "$copy" "$target" || exit
 else
-    mv -nT -- "$copy" "$target"
+    mv -nT -- "$copy" "$target" || [ $? -lt 126 ] || exit 127
     if [ -e "$copy" ] || [ -L "$copy" ]; then fail 'File exists'; fi
 fi
 copy=

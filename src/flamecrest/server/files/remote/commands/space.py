@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import Upstream
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flamecrest.server.ssh.command import Output
+
 
 _READ_ONLY: Final = 1  # of statvfs@openssh.com's flags
 
@@ -57,6 +59,7 @@ def _usage(output: Output) -> DiskUsage:
     words = output.stdout.split()
     if output.status == 0 and len(words) == 4 and all(word.isdigit() for word in words):
         size, allocated, entries, status = map(int, words)
+        replace(output, status=status).check_installed()  # find's own
         if entries:
             return DiskUsage(size, allocated, entries, complete=status == 0)
     command_errors.check_success(output)

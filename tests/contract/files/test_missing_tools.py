@@ -1,0 +1,149 @@
+"""Login nodes that lack a program: what can be done in another way is, what cannot is Unsupported and nothing else."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flamecrest.server.errors import Unsupported
+from flamecrest.server.files.archives.packing import zstd_frame
+from flamecrest.server.files.archives.remote import RemoteBulk
+from flamecrest.server.files.values import CompressOptions
+
+from .conftest import Place, on_sandbox, soon
+from .test_files import fetch, names, put
+
+pytestmark = pytest.mark.anyio
+
+Without = Callable[..., AbstractAsyncContextManager[Place]]
+
+
+@pytest.fixture
+def without(tmp_path: Path) -> Without:
+    """A place whose login script leaves all of this machine's programs but these."""
+
+    @asynccontextmanager
+    async def start(*programs: str, subsystem: bool = True) -> AsyncIterator[Place]:
+        left = tmp_path / "left"
+        left.mkdir()
+        for folder in ("/usr/local/bin", "/usr/bin", "/bin"):
+            for program in Path(folder).iterdir():
+                if program.name not in programs and not (left / program.name).is_symlink():
+                    (left / program.name).symlink_to(program)
+        async with on_sandbox(tmp_path, subsystem=subsystem) as place:
+            assert place.server is not None
+            place.server.faults.rc_files = True
+            for name in programs:
+                (tmp_path / "bin" / name).unlink(missing_ok=True)
+            (place.server.people["ann"].home / ".bashrc").write_text(f"PATH={tmp_path}/bin:{left}\n")
+            yield place
+
+    return start
+
+
+async def lacks(program: str, asking: Awaitable[object]) -> None:
+    with pytest.raises(Unsupported, match=f"not installed on the cluster: {program}$"):
+        await asking
+
+
+async def test_the_answer_names_the_program(without: Without) -> None:
+    programs = ("file", "sha256sum", "b2sum", "find", "chmod", "touch", "chown", "cp", "tar")
+    async with without(*programs) as place:
+        path, target = await put(place, "file", b"data"), place.path("target")
+        await lacks("file", place.queries.file_type(path, soon()))
+        await lacks("sha256sum", place.queries.checksum(path, soon()))
+        await lacks("b2sum", place.queries.checksum(path, soon(), algorithm="blake2b"))
+        assert await place.queries.checksum(path, soon(), algorithm="md5") == "8d777f385d3dfec8815d20f7496026dc"
+        await lacks("find", place.queries.du(path, soon()))
+        await lacks("chmod", place.changes.chmod(path, "u+x", soon()))
+        await lacks("touch", place.changes.touch(path, soon()))
+        await lacks("chown", place.changes.chown(path, "ann", "ann", soon()))
+        await lacks("cp", place.changes.cp(path, target, soon()))
+        await lacks("tar", place.changes.compress(path, target, soon(), CompressOptions(compression="none")))
+        await lacks("tar", place.changes.extract(path, target, soon(), compression="none"))
+        assert await names(place, hidden=True) == ["file"]
+
+
+async def test_a_copy_that_cannot_be_put_in_place_is_no_conflict(without: Without) -> None:
+    async with without("mv") as place:
+        path = await put(place, "file", b"data")
+        await lacks("mv", place.changes.cp(path, place.path("target"), soon()))
+        assert await names(place, hidden=True) == ["file"]
+
+
+async def test_scripts_need_bash(without: Without) -> None:
+    async with without("bash") as place:
+        path = await put(place, "file", b"data")
+        await lacks("bash", place.changes.cp(path, place.path("target"), soon()))
+        await lacks("bash", place.changes.compress(path, place.path("target"), soon()))
+
+
+@pytest.mark.parametrize(("program", "mode"), [("gzip", "w:gz"), ("bzip2", "w:bz2"), ("xz", "w:xz")])
+async def test_compressions_that_the_cluster_does_not_have(without: Without, program: Any, mode: Any) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode=mode) as archive:
+        archive.addfile(tarfile.TarInfo("inner"))
+    async with without(program) as place:
+        path = await put(place, "archive", packed.getvalue())
+        await lacks(
+            program, place.changes.compress(path, place.path("new"), soon(), CompressOptions(compression=program))
+        )
+        await lacks(program, place.changes.extract(path, place.path("out"), soon(), compression=program))
+        assert await names(place, hidden=True) == ["archive"]
+        await place.changes.compress(path, place.path("new"), soon(), CompressOptions(compression="none"))
+        assert await names(place, hidden=True) == ["archive", "new"]
+
+
+@pytest.mark.parametrize("programs", [("perl",), ("perl", "quota", "df")])
+async def test_what_another_way_can_do_is_done(without: Without, programs: tuple[str, ...]) -> None:
+    async with without(*programs) as place:
+        path = await put(place, "file", b"data")
+        assert await fetch(place, path) == b"data"
+        found = await place.queries.stat(path, soon())
+        there = Path(path).stat()
+        assert (found.ino, found.size, found.mtime) == (there.st_ino, 4, int(there.st_mtime))
+        (entry,) = await place.queries.ls(place.folder, soon())
+        assert (entry.name, entry.size, entry.user) == ("file", 4, "ann")
+        space = await place.queries.df(path, soon())
+        assert (space.total > 0, space.quota) == (True, None)
+
+
+async def test_owners_whose_names_nothing_tells_are_numbers(without: Without) -> None:
+    async with without("getent") as place:
+        entry = await place.queries.entry(await put(place, "file"), soon())
+        owner = str((await place.queries.stat(entry.name, soon())).uid)
+        assert (entry.user, entry.group) == (owner, owner)
+
+
+async def test_attributes_that_nothing_can_tell_are_not_called_missing(without: Without) -> None:
+    """The shell says "No such file or directory" of the program, which is not said of the file."""
+    async with without("perl", "stat") as place:
+        path = await put(place, "file", b"data")
+        await lacks("stat", place.queries.stat(path, soon()))
+        assert await names(place) == ["file"]
+
+
+@pytest.mark.parametrize(("program", "form"), [("zstd", "zstd"), ("gzip", "gzip"), ("tar", "tar"), ("tar", "gzip")])
+async def test_archives_of_many_files_that_cannot_be_made(without: Without, program: str, form: Any) -> None:
+    async with without(program) as place:
+        bulk, path = RemoteBulk(place.session), await put(place, "file", b"data")
+        chosen = await bulk.select([path], None, soon())
+        with pytest.raises(Unsupported, match=form):
+            async with bulk.pack(chosen, form, soon()):
+                pass
+
+
+async def test_archives_of_many_files_that_cannot_be_read(without: Without) -> None:
+    async def sent() -> AsyncIterator[bytes]:
+        yield zstd_frame(b"no archive")
+
+    async with without("zstd") as place:
+        with pytest.raises(Unsupported, match="zstd"):
+            await RemoteBulk(place.session).unpack(place.folder, sent(), soon())
+        assert await names(place, hidden=True) == []
