@@ -50,7 +50,7 @@ async def echo(process: asyncssh.SSHServerProcess[bytes]) -> None:
 
 @asynccontextmanager
 async def connected(
-    folder: Path, through: Callable[[int], Any] | None = None, **server: Any
+    folder: Path, through: Callable[[int], Any] | None = None, *, accelerate: bool = True, **server: Any
 ) -> AsyncIterator[Connection]:
     """A connection to such a server, by way of that network if there is one."""
     key = asyncssh.generate_private_key("ssh-ed25519")
@@ -72,7 +72,9 @@ async def connected(
     known_hosts = folder / "known_hosts"
     known_hosts.write_text(known_hosts_line("127.0.0.1", port, key) + "\n")
     pairs = asyncssh.load_keypairs([key])
-    connection = await dial(Host("127.0.0.1", port), "ann", pairs, HostKeyVerifier([str(known_hosts)]))
+    connection = await dial(
+        Host("127.0.0.1", port, accelerate=accelerate), "ann", pairs, HostKeyVerifier([str(known_hosts)])
+    )
     try:
         yield connection
     finally:

@@ -23,14 +23,16 @@ USERS = ("ann", "bob", "cyd")
 class World:
     """The server, everybody's keys, and a way to make pools."""
 
-    def __init__(self, server: SshServer, keys: dict[str, asyncssh.SSHKey], root: Path) -> None:
+    def __init__(self, server: SshServer, keys: dict[str, asyncssh.SSHKey], root: Path, *, accelerate: bool) -> None:
         self.server = server
         self.keys = keys
         self.root = root
         self.host_key = server.host_key
+        self.accelerate = accelerate
 
     def host(self, **changes: object) -> Host:
-        return Host(**{"host": "127.0.0.1", "port": self.server.port, **changes})  # type: ignore[arg-type]
+        fields = {"host": "127.0.0.1", "port": self.server.port, "accelerate": self.accelerate, **changes}
+        return Host(**fields)  # type: ignore[arg-type]
 
     def credentials(self) -> StaticCredentials:
         return StaticCredentials(
@@ -56,8 +58,14 @@ class World:
             yield pool
 
 
+@pytest.fixture(params=[True, False], ids=["accelerated", "asyncssh"])
+def accelerate(request: pytest.FixtureRequest) -> bool:
+    """Both values of the setting `ssh.accelerate`: auto and off."""
+    return bool(request.param)
+
+
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path, accelerate: bool) -> AsyncIterator[World]:
     keys = {name: asyncssh.generate_private_key("ssh-ed25519") for name in USERS}
     people = People(tmp_path, USERS)
     people.make_homes()
@@ -65,5 +73,5 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         people, asyncssh.generate_private_key("ssh-ed25519"), keys={name: [key] for name, key in keys.items()}
     )
     await server.start()
-    yield World(server, keys, tmp_path)
+    yield World(server, keys, tmp_path, accelerate=accelerate)
     await server.stop()

@@ -1,16 +1,14 @@
-"""Much data over SSH, the short way out and in: the same bytes as by asyncssh alone, whatever happens on the way."""
+"""Much data over SSH, accelerated and by asyncssh alone: the same bytes, whatever happens on the way."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from types import SimpleNamespace
 from typing import Any
 
 import asyncssh
 import pytest
 
-from flamecrest.server.ssh.accelerate import fast_receive, fast_send
 from flamecrest.server.ssh.pool.connection import open_channel
 
 from .bulk_world import Echoed, connected, cutting, sent_and_back
@@ -28,25 +26,25 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
 
 
 @pytest.mark.parametrize("cipher", [GCM, "aes256-gcm@openssh.com", *OTHERS])
-async def test_there_and_back_under_every_cipher(tmp_path, cipher):
-    async with connected(tmp_path, encryption_algs=[cipher]) as connection:
+async def test_there_and_back_under_every_cipher(tmp_path, cipher, accelerate):
+    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[cipher]) as connection:
         session = await sent_and_back(connection, CONTENT)
         assert session.got == CONTENT
         assert session.closed.result() is None
 
 
 @pytest.mark.parametrize("narrow", [{"window": 1}, {"window": 5000, "max_pktsize": 999}, {"window": 40_000}])
-async def test_no_more_than_the_window_and_the_packet_size_allow(tmp_path, narrow):
+async def test_no_more_than_the_window_and_the_packet_size_allow(tmp_path, narrow, accelerate):
     """asyncssh's server ends the connection when there is more."""
     content = CONTENT[: 300 if narrow["window"] == 1 else 300_000]
-    async with connected(tmp_path, encryption_algs=[GCM], **narrow) as connection:
+    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM], **narrow) as connection:
         session = await sent_and_back(connection, content)
         assert session.got == content
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(30_000, 2**30), (2**30, 40_000), (70_000, 50_000)])
-async def test_new_keys_under_way(tmp_path, ours, theirs):
-    async with connected(tmp_path, encryption_algs=[GCM], rekey_bytes=theirs) as connection:
+async def test_new_keys_under_way(tmp_path, ours, theirs, accelerate):
+    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM], rekey_bytes=theirs) as connection:
         first = connection.raw._send_encryption
         connection.raw._rekey_bytes = ours
         sessions = await asyncio.gather(
@@ -73,8 +71,8 @@ async def test_nothing_goes_out_while_new_keys_are_made(tmp_path):
         assert session.got == CONTENT[:800_000]
 
 
-async def test_a_server_that_sends_more_than_it_may(tmp_path):
-    async with connected(tmp_path, encryption_algs=[GCM]) as connection:
+async def test_a_server_that_sends_more_than_it_may(tmp_path, accelerate):
+    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM]) as connection:
         session = Echoed()
         channel = await open_channel(connection, session, b"echo")
         channel._recv_window = 1000
@@ -84,8 +82,8 @@ async def test_a_server_that_sends_more_than_it_may(tmp_path):
         assert len(session.got) <= 1000
 
 
-async def test_new_keys_when_it_is_time(tmp_path):
-    async with connected(tmp_path, encryption_algs=[GCM]) as connection:
+async def test_new_keys_when_it_is_time(tmp_path, accelerate):
+    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM]) as connection:
         first = connection.raw._send_encryption
         connection.raw._rekey_seconds, connection.raw._rekey_time = 3600, 0.0
         assert (await sent_and_back(connection, CONTENT)).got == CONTENT
@@ -93,17 +91,19 @@ async def test_new_keys_when_it_is_time(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_a_network_that_cuts_messages_anywhere(tmp_path, seed):
+async def test_a_network_that_cuts_messages_anywhere(tmp_path, seed, accelerate):
     size = 60_000 if seed else 300_000
-    async with connected(tmp_path, cutting(seed), encryption_algs=[GCM], rekey_bytes=100_000) as connection:
+    async with connected(
+        tmp_path, cutting(seed), accelerate=accelerate, encryption_algs=[GCM], rekey_bytes=100_000
+    ) as connection:
         session = await sent_and_back(connection, CONTENT[:size])
         assert session.got == CONTENT[:size]
 
 
 @pytest.mark.parametrize("after", [5_000, 5_001, 40_000, 100_003])
-async def test_a_spoilt_byte_ends_the_connection(tmp_path, after):
+async def test_a_spoilt_byte_ends_the_connection(tmp_path, after, accelerate):
     network = cutting(0, spoil_after=after)
-    async with connected(tmp_path, network, encryption_algs=[GCM]) as connection:
+    async with connected(tmp_path, network, accelerate=accelerate, encryption_algs=[GCM]) as connection:
         session = Echoed()
         channel = await open_channel(connection, session, b"echo")
         connection.send(channel, CONTENT[:300_000])
@@ -113,7 +113,7 @@ async def test_a_spoilt_byte_ends_the_connection(tmp_path, after):
         assert len(session.got) < after
 
 
-async def test_what_waits_for_room_goes_when_the_channel_is_closed(tmp_path):
+async def test_what_waits_for_room_goes_when_the_channel_is_closed(tmp_path, accelerate):
     """A program that reads nothing: closing needs no room, and nothing comes after it."""
     at_rest = asyncio.Event()
 
@@ -121,7 +121,9 @@ async def test_what_waits_for_room_goes_when_the_channel_is_closed(tmp_path):
         at_rest.set()
         await process.wait_closed()
 
-    async with connected(tmp_path, encryption_algs=[GCM], program=deaf, window=50_000) as connection:
+    async with connected(
+        tmp_path, accelerate=accelerate, encryption_algs=[GCM], program=deaf, window=50_000
+    ) as connection:
         session = Echoed()
         channel = await open_channel(connection, session, b"deaf")
         connection.send(channel, CONTENT)
@@ -140,12 +142,12 @@ async def _answer(connection: Any) -> Any:
     return await open_channel(connection, Echoed(), b"deaf")
 
 
-async def test_a_fault_in_who_receives_ends_the_connection(tmp_path):
+async def test_a_fault_in_who_receives_ends_the_connection(tmp_path, accelerate):
     class Faulty(Echoed):
         def data_received(self, data: bytes, datatype: int | None) -> None:
             raise ZeroDivisionError(len(data), datatype)
 
-    async with connected(tmp_path, encryption_algs=[GCM]) as connection:
+    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM]) as connection:
         session = Faulty()
         channel = await open_channel(connection, session, b"echo")
         connection.send(channel, b"to be divided")
@@ -153,29 +155,12 @@ async def test_a_fault_in_who_receives_ends_the_connection(tmp_path):
         assert connection.lost
 
 
-async def test_a_message_too_long_is_not_waited_for(tmp_path):
+async def test_a_message_too_long_is_not_waited_for(tmp_path, accelerate):
     """The length stands before the encrypted part: whoever changes it makes us collect up to 4 GiB."""
-    async with connected(tmp_path, encryption_algs=[GCM]) as connection:
+    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM]) as connection:
         session = Echoed()
         await open_channel(connection, session, b"echo")
         connection.raw.data_received(b"\xff" * 3)
         connection.raw.data_received(b"\xff" * 30)
         assert isinstance(await session.closed, asyncssh.ProtocolError)
         assert connection.lost
-
-
-async def test_an_asyncssh_that_is_another_inside_is_left_alone(tmp_path):
-    strange: Any = SimpleNamespace(data_received=print, _inpbuf=b"")
-    fast_receive.hasten(strange)
-    assert strange.data_received is print
-    async with connected(tmp_path, encryption_algs=[GCM]) as connection:
-        other: Any = SimpleNamespace(_flush_send_buf=print, _send_buf=[])
-        fast_send.hasten(connection.raw, other)
-        assert other._flush_send_buf is print
-
-
-async def test_this_asyncssh_is_known(tmp_path):
-    async with connected(tmp_path, encryption_algs=[GCM]) as connection:
-        channel: Any = await open_channel(connection, Echoed(), b"echo")
-        assert isinstance(channel._flush_send_buf.__self__, fast_send.FastSender)
-        assert isinstance(connection.raw.data_received.__self__, fast_receive.FastReceiver)  # type: ignore[attr-defined]

@@ -1,1 +1,100 @@
-"""Faster replacements for parts of asyncssh's transport."""
+"""Faster replacements for parts of asyncssh's transport, switched on for one connection by `accelerate`.
+
+They use asyncssh's private attributes. So they are installed only for the versions that the test suite has passed
+with, and only after `fast_send` and `fast_receive` have found the cipher to work as they expect. Every other
+connection works by asyncssh alone: slower, otherwise the same. See docs/adr/0017-accelerated-ssh.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import cache
+from typing import TYPE_CHECKING
+
+import asyncssh
+from asyncssh.constants import MSG_IGNORE
+from asyncssh.crypto.cipher import GCMCipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from . import fast_receive, fast_send
+
+if TYPE_CHECKING:
+    from asyncssh.packet import SSHPacketLogger
+
+TESTED_VERSIONS = ("2.24.1",)  # of asyncssh
+
+logger = logging.getLogger(__name__)
+
+
+def accelerate(connection: asyncssh.SSHClientConnection, version: str = asyncssh.__version__) -> bool:
+    """Install the faster parts on a connection that has logged in, and on every channel that it opens from now on.
+
+    Returns False, and changes nothing, where this version of asyncssh has not been tested.
+    """
+    if not _supported(version):
+        return False
+    _omit_ignore_messages(connection)
+    _accelerate_new_channels(connection)
+    fast_receive.install(connection)
+    fast_send.batch_writes(connection)
+    return True
+
+
+@cache  # once per process: one line in the log
+def _supported(version: str) -> bool:
+    if version not in TESTED_VERSIONS:
+        reason = "this version of asyncssh has not been tested"
+    elif not cipher_as_expected(GCMCipher):
+        reason = "asyncssh's AES-GCM does not work as expected"
+    else:
+        return True
+    logger.warning("SSH not accelerated", extra={"reason": reason, "asyncssh": version, "tested": TESTED_VERSIONS})
+    return False
+
+
+def cipher_as_expected(cipher_class: type[GCMCipher]) -> bool:
+    """Whether the key, the nonce and its counter are where the faster parts read them (RFC 5647, section 7.1)."""
+    key, nonce, header, data = os.urandom(16), os.urandom(4) + b"\xff" * 8, b"head", b"data of one message"
+    try:
+        cipher = cipher_class("aes128-gcm", key, nonce)
+        sealed = b"".join(cipher.encrypt_and_sign(header, data))
+        expected = header + AESGCM(key).encrypt(nonce, data, header)
+        counted = cipher._iv == nonce[:4] + bytes(8)  # noqa: SLF001 - the attribute that is examined here
+        cipher._update_iv()  # noqa: SLF001
+        counted &= cipher._iv == nonce[:4] + bytes(7) + b"\x01"  # noqa: SLF001
+        return counted and sealed == expected and cipher._key == key  # noqa: SLF001
+    except (AttributeError, TypeError, ValueError):
+        return False
+
+
+def _omit_ignore_messages(connection: asyncssh.SSHClientConnection) -> None:
+    """Do not send the empty IGNORE message that asyncssh puts before every other.
+
+    It protects the last block of a CBC cipher. With the ciphers in use here it only doubles the number of messages.
+    """
+    send = connection.send_packet
+
+    def send_packet(pkttype: int, *args: bytes, handler: SSHPacketLogger | None = None) -> None:
+        if pkttype != MSG_IGNORE:
+            send(pkttype, *args, handler=handler)
+
+    connection.send_packet = send_packet  # type: ignore[method-assign]
+
+
+def _accelerate_new_channels(connection: asyncssh.SSHClientConnection) -> None:
+    add = connection.add_channel
+
+    def add_channel(channel: asyncssh.SSHClientChannel[bytes]) -> int:
+        number = add(channel)
+        # asyncssh formats every message for the log before it checks the log level
+        channel.log_received_packet = _log_nothing  # type: ignore[method-assign]
+        channel.log_sent_packet = _log_nothing  # type: ignore[method-assign]
+        fast_send.install(connection, channel)
+        return number
+
+    connection.add_channel = add_channel  # type: ignore[method-assign, assignment]
+
+
+def _log_nothing(pkttype: int, pktid: int | None, packet: object, note: str = "") -> None:
+    pass

@@ -1,99 +1,76 @@
-"""A channel's bytes on their way out: cut into messages, encrypted and sent in one go, with few copies.
+"""Sends a channel's data: cut into messages, encrypted with AES-GCM and written in one call, with few copies.
 
-asyncssh copies every byte about ten times on its way. What is done here is what it does for AES-GCM; wherever anything
-is not as it is known here, asyncssh does all of it by itself.
+asyncssh copies every byte about ten times on the way out and writes each message by itself. What cannot be sent
+here (another cipher, a key exchange under way) is left to asyncssh.
 """
 
-# Nothing of this is to be had but from asyncssh's inside: `_known` says whether that is as we know it.
-# ruff: noqa: SLF001
+# ruff: noqa: SLF001 -- asyncssh offers none of this in its public interface
 
 from __future__ import annotations
 
+import asyncio
 import os
 import struct
 import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import asyncssh
 from asyncssh.constants import MSG_CHANNEL_DATA
-from asyncssh.crypto.cipher import GCMCipher
 from asyncssh.encryption import GCMEncryption
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers import aead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    import asyncssh
+    from asyncssh.crypto.cipher import GCMCipher
 
-_BLOCK, _LEAST_PADDING = 16, 4  # bytes: what is encrypted is a multiple of the first
+_BLOCK, _MIN_PADDING = 16, 4  # bytes; a packet is a multiple of the first (RFC 4253, section 6)
 _LENGTH: Final = struct.Struct(">I")
-_HEAD: Final = struct.Struct(">BBII")  # the padding's length, the message's type, the channel, the data's length
-_CONNECTION: Final = (
-    "_auth_complete",
-    "_compressor",
-    "_kex_complete",
-    "_rekey_bytes",
-    "_rekey_bytes_sent",
-    "_rekey_seconds",
-    "_rekey_time",
-    "_send_encryption",
-    "_send_seq",
-    "_transport",
-)
-_CHANNEL: Final = (
-    "_flush_send_buf",
-    "_send_buf",
-    "_send_buf_len",
-    "_send_chan",
-    "_send_pktsize",
-    "_send_window",
-)
+_HEAD: Final = struct.Struct(">BBII")  # padding length, message type, channel, data length
 
 
-def hasten(raw: asyncssh.SSHClientConnection, channel: asyncssh.SSHClientChannel[bytes]) -> None:
-    """Have the channel send its data the short way from now on, if that is known."""
-    if _known(raw, channel):
-        channel._flush_send_buf = FastSender(raw, channel).flush  # type: ignore[method-assign]
+def install(connection: asyncssh.SSHClientConnection, channel: asyncssh.SSHClientChannel[bytes]) -> None:
+    """Have the channel send its data through a FastSender."""
+    channel._flush_send_buf = FastSender(connection, channel).flush  # type: ignore[method-assign]
 
 
-def _known(raw: object, channel: object) -> bool:
-    """Whether asyncssh has inside what is used here."""
-    return (
-        all(hasattr(raw, name) for name in _CONNECTION)
-        and all(hasattr(channel, name) for name in _CHANNEL)
-        and hasattr(GCMCipher, "_update_iv")
-    )
+def batch_writes(connection: asyncssh.SSHClientConnection) -> None:
+    """Write the messages of one turn of the event loop together. A connection through a jump host has no socket."""
+    transport = connection._transport
+    if transport is not None and not isinstance(transport, asyncssh.SSHTCPChannel):
+        connection._transport = BatchedTransport(transport)
 
 
 class FastSender:
-    """Sends what a channel has in its buffer, as far as the other side's window reaches."""
+    """Sends what a channel has in its buffer, as far as the receiver's window reaches."""
 
-    def __init__(self, raw: asyncssh.SSHClientConnection, channel: asyncssh.SSHClientChannel[bytes]) -> None:
-        self._raw = raw
+    def __init__(self, connection: asyncssh.SSHClientConnection, channel: asyncssh.SSHClientChannel[bytes]) -> None:
+        self._connection = connection
         self._channel = channel
-        self._rest: Callable[[], None] = channel._flush_send_buf
+        self._flush_by_asyncssh: Callable[[], None] = channel._flush_send_buf
         self._cipher: GCMCipher | None = None
-        self._aead: AESGCM | None = None  # the same cipher
+        self._aead: aead.AESGCM | None = None  # with the key of `_cipher`
 
     def flush(self) -> None:
-        """Send in bulk what can be; asyncssh does the rest, and whatever is to be done afterwards."""
+        """Send what can be sent here; asyncssh sends the rest and does what follows (EOF, close, flow control)."""
         channel = self._channel
-        waiting = channel._send_buf
-        while waiting and channel._send_window:
-            data, kind = waiting[0]
+        buffers = channel._send_buf
+        while buffers and channel._send_window:
+            data, kind = buffers[0]
             sent = self._send(data) if kind is None else 0
             if not sent:
                 break
             channel._send_window -= sent
             channel._send_buf_len -= sent
             if sent == len(data):
-                del waiting[0]
+                del buffers[0]
             else:
                 del data[:sent]
-        self._rest()
+        self._flush_by_asyncssh()
 
     def _send(self, data: bytearray) -> int:
-        """Send messages of it; how many bytes went."""
-        raw, channel = self._raw, self._channel
+        """Send as much of the data as possible; the number of bytes sent."""
+        connection, channel = self._connection, self._channel
         cipher = self._ready()
         if cipher is None or self._aead is None or channel._send_chan is None:
             return 0
@@ -101,33 +78,71 @@ class FastSender:
         out: list[bytes] = []
         end, at = min(len(data), channel._send_window), 0
         with memoryview(data) as view:
-            while at < end and raw._rekey_bytes_sent < raw._rekey_bytes:
+            while at < end and connection._rekey_bytes_sent < connection._rekey_bytes:
                 size = min(channel._send_pktsize, end - at)
-                padding = -(_HEAD.size + size + _LEAST_PADDING) % _BLOCK + _LEAST_PADDING
+                padding = -(_HEAD.size + size + _MIN_PADDING) % _BLOCK + _MIN_PADDING
                 head = _HEAD.pack(padding, MSG_CHANNEL_DATA, channel._send_chan, size)
                 packet = b"".join((head, view[at : at + size], os.urandom(padding)))
                 length = _LENGTH.pack(len(packet))
                 out += (length, encrypt(cipher._iv, packet, length))
                 cipher._update_iv()
-                raw._send_seq = (raw._send_seq + 1) & 0xFFFFFFFF
-                raw._rekey_bytes_sent += len(packet)
+                connection._send_seq = (connection._send_seq + 1) & 0xFFFFFFFF
+                connection._rekey_bytes_sent += len(packet)
                 at += size
-        cast("Any", raw._transport).writelines(out)
+        cast("Any", connection._transport).writelines(out)
         return at
 
     def _ready(self) -> GCMCipher | None:
-        """The cipher under which data may go now, if it is the one that is known here."""
-        raw = self._raw
-        encryption = raw._send_encryption
+        """The cipher in use, if data may be sent now and the cipher is AES-GCM."""
+        connection = self._connection
+        encryption = connection._send_encryption
         if (
             type(encryption) is not GCMEncryption
-            or raw._compressor is not None
-            or raw._transport is None
-            or not (raw._auth_complete and raw._kex_complete)
-            or (raw._rekey_seconds and time.monotonic() >= raw._rekey_time)
+            or connection._compressor is not None
+            or connection._transport is None
+            or not (connection._auth_complete and connection._kex_complete)
+            or (connection._rekey_seconds and time.monotonic() >= connection._rekey_time)
         ):
             return None
         cipher = encryption._cipher
         if cipher is not self._cipher:
-            self._cipher, self._aead = cipher, AESGCM(cipher._key)
+            self._cipher, self._aead = cipher, aead.AESGCM(cipher._key)
         return cipher
+
+
+class BatchedTransport(asyncio.Transport):
+    """A transport that writes what one turn of the event loop brings in one call. It has the methods asyncssh uses."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__()
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._pending: list[bytes | bytearray | memoryview] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writelines((bytes(data),))
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Send all of these. They must not change afterwards."""
+        if not self._pending:
+            self._loop.call_soon(self._flush)
+        self._pending += list_of_data
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, []
+        if pending and not self._transport.is_closing():
+            self._transport.writelines(pending)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._transport.get_extra_info(name, default)
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._pending.clear()
+        self._transport.abort()

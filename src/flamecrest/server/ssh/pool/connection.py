@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, cast
 import asyncssh
 
 from flamecrest.server.errors import Unsupported
-from flamecrest.server.ssh.accelerate import fast_send
 from flamecrest.server.ssh.errors import ChannelRefused, Lost
 
 if TYPE_CHECKING:
@@ -157,12 +156,4 @@ async def open_channel(
         # asyncssh stumbles (AttributeError) over a connection that closes while a channel opens
         raise Lost("The SSH connection was lost", detail=str(error)) from None
     connection.traffic.channels_opened += 1
-    # asyncssh makes a text of every message before it asks whether anybody wants it in a log
-    channel.log_received_packet = _unlogged  # type: ignore[method-assign]
-    channel.log_sent_packet = _unlogged  # type: ignore[method-assign]
-    fast_send.hasten(connection.raw, channel)
     return channel
-
-
-def _unlogged(pkttype: int, pktid: int | None, packet: object, note: str = "") -> None:
-    pass
