@@ -58,7 +58,7 @@ async def test_an_untested_version_is_left_alone_and_named_once_in_the_log(tmp_p
             assert not room.accelerate(connection.raw, version)
             assert not room.accelerate(connection.raw, version)
         assert installed(connection.raw) == set()
-    assert [(record.message, record.__dict__["asyncssh"]) for record in caplog.records] == [
+    assert [(record.message, record.__dict__["fields"]["asyncssh"]) for record in caplog.records] == [
         ("SSH not accelerated", version)
     ]
 

@@ -143,6 +143,12 @@ class SshSettings(Section):
         description="A connection is replaced when it is older than this, so that a disabled account loses access.",
         json_schema_extra=FLAMECREST_ONLY,
     )
+    accelerate: Annotated[Literal["auto", "off"], BeforeValidator(_off_is_a_word)] = Field(
+        default="auto",
+        description="`auto`: use Flamecrest's faster replacements for parts of asyncssh where the installed version of "
+        "asyncssh has been tested with them. `off`: use asyncssh alone.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
     timeout: SshTimeoutSettings = Field(default_factory=SshTimeoutSettings, description="How long things may take.")
     host_keys: HostKeysSettings = Field(
         default_factory=HostKeysSettings, description="Which host keys are trusted.", json_schema_extra=FLAMECREST_ONLY

@@ -62,7 +62,8 @@ class HostKeyVerifier:
         remembered = self._accepted.setdefault((host, port), key)
         if remembered == key:
             logger.warning(
-                "host key accepted unseen", extra={"host": host, "port": port, "key": known_hosts_line(host, port, key)}
+                "host key accepted unseen",
+                extra={"fields": {"host": host, "port": port, "key": known_hosts_line(host, port, key)}},
             )
         return remembered == key
 
@@ -97,7 +98,7 @@ class HostKeyVerifier:
                     known.load(text)
                 except ValueError:
                     # one bad line must not take away the trust in all others
-                    logger.warning("known_hosts line skipped", extra={"file": str(path)})
+                    logger.warning("known_hosts line skipped", extra={"fields": {"file": str(path)}})
         self._known, self._stamp = known, stamp
 
 

@@ -113,6 +113,7 @@ def _pool(ssh: SshSettings, credentials: Credentials) -> Pool:
             connect_timeout=ssh.timeout.connection,
             login_timeout=ssh.timeout.login,
             keep_alive=ssh.timeout.keep_alive,
+            accelerate=ssh.accelerate == "auto",
         ),
         credentials,
         HostKeyVerifier(

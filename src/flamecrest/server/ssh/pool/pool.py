@@ -131,7 +131,7 @@ class Pool:
         connection.limit = max(1, connection.channels - 1)
         connection.limit_known = True
         self._learned = (connection.limit, time.monotonic())
-        logger.info("channel limit learned", extra={"host": str(self.host), "limit": connection.limit})
+        logger.info("channel limit learned", extra={"fields": {"host": str(self.host), "limit": connection.limit}})
 
     def confirmed(self, connection: Connection) -> None:
         """The server took a channel: where its limit is not known yet, one more may be tried."""
@@ -285,7 +285,7 @@ class Pool:
         except GatewayError as error:
             failure = error
         except Exception as error:
-            logger.exception("connecting failed", extra={"host": str(self.host)})
+            logger.exception("connecting failed", extra={"fields": {"host": str(self.host)}})
             failure = Upstream(f"SSH to {self.host} failed", detail=type(error).__name__)
         finally:
             user.dialing = None
