@@ -1,13 +1,15 @@
-"""MkDocs hook: fill the developers' pages with the map of ARCHITECTURE.md and with recorded walks.
+"""MkDocs hook: fill the developers' pages with the map of ARCHITECTURE.md, functions of the source, and recorded walks.
 
 Walks need a sandbox and some seconds. With FLAMECREST_DOCS=quick the pages name the command instead.
 """
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import functools
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +17,7 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).parents[2]
 MAP: Final = "<!-- the table of ARCHITECTURE.md -->"
 HEADING: Final = "## Where to change what\n"
+SOURCE: Final = re.compile(r"<!-- source: (?P<file>\S+) (?P<name>\w+) -->")
 FLOWS: Final = ("stat", "submit", "upload")
 
 
@@ -26,6 +29,15 @@ def table() -> str:
         message = f"ARCHITECTURE.md has no table below {HEADING!r}"
         raise ValueError(message)
     return "\n".join(rows)
+
+
+def function(found: re.Match[str]) -> str:
+    """The source of a function, by its file below src/flamecrest and its name."""
+    source = (ROOT / "src" / "flamecrest" / found["file"]).read_text("utf-8")
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    one = next(node for node in ast.parse(source).body if isinstance(node, kinds) and node.name == found["name"])
+    first = min([one.lineno, *(decorator.lineno for decorator in one.decorator_list)])
+    return "\n".join(("```python", *source.splitlines()[first - 1 : one.end_lineno], "```"))
 
 
 @functools.cache
@@ -48,6 +60,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put tables and walks where a page asks for them."""
     if MAP in markdown:
         markdown = markdown.replace(MAP, table())
+    markdown = SOURCE.sub(function, markdown)
     for flow in FLOWS:
         mark = f"<!-- walk: {flow} -->"
         if mark in markdown:

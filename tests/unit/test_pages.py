@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import re
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -46,12 +45,6 @@ def exists(path: str) -> bool:
 def test_paths_on_the_developers_pages(page: Path) -> None:
     named = re.findall(r"`([\w./-]+)`", page.read_text("utf-8"))
     assert [path for path in named if path.startswith(PLACES) and not exists(path)] == []
-
-
-def test_the_example_of_a_route_is_a_route_of_ours() -> None:
-    (example,) = re.findall(r"^( *)```python\n(.*?)^ *```", text("developers/recipes.md"), re.DOTALL | re.MULTILINE)
-    source = ROOT / "src" / "flamecrest" / "server" / "http" / "files" / "routes.py"
-    assert textwrap.dedent(example[1]) in source.read_text("utf-8")
 
 
 def test_every_room_is_on_the_map() -> None:
