@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import NotFound
-from flamecrest.server.files.paths import check_path, file_system
+from flamecrest.server.files.paths import check_path
 from flamecrest.server.files.port import Files
 from flamecrest.server.health.board import Board, Service, guard
 
@@ -136,8 +136,7 @@ class Permission:
         cluster = self.cluster
         guard(cluster.board, Service.SSH)
         for name, path in paths.items():
-            check_path(path, cluster.roots, name)
-            guard(cluster.board, Service.FILESYSTEM, file_system(path, cluster.roots))
+            guard(cluster.board, Service.FILESYSTEM, check_path(path, cluster.roots, name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,8 +92,8 @@ async def on_sandbox(root: Path, *, subsystem: bool, programs: Sequence[Path] = 
         keys = StaticCredentials({"ann": StaticKey(key.export_private_key().decode())})
         async with Pool(Host("127.0.0.1", server.port), keys, trust, PoolLimits()) as pool:
             sessions = PooledSessions(pool, SftpOpener(servers=()))
-            session = sessions.of(Identity("ann"))
-            files = remote_files(session, ClusterFacts())
+            ann = Identity("ann")
+            files, session = remote_files(sessions, ClusterFacts(), ann), sessions.of(ann)
             folder = f"{people['ann'].home}/work"
             await files.changes.mkdir(folder, soon())
             mine = getpwuid(os.getuid()).pw_name, getgrgid(os.getgid()).gr_name
@@ -106,8 +106,8 @@ async def on_sandbox(root: Path, *, subsystem: bool, programs: Sequence[Path] = 
 async def on_site(site: Site, choice: SftpOpener) -> AsyncIterator[Place]:
     keys = StaticCredentials({site.user: StaticKey(site.key(site.user).read_text())})
     async with Pool(Host(site.host, site.port), keys, HostKeyVerifier([str(site.known_hosts)]), PoolLimits()) as pool:
-        session = PooledSessions(pool, choice).of(Identity(site.user))
-        files = remote_files(session, ClusterFacts())
+        sessions, user = PooledSessions(pool, choice), Identity(site.user)
+        files, session = remote_files(sessions, ClusterFacts(), user), sessions.of(user)
         folder = f"{site.home(site.user)}/contract-{secrets.token_hex(4)}"
         await files.changes.mkdir(folder, soon())
         yield Place(files, session, folder, site.user, (site.user, site.user), None, pool)

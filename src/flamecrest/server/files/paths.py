@@ -1,4 +1,4 @@
-"""The path rule: which paths a request may name, and which file system of the cluster a path belongs to. Pure."""
+"""The path rule: which paths a request may name, and to which file system of the cluster a path belongs. No I/O."""
 
 from __future__ import annotations
 
@@ -8,41 +8,37 @@ from collections.abc import Sequence
 
 from flamecrest.server.errors import Invalid
 
-NAME_MAX, PATH_MAX = 255, 4095  # bytes; Linux's, without the final NUL
+NAME_MAX, PATH_MAX = 255, 4095  # bytes; the limits of Linux, without the terminating NUL
 
 
 def check_path(path: str, roots: Sequence[str], name: str = "path") -> str:
-    """Return the path if it is absolute and, as written, lies within one of `roots`; else raise Invalid.
+    """Return the file system that holds a path: the longest of `roots` that contains it. `name` is the parameter's.
 
-    The rule is lexical: it keeps mistakes out and tells which file system a request needs. It is no wall
-    against links that lead elsewhere; what a user may read is decided by the cluster's own permissions,
-    which are the same as over SSH (docs/adr/0003).
+    Raises Invalid for a path that is not absolute, too long or outside all `roots`. The rule is lexical: it detects
+    mistakes, and tells which file system a request needs. It does not restrict where symbolic links lead; the
+    permissions on the cluster decide what a user may access, as they do over SSH (docs/adr/0003).
     """
     if "\0" in path:
         raise Invalid(f"`{name}` must not contain a NUL byte")
     try:
         raw = os.fsencode(path)
     except UnicodeEncodeError:
-        raise Invalid(f"`{name}` holds half a surrogate pair, which no file name can") from None
+        raise Invalid(f"`{name}` contains an unpaired surrogate, which no file name can contain") from None
     if not path.startswith("/"):
         raise Invalid(f"`{name}` must be an absolute path")
     if len(raw) > PATH_MAX or (len(raw) > NAME_MAX and any(len(part) > NAME_MAX for part in raw.split(b"/"))):
         raise Invalid(f"`{name}` is too long: a name may have {NAME_MAX} bytes, a path {PATH_MAX}")
-    if not any(within(path, root) for root in roots):
-        allowed = ", ".join(roots) or "none is configured"
-        raise Invalid(f"`{name}` is outside the file systems of this cluster ({allowed})")
-    return path
+    file_system = max((root for root in roots if within(path, root)), key=len, default=None)
+    if file_system is None:
+        configured = ", ".join(roots) or "none is configured"
+        raise Invalid(f"`{name}` is outside the file systems of this cluster ({configured})")
+    return file_system
 
 
 def within(path: str, root: str) -> bool:
-    """Whether a path, as written and with `..` resolved lexically, is `root` or below it."""
+    """Whether a path is `root` or below it, with `..` resolved lexically."""
     if path.startswith(f"{root}/") and root[:1] == "/" and "/." not in path and "//" not in path:
-        return True  # there is nothing to resolve
+        return True  # nothing to normalize
     plain = "/" + posixpath.normpath(path).lstrip("/")
     base = "/" + posixpath.normpath(root).lstrip("/")
     return base in {"/", plain} or plain.startswith(base + "/")
-
-
-def file_system(path: str, roots: Sequence[str]) -> str | None:
-    """The root that a path belongs to: the longest that holds it."""
-    return max((root for root in roots if within(path, root)), key=len, default=None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 import httpx
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.schedulers.port import Scheduler
     from flamecrest.server.settings import ClusterSettings, DataOperationSettings, SshSettings
-    from flamecrest.server.ssh.port import Session, Sessions
+    from flamecrest.server.ssh.port import Sessions
 
 VIEW_SIZE = 5 * 1024 * 1024  # bytes of a file's text in one answer where no max_ops_file_size is configured
 
@@ -157,20 +158,19 @@ def _cluster(settings: Settings, cluster: ClusterSettings, sessions: Sessions) -
     return made, ports
 
 
-def remote_files(session: Session, facts: ClusterFacts) -> Files:
+def remote_files(sessions: Sessions, facts: ClusterFacts, identity: Identity) -> Files:
     """Compose the Files port of one user; `facts` is shared by all users of the cluster."""
+    session = sessions.of(identity)
     return Files(RemoteQueries(session, facts), RemoteContent(session), RemoteChanges(session))
 
 
 def _ports(cluster: ClusterSettings, operations: DataOperationSettings, sessions: Sessions) -> Ports:
     """The adapters of one cluster; what its users share lives as long as it does."""
     work_root = next((system.path for system in cluster.file_systems if system.default_work_dir), None)
-    facts = ClusterFacts()
     counters = SchedulerCounters()
     dialect = Slurm(bin_dir=cluster.scheduler.bin_dir)
 
-    def files(identity: Identity) -> Files:
-        return remote_files(sessions.of(identity), facts)
+    files = partial(remote_files, sessions, ClusterFacts())
 
     def uploads(identity: Identity) -> RemoteUploads:
         return RemoteUploads(sessions.of(identity))

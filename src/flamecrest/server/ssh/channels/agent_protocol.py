@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import struct
 from typing import TYPE_CHECKING, Generic, TypeVar
-
-from flamecrest.server.errors import Denied, GatewayError, Invalid, NotFound, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,18 +24,6 @@ class StatError(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.errno = number
-
-    def explained(self, words: str) -> GatewayError:
-        """This failure as an error for the caller: `words` (operation and path), then the reason."""
-        text = f"{words}: {os.strerror(self.errno)}"
-        match self.errno:
-            case errno.ENOENT:
-                return NotFound(text)
-            case errno.EACCES | errno.EPERM:
-                return Denied(text)
-            case errno.ENOTDIR | errno.ELOOP | errno.ENAMETOOLONG | errno.EINVAL:
-                return Invalid(text)
-        return Upstream(text)
 
 
 class Question(Generic[T]):

@@ -8,8 +8,6 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from flamecrest.server.errors import Denied, GatewayError, NotFound, Unsupported, Upstream
-
 # packet types
 INIT, VERSION, OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, SETSTAT, FSETSTAT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 OPENDIR, READDIR, REMOVE, MKDIR, RMDIR, REALPATH, STAT, RENAME, READLINK, SYMLINK = (
@@ -59,17 +57,6 @@ class SftpError(Exception):
         super().__init__(code, message)
         self.code = code
         self.message = message
-
-    def explained(self, words: str) -> GatewayError:
-        """This failure as an error for the caller: `words` (operation and path), then the reason."""
-        match self.code:
-            case 2:
-                return NotFound(f"{words}: No such file or directory")
-            case 3:
-                return Denied(f"{words}: Permission denied")
-            case 8:
-                return Unsupported(f"{words}: the server does not support this")
-        return Upstream(f"{words}: {self.message or 'Failure'}", detail=f"SFTP status {self.code}")
 
 
 class Attrs(NamedTuple):
