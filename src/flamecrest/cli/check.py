@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .terminal import FAILED, configuration, fail, server_extra, warn
+from .terminal import FAILED, configuration, fail, server_extra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ def check(
     Ends with 2 when the configuration can't be used, with 1 when something that was tried did not answer.
     """
     settings = configuration(config)
-    warn(settings.warnings())
+
     typer.echo(summary(settings))
     if not connect:
         return

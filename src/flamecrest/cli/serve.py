@@ -11,10 +11,11 @@ import typer
 
 import flamecrest
 
-from .terminal import configuration, fail, server_extra, tell, warn
+from .terminal import configuration, fail, server_extra, tell
 
 if TYPE_CHECKING:
     from flamecrest.server.http.core.edge import Edge
+    from flamecrest.server.settings import Settings
 
 BACKLOG = 2048
 
@@ -46,10 +47,9 @@ def serve(
         from flamecrest.server.app import create_app  # noqa: PLC0415 - not in the base install
 
         from .serving import run  # noqa: PLC0415 - not in the base install
-    warn(settings.warnings())
+
     app = create_app(settings)
-    listener = listen(settings.server.host if host is None else host, settings.server.port if port is None else port)
-    with listener:
+    with listen(*address_of(settings, host, port)) as listener:
         names = ", ".join(cluster.name for cluster in settings.clusters) or "none"
         ready = f"flamecrest {flamecrest.__version__} listens on {address(listener)} (clusters: {names})"
         if not run(app, listener, settings, lambda: tell(ready), lambda: _report(app)):
@@ -58,6 +58,11 @@ def serve(
 
 def _report(app: Edge) -> None:
     app.gateway.report()
+
+
+def address_of(settings: Settings, host: str | None, port: int | None) -> tuple[str, int]:
+    """The address to listen on: as given, else as configured."""
+    return (settings.server.host if host is None else host), (settings.server.port if port is None else port)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,4 +1,4 @@
-"""What the commands have in common: how they speak, how they end, and how they read the configuration."""
+"""Common parts of the commands: messages, exit statuses, loading of the configuration."""
 
 from __future__ import annotations
 
@@ -11,59 +11,60 @@ from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from flamecrest.server.settings import Settings
 
 FAILED = 1
-UNUSABLE = 2  # the configuration can't be used
+INVALID_CONFIGURATION = 2
 
 
 def tell(line: str, *, style: str = "", label: str = "") -> None:
-    """One line on standard error; text is shown as it is, never as markup."""
+    """Print one line to standard error; the text is not interpreted as markup."""
     text = Text.assemble((f"{label}: ", style or "bold"), line) if label else Text(line, style=style)
     Console(stderr=True, highlight=False).print(text, soft_wrap=True)
 
 
 def fail(line: str, code: int = FAILED) -> NoReturn:
-    """Say why, and end."""
+    """Print an error and exit."""
     tell(line, label="error", style="bold red")
     raise typer.Exit(code)
 
 
 @contextmanager
 def server_extra() -> Iterator[None]:
-    """Around the imports of the server's packages: a missing one ends the command with how to install it."""
+    """Context of imports of server packages: if one is missing, exit with the command that installs it."""
     try:
         yield
     except ModuleNotFoundError as error:
         name = error.name or ""
         if name.partition(".")[0] == "flamecrest":
             raise
-        fail(f"this command needs the server's packages ({name} is missing): pip install 'flamecrest[server]'")
+        fail(f"package {name} is missing; this command needs the server extra: pip install 'flamecrest[server]'")
 
 
 def configuration(path: Path | None) -> Settings:
-    """The settings in a file and the environment; says every mistake and ends when they can't be used."""
+    """Load the settings from a file and the environment. Prints all warnings; prints all errors and exits."""
     with server_extra():
-        from flamecrest.server.settings import SettingsError, load  # noqa: PLC0415 - the base install has no server
+        from flamecrest.server.settings import (  # noqa: PLC0415 - the base install has no server
+            SettingsError,
+            load,
+            unsupported,
+            warnings,
+        )
     try:
         settings = load(path, os.environ)
     except SettingsError as error:
         problems = [str(problem) for problem in error.problems]
     else:
-        problems = settings.unsupported()
+        problems = unsupported(settings)
     if not problems:
+        for warning in warnings(settings):
+            tell(warning, label="warning", style="bold yellow")
         return settings
     for problem in problems:
         tell(problem, label="error", style="bold red")
     count = len(problems)
-    tell(f"{count} mistake{'s' if count > 1 else ''} in all")
-    raise typer.Exit(UNUSABLE)
-
-
-def warn(warnings: Iterable[str]) -> None:
-    """Say what should be looked at."""
-    for warning in warnings:
-        tell(warning, label="warning", style="bold yellow")
+    tell(f"{count} error{'s' if count > 1 else ''} in the configuration")
+    raise typer.Exit(INVALID_CONFIGURATION)

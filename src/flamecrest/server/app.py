@@ -12,6 +12,7 @@ from flamecrest import __version__
 from flamecrest.server.http import compute, status, transfer
 from flamecrest.server.http.core import docs
 from flamecrest.server.http.core.edge import Edge
+from flamecrest.server.http.core.openapi import oauth2_scheme
 from flamecrest.server.http.files import bulk, extensions
 from flamecrest.server.http.files import routes as filesystem
 from flamecrest.server.http.files.tus import routes as uploads
@@ -47,11 +48,14 @@ def build_app(
     *,
     root_path: str = "",
     servers: Sequence[Mapping[str, Any]] | None = None,
+    oauth2: dict[str, Any] | None = None,
+    logged_headers: Mapping[bytes, str] | None = None,
 ) -> Edge:
     """Make the application of a Gateway, which is opened when the server starts and closed when it stops.
 
     `root_path` is the path prefix under which a proxy serves the API; requests are accepted with it and without it.
-    `servers` are the addresses in the OpenAPI document.
+    `servers` are the addresses in the OpenAPI document, `oauth2` is its second security scheme, beside the bearer
+    token. `logged_headers` are the request headers in the access log: lower-case name on the wire to name in the log.
     """
 
     @asynccontextmanager
@@ -67,6 +71,8 @@ def build_app(
         routes=routes(),
         lifespan=lifespan,
         prefix=root_path,
+        oauth2=oauth2,
+        logged_headers=logged_headers or {},
         root_path_in_servers=not servers,
         servers=[dict(server) for server in servers] if servers else None,
         redirect_slashes=False,
@@ -79,4 +85,13 @@ def create_app(settings: Settings) -> Edge:
     """Make the application for a configuration."""
     from flamecrest.server.wiring.gateway import open_gateway  # noqa: PLC0415 -- loads the adapters only when they run
 
-    return build_app(lambda: open_gateway(settings), root_path=settings.apis_root_path, servers=settings.doc_servers)
+    tokens, logger = settings.auth.authentication, settings.logger
+    return build_app(
+        lambda: open_gateway(settings),
+        root_path=settings.apis_root_path,
+        servers=settings.doc_servers,
+        oauth2=oauth2_scheme(tokens.token_url, tokens.scopes) if tokens.scopes and tokens.token_url else None,
+        logged_headers={header.input.lower().encode(): header.output for header in logger.loggable_request_headers}
+        if logger.enable_tracing_log
+        else None,
+    )

@@ -92,16 +92,16 @@ def test_a_bad_configuration(bad: Path, command: list[str]) -> None:
     result = runner.invoke(app, [*command, str(bad)])
     assert result.exit_code == 2
     assert result.stdout == ""
-    assert f"error: {bad}:7: clusters[0].ssh.prt: is no setting (did you mean `port`?)\n" in result.stderr
+    assert f"error: {bad}:7: clusters[0].ssh.prt: is not a setting (did you mean `port`?)\n" in result.stderr
     assert f"error: {bad}:8: clusters[0].scheduler.type: `slrum` is unknown (did you mean slurm?" in result.stderr
-    assert result.stderr.endswith("2 mistakes in all\n")
+    assert result.stderr.endswith("2 errors in the configuration\n")
 
 
 @pytest.mark.parametrize("command", ["check", "serve"])
 def test_no_configuration(command: str) -> None:
     result = runner.invoke(app, [command], env={"FLAMECREST_CONFIG": "", "YAML_CONFIG_FILE": ""})
     assert result.exit_code == 2
-    assert "error: flamecrest: no configuration file is named (use --config FILE" in result.stderr
+    assert "error: flamecrest: no configuration file is given (use --config FILE" in result.stderr
 
 
 @pytest.mark.parametrize("command", [["check"], ["serve", "--config"]])
@@ -109,7 +109,7 @@ def test_what_is_not_built_yet_stops_the_start(good: Path, command: list[str]) -
     good.write_text(good.read_text().replace("type: slurm", "type: pbs"))
     result = runner.invoke(app, [*command, str(good)])
     assert result.exit_code == 2
-    assert "error: cluster daint: scheduler.type pbs is not built yet" in result.stderr
+    assert "error: cluster daint: scheduler.type pbs is not supported in this version" in result.stderr
 
 
 def test_text_of_the_file_is_no_markup(good: Path) -> None:

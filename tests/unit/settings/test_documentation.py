@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flamecrest.cli import settings_doc
-from flamecrest.server.settings import Section, Settings, expected_field_value, expected_value
+from flamecrest.server.settings import Section, Settings, expected_field_value, expected_value, warnings
 
 PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
 
@@ -72,7 +72,7 @@ def test_the_example_works(read: Callable[[str], Settings], secret_file: Callabl
     text = settings_doc.EXAMPLE
     assert f"```yaml\n{text}```" in settings_doc.render()
     text = text.replace("secret_file:/etc/flamecrest/keys/alice", secret_file("alice", "key"))
-    assert read(text).warnings() == []
+    assert warnings(read(text)) == []
 
 
 def test_the_examples_of_variables_work(read: Callable[..., Settings], secret_file: Callable[[str, str], str]) -> None:

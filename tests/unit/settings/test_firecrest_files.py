@@ -19,6 +19,7 @@ from flamecrest.server.settings import (
     StreamerTransferSettings,
     WormholeTransferSettings,
     load,
+    unsupported,
 )
 
 EVERY_KEY = """\
@@ -273,7 +274,7 @@ def test_kinds_of_credentials(
     start, end = minimal.index("ssh_credentials"), minimal.index("clusters:")
     settings = read(f"{minimal[:start]}ssh_credentials: {written}\n{minimal[end:]}")
     assert isinstance(settings.ssh_credentials, expected)
-    assert bool(settings.unsupported()) == (expected is not StaticKeysSettings)
+    assert bool(unsupported(settings)) == (expected is not StaticKeysSettings)
 
 
 def test_streamer_keys(read: Callable[[str], Settings], minimal: str) -> None:

@@ -26,15 +26,15 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGVjaG8gdGhpcyBpcyBub3QgYSBrZXkgYXQgY
 
 # what stands there, what is put in its place, the line and key of the problem, a part of what is wrong and of what is right
 CASES = [
-    ("host: login", "hots: login", 6, "clusters[0].ssh.hots", "is no setting", "did you mean `host`?"),
-    ("host: login", "maxClient: 3, host: login", 6, "clusters[0].ssh.maxClient", "no setting", "`maxClients`"),
-    ("name: daint", "name: daint\n    max_ops_file_size: 3", 6, "clusters[0].max_ops_file_size", "no setting here", "under `data_operation`"),
-    ("name: daint", "name: daint\n    xyzzy: 3", 6, "clusters[0].xyzzy", "no setting", "known here: name, ssh"),
+    ("host: login", "hots: login", 6, "clusters[0].ssh.hots", "is not a setting", "did you mean `host`?"),
+    ("host: login", "maxClient: 3, host: login", 6, "clusters[0].ssh.maxClient", "not a setting", "`maxClients`"),
+    ("name: daint", "name: daint\n    max_ops_file_size: 3", 6, "clusters[0].max_ops_file_size", "not a setting here", "under `data_operation`"),
+    ("name: daint", "name: daint\n    xyzzy: 3", 6, "clusters[0].xyzzy", "not a setting", "known keys: name, ssh"),
     ("host: login", "port: 0, host: login", 6, "clusters[0].ssh.port", "`0` must be at least 1", "port: 22"),
     ("host: login", "port: 65536, host: login", 6, "clusters[0].ssh.port", "`65536` must be at most 65535", "port: 22"),
     ("host: login", "port: ssh, host: login", 6, "clusters[0].ssh.port", "`ssh` must be a whole number", "port: 22"),
     ("host: login", "port: 22.5, host: login", 6, "clusters[0].ssh.port", "`22.5` must be a whole number", "port: 22"),
-    ("host: login", "port: on, host: login", 6, "clusters[0].ssh.port", "must be a number, is a truth value", ""),
+    ("host: login", "port: on, host: login", 6, "clusters[0].ssh.port", "must be a number, not true or false", ""),
     ("host: login", "port: [22], host: login", 6, "clusters[0].ssh.port", "must be a whole number", "port: 22"),
     ("host: login", "max_clients: 0, host: login", 6, "clusters[0].ssh.max_clients", "at least 1", "max_clients: 100"),
     ("host: login", "timeout: {login: 0}, host: login", 6, "clusters[0].ssh.timeout.login", "`0` must be more than 0", "login: 5"),
@@ -42,15 +42,15 @@ CASES = [
     ("host: login", "timeout: {login: 1e99}, host: login", 6, "clusters[0].ssh.timeout.login", "must be at most", ""),
     ("host: login", "timeout: 5, host: login", 6, "clusters[0].ssh.timeout", "must be a mapping", ""),
     ("host: login", "timeout: [], host: login", 6, "clusters[0].ssh.timeout", "must be a mapping", ""),
-    ("host: login.example.org", "host: login example", 6, "clusters[0].ssh.host", "is no host name", "192.0.2.7"),
-    ("host: login.example.org", "host: ssh://login", 6, "clusters[0].ssh.host", "is no host name", ""),
-    ("host: login.example.org", "host: -oProxyCommand=x", 6, "clusters[0].ssh.host", "is no host name", ""),
+    ("host: login.example.org", "host: login example", 6, "clusters[0].ssh.host", "is not a host name", "192.0.2.7"),
+    ("host: login.example.org", "host: ssh://login", 6, "clusters[0].ssh.host", "is not a host name", ""),
+    ("host: login.example.org", "host: -oProxyCommand=x", 6, "clusters[0].ssh.host", "is not a host name", ""),
     ("host: login.example.org", "port: 22", 6, "clusters[0].ssh.host", "is missing", "host: login.example.org"),
-    ("host: login", "proxy_port: 22, host: login", 6, "clusters[0].ssh", "no jump host", "proxy_host: "),
+    ("host: login", "proxy_port: 22, host: login", 6, "clusters[0].ssh", "no `proxy_host`", "proxy_host: "),
     ("host: login", "host_keys: {policy: of}, host: login", 6, "clusters[0].ssh.host_keys.policy", "`of` is unknown", "did you mean off? one of verify"),
     ("host: login", "host_keys: {known_hosts: /no/such}, host: login", 6, "clusters[0].ssh.host_keys.known_hosts", "/no/such does not exist", ""),
-    ("host: login", "host_keys: {pinned: hunter}, host: login", 6, "clusters[0].ssh.host_keys.pinned", "is no public key", "ssh-ed25519 AAAA"),
-    ("host: login", f"host_keys: {{pinned: [{KEY}, ssh-rsa {KEY.split()[1]}]}}, host: login", 6, "clusters[0].ssh.host_keys.pinned[1]", "does not fit its own name", ""),
+    ("host: login", "host_keys: {pinned: hunter}, host: login", 6, "clusters[0].ssh.host_keys.pinned", "is not a public key", "ssh-ed25519 AAAA"),
+    ("host: login", f"host_keys: {{pinned: [{KEY}, ssh-rsa {KEY.split()[1]}]}}, host: login", 6, "clusters[0].ssh.host_keys.pinned[1]", "of another type than its prefix says", ""),
     ("type: slurm", "type: slrum", 7, "clusters[0].scheduler.type", "`slrum` is unknown", "did you mean slurm?"),
     ("type: slurm", "type: [slurm]", 7, "clusters[0].scheduler.type", "is unknown", "one of slurm, pbs"),
     ("version: 24.05.4", "api_url: x", 7, "clusters[0].scheduler.version", "is missing", "version: 24.05.4"),
@@ -58,12 +58,12 @@ CASES = [
     ("type: slurm", "connectionMode: rest, type: slurm", 7, "clusters[0].scheduler", "needs `api_url`", "https://"),
     ("type: slurm", "connection_mode: hybrid, type: pbs", 7, "clusters[0].scheduler", "PBS has no REST", "connection_mode: ssh"),
     ("type: slurm", "bin_dir: opt/slurm, type: slurm", 7, "clusters[0].scheduler.bin_dir", "must be an absolute path", "/opt/slurm"),
-    ("type: slurm", "type: slurm, Type: slurm", 7, "clusters[0].scheduler.Type", "is no setting", "`type`"),
-    ("name: daint", "name: a/b", 5, "clusters[0].name", "`a/b` is no name", "letters, digits"),
+    ("type: slurm", "type: slurm, Type: slurm", 7, "clusters[0].scheduler.Type", "is not a setting", "`type`"),
+    ("name: daint", "name: a/b", 5, "clusters[0].name", "`a/b` cannot be part of a URL", "letters, digits"),
     ("name: daint", "name: ''", 5, "clusters[0].name", "is empty", ""),
     ("- name: daint", "-", 6, "clusters[0].name", "is missing", "name: daint"),
     ("name: daint", "name: daint\n    file_systems: [{path: home, data_type: users}]", 6, "clusters[0].file_systems[0].path", "`home` must be an absolute", "/home"),
-    ("name: daint", "name: daint\n    file_systems: [{path: /a/../b, data_type: users}]", 6, "clusters[0].file_systems[0].path", "must not hold `..`", ""),
+    ("name: daint", "name: daint\n    file_systems: [{path: /a/../b, data_type: users}]", 6, "clusters[0].file_systems[0].path", "must not contain `..`", ""),
     ("name: daint", "name: daint\n    file_systems: [{path: /h, data_type: user}]", 6, "clusters[0].file_systems[0].data_type", "`user` is unknown", "did you mean users?"),
     ("name: daint", "name: daint\n    file_systems: {path: /h}", 6, "clusters[0].file_systems", "must be a list", ""),
     ("name: daint", "name: daint\n    file_systems: [/home]", 6, "clusters[0].file_systems[0]", "must be a mapping", ""),
@@ -76,17 +76,17 @@ CASES = [
     ("name: daint", "name: daint\n    data_operation: {data_transfer: {service_type: streamer, port_range: [9, 8]}}", 6, "clusters[0].data_operation.data_transfer.port_range", "ends before it begins", "[8, 9]"),
     ("name: daint", "name: daint\n    data_operation: {data_transfer: {service_type: streamer, port_range: [8]}}", 6, "clusters[0].data_operation.data_transfer.port_range", "", ""),
     ("name: daint", "name: daint\n    data_operation: {maxOpsFileSize: -1}", 6, "clusters[0].data_operation.maxOpsFileSize", "at least 1", "5242880"),
-    ("name: daint", "name: daint\n    probing: {services: {sssh: }}", 6, "clusters[0].probing.services.sssh", "is no setting", "`ssh`"),
+    ("name: daint", "name: daint\n    probing: {services: {sssh: }}", 6, "clusters[0].probing.services.sssh", "is not a setting", "`ssh`"),
     ("name: daint", "name: daint\n    probing: {interval: 0}", 6, "clusters[0].probing.interval", "more than 0", ""),
     ("name: daint", "name: daint\n    probing: {interval: 3, interval_check: 3}", 6, "clusters[0].probing.interval_check", "the same as `interval`", "keep one"),
     ("name: daint", "name: daint\n    name: eiger", 6, "name", "is given twice (first in line 5)", "keep one"),
     ("clusters:", "clusters: 5\nclustrs:", 4, "clusters", "must be a list", ""),
-    ("clusters:", "server: {host: }\nservr:", 5, "servr", "is no setting", "`server`"),
+    ("clusters:", "server: {host: }\nservr:", 5, "servr", "is not a setting", "`server`"),
     ("clusters:", "server: {log_level: loud}\nclusters:", 4, "server.log_level", "`loud` is unknown", "one of debug"),
     ("clusters:", "logger: {loggable_request_headers: [{input: Authorization, output: x}]}\nclusters:", 4, "logger.loggable_request_headers[0].input", "is never logged", ""),
-    ("issuer: https://id.example.org", "username_claim: x", 2, "auth.authentication", "names no keys", "issuer: "),
-    ("issuer: https://id.example.org", "issuer: id.example.org", 2, "auth.authentication.issuer", "is no URL", "https://"),
-    ("issuer: https://id.example.org", "issuer: 'https://id.example.org:x'", 2, "auth.authentication.issuer", "is no URL", ""),
+    ("issuer: https://id.example.org", "username_claim: x", 2, "auth.authentication", "has no keys", "issuer: "),
+    ("issuer: https://id.example.org", "issuer: id.example.org", 2, "auth.authentication.issuer", "is not a URL", "https://"),
+    ("issuer: https://id.example.org", "issuer: 'https://id.example.org:x'", 2, "auth.authentication.issuer", "is not a URL", ""),
     ("issuer: https://id.example.org", "issuer: 'https://'", 2, "auth.authentication.issuer", "without a host", ""),
     ("issuer: https://id.example.org", "public_certs: https://id.example.org/certs", 2, "auth.authentication.public_certs", "must be a list", "[https://"),
     ("issuer: https://id.example.org", "public_certs: ['file:keys.json']", 2, "auth.authentication.public_certs[0]", "absolute path", "file:///"),
@@ -95,7 +95,7 @@ CASES = [
     ("auth:\n  authentication: {issuer: https://id.example.org}\n", "", None, "auth", "is missing", "authentication: {issuer: "),
     ("{type: SSHService, url: https://keys.example.org}", "{type: SSHServce}", 3, "ssh_credentials.type", "`SSHServce` is unknown", "did you mean SSHService? one of"),
     ("{type: SSHService, url: https://keys.example.org}", "{type: SSHStaticKeys}", 3, "ssh_credentials.keys", "is missing", "secret_file:"),
-    ("{type: SSHService, url: https://keys.example.org}", "{alice: {private_ky: x}}", 3, "ssh_credentials.alice.private_ky", "is no setting", "`private_key`"),
+    ("{type: SSHService, url: https://keys.example.org}", "{alice: {private_ky: x}}", 3, "ssh_credentials.alice.private_ky", "is not a setting", "`private_key`"),
     ("{type: SSHService, url: https://keys.example.org}", "{alice: {private_key: ''}}", 3, "ssh_credentials.alice.private_key", "is empty", "secret_file:"),
     ("{type: SSHService, url: https://keys.example.org}", "5", 3, "ssh_credentials", "must be a mapping", ""),
 ]  # fmt: skip
@@ -151,7 +151,7 @@ def test_two_clusters_of_one_name(problems: Problems) -> None:
     second = BASE[BASE.index("  - name") :].replace("daint", "DAINT")
     (problem,) = problems(BASE + second)
     assert (problem.location.line, problem.key) == (8, "clusters[1].name")
-    assert "two clusters are called daint" in problem.message
+    assert "two clusters are named daint" in problem.message
 
 
 def test_a_problem_as_text(problems: Problems, tmp_path: Path) -> None:
@@ -164,20 +164,20 @@ def test_a_problem_as_text(problems: Problems, tmp_path: Path) -> None:
     ("text", "line", "wrong"),
     [
         ("auth:\n\tauthentication: {}\n", 2, "a tab"),
-        ("auth: {\n", 2, "is no YAML"),
-        ("auth: [1, 2\nb: 3\n", 2, "is no YAML"),
+        ("auth: {\n", 2, "is not valid YAML"),
+        ("auth: [1, 2\nb: 3\n", 2, "is not valid YAML"),
         ("auth:\n  a: 1\n b: 2\n", 3, "the indentation"),
-        ("auth: a: b\n", 1, "a colon where no key can stand"),
-        ("auth:\nfoo\nbar: 1\n", 3, "a line without a colon"),
-        ('auth: "abc\n', 2, "a quotation mark is never closed"),
+        ("auth: a: b\n", 1, "unexpected colon"),
+        ("auth:\nfoo\nbar: 1\n", 3, "missing colon"),
+        ('auth: "abc\n', 2, "unterminated quoted string"),
         ("a: *nowhere\n", 1, "`*` begins an alias"),
-        ("a: @x\n", 1, "no unquoted text can begin with"),
+        ("a: @x\n", 1, "invalid first character"),
         ("a: 1\n---\nb: 2\n", 2, "more than one document"),
         ("- a\n", None, "must be a mapping"),
         ("just a text\n", None, "must be a mapping"),
         ("", None, "is empty"),
         ("# only a comment\n", None, "is empty"),
-        ('a: "\\z"\n', 1, "an unknown escape"),
+        ('a: "\\z"\n', 1, "unknown escape"),
     ],
 )
 def test_no_yaml(problems: Problems, text: str, line: int | None, wrong: str) -> None:
@@ -190,7 +190,7 @@ def test_no_file(tmp_path: Path) -> None:
     for path, wrong in (
         (tmp_path / "nothing.yaml", "does not exist"),
         (tmp_path, "is a directory"),
-        (tmp_path / "a\0b", "no valid path"),
+        (tmp_path / "a\0b", "the path is invalid"),
         (tmp_path / ("x" * 300), "cannot be read"),
     ):
         with pytest.raises(SettingsError) as error:
@@ -223,3 +223,14 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + BASE.encode())
     assert load(path, {}).clusters
+
+
+@pytest.mark.parametrize(
+    "name", ["Authorization", "cookie", "X-Auth-Token", "x-api-key", "X-Amz-Signature", "a b", "é"]
+)
+def test_header_that_may_hold_a_secret_is_never_logged(
+    problems: Callable[..., list[Problem]], minimal: str, name: str
+) -> None:
+    headers = f"loggable_request_headers: [{{input: {name}, output: x}}]"
+    (problem,) = problems(f"logger: {{enable_tracing_log: true, {headers}}}\n{minimal}")
+    assert problem.key == "logger.loggable_request_headers[0].input"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.settings import Problem, Settings, SettingsError, StaticKeysSettings, load
+from flamecrest.server.settings import Problem, Settings, SettingsError, StaticKeysSettings, load, unsupported, warnings
 
 Read = Callable[..., Settings]
 Problems = Callable[..., list[Problem]]
@@ -53,7 +53,7 @@ def test_nothing_shows_a_secret(read: Read) -> None:
         repr(settings.model_dump(mode="json")),
         settings.model_dump_json(),
         repr(settings.clusters),
-        "\n".join([*settings.warnings(), *settings.unsupported()]),
+        "\n".join([*warnings(settings), *unsupported(settings)]),
         f"{settings.ssh_credentials}",
     ):
         assert SECRET not in text
@@ -168,13 +168,13 @@ def test_a_directory_for_a_secret_file(problems: Problems, minimal: str, tmp_pat
 
 
 def test_inline_secrets_are_warned_about(read: Read, minimal: str) -> None:
-    (warning,) = [text for text in read(FULL).warnings() if "secret_file:" in text]
+    (warning,) = [text for text in warnings(read(FULL)) if "secret_file:" in text]
     for key in ("keys.alice.private_key", "clusters[daint].service_account.secret", "data_transfer.secret_access_key"):
         assert key in warning
     assert "private_url" not in warning
-    assert not [text for text in read(minimal).warnings() if "secret" in text]
+    assert not [text for text in warnings(read(minimal)) if "secret" in text]
     by_variable = {"FLAMECREST__SSH_CREDENTIALS__KEYS__ALICE__PASSPHRASE": "inline, but in no file"}
-    assert not [text for text in read(minimal, by_variable).warnings() if "secret" in text]
+    assert not [text for text in warnings(read(minimal, by_variable)) if "secret" in text]
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=6).filter(lambda text: text.strip() == text))

@@ -1,4 +1,4 @@
-"""The configuration: its schema, read from FirecREST v2 YAML and the environment, frozen; it knows no adapter."""
+"""The configuration: schema, loading from YAML and the environment, validation. Immutable; it knows no adapter."""
 
 from .access import (
     AuthenticationSettings,
@@ -9,6 +9,7 @@ from .access import (
     StaticKeysSettings,
     UserKeysSettings,
 )
+from .advice import require_supported, unsupported, warnings
 from .clusters import (
     ClusterSettings,
     FileSystemSettings,
@@ -36,6 +37,7 @@ from .transfers import (
     StreamerTransferSettings,
     WormholeTransferSettings,
 )
+from .use import NoEffect, NotSupported, ReadBy, Use
 
 __all__ = [
     "AuthSettings",
@@ -49,11 +51,14 @@ __all__ = [
     "LoggableHeaderSettings",
     "LoggerSettings",
     "MultipartSettings",
+    "NoEffect",
+    "NotSupported",
     "OpenFgaSettings",
     "ProbedServiceSettings",
     "ProbedServicesSettings",
     "ProbingSettings",
     "Problem",
+    "ReadBy",
     "S3TransferSettings",
     "SchedulerSettings",
     "Section",
@@ -69,10 +74,14 @@ __all__ = [
     "StaticKeysSettings",
     "StorageSettings",
     "StreamerTransferSettings",
+    "Use",
     "UserKeysSettings",
     "WormholeTransferSettings",
     "expected_field_value",
     "expected_value",
     "load",
+    "require_supported",
+    "unsupported",
+    "warnings",
     "written",
 ]

@@ -1,4 +1,4 @@
-"""Who may come in and how the gateway logs in for them: tokens, authorization, SSH credentials."""
+"""Settings of authentication, authorization and SSH credentials."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from .section import (
     Words,
     none_if_blank,
 )
+from .use import NotSupported, ReadBy
 
 DISCOVERY = "/.well-known/openid-configuration"
 
@@ -33,138 +34,155 @@ def _issuer(value: str) -> str:
 
 
 class AuthenticationSettings(Section):
-    """How access tokens are validated. Keys come from `public_certs`, from `issuer` by discovery, or both."""
+    """Validation of access tokens. Keys are read from `public_certs` or, if that is empty, discovered from `issuer`."""
 
-    scopes: Mapping[str, Any] = Field(
-        default_factory=dict, description="OAuth2 scopes and what they are for; shown in the API's documentation."
+    USE = ReadBy("server.wiring")
+
+    scopes: Annotated[Mapping[str, str], ReadBy("server.app")] = Field(
+        default_factory=dict,
+        description="OAuth 2.0 scopes and their descriptions, shown in the OpenAPI document together with `token_url`. "
+        "Tokens are not required to have them.",
+        examples=[{"openid": "User identity"}],
     )
     token_url: Url | None = Field(
         default=None,
-        description="Where the service accounts of the probes get their tokens. FirecREST requires it; here it is "
-        "needed only when something is probed.",
+        description="The token endpoint: health probes get the tokens of their service accounts here. "
+        "Required only for probes and `scopes` (FirecREST always requires it).",
         examples=["https://id.example.org/realms/hpc/protocol/openid-connect/token"],
     )
     token_endpoint_auth_method: Literal["client_secret_basic", "client_secret_post"] = Field(
-        default="client_secret_basic", description="How a service account shows its secret at `token_url`."
+        default="client_secret_basic",
+        description="How service accounts authenticate at `token_url`: HTTP Basic, or in the request body.",
     )
     public_certs: tuple[KeyUrl, ...] = Field(
         default=(),
-        description="URLs of key sets (JWKS) whose keys are trusted to sign tokens.",
+        description="URLs of key sets (JWKS) with the keys that sign tokens.",
         examples=[["https://id.example.org/realms/hpc/protocol/openid-connect/certs"]],
     )
     username_claim: Word = Field(
-        default="preferred_username", description="The claim of the token that holds the user's name on the clusters."
+        default="preferred_username",
+        description="The claim with the user's account on the clusters; a dotted path for a nested claim.",
     )
     jwk_algorithm: Annotated[Algorithm | None, BeforeValidator(none_if_blank)] = Field(
-        default=None, description="The algorithm of keys whose key set does not name one (`alg`)."
+        default=None, description="The algorithm of keys that do not name one themselves (`alg`)."
     )
     min_token_ttl: SecondsOrNone = Field(
-        default=30, description="A token that expires sooner than this is refused, so that it outlives its request."
+        default=30, description="A token that expires in less time is refused, so that it stays valid for the request."
     )
     issuer: Annotated[Url, AfterValidator(_issuer)] | None = Field(
         default=None,
-        description="The issuer that tokens must name (`iss`). Its discovery document "
-        "(`/.well-known/openid-configuration`) tells the keys when `public_certs` is empty.",
+        description="The required issuer of tokens (`iss`). If `public_certs` is empty, the keys are taken from its "
+        "discovery document (`/.well-known/openid-configuration`).",
         examples=["https://id.example.org/realms/hpc"],
         json_schema_extra=FLAMECREST_ONLY,
     )
     audience: Words = Field(
         default=(),
-        description="The audience that tokens must name (`aud`); with a list, one of them is enough. "
-        "Empty: not checked.",
+        description="The required audience of tokens (`aud`); of a list, one is enough. Empty: not checked.",
         examples=["flamecrest"],
         json_schema_extra=FLAMECREST_ONLY,
     )
     algorithms: tuple[Algorithm, ...] = Field(
         default=(),
-        description="Accept only these algorithms. Empty: whatever the trusted keys are made for; "
-        "`none` and shared secrets (HS256 …) never.",
+        description="The accepted algorithms. Empty: all algorithms of the keys. `none` and shared secrets (HS256 …) "
+        "are never accepted.",
         json_schema_extra=FLAMECREST_ONLY,
     )
     leeway: SecondsOrNone = Field(
-        default=5, description="How far the issuer's clock may be off.", json_schema_extra=FLAMECREST_ONLY
+        default=5, description="The accepted deviation of the issuer's clock.", json_schema_extra=FLAMECREST_ONLY
     )
 
     @model_validator(mode="after")
     def _has_keys(self) -> AuthenticationSettings:
         if not self.public_certs and self.issuer is None:
             raise InvalidSetting(
-                "names no keys to validate tokens with",
+                "has no keys to validate tokens with",
                 "set `issuer: https://id.example.org/realms/hpc` or `public_certs: [https://…/certs]`",
             )
         return self
 
 
 class OpenFgaSettings(Section):
-    """An OpenFGA server that is asked whether a user may use a cluster."""
+    """An OpenFGA server that decides which users may use a cluster."""
+
+    USE = NotSupported("remove the section")
 
     url: Url = Field(
         description="The base URL of the OpenFGA store.", examples=["https://fga.example.org/stores/01ARZ3"]
     )
-    timeout: Seconds = Field(default=1, description="How long one question may take.")
-    max_connections: CountOrNone = Field(default=100, description="The most connections to the server.")
+    timeout: Seconds = Field(default=1, description="The timeout of a request.")
+    max_connections: CountOrNone = Field(default=100, description="The maximum number of connections to the server.")
 
 
 class AuthSettings(Section):
-    """Who may come in."""
+    """Authentication and authorization."""
+
+    USE = ReadBy("server.wiring")
 
     authentication: AuthenticationSettings = Field(
-        description="How access tokens are validated.", examples=[{"issuer": "https://id.example.org/realms/hpc"}]
+        description="Validation of access tokens.", examples=[{"issuer": "https://id.example.org/realms/hpc"}]
     )
-    authorization: OpenFgaSettings | None = Field(
-        default=None, description="Ask OpenFGA who may use which cluster. Without it, everybody with a valid token may."
+    authorization: Annotated[OpenFgaSettings | None, NotSupported("remove the section")] = Field(
+        default=None,
+        description="Authorization by OpenFGA. Not set: every user with a valid token may use every cluster.",
     )
 
 
 class UserKeysSettings(Section):
-    """The key that the gateway logs in with as one user."""
+    """The SSH key of one user."""
+
+    USE = ReadBy("server.wiring")
 
     private_key: FilledSecret = Field(
         description="The private key in OpenSSH or PEM format.", examples=["secret_file:/run/secrets/alice_key"]
     )
     public_cert: Annotated[Secret | None, BeforeValidator(none_if_blank)] = Field(
-        default=None, description="The certificate of the key, if the cluster wants one."
+        default=None, description="The certificate of the key, if the cluster requires one."
     )
     passphrase: Annotated[Secret | None, BeforeValidator(none_if_blank)] = Field(
-        default=None, description="The passphrase of the key, if it has one."
+        default=None, description="The passphrase of the private key, if it has one."
     )
 
 
 class StaticKeysSettings(Section):
-    """One configured key for every user (for tests, small groups and service accounts)."""
+    """One configured key per user, for tests, small groups and service accounts."""
 
     TAG: ClassVar[str | None] = "type"
+    USE = ReadBy("server.wiring")
 
-    type: Literal["SSHStaticKeys"] = Field(description="Where keys come from.", examples=["SSHStaticKeys"])
+    type: Annotated[Literal["SSHStaticKeys"], ReadBy("server.settings")] = Field(
+        description="The source of keys.", examples=["SSHStaticKeys"]
+    )
     keys: Mapping[Word, UserKeysSettings] = Field(
-        description="The keys, by the user's name on the clusters.",
+        description="The keys, by the user's account on the clusters.",
         examples=[{"alice": {"private_key": "secret_file:/run/secrets/alice_key"}}],
     )
 
 
 class KeyServiceSettings(Section):
-    """What the services that hand out keys have in common."""
+    """Common settings of services that issue keys."""
 
     TAG: ClassVar[str | None] = "type"
+    USE = NotSupported("use SSHStaticKeys")
 
     url: Url = Field(description="The base URL of the service.", examples=["https://keys.example.org"])
-    max_connections: CountOrNone = Field(default=100, description="The most connections to the service.")
+    max_connections: CountOrNone = Field(default=100, description="The maximum number of connections to the service.")
 
 
 class SshServiceSettings(KeyServiceSettings):
-    """A service that hands out short-lived keys for a user's access token."""
+    """A service that issues short-lived keys for a user's access token."""
 
-    type: Literal["SSHService"] = Field(description="Where keys come from.", examples=["SSHService"])
+    type: Literal["SSHService"] = Field(description="The source of keys.", examples=["SSHService"])
 
 
 class SshCaSettings(KeyServiceSettings):
     """A certificate authority that signs keys for a user's access token."""
 
-    type: Literal["SSHCA"] = Field(description="Where keys come from.", examples=["SSHCA"])
+    type: Literal["SSHCA"] = Field(description="The source of keys.", examples=["SSHCA"])
 
 
 def credentials_type(keys: Mapping[str, Any]) -> str | None:
-    """The type that a form without `type` means; None when it is written. FirecREST 2.2 and before had no types."""
+    """The type of a section without `type`; None if it has one. FirecREST 2.2 and older have no types."""
     if "type" in keys:
         return None
     return "SSHService" if "url" in keys else "SSHStaticKeys"

@@ -1,4 +1,4 @@
-"""One cluster: where its login node is, whose host keys are trusted, its scheduler, file systems and probes."""
+"""Settings of a cluster: login node, host keys, scheduler, file systems and health probes."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from .section import (
     none_if_blank,
 )
 from .transfers import DataOperationSettings
+from .use import NoEffect, ReadBy
 
 
 def _existing(value: Path) -> Path:
@@ -36,7 +37,7 @@ def _existing(value: Path) -> Path:
         path = value.expanduser()
         found = path.is_file()
     except (ValueError, RuntimeError, OSError):
-        raise InvalidSetting("is no path of a file that can be read") from None
+        raise InvalidSetting("is not the path of a readable file") from None
     if not found:
         raise InvalidSetting(f"the file {path} does not exist", "a file in OpenSSH's known_hosts format")
     return path
@@ -46,19 +47,19 @@ def _public_key(value: str) -> str:
     parts = value.split()
     hint = "one line as in a .pub file: ssh-ed25519 AAAAC3…"
     if len(parts) < 2 or not re.fullmatch(r"(ssh|ecdsa|sk)-[A-Za-z0-9@.-]+", parts[0]):
-        raise InvalidSetting("is no public key in OpenSSH's format", hint)
+        raise InvalidSetting("is not a public key in OpenSSH format", hint)
     try:
         blob = base64.b64decode(parts[1], validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidSetting("is a public key that was cut or changed", hint) from None
+        raise InvalidSetting("is a public key that is truncated or damaged", hint) from None
     kind = parts[0].encode("ascii")
     if blob[: 4 + len(kind)] != len(kind).to_bytes(4, "big") + kind:
-        raise InvalidSetting("is a public key that does not fit its own name", hint)
+        raise InvalidSetting("is a public key of another type than its prefix says", hint)
     return " ".join(parts[:2])
 
 
 def _off_is_a_word(value: Any) -> Any:
-    return "off" if value is False else value  # `off` is a truth value to YAML 1.1
+    return "off" if value is False else value  # YAML 1.1 reads `off` as false
 
 
 PublicKey = Annotated[str, Kind("public key"), AfterValidator(_public_key)]
@@ -66,16 +67,17 @@ KnownHosts = Annotated[Path, Kind("path of a file"), AfterValidator(_existing)]
 
 
 class HostKeysSettings(Section):
-    """Which host keys are trusted.
+    """Verification of the cluster's SSH host keys.
 
-    Without any key the OpenSSH files of the account that runs the gateway count (`~/.ssh/known_hosts` and the
-    system's).
+    If no key is configured, OpenSSH's files are used: `~/.ssh/known_hosts` of the gateway's account and the system's.
     """
+
+    USE = ReadBy("server.wiring")
 
     policy: Annotated[Literal["verify", "accept-new", "off"], BeforeValidator(_off_is_a_word)] = Field(
         default="verify",
-        description="`verify`: a host must be known. `accept-new`: an unknown host is believed the first time it "
-        "is seen, a changed key is refused. `off`: everything is believed (never in production).",
+        description="`verify`: the host key must be known. `accept-new`: the key of an unknown host is accepted and "
+        "remembered, a changed key is refused. `off`: host keys are not checked (never in production).",
         json_schema_extra=FLAMECREST_ONLY,
     )
     known_hosts: Annotated[tuple[KnownHosts, ...], BeforeValidator(as_tuple)] = Field(
@@ -86,100 +88,117 @@ class HostKeysSettings(Section):
     )
     pinned: Annotated[tuple[PublicKey, ...], BeforeValidator(as_tuple)] = Field(
         default=(),
-        description="Public keys that the cluster's hosts may show.",
+        description="Accepted public keys of the cluster's hosts.",
         examples=[["ssh-ed25519 AAAAC3…"]],
         json_schema_extra=FLAMECREST_ONLY,
     )
     certificate_authority: Annotated[tuple[PublicKey, ...], BeforeValidator(as_tuple)] = Field(
         default=(),
-        description="Public keys of authorities that sign the hosts' certificates.",
+        description="Public keys of the authorities that sign the hosts' certificates.",
         examples=[["ssh-ed25519 AAAAC3…"]],
         json_schema_extra=FLAMECREST_ONLY,
     )
 
 
 class SshTimeoutSettings(Section):
-    """How long things over SSH may take."""
+    """Timeouts of SSH connections."""
 
-    connection: Seconds = Field(default=5, description="Opening the connection.")
-    login: Seconds = Field(default=5, description="Logging in.")
-    command_execution: Seconds = Field(default=5, description="Running one command or file operation.")
-    idle_timeout: Seconds = Field(default=60, description="A connection that nobody uses is closed after this.")
+    USE = ReadBy("server.wiring")
+
+    connection: Seconds = Field(default=5, description="Timeout for opening a connection.")
+    login: Seconds = Field(default=5, description="Timeout for the login.")
+    command_execution: Seconds = Field(default=5, description="Timeout for one command or file operation.")
+    idle_timeout: Seconds = Field(default=60, description="An unused connection is closed after this time.")
     keep_alive: SecondsOrNone = Field(
-        default=5, description="How often an open connection is asked whether it still lives; 0: never."
+        default=5, description="Interval of keep-alive messages on an open connection; 0: none."
     )
 
 
 class SshSettings(Section):
-    """How the cluster is reached."""
+    """SSH access to the cluster."""
+
+    USE = ReadBy("server.wiring")
 
     host: Host = Field(description="The login node.", examples=["login.example.org"])
     port: Port = Field(default=22, description="The port of its SSH server.")
     proxy_host: Annotated[Host | None, BeforeValidator(none_if_blank)] = Field(
-        default=None, description="A jump host on the way there.", examples=["jump.example.org"]
+        default=None, description="A jump host in front of the login node.", examples=["jump.example.org"]
     )
-    proxy_port: Port | None = Field(default=None, description="The jump host's port; 22 if it is not set.")
+    proxy_port: Port | None = Field(default=None, description="The jump host's port. Not set: 22.")
     proxy_user: Annotated[Word | None, BeforeValidator(none_if_blank)] = Field(
         default=None,
-        description="Log in to the jump host as this user, with the key configured for it. Not set: as the "
-        "user of the request.",
+        description="The account on the jump host, with the key configured for it. Not set: the user of the request.",
         json_schema_extra=FLAMECREST_ONLY,
     )
     max_clients: Count = Field(
-        default=100, description="The most connections to this cluster at a time; more requests wait for their turn."
+        default=100, description="The maximum number of connections to this cluster; further requests wait."
     )
     max_connections_per_user: Count = Field(
-        default=2, description="The most connections of one user.", json_schema_extra=FLAMECREST_ONLY
+        default=2, description="The maximum number of connections of one user.", json_schema_extra=FLAMECREST_ONLY
     )
     max_sessions: Count | None = Field(
         default=None,
-        description="The most channels on one connection (the server's `MaxSessions`). Not set: learned from the "
-        "server.",
+        description="The maximum number of channels on one connection (`MaxSessions` of the SSH server). Not set: "
+        "detected.",
         examples=[10],
         json_schema_extra=FLAMECREST_ONLY,
     )
     max_age: Seconds = Field(
         default=3600,
-        description="A connection is replaced when it is older than this, so that a disabled account loses access.",
+        description="The maximum age of a connection; then it is replaced, so that a disabled account loses access.",
         json_schema_extra=FLAMECREST_ONLY,
     )
     accelerate: Annotated[Literal["auto", "off"], BeforeValidator(_off_is_a_word)] = Field(
         default="auto",
-        description="`auto`: use Flamecrest's faster replacements for parts of asyncssh where the installed version of "
-        "asyncssh has been tested with them. `off`: use asyncssh alone.",
+        description="`auto`: use Flamecrest's faster replacements of parts of asyncssh, if they have been tested with "
+        "the installed version of asyncssh. `off`: use asyncssh only.",
         json_schema_extra=FLAMECREST_ONLY,
     )
-    timeout: SshTimeoutSettings = Field(default_factory=SshTimeoutSettings, description="How long things may take.")
+    timeout: SshTimeoutSettings = Field(default_factory=SshTimeoutSettings, description="Timeouts.")
     host_keys: HostKeysSettings = Field(
-        default_factory=HostKeysSettings, description="Which host keys are trusted.", json_schema_extra=FLAMECREST_ONLY
+        default_factory=HostKeysSettings,
+        description="Verification of host keys.",
+        json_schema_extra=FLAMECREST_ONLY,
     )
 
     @model_validator(mode="after")
     def _proxy_is_whole(self) -> SshSettings:
         if self.proxy_host is None and (self.proxy_port is not None or self.proxy_user is not None):
-            raise InvalidSetting("has settings of a jump host but no jump host", "proxy_host: jump.example.org")
+            raise InvalidSetting("has settings of a jump host, but no `proxy_host`", "proxy_host: jump.example.org")
         return self
 
 
 class SchedulerSettings(Section):
-    """The batch system."""
+    """The scheduler."""
 
-    type: Literal["slurm", "pbs"] = Field(description="Which batch system it is.", examples=["slurm"])
-    version: Word = Field(description="Its version.", examples=["24.05.4"])
+    USE = ReadBy("server.wiring")
+
+    type: Literal["slurm", "pbs"] = Field(
+        description="The scheduler's type. `pbs` is not supported in this version.", examples=["slurm"]
+    )
+    version: Word = Field(
+        description="Its version, shown in `/status/systems`; the gateway does not depend on it.", examples=["24.05.4"]
+    )
     connection_mode: Literal["ssh", "rest", "hybrid"] = Field(
-        default="ssh", description="Ask it by its commands over SSH, by its REST service, or by both."
+        default="ssh",
+        description="Access by commands over SSH, by the REST API, or by both. `rest` and `hybrid` are not supported "
+        "in this version.",
     )
     api_url: Annotated[Url | None, BeforeValidator(none_if_blank)] = Field(
-        default=None, description="The base URL of its REST service.", examples=["https://slurm.example.org:6820"]
+        default=None,
+        description="The base URL of its REST API. With `connection_mode: ssh`, it is only shown in `/status/systems`.",
+        examples=["https://slurm.example.org:6820"],
     )
     api_version: Annotated[Word | None, BeforeValidator(none_if_blank)] = Field(
-        default=None, description="The version of its REST service.", examples=["0.0.42"]
+        default=None,
+        description="The version of its REST API. With `connection_mode: ssh`, it is only shown in `/status/systems`.",
+        examples=["0.0.42"],
     )
-    timeout: Seconds = Field(default=10, description="How long one question to the scheduler may take.")
+    timeout: Seconds = Field(default=10, description="Timeout of one request to the scheduler.")
     bin_dir: RemotePath | None = Field(
         default=None,
-        description="The directory of its commands on the login node, if they are not on the default PATH "
-        "(no profile is read).",
+        description="The directory of its commands on the login node. Not set: they are on the default PATH. "
+        "Profile files of the shell are not read.",
         examples=["/opt/slurm/bin"],
         json_schema_extra=FLAMECREST_ONLY,
     )
@@ -187,7 +206,7 @@ class SchedulerSettings(Section):
     @model_validator(mode="after")
     def _mode_fits(self) -> SchedulerSettings:
         if self.type == "pbs" and self.connection_mode != "ssh":
-            raise InvalidSetting("PBS has no REST service", "connection_mode: ssh")
+            raise InvalidSetting("PBS has no REST API", "connection_mode: ssh")
         if self.connection_mode != "ssh" and self.api_url is None:
             raise InvalidSetting(
                 f"connection_mode {self.connection_mode} needs `api_url`", "api_url: https://slurm.example.org:6820"
@@ -195,50 +214,65 @@ class SchedulerSettings(Section):
         return self
 
 
-class ServiceAccountSettings(Section):
-    """The account whose token the probes work with."""
+NO_STORE_PROBES = NoEffect("object stores are not probed")
 
-    client_id: Word = Field(description="Its client id.", examples=["health-check"])
-    secret: Secret = Field(description="Its client secret.", examples=["secret_file:/run/secrets/health_check"])
+
+class ServiceAccountSettings(Section):
+    """The OAuth 2.0 client that the probes log in as."""
+
+    USE = ReadBy("server.wiring")
+
+    client_id: Word = Field(description="The client id.", examples=["health-check"])
+    secret: Secret = Field(description="The client secret.", examples=["secret_file:/run/secrets/health_check"])
 
 
 class ProbedServiceSettings(Section):
-    """One probe."""
+    """A probe of one service."""
 
-    timeout: Seconds = Field(default=10, description="A probe that takes longer has failed.")
+    USE = ReadBy("server.wiring")
+
+    timeout: Seconds = Field(default=10, description="Timeout of the probe; a slower service counts as unhealthy.")
 
 
 class ProbedServicesSettings(Section):
-    """What is probed: a service that is named here, even without a value. The others are not."""
+    """The services to probe. A service is probed if its key is present, even without a value."""
 
+    USE = ReadBy("server.wiring")
     RENAMED: ClassVar[Mapping[str, str]] = {"filesystems": "filesystem"}
-    IGNORED: ClassVar[Mapping[str, str]] = {"exception": "a kind of result, no service"}
+    IGNORED: ClassVar[Mapping[str, str]] = {"exception": "it is a kind of result, not a service"}
     EMPTY_IS_SET: ClassVar[bool] = True
 
-    ssh: ProbedServiceSettings | None = Field(default=None, description="Log in.")
-    scheduler: ProbedServiceSettings | None = Field(default=None, description="Ask whether the scheduler answers.")
-    filesystem: ProbedServiceSettings | None = Field(default=None, description="Look at every configured file system.")
-    storage: ProbedServiceSettings | None = Field(default=None, description="Another name of `s3`.")
-    s3: ProbedServiceSettings | None = Field(default=None, description="Ask whether the object store answers.")
+    ssh: ProbedServiceSettings | None = Field(default=None, description="Probe the SSH login.")
+    scheduler: ProbedServiceSettings | None = Field(default=None, description="Probe the scheduler.")
+    filesystem: ProbedServiceSettings | None = Field(default=None, description="Probe every configured file system.")
+    storage: Annotated[ProbedServiceSettings | None, NO_STORE_PROBES] = Field(
+        default=None, description="Another name of `s3`."
+    )
+    s3: Annotated[ProbedServiceSettings | None, NO_STORE_PROBES] = Field(
+        default=None, description="Probe the object store."
+    )
 
 
 class ProbingSettings(Section):
-    """How the cluster's services are watched."""
+    """Health probes of the cluster's services."""
 
+    USE = ReadBy("server.wiring")
     RENAMED: ClassVar[Mapping[str, str]] = {"interval": "interval_check"}
 
-    interval_check: Seconds = Field(default=120, description="The time between two probes of a service.")
+    interval_check: Seconds = Field(default=120, description="The interval between two probes of a service.")
     startup_grace_period: SecondsOrNone = Field(
-        default=0, description="For this long after the start a failed probe shuts nobody out."
+        default=0, description="Time after the start during which a failed probe does not block requests."
     )
-    services: ProbedServicesSettings | None = Field(default=None, description="What is probed. Not set: nothing.")
+    services: ProbedServicesSettings | None = Field(
+        default=None, description="The services to probe. Not set: none, unless `timeout` is set."
+    )
     timeout: Seconds | None = Field(
         default=None,
-        description="Older form: without `services`, probe ssh, scheduler and file systems with this timeout.",
+        description="Older form: without `services`, ssh, scheduler and file systems are probed with this timeout.",
     )
 
     def timeouts(self) -> dict[str, float]:
-        """The services that are probed (ssh, scheduler, filesystem, s3) and how long each probe may take."""
+        """The probed services (ssh, scheduler, filesystem, s3) with the timeout of their probes in seconds."""
         if self.services is None:
             older = self.timeout
             return {} if older is None else dict.fromkeys(("ssh", "scheduler", "filesystem"), older)
@@ -253,14 +287,16 @@ class ProbingSettings(Section):
 
 
 class FileSystemSettings(Section):
-    """A file system of the cluster. Requests for paths outside all of them are refused."""
+    """A file system of the cluster. Requests for paths outside all file systems are refused."""
 
-    path: RemotePath = Field(description="Where it is mounted.", examples=["/home"])
+    USE = ReadBy("server.wiring")
+
+    path: RemotePath = Field(description="The mount point.", examples=["/home"])
     data_type: Literal["users", "store", "archive", "apps", "scratch", "project"] = Field(
-        description="What it is for.", examples=["users"]
+        description="Its purpose, shown in `/status/systems`.", examples=["users"]
     )
     default_work_dir: bool = Field(
-        default=False, description="Jobs of the gateway itself (transfers) run here, in the user's own directory."
+        default=False, description="Transfer jobs run here, in the user's own directory. One file system at most."
     )
 
 
@@ -279,46 +315,45 @@ def _each_once(value: tuple[FileSystemSettings, ...]) -> tuple[FileSystemSetting
 
 def _cluster_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
-        raise InvalidSetting("is no name for a URL", "letters, digits, `.`, `_` and `-`, at most 64")
+        raise InvalidSetting("cannot be part of a URL", "letters, digits, `.`, `_` and `-`, at most 64")
     return value.lower()
 
 
 class ClusterSettings(Section):
     """One cluster."""
 
+    USE = ReadBy("server.wiring")
     RENAMED: ClassVar[Mapping[str, str]] = {"probing_services": "probing"}
     IGNORED: ClassVar[Mapping[str, str]] = {
-        "services_health": "a result, no setting",
-        "last_health_check": "a result, no setting",
+        "services_health": "it is a result, not a setting",
+        "last_health_check": "it is a result, not a setting",
     }
 
     name: Annotated[Word, AfterValidator(_cluster_name)] = Field(
-        description="The cluster's name in URLs, in any case; shown in lower case.", examples=["daint"]
+        description="The cluster's name in URLs. Case does not matter; it is shown in lower case.", examples=["daint"]
     )
-    ssh: SshSettings = Field(
-        description="How the cluster is reached.", examples=[{"host": "login.example.org", "port": 22}]
-    )
+    ssh: SshSettings = Field(description="SSH access.", examples=[{"host": "login.example.org", "port": 22}])
     scheduler: SchedulerSettings = Field(
-        description="Its batch system.", examples=[{"type": "slurm", "version": "24.05.4"}]
+        description="The scheduler.", examples=[{"type": "slurm", "version": "24.05.4"}]
     )
     service_account: ServiceAccountSettings | None = Field(
-        default=None, description="The account that probes work with; needed when anything is probed."
+        default=None, description="The account of the health probes; required for probes."
     )
-    probing: ProbingSettings = Field(default_factory=ProbingSettings, description="How its services are watched.")
+    probing: ProbingSettings = Field(default_factory=ProbingSettings, description="Health probes.")
     file_systems: Annotated[tuple[FileSystemSettings, ...], AfterValidator(_each_once)] = Field(
         default=(),
-        description="Its file systems.",
+        description="The file systems. Paths outside all of them are refused.",
         examples=[[{"path": "/home", "data_type": "users", "default_work_dir": True}]],
     )
     data_operation: DataOperationSettings = Field(
-        default_factory=DataOperationSettings, description="What may be done with its data."
+        default_factory=DataOperationSettings, description="Size limits and large transfers."
     )
     max_request_timeout: Seconds = Field(
         default=300,
-        description="The most seconds that a caller may ask for (`timeout=`, `Request-Timeout`) for a long operation: "
-        "checksum, du, cp, rm, compress, extract.",
+        description="The maximum timeout that a caller may request (`timeout=`, `Request-Timeout`) for long "
+        "operations: checksum, du, cp, rm, compress, extract.",
         json_schema_extra=FLAMECREST_ONLY,
     )
     datatransfer_jobs_directives: tuple[str, ...] = Field(
-        default=(), description="Older place of `data_operation.datatransfer_jobs_directives`."
+        default=(), description="Older form of `data_operation.datatransfer_jobs_directives`."
     )

@@ -1,7 +1,7 @@
-"""A YAML document as a tree that remembers where everything stands; it knows no setting.
+"""Parser of YAML documents: a tree of nodes with their source locations; it knows no setting.
 
-Scalars keep their text beside their value, so that a field that holds text gets `0123` or `24.11` as written.
-Hostile input is bounded: size, depth, number of values after aliases, no tags, no control characters.
+Scalars keep their text beside their value, so that a string field gets `0123` or `24.11` as written.
+Size, depth and number of values (aliases included) are limited; tags and control characters are refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TRUE = frozenset({"yes", "true", "on"})
 
 
 def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
-    """The table by first character that PyYAML looks plain scalars up in."""
+    """PyYAML's table of implicit resolvers, by the first character of a plain scalar."""
     table: dict[str, list[tuple[str, re.Pattern[str]]]] = {"": [(_PREFIX + "null", re.compile("$"))]}
     for tag, pattern, first in _PLAIN:
         for character in first:
@@ -41,7 +41,7 @@ def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's numbers and limits on depth and size."""
+    """SafeLoader with the number syntax of YAML 1.2 and with limits of depth and size."""
 
     yaml_implicit_resolvers = _resolvers()
     depth = count = 0
@@ -60,7 +60,7 @@ class _Loader(yaml.SafeLoader):
 
 @dataclass(slots=True)
 class ScalarNode:
-    """A scalar: its text, and what YAML makes of it."""
+    """A scalar: its text, and its value in YAML."""
 
     text: str
     value: Any
@@ -69,7 +69,7 @@ class ScalarNode:
 
 @dataclass(slots=True)
 class MappingNode:
-    """A mapping. `place` is that of its key; `implied` marks one that the author did not write."""
+    """A mapping, located at its key; `implied` if the document itself does not contain it."""
 
     location: SourceLocation
     entries: dict[str, TreeNode] = field(default_factory=dict)
@@ -88,7 +88,7 @@ TreeNode = ScalarNode | MappingNode | SequenceNode
 
 
 def read(path: Path, problems: list[Problem]) -> TreeNode | None:
-    """The tree of a file; None and a problem when it can't be read."""
+    """Parse a file. On failure, add a problem and return None."""
     location = SourceLocation(str(path))
     try:
         with path.open("rb") as stream:
@@ -96,9 +96,9 @@ def read(path: Path, problems: list[Problem]) -> TreeNode | None:
     except FileNotFoundError:
         problems.append(Problem(location, "", "the file does not exist"))
     except IsADirectoryError:
-        problems.append(Problem(location, "", "is a directory", "name the file in it"))
+        problems.append(Problem(location, "", "is a directory", "a file is required"))
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no valid path"
+        reason = error.strerror if isinstance(error, OSError) else "the path is invalid"
         problems.append(Problem(location, "", f"cannot be read: {reason}"))
     else:
         return _decode(data, location, problems)
@@ -119,9 +119,9 @@ def _decode(data: bytes, location: SourceLocation, problems: list[Problem]) -> T
 
 
 def parse(text: str, location: SourceLocation, problems: list[Problem], *, lines: bool = True) -> TreeNode | None:
-    """The tree of a YAML text; None when it is empty or no YAML at all (then with a problem).
+    """Parse a YAML text; None if it is empty. On failure, add a problem and return None.
 
-    Without `lines` everything stands at `place` itself (for a text that has no lines of its own).
+    Without `lines` all nodes get `location` itself, for texts that are not part of a file.
     """
     try:
         root = yaml.compose(text, Loader=_Loader)
@@ -139,7 +139,7 @@ def parse(text: str, location: SourceLocation, problems: list[Problem], *, lines
 
 @dataclass(slots=True)
 class _TreeBuilder:
-    """Grows our tree from PyYAML's nodes, which share what aliases repeat."""
+    """Builds the tree from PyYAML's nodes, in which aliases share a node."""
 
     location: SourceLocation
     problems: list[Problem]
@@ -150,15 +150,11 @@ class _TreeBuilder:
         self.count += 1
         if self.count > MAX_VALUES or depth > MAX_DEPTH:
             raise SettingsError(
-                Problem(
-                    location, "", f"holds more than {MAX_VALUES} values or {MAX_DEPTH} levels once aliases are followed"
-                )
+                Problem(location, "", f"contains more than {MAX_VALUES} values or {MAX_DEPTH} levels, aliases included")
             )
         if not node.tag.startswith(_PREFIX) or node.tag.removeprefix(_PREFIX) not in _KNOWN:
             self.problems.append(
-                Problem(
-                    location, "", "holds a tag (!…), which is not accepted", "put a text that begins with ! in quotes"
-                )
+                Problem(location, "", "contains a tag (!…), which is not accepted", "quote a string that begins with !")
             )
             return ScalarNode("", None, location)
         if isinstance(node, yaml.ScalarNode):
@@ -172,7 +168,7 @@ class _TreeBuilder:
 
     def leaf(self, node: Any, location: SourceLocation) -> ScalarNode:
         if not is_clean(node.value):
-            self.problems.append(Problem(location, "", "holds a character that no setting can hold (NUL, half a pair)"))
+            self.problems.append(Problem(location, "", "contains an invalid character (NUL or a surrogate)"))
             return ScalarNode("", None, location)
         return ScalarNode(node.value, _value(node.tag.removeprefix(_PREFIX), node.value), location)
 
@@ -181,7 +177,7 @@ class _TreeBuilder:
         for key, value in node.value:
             at = self.at(key)
             if not isinstance(key, yaml.ScalarNode) or not is_clean(key.value):
-                self.problems.append(Problem(at, "", "a key must be a plain text"))
+                self.problems.append(Problem(at, "", "a key must be a string"))
             elif key.tag == _PREFIX + "merge":
                 self.merge(merged, self.node(value, at, depth + 1))
             elif key.value in branch.entries:
@@ -201,11 +197,11 @@ class _TreeBuilder:
                 for name, child in branch.entries.items():
                     target.entries.setdefault(name, child)
             else:
-                self.problems.append(Problem(source.location, "<<", "must name a mapping"))
+                self.problems.append(Problem(source.location, "<<", "must refer to a mapping"))
 
 
 def _value(tag: str, text: str) -> Any:
-    """What YAML makes of a scalar; its text where that fails (a number too long to be one)."""
+    """The value of a scalar; its text if the conversion fails (a number with too many digits)."""
     if tag == "null":
         return None
     if tag == "bool":
@@ -221,7 +217,7 @@ def _value(tag: str, text: str) -> Any:
 
 
 def scalar(text: str, location: SourceLocation) -> ScalarNode:
-    """A leaf from a bare text, read as YAML reads an unquoted scalar."""
+    """Parse a text as a plain (unquoted) scalar."""
     for tag, pattern, _ in _PLAIN:
         if tag != "merge" and re.fullmatch(pattern, text):
             return ScalarNode(text, _value(tag, text), location)
@@ -229,47 +225,47 @@ def scalar(text: str, location: SourceLocation) -> ScalarNode:
 
 
 def is_clean(text: str) -> bool:
-    """Whether a text holds neither NUL nor half of a surrogate pair."""
+    """Whether a text contains neither NUL nor surrogates."""
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def shown_key(key: str) -> str:
-    """A key as it is shown: on one line, and not longer than a key is."""
+    """A key as it is shown in errors: printable and at most 60 characters."""
     line = "".join(character if character.isprintable() else "?" for character in key)
     return line if len(line) <= 60 else f"{line[:57]}…"
 
 
 _SYNTAX = (
-    ("undefined alias", "`*` begins an alias that is not defined", "put a text that begins with * in quotes"),
-    ("duplicate anchor", "an anchor (&…) is defined twice", "put a text that begins with & in quotes"),
-    ("too many", f"holds more than {MAX_VALUES} values", ""),
+    ("undefined alias", "`*` begins an alias that is not defined", "quote a string that begins with *"),
+    ("duplicate anchor", "an anchor (&…) is defined twice", "quote a string that begins with &"),
+    ("too many", f"contains more than {MAX_VALUES} values", ""),
     ("too deep", f"is nested more than {MAX_DEPTH} levels deep", ""),
-    (r"'\t'", "a tab, which YAML does not take", "indent with spaces"),
-    ("expected a single document", "holds more than one document", "remove the line `---` between them"),
+    (r"'\t'", "indented with a tab, which YAML does not allow", "indent with spaces"),
+    ("expected a single document", "contains more than one document", "remove the line `---` between them"),
     (
         "mapping values are not allowed",
-        "a colon where no key can stand",
-        "check the indentation, quote texts with `: `",
+        "unexpected colon",
+        "check the indentation, quote strings that contain `: `",
     ),
-    ("could not find expected ':'", "a line without a colon where a key is expected", "check the indentation"),
-    ("<block end>", "the indentation does not fit the lines above", "align it with its neighbours"),
-    ("unexpected end of stream", "a quotation mark is never closed", ""),
-    ("tag", "holds a tag (!…), which is not accepted", "put a text that begins with ! in quotes"),
-    ("cannot start any token", "a character that no unquoted text can begin with", "put the text in quotes"),
-    ("unknown escape character", "an unknown escape in a double-quoted text", "use single quotes, or \\\\"),
+    ("could not find expected ':'", "missing colon after a key", "check the indentation"),
+    ("<block end>", "the indentation does not match the lines above", "align the keys of a mapping"),
+    ("unexpected end of stream", "unterminated quoted string", ""),
+    ("tag", "contains a tag (!…), which is not accepted", "quote a string that begins with !"),
+    ("cannot start any token", "invalid first character of an unquoted string", "quote the string"),
+    ("unknown escape character", "unknown escape sequence in a double-quoted string", "use single quotes, or \\\\"),
 )
 
 
 def _syntax(error: yaml.YAMLError, text: str, location: SourceLocation, *, lines: bool) -> Problem:
-    """PyYAML's complaint in our words: its own may quote what stands there, which may be a secret."""
+    """The problem of a syntax error. PyYAML's own message is not used: it may quote a secret."""
     if isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position) + 1
         at = SourceLocation(location.file, line) if lines else location
-        return Problem(at, "", "holds a control character or one that is no text", "remove it")
+        return Problem(at, "", "contains a control character or an invalid character", "remove it")
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     at = SourceLocation(location.file, mark.line + 1) if mark is not None and lines else location
-    told = f"{getattr(error, 'problem', None) or ''} {getattr(error, 'context', None) or ''}"
+    said = f"{getattr(error, 'problem', None) or ''} {getattr(error, 'context', None) or ''}"
     for part, message, hint in _SYNTAX:
-        if part in told:
+        if part in said:
             return Problem(at, "", message, hint)
-    return Problem(at, "", "is no YAML from here on", "check quotes, colons and indentation")
+    return Problem(at, "", "is not valid YAML", "check quotes, colons and indentation")

@@ -1,7 +1,7 @@
-"""Single settings from the environment, laid over a document's tree; the environment wins over the file.
+"""Settings from environment variables, which override those of the file.
 
-`FLAMECREST__SSH_CREDENTIALS__TYPE`: two underscores between the keys, in any case. A list's element is named by
-its number, a cluster also by its name.
+`FLAMECREST__SSH_CREDENTIALS__TYPE`: the keys, joined by two underscores, in any case. An element of a list is given
+by its index, a cluster also by its name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ANY = ExpectedValue(None, Any)
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentOverride:
-    """One variable: its name, the keys it names, its value."""
+    """An environment variable: its name, the path of keys, its value."""
 
     name: str
     path: tuple[str, ...]
@@ -33,12 +33,12 @@ class EnvironmentOverride:
 
     @property
     def order(self) -> tuple[Any, ...]:
-        """Whole sections before what is within them, elements of a list by their number."""
+        """Sort key: sections before their keys, elements of a list by their index."""
         return (len(self.path), [(0, int(part), "") if _is_index(part) else (1, 0, part) for part in self.path])
 
 
 def overrides(environ: Mapping[str, str]) -> list[EnvironmentOverride]:
-    """The overrides in an environment, in the order in which they apply."""
+    """The overrides of an environment, in the order in which they are applied."""
     found = [
         EnvironmentOverride(name, tuple(name[len(PREFIX) :].split("__")), text)
         for name, text in environ.items()
@@ -48,7 +48,7 @@ def overrides(environ: Mapping[str, str]) -> list[EnvironmentOverride]:
 
 
 def apply(root: MappingNode, override: EnvironmentOverride, wanted: ExpectedValue, problems: list[Problem]) -> None:
-    """Put one override into the tree, making what is missing on the way."""
+    """Apply an override to the tree; missing sections are created."""
     node: TreeNode = root
     for at, segment in enumerate(override.path):
         found = _find(node, wanted, segment, override, problems)
@@ -70,7 +70,7 @@ def apply(root: MappingNode, override: EnvironmentOverride, wanted: ExpectedValu
 def _find(
     node: TreeNode, wanted: ExpectedValue, segment: str, override: EnvironmentOverride, problems: list[Problem]
 ) -> tuple[str | int, ExpectedValue] | None:
-    """The key or index that a segment of a name means here, and what is expected there."""
+    """The key or index that a part of the variable's name refers to, and the type of its value."""
     if isinstance(node, SequenceNode):
         index = _index(node, segment)
         if index is None:
@@ -98,13 +98,14 @@ def _find_field(
                 present = next((key for key in node.entries if variant.field_named(key) == field), field)
                 return present, expected_field_value(variant, field)
     section = wanted.variants[0]
-    if not section.ignores(segment.lower()):
-        problems.append(unknown_key(section, segment.lower(), override.location, ""))
+    if ignored := section.ignored_key(segment.lower()):
+        return ignored, _ANY
+    problems.append(unknown_key(section, segment.lower(), override.location, ""))
     return None
 
 
 def fold(name: str) -> str:
-    """What is left of a name when case and punctuation do not matter."""
+    """A name without punctuation, in lower case, for comparison."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
@@ -128,8 +129,8 @@ def _no_element(node: SequenceNode, segment: str, override: EnvironmentOverride)
         if isinstance(item, MappingNode) and isinstance(entry := item.entries.get("name"), ScalarNode)
     ]
     count = len(node.entries)
-    known = f"there are {', '.join(names)}" if names else f"there are {count} elements, the next is {count}"
-    return Problem(override.location, "", f"names no element of the list: {segment.lower()}", known)
+    known = f"known: {', '.join(names)}" if names else f"the list has {count} elements, the next index is {count}"
+    return Problem(override.location, "", f"no such element: {segment.lower()}", known)
 
 
 def _get(node: TreeNode, key: str | int) -> TreeNode | None:
@@ -148,10 +149,10 @@ def _put(node: TreeNode, key: str | int, child: TreeNode) -> None:
 
 
 def _value(override: EnvironmentOverride, wanted: ExpectedValue, problems: list[Problem]) -> TreeNode | None:
-    """The value as a tree: lists and sections are YAML (or JSON), everything else is one scalar."""
+    """Parse the value: lists and mappings as YAML (or JSON), everything else as a scalar."""
     text, location = override.text, override.location
     if not is_clean(text):
-        problems.append(Problem(location, "", "holds a character that no setting can hold"))
+        problems.append(Problem(location, "", "contains an invalid character"))
         return None
     if not wanted.is_text and text.lstrip().startswith(("[", "{")):
         return parse(text, location, problems, lines=False)

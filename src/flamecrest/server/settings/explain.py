@@ -1,4 +1,4 @@
-"""What validation found, in words for the person who writes the file: where, what is wrong, what would be right."""
+"""From pydantic's validation errors to problems with source locations, messages and hints."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .shape import Loc, ShapedDocument, ValueLocation, one_of
 _NUMBER = "must be a whole number"
 _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "missing": lambda _: "is missing",
-    "string_type": lambda _: "must be a text",
+    "string_type": lambda _: "must be a string",
     "int_type": lambda _: _NUMBER,
     "int_parsing": lambda _: _NUMBER,
-    "int_parsing_size": lambda _: "is a number too large to be meant",
+    "int_parsing_size": lambda _: "is too large",
     "int_from_float": lambda _: _NUMBER,
     "float_type": lambda _: "must be a number",
     "float_parsing": lambda _: "must be a number",
@@ -37,13 +37,13 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "less_than_equal": lambda ctx: f"must be at most {_plain(ctx['le'])}",
     "too_long": lambda ctx: f"must have {ctx['max_length']} items",
     "literal_error": lambda _: "is unknown",
-    "union_tag_not_found": lambda _: "must be a mapping with its type",
-    "extra_forbidden": lambda _: "is no setting",
+    "union_tag_not_found": lambda _: "must be a mapping with a type",
+    "extra_forbidden": lambda _: "is not a setting",
 }
 
 
 def explain(error: ValidationError, reading: ShapedDocument) -> list[Problem]:
-    """The problems of a validation error, at the places where the values were written."""
+    """The problems of a validation error, with the locations of the values in the document."""
     found: list[Problem] = []
     for detail in error.errors(include_url=False, include_input=False):
         path = _path(detail["loc"], reading)
@@ -54,7 +54,7 @@ def explain(error: ValidationError, reading: ShapedDocument) -> list[Problem]:
 
 
 def _path(loc: Loc, reading: ShapedDocument) -> Loc:
-    """The location that pydantic gives, without the names of variants; its last part may not exist in the document."""
+    """Pydantic's location without the names of variants. Its last part may be missing in the document."""
     path: Loc = ()
     for at, part in enumerate(loc):
         longer = (*path, part)
@@ -80,7 +80,7 @@ def _problem(detail: ErrorDetails, path: Loc, reading: ShapedDocument) -> Proble
         words = _WORDS.get(kind)
         message = detail["msg"].lower() if words is None else words(context)
         hint = _example(owner.section, name) if owner is not None else ""
-    if spot is None:  # nothing stands there
+    if spot is None:  # the value is missing
         location, key = (owner.location, owner.key) if owner is not None else (reading.root, "")
         return Problem(location, f"{key}.{name}" if key else name, message, hint)
     if kind == "literal_error":
@@ -91,7 +91,7 @@ def _problem(detail: ErrorDetails, path: Loc, reading: ShapedDocument) -> Proble
 
 
 def _field_of(path: Loc, reading: ShapedDocument) -> tuple[ValueLocation | None, str]:
-    """The innermost section that a location is in, and the name of its field there."""
+    """The innermost section that contains a location, and the name of its field."""
     for end in range(len(path) - 1, -1, -1):
         spot = reading.locations.get(path[:end])
         if spot is not None and spot.section is not None:
@@ -100,7 +100,7 @@ def _field_of(path: Loc, reading: ShapedDocument) -> tuple[ValueLocation | None,
 
 
 def _example(section: type[Section] | None, name: str) -> str:
-    """An example of what would be right, from the field's own documentation."""
+    """A valid example from the field's documentation."""
     info = section.model_fields.get(name) if section is not None else None
     if info is None:
         return ""

@@ -1,4 +1,4 @@
-"""From a file and an environment to Settings, or to every mistake in them at once."""
+"""Loads settings from a file and the environment, and reports all errors at once."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _CLUSTERS = "path:"
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
-    """The settings in a file, with what the environment overrides. Raises SettingsError with every mistake.
+    """Load the settings of a file and the overrides of the environment. Raises SettingsError with all problems.
 
-    Without a path, `FLAMECREST_CONFIG` or `YAML_CONFIG_FILE` names the file. Secret files are read here.
+    Without `path`, `FLAMECREST_CONFIG` or `YAML_CONFIG_FILE` names the file. Secret files are read here.
     """
     problems: list[Problem] = []
     file = find(path, environ)
@@ -39,15 +39,15 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:
-    """Each problem once, in the order of the files; no more than anybody would read."""
+    """Distinct problems in the order of the files, at most MAX_PROBLEMS."""
     once = sorted(dict.fromkeys(problems), key=lambda problem: (problem.location.file, problem.location.line or 0))
     if len(once) <= MAX_PROBLEMS:
         return once
-    return [*once[:MAX_PROBLEMS], Problem(once[-1].location, "", f"{len(once) - MAX_PROBLEMS} mistakes more")]
+    return [*once[:MAX_PROBLEMS], Problem(once[-1].location, "", f"{len(once) - MAX_PROBLEMS} more problems")]
 
 
 def find(path: Path | None, environ: Mapping[str, str]) -> Path:
-    """The file to read: as given, or as the environment names it."""
+    """The path of the configuration file: as given, else from the environment."""
     if path is not None:
         return path
     for variable in VARIABLES:
@@ -57,7 +57,7 @@ def find(path: Path | None, environ: Mapping[str, str]) -> Path:
         Problem(
             SourceLocation("flamecrest"),
             "",
-            "no configuration file is named",
+            "no configuration file is given",
             f"use --config FILE or set {VARIABLES[0]}=FILE",
         )
     )
@@ -73,7 +73,7 @@ def _document(file: Path, problems: list[Problem]) -> MappingNode | None:
 
 
 def _override(root: MappingNode, found: list[EnvironmentOverride], problems: list[Problem]) -> None:
-    """Lay the environment over the document: whole sections first, then the older forms become today's."""
+    """Apply the environment: sections first, then older forms are converted, then single keys."""
     wanted = ExpectedValue(None, Settings, variants=(Settings,))
     whole = [override for override in found if len(override.path) == 1]
     for override in whole:
@@ -89,7 +89,7 @@ def _override(root: MappingNode, found: list[EnvironmentOverride], problems: lis
 
 
 def _directory(leaf: ScalarNode, problems: list[Problem]) -> SequenceNode:
-    """The clusters of a directory: every YAML file in it is one, by name."""
+    """The clusters of a directory: one per YAML file, in the order of their names."""
     items = SequenceNode(leaf.location)
     path = Path(leaf.text.removeprefix(_CLUSTERS).strip())
     try:
@@ -108,17 +108,17 @@ def _directory(leaf: ScalarNode, problems: list[Problem]) -> SequenceNode:
         before = len(problems)
         root = read(name, problems)
         if isinstance(root, MappingNode):
-            root.implied = True  # its keys are told as they stand in its own file
+            root.implied = True  # errors show keys as they are in the cluster's own file
             items.entries.append(root)
         elif len(problems) == before:
             problems.append(
-                Problem(SourceLocation(str(name)), "", "must hold one cluster: a mapping with `name:`, `ssh:` …")
+                Problem(SourceLocation(str(name)), "", "must contain one cluster: a mapping with `name:`, `ssh:` …")
             )
     return items
 
 
 def _with_type(branch: MappingNode) -> MappingNode:
-    """SSH credentials of FirecREST 2.2 and before, which had no `type`, as they are written today."""
+    """SSH credentials of FirecREST 2.2 and older, which have no `type`, in their current form."""
     meant = credentials_type(branch.entries)
     if meant is None:
         return branch
@@ -144,7 +144,7 @@ def _validated(root: MappingNode, problems: list[Problem]) -> Settings | None:
 
 
 def _same_names(plain: Mapping[str, Any], reading: ShapedDocument) -> list[Problem]:
-    """Two clusters of one name: looked for here too, because validation does so only when all else is right."""
+    """Clusters with the same name; checked here, too, because validation checks it only if all else is valid."""
     clusters = plain.get("clusters")
     if not isinstance(clusters, list):
         return []

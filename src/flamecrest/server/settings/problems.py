@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, told so that it can be put right; it never holds a value that may be secret."""
+"""Errors in a configuration, with their locations and hints. They never contain values that may be secret."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SourceLocation:
-    """Where something is written: a file (or `environment`) and the line of its key, if there is one."""
+    """A file (or environment variable) and the line of a key, if it has one."""
 
     file: str
     line: int | None = None
@@ -18,7 +18,7 @@ class SourceLocation:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake: where, at which key (as it is written), what is wrong and what would be right."""
+    """One error: its location, the key as written, what is wrong, and how to fix it."""
 
     location: SourceLocation
     key: str
@@ -32,7 +32,7 @@ class Problem:
 
 
 class SettingsError(Exception):
-    """The configuration cannot be used; `problems` holds every mistake that was found."""
+    """The configuration is invalid; `problems` has all errors."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
@@ -40,7 +40,7 @@ class SettingsError(Exception):
 
 
 class InvalidSetting(ValueError):
-    """Raised by validators: what is wrong, and what would be right."""
+    """Raised by validators: what is wrong, and how to fix it."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(f"{message} ({hint})" if hint else message)

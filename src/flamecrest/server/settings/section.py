@@ -1,6 +1,6 @@
-"""The base of every section and the kinds of value they hold; it knows no particular setting.
+"""The base class of all sections and the types of their values; it knows no particular setting.
 
-A key may be written as the field is called (`max_clients`) or in camel case (`maxClients`), in every section.
+In every section a key may be written in snake case (`max_clients`) or in camel case (`maxClients`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
@@ -18,32 +18,54 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
     SecretStr,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
 
 from .problems import InvalidSetting
+from .use import NoEffect, NotSupported, ReadBy, Use
 
 FLAMECREST_ONLY: dict[str, Any] = {"flamecrest": True}  # json_schema_extra of a field that FirecREST does not have
 YEAR = 365 * 24 * 3600
 MAX_SECRET = 1024 * 1024  # bytes
-SECRET_FILE = "secret_file:"  # noqa: S105 - the mark of a reference, not a secret
+SECRET_FILE = "secret_file:"  # noqa: S105 - the prefix of a reference, not a secret
 
 
 class Section(BaseModel):
-    """A mapping of the configuration with known keys."""
+    """A mapping of the configuration with known keys. Immutable."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
-    RENAMED: ClassVar[Mapping[str, str]] = {}  # older names of keys, and what they are called now
-    IGNORED: ClassVar[Mapping[str, str]] = {}  # keys that are accepted without effect, and why
-    TAG: ClassVar[str | None] = None  # the key that tells variants of a section apart
-    EMPTY_IS_SET: ClassVar[bool] = False  # whether a key without a value means an empty section, not "not set"
+    USE: ClassVar[Use | None] = None  # of the fields that declare none of their own
+    RENAMED: ClassVar[Mapping[str, str]] = {}  # older names of keys, with their current names
+    IGNORED: ClassVar[Mapping[str, str]] = {}  # keys that are not fields: accepted without effect, with the reason
+    TAG: ClassVar[str | None] = None  # the key that selects one of several variants of a section
+    EMPTY_IS_SET: ClassVar[bool] = False  # whether a key without a value is an empty section instead of "not set"
+
+    _ignored: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The keys of IGNORED that were given."""
+        return self._ignored
+
+    @classmethod
+    def use_of(cls, name: str) -> Use:
+        """How a field is used; raises TypeError if neither the field nor its section declares it."""
+        declared = (
+            item for item in cls.model_fields[name].metadata if isinstance(item, ReadBy | NoEffect | NotSupported)
+        )
+        use = next(declared, cls.USE)
+        if use is None:
+            raise TypeError(f"{cls.__name__}.{name} does not declare its use")
+        return use
 
     @classmethod
     def field_named(cls, key: str) -> str | None:
-        """The field that a key means, in any of its spellings; None if there is none."""
+        """The field that a key names, in any spelling; None if there is none."""
         for name in cls.model_fields:
             if key in (name, to_camel(name)):
                 return name
@@ -53,50 +75,56 @@ class Section(BaseModel):
         return None
 
     @classmethod
-    def ignores(cls, key: str) -> bool:
-        """Whether a key is accepted without effect."""
-        return any(key in (name, to_camel(name)) for name in cls.IGNORED)
+    def ignored_key(cls, key: str) -> str | None:
+        """The key of IGNORED that a key names, in any spelling; None if there is none."""
+        return next((name for name in cls.IGNORED if key in (name, to_camel(name))), None)
 
     @classmethod
-    def is_ours(cls, name: str) -> bool:
-        """Whether a field is one that FirecREST does not have."""
+    def is_flamecrest_only(cls, name: str) -> bool:
+        """Whether FirecREST does not have this field."""
         return cls.model_fields[name].json_schema_extra == FLAMECREST_ONLY
 
     @classmethod
     def known_keys(cls) -> list[str]:
-        """Every key that has an effect, by its own name."""
+        """The names of all fields."""
         return list(cls.model_fields)
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _by_field(cls, data: Any) -> Any:
+    def _by_field_name(cls, data: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(data, Mapping):
-            return data
-        result: dict[str, Any] = {}
+            return validate(data)
+        fields: dict[str, Any] = {}
+        ignored: list[str] = []
         for key, value in data.items():
-            if value is None or cls.ignores(str(key)):
+            if value is None:
+                continue
+            if without_effect := cls.ignored_key(str(key)):
+                ignored.append(without_effect)
                 continue
             name = cls.field_named(str(key)) or str(key)
-            if name in result:
+            if name in fields:
                 raise InvalidSetting(f"`{name}` is given twice, in two spellings", "keep one")
-            result[name] = value
-        return result
+            fields[name] = value
+        section = validate(fields)
+        section._ignored = tuple(ignored)  # noqa: SLF001 - an instance of this very class
+        return section
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a value is, in words for people; a `private` one is never shown in an error."""
+    """The kind of a value as documentation and errors name it; `private` values are never shown in an error."""
 
     name: str
     private: bool = False
 
 
 class StoredSecret(SecretStr):
-    """A secret that came from a file of its own or from the environment, not from the configuration's text."""
+    """A secret from a file of its own or from the environment, as opposed to one in the configuration file."""
 
 
 def read_secret(value: Any) -> Any:
-    """A secret as it is, or what stands in the file that `secret_file:PATH` names."""
+    """The secret itself, or the content of the file that `secret_file:PATH` names."""
     if isinstance(value, SecretStr) or not isinstance(value, str):
         return value
     if not value.startswith(SECRET_FILE):
@@ -116,7 +144,7 @@ def _read_text(path: str) -> str:
     except OSError as error:
         raise InvalidSetting(f"the secret file {path} cannot be read: {error.strerror}") from None
     except (ValueError, RuntimeError):
-        raise InvalidSetting("the path after `secret_file:` is no path") from None
+        raise InvalidSetting("the path after `secret_file:` is invalid") from None
     if len(data) > MAX_SECRET:
         raise InvalidSetting(f"the secret file {path} is larger than {MAX_SECRET} bytes")
     try:
@@ -132,13 +160,13 @@ def _not_blank(value: SecretStr) -> SecretStr:
 
 
 def none_if_blank(value: Any) -> Any:
-    """Nothing for an empty text: FirecREST's files use "" for what is not set."""
+    """None for an empty string: FirecREST's configuration files use "" for "not set"."""
     return None if isinstance(value, str) and not value.strip() else value
 
 
 def _number(value: Any) -> Any:
     if isinstance(value, bool):
-        raise InvalidSetting("must be a number, is a truth value")
+        raise InvalidSetting("must be a number, not true or false")
     return value
 
 
@@ -147,7 +175,7 @@ def _word(value: str) -> str:
     if not text:
         raise InvalidSetting("is empty")
     if "\0" in text:
-        raise InvalidSetting("holds a NUL character")
+        raise InvalidSetting("contains a NUL character")
     return text
 
 
@@ -158,13 +186,13 @@ def _split(value: str, schemes: tuple[str, ...]) -> SplitResult:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError:
-        raise InvalidSetting("is no URL", f"one that begins with {wanted}") from None
+        raise InvalidSetting("is not a URL", f"it must begin with {wanted}") from None
     if parts.scheme not in schemes or re.search(r"[\s\x00-\x20\x7f]", text):
-        raise InvalidSetting("is no URL of the right kind", f"one that begins with {wanted}")
+        raise InvalidSetting("is not a URL that can be used here", f"it must begin with {wanted}")
     if parts.scheme != "file" and not parts.hostname:
         raise InvalidSetting("is a URL without a host", f"{parts.scheme}://host.example.org/…")
     if parts.username or parts.password:
-        raise InvalidSetting("must not hold a user name or password")
+        raise InvalidSetting("must not contain a user name or password")
     return parts
 
 
@@ -176,7 +204,7 @@ def _url(value: str) -> str:
 def _key_url(value: str) -> str:
     parts = _split(value, ("https", "http", "file"))
     if parts.scheme == "file" and not parts.path.startswith("/"):
-        raise InvalidSetting("must name an absolute path", "file:///etc/flamecrest/keys.json")
+        raise InvalidSetting("must contain an absolute path", "file:///etc/flamecrest/keys.json")
     return value.strip()
 
 
@@ -184,7 +212,7 @@ def _host(value: str) -> str:
     text = _word(value)
     if not re.fullmatch(r"[A-Za-z0-9_.:\[\]%][A-Za-z0-9_.:\[\]%-]*", text):
         raise InvalidSetting(
-            "is no host name or address", "login.example.org or 192.0.2.7, the port goes into its own key"
+            "is not a host name or address", "login.example.org or 192.0.2.7; the port has a key of its own"
         )
     return text
 
@@ -194,19 +222,19 @@ def _remote_path(value: str) -> str:
     if not text.startswith("/"):
         raise InvalidSetting("must be an absolute path", f"/{text}")
     if ".." in text.split("/"):
-        raise InvalidSetting("must not hold `..`")
+        raise InvalidSetting("must not contain `..`")
     return text
 
 
 def as_tuple(value: Any) -> Any:
-    """One text alone stands for a list of one."""
+    """Accept a single string as a list of one."""
     return (value,) if isinstance(value, str) else value
 
 
 _Float = Annotated[float, BeforeValidator(_number)]
 _Int = Annotated[int, BeforeValidator(_number)]
 
-Word = Annotated[str, Kind("text"), AfterValidator(_word)]
+Word = Annotated[str, Kind("string"), AfterValidator(_word)]
 Seconds = Annotated[_Float, Kind("seconds"), Field(gt=0, le=YEAR)]
 SecondsOrNone = Annotated[_Float, Kind("seconds or 0"), Field(ge=0, le=YEAR)]
 Count = Annotated[_Int, Kind("count"), Field(ge=1, le=1_000_000)]

@@ -1,7 +1,7 @@
-"""From a document's tree to plain values for validation, by the shape of the sections; it reads no file.
+"""Converts a document's tree to plain values for validation, guided by the fields of the sections.
 
-Unknown keys, keys given twice in two spellings and unknown variants are found here, where lines and spellings
-are still known; where each value stands is kept for what validation finds later.
+Unknown keys, keys given twice in two spellings and unknown variants are reported here, where lines and spellings are
+known. The locations of all values are kept for the errors of the validation.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from .section import Kind, Section, StoredSecret, read_secret
 
 Loc = tuple[str | int, ...]
 
-MAX_HINTS = 200  # looking for the nearest key takes time: a file of garbage gets no more hints than this
+MAX_HINTS = 200  # the search for similar keys is slow, so its number is limited
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectedValue:
-    """What stands at a place of the configuration, taken apart: its kind in words, its type, what it is made of."""
+    """The type of a value in the configuration: its kind, its base type, type arguments and section variants."""
 
     kind: Kind | None
-    base: Any  # a class, Literal, tuple or Mapping; Any where everything goes
+    base: Any  # a class, Literal, tuple, Mapping or Any
     args: tuple[Any, ...] = ()
     variants: tuple[type[Section], ...] = ()
 
@@ -44,7 +44,7 @@ class ExpectedValue:
 
 
 def expected_value(annotation: Any, metadata: Sequence[Any] = ()) -> ExpectedValue:
-    """Take an annotation apart: Annotated and `| None` fall away."""
+    """Analyse a type annotation; Annotated and `| None` are removed."""
     kind = next((item for item in metadata if isinstance(item, Kind)), None)
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
@@ -65,14 +65,14 @@ def expected_value(annotation: Any, metadata: Sequence[Any] = ()) -> ExpectedVal
 
 
 def expected_field_value(section: type[Section], name: str) -> ExpectedValue:
-    """What is expected of a field."""
+    """The type of a field."""
     info = section.model_fields[name]
     return expected_value(info.annotation, info.metadata)
 
 
 @dataclass(frozen=True, slots=True)
 class ValueLocation:
-    """Where a value stands, how its key is written, and the value itself if it may be shown."""
+    """The location of a value, its key as written, and the value itself if it may be shown."""
 
     location: SourceLocation
     key: str
@@ -83,15 +83,15 @@ class ValueLocation:
 
 @dataclass(slots=True)
 class ShapedDocument:
-    """What was found while a tree was shaped."""
+    """The conversion of one tree, with the problems and locations found on the way."""
 
     problems: list[Problem]
     root: SourceLocation
     locations: dict[Loc, ValueLocation] = field(default_factory=dict)
-    broken: set[Loc] = field(default_factory=set)  # reported already, or its section is not known
+    broken: set[Loc] = field(default_factory=set)  # reported already, or of an unknown variant
 
     def shape(self, node: TreeNode, wanted: ExpectedValue, loc: Loc, key: str) -> Any:
-        """The plain value of a node, its keys named as the fields are."""
+        """The plain value of a node, with keys named like the fields."""
         self.locations[loc] = ValueLocation(node.location, key, wanted, shown=_shown(node, wanted))
         if isinstance(node, MappingNode):
             if wanted.variants:
@@ -137,11 +137,13 @@ class ShapedDocument:
             where = join(key, name, child)
             target = section.field_named(name)
             if target is None:
-                if not section.ignores(name):
+                if section.ignored_key(name) is not None:
+                    result[name] = True  # for Section.ignored
+                else:
                     hint = len(self.problems) < MAX_HINTS
                     self.problems.append(unknown_key(section, name, child.location, where, hint=hint))
             elif target in written:
-                message = f"means the same as `{written[target]}`, which is given too"
+                message = f"means the same as `{written[target]}`, which is given, too"
                 self.problems.append(Problem(child.location, where, message, "keep one"))
             else:
                 written[target] = name
@@ -153,7 +155,7 @@ class ShapedDocument:
         return result
 
     def _variant(self, node: MappingNode, wanted: ExpectedValue, key: str) -> type[Section] | None:
-        """The section that a mapping is; of several, the one that its tag names."""
+        """The section of a mapping; of several variants, the one that the tag selects."""
         if len(wanted.variants) == 1:
             return wanted.variants[0]
         tag = wanted.variants[0].TAG or ""
@@ -168,7 +170,7 @@ class ShapedDocument:
             self.problems.append(Problem(node.location, where, "is missing", one_of(list(names.values()), "")))
         else:
             shown = shown_key(text or "")
-            message = f"`{shown}` is unknown" if shown else "must be a text"
+            message = f"`{shown}` is unknown" if shown else "must be a string"
             self.problems.append(Problem(found.location, where, message, one_of(list(names.values()), shown)))
         return None
 
@@ -177,7 +179,7 @@ _ANY = ExpectedValue(None, Any)
 
 
 def join(key: str, name: str, child: TreeNode | None = None) -> str:
-    """The written path of a key within another; a mapping that the author did not write adds nothing."""
+    """The path of a key as written; a mapping that is not in the document adds nothing."""
     if child is not None and _is_implied(child):
         return key
     name = shown_key(name)
@@ -191,24 +193,24 @@ def _is_implied(node: TreeNode) -> bool:
 def unknown_key(
     section: type[Section], name: str, location: SourceLocation, where: str, *, hint: bool = True
 ) -> Problem:
-    """The problem of a key that no setting has; as a hint what it may have been meant to be, or where it belongs."""
+    """The problem of an unknown key; the hint is a similar key, or the section that the key belongs to."""
     if not hint:
-        return Problem(location, where, "is no setting")
+        return Problem(location, where, "is not a setting")
     known = [*section.known_keys(), *section.RENAMED]
     camel = "_" not in name and name != name.lower()
     spelled = {to_camel(key) if camel else key for key in known}
     near = difflib.get_close_matches(name, sorted(spelled), 1, 0.6)
     if near:
-        return Problem(location, where, "is no setting", f"did you mean `{near[0]}`?")
+        return Problem(location, where, "is not a setting", f"did you mean `{near[0]}`?")
     for parent in section.model_fields:
         for variant in expected_field_value(section, parent).variants:
             if variant.field_named(name) is not None:
-                return Problem(location, where, "is no setting here", f"it belongs under `{parent}`")
-    return Problem(location, where, "is no setting", f"known here: {', '.join(section.known_keys())}")
+                return Problem(location, where, "is not a setting here", f"it belongs under `{parent}`")
+    return Problem(location, where, "is not a setting", f"known keys: {', '.join(section.known_keys())}")
 
 
 def one_of(allowed: Sequence[str], written: str) -> str:
-    """Which values are right, the one that was probably meant first named."""
+    """A hint with the allowed values, the most similar one first."""
     near = difflib.get_close_matches(written.lower(), [name.lower() for name in allowed], 1, 0.5)
     meant = next((name for name in allowed if near and name.lower() == near[0]), None)
     choice = f"one of {', '.join(allowed)}" if len(allowed) > 1 else allowed[0]
@@ -216,7 +218,7 @@ def one_of(allowed: Sequence[str], written: str) -> str:
 
 
 def _shown(node: TreeNode, wanted: ExpectedValue) -> str | None:
-    """A value that may be shown in an error: short, and of a kind that is never secret."""
+    """The value if it may be shown in an error: it is short and not of a secret kind."""
     if not isinstance(node, ScalarNode) or wanted.is_private or wanted.variants or wanted.base in (Any, Mapping):
         return None
     plain = 0 < len(node.text) <= 60 and node.text.isprintable() and "@" not in node.text

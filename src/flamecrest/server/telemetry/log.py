@@ -119,6 +119,8 @@ def log_request(trace: Trace, seconds: float, path: str) -> None:
         line["error"] = trace.error
     if trace.detail is not None:
         line["detail"] = redact(trace.detail)
+    if trace.headers is not None:
+        line["headers"] = {name: redact(value) for name, value in trace.headers.items()}
     if ACCESS.isEnabledFor(logging.DEBUG):
         line["path"] = path
     _dispatch(level, line)

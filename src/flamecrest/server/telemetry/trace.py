@@ -21,6 +21,7 @@ class Trace:
     sent: int = 0  # bytes of the response body
     error: str | None = None  # the error's kind
     detail: str | None = None  # GatewayError.detail
+    headers: dict[str, str] | None = None  # the request headers to log, by their names in the log
     phases: dict[str, phase] = field(default_factory=dict)
 
     def ids(self) -> dict[str, str]:

@@ -26,8 +26,13 @@ from flamecrest.server.health.board import Board
 from flamecrest.server.schedulers.cli import CliScheduler
 from flamecrest.server.schedulers.counters import SchedulerCounters
 from flamecrest.server.schedulers.slurm.dialect import Slurm
-from flamecrest.server.settings import Settings, SettingsError, SshCaSettings, SshServiceSettings, StaticKeysSettings
-from flamecrest.server.settings.problems import Problem, SourceLocation
+from flamecrest.server.settings import (
+    Settings,
+    SshCaSettings,
+    SshServiceSettings,
+    StaticKeysSettings,
+    require_supported,
+)
 from flamecrest.server.ssh.credentials import Credentials, StaticKey
 from flamecrest.server.ssh.credentials import StaticCredentials as LoadedKeys
 from flamecrest.server.ssh.host_keys import HostKeyVerifier
@@ -52,8 +57,7 @@ VIEW_SIZE = 5 * 1024 * 1024  # bytes of a file's text in one answer where no max
 @asynccontextmanager
 async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     """The gateway, running; SettingsError for what is configured and not built."""
-    if unsupported := settings.unsupported():
-        raise SettingsError(*(Problem(SourceLocation("configuration"), "", wrong) for wrong in unsupported))
+    require_supported(settings)
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=10.0, follow_redirects=False))
         authenticator = await stack.enter_async_context(_authenticator(settings, http))
@@ -97,7 +101,7 @@ def _credentials(settings: Settings) -> Credentials:
                 }
             )
         case SshServiceSettings() | SshCaSettings():
-            raise NotImplementedError(source.type)  # Settings.unsupported names it; open_gateway has refused it
+            raise NotImplementedError(source.type)  # refused by require_supported
         case _:
             assert_never(source)
 

@@ -26,6 +26,8 @@ from .openapi import complete
 from .route_table import RouteTable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import Message, Receive, Scope, Send
 
     from flamecrest.server.cluster import Gateway
@@ -36,6 +38,7 @@ _VERSION: Final = (b"f7t-appversion", CONTRACT_VERSION.encode())
 _VALID_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@\-]{1,128}")
 _IDS: Final = frozenset({b"x-request-id", b"x-correlation-id"})
 _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+_MAX_LOGGED: Final = 1024  # bytes of a header's value
 _CLIENT_CLOSED: Final = 499  # in the access log only: the client has disconnected
 
 log = logging.getLogger("flamecrest.http")
@@ -45,15 +48,21 @@ class Edge(FastAPI):
     """The ASGI application. FastAPI describes the API; requests go to the route table, all else to FastAPI.
 
     `prefix` is the path prefix under which a proxy serves the API; requests are accepted with it and without it.
+    `oauth2` is a second security scheme of the OpenAPI document. `logged_headers` are the request headers to log:
+    lower-case name on the wire to name in the log.
     """
 
     gateway: Gateway  # set while the application runs
 
-    def __init__(self, *, prefix: str, **options: Any) -> None:
+    def __init__(
+        self, *, prefix: str, oauth2: dict[str, Any] | None, logged_headers: Mapping[bytes, str], **options: Any
+    ) -> None:
         super().__init__(**options)
         self._prefix = prefix.rstrip("/")
+        self._oauth2 = oauth2
         self._routes = RouteTable(self.router.routes, self.router)
         self._disconnects = DisconnectMonitor()
+        self._logged_headers = logged_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. The server never sees an exception, except its own cancellation."""
@@ -82,13 +91,15 @@ class Edge(FastAPI):
         except Exception as error:  # noqa: BLE001 -- every error ends here
             await exchange.fail(error)
         finally:
+            if self._logged_headers:
+                trace.headers = _selected(scope, self._logged_headers)
             exchange.close(path)
             current_trace.reset(token)
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
         if self.openapi_schema is None:
-            self.openapi_schema = complete(super().openapi())
+            self.openapi_schema = complete(super().openapi(), self._oauth2)
         return self.openapi_schema
 
 
@@ -152,3 +163,13 @@ class Exchange:
         if route is not None:
             self.trace.route = route.path
         log_request(self.trace, time.perf_counter() - self._begun, path)
+
+
+def _selected(scope: Scope, names: Mapping[bytes, str]) -> dict[str, str]:
+    """The request headers to log. Values of a repeated header are joined by commas; long values are cut."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        if name in names:
+            key, text = names[name], value[:_MAX_LOGGED].decode("latin-1")
+            found[key] = f"{found[key]}, {text}" if key in found else text
+    return found

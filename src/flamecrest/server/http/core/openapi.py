@@ -4,6 +4,7 @@ The system's name, the bearer token and the form of an upload are dealt with bef
 request, so it does not describe them.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pydantic.json_schema import models_json_schema
@@ -13,6 +14,7 @@ from flamecrest.wire.filesystem import UploadForm
 from flamecrest.wire.systems import ServiceAccount
 
 BEARER: Final = "HTTPBearer"
+OAUTH2: Final = "OAuth2"
 _REF: Final = "#/components/schemas/{model}"
 # As FirecREST's own framework calls it, which is what generated clients know.
 _UPLOAD_FORM: Final = "Body_post_upload_filesystem__system_name__ops_upload_post"
@@ -63,19 +65,24 @@ _SYSTEM_NAME: Final[dict[str, Any]] = {
 }
 
 
-def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """Add to the framework's document what it does not know, in place."""
+def oauth2_scheme(token_url: str, scopes: Mapping[str, str]) -> dict[str, Any]:
+    """The security scheme of OAuth 2.0 client credentials (OpenAPI 3.1, 4.8.27)."""
+    return {"type": "oauth2", "flows": {"clientCredentials": {"tokenUrl": token_url, "scopes": dict(scopes)}}}
+
+
+def complete(document: dict[str, Any], oauth2: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Add to the framework's document what it does not know, in place. `oauth2` is a second security scheme."""
+    names = [BEARER, OAUTH2] if oauth2 else [BEARER]
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            operation.setdefault("security", [{BEARER: []}])
+            operation.setdefault("security", [{name: []} for name in names])
             if "{system_name}" in path:
                 operation.setdefault("parameters", []).insert(0, _SYSTEM_NAME)
     components = document.setdefault("components", {})
-    components.setdefault("securitySchemes", {})[BEARER] = {
-        "type": "http",
-        "scheme": "bearer",
-        "bearerFormat": "JWT",
-    }
+    schemes = components.setdefault("securitySchemes", {})
+    schemes[BEARER] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    if oauth2:
+        schemes[OAUTH2] = oauth2
     _, extra = models_json_schema([(UploadForm, "validation"), (ServiceAccount, "validation")], ref_template=_REF)
     schemas = components.setdefault("schemas", {})
     schemas[_UPLOAD_FORM] = extra["$defs"]["UploadForm"]

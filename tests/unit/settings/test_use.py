@@ -1,0 +1,166 @@
+"""Every setting is obeyed, warned about or refused: none is accepted and silently ignored."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flamecrest.server.settings import (
+    NoEffect,
+    NotSupported,
+    ReadBy,
+    Section,
+    Settings,
+    expected_field_value,
+    load,
+    unsupported,
+    warnings,
+)
+
+from .test_documentation import ALL
+
+HERE = Path(__file__).parent
+KEYS = "(?s)ssh_credentials:.*(?=clusters:)"
+EVERYTHING = HERE / "everything.yaml"
+READ = [(section, name) for section in ALL for name in section.model_fields if isinstance(section.use_of(name), ReadBy)]
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A configuration file that sets every supported field, with its keys."""
+    folder = tmp_path_factory.mktemp("everything")
+    key = folder / "alice"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    (folder / "known_hosts").write_text("")
+    (folder / "keys.json").write_text('{"keys": []}')
+    path = folder / "everything.yaml"
+    public = " ".join(key.with_suffix(".pub").read_text().split()[:2])
+    path.write_text(EVERYTHING.read_text().replace("FOLDER", str(folder)).replace("PUBLIC_KEY", public))
+    return path
+
+
+def sections(value: Any) -> Iterator[Section]:
+    """All sections in a configuration."""
+    if isinstance(value, Section):
+        yield value
+        value = {name: getattr(value, name) for name in type(value).model_fields}
+    for below in value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else ():
+        yield from sections(below)
+
+
+def test_everything_is_set(everything: Path) -> None:
+    """Of each section there is an instance that sets each field, except in sections that are refused as a whole."""
+    given: dict[type[Section], set[str]] = {}
+    for section in sections(load(everything, {})):
+        given.setdefault(type(section), set()).update(section.model_fields_set)
+    wanted = {
+        section: {name for name in section.model_fields if not isinstance(section.use_of(name), NotSupported)}
+        for section in ALL
+        if not isinstance(section.USE, NotSupported)
+    }
+    assert given == wanted
+
+
+@pytest.fixture(scope="module")
+def readers(everything: Path) -> dict[str, list[str]]:
+    """The modules that read each field while a gateway with this configuration starts, serves and stops."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / "record_reads.py"), str(everything)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, list[str]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize(("section", "name"), READ, ids=lambda value: getattr(value, "__name__", value))
+def test_setting_is_read_by_its_declared_reader(
+    readers: dict[str, list[str]], section: type[Section], name: str
+) -> None:
+    use = section.use_of(name)
+    assert isinstance(use, ReadBy)
+    modules = readers.get(f"{section.__name__}.{name}", [])
+    if use.reader != "server.settings":  # the tag of a variant: validation itself reads it
+        assert [module for module in modules if f"{module}.".startswith(f"flamecrest.{use.reader}.")], modules
+
+
+def test_settings_without_effect_are_warned_about(everything: Path) -> None:
+    text = "\n".join(warnings(load(everything, {})))
+    inside = {
+        variant
+        for section in ALL
+        for name in section.model_fields
+        if isinstance(section.use_of(name), NoEffect)
+        for variant in expected_field_value(section, name).variants
+    }  # the warning names the field that contains them
+    for section in set(ALL) - inside:
+        fields = [name for name in section.model_fields if isinstance(section.use_of(name), NoEffect)]
+        for name in (*fields, *section.IGNORED):
+            assert re.search(rf"\b{name}\b.* (has|have) no effect: ", text), f"{section.__name__}.{name}"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "new", "path"),
+    [
+        ("auth:\n", "auth:\n  authorization: {url: https://x}\n", "auth.authorization"),
+        (KEYS, "ssh_credentials: {type: SSHService, url: https://x}\n", "ssh_credentials.type SSHService"),
+        (KEYS, "ssh_credentials: {type: SSHCA, url: https://x}\n", "ssh_credentials.type SSHCA"),
+    ],
+)
+def test_dangerous_settings_are_refused(
+    read: Callable[[str], Settings], minimal: str, pattern: str, new: str, path: str
+) -> None:
+    text, count = re.subn(pattern, new, minimal)
+    assert count == 1
+    assert [line.partition(" is not supported")[0] for line in unsupported(read(text))] == [path]
+
+
+def test_every_refused_setting_is_tried() -> None:
+    refused = {section for section in ALL if isinstance(section.USE, NotSupported)}
+    assert {section.__name__ for section in refused} == {"OpenFgaSettings", "SshServiceSettings", "SshCaSettings"}
+    assert {
+        (section.__name__, name)
+        for section in set(ALL) - refused
+        for name in section.model_fields
+        if isinstance(section.use_of(name), NotSupported)
+    } == {("AuthSettings", "authorization")}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        ("    audience", "    scopes: {openid: x}\n    audience", "auth.authentication.scopes"),
+        ("auth:\n", "logger: {enable_tracing_log: true}\nauth:\n", "logger.enable_tracing_log"),
+        (
+            "auth:\n",
+            "logger: {loggable_request_headers: [{input: user-agent, output: agent}]}\nauth:\n",
+            "logger.loggable_request_headers",
+        ),
+        ("type: slurm", "type: slurm\n      api_url: https://x", "cluster daint: scheduler.api_url"),
+        (
+            "name: daint",
+            "name: daint\n    service_account: {client_id: x, secret: ''}",
+            "cluster daint: service_account",
+        ),
+        ("name: daint", "name: daint\n    probing: {interval_check: 5}", "cluster daint: probing"),
+        ("auth:\n", "app_version: 2.x.x\nauth:\n", "app_version"),
+        ("name: daint", "name: daint\n    servicesHealth: []", "cluster daint: services_health"),
+    ],
+)
+def test_setting_without_effect_in_this_configuration_is_warned_about(
+    read: Callable[[str], Settings], minimal: str, old: str, new: str, path: str
+) -> None:
+    assert old in minimal
+    assert [line.partition(" has no effect")[0] for line in warnings(read(minimal.replace(old, new, 1)))] == [path]
+
+
+def test_ignored_variable_is_warned_about(read: Callable[..., Settings], minimal: str) -> None:
+    assert [line.partition(" has")[0] for line in warnings(read(minimal, {"FLAMECREST__APP_VERSION": "2"}))] == [
+        "app_version"
+    ]
