@@ -95,7 +95,7 @@ def measure(options: argparse.Namespace, workloads: Sequence[Workload], results:
             files=sites.file_paths(small_files),
             folder=small_files,
             quick=options.quick,
-            shell=partial(sites.command, site),
+            shell=partial(sites.run_command, site),
             ssh=OpenSsh(site, folder),
             sshd=listener(site.port),
             say=say,
@@ -125,7 +125,7 @@ def main() -> int:
     if options.json:
         options.json.write_text(json.dumps(document.as_json(), indent=1) + "\n", "utf-8")
     if options.report:
-        files.write(options.report, document)
+        files.write_report(options.report, document)
         say(f"bench: the report is in {options.report}: report.html, report.md")
     return 1 if any(verdict.passed is False for verdict in document.verdicts) else 0
 

@@ -34,7 +34,7 @@ from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError
 
-Kind = Literal["a", "b", "c", "0"]
+BaselineKind = Literal["a", "b", "c", "0"]
 
 CHANNELS = 90  # open at a time on one connection; the centre's MaxSessions is 100
 PREFIX = "timeout 5 "  # FirecREST writes this before every command
@@ -47,7 +47,7 @@ LS = "ls -l --time-style=+%Y-%m-%dT%H:%M:%S -- "
 class BaselineConfig:
     """The configuration of a baseline. It contains no secrets, only the paths of files with secrets."""
 
-    kind: Kind
+    kind: BaselineKind
     issuer: str
     audience: str
     host: str
@@ -216,7 +216,7 @@ async def _failed(request: Request, error: Exception) -> Response:
     return Response(status_code=424)
 
 
-User = Annotated[str, Depends(_username)]
+Username = Annotated[str, Depends(_username)]
 
 
 def make_app(config: BaselineConfig) -> FastAPI:
@@ -238,20 +238,20 @@ def make_app(config: BaselineConfig) -> FastAPI:
         return Response(b"{}", media_type="application/json")
 
     @app.get(ops + "/download")
-    async def download(request: Request, user: User, path: str) -> Response:
+    async def download(request: Request, user: Username, path: str) -> Response:
         content = await request.app.state.operations.download(user, path)
         return Response(content, media_type="application/octet-stream")
 
     @app.get(ops + "/stat")
-    async def stat(request: Request, user: User, path: str) -> Response:
+    async def stat(request: Request, user: Username, path: str) -> Response:
         return Response(await request.app.state.operations.stat(user, path), media_type="application/json")
 
     @app.get(ops + "/ls")
-    async def ls(request: Request, user: User, path: str) -> Response:
+    async def ls(request: Request, user: Username, path: str) -> Response:
         return Response(await request.app.state.operations.ls(user, path), media_type="application/json")
 
     @app.post(ops + "/upload")
-    async def upload(request: Request, user: User, path: str, file: UploadFile) -> Response:
+    async def upload(request: Request, user: Username, path: str, file: UploadFile) -> Response:
         await request.app.state.operations.upload(user, f"{path}/{file.filename}", await file.read())
         return Response(status_code=204)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncssh
 
 from flamecrest.sandbox.ssh.server import SshServer
-from flamecrest.sandbox.users import People
+from flamecrest.sandbox.users import UnixUsers
 
 SESSIONS = 100  # channels of one connection; the real centre's MaxSessions
 
@@ -35,16 +35,16 @@ def make_keys(folder: Path, users: list[str]) -> dict[str, list[asyncssh.SSHKey]
     return public
 
 
-async def serve(folder: Path, count: int, port: int) -> None:
+async def serve_sandbox(folder: Path, count: int, port: int) -> None:
     """Create the accounts and serve until SIGTERM or SIGINT."""
-    users = user_names(count)
-    people = People(folder / "root", users)
-    for person in people:
-        person.home.mkdir(parents=True)
+    names = user_names(count)
+    users = UnixUsers(folder / "root", names)
+    for user in users:
+        user.home.mkdir(parents=True)
     host_key = asyncssh.generate_private_key("ssh-ed25519")
-    keys = make_keys(folder / "keys", users)
+    keys = make_keys(folder / "keys", names)
     (folder / "known_hosts").write_bytes(f"[127.0.0.1]:{port} ".encode() + host_key.export_public_key())
-    server = SshServer(people, host_key, keys=keys, max_sessions=SESSIONS, max_startups=500)
+    server = SshServer(users, host_key, keys=keys, max_sessions=SESSIONS, max_startups=500)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -56,4 +56,4 @@ async def serve(folder: Path, count: int, port: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(serve_sandbox(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))

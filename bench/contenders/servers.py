@@ -21,7 +21,7 @@ from bench.measure.load import Endpoint
 from flamecrest.sandbox.issuer import Issuer
 
 from . import sites
-from .baselines import BaselineConfig, Kind
+from .baselines import BaselineConfig, BaselineKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Servers:
 
     def start(self, key: str) -> AbstractContextManager[Contender]:
         """Start the contender of a column."""
-        return self.gateway(key) if key in {GATEWAY, OTHER} else self._baseline(cast("Kind", key))
+        return self.gateway(key) if key in {GATEWAY, OTHER} else self._baseline(cast("BaselineKind", key))
 
     @contextmanager
     def gateway(self, key: str, folder: str = "") -> Iterator[Contender]:
@@ -102,7 +102,7 @@ class Servers:
                 yield MultiUserGateway(contender.pid, site.port, endpoints, [site.home(user) for user in site.users])
 
     @contextmanager
-    def _baseline(self, kind: Kind) -> Iterator[Contender]:
+    def _baseline(self, kind: BaselineKind) -> Iterator[Contender]:
         site, issuer = self.site, self.issuer
         known_hosts = str(site.known_hosts)
         config = BaselineConfig(kind, issuer.url, issuer.audience, site.host, site.port, str(site.keys), known_hosts)

@@ -83,11 +83,11 @@ def small_files(site: Site) -> Iterator[str]:
     folder = f"{site.home(site.user)}/.flamecrest-bench-{secrets.token_hex(4)}"
     quoted = shlex.quote(folder)
     make = f"head -c {FILES * SIZE} /dev/urandom | split -b {SIZE} -a 4 -d - f"
-    asyncio.run(command(site, f"mkdir {quoted} && cd {quoted} && {make}"))
+    asyncio.run(run_command(site, f"mkdir {quoted} && cd {quoted} && {make}"))
     try:
         yield folder
     finally:
-        asyncio.run(command(site, f"rm -rf {quoted} {quoted}.*"))
+        asyncio.run(run_command(site, f"rm -rf {quoted} {quoted}.*"))
 
 
 def file_paths(folder: str) -> Sequence[str]:
@@ -102,7 +102,7 @@ def missing_programs() -> Iterator[str]:
             yield f"{program} is not installed: workloads that need it are skipped (apt-get install {package})"
 
 
-async def command(site: Site, line: str) -> str:
+async def run_command(site: Site, line: str) -> str:
     """Run a shell command as the site's first user and return its standard output."""
     async with asyncssh.connect(
         site.host,

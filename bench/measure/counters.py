@@ -50,7 +50,7 @@ def counted(lines: Iterable[bytes]) -> dict[str, int] | None:
     return dict(total) if clusters else None
 
 
-async def read(pid: int, log: Path) -> dict[str, int] | None:
+async def read_counters(pid: int, log: Path) -> dict[str, int] | None:
     """Make a server log its counters and return them; None if it does not count.
 
     Raises TimeoutError if nothing is logged.

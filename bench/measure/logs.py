@@ -17,7 +17,7 @@ MAX_LINE = 64 * 1024  # bytes; longer lines are skipped
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class LoggedCall:
     """The milliseconds of one request: in total, and in each of PARTS."""
 
     operation: str
@@ -25,13 +25,13 @@ class Call:
     parts: Mapping[str, float]
 
 
-def calls(lines: Iterable[bytes]) -> list[Call]:
+def calls(lines: Iterable[bytes]) -> list[LoggedCall]:
     """The successful calls in the lines of a log."""
     found = (call(line) for line in lines)
     return [one for one in found if one is not None]
 
 
-def call(line: bytes) -> Call | None:
+def call(line: bytes) -> LoggedCall | None:
     """The call of an access line; None for another line and for a call that failed."""
     fields = parsed(line)
     if fields is None or fields.get("logger") != ACCESS:
@@ -44,7 +44,7 @@ def call(line: bytes) -> Call | None:
     if len(known) < len(spent):
         return None
     rest = max(0.0, total - sum(known))  # rounding can make it negative
-    return Call(_operation(fields), total, dict(zip(PARTS, (*known, rest), strict=True)))
+    return LoggedCall(_operation(fields), total, dict(zip(PARTS, (*known, rest), strict=True)))
 
 
 def parsed(line: bytes) -> dict[str, Any] | None:
@@ -58,9 +58,9 @@ def parsed(line: bytes) -> dict[str, Any] | None:
     return fields if isinstance(fields, dict) else None
 
 
-def by_operation(found: Iterable[Call]) -> dict[str, list[Call]]:
+def by_operation(found: Iterable[LoggedCall]) -> dict[str, list[LoggedCall]]:
     """The calls grouped by operation."""
-    groups: dict[str, list[Call]] = {}
+    groups: dict[str, list[LoggedCall]] = {}
     for one in found:
         groups.setdefault(one.operation, []).append(one)
     return groups

@@ -10,10 +10,10 @@ from .document import RESOURCES, Document
 from .workload_plots import Plot
 
 
-def write(folder: Path, content: Document) -> None:
+def write_report(folder: Path, content: Document) -> None:
     """Write all files into a directory, which is created if necessary."""
     folder.mkdir(parents=True, exist_ok=True)
-    plots = draw(content)
+    plots = draw_plots(content)
     for plot in (plot for found in plots.values() for plot in found):
         (folder / f"{plot.name}.svg").write_text(plot.svg + "\n", "utf-8")
     (folder / "report.html").write_text(html.page(content, plots), "utf-8")
@@ -21,9 +21,7 @@ def write(folder: Path, content: Document) -> None:
     (folder / "result.json").write_text(json.dumps(content.as_json(), indent=1) + "\n", "utf-8")
 
 
-def draw(content: Document) -> dict[str, list[Plot]]:
+def draw_plots(content: Document) -> dict[str, list[Plot]]:
     """The plots by workload, and those of RESOURCES."""
-    plots = {
-        workload.name: workload_plots.of_workload(workload.name, content.results) for workload in content.workloads
-    }
-    return {RESOURCES: workload_plots.of_resources(content.results), **plots}
+    plots = {workload.name: workload_plots.plots_of(workload.name, content.results) for workload in content.workloads}
+    return {RESOURCES: workload_plots.resource_plots(content.results), **plots}

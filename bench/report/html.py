@@ -86,7 +86,7 @@ def _resources(plots: Sequence[Plot]) -> Iterator[str]:
 def _section(workload: Workload, results: Results, plots: Sequence[Plot]) -> Iterator[str]:
     yield f'<section id="{in_html(workload.name)}"><h2>{in_html(workload.title)}</h2>'
     yield from (plot.svg for plot in plots)
-    found = tables.of_workload(workload, results)
+    found = tables.tables_of(workload, results)
     for table in found:
         yield from _table(table)
     if not found:

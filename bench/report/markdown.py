@@ -44,7 +44,7 @@ def verdicts(found: Sequence[Verdict]) -> str:
 
 
 def _tables(workload: Workload, results: Results) -> str:
-    found = ["\n".join(_lines(table)) + "\n" for table in tables.of_workload(workload, results)]
+    found = ["\n".join(_lines(table)) + "\n" for table in tables.tables_of(workload, results)]
     return "\n".join(found or ["Not measured.\n"])
 
 

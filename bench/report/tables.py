@@ -23,7 +23,7 @@ class Table:
     remarks: Sequence[str]
 
 
-def of_workload(workload: Workload, results: Results) -> list[Table]:
+def tables_of(workload: Workload, results: Results) -> list[Table]:
     """The tables of a workload: one per quantity, with a column per contender (or per part of a call).
 
     If all quantities have one and the same row, they are the rows of one table.

@@ -34,13 +34,13 @@ class Plot:
     svg: str
 
 
-def of_workload(workload: str, results: Results) -> list[Plot]:
+def plots_of(workload: str, results: Results) -> list[Plot]:
     """The plots of a workload, without those for which nothing was measured."""
     drawn = [(name, draw(results)) for name, draw in PLOTS.get(workload, {}).items()]
     return [Plot(f"{workload}-{name}", svg) for name, svg in drawn if svg]
 
 
-def of_resources(results: Results) -> list[Plot]:
+def resource_plots(results: Results) -> list[Plot]:
     """The plots of processor time and memory, which compare workloads."""
     drawn = [
         ("processor", _sides(results, "Processor time per request", "ms", "ms of processor a request, ")),

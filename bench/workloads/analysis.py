@@ -13,14 +13,14 @@ from bench.contenders.servers import Contender
 from bench.measure import counters, load, logs
 from bench.results import Cell
 
-from .throughput import Listings, Reads, Throughput, Uploads
+from .throughput import ListingThroughput, ReadThroughput, Throughput, UploadThroughput
 from .workload import Bench
 
 OPERATIONS: Sequence[Throughput] = (
-    Reads("stat", "", (1,)),
-    Reads("download", "", (1,)),
-    Listings("ls", "", (1,), 1),
-    Uploads("upload", "", (1,)),
+    ReadThroughput("stat", "", (1,)),
+    ReadThroughput("download", "", (1,)),
+    ListingThroughput("ls", "", (1,), 1),
+    UploadThroughput("upload", "", (1,)),
 )
 COLUMNS = (*logs.PARTS, "total")
 STATISTICS = ("mean", "p50", "p99")
@@ -92,9 +92,9 @@ class Network:
         count = 200 if contender.key in {"c", GATEWAY, OTHER} else 50
         requests = (list(every) * count)[: count // 5 if bench.quick else count]
         await load.send(contender.endpoint, requests[:2])  # open the connections
-        before = await counters.read(contender.pid, contender.log)
+        before = await counters.read_counters(contender.pid, contender.log)
         wrong = await load.send(contender.endpoint, requests)
-        after = await counters.read(contender.pid, contender.log)
+        after = await counters.read_counters(contender.pid, contender.log)
         if before is None or after is None:
             bench.say(f"{self.name}: {contender.title} has no counters")
             return []

@@ -42,34 +42,34 @@ class BigFile:
         with tempfile.TemporaryDirectory(prefix="flamecrest-bench-") as folder:
             local = Path(folder) / "big"
             digest = await asyncio.to_thread(fill, local, size)
-            transfer = Transfer(bench, local, size, digest)
+            copy = FileCopy(bench, local, size, digest)
             cells = []
             for direction in reversed(DIRECTIONS):  # the uploaded file is downloaded afterwards
-                cells += await self._row(bench, transfer, direction)
+                cells += await self._row(bench, copy, direction)
             if bench.contenders[GATEWAY].pid is not None:
                 for key in bench.gateways:
                     for direction in DIRECTIONS:
-                        cells.append(await self._memory(bench, key, transfer, direction))
-        await bench.shell(f"rm -f {shlex.quote(transfer.path)}")
+                        cells.append(await self._memory(bench, key, copy, direction))
+        await bench.shell(f"rm -f {shlex.quote(copy.path)}")
         return sorted(cells, key=lambda cell: str(cell.parameter))
 
-    async def _row(self, bench: Bench, transfer: Transfer, direction: str) -> list[Cell]:
+    async def _row(self, bench: Bench, copy: FileCopy, direction: str) -> list[Cell]:
         samples: dict[str, list[float]] = {key: [] for key in (OPENSSH, *bench.gateways)}
         wrong = dict.fromkeys(samples, 0)
         for turn in range(2 if bench.quick else 5):
             for key in rotated([*samples], turn):
                 bench.say(f"{self.name}: {direction}, run {turn + 1}, {key}")
-                seconds, right = await transfer.run(direction, bench.contenders.get(key))
-                samples[key].append(transfer.size / seconds)
+                seconds, right = await copy.run(direction, bench.contenders.get(key))
+                samples[key].append(copy.size / seconds)
                 wrong[key] += not right
         if direction == "down":
             for key in bench.gateways:
-                wrong[key] += not await transfer.downloads_right_content(bench.contenders[key])
-        note = f"{transfer.size} MiB" if bench.quick else ""
+                wrong[key] += not await copy.downloads_right_content(bench.contenders[key])
+        note = f"{copy.size} MiB" if bench.quick else ""
         return [Cell(self.name, key, "MiB/s", direction, tuple(samples[key]), note, wrong[key]) for key in samples]
 
-    async def _memory(self, bench: Bench, key: str, transfer: Transfer, direction: str) -> Cell:
-        """The growth of a new gateway during one transfer."""
+    async def _memory(self, bench: Bench, key: str, copy: FileCopy, direction: str) -> Cell:
+        """The growth of a new gateway during one copy."""
         bench.say(f"{self.name}: {direction}, memory, {key}")
         with ExitStack() as stack:
             gateway = await asyncio.to_thread(stack.enter_context, bench.servers.gateway(key, "new"))
@@ -77,13 +77,13 @@ class BigFile:
             with client(gateway.endpoint) as http:
                 await asyncio.to_thread(http.request, "GET", f"/ops/download?path={quote(bench.files[0])}")
             growth = Growth(gateway.pid)
-            _, right = await transfer.run(direction, gateway)
+            _, right = await copy.run(direction, gateway)
             peak = growth.peak()
-        note = f"{transfer.size} MiB" if bench.quick else ""
+        note = f"{copy.size} MiB" if bench.quick else ""
         return Cell(self.name, key, "MiB more", direction, (peak,), note, int(not right))
 
 
-class Transfer:
+class FileCopy:
     """Copies one local file to the cluster and back."""
 
     def __init__(self, bench: Bench, local: Path, size: int, digest: str) -> None:

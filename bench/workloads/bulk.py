@@ -20,7 +20,7 @@ from .workload import Bench
 Sample = tuple[float, int]  # seconds, number of wrong files
 
 
-class Bulk:
+class BulkDownload:
     """All files of a directory, requested as the directory and by their names. (c) is the same in both rows."""
 
     name = "bulk"

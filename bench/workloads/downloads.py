@@ -15,7 +15,7 @@ from .workload import Bench
 TIMEOUT = 1800  # seconds for one burst of downloads
 
 
-class Downloads:
+class HttpxDownloads:
     """N files of 1 KB, each downloaded by a request of its own."""
 
     name = "downloads"

@@ -122,15 +122,15 @@ async def _sample_memory(meter: Meter | None, seconds: float) -> None:
         meter.sample_memory()
 
 
-class Reads(Throughput):
+class ReadThroughput(Throughput):
     """A GET request for each of the files of 1 KB."""
 
     def requests(self, bench: Bench, _key: str) -> Sequence[Request]:
         return [Request(f"/ops/{self.name}?path={quote(path)}") for path in bench.files]
 
 
-class Listings(Throughput):
-    """Listings of one or more directories with those files, in rotation.
+class ListingThroughput(Throughput):
+    """ListingThroughput of one or more directories with those files, in rotation.
 
     The gateway sends one query to the cluster for all requests that wait for the same directory. The other
     contenders send one per request.
@@ -160,8 +160,8 @@ class Listings(Throughput):
         return [bench.folder, *(f"{bench.folder}.ls{number}" for number in range(1, self._directories))]
 
 
-class Uploads(Throughput):
-    """Uploads of 1 KB as forms, with the same names repeatedly, into a directory of the contender's own."""
+class UploadThroughput(Throughput):
+    """UploadThroughput of 1 KB as forms, with the same names repeatedly, into a directory of the contender's own."""
 
     content = "x" * SIZE
 

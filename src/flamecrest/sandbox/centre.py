@@ -1,4 +1,4 @@
-"""Centre: a whole computing centre in one folder on this machine: token issuer, SSH server, toy Slurm, people.
+"""Centre: a whole computing centre in one folder on this machine: token issuer, SSH server, toy Slurm, users.
 
 It joins the parts and writes the configuration of a gateway for them; it knows nothing of how a gateway works.
 """
@@ -20,10 +20,10 @@ import yaml
 
 from . import processes, userland
 from .issuer import Issuer
-from .slurm import machine
+from .slurm import cluster
 from .slurm.toy import ToySlurm
 from .ssh.server import SshServer
-from .users import People
+from .users import UnixUsers
 
 USERS = ("fireuser", "firesrv", "user01", "user02", "user03")
 SERVICE = "firesrv"  # the account that probes work with
@@ -54,8 +54,8 @@ class Centre:
         self.system = SYSTEM  # what the gateway calls the cluster
         self._temporary = root is None
         self.root = (Path(tempfile.mkdtemp(prefix="flamecrest-")) if root is None else root).resolve()
-        self.people = People(self.root, users)
-        self.slurm = ToySlurm(self.people, accounts=accounts)
+        self.users = UnixUsers(self.root, users)
+        self.slurm = ToySlurm(self.users, accounts=accounts)
         self._settings = dict(settings or {})
         self._max_sessions = max_sessions
         self.issuer: Issuer
@@ -89,7 +89,7 @@ class Centre:
         return self.root / "keys" / "known_hosts"
 
     def home(self, user: str) -> Path:
-        return self.people[user].home
+        return self.users[user].home
 
     def scratch(self, user: str) -> Path:
         return self.root / "scratch" / user
@@ -135,7 +135,7 @@ class Centre:
             },
             "ssh_credentials": {
                 "type": "SSHStaticKeys",
-                "keys": {one.name: {"private_key": f"secret_file:{self.key_file(one.name)}"} for one in self.people},
+                "keys": {one.name: {"private_key": f"secret_file:{self.key_file(one.name)}"} for one in self.users},
             },
             "clusters": [self._cluster(probing)],
         }
@@ -148,7 +148,7 @@ class Centre:
 
     def _cluster(self, probing: Mapping[str, Any] | None) -> dict[str, Any]:
         service = {"client_id": SERVICE, "secret": f"secret_file:{self._secret_file(SERVICE)}"}
-        cluster: dict[str, Any] = {
+        settings: dict[str, Any] = {
             "name": SYSTEM,
             "ssh": {
                 "host": "127.0.0.1",
@@ -157,16 +157,16 @@ class Centre:
                 "timeout": dict.fromkeys(TIMEOUTS, SECONDS),
                 "host_keys": {"known_hosts": [str(self.known_hosts)]},
             },
-            "scheduler": {"type": "slurm", "version": machine.VERSION, "timeout": SECONDS},
+            "scheduler": {"type": "slurm", "version": cluster.VERSION, "timeout": SECONDS},
             "file_systems": [
                 {"path": str(self.root / "home"), "data_type": "users", "default_work_dir": True},
                 {"path": str(self.root / "scratch"), "data_type": "scratch", "default_work_dir": False},
             ],
             "data_operation": {"datatransfer_jobs_directives": list(DIRECTIVES)},
         }
-        if self.people.get(SERVICE) is not None:
-            cluster["service_account"] = service
-        return cluster | ({} if probing is None else {"probing": dict(probing)})
+        if self.users.get(SERVICE) is not None:
+            settings["service_account"] = service
+        return settings | ({} if probing is None else {"probing": dict(probing)})
 
     # Setting up
 
@@ -174,19 +174,19 @@ class Centre:
         self.root.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o755)
         processes.end_all(self.root, self.slurm.sessions())
-        self.people.make_homes()
+        self.users.make_homes()
         keys = self.root / "keys"
         for folder in (keys, keys / "users", keys / "clients"):
             folder.mkdir(mode=0o700, exist_ok=True)
         self.authority = _key(keys / "user_ca")
         self.slurm.start(**self._settings)
-        for one in self.people:
+        for one in self.users:
             _authorize(one.home, _key(self.key_file(one.name)))
-        variables = userland.install(self.people, self.root / "bin")
+        variables = userland.install(self.users, self.root / "bin")
         self.ssh = SshServer(
-            self.people,
+            self.users,
             _key(keys / "host"),
-            keys={one.name: [_key(self.key_file(one.name))] for one in self.people},
+            keys={one.name: [_key(self.key_file(one.name))] for one in self.users},
             authorities=[self.authority],
             bin_dirs=[self.slurm.bin_dir, self.root / "bin"],
             variables=variables,
@@ -198,7 +198,7 @@ class Centre:
 
     def _clients(self) -> dict[str, tuple[str, str]]:
         clients = {}
-        for one in self.people:
+        for one in self.users:
             file = self._secret_file(one.name)
             if not file.exists():
                 file.touch(mode=0o600)

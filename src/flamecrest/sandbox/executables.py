@@ -17,7 +17,7 @@ sys.exit(main())
 """
 
 
-def write(path: Path, module: str, *arguments: str) -> None:
+def write_program(path: Path, module: str, *arguments: str) -> None:
     """Write an executable that calls main() of a module, with `arguments` before its own in sys.argv."""
     source = str(Path(flamecrest.__file__).parent.parent)
     path.write_text(_first_line() + _CODE.format(source=source, arguments=list(arguments), module=module))

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 
-from .users import People, Person
+from .users import UnixUser, UnixUsers
 
 READ, WRITE, SEARCH = 4, 2, 1
 _MAX_LINKS = 40
@@ -24,14 +24,14 @@ def _error(code: int) -> OSError:
 class View:
     """The file system as one account sees it."""
 
-    def __init__(self, people: People, person: Person) -> None:
-        self._people = people
-        self._person = person
-        self._root = os.fsencode(people.root)
+    def __init__(self, users: UnixUsers, user: UnixUser) -> None:
+        self._users = users
+        self._user = user
+        self._root = os.fsencode(users.root)
 
     def absolute(self, path: bytes) -> bytes:
         """The path, from the account's home where it is relative."""
-        return path if path.startswith(b"/") else os.path.join(os.fsencode(self._person.home), path)
+        return path if path.startswith(b"/") else os.path.join(os.fsencode(self._user.home), path)
 
     def find(self, path: bytes, *, follow: bool = True) -> bytes:
         """The path without links (the last component's too when `follow`); the last one need not exist.
@@ -76,10 +76,10 @@ class View:
         """Raise PermissionError unless the account may do `want` with what `find` returned."""
         path = path.rstrip(b"/") or b"/"
         found = os.lstat(path)
-        uid, gid = self._people.owner(path, found)
-        if uid == self._person.uid:
+        uid, gid = self._users.owner(path, found)
+        if uid == self._user.uid:
             allowed = found.st_mode >> 6
-        elif gid == self._person.gid:
+        elif gid == self._user.gid:
             allowed = found.st_mode >> 3
         else:
             allowed = found.st_mode
@@ -97,7 +97,7 @@ class View:
 
     def owns(self, path: bytes) -> bool:
         path = path.rstrip(b"/") or b"/"
-        return self._people.owner(path, os.lstat(path))[0] == self._person.uid
+        return self._users.owner(path, os.lstat(path))[0] == self._user.uid
 
     def _search(self, directory: bytes) -> None:
         # What leads to the sandbox is not part of it: a private folder of the account that runs all this, maybe.

@@ -1,4 +1,4 @@
-"""The few system programs that must know the sandbox's people: id, whoami, chown, chgrp, getent, and perl's stat.
+"""The few system programs that must know the sandbox's users: id, whoami, chown, chgrp, getent, and perl's stat.
 
 Everything else that a command calls is the machine's own.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from .users import People
+    from .users import UnixUsers
 
 PROGRAMS = ("id", "whoami", "chown", "chgrp", "getent")
 _SYSTEM = ("/usr/local/bin", "/usr/bin", "/bin")
@@ -96,33 +96,33 @@ BEGIN {
 """
 
 
-def install(people: People, bin_dir: Path) -> dict[str, str]:
-    """Write the programs and the list of people they read; returns the variables that commands need with them."""
+def install(users: UnixUsers, bin_dir: Path) -> dict[str, str]:
+    """Write the programs and the list of users they read; returns the variables that commands need with them."""
     from . import executables  # noqa: PLC0415 - the programs themselves do without
 
     bin_dir.mkdir(parents=True, exist_ok=True)
-    passwd = people.root / "passwd"
-    passwd.write_text("".join(f"{one.name}:x:{one.uid}:{one.gid}::{one.home}:/bin/bash\n" for one in people))
+    passwd = users.root / "passwd"
+    passwd.write_text("".join(f"{one.name}:x:{one.uid}:{one.gid}::{one.home}:/bin/bash\n" for one in users))
     for program in PROGRAMS:
-        executables.write(bin_dir / program, __name__, program, str(passwd))
+        executables.write_program(bin_dir / program, __name__, program, str(passwd))
     (bin_dir / "FlamecrestSandbox.pm").write_text(_PERL)
     return {"PERL5LIB": str(bin_dir), "PERL5OPT": "-MFlamecrestSandbox"}
 
 
 def main() -> int:
-    """Run one of the programs: its name, the list of people, and its own arguments are in sys.argv."""
+    """Run one of the programs: its name, the list of users, and its own arguments are in sys.argv."""
     program, passwd, *words = sys.argv[1:]
     with open(passwd, encoding="utf-8") as file:
-        people = {fields[0]: fields for fields in (line.split(":") for line in file)}
+        users = {fields[0]: fields for fields in (line.split(":") for line in file)}
     me = os.environ.get("USER", "")
     if program == "getent":
-        return _getent(people, words)
-    if me not in people or (program == "id" and words and words[-1] not in people and not words[-1].startswith("-")):
+        return _getent(users, words)
+    if me not in users or (program == "id" and words and words[-1] not in users and not words[-1].startswith("-")):
         return _system(program, words)
     if program == "whoami":
         print(me)
         return 0
-    return _id(people, me, words) if program == "id" else _chown(people, me, program, words)
+    return _id(users, me, words) if program == "id" else _chown(users, me, program, words)
 
 
 def _system(program: str, words: Sequence[str]) -> int:
@@ -135,9 +135,9 @@ def _system(program: str, words: Sequence[str]) -> int:
     return 127
 
 
-def _id(people: dict[str, list[str]], me: str, words: list[str]) -> int:
+def _id(users: dict[str, list[str]], me: str, words: list[str]) -> int:
     name = words[-1] if words and not words[-1].startswith("-") else me
-    uid = people[name][2]
+    uid = users[name][2]
     flags = "".join(word.lstrip("-") for word in words if word.startswith("-"))
     if not flags:
         print(f"uid={uid}({name}) gid={uid}({name}) groups={uid}({name})")
@@ -146,17 +146,17 @@ def _id(people: dict[str, list[str]], me: str, words: list[str]) -> int:
     return 0
 
 
-def _getent(people: dict[str, list[str]], words: list[str]) -> int:
+def _getent(users: dict[str, list[str]], words: list[str]) -> int:
     if len(words) < 2 or words[0] not in {"passwd", "group"}:
         return _system("getent", words)
-    for fields in people.values():
+    for fields in users.values():
         if words[1] in {fields[0], fields[2]}:
             print(":".join(fields).rstrip("\n") if words[0] == "passwd" else f"{fields[0]}:x:{fields[2]}:")
             return 0
     return _system("getent", words)
 
 
-def _chown(people: dict[str, list[str]], me: str, program: str, words: list[str]) -> int:
+def _chown(users: dict[str, list[str]], me: str, program: str, words: list[str]) -> int:
     """Nobody can give files away here: all that works is giving one's own files to oneself."""
     given = [word for word in words if not word.startswith("-")]
     if len(given) < 2:
@@ -165,7 +165,7 @@ def _chown(people: dict[str, list[str]], me: str, program: str, words: list[str]
     spec, *paths = given
     user, _, group = spec.partition(":") if program == "chown" else ("", "", spec)
     for name, kind in ((user, "user"), (group, "group")):
-        if name and not name.isdecimal() and name not in people and not _known(name, kind):
+        if name and not name.isdecimal() and name not in users and not _known(name, kind):
             return _fail(program, f"invalid {kind}: '{spec}'")
     status = 0
     for path in paths:
@@ -174,14 +174,14 @@ def _chown(people: dict[str, list[str]], me: str, program: str, words: list[str]
         except OSError as error:
             status = _fail(program, f"cannot access '{path}': {error.strerror}")
             continue
-        if not (_owns(me, path) and {user or me, group or me} <= {me, people[me][2]}):
+        if not (_owns(me, path) and {user or me, group or me} <= {me, users[me][2]}):
             what = "ownership" if program == "chown" else "group"
             status = _fail(program, f"changing {what} of '{path}': Operation not permitted")
     return status
 
 
 def _owns(me: str, path: str) -> bool:
-    root = os.path.dirname(sys.argv[2])  # where the list of people is
+    root = os.path.dirname(sys.argv[2])  # where the list of users is
     return f"{os.path.realpath(path)}/".startswith((f"{root}/home/{me}/", f"{root}/scratch/{me}/"))
 
 

@@ -17,7 +17,7 @@ _NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class UnixUser:
     """One account. The primary group has the account's name and number, as Debian makes it."""
 
     name: str
@@ -29,7 +29,7 @@ class Person:
         return self.uid
 
 
-class People:
+class UnixUsers:
     """All accounts of a sandbox. What lies in `<root>/home/<name>` and `<root>/scratch/<name>` is that account's."""
 
     AREAS = ("home", "scratch")
@@ -41,25 +41,25 @@ class People:
         self.root = root.resolve()
         self._areas = tuple(os.fsencode(self.root / area) + b"/" for area in self.AREAS)
         self._by_name = {
-            name: Person(name, FIRST_UID + index, self.root / "home" / name) for index, name in enumerate(names)
+            name: UnixUser(name, FIRST_UID + index, self.root / "home" / name) for index, name in enumerate(names)
         }
-        self._by_uid = {person.uid: person for person in self._by_name.values()}
+        self._by_uid = {user.uid: user for user in self._by_name.values()}
 
-    def __iter__(self) -> Iterator[Person]:
+    def __iter__(self) -> Iterator[UnixUser]:
         return iter(self._by_name.values())
 
-    def __getitem__(self, name: str) -> Person:
+    def __getitem__(self, name: str) -> UnixUser:
         return self._by_name[name]
 
-    def get(self, name: str) -> Person | None:
+    def get(self, name: str) -> UnixUser | None:
         return self._by_name.get(name)
 
     def make_homes(self) -> None:
         """Make the homes, private to their owners, and the scratch folders, where they are not there yet."""
         for area, mode in zip(self.AREAS, (0o700, 0o755), strict=True):
             (self.root / area).mkdir(mode=0o755, exist_ok=True)
-            for person in self:
-                (self.root / area / person.name).mkdir(mode=mode, exist_ok=True)
+            for user in self:
+                (self.root / area / user.name).mkdir(mode=mode, exist_ok=True)
 
     def inside(self, path: bytes) -> bool:
         """Whether an absolute path without links lies in the sandbox's root."""
@@ -70,18 +70,18 @@ class People:
         """The made-up uid and gid of a file, from its absolute path without links."""
         for area in self._areas:
             if path.startswith(area):
-                person = self._by_name.get(os.fsdecode(path[len(area) :].split(b"/", 1)[0]))
-                if person is not None:
-                    return person.uid, person.gid
+                user = self._by_name.get(os.fsdecode(path[len(area) :].split(b"/", 1)[0]))
+                if user is not None:
+                    return user.uid, user.gid
         return (0, 0) if self.inside(path) else (real.st_uid, real.st_gid)
 
     def name(self, uid: int | None) -> str:
         """The name of a user or group number (they are the same here), the number where it has none."""
         if uid is None:
             return ""
-        person = self._by_uid.get(uid)
-        if person is not None:
-            return person.name
+        user = self._by_uid.get(uid)
+        if user is not None:
+            return user.name
         try:
             return pwd.getpwuid(uid).pw_name
         except KeyError:

@@ -20,7 +20,7 @@ import pytest
 
 from flamecrest.sandbox import userland
 from flamecrest.sandbox.ssh.server import SshServer
-from flamecrest.sandbox.users import People
+from flamecrest.sandbox.users import UnixUsers
 from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.files.port import FileChanges, FileContent, FileQueries, Files
@@ -73,13 +73,13 @@ def soon() -> Deadline:
 @asynccontextmanager
 async def on_sandbox(root: Path, *, subsystem: bool, programs: Sequence[Path] = ()) -> AsyncIterator[Place]:
     key = asyncssh.generate_private_key("ssh-ed25519")
-    people = People(root, ["ann", "bob"])
-    people.make_homes()
+    users = UnixUsers(root, ["ann", "bob"])
+    users.make_homes()
     host_key = asyncssh.generate_private_key("ssh-ed25519")
     # with its own SFTP the sandbox keeps accounts apart; else what reaches files has the rights of who runs the tests
-    variables = userland.install(people, root / "bin") if subsystem else None
+    variables = userland.install(users, root / "bin") if subsystem else None
     server = SshServer(
-        people,
+        users,
         host_key,
         keys={"ann": [key]},
         bin_dirs=[*programs, root / "bin"],
@@ -94,7 +94,7 @@ async def on_sandbox(root: Path, *, subsystem: bool, programs: Sequence[Path] = 
             sessions = PooledSessions(pool, SftpOpener(servers=()))
             ann = Identity("ann")
             files, session = remote_files(sessions, ClusterFacts(), ann), sessions.of(ann)
-            folder = f"{people['ann'].home}/work"
+            folder = f"{users['ann'].home}/work"
             await files.changes.mkdir(folder, soon())
             mine = getpwuid(os.getuid()).pw_name, getgrgid(os.getgid()).gr_name
             yield Place(files, session, folder, "ann", ("ann", "ann") if subsystem else mine, server, pool)

@@ -41,7 +41,7 @@ def without(tmp_path: Path) -> Without:
             place.server.faults.rc_files = True
             for name in programs:
                 (tmp_path / "bin" / name).unlink(missing_ok=True)
-            (place.server.people["ann"].home / ".bashrc").write_text(f"PATH={tmp_path}/bin:{left}\n")
+            (place.server.users["ann"].home / ".bashrc").write_text(f"PATH={tmp_path}/bin:{left}\n")
             yield place
 
     return start

@@ -13,7 +13,7 @@ from bench.report.document import Document
 from bench.results import Cell, Results
 from bench.targets import TARGETS, Target, comparison, judge
 from bench.workloads.catalogue import WORKLOADS
-from bench.workloads.throughput import Listings, Reads
+from bench.workloads.throughput import ListingThroughput, ReadThroughput
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,7 +99,7 @@ def test_three_digits_of_a_number_are_shown(number: float) -> None:
 
 
 def test_table_shows_means_deviations_and_ratios() -> None:
-    workload = Reads("stat", "Metadata", (64,))
+    workload = ReadThroughput("stat", "Metadata", (64,))
     measured = results(
         Cell("stat", "c", "requests/s", 1, (20.0,)),
         Cell("stat", "c", "requests/s", 64, (100.0, 100.0)),
@@ -118,15 +118,15 @@ def test_quantities_with_one_row_each_share_a_table() -> None:
         Cell("ls", GATEWAY, "requests/s", 16, (40.0,)),
         Cell("ls", GATEWAY, "ms p50", 16, (5.0,)),
     )
-    (table,) = tables.of_workload(Listings("ls", "Lists", (16,), 1), measured)
+    (table,) = tables.tables_of(ListingThroughput("ls", "Lists", (16,), 1), measured)
     assert table.heads[0] == "16 connections"
     assert [list(row) for row in table.rows] == [["requests/s", "10.0", "40.0", "4.00"], ["ms p50", "", "5.00", ""]]
 
 
 def test_ratio_of_zeros_is_left_empty() -> None:
-    workload = Reads("network", "Wire", (1,))
+    workload = ReadThroughput("network", "Wire", (1,))
     none = results(Cell("network", "c", "channels", "ls", (0.0,)), Cell("network", GATEWAY, "channels", "ls", (0.0,)))
-    (table,) = tables.of_workload(workload, none)
+    (table,) = tables.tables_of(workload, none)
     assert list(table.rows[0]) == ["channels", "0", "0", ""]
 
 
@@ -137,7 +137,7 @@ def test_target_with_sense_below_is_missed_at_its_limit() -> None:
 
 
 def test_workload_without_cells_is_not_measured() -> None:
-    assert "Not measured." in markdown.section(Reads("stat", "Metadata", (64,)), results())
+    assert "Not measured." in markdown.section(ReadThroughput("stat", "Metadata", (64,)), results())
 
 
 def test_json_contains_every_sample_and_verdict() -> None:

@@ -39,7 +39,7 @@ def line(**fields: Any) -> bytes:
 
 def test_time_outside_the_measured_parts_is_the_servers() -> None:
     (call,) = logs.calls([line()])
-    assert call == logs.Call("GET ops/stat", 10.0, {"auth": 1.0, "queue": 2.0, "ssh": 4.0, "server": 3.0})
+    assert call == logs.LoggedCall("GET ops/stat", 10.0, {"auth": 1.0, "queue": 2.0, "ssh": 4.0, "server": 3.0})
 
 
 def test_part_missing_in_the_log_took_no_time() -> None:
@@ -144,7 +144,7 @@ async def test_counters_are_read_after_a_signal(tmp_path: Path) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         try:
-            assert await counters.read(process.pid, log) == {"opened": 7}
+            assert await counters.read_counters(process.pid, log) == {"opened": 7}
         finally:
             process.kill()
 
@@ -155,7 +155,7 @@ async def test_process_without_a_signal_handler_gets_no_signal(tmp_path: Path) -
         assert process.stdout is not None
         process.stdout.readline()
         assert not counters.handles(process.pid, signal.SIGUSR1)
-        assert await counters.read(process.pid, tmp_path / "log") is None
+        assert await counters.read_counters(process.pid, tmp_path / "log") is None
         assert process.poll() is None
 
 

@@ -90,7 +90,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("report") / "new"
     results = everything()
     results.extend([Cell("calls", "ssh", "ms mean, 1 at a time", HOSTILE, (1.0,), HOSTILE)])
-    files.write(where, document(results))
+    files.write_report(where, document(results))
     return where
 
 
@@ -110,7 +110,7 @@ def test_plots_show_the_names_of_the_contenders_and_the_values(folder: Path) -> 
 
 
 def test_no_plot_is_drawn_without_results() -> None:
-    assert not any(files.draw(document(Results())).values())
+    assert not any(files.draw_plots(document(Results())).values())
 
 
 def test_page_contains_every_workload_and_target_and_loads_nothing(folder: Path) -> None:
@@ -135,7 +135,7 @@ def test_hostile_text_stays_text() -> None:
     hostile = Results([Cell("calls", HOSTILE, "ms mean, 1 at a time", HOSTILE, (1.0,), HOSTILE, 3)])
     hostile.extend(Cell("network", key, "channels a request", HOSTILE, (2.0,), HOSTILE) for key in (HOSTILE, "c"))
     content = replace(document(hostile), site=HOSTILE)
-    drawn = files.draw(content)
+    drawn = files.draw_plots(content)
     text = html.page(content, drawn)
     text.encode()
     page = read(text)

@@ -22,7 +22,7 @@ from flamecrest.cli.connect import Finding, addresses, attempt, survey, unwatche
 from flamecrest.cli.main import app
 from flamecrest.sandbox.issuer import Fault, Issuer
 from flamecrest.sandbox.ssh.server import SshServer
-from flamecrest.sandbox.users import People
+from flamecrest.sandbox.users import UnixUsers
 from flamecrest.server.settings import Settings
 from flamecrest.server.ssh.host_keys import known_hosts_line
 from flamecrest.server.wiring.gateway import open_gateway
@@ -61,9 +61,9 @@ class Centre:
 @pytest.fixture
 async def centre(tmp_path: Path) -> AsyncIterator[Centre]:
     key = asyncssh.generate_private_key("ssh-ed25519")
-    people = People(tmp_path, ["ann", "bob"])
-    people.make_homes()
-    server = SshServer(people, asyncssh.generate_private_key("ssh-ed25519"), keys={"ann": [key]})
+    users = UnixUsers(tmp_path, ["ann", "bob"])
+    users.make_homes()
+    server = SshServer(users, asyncssh.generate_private_key("ssh-ed25519"), keys={"ann": [key]})
     await server.start()
     issuer = Issuer({}, audience="flamecrest")
     async with issuer:
@@ -73,7 +73,7 @@ async def centre(tmp_path: Path) -> AsyncIterator[Centre]:
             "name": "one",
             "ssh": {"host": "127.0.0.1", "port": server.port, "host_keys": {"pinned": host_key}},
             "scheduler": {"type": "slurm", "version": "22.05", "bin_dir": str(tmp_path / "bin")},
-            "file_systems": [{"path": str(people["ann"].home), "data_type": "users"}],
+            "file_systems": [{"path": str(users["ann"].home), "data_type": "users"}],
         }
         config = {
             "auth": {"authentication": {"issuer": issuer.url, "token_url": issuer.token_url}},

@@ -1,4 +1,4 @@
-"""The sandbox's parts, each by itself: an SSH server with two people, and a toy Slurm with a shell to use it."""
+"""The sandbox's parts, each by itself: an SSH server with two users, and a toy Slurm with a shell to use it."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ import pytest
 from flamecrest.sandbox import processes, userland
 from flamecrest.sandbox.slurm.toy import ToySlurm
 from flamecrest.sandbox.ssh.server import SshServer
-from flamecrest.sandbox.users import People
+from flamecrest.sandbox.users import UnixUsers
 
 NAMES = ("fireuser", "firesrv", "user01")
 
 
 @pytest.fixture
-def people(tmp_path: Path) -> People:
-    return _people(tmp_path)
+def users(tmp_path: Path) -> UnixUsers:
+    return _users(tmp_path)
 
 
-def _people(folder: Path) -> People:
-    people = People(folder / "centre", NAMES)
-    people.root.mkdir(mode=0o755)
-    people.make_homes()
-    return people
+def _users(folder: Path) -> UnixUsers:
+    users = UnixUsers(folder / "centre", NAMES)
+    users.root.mkdir(mode=0o755)
+    users.make_homes()
+    return users
 
 
 @dataclass
 class Site:
-    """An SSH server, the keys of its people, and a way in."""
+    """An SSH server, the keys of its users, and a way in."""
 
     server: SshServer
-    people: People
+    users: UnixUsers
     keys: dict[str, asyncssh.SSHKey]
     authority: asyncssh.SSHKey
 
@@ -58,24 +58,24 @@ class Site:
 
 
 @pytest.fixture
-async def site(people: People) -> AsyncIterator[Site]:
+async def site(users: UnixUsers) -> AsyncIterator[Site]:
     keys = {name: asyncssh.generate_private_key("ssh-ed25519") for name in NAMES}
     authority, host = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
-    variables = userland.install(people, people.root / "bin")
+    variables = userland.install(users, users.root / "bin")
     server = SshServer(
-        people,
+        users,
         host,
         keys={name: [key] for name, key in keys.items()},
         authorities=[authority],
-        bin_dirs=[people.root / "bin"],
+        bin_dirs=[users.root / "bin"],
         variables=variables,
     )
     await server.start()
     try:
-        yield Site(server, people, keys, authority)
+        yield Site(server, users, keys, authority)
     finally:
         await server.stop()
-        processes.end_all(people.root)
+        processes.end_all(users.root)
 
 
 @dataclass
@@ -88,21 +88,21 @@ class Said:
 class Shell:
     """The toy Slurm, used by command lines as over SSH."""
 
-    def __init__(self, people: People, toy: ToySlurm) -> None:
-        self.people = people
+    def __init__(self, users: UnixUsers, toy: ToySlurm) -> None:
+        self.users = users
         self.toy = toy
-        self._variables = userland.install(people, people.root / "bin")
+        self._variables = userland.install(users, users.root / "bin")
 
     def run(self, line: str, user: str = "fireuser", stdin: str = "") -> Said:
-        home = self.people[user].home
+        home = self.users[user].home
         environment = {
             **self._variables,
             "USER": user,
             "LOGNAME": user,
             "HOME": str(home),
-            "PATH": f"{self.toy.bin_dir}:{self.people.root}/bin:/usr/bin:/bin",
+            "PATH": f"{self.toy.bin_dir}:{self.users.root}/bin:/usr/bin:/bin",
             "TZ": "UTC",
-            processes.MARK: str(self.people.root),
+            processes.MARK: str(self.users.root),
         }
         ended = subprocess.run(
             ["bash", "--norc", "-c", line],
@@ -133,26 +133,26 @@ class Shell:
 
 
 @pytest.fixture
-def shell(people: People) -> Iterator[Shell]:
-    with running(people) as shell:
+def shell(users: UnixUsers) -> Iterator[Shell]:
+    with running(users) as shell:
         yield shell
 
 
 @pytest.fixture(scope="module")
 def shared_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """One for all tests of a module that leave nothing behind."""
-    with running(_people(tmp_path_factory.mktemp("shared"))) as shell:
+    with running(_users(tmp_path_factory.mktemp("shared"))) as shell:
         yield shell
 
 
 @contextmanager
-def running(people: People) -> Iterator[Shell]:
-    toy = ToySlurm(people)
+def running(users: UnixUsers) -> Iterator[Shell]:
+    toy = ToySlurm(users)
     toy.start(start_delay=0)
     try:
-        yield Shell(people, toy)
+        yield Shell(users, toy)
     finally:
-        processes.end_all(people.root, toy.sessions())
+        processes.end_all(users.root, toy.sessions())
 
 
 def eventually(look: Callable[[], Any]) -> Any:

@@ -50,7 +50,7 @@ def recording(number: int) -> Recording:
 def play(shell: Shell, number: int, line: str | None = None) -> tuple[Said, Said]:
     """The recorded answer and the toy's, both without what is of the moment, the machine and the place."""
     recorded = recording(number)
-    home, theirs = str(shell.people["fireuser"].home), str(shell.people["user01"].home)
+    home, theirs = str(shell.users["fireuser"].home), str(shell.users["user01"].home)
     asked = (line or recorded.line).replace("/home/user01", theirs).replace(_HOME, home)
     said = shell.run(asked, recorded.user, recorded.stdin)
     said = Said(said.status, said.out.replace(home, _HOME), said.err.replace(home, _HOME))

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flamecrest.sandbox.permissions import READ, SEARCH, WRITE, View
-from flamecrest.sandbox.users import People
+from flamecrest.sandbox.users import UnixUsers
 
 NAMES = ("a", "b", "c")
 part = st.sampled_from((*NAMES, ".", "..", ""))
@@ -47,11 +47,11 @@ def build(home: Path, tree: dict[str, str]) -> None:
 @example(tree={"b": "folder", "a": "b/.", "c": "a"}, path="c", follow=True)
 def test_a_path_leads_where_the_kernel_says(tree: dict[str, str], path: str, follow: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        people = People(Path(folder), ["ann"])
-        people.make_homes()
-        home = people["ann"].home
+        users = UnixUsers(Path(folder), ["ann"])
+        users.make_homes()
+        home = users["ann"].home
         build(home, tree)
-        view = View(people, people["ann"])
+        view = View(users, users["ann"])
         full = os.fsencode(f"{home}/{path}")
         kernel = outcome(full, follow)
         try:
@@ -78,12 +78,12 @@ def outcome(path: bytes, follow: bool) -> object:
 @given(mode=st.integers(0, 0o777), want=st.sampled_from((READ, WRITE, SEARCH, READ | WRITE)), own=st.booleans())
 def test_the_modes_decide(mode: int, want: int, own: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        people = People(Path(folder), ["ann", "bob"])
-        people.make_homes()
-        path = people["ann" if own else "bob"].home / "x"
+        users = UnixUsers(Path(folder), ["ann", "bob"])
+        users.make_homes()
+        path = users["ann" if own else "bob"].home / "x"
         path.touch()
         path.chmod(mode)
-        view = View(people, people["ann"])
+        view = View(users, users["ann"])
         bits = mode >> 6 if own else mode
         if want & bits & 7 == want:
             view.check(os.fsencode(path), want)
@@ -95,4 +95,4 @@ def test_the_modes_decide(mode: int, want: int, own: bool) -> None:
 @pytest.mark.parametrize("name", ["", "Ann", "a b", "../x", "a/b", "-x", "a\n", "x" * 33, "1a"])
 def test_bad_names_of_accounts(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="account name"):
-        People(tmp_path, [name])
+        UnixUsers(tmp_path, [name])

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def home(site: Site) -> Path:
-    return site.people["fireuser"].home
+    return site.users["fireuser"].home
 
 
 async def refused(work: Any, code: int) -> str:
@@ -75,7 +75,7 @@ class TestFiles:
 
     async def test_owners_are_the_made_up_ones(self, site: Site, home: Path) -> None:
         (home / "mine").write_text("x" * 7)
-        root = site.people.root
+        root = site.users.root
         async with site.login() as connection, connection.start_sftp_client() as sftp:
             attrs = await sftp.stat("mine")
             assert (attrs.uid, attrs.gid, attrs.size) == (1001, 1001, 7)
@@ -184,7 +184,7 @@ class TestFiles:
 
 class TestPermissions:
     async def test_a_private_home_is_closed(self, site: Site) -> None:
-        there = site.people["user01"].home
+        there = site.users["user01"].home
         (there / "file").write_text("theirs")
         (there / "file").chmod(0o666)
         async with site.login() as connection, connection.start_sftp_client() as sftp:
@@ -213,7 +213,7 @@ class TestPermissions:
         assert (there / "file").read_text() == "theirs"
 
     async def test_an_open_home_is_as_its_modes_say(self, site: Site) -> None:
-        there = site.people["user01"].home
+        there = site.users["user01"].home
         there.chmod(0o755)
         for name, mode in (("private", 0o600), ("readable", 0o644), ("shared", 0o777)):
             (there / name).mkdir() if name == "shared" else (there / name).write_text("text")
@@ -231,7 +231,7 @@ class TestPermissions:
                 pass
 
     async def test_no_way_around_by_links(self, site: Site, home: Path) -> None:
-        there = site.people["user01"].home
+        there = site.users["user01"].home
         (there / "file").write_text("theirs")
         (home / "way").symlink_to(there)
         (home / "file").symlink_to(there / "file")
@@ -250,7 +250,7 @@ class TestPermissions:
                 assert await file.read() == "mine"
 
     async def test_the_sticky_bit(self, site: Site) -> None:
-        there = site.people.root / "scratch" / "user01"
+        there = site.users.root / "scratch" / "user01"
         there.chmod(0o1777)
         (there / "file").touch()
         async with site.login() as connection, connection.start_sftp_client() as sftp:
@@ -259,7 +259,7 @@ class TestPermissions:
             await sftp.remove(there / "file")
 
     async def test_the_sandbox_itself_is_nobodys(self, site: Site) -> None:
-        root = site.people.root
+        root = site.users.root
         (root / "keys").mkdir(mode=0o700)
         (root / "keys" / "secret").touch()
         async with site.login() as connection, connection.start_sftp_client() as sftp:
@@ -275,7 +275,7 @@ class TestPermissions:
             await refused(sftp.open("/etc/new", "wb"), FX_PERMISSION_DENIED)
 
     async def test_perls_stat_says_the_same(self, site: Site, home: Path) -> None:
-        there = site.people["user01"].home
+        there = site.users["user01"].home
         (home / "file").touch()
         (there / "file").touch()
         program = 'for (@ARGV) { my @s = stat($_); print @s ? "$s[4]:$s[5]\\n" : ($! + 0) . "\\n" }'

@@ -10,13 +10,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flamecrest.sandbox.slurm import formats
-from flamecrest.sandbox.slurm.machine import NODES
+from flamecrest.sandbox.slurm.cluster import NODES
 from flamecrest.sandbox.slurm.options import MAYBE, NO, YES, Options
 
 
 @given(st.sets(st.integers(0, 1000), min_size=1), st.integers(0, 50))
 def test_array_elements_survive(numbers: set[int], limit: int) -> None:
-    assert formats.read_elements(formats.elements(sorted(numbers), limit)) == (sorted(numbers), limit)
+    assert formats.parse_array(formats.format_array(sorted(numbers), limit)) == (sorted(numbers), limit)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_array_elements_survive(numbers: set[int], limit: int) -> None:
     [("0-4%2", [0, 1, 2, 3, 4], 2), ("1-7:3", [1, 4, 7], 0), ("[3,1]", [1, 3], 0), ("5", [5], 0)],
 )
 def test_array_expressions(text: str, elements: list[int], limit: int) -> None:
-    assert formats.read_elements(text) == (elements, limit)
+    assert formats.parse_array(text) == (elements, limit)
 
 
 @given(st.text("0123456789-,%:[]x", max_size=12))
@@ -32,7 +32,7 @@ def test_array_expressions(text: str, elements: list[int], limit: int) -> None:
 @example("0:0")
 def test_other_array_expressions_are_refused(text: str) -> None:
     try:
-        elements, _ = formats.read_elements(text)
+        elements, _ = formats.parse_array(text)
     except ValueError:
         return
     assert elements
@@ -41,7 +41,7 @@ def test_other_array_expressions_are_refused(text: str) -> None:
 
 @given(st.sets(st.sampled_from(NODES), min_size=1))
 def test_node_lists_survive(names: set[str]) -> None:
-    assert formats.read_node_list(formats.node_list(sorted(names))) == sorted(names)
+    assert formats.parse_node_list(formats.format_node_list(sorted(names))) == sorted(names)
 
 
 @pytest.mark.parametrize(
@@ -58,12 +58,12 @@ def test_node_lists_survive(names: set[str]) -> None:
     ],
 )
 def test_time_limits(text: str, minutes: int) -> None:
-    assert formats.read_minutes(text) == minutes
+    assert formats.parse_time_limit(text) == minutes
 
 
 @given(st.integers(0, 10**7))
 def test_durations_survive(seconds: int) -> None:
-    for shown in (formats.duration(seconds), formats.short_duration(seconds)):
+    for shown in (formats.format_duration(seconds), formats.format_short_duration(seconds)):
         days, _, clock = shown.rpartition("-")
         parts = [int(part) for part in clock.split(":")]
         total = int(days or 0) * 86400 + sum(part * 60**at for at, part in enumerate(reversed(parts)))
@@ -72,7 +72,7 @@ def test_durations_survive(seconds: int) -> None:
 
 @given(st.integers(0, 255), st.integers(0, 64))
 def test_exit_codes(code: int, number: int) -> None:
-    assert formats.exit_code(code << 8 | number) == f"{code}:{number}"
+    assert formats.format_exit_code(code << 8 | number) == f"{code}:{number}"
 
 
 def test_moments() -> None:
@@ -84,13 +84,13 @@ def test_moments() -> None:
         ("now+2days", 172800),
         ("now-5", -5),
     ):
-        assert formats.read_moment(text) - now - seconds in {0, 1}
-    assert formats.read_moment("1795293563") == 1795293563
+        assert formats.parse_time(text) - now - seconds in {0, 1}
+    assert formats.parse_time("1795293563") == 1795293563
     at = time.localtime(1795293563)
-    assert formats.read_moment(time.strftime("%Y-%m-%dT%H:%M:%S", at)) == 1795293563
-    assert formats.moment(0) == "Unknown"
+    assert formats.parse_time(time.strftime("%Y-%m-%dT%H:%M:%S", at)) == 1795293563
+    assert formats.format_time(0) == "Unknown"
     os.environ.pop("SLURM_TIME_FORMAT", None)
-    assert formats.read_moment(formats.moment(1795293563)) == 1795293563
+    assert formats.parse_time(formats.format_time(1795293563)) == 1795293563
 
 
 PARSER = Options(
@@ -129,6 +129,6 @@ def test_options_between_other_words() -> None:
     ],
 )
 def test_wrong_command_lines(line: str, said: str) -> None:
-    with pytest.raises(formats.Refused) as refused:
+    with pytest.raises(formats.CommandFailedError) as refused:
         PARSER.read(line.split())
     assert refused.value.lines == (f"tool: {said}", 'Try "tool --help" for more information')

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from flamecrest.sandbox.slurm import ids
 from flamecrest.sandbox.slurm.commands import program
-from flamecrest.sandbox.slurm.formats import Refused
+from flamecrest.sandbox.slurm.formats import CommandFailedError
 
-from .conftest import Said, Shell, _people, eventually, running
+from .conftest import Said, Shell, _users, eventually, running
 
 FOLDER = Path(__file__).parent / "recorded"
 ASKED, CANCELLED = (json.loads((FOLDER / f"ids-{name}.json").read_text()) for name in ("asked", "cancelled"))
@@ -26,7 +26,7 @@ ASKED, CANCELLED = (json.loads((FOLDER / f"ids-{name}.json").read_text()) for na
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    with running(_people(tmp_path_factory.mktemp("ids"))) as shell:
+    with running(_users(tmp_path_factory.mktemp("ids"))) as shell:
         shell.toy.set(first_id=959)
         assert shell.submit("true") == "959"
         shell.wait("959")
@@ -73,10 +73,10 @@ def test_cancelling(world: Shell, run) -> None:
 @given(st.text("0123456789_[]-+,.:%* x\u0663\0é", max_size=14))
 def test_no_name_breaks_a_command(text: str) -> None:
     for read, refusals in (
-        (ids.queued, ValueError),
-        (ids.recorded, Refused),
-        (ids.shown, ValueError),
-        (lambda name: ids.cancelled([name]), Refused),
+        (ids.parse_squeue_ids, ValueError),
+        (ids.parse_sacct_ids, CommandFailedError),
+        (ids.parse_scontrol_id, ValueError),
+        (lambda name: ids.parse_scancel_ids([name]), CommandFailedError),
     ):
         try:
             read(text)

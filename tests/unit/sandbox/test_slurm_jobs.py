@@ -12,7 +12,7 @@ import pytest
 
 from flamecrest.sandbox import processes
 from flamecrest.sandbox.slurm.toy import ToySlurm
-from flamecrest.sandbox.users import People
+from flamecrest.sandbox.users import UnixUsers
 
 from .conftest import Shell, alive, eventually
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.exhaustive
 
 @pytest.fixture
 def home(shell: Shell) -> Path:
-    return shell.people["fireuser"].home
+    return shell.users["fireuser"].home
 
 
 def test_a_job_goes_its_way(shell: Shell, home: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_signal_for_the_script(shell: Shell, home: Path) -> None:
 
 
 def test_outputs_that_cannot_be(shell: Shell, home: Path) -> None:
-    theirs = shell.people["user01"].home
+    theirs = shell.users["user01"].home
     for option in ("--chdir=/nosuch", f"-o {theirs}/x", "-o no/such/folder/x", "-i nosuch", "-e /etc/x"):
         job = shell.submit("true", option)
         assert shell.wait(job) == "FAILED"
@@ -281,7 +281,7 @@ def test_an_answer_that_is_lost(shell: Shell) -> None:
     said = shell.run("sbatch --parsable", stdin="#!/bin/sh\n")
     assert (said.status, said.out) == (1, "")
     assert said.err.endswith("Socket timed out on send/recv operation\n")
-    shell.toy.heal()
+    shell.toy.set(lost_answers=0)
     assert shell.wait("1") == "COMPLETED"
 
 
@@ -289,16 +289,16 @@ def test_nothing_runs_on_after_the_end(shell: Shell, home: Path) -> None:
     job = shell.submit("env -i sleep 1000 & echo $! > pids; setsid sleep 1000 & echo $! >> pids; mv pids ready; wait")
     pids = eventually(lambda: (home / "ready").exists() and (home / "ready").read_text()).split()
     ((runner, _),) = shell.toy.sessions()
-    assert processes.end_all(shell.people.root, shell.toy.sessions()) >= 4
+    assert processes.end_all(shell.users.root, shell.toy.sessions()) >= 4
     assert not any(alive(pid) for pid in (runner, *map(int, pids)))
     assert shell.run("squeue -h").out == ""
     assert shell.state(job) == "NODE_FAIL"
 
 
-def test_a_folder_is_taken_up_again(shell: Shell, people: People) -> None:
+def test_a_folder_is_taken_up_again(shell: Shell, users: UnixUsers) -> None:
     job = shell.submit("true")
     shell.wait(job)
-    again = ToySlurm(people)
+    again = ToySlurm(users)
     again.start()
     assert [one.id for one in again.jobs()] == [int(job)]
     assert shell.submit("true") == str(int(job) + 1)

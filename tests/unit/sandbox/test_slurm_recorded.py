@@ -30,7 +30,7 @@ def calm(shared_shell: Shell) -> Shell:
 def furnished(shell: Shell) -> Shell:
     for user in ("fireuser", "user01"):
         for name, text in SCRIPTS.items():
-            (shell.people[user].home / name).write_text(text)
+            (shell.users[user].home / name).write_text(text)
     return shell
 
 
@@ -114,7 +114,7 @@ def test_a_job_from_its_first_moment_to_its_last(world: Shell) -> None:
     world.run("mkfifo gate")
     # a job that waits: one that is begun at once has no such moment here
     held = world.run(
-        f"{submit[0]}{submit[1]}{submit[2]} --hold".replace("/home/fireuser", str(world.people["fireuser"].home)),
+        f"{submit[0]}{submit[1]}{submit[2]} --hold".replace("/home/fireuser", str(world.users["fireuser"].home)),
         stdin="\0" + script,
     )
     assert (held.out, held.status) == ("72\n", 0), held
@@ -147,7 +147,7 @@ def test_a_held_job(world: Shell) -> None:
 
 def test_jobs_that_end_badly(world: Shell) -> None:
     world.toy.set(first_id=74)
-    home = world.people["fireuser"].home
+    home = world.users["fireuser"].home
     (home / "fail.sh").write_text("#!/bin/bash\nexit 7\n")
     world.run("sbatch fail.sh")
     world.run("sbatch --wrap 'kill -9 $$'")
@@ -173,7 +173,7 @@ def test_an_array(world: Shell) -> None:
         recorded, toy = play(world, number)
         assert toy == recorded, number
     for task in (0, 2, 4, 6, 8):
-        (world.people["fireuser"].home / f"go{task}").write_text("on\n")
+        (world.users["fireuser"].home / f"go{task}").write_text("on\n")
     assert eventually(lambda: not world.run("squeue -h -j 78").out.strip())
     for number in (545, 546):
         recorded, toy = play(world, number)
@@ -197,7 +197,7 @@ def test_a_name_that_looks_like_rows(world: Shell) -> None:
     [("squeue -j 2", 24), ("squeue -l", 26), ("squeue --me", 25), ("sacct -j 2", 41), ("squeue --start -j 2", 84)],
 )
 def test_the_same_table(world: Shell, line: str, number: int) -> None:
-    """The columns of people's tables start and end where they do in Slurm's."""
+    """The columns of users's tables start and end where they do in Slurm's."""
     world.toy.set(first_id=2)
     world.run("sbatch --hold hello.sh")
     ours = world.run(line).out.splitlines()

@@ -35,13 +35,13 @@ class TestCommands:
     async def test_where_and_as_whom(self, site: Site) -> None:
         async with site.login("user01") as connection:
             done = await connection.run('pwd; echo "$HOME $USER $LOGNAME $SHELL"; id; whoami; echo "$PATH"; umask')
-        home = site.people["user01"].home
+        home = site.users["user01"].home
         assert str(done.stdout).splitlines() == [
             str(home),
             f"{home} user01 user01 /bin/bash",
             "uid=1003(user01) gid=1003(user01) groups=1003(user01)",
             "user01",
-            f"{site.people.root}/bin:/usr/local/bin:/usr/bin:/bin",
+            f"{site.users.root}/bin:/usr/local/bin:/usr/bin:/bin",
             "0022",
         ]
 
@@ -55,14 +55,14 @@ class TestCommands:
         assert "/nowhere" not in str(done.stdout)
 
     async def test_rc_files_are_read_only_when_asked_for(self, site: Site) -> None:
-        (site.people["fireuser"].home / ".bashrc").write_text("echo noise\n")
+        (site.users["fireuser"].home / ".bashrc").write_text("echo noise\n")
         async with site.login() as connection:
             assert (await connection.run("echo x")).stdout == "x\n"
             site.server.faults.rc_files = True
             assert (await connection.run("echo x")).stdout == "noise\nx\n"
 
     async def test_any_bytes_make_a_command(self, site: Site) -> None:
-        (site.people["fireuser"].home / os.fsdecode(b"\xff\xfe name")).write_text("found")
+        (site.users["fireuser"].home / os.fsdecode(b"\xff\xfe name")).write_text("found")
         async with site.login() as connection:
             raw: Any = b"cat '\xff\xfe name'"
             chan, session = await connection.create_session(_Bytes, raw, encoding=None)
@@ -102,7 +102,7 @@ class TestCommands:
         assert (done.exit_status, done.stderr) == (1, "/bin/bash: Argument list too long\n")
 
     async def test_a_home_that_is_gone(self, site: Site) -> None:
-        site.people["fireuser"].home.rmdir()
+        site.users["fireuser"].home.rmdir()
         async with site.login() as connection:
             assert (await connection.run("pwd")).stdout == "/\n"
 
@@ -198,7 +198,7 @@ class TestSignals:
         pid = int(str(done.stdout))
         await site.server.stop()
         assert alive(pid)
-        assert processes.end_all(site.people.root) == 1
+        assert processes.end_all(site.users.root) == 1
         assert not alive(pid)
 
 

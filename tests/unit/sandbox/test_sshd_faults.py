@@ -47,7 +47,7 @@ async def test_output_is_held_back_too(site: Site) -> None:
         process = await connection.create_process("mkfifo pipe; echo made; read line < pipe; echo $line")
         assert await process.stdout.readline() == "made\n"
         site.server.freeze()
-        (site.people["fireuser"].home / "pipe").write_text("from outside\n")
+        (site.users["fireuser"].home / "pipe").write_text("from outside\n")
         answer = asyncio.ensure_future(process.stdout.readline())
         async with site.login("user01") as other:
             await other.run("sleep 0.1")

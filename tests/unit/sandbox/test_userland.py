@@ -1,4 +1,4 @@
-"""The few system programs that know the sandbox's people."""
+"""The few system programs that know the sandbox's users."""
 
 from __future__ import annotations
 
@@ -54,6 +54,6 @@ def test_who_is_who(shared_shell: Shell, line: str, said: str) -> None:
     ],
 )
 def test_giving_files_away(shared_shell: Shell, line: str, status: int, error: str) -> None:
-    (shared_shell.people["fireuser"].home / "file").touch()
+    (shared_shell.users["fireuser"].home / "file").touch()
     said = shared_shell.run(line)
     assert (said.status, said.out, said.err) == (status, "", error)

@@ -10,7 +10,7 @@ import asyncssh
 import pytest
 
 from flamecrest.sandbox.ssh.server import SshServer
-from flamecrest.sandbox.users import People
+from flamecrest.sandbox.users import UnixUsers
 from flamecrest.server.ssh.credentials import StaticCredentials, StaticKey
 from flamecrest.server.ssh.host_keys import HostKeyVerifier, known_hosts_line
 from flamecrest.server.ssh.pool.dial import Host
@@ -67,10 +67,10 @@ def accelerate(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture
 async def world(tmp_path: Path, accelerate: bool) -> AsyncIterator[World]:
     keys = {name: asyncssh.generate_private_key("ssh-ed25519") for name in USERS}
-    people = People(tmp_path, USERS)
-    people.make_homes()
+    users = UnixUsers(tmp_path, USERS)
+    users.make_homes()
     server = SshServer(
-        people, asyncssh.generate_private_key("ssh-ed25519"), keys={name: [key] for name, key in keys.items()}
+        users, asyncssh.generate_private_key("ssh-ed25519"), keys={name: [key] for name, key in keys.items()}
     )
     await server.start()
     yield World(server, keys, tmp_path, accelerate=accelerate)

@@ -240,7 +240,7 @@ class TestTheWire:
 def instead_of_perl(world, program: str) -> None:
     """Let the account's login script put something else in perl's place."""
     world.server.faults.rc_files = True
-    home = world.server.people["ann"].home
+    home = world.server.users["ann"].home
     (home / "bin").mkdir(exist_ok=True)
     (home / "bin" / "perl").write_text(f"#!/bin/sh\n{program}\n")
     (home / "bin" / "perl").chmod(0o755)
@@ -288,7 +288,7 @@ async def test_what_is_no_agent_of_ours_is_not_believed_and_done_without(world, 
 
 async def test_a_perl_without_fractions_of_seconds_does_the_rest(world):
     """Time::HiRes is no part of Debian's perl-base, nor of Fedora's perl-interpreter."""
-    folder = world.server.people["ann"].home / "lib" / "Time"
+    folder = world.server.users["ann"].home / "lib" / "Time"
     folder.mkdir(parents=True)
     (folder / "HiRes.pm").write_text("die;\n")
     instead_of_perl(world, f'exec {shutil.which("perl")} -I {folder.parent} "$@"')
@@ -310,7 +310,7 @@ async def test_a_change_that_an_agent_does_not_confirm_is_not_made_twice(world):
 
 
 async def test_an_agent_that_is_asked_too_much_leaves_the_rest(world):
-    path = world.server.people["ann"].home / "f"
+    path = world.server.users["ann"].home / "f"
     async with world.pool() as pool:
         me = session(pool)
         agent = await started(pool)
@@ -326,7 +326,7 @@ async def test_an_agent_that_is_asked_too_much_leaves_the_rest(world):
 
 
 async def test_slow_questions_wait_here_and_the_same_ones_are_asked_once(world):
-    home = world.server.people["ann"].home
+    home = world.server.users["ann"].home
     for name in ("a", "b", "c"):
         (home / name).mkdir()
         (home / name / f"in {name}").touch()

@@ -190,7 +190,7 @@ async def test_a_repeated_read_does_not_meet_the_next_frozen_connection(world):
 async def test_what_login_scripts_print_is_not_taken_for_an_answer(world):
     world.server.faults.rc_files = True
     noise = 'printf "welcome\\n%.0s" $(seq 2000); echo "quota exceeded" >&2\n'
-    (world.server.people["ann"].home / ".bashrc").write_text(noise)
+    (world.server.users["ann"].home / ".bashrc").write_text(noise)
     async with world.pool() as pool:
         me = session(pool)
         done = await me.run(sh("cat; echo error >&2; exit 3", stdin=b"own"), soon())
@@ -204,7 +204,7 @@ async def test_what_login_scripts_print_is_not_taken_for_an_answer(world):
 
 async def test_an_account_that_runs_nothing_says_why(world):
     world.server.faults.rc_files = True
-    (world.server.people["ann"].home / ".bashrc").write_text("echo 'This account is closed.'; exit 1\n")
+    (world.server.users["ann"].home / ".bashrc").write_text("echo 'This account is closed.'; exit 1\n")
     async with world.pool() as pool:
         done = await session(pool).run(sh("true"), soon())
         assert (done.status, done.stdout, done.errors()) == (1, b"", "This account is closed.")

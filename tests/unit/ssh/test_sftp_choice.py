@@ -100,7 +100,7 @@ async def test_without_perl_it_is_unsupported(world, tmp_path, perl):
     (programs / "sh").symlink_to(shutil.which("sh") or "/bin/sh")
     if perl is not None:
         script(programs / "perl", perl)
-    (world.server.people["ann"].home / ".bashrc").write_text(f"echo noise; PATH={programs}\n")
+    (world.server.users["ann"].home / ".bashrc").write_text(f"echo noise; PATH={programs}\n")
     async with world.pool() as pool:
         with pytest.raises(Unsupported, match="no subsystem, no sftp-server, no perl"):
             await extensions(PooledSessions(pool, SftpOpener(servers=())))
@@ -112,7 +112,7 @@ async def test_without_perl_it_is_unsupported(world, tmp_path, perl):
 async def test_noise_of_login_scripts_comes_first(world):
     world.server.sftp = False
     world.server.faults.rc_files = True
-    (world.server.people["ann"].home / ".bashrc").write_text("echo 'Welcome!'; head -c 5000 /dev/zero\n")
+    (world.server.users["ann"].home / ".bashrc").write_text("echo 'Welcome!'; head -c 5000 /dev/zero\n")
     async with world.pool() as pool:
         assert await extensions(PooledSessions(pool, SftpOpener(servers=())))
 

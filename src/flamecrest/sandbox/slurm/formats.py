@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import NoReturn
 
-    from .store import Job
+    from .store import JobRecord
 
-MAX_ARRAY = 1001  # MaxArraySize
+MAX_ARRAY_SIZE = 1001  # MaxArraySize
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 SHORT_STATES = {
     "PENDING": "PD",
@@ -28,7 +28,7 @@ SHORT_STATES = {
 }
 
 
-class Refused(Exception):
+class CommandFailedError(Exception):
     """The program ends: with these lines on standard error and this status."""
 
     def __init__(self, *lines: str, status: int = 1) -> None:
@@ -37,19 +37,19 @@ class Refused(Exception):
         self.status = status
 
 
-def say(text: str) -> None:
+def write_output(text: str) -> None:
     """Write to standard output, file names of any bytes included."""
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
 
 
-def complain(text: str) -> None:
+def write_error(text: str) -> None:
     """Write a line to standard error."""
     sys.stdout.buffer.flush()
     sys.stderr.buffer.write(text.encode("utf-8", "surrogateescape") + b"\n")
     sys.stderr.buffer.flush()
 
 
-def moment(seconds: int, nothing: str = "Unknown") -> str:
+def format_time(seconds: int, nothing: str = "Unknown") -> str:
     """A time as SLURM_TIME_FORMAT asks for it."""
     if not seconds:
         return nothing
@@ -59,7 +59,7 @@ def moment(seconds: int, nothing: str = "Unknown") -> str:
     return time.strftime(form if "%" in form else "%Y-%m-%dT%H:%M:%S", time.localtime(seconds))
 
 
-def read_moment(text: str) -> int:
+def parse_time(text: str) -> int:
     """A time as sacct's options take it: epoch seconds, now-24hours, 2026-11-21T20:00[:00], today. ValueError."""
     now = int(time.time())
     if text.startswith("now"):
@@ -87,7 +87,7 @@ def _offset(text: str) -> int:
     return sign * int(digits) * SECONDS[unit[0]]
 
 
-def read_minutes(text: str) -> int:
+def parse_time_limit(text: str) -> int:
     """A time limit as --time takes it, in whole minutes; 0 for none. ValueError."""
     if text.upper() in {"INFINITE", "UNLIMITED", "-1"}:
         return 0
@@ -104,22 +104,22 @@ def read_minutes(text: str) -> int:
     return parts[0] * 60 + parts[1] + (parts[2] > 0)
 
 
-def duration(seconds: int) -> str:
+def format_duration(seconds: int) -> str:
     """HH:MM:SS, or D-HH:MM:SS."""
     days, rest = divmod(seconds, 86400)
     clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
     return f"{days}-{clock}" if days else clock
 
 
-def short_duration(seconds: int) -> str:
+def format_short_duration(seconds: int) -> str:
     """As squeue shows it: M:SS, H:MM:SS, D-HH:MM:SS."""
     if seconds >= 86400:
-        return duration(seconds)
+        return format_duration(seconds)
     hours, rest = divmod(seconds, 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
-def read_elements(text: str) -> tuple[list[int], int]:
+def parse_array(text: str) -> tuple[list[int], int]:
     """An array expression `0-9:3,12%2`: its elements in order, and how many may run at once (0: all). ValueError."""
     text, _, limit = text.partition("%")
     found: set[int] = set()
@@ -127,13 +127,13 @@ def read_elements(text: str) -> tuple[list[int], int]:
         span, _, step = part.partition(":")
         first, dash, last = span.partition("-")
         begin, end, stride = int(first), int(last if dash else first), int(step or 1)
-        if not 0 <= begin <= end < MAX_ARRAY or stride < 1:
+        if not 0 <= begin <= end < MAX_ARRAY_SIZE or stride < 1:
             raise ValueError(text)
         found.update(range(begin, end + 1, stride))
     return sorted(found), int(limit or 0)
 
 
-def elements(numbers: Sequence[int], limit: int) -> str:
+def format_array(numbers: Sequence[int], limit: int) -> str:
     """The array expression of elements: `2-4,7%2`."""
     return ",".join(_spans(numbers)) + (f"%{limit}" if limit else "")
 
@@ -148,7 +148,7 @@ def _spans(numbers: Iterable[int]) -> list[str]:
     return [str(first) if first == last else f"{first}-{last}" for first, last in spans]
 
 
-def node_list(names: Sequence[str]) -> str:
+def format_node_list(names: Sequence[str]) -> str:
     """nid[001-003] for nid001, nid002 and nid003."""
     if len(names) < 2:
         return "".join(names)
@@ -156,7 +156,7 @@ def node_list(names: Sequence[str]) -> str:
     return f"{names[0][:-3]}[{','.join('-'.join(f'{int(end):03}' for end in span) for span in spans)}]"
 
 
-def read_node_list(text: str) -> list[str]:
+def parse_node_list(text: str) -> list[str]:
     """The names in a list of nodes."""
     names, prefix = [], ""
     for part in text.replace("]", "").replace("[", "\0[").split(","):
@@ -170,25 +170,25 @@ def read_node_list(text: str) -> list[str]:
     return [name for name in names if name]
 
 
-def exit_code(status: int) -> str:
+def format_exit_code(status: int) -> str:
     """code:signal of a status as wait(2) says it."""
     return f"{status >> 8 & 0xFF}:{status & 0x7F}"
 
 
-def job_id(job: Job) -> str:
-    """The id as people see it: 14, 14_3, 14_[2-4%2]."""
+def job_id(job: JobRecord) -> str:
+    """The id as users see it: 14, 14_3, 14_[2-4%2]."""
     if job.array_job is None:
         return str(job.id)
     if job.array_task is not None:
         return f"{job.array_job}_{job.array_task}"
-    return f"{job.array_job}_[{elements(job.waiting, job.array_limit)}]"
+    return f"{job.array_job}_[{format_array(job.pending_tasks, job.array_limit)}]"
 
 
-def elapsed(job: Job, now: int) -> int:
+def elapsed(job: JobRecord, now: int) -> int:
     """Seconds that the job has run."""
-    return max(0, (job.end if job.over else now) - job.start) if job.start else 0
+    return max(0, (job.end if job.finished else now) - job.start) if job.start else 0
 
 
-def die(program: str, line: str, status: int = 1) -> NoReturn:
+def fail(program: str, line: str, status: int = 1) -> NoReturn:
     """End with `program: error: line`."""
-    raise Refused(f"{program}: error: {line}", status=status)
+    raise CommandFailedError(f"{program}: error: {line}", status=status)

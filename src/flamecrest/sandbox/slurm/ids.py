@@ -1,4 +1,4 @@
-"""How people and programs name jobs (14, 14_3, 14_[1-3], 14+1, 14.batch), as each of Slurm's commands reads them.
+"""How users and programs name jobs (14, 14_3, 14_[1-3], 14+1, 14.batch), as each of Slurm's commands reads them.
 
 The commands agree on very little; what stands here is what they do, bad manners included.
 """
@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import re
 
-from .formats import MAX_ARRAY, Refused
+from .formats import MAX_ARRAY_SIZE, CommandFailedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .store import Job
+    from .store import JobRecord
 
 _NUMBER = re.compile(r"\s*([+-]?)(\d*)", re.ASCII)
-_SHOWN = re.compile(r"(\+?\d*)(?:_(\d*))?(?:\+(\d*))?", re.ASCII)
-_CANCELLED = re.compile(r"\s*\+?(\d+)(?:_(\*|\d*|\[[^]]*\])|\+(\d*))?", re.ASCII)
-_STEP = re.compile(r"\s*\+?(\d+)\.(\d*)", re.ASCII)
+_SCONTROL_ID = re.compile(r"(\+?\d*)(?:_(\d*))?(?:\+(\d*))?", re.ASCII)
+_SCANCEL_ID = re.compile(r"\s*\+?(\d+)(?:_(\*|\d*|\[[^]]*\])|\+(\d*))?", re.ASCII)
+_STEP_ID = re.compile(r"\s*\+?(\d+)\.(\d*)", re.ASCII)
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?", re.ASCII)
 _MOST = 2**63 - 1  # a long
 
 
-class Named:
+class JobReference:
     """What an id says: a number, and perhaps an element, a component of a heterogeneous job, a step."""
 
     def __init__(
@@ -34,30 +34,30 @@ class Named:
         self.component = component
         self.step = step
 
-    def means(self, job: Job) -> bool:
+    def means(self, job: JobRecord) -> bool:
         """Whether it is the job, its array, or one of its elements; components and steps are the caller's business."""
         if self.task is None:
             return self.number in {job.id, job.array_job}
-        return job.array_job == self.number and (self.task == job.array_task or self.task in job.waiting)
+        return job.array_job == self.number and (self.task == job.array_task or self.task in job.pending_tasks)
 
 
-def queued(text: str) -> list[Named]:
+def parse_squeue_ids(text: str) -> list[JobReference]:
     """The ids of squeue --jobs: whatever follows a number that it does not know is left out. ValueError: the id."""
     found = []
     for word in filter(None, text.split(",")):
         number, rest = _strtol(word)
         if _signed(number) <= 0:
             raise ValueError(word)
-        found.append(Named(number, _strtol(rest[1:])[0] if rest.startswith("_") else None))
+        found.append(JobReference(number, _strtol(rest[1:])[0] if rest.startswith("_") else None))
     return found
 
 
-def recorded(text: str) -> list[Named]:
-    """The ids of sacct --jobs; a number that is 0 means every job. Refused."""
+def parse_sacct_ids(text: str) -> list[JobReference]:
+    """The ids of sacct --jobs; a number that is 0 means every job. CommandFailedError."""
     found = []
     for word in filter(None, text.split(",")):
         if not _digit(word):
-            raise Refused(f"sacct: fatal: Bad job/step specified: {word}")
+            raise CommandFailedError(f"sacct: fatal: Bad job/step specified: {word}")
         whole, dot, step = word.partition(".")
         name, low, task = whole.partition("_")
         name, plus, component = (name, "", "") if low else whole.partition("+")
@@ -68,9 +68,9 @@ def recorded(text: str) -> list[Named]:
         ):
             named = what == "step" and part in {"batch", "extern", "interactive"}
             if mark and not named and not _digit(part):
-                raise Refused(f"sacct: fatal: Bad {what} specified: {name}")
+                raise CommandFailedError(f"sacct: fatal: Bad {what} specified: {name}")
         found.append(
-            Named(
+            JobReference(
                 _strtol(name)[0] & 0xFFFFFFFF,
                 _strtol(task)[0] if low else None,
                 _strtol(component)[0] if plus else None,
@@ -80,33 +80,36 @@ def recorded(text: str) -> list[Named]:
     return found
 
 
-def shown(text: str) -> Named:
+def parse_scontrol_id(text: str) -> JobReference:
     """The id of scontrol show job; 0 is every job. ValueError."""
-    found = _SHOWN.fullmatch(text)
+    found = _SCONTROL_ID.fullmatch(text)
     if found is None:
         raise ValueError(text)
     number, task, component = (None if part is None else _strtol(part)[0] for part in found.groups())
-    return Named((number or 0) & 0xFFFFFFFF, task, component)
+    return JobReference((number or 0) & 0xFFFFFFFF, task, component)
 
 
-def cancelled(words: Sequence[str]) -> list[tuple[str, Named, set[int] | None]]:
-    """The ids of scancel's command line: each with its text, and with the elements if it names some. Refused."""
+def parse_scancel_ids(words: Sequence[str]) -> list[tuple[str, JobReference, set[int] | None]]:
+    """Parse the ids on scancel's command line: each with its text, and the array tasks if it names some.
+
+    Raises CommandFailedError.
+    """
     texts = [text for word in words for text in re.split(r",(?![^\[]*\])", word)]
     return [(text, *_cancelled(text)) for text in texts]
 
 
-def _cancelled(text: str) -> tuple[Named, set[int] | None]:
-    if step := _STEP.fullmatch(text):
-        return Named(int(step[1]), step=step[2] or "0"), None
-    found = _CANCELLED.fullmatch(text)
+def _cancelled(text: str) -> tuple[JobReference, set[int] | None]:
+    if step := _STEP_ID.fullmatch(text):
+        return JobReference(int(step[1]), step=step[2] or "0"), None
+    found = _SCANCEL_ID.fullmatch(text)
     if found is None or not int(found[1]):
-        raise Refused(f"scancel: error: Invalid job id {text}")
+        raise CommandFailedError(f"scancel: error: Invalid job id {text}")
     number, tasks, component = found.groups()
     if component is not None:
-        return Named(int(number), component=int(component or 0)), None
+        return JobReference(int(number), component=int(component or 0)), None
     if tasks is None or tasks == "*":
-        return Named(int(number)), None
-    return Named(int(number)), _elements(text, tasks)
+        return JobReference(int(number)), None
+    return JobReference(int(number)), _elements(text, tasks)
 
 
 def _elements(text: str, tasks: str) -> set[int]:
@@ -115,11 +118,11 @@ def _elements(text: str, tasks: str) -> set[int]:
     for part in tasks.strip("[]").split(","):
         span = _RANGE.fullmatch(part or "0")
         if span is None:
-            raise Refused(
+            raise CommandFailedError(
                 f"scancel: error: _parse_single_range: Invalid range: `{part}'",
                 f"scancel: error: Invalid job id {text}",
             )
-        elements.update(range(int(span[1]), min(int(span[2] or span[1]), MAX_ARRAY) + 1))
+        elements.update(range(int(span[1]), min(int(span[2] or span[1]), MAX_ARRAY_SIZE) + 1))
     return elements
 
 

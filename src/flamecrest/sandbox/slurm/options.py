@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .formats import Refused
+from .formats import CommandFailedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,5 +80,5 @@ class Options:
             found.pop(name, None)
             found[name] = value
 
-    def _wrong(self, text: str) -> Refused:
-        return Refused(f"{self.program}: {text}", *self._hint, status=self._status)
+    def _wrong(self, text: str) -> CommandFailedError:
+        return CommandFailedError(f"{self.program}: {text}", *self._hint, status=self._status)

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .store import Job
+    from .store import JobRecord
 
 NO_ELEMENT = 4294967294  # what Slurm takes for the element of an array that has not started
 
 
-def output(job: Job) -> str:
+def output(job: JobRecord) -> str:
     """The absolute path of the standard output."""
     default = "slurm-%A_%a.out" if job.array_job is not None else "slurm-%j.out"
     return _absolute(job, job.stdout or default)
 
 
-def errors(job: Job) -> str:
+def errors(job: JobRecord) -> str:
     """The absolute path of the standard error: the output's where it has none of its own."""
     return _absolute(job, job.stderr) if job.stderr else output(job)
 
 
-def source(job: Job) -> str:
+def source(job: JobRecord) -> str:
     """The absolute path of the standard input."""
     return _absolute(job, job.stdin) if job.stdin else "/dev/null"
 
 
-def _absolute(job: Job, pattern: str) -> str:
+def _absolute(job: JobRecord, pattern: str) -> str:
     path = _expand(job, pattern)
     return path if path.startswith("/") else f"{job.workdir.rstrip('/')}/{path}"
 
 
-def _expand(job: Job, pattern: str) -> str:
+def _expand(job: JobRecord, pattern: str) -> str:
     """Fill in %j, %5a and the like; a backslash anywhere leaves everything as it is."""
     if "\\" in pattern:
         return pattern.replace("\\", "")

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from flamecrest.sandbox.permissions import WRITE, View
 from flamecrest.sandbox.processes import MARK, started
-from flamecrest.sandbox.users import People
+from flamecrest.sandbox.users import UnixUsers
 
-from . import machine, paths
+from . import cluster, paths
 from .store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .store import Job
+    from .store import JobRecord
 
 _NO_OUTPUT = 53  # the signal that a job is said to have died of when its output can't be opened
 _EVENTS = {signal.SIGCHLD, signal.SIGTERM}
@@ -35,10 +35,10 @@ def main(folder: str, number: int) -> None:
     store = Store(folder)
     store.update(number, runner=os.getpid(), runner_began=started(os.getpid()) or 0)
     job = store.jobs("id = ?", number)[0]
-    if job.killer is not None or _event(store.setting("start_delay")) == signal.SIGTERM:
+    if job.cancelled_by is not None or _event(store.setting("start_delay")) == signal.SIGTERM:
         _end(store, job, "CANCELLED", 0)
     else:
-        Run(store, job).run()
+        JobRun(store, job).run()
     store.close()
 
 
@@ -56,22 +56,22 @@ def _event(seconds: float) -> int:
     return found.si_signo if found else 0
 
 
-def _end(store: Store, job: Job, state: str, status: int, reason: str = "None") -> None:
+def _end(store: Store, job: JobRecord, state: str, status: int, reason: str = "None") -> None:
     now = time.time()
-    with store.change():
+    with store.transaction():
         start = store.jobs("id = ?", job.id)[0].start
         store.update(job.id, state=state, status=status, reason=reason, end=max(int(now), start), ended=now)
 
 
-class Run:
+class JobRun:
     """A job from its start to its end."""
 
-    def __init__(self, store: Store, job: Job) -> None:
+    def __init__(self, store: Store, job: JobRecord) -> None:
         self._store = store
         self._job = job
         root = Path(store.folder).parent
-        people = People(root, [person.name for person in store.people()])
-        self._view = View(people, people[job.user])
+        users = UnixUsers(root, [user.name for user in store.users()])
+        self._view = View(users, users[job.user])
         self._folder = f"{store.folder}/job{job.id:05}"
         self._limit = job.minutes * store.setting("minute") or float("inf")
 
@@ -164,13 +164,13 @@ class Run:
             "SLURM_JOB_ACCOUNT": job.account,
             "SLURM_JOB_PARTITION": job.partition,
             "SLURM_JOB_QOS": job.qos,
-            "SLURM_JOB_NODELIST": machine.shown_nodes(job),
-            "SLURM_NODELIST": machine.shown_nodes(job),
+            "SLURM_JOB_NODELIST": cluster.node_expression(job),
+            "SLURM_NODELIST": cluster.node_expression(job),
             "SLURM_JOB_NUM_NODES": job.nodes,
             "SLURM_NNODES": job.nodes,
             "SLURM_NTASKS": job.tasks,
             "SLURM_CPUS_ON_NODE": -(-job.cpus // job.nodes),
-            "SLURM_CLUSTER_NAME": machine.CLUSTER,
+            "SLURM_CLUSTER_NAME": cluster.CLUSTER,
             "SLURMD_NODENAME": first,
             "SLURM_NODEID": 0,
             "SLURM_PROCID": 0,

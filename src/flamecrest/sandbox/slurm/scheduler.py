@@ -10,19 +10,19 @@ import time
 
 from flamecrest.sandbox.processes import started
 
-from . import machine
+from . import cluster
 from .store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .store import Job
+    from .store import JobRecord
 
 
-def turn(store: Store) -> None:
+def schedule(store: Store) -> None:
     """Start what can start. Returns at once; the runners live on by themselves."""
-    with store.change():
-        _find_lost(store)
-        started = _decide(store)
+    with store.transaction():
+        _fail_lost(store)
+        started = _place_jobs(store)
     if started:
         store.close()  # a connection must not be carried across a fork
         for number in started:
@@ -30,65 +30,65 @@ def turn(store: Store) -> None:
         store.open()
 
 
-def look(store: Store) -> None:
+def schedule_if_due(store: Store) -> None:
     """Turn the wheel if the time itself has made that necessary; for commands that only read."""
     now = time.time()
     for job in store.jobs("ended = 0"):
         due = not job.nodelist and 0 < job.begin <= now and job.reason == "BeginTime"
         if due or (job.runner and started(job.runner) != job.runner_began):
-            turn(store)
+            schedule(store)
             return
 
 
-def _decide(store: Store) -> list[int]:
+def _place_jobs(store: Store) -> list[int]:
     """Give nodes to waiting jobs in the order of their priority and age; returns the numbers to launch."""
     jobs = store.jobs("ended = 0")
     cpus = int(store.setting("cpus"))
-    used = machine.taken(jobs)
+    used = cluster.used_cpus(jobs)
     running = [job for job in jobs if job.nodelist]
     started: list[int] = []
     blocked = False
     for job in sorted((job for job in jobs if not job.nodelist), key=lambda job: (-job.priority, job.id)):
         while True:
-            reason = _obstacle(store, job, running, cpus)
-            if not reason and not (nodes := machine.place(job, used, cpus)):
+            reason = _pending_reason(store, job, running, cpus)
+            if not reason and not (nodes := cluster.find_nodes(job, used, cpus)):
                 reason, blocked = ("Priority" if blocked else "Resources"), True
             if reason:
                 if reason != job.reason:
                     store.update(job.id, reason=reason)
                 break
-            left = job.waiting
+            left = job.pending_tasks
             number = _start(store, job, nodes)
             started.append(number)
             placed = store.jobs("id = ?", number)[0]
             running.append(placed)
-            used = machine.taken(running)
+            used = cluster.used_cpus(running)
             if len(left) < 2:
                 break
             job = store.jobs("id = ?", job.id)[0]  # noqa: PLW2901 - the same record, with fewer elements
     return started
 
 
-def _obstacle(store: Store, job: Job, running: list[Job], cpus: int) -> str:
+def _pending_reason(store: Store, job: JobRecord, running: list[JobRecord], cpus: int) -> str:
     """Why the job may not start whatever is free; "" when it may."""
     if job.held:
         return "JobHeldUser"
     if job.begin > time.time():
         return "BeginTime"
-    if never := machine.never(job, cpus):
+    if never := cluster.permanent_reason(job, cpus):
         return never
-    if job.dependency and (waits := _dependency(store, job.dependency)):
+    if job.dependency and (waits := _dependency_reason(store, job.dependency)):
         return waits
     same = sum(1 for other in running if job.array_job is not None and other.array_job == job.array_job)
     return "JobArrayTaskLimit" if job.array_limit and same >= job.array_limit else ""
 
 
-def _dependency(store: Store, text: str) -> str:
+def _dependency_reason(store: Store, text: str) -> str:
     for part in text.split(","):
         kind, *numbers = part.split(":")
         for number in numbers:
             others = store.jobs("id = ? OR array_job = ?", number, number)
-            if any(not other.over for other in others):
+            if any(not other.finished for other in others):
                 return "Dependency"
             well = all(other.state == "COMPLETED" for other in others)
             if (kind == "afterok" and not well) or (kind == "afternotok" and well):
@@ -96,18 +96,18 @@ def _dependency(store: Store, text: str) -> str:
     return ""
 
 
-def _start(store: Store, job: Job, nodes: str) -> int:
+def _start(store: Store, job: JobRecord, nodes: str) -> int:
     """Mark the job, or the first waiting element of an array, as placed; its number."""
     if job.array_job is None or job.array_task is not None:
-        store.update(job.id, nodelist=nodes, reason="None", waited=job.reason)
+        store.update(job.id, nodelist=nodes, reason="None", reason_before_start=job.reason)
         return job.id
-    first, *rest = job.waiting
+    first, *rest = job.pending_tasks
     changes: dict[str, object] = {
         "array_task": first,
         "array_tasks": "",
         "nodelist": nodes,
         "reason": "None",
-        "waited": job.reason,
+        "reason_before_start": job.reason,
     }
     if not rest:  # the last element keeps the array's own number
         store.update(job.id, **changes)
@@ -128,12 +128,12 @@ def _launch(store: Store, number: int) -> None:
             from . import runner  # noqa: PLC0415 - only this process needs it
 
             runner.main(store.folder, number)
-            turn(Store(store.folder))
+            schedule(Store(store.folder))
     finally:
         os._exit(0)
 
 
-def _find_lost(store: Store) -> None:
+def _fail_lost(store: Store) -> None:
     """End the jobs whose runner is gone: somebody killed it, or the machine went down."""
     for job in store.jobs("ended = 0 AND runner > 0"):
         if started(job.runner) != job.runner_began:
@@ -141,16 +141,16 @@ def _find_lost(store: Store) -> None:
             store.update(job.id, state="NODE_FAIL", reason="NodeDown", end=int(now), ended=now, status=0)
 
 
-def cancel(store: Store, job: Job, killer: int) -> None:
-    """Take a waiting job out of the queue; the caller is within change()."""
+def cancel(store: Store, job: JobRecord, cancelled_by: int) -> None:
+    """Take a waiting job out of the queue; the caller is within transaction()."""
     now = time.time()
-    store.update(job.id, state="CANCELLED", killer=killer, end=int(now), ended=now)
+    store.update(job.id, state="CANCELLED", cancelled_by=cancelled_by, end=int(now), ended=now)
 
 
-def cancel_elements(store: Store, job: Job, gone: set[int], killer: int) -> None:
-    """Take some waiting elements out of an array: Slurm forgets them, unless none is left; within change()."""
-    left = [task for task in job.waiting if task not in gone]
+def cancel_elements(store: Store, job: JobRecord, gone: set[int], cancelled_by: int) -> None:
+    """Take some waiting elements out of an array: Slurm forgets them, unless none is left; within transaction()."""
+    left = [task for task in job.pending_tasks if task not in gone]
     if left:
         store.update(job.id, array_tasks=",".join(map(str, left)))
     else:
-        cancel(store, job, killer)
+        cancel(store, job, cancelled_by)

@@ -1,4 +1,4 @@
-"""The state of the toy Slurm: jobs, steps, people and settings, in one SQLite file that every executable opens.
+"""The state of the toy Slurm: jobs, steps, users and settings, in one SQLite file that every executable opens.
 
 It keeps and finds; what the values mean to a scheduler is not its business.
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, TypeVar
 
-    R = TypeVar("R", bound="Row")
+    R = TypeVar("R", bound="Record")
 
 _COLUMNS = {
     "id": "INTEGER PRIMARY KEY",
@@ -32,7 +32,7 @@ _COLUMNS = {
     "dependency": "TEXT NOT NULL DEFAULT ''",
     "state": "TEXT NOT NULL DEFAULT 'PENDING'",
     "reason": "TEXT NOT NULL DEFAULT 'None'",
-    "waited": "TEXT NOT NULL DEFAULT 'None'",  # the reason that it had when it was given nodes
+    "reason_before_start": "TEXT NOT NULL DEFAULT 'None'",  # the reason that it had when it was given nodes
     "held": "INTEGER NOT NULL DEFAULT 0",
     "begin": "INTEGER NOT NULL DEFAULT 0",
     "submit": "INTEGER NOT NULL",
@@ -47,7 +47,7 @@ _COLUMNS = {
     "nodelist": "TEXT NOT NULL DEFAULT ''",
     "priority": "INTEGER NOT NULL",
     "status": "INTEGER NOT NULL DEFAULT 0",  # as wait(2) says it
-    "killer": "INTEGER",  # the uid that cancelled it
+    "cancelled_by": "INTEGER",  # the uid that cancelled it
     "workdir": "TEXT NOT NULL",
     "command": "TEXT NOT NULL DEFAULT ''",
     "arguments": "BLOB NOT NULL DEFAULT x''",  # each ended by NUL
@@ -75,7 +75,7 @@ _STEP_COLUMNS = {
     "process": "INTEGER NOT NULL DEFAULT 0",
     "process_began": "INTEGER NOT NULL DEFAULT 0",
 }
-_PERSON_COLUMNS = {
+_USER_COLUMNS = {
     "name": "TEXT PRIMARY KEY",
     "uid": "INTEGER NOT NULL",
     "home": "TEXT NOT NULL",
@@ -102,7 +102,7 @@ SETTINGS = {
 }
 
 
-class Row:
+class Record:
     """A record, with its columns as attributes."""
 
     def __init__(self, cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> None:
@@ -110,7 +110,7 @@ class Row:
             setattr(self, column[0], value)
 
 
-class Job(Row):
+class JobRecord(Record):
     """A job, an element of an array that has started, or the elements of an array that have not."""
 
     id: int
@@ -129,7 +129,7 @@ class Job(Row):
     dependency: str
     state: str
     reason: str
-    waited: str
+    reason_before_start: str
     held: int
     begin: int
     submit: int
@@ -144,7 +144,7 @@ class Job(Row):
     nodelist: str
     priority: int
     status: int
-    killer: int | None
+    cancelled_by: int | None
     workdir: str
     command: str
     arguments: bytes
@@ -161,9 +161,9 @@ class Job(Row):
     shell: int
     shell_began: int
 
-    def copy(self) -> Job:
+    def copy(self) -> JobRecord:
         """A record of its own with the same values."""
-        one = object.__new__(Job)
+        one = object.__new__(JobRecord)
         one.__dict__.update(self.__dict__)
         return one
 
@@ -172,16 +172,16 @@ class Job(Row):
         return max(self.nodes, self.tasks * self.cpus_per_task)
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         return self.ended > 0
 
     @property
-    def waiting(self) -> list[int]:
+    def pending_tasks(self) -> list[int]:
         """The elements of an array that have not started."""
         return [int(task) for task in self.array_tasks.split(",")] if self.array_tasks else []
 
 
-class Step(Row):
+class StepRecord(Record):
     """What srun started in a job."""
 
     job: int
@@ -195,7 +195,7 @@ class Step(Row):
     process_began: int
 
 
-class Person(Row):
+class UserRecord(Record):
     """An account on the cluster, and the Slurm accounts it may charge."""
 
     name: str
@@ -206,7 +206,7 @@ class Person(Row):
 
 
 class Store:
-    """The file. Each write is a transaction of its own, unless it stands within `change()`."""
+    """The file. Each write is a transaction of its own, unless it stands within `transaction()`."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -221,7 +221,7 @@ class Store:
 
     def create(self) -> None:
         """Make the tables that are not there."""
-        tables = {"jobs": _COLUMNS, "steps": _STEP_COLUMNS, "people": _PERSON_COLUMNS}
+        tables = {"jobs": _COLUMNS, "steps": _STEP_COLUMNS, "users": _USER_COLUMNS}
         for table, columns in tables.items():
             lines = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
             self._database.execute(f"CREATE TABLE IF NOT EXISTS {table} ({lines})")
@@ -231,7 +231,7 @@ class Store:
         self._database.close()
 
     @contextmanager
-    def change(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
         """Nobody else writes while the block runs; all of it is done or nothing."""
         self._database.execute("BEGIN IMMEDIATE")
         try:
@@ -252,58 +252,58 @@ class Store:
         self._database.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, float(value)))
         self._settings = None
 
-    def jobs(self, where: str = "1", *values: object) -> list[Job]:
+    def jobs(self, where: str = "1", *values: object) -> list[JobRecord]:
         """Jobs by a condition in SQL, oldest first."""
-        return self._read(Job, f"SELECT * FROM jobs WHERE {where} ORDER BY id", values)
+        return self._read(JobRecord, f"SELECT * FROM jobs WHERE {where} ORDER BY id", values)
 
-    def job(self, number: int) -> Job | None:
+    def job(self, number: int) -> JobRecord | None:
         found = self.jobs("id = ?", number)
         return found[0] if found else None
 
     def add(self, **values: object) -> int:
-        """Write a new job and return its number; the caller is within change()."""
+        """Write a new job and return its number; the caller is within transaction()."""
         last = self._database.execute("SELECT max(id) FROM jobs").fetchone()[0]
         number = max(int(last or 0) + 1, int(self.setting("first_id")))
         self._insert("jobs", {**values, "id": number})
         return number
 
-    def split(self, job: Job, **changes: object) -> int:
-        """Copy a job to a record with a new number; the caller is within change()."""
+    def split(self, job: JobRecord, **changes: object) -> int:
+        """Copy a job to a record with a new number; the caller is within transaction()."""
         values = {name: getattr(job, name) for name in _COLUMNS if name != "id"}
         return self.add(**{**values, **changes})
 
     def update(self, number: int, **changes: object) -> None:
-        names = ", ".join(f'"{name}" = {_mark(value)}' for name, value in changes.items())
-        self._database.execute(f"UPDATE jobs SET {names} WHERE id = ?", (*map(_bound, changes.values()), number))
+        names = ", ".join(f'"{name}" = {_placeholder(value)}' for name, value in changes.items())
+        self._database.execute(f"UPDATE jobs SET {names} WHERE id = ?", (*map(_encoded, changes.values()), number))
 
-    def steps(self, number: int) -> list[Step]:
-        return self._read(Step, "SELECT * FROM steps WHERE job = ? ORDER BY number", (number,))
+    def steps(self, number: int) -> list[StepRecord]:
+        return self._read(StepRecord, "SELECT * FROM steps WHERE job = ? ORDER BY number", (number,))
 
     def add_step(self, job: int, **values: object) -> int:
-        """Write the next step of a job and return its number; the caller is within change()."""
+        """Write the next step of a job and return its number; the caller is within transaction()."""
         count = self._database.execute("SELECT count(*) FROM steps WHERE job = ?", (job,)).fetchone()[0]
         self._insert("steps", {**values, "job": job, "number": count})
         return int(count)
 
     def update_step(self, job: int, number: int, **changes: object) -> None:
-        names = ", ".join(f'"{name}" = {_mark(value)}' for name, value in changes.items())
-        values = (*map(_bound, changes.values()), job, number)
+        names = ", ".join(f'"{name}" = {_placeholder(value)}' for name, value in changes.items())
+        values = (*map(_encoded, changes.values()), job, number)
         self._database.execute(f"UPDATE steps SET {names} WHERE job = ? AND number = ?", values)
 
-    def people(self) -> list[Person]:
-        return self._read(Person, "SELECT * FROM people ORDER BY uid", ())
+    def users(self) -> list[UserRecord]:
+        return self._read(UserRecord, "SELECT * FROM users ORDER BY uid", ())
 
-    def person(self, name: str) -> Person | None:
-        found = self._read(Person, "SELECT * FROM people WHERE name = ?", (name,))
+    def user(self, name: str) -> UserRecord | None:
+        found = self._read(UserRecord, "SELECT * FROM users WHERE name = ?", (name,))
         return found[0] if found else None
 
-    def put_person(self, **values: object) -> None:
-        self._database.execute("DELETE FROM people WHERE name = ?", (values["name"],))
-        self._insert("people", values)
+    def put_user(self, **values: object) -> None:
+        self._database.execute("DELETE FROM users WHERE name = ?", (values["name"],))
+        self._insert("users", values)
 
     def _insert(self, table: str, values: dict[str, object]) -> None:
-        names, marks = ", ".join(f'"{name}"' for name in values), ", ".join(map(_mark, values.values()))
-        self._database.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(map(_bound, values.values())))
+        names, marks = ", ".join(f'"{name}"' for name in values), ", ".join(map(_placeholder, values.values()))
+        self._database.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(map(_encoded, values.values())))
 
     def _read(self, kind: type[R], query: str, values: tuple[object, ...]) -> list[R]:
         cursor = self._database.execute(query, values)
@@ -315,9 +315,9 @@ def _text(value: bytes) -> str:
     return value.decode("utf-8", "surrogateescape")
 
 
-def _mark(value: object) -> str:
+def _placeholder(value: object) -> str:
     return "CAST(? AS TEXT)" if isinstance(value, str) else "?"
 
 
-def _bound(value: object) -> object:
+def _encoded(value: object) -> object:
     return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value

@@ -12,41 +12,41 @@ from typing import TYPE_CHECKING
 
 from flamecrest.sandbox import executables
 
-from . import machine
+from . import cluster
 from .commands import program
-from .store import SETTINGS, Job, Store
+from .store import JobRecord, Store
 
 if TYPE_CHECKING:
-    from flamecrest.sandbox.users import People
+    from flamecrest.sandbox.users import UnixUsers
 
 PROGRAMS = ("sbatch", "squeue", "sacct", "scontrol", "sinfo", "sacctmgr", "scancel", "srun")
 
 
 class ToySlurm:
-    """A Slurm for the people of a sandbox; its folder is `<root>/slurm`.
+    """A Slurm for the users of a sandbox; its folder is `<root>/slurm`.
 
     `accounts` says who may charge what, the default first; others charge `test`, fireuser `other` too.
     """
 
-    def __init__(self, people: People, *, accounts: Mapping[str, Sequence[str]] | None = None) -> None:
-        self.folder = people.root / "slurm"
-        self.bin_dir = people.root / "slurm" / "bin"
-        self._people = people
-        self._accounts = {"fireuser": machine.ACCOUNTS, **(accounts or {})}
+    def __init__(self, users: UnixUsers, *, accounts: Mapping[str, Sequence[str]] | None = None) -> None:
+        self.folder = users.root / "slurm"
+        self.bin_dir = users.root / "slurm" / "bin"
+        self._users = users
+        self._accounts = {"fireuser": cluster.ACCOUNTS, **(accounts or {})}
 
     def start(self, **settings: float) -> None:
         """Write the executables and the state, and set what differs from the defaults (store.SETTINGS)."""
         self.bin_dir.mkdir(parents=True, exist_ok=True)
         for name in PROGRAMS:
-            executables.write(self.bin_dir / name, program.__name__, name, str(self.folder))
+            executables.write_program(self.bin_dir / name, program.__name__, name, str(self.folder))
         with self._store() as store:
             store.create()
-            for person in self._people:
-                accounts = self._accounts.get(person.name, ("test",))
-                store.put_person(
-                    name=person.name,
-                    uid=person.uid,
-                    home=str(person.home),
+            for user in self._users:
+                accounts = self._accounts.get(user.name, ("test",))
+                store.put_user(
+                    name=user.name,
+                    uid=user.uid,
+                    home=str(user.home),
                     account=accounts[0] if accounts else "",
                     accounts=",".join(accounts),
                 )
@@ -58,12 +58,7 @@ class ToySlurm:
             for name, value in settings.items():
                 store.set(name, value)
 
-    def heal(self) -> None:
-        """End every fault."""
-        faults = ("slow", "history_lag", "controller_down", "controller_timeout", "records_down", "lost_answers")
-        self.set(**{name: SETTINGS[name] for name in faults})
-
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[JobRecord]:
         """All jobs there ever were."""
         with self._store() as store:
             return store.jobs()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .faults import Faults
 
 
-class Valve(asyncio.Transport):
+class ControlledTransport(asyncio.Transport):
     """The transport that asyncssh writes to: passes on, holds back while frozen, cuts when the allowance is used."""
 
     def __init__(self, under: asyncio.Transport, allowance: Callable[[int], int]) -> None:
@@ -63,7 +63,7 @@ class Valve(asyncio.Transport):
         self._under.abort()
 
 
-class Channel(SSHServerChannel[bytes]):
+class SshdChannel(SSHServerChannel[bytes]):
     """A session channel that takes commands of any bytes, as OpenSSH does, and few of a client's variables."""
 
     def _process_exec_request(self, packet: SSHPacket) -> bool:
@@ -80,7 +80,7 @@ class Channel(SSHServerChannel[bytes]):
         return wanted
 
 
-class Connection(asyncssh.SSHServerConnection):
+class SshdConnection(asyncssh.SSHServerConnection):
     """A connection whose bytes go through a valve, and that may be slow to say its first word."""
 
     def __init__(
@@ -89,21 +89,21 @@ class Connection(asyncssh.SSHServerConnection):
         options: SSHServerConnectionOptions,
         *,
         faults: Faults,
-        admit: Callable[[Connection], bool],
-        dismiss: Callable[[Connection], None],
+        admit: Callable[[SshdConnection], bool],
+        dismiss: Callable[[SshdConnection], None],
     ) -> None:
         super().__init__(loop, options)
         self._faults = faults
         self._admit = admit  # called when TCP has connected; False refuses the connection
         self._dismiss = dismiss  # called when the connection has ended
-        self._valve: Valve | None = None
+        self._transport: ControlledTransport | None = None
         self._transport_below: asyncio.Transport | None = None
         self._greeted = False
         self._early = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport_below = cast("asyncio.Transport", transport)
-        self._valve = Valve(self._transport_below, self._allow)
+        self._transport = ControlledTransport(self._transport_below, self._allow)
         if self._admit(self):
             if not self._faults.silent:
                 self.greet()
@@ -128,22 +128,22 @@ class Connection(asyncssh.SSHServerConnection):
 
     def greet(self) -> None:
         """Begin to speak SSH, if that has not happened yet."""
-        if self._greeted or self._valve is None:
+        if self._greeted or self._transport is None:
             return
         self._greeted = True
-        super().connection_made(self._valve)
+        super().connection_made(self._transport)
         early, self._early = self._early, b""
         if early:
             super().data_received(early)
 
     def freeze(self) -> None:
         """Neither read nor write from now on."""
-        if self._valve is not None:
-            self._valve.freeze()
+        if self._transport is not None:
+            self._transport.freeze()
 
     def thaw(self) -> None:
-        if self._valve is not None:
-            self._valve.thaw()
+        if self._transport is not None:
+            self._transport.thaw()
 
     def cut(self) -> None:
         """Close the TCP connection at once, in the middle of whatever it says."""
@@ -152,12 +152,12 @@ class Connection(asyncssh.SSHServerConnection):
 
     def create_server_channel(
         self, encoding: str | None = "", errors: str = "", window: int = 0, max_pktsize: int = 0
-    ) -> Channel:
+    ) -> SshdChannel:
         del encoding, errors
         max_pktsize = max_pktsize or self._max_pktsize
         self._update_recv_pktlen(max_pktsize)
         size = window or self._window
-        return Channel(self, self._loop, False, False, False, 0, 0, None, "strict", size, max_pktsize)
+        return SshdChannel(self, self._loop, False, False, False, 0, 0, None, "strict", size, max_pktsize)
 
     def _allow(self, size: int) -> int:
         faults = self._faults

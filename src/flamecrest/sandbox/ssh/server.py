@@ -16,16 +16,16 @@ import asyncssh
 
 from flamecrest.sandbox.processes import MARK
 
-from .connection import Connection
+from .connection import SshdConnection
 from .faults import Counts, Faults
-from .session import Session
+from .session import SshdSession
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from flamecrest.sandbox.users import People, Person
+    from flamecrest.sandbox.users import UnixUser, UnixUsers
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 VERSION = "OpenSSH_9.2p1 Flamecrest-sandbox"  # clients choose the argument order of SFTP's symlink by this name
@@ -36,16 +36,16 @@ class _Login(asyncssh.SSHServer):
 
     def __init__(self, server: SshServer) -> None:
         self._server = server
-        self._person: Person | None = None
-        self._connection: Connection | None = None
+        self._user: UnixUser | None = None
+        self._connection: SshdConnection | None = None
         self._sessions = 0
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        assert isinstance(conn, Connection)
+        assert isinstance(conn, SshdConnection)
         self._connection = conn
 
     def begin_auth(self, username: str) -> bool:
-        self._person = self._server.people.get(username)
+        self._user = self._server.users.get(username)
         return True
 
     def public_key_auth_supported(self) -> bool:
@@ -62,17 +62,17 @@ class _Login(asyncssh.SSHServer):
         self._server.counts.logins += 1
         self._server.starting.discard(self._connection)
 
-    def session_requested(self) -> Session:
+    def session_requested(self) -> SshdSession:
         counts = self._server.counts
         if self._sessions >= self._server.max_sessions:
             counts.channels_refused += 1
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "open failed")
-        assert self._person is not None
+        assert self._user is not None
         assert self._connection is not None
         self._sessions += 1
         counts.channels += 1
         counts.channels_most = max(counts.channels_most, counts.channels)
-        return self._server.session(self._person, self._connection, self._ended)
+        return self._server.session(self._user, self._connection, self._ended)
 
     def connection_requested(self, *_where: object) -> bool:
         return True  # a jump host
@@ -87,7 +87,7 @@ class SshServer:
 
     def __init__(
         self,
-        people: People,
+        users: UnixUsers,
         host_key: asyncssh.SSHKey,
         *,
         keys: Mapping[str, Iterable[asyncssh.SSHKey]],
@@ -98,7 +98,7 @@ class SshServer:
         max_startups: int = 100,
         sftp: bool = True,
     ) -> None:
-        self.people = people
+        self.users = users
         self.host_key = host_key
         self.keys = {name: {key.public_data for key in of} for name, of in keys.items()}
         self.authorities = {key.public_data for key in authorities}
@@ -108,8 +108,8 @@ class SshServer:
         self.faults = Faults()
         self.counts = Counts()
         self.port = 0
-        self.connections: set[Connection] = set()
-        self.starting: set[Connection] = set()
+        self.connections: set[SshdConnection] = set()
+        self.starting: set[SshdConnection] = set()
         self.running: set[subprocess.Popen[bytes]] = set()
         self._variables = dict(variables or {})
         self._path = ":".join([*(str(directory) for directory in bin_dirs), SYSTEM_PATH])
@@ -130,8 +130,8 @@ class SshServer:
             keepalive_interval=0,
         )
 
-        def connection() -> Connection:
-            return Connection(loop, options, faults=self.faults, admit=self.admit, dismiss=self.dismiss)
+        def connection() -> SshdConnection:
+            return SshdConnection(loop, options, faults=self.faults, admit=self.admit, dismiss=self.dismiss)
 
         self._server = await loop.create_server(connection, "127.0.0.1", port or self.port, backlog=1024)
         self.port = self._server.sockets[0].getsockname()[1]
@@ -181,7 +181,7 @@ class SshServer:
 
     # For the connections
 
-    def admit(self, connection: Connection) -> bool:
+    def admit(self, connection: SshdConnection) -> bool:
         """Note a new TCP connection; False where too many have not logged in yet."""
         self.counts.connections += 1
         if len(self.starting) >= self.max_startups:
@@ -193,30 +193,30 @@ class SshServer:
         self.counts.connected_most = max(self.counts.connected_most, self.counts.connected)
         return True
 
-    def dismiss(self, connection: Connection) -> None:
+    def dismiss(self, connection: SshdConnection) -> None:
         """Note the end of a TCP connection."""
         self.starting.discard(connection)
         self.connections.discard(connection)
         self.counts.connected = len(self.connections)
 
     def may_log_in(self, user: str) -> bool:
-        return self.people.get(user) is not None and user not in self.faults.disabled
+        return self.users.get(user) is not None and user not in self.faults.disabled
 
-    def session(self, person: Person, connection: Connection, closed: Callable[[], None]) -> Session:
+    def session(self, user: UnixUser, connection: SshdConnection, closed: Callable[[], None]) -> SshdSession:
         peer = connection.get_extra_info("peername")[:2]
         own = connection.get_extra_info("sockname")[:2]
 
         def environment(asked: dict[str, str]) -> dict[str, str]:
             return {
                 **asked,
-                **self.environment(person),
+                **self.environment(user),
                 "SSH_CLIENT": f"{peer[0]} {peer[1]} {own[1]}",
                 "SSH_CONNECTION": f"{peer[0]} {peer[1]} {own[0]} {own[1]}",
             }
 
-        return Session(
-            self.people,
-            person,
+        return SshdSession(
+            self.users,
+            user,
             environment,
             faults=self.faults,
             counts=self.counts,
@@ -225,16 +225,16 @@ class SshServer:
             sftp=self.sftp,
         )
 
-    def environment(self, person: Person) -> dict[str, str]:
-        """The variables of a person's commands."""
+    def environment(self, user: UnixUser) -> dict[str, str]:
+        """The variables of a user's commands."""
         zone = {"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}
         return {
             **zone,
             **self._variables,
-            "USER": person.name,
-            "LOGNAME": person.name,
-            "HOME": str(person.home),
+            "USER": user.name,
+            "LOGNAME": user.name,
+            "HOME": str(user.home),
             "SHELL": "/bin/bash",
             "PATH": self._path,
-            MARK: str(self.people.root),
+            MARK: str(self.users.root),
         }

@@ -20,7 +20,7 @@ from .sftp import FileServer, OpenSSHHandler
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flamecrest.sandbox.users import People, Person
+    from flamecrest.sandbox.users import UnixUser, UnixUsers
 
     from .faults import Counts, Faults
 
@@ -32,10 +32,10 @@ SIGNALS = {
 }
 
 
-class _Output(asyncio.Protocol):
+class _OutputPipe(asyncio.Protocol):
     """Standard output or error of a command, on its way into the channel."""
 
-    def __init__(self, session: Session, datatype: int | None) -> None:
+    def __init__(self, session: SshdSession, datatype: int | None) -> None:
         self._session = session
         self._datatype = datatype
         self.transport: asyncio.ReadTransport | None = None
@@ -50,10 +50,10 @@ class _Output(asyncio.Protocol):
         self._session.output_ended()
 
 
-class _Input(asyncio.BaseProtocol):
+class _InputPipe(asyncio.BaseProtocol):
     """Standard input of a command: when its pipe is full, the channel is read no further."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: SshdSession) -> None:
         self._session = session
 
     def pause_writing(self) -> None:
@@ -66,13 +66,13 @@ class _Input(asyncio.BaseProtocol):
         self._session.release_input()  # what still comes is thrown away
 
 
-class Session(SSHServerStreamSession[bytes]):
+class SshdSession(SSHServerStreamSession[bytes]):
     """A session channel. asyncssh's stream session carries SFTP; commands go by their own pipes."""
 
     def __init__(
         self,
-        people: People,
-        person: Person,
+        users: UnixUsers,
+        user: UnixUser,
         environment: Callable[[dict[str, str]], dict[str, str]],
         *,
         faults: Faults,
@@ -82,8 +82,8 @@ class Session(SSHServerStreamSession[bytes]):
         sftp: bool,
     ) -> None:
         super().__init__(None)
-        self._people = people
-        self._person = person
+        self._users = users
+        self._user = user
         self._environment = environment
         self._faults = faults
         self._counts = counts
@@ -96,7 +96,7 @@ class Session(SSHServerStreamSession[bytes]):
         self._early_input: list[bytes] = []
         self._stdin: asyncio.WriteTransport | None = None
         self._input_over = False
-        self._outputs: list[_Output] = []
+        self._outputs: list[_OutputPipe] = []
         self._waiting_for = 3  # stdout, stderr, the end of the process
         self._lost = False
 
@@ -125,7 +125,7 @@ class Session(SSHServerStreamSession[bytes]):
     async def _serve_files(self) -> None:
         self._counts.sftp_sessions += 1
         chan: Any = self._chan
-        files = FileServer(chan, self._people, self._person)
+        files = FileServer(chan, self._users, self._user)
         reader, writer = SSHReader[bytes](self, chan), SSHWriter[bytes](self, chan)
         await OpenSSHHandler(files, reader, writer, lambda: self._faults.slow).run()
 
@@ -151,7 +151,7 @@ class Session(SSHServerStreamSession[bytes]):
 
     def _spawn(self, command: str | None, asked: dict[str, str]) -> subprocess.Popen[bytes]:
         argv = [*_default_signals(), "/bin/bash", *(() if self._faults.rc_files else ("--norc",))]
-        home = self._person.home
+        home = self._user.home
         return subprocess.Popen(
             argv if command is None else [*argv, "-c", command],
             stdin=subprocess.PIPE,
@@ -170,12 +170,12 @@ class Session(SSHServerStreamSession[bytes]):
         assert process.stdin
         assert process.stdout
         assert process.stderr
-        self._stdin, _ = await loop.connect_write_pipe(lambda: _Input(self), process.stdin)
+        self._stdin, _ = await loop.connect_write_pipe(lambda: _InputPipe(self), process.stdin)
         self._stdin.write(b"".join(self._early_input))
         if self._input_over:
             self._stdin.close()
         for pipe, datatype in ((process.stdout, None), (process.stderr, STDERR)):
-            output = _Output(self, datatype)
+            output = _OutputPipe(self, datatype)
             self._outputs.append(output)
             await loop.connect_read_pipe(lambda output=output: output, pipe)  # type: ignore[misc]
         for name in self._early_signals:
@@ -278,11 +278,6 @@ class Session(SSHServerStreamSession[bytes]):
         for output in self._outputs:
             if output.transport is not None:
                 output.transport.close()
-
-    def _close_input(self) -> None:
-        # asyncio's pipes can't be aborted once they are closed
-        if self._stdin is not None and not self._stdin.is_closing():
-            self._stdin.abort()
 
 
 def _default_signals() -> list[str]:

@@ -36,9 +36,9 @@ from asyncssh.sftp import SFTPAttrs, SFTPError, SFTPLimits, SFTPName, SFTPServer
 from flamecrest.sandbox.permissions import READ, WRITE, View
 
 if TYPE_CHECKING:
-    from flamecrest.sandbox.users import People, Person
+    from flamecrest.sandbox.users import UnixUser, UnixUsers
 
-Handler = Callable[[Any, SSHPacket], Awaitable[object]]
+RequestHandler = Callable[[Any, SSHPacket], Awaitable[object]]
 
 MAX_PACKET = 256 * 1024  # OpenSSH's SFTP_MAX_MSG_LENGTH
 MAX_DATA = MAX_PACKET - 1024
@@ -73,7 +73,7 @@ _STATUS = {
 }
 
 
-class Opened:
+class OpenFile:
     """An open file: its descriptor, its path without links, and whether it appends."""
 
     def __init__(self, fd: int, path: bytes, *, append: bool) -> None:
@@ -85,19 +85,19 @@ class Opened:
 class FileServer(asyncssh.SFTPServer):
     """The file operations of one account."""
 
-    def __init__(self, chan: asyncssh.SSHServerChannel[bytes], people: People, person: Person) -> None:
+    def __init__(self, chan: asyncssh.SSHServerChannel[bytes], users: UnixUsers, user: UnixUser) -> None:
         super().__init__(chan)
-        self.people = people
-        self._view = View(people, person)
-        self._person = person
+        self.users = users
+        self._view = View(users, user)
+        self._user = user
 
     def format_user(self, uid: int | None) -> str:
-        return self.people.name(uid)
+        return self.users.name(uid)
 
     def format_group(self, gid: int | None) -> str:
-        return self.people.name(gid)
+        return self.users.name(gid)
 
-    def open(self, path: bytes, pflags: int, attrs: SFTPAttrs) -> Opened:
+    def open(self, path: bytes, pflags: int, attrs: SFTPAttrs) -> OpenFile:
         found = self._view.find(path, follow=not pflags & FXF_EXCL)
         wanted = (READ if pflags & FXF_READ else 0) | (WRITE if pflags & FXF_WRITE else 0)
         if os.path.lexists(found):
@@ -111,7 +111,7 @@ class FileServer(asyncssh.SFTPServer):
         mode = 0o666 if attrs.permissions is None else attrs.permissions & 0o7777
         # A pipe without a partner must not stop the sandbox; regular files do not mind.
         fd = os.open(found, flags | (os.O_APPEND if append else 0) | os.O_CLOEXEC | os.O_NONBLOCK, mode)
-        return Opened(fd, found, append=append)
+        return OpenFile(fd, found, append=append)
 
     def close(self, file_obj: object) -> None:
         os.close(_opened(file_obj).fd)
@@ -214,7 +214,7 @@ class FileServer(asyncssh.SFTPServer):
 
     def _attributes(self, path: bytes, found: os.stat_result) -> SFTPAttrs:
         attrs = SFTPAttrs.from_local(found)
-        attrs.uid, attrs.gid = self.people.owner(path.rstrip(b"/"), found)
+        attrs.uid, attrs.gid = self.users.owner(path.rstrip(b"/"), found)
         return attrs
 
     def _entries(self, path: bytes, entries: Iterable[os.DirEntry[bytes]]) -> Iterator[SFTPName]:
@@ -241,12 +241,12 @@ class FileServer(asyncssh.SFTPServer):
             os.chmod(file, attrs.permissions & 0o7777)
         if attrs.atime is not None and attrs.mtime is not None:
             os.utime(file, (attrs.atime, attrs.mtime), follow_symlinks=isinstance(file, int))
-        if (attrs.uid, attrs.gid) not in {(None, None), (self._person.uid, self._person.gid)}:
+        if (attrs.uid, attrs.gid) not in {(None, None), (self._user.uid, self._user.gid)}:
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
 
-def _opened(file: object) -> Opened:
-    if not isinstance(file, Opened):
+def _opened(file: object) -> OpenFile:
+    if not isinstance(file, OpenFile):
         raise TypeError(f"{file!r} is no open file")
     return file
 
@@ -266,7 +266,7 @@ class _Raw:
         return self._body
 
 
-def _openssh(handler: Handler) -> Handler:
+def _openssh(handler: RequestHandler) -> RequestHandler:
     """The handler with OpenSSH's codes and words for errors, and the sandbox's slowness."""
 
     async def answer(self: OpenSSHHandler, packet: SSHPacket) -> object:
@@ -295,7 +295,7 @@ async def _names_by_id(self: OpenSSHHandler, packet: SSHPacket) -> _Raw:
     for numbers in lists:
         if len(numbers) % 4:
             raise SFTPError(*_BAD)
-        names = (self.files.people.name(number) for (number,) in struct.iter_unpack(">I", numbers))
+        names = (self.files.users.name(number) for (number,) in struct.iter_unpack(">I", numbers))
         answer += String(b"".join(String("" if name.isdigit() else name) for name in names))
     return _Raw(answer)
 
@@ -349,9 +349,9 @@ class OpenSSHHandler(SFTPServerHandler):
         self.delay = delay
         self._nonstandard_symlink = True  # OpenSSH takes the target first, whoever asks
 
-    def opened(self, handle: bytes) -> Opened | None:
+    def opened(self, handle: bytes) -> OpenFile | None:
         file = self._file_handles.get(handle)
-        return file if isinstance(file, Opened) else None
+        return file if isinstance(file, OpenFile) else None
 
     async def recv_packet(self) -> SSHPacket:
         packet = await super().recv_packet()

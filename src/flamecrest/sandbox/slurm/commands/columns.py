@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from flamecrest.sandbox.slurm.formats import complain
+from flamecrest.sandbox.slurm.formats import write_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    Cell = Callable[[Any], str]
+    CellFormatter = Callable[[Any], str]
 
 DEFAULT_WIDTH = 20
 
@@ -17,7 +17,7 @@ DEFAULT_WIDTH = 20
 class Column:
     """A column: its title, how a row fills it, how wide it is (0: as the text) and what follows it."""
 
-    def __init__(self, title: str, cell: Cell, width: int, *, right: bool, suffix: str) -> None:
+    def __init__(self, title: str, cell: CellFormatter, width: int, *, right: bool, suffix: str) -> None:
         self.title = title
         self.cell = cell
         self._width = width
@@ -31,7 +31,7 @@ class Column:
         return text + self._suffix
 
 
-def by_codes(form: str, codes: Mapping[str, tuple[str, Cell]]) -> tuple[str, list[Column]]:
+def parse_format(form: str, codes: Mapping[str, tuple[str, CellFormatter]]) -> tuple[str, list[Column]]:
     """Read `%.18i %j`: the text before the first code, and the columns."""
     before, *fields = form.split("%")
     columns = []
@@ -46,14 +46,14 @@ def by_codes(form: str, codes: Mapping[str, tuple[str, Cell]]) -> tuple[str, lis
     return before, columns
 
 
-def by_names(program: str, form: str, names: Mapping[str, tuple[str, Cell]]) -> list[Column]:
+def parse_long_format(program: str, form: str, names: Mapping[str, tuple[str, CellFormatter]]) -> list[Column]:
     """Read `JobID:|,Name:.30,State`: without a colon twenty wide; with one as wide as it says, or as the text."""
     columns = []
     for field in form.split(","):
         name, colon, shape = field.partition(":")
         found = names.get(name.lower())
         if found is None:
-            complain(f"{program}: error: Invalid job format specification: {name}")
+            write_error(f"{program}: error: Invalid job format specification: {name}")
             continue
         right = shape.startswith(".")
         rest = shape[1:] if right else shape

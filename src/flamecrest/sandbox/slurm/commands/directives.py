@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import sys
 
-from flamecrest.sandbox.slurm.formats import Refused, die
+from flamecrest.sandbox.slurm.formats import CommandFailedError, fail
 from flamecrest.sandbox.slurm.options import MAYBE, NO, YES, Options
 
 _FLAGS = (
@@ -47,7 +47,7 @@ def read_script(given: dict[str, str], rest: list[str]) -> tuple[bytes, str, str
     """The script, the path it came from ("" for none), and the job's name where no option says another."""
     if "wrap" in given:
         if rest:
-            raise Refused("sbatch: fatal: Script arguments not permitted with --wrap option")
+            raise CommandFailedError("sbatch: fatal: Script arguments not permitted with --wrap option")
         wrapped = os.fsencode(f"#!/bin/sh\n# This script was created by sbatch --wrap.\n\n{given['wrap']}\n")
         return wrapped, "", "wrap"
     if not rest:
@@ -59,27 +59,27 @@ def read_script(given: dict[str, str], rest: list[str]) -> tuple[bytes, str, str
     except IsADirectoryError:
         return _checked(b""), path, ""
     except OSError:
-        die("sbatch", f"Unable to open file {rest[0]}")
+        fail("sbatch", f"Unable to open file {rest[0]}")
 
 
 def _checked(script: bytes) -> bytes:
     if not script:
-        die("sbatch", "Batch script is empty!")
+        fail("sbatch", "Batch script is empty!")
     if not script.strip():
-        die("sbatch", "Batch script contains only whitespace!")
+        fail("sbatch", "Batch script contains only whitespace!")
     if not script.startswith(b"#!"):
-        raise Refused(
+        raise CommandFailedError(
             "sbatch: error: This does not look like a batch script.  The first",
             "sbatch: error: line must start with #! followed by the path to an interpreter.",
             "sbatch: error: For instance: #!/bin/sh",
         )
     if b"\0" in script:
-        raise Refused(
+        raise CommandFailedError(
             "sbatch: error: The Slurm controller does not allow scripts that",
             "sbatch: error: contain a NULL character '\\0'.",
         )
     if b"\r\n" in script:
-        raise Refused(
+        raise CommandFailedError(
             "sbatch: error: Batch script contains DOS line breaks (\\r\\n)",
             "sbatch: error: instead of expected UNIX line breaks (\\n).",
         )

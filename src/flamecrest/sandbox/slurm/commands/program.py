@@ -7,14 +7,14 @@ import sys
 import time
 
 from flamecrest.sandbox.slurm import scheduler
-from flamecrest.sandbox.slurm.formats import Refused, complain
+from flamecrest.sandbox.slurm.formats import CommandFailedError, write_error
 from flamecrest.sandbox.slurm.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from flamecrest.sandbox.slurm.store import Person
+    from flamecrest.sandbox.slurm.store import UserRecord
 
 SILENT = "Socket timed out on send/recv operation"
 UNREACHABLE = "Unable to contact slurm controller (connect failure)"
@@ -25,9 +25,9 @@ class Caller:
 
     def __init__(self, store: Store) -> None:
         self.name = os.environ.get("USER", "")
-        person = store.person(self.name)
-        self.person: Person | None = person
-        self.uid = person.uid if person else os.getuid()
+        user = store.user(self.name)
+        self.user: UserRecord | None = user
+        self.uid = user.uid if user else os.getuid()
 
     def owns(self, user: str) -> bool:
         return self.name in {user, "root"}
@@ -43,9 +43,9 @@ def main() -> int:
             time.sleep(slow)
         status = program(store, words)
         sys.stdout.flush()
-    except Refused as refusal:
+    except CommandFailedError as refusal:
         for line in refusal.lines:
-            complain(line)
+            write_error(line)
         status = refusal.status
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -55,7 +55,7 @@ def main() -> int:
     return status
 
 
-def no_answer(store: Store, rounds: int = 1) -> str:
+def controller_failure(store: Store, rounds: int = 1) -> str:
     """Nothing if slurmctld answers; otherwise why not, after as long as a command waits for it."""
     down, silent = store.setting("controller_down"), store.setting("controller_silent")
     if not down and not silent:
@@ -64,24 +64,24 @@ def no_answer(store: Store, rounds: int = 1) -> str:
     return UNREACHABLE if down else SILENT
 
 
-def ask_controller(store: Store, *lines: str, status: int = 1, rounds: int = 1) -> None:
+def require_controller(store: Store, *lines: str, status: int = 1, rounds: int = 1) -> None:
     """Return if slurmctld answers; otherwise end with `lines` after a while, with the reason for each {}."""
-    if reason := no_answer(store, rounds):
-        raise Refused(*(line.format(reason) for line in lines), status=status)
-    scheduler.look(store)
+    if reason := controller_failure(store, rounds):
+        raise CommandFailedError(*(line.format(reason) for line in lines), status=status)
+    scheduler.schedule_if_due(store)
 
 
-def ask_records(store: Store, program: str, *lines: str) -> None:
+def require_accounting(store: Store, program: str, *lines: str) -> None:
     """Return if slurmdbd answers; otherwise end as a program does that can't connect to it, or has no need to."""
     if store.setting("no_records"):
         if program == "sacct":
-            raise Refused("Slurm accounting storage is disabled")
-        raise Refused(
+            raise CommandFailedError("Slurm accounting storage is disabled")
+        raise CommandFailedError(
             "You are not running a supported accounting_storage plugin",
             "Only 'accounting_storage/slurmdbd' is supported.",
         )
     if store.setting("records_down"):
-        raise Refused(
+        raise CommandFailedError(
             f"{program}: error: slurm_persist_conn_open_without_init: failed to open persistent connection to "
             "host:127.0.0.1:6819: Connection refused",
             f"{program}: error: Sending PersistInit msg: Connection refused",

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 
-from flamecrest.sandbox.slurm import ids, machine
-from flamecrest.sandbox.slurm.formats import SHORT_STATES, Refused, die, read_moment, say
+from flamecrest.sandbox.slurm import cluster, ids
+from flamecrest.sandbox.slurm.formats import SHORT_STATES, CommandFailedError, fail, parse_time, write_output
 from flamecrest.sandbox.slurm.options import MAYBE, NO, YES, Options
 
-from .program import Caller, ask_records
-from .sacct_fields import FIELDS, Record, Values, record
+from .program import Caller, require_accounting
+from .sacct_fields import FIELDS, AccountingRecord, FieldValues, accounting_record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flamecrest.sandbox.slurm.store import Job, Store
+    from flamecrest.sandbox.slurm.store import JobRecord, Store
 
 _FLAGS = (
     "allclusters allocations allusers array batch-script brief completion deduplicate duplicates env-vars federation "
@@ -50,23 +50,23 @@ _RULE = "-" * 80
 def main(store: Store, words: Sequence[str]) -> int:
     options, _ = OPTIONS.read(words, mixed=True)
     if "version" in options:
-        say(f"slurm-wlm {machine.VERSION}\n")
+        write_output(f"slurm-wlm {cluster.VERSION}\n")
         return 0
     if "helpformat" in options:
         _list_fields()
         return 0
     if "json" in options or "yaml" in options:
-        raise Refused("sacct: error: the toy Slurm has no serializer plugins")
+        raise CommandFailedError("sacct: error: the toy Slurm has no serializer plugins")
     brief = "brief" in options
     columns = [] if "batch-script" in options else _columns(options.get("format") or (_BRIEF if brief else _STANDARD))
     start, end = _window(options)
-    named = ids.recorded(options.get("jobs", ""))
-    ask_records(store, "sacct", "sacct: error: Problem talking to the database: Connection refused")
+    named = ids.parse_sacct_ids(options.get("jobs", ""))
+    require_accounting(store, "sacct", "sacct: error: Problem talking to the database: Connection refused")
     lag, now = store.setting("history_lag"), time.time()
     caller = Caller(store)
     jobs = [job for job in store.jobs() if _meant(job, named) and _wanted(job, options, caller)]
     jobs.sort(key=lambda job: (job.array_job or job.id, job.array_task if job.array_task is not None else 10**6))
-    records = [one for job in jobs if (one := record(store, job, now, lag)) is not None]
+    records = [one for job in jobs if (one := accounting_record(store, job, now, lag)) is not None]
     records = [one for one in records if _in_time(one, start, end) and _in_state(one, options)]
     if "batch-script" in options:
         _scripts(records, caller)
@@ -86,7 +86,7 @@ def _columns(text: str) -> list[tuple[str, int]]:
         if not given:
             continue
         if given.lower() not in names:
-            die("sacct", f'Invalid field requested: "{given}"')
+            fail("sacct", f'Invalid field requested: "{given}"')
         name = names[given.lower()]
         columns.append((name, int(width) if width.lstrip("-").isdecimal() else _WIDTHS.get(name, 10)))
     return columns
@@ -97,14 +97,14 @@ def _window(options: dict[str, str]) -> tuple[int, int]:
     given = "starttime"
     try:
         default = "1970-01-02" if "jobs" in options else "today"
-        start = read_moment(options.get(given, default))
+        start = parse_time(options.get(given, default))
         given = "endtime"
-        return start, read_moment(options.get(given, "now"))
+        return start, parse_time(options.get(given, "now"))
     except ValueError:
-        raise Refused(f"Invalid time specification (pos=0): {options[given]}") from None
+        raise CommandFailedError(f"Invalid time specification (pos=0): {options[given]}") from None
 
 
-def _wanted(job: Job, options: dict[str, str], caller: Caller) -> bool:
+def _wanted(job: JobRecord, options: dict[str, str], caller: Caller) -> bool:
     users = options.get("user")
     if users is None and not options.keys() & {"jobs", "allusers", "uid"} and caller.name != "root":
         users = caller.name
@@ -116,12 +116,12 @@ def _wanted(job: Job, options: dict[str, str], caller: Caller) -> bool:
         (name, {job.name}),
         (options.get("partition"), {job.partition}),
         (options.get("qos"), {job.qos}),
-        (options.get("cluster") or options.get("clusters"), {machine.CLUSTER}),
+        (options.get("cluster") or options.get("clusters"), {cluster.CLUSTER}),
     )
     return all(given is None or bool(values & set(given.split(","))) for given, values in filters)
 
 
-def _meant(job: Job, named: list[ids.Named]) -> list[ids.Named] | bool:
+def _meant(job: JobRecord, named: list[ids.JobReference]) -> list[ids.JobReference] | bool:
     """The ids that mean the job; True when all jobs are meant.
 
     The records know no single elements that have not started, and no job here is heterogeneous.
@@ -129,31 +129,33 @@ def _meant(job: Job, named: list[ids.Named]) -> list[ids.Named] | bool:
     if not named or any(not one.number for one in named):
         return True
     return [
-        one for one in named if one.component is None and one.means(job) and not (one.task is not None and job.waiting)
+        one
+        for one in named
+        if one.component is None and one.means(job) and not (one.task is not None and job.pending_tasks)
     ]
 
 
-def _in_time(one: Record, start: int, end: int) -> bool:
+def _in_time(one: AccountingRecord, start: int, end: int) -> bool:
     """Whether the job was there at some time between start and end."""
-    return one.job.submit <= end and (not one.job.over or one.job.end >= start)
+    return one.job.submit <= end and (not one.job.finished or one.job.end >= start)
 
 
-def _in_state(one: Record, options: dict[str, str]) -> bool:
+def _in_state(one: AccountingRecord, options: dict[str, str]) -> bool:
     state = one.line["State"].partition(" ")[0]
     wanted = options.get("state", "").upper().split(",")
     return wanted == [""] or state in wanted or SHORT_STATES.get(state) in wanted
 
 
-def _scripts(records: list[Record], caller: Caller) -> None:
+def _scripts(records: list[AccountingRecord], caller: Caller) -> None:
     for one in records:
         if caller.owns(one.job.user):
             script = "NONE\n" if one.fresh else one.job.script.decode("utf-8", "surrogateescape")
-            say(f"Batch Script for {one.line['JobIDRaw']}\n{_RULE}\n{script}\n")
+            write_output(f"Batch Script for {one.line['JobIDRaw']}\n{_RULE}\n{script}\n")
 
 
-def _rows(records: list[Record], named: list[ids.Named], *, only_jobs: bool) -> list[Values]:
+def _rows(records: list[AccountingRecord], named: list[ids.JobReference], *, only_jobs: bool) -> list[FieldValues]:
     """A job's line and its steps'; the steps alone that the ids name, where they name some."""
-    rows: list[Values] = []
+    rows: list[FieldValues] = []
     for one in records:
         meant = _meant(one.job, named)
         steps = set() if meant is True or not meant else {name.step for name in meant}
@@ -164,8 +166,8 @@ def _rows(records: list[Record], named: list[ids.Named], *, only_jobs: bool) -> 
     return rows
 
 
-def _print(rows: list[Values], columns: list[tuple[str, int]], options: dict[str, str]) -> None:
-    header: Values = {name: name for name, _ in columns}
+def _print(rows: list[FieldValues], columns: list[tuple[str, int]], options: dict[str, str]) -> None:
+    header: FieldValues = {name: name for name, _ in columns}
     delimiter = options.get("delimiter", "|")
     lines = []
     if "parsable" in options or "parsable2" in options:
@@ -177,14 +179,14 @@ def _print(rows: list[Values], columns: list[tuple[str, int]], options: dict[str
             rule = {name: "-" * abs(width) for name, width in columns}
             lines += [_padded(header, columns), _padded(rule, columns)]
         lines += [_padded(row, columns) for row in rows]
-    say("".join(lines))
+    write_output("".join(lines))
 
 
 def _later(options: dict[str, str]) -> str:
     return [name for name in options if name in {"parsable", "parsable2"}][-1]
 
 
-def _padded(row: Values, columns: list[tuple[str, int]]) -> str:
+def _padded(row: FieldValues, columns: list[tuple[str, int]]) -> str:
     cells = []
     for name, width in columns:
         text, room = row.get(name, ""), abs(width)
@@ -195,4 +197,4 @@ def _padded(row: Values, columns: list[tuple[str, int]]) -> str:
 
 def _list_fields() -> None:
     for at in range(0, len(FIELDS), 4):
-        say(" ".join(name.ljust(19) for name in FIELDS[at : at + 4]) + "\n")
+        write_output(" ".join(name.ljust(19) for name in FIELDS[at : at + 4]) + "\n")

@@ -1,16 +1,16 @@
-"""The records of jobs as slurmdbd has them: a job, its batch step, the steps of srun. Values for every column there is.
+"""The records of jobs as slurmdbd has them: a job, its batch step, the steps of srun.
 
 `lag` seconds late: of a job that has just begun only an `allocation` is known, and one that has just ended runs.
 """
 
 from __future__ import annotations
 
-from flamecrest.sandbox.slurm import machine
-from flamecrest.sandbox.slurm.formats import duration, elapsed, exit_code, job_id, moment
+from flamecrest.sandbox.slurm import cluster
+from flamecrest.sandbox.slurm.formats import elapsed, format_duration, format_exit_code, format_time, job_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from flamecrest.sandbox.slurm.store import Job, Step, Store
+    from flamecrest.sandbox.slurm.store import JobRecord, StepRecord, Store
 
 # Every column that there is: what the toy has nothing for is empty.
 _NAMES = """
@@ -27,23 +27,23 @@ TRESUsageOutAve TRESUsageOutMax TRESUsageOutMaxNode TRESUsageOutMaxTask TRESUsag
 TRESUsageOutMinTask TRESUsageOutTot UID User UserCPU WCKey WCKeyID WorkDir
 """
 FIELDS = _NAMES.split()
-Values = dict[str, str]
+FieldValues = dict[str, str]
 
 
-class Record:
+class AccountingRecord:
     """A job's line and those of its steps. `fresh`: little is known of it yet."""
 
-    def __init__(self, job: Job, line: Values, steps: list[Values], *, fresh: bool) -> None:
+    def __init__(self, job: JobRecord, line: FieldValues, steps: list[FieldValues], *, fresh: bool) -> None:
         self.job = job
         self.line = line
         self.steps = steps
         self.fresh = fresh
 
 
-def record(store: Store, job: Job, now: float, lag: float) -> Record | None:
+def accounting_record(store: Store, job: JobRecord, now: float, lag: float) -> AccountingRecord | None:
     """What the records say about a job at a time; None for nothing."""
     seen = job.copy()
-    if seen.over and now - seen.ended < lag:
+    if seen.finished and now - seen.ended < lag:
         seen.state, seen.end, seen.ended, seen.status = ("RUNNING" if seen.start else "PENDING"), 0, 0.0, 0
         seen.reason = "None"
     if seen.state == "COMPLETING":
@@ -51,13 +51,15 @@ def record(store: Store, job: Job, now: float, lag: float) -> Record | None:
     fresh = now - job.submit < lag
     if fresh and not seen.start:
         return None
-    return Record(job, _allocation(seen, now) if fresh else _whole(seen, now), _steps(store, seen, now), fresh=fresh)
+    return AccountingRecord(
+        job, _allocation(seen, now) if fresh else _whole(seen, now), _steps(store, seen, now), fresh=fresh
+    )
 
 
-def _whole(job: Job, now: float) -> Values:
+def _whole(job: JobRecord, now: float) -> FieldValues:
     placed = bool(job.start)
     run = elapsed(job, int(now))
-    started = moment(job.start, "None" if job.over else "Unknown")
+    started = format_time(job.start, "None" if job.finished else "Unknown")
     tres = f"billing={job.cpus},cpu={job.cpus},mem={job.memory}M,node={job.nodes}"
     return {
         **_common(job, job.start, job.end, run),
@@ -67,8 +69,8 @@ def _whole(job: Job, now: float) -> Values:
         "Comment": job.comment,
         "Constraints": job.features,
         "DerivedExitCode": "0:0",
-        "Eligible": moment(job.submit),
-        "ExitCode": "0:0" if job.state in {"CANCELLED", "TIMEOUT"} else exit_code(job.status),
+        "Eligible": format_time(job.submit),
+        "ExitCode": "0:0" if job.state in {"CANCELLED", "TIMEOUT"} else format_exit_code(job.status),
         "GID": str(job.uid),
         "Group": job.user,
         "JobID": job_id(job),
@@ -76,7 +78,7 @@ def _whole(job: Job, now: float) -> Values:
         "JobName": _stored(job.name),
         "NCPUS": str(job.cpus if placed else 0),
         "NNodes": str(job.nodes),
-        "NodeList": machine.shown_nodes(job) if placed else "None assigned",
+        "NodeList": cluster.node_expression(job) if placed else "None assigned",
         "Partition": job.partition,
         "Priority": str(job.priority),
         "QOS": job.qos,
@@ -86,9 +88,9 @@ def _whole(job: Job, now: float) -> Values:
         "Reservation": job.reservation,
         "Start": started,
         "State": state(job),
-        "Submit": moment(job.submit),
+        "Submit": format_time(job.submit),
         "SubmitLine": job.submit_line,
-        "Timelimit": duration(job.minutes * 60) if job.minutes else "UNLIMITED",
+        "Timelimit": format_duration(job.minutes * 60) if job.minutes else "UNLIMITED",
         "TimelimitRaw": str(job.minutes) if job.minutes else "UNLIMITED",
         "UID": str(job.uid),
         "User": job.user,
@@ -96,15 +98,17 @@ def _whole(job: Job, now: float) -> Values:
     }
 
 
-def state(job: Job) -> str:
-    return f"CANCELLED by {job.killer}" if job.state == "CANCELLED" and job.killer is not None else job.state
+def state(job: JobRecord) -> str:
+    return (
+        f"CANCELLED by {job.cancelled_by}" if job.state == "CANCELLED" and job.cancelled_by is not None else job.state
+    )
 
 
-def _reason(job: Job) -> str:
-    """Why the job waited before it started, or what the records have heard of why it waits."""
+def _reason(job: JobRecord) -> str:
+    """Why the job reason_before_start before it started, or what the records have heard of why it waits."""
     if job.start:
-        return job.waited
-    return "None" if job.reason in {"JobArrayTaskLimit", "Priority", "Resources"} and not job.over else job.reason
+        return job.reason_before_start
+    return "None" if job.reason in {"JobArrayTaskLimit", "Priority", "Resources"} and not job.finished else job.reason
 
 
 def _stored(name: str) -> str:
@@ -113,7 +117,7 @@ def _stored(name: str) -> str:
     return text.replace('"', "`").replace("'", "`")
 
 
-def _allocation(job: Job, now: float) -> Values:
+def _allocation(job: JobRecord, now: float) -> FieldValues:
     """What slurmdbd writes when it hears of a step before it hears of the job."""
     return {
         **_common(job, job.start, 0, elapsed(job, int(now))),
@@ -129,7 +133,7 @@ def _allocation(job: Job, now: float) -> Values:
         "JobName": "allocation",
         "NCPUS": "0",
         "NNodes": "0",
-        "NodeList": machine.shown_nodes(job),
+        "NodeList": cluster.node_expression(job),
         "Priority": "0",
         "Reason": "None",
         "ReqMem": "0",
@@ -139,48 +143,50 @@ def _allocation(job: Job, now: float) -> Values:
     }
 
 
-def _common(job: Job, start: int, end: int, run: int) -> Values:
+def _common(job: JobRecord, start: int, end: int, run: int) -> FieldValues:
     return {
         "Account": job.account,
         "AssocID": "5",
-        "Cluster": machine.CLUSTER,
-        "CPUTime": duration(run * job.cpus),
+        "Cluster": cluster.CLUSTER,
+        "CPUTime": format_duration(run * job.cpus),
         "CPUTimeRAW": str(run * job.cpus),
         "DBIndex": str(job.id + 1),
-        "Elapsed": duration(run),
+        "Elapsed": format_duration(run),
         "ElapsedRaw": str(run),
-        "End": moment(end),
+        "End": format_time(end),
         "ReqCPUS": str(job.cpus),
         "ReqNodes": str(job.nodes),
-        "Start": moment(start),
-        "Submit": moment(job.submit),
+        "Start": format_time(start),
+        "Submit": format_time(job.submit),
         "Suspended": "00:00:00",
     }
 
 
-def _steps(store: Store, job: Job, now: float) -> list[Values]:
+def _steps(store: Store, job: JobRecord, now: float) -> list[FieldValues]:
     if not job.start:
         return []
     batch = job.state
-    if job.over:
+    if job.finished:
         batch = "CANCELLED" if job.status & 0x7F else "FAILED" if job.status else "COMPLETED"
     lines = [_step(job, "batch", "batch", batch, job.status, job.start, job.end, now)]
     return lines + [_srun(job, step, now) for step in store.steps(job.id)]
 
 
-def _srun(job: Job, step: Step, now: float) -> Values:
+def _srun(job: JobRecord, step: StepRecord, now: float) -> FieldValues:
     return _step(job, str(step.number), step.name, step.state, step.status, step.start, step.end, now)
 
 
-def _step(job: Job, key: str, name: str, state: str, status: int, start: int, end: int, now: float) -> Values:
+def _step(
+    job: JobRecord, key: str, name: str, state: str, status: int, start: int, end: int, now: float
+) -> FieldValues:
     run = max(0, (end or int(now)) - start)
     return {
         **_common(job, start, end, run),
         "AllocCPUS": str(job.cpus),
         "AllocNodes": "1",
         "AllocTRES": f"cpu={job.cpus},mem={job.memory}M,node={job.nodes}",
-        "Eligible": moment(start),
-        "ExitCode": exit_code(status),
+        "Eligible": format_time(start),
+        "ExitCode": format_exit_code(status),
         "JobID": f"{job_id(job)}.{key}",
         "JobIDRaw": f"{job.id}.{key}",
         "JobName": name,
@@ -189,5 +195,5 @@ def _step(job: Job, key: str, name: str, state: str, status: int, start: int, en
         "NodeList": job.nodelist.partition(",")[0],
         "NTasks": "1",
         "State": state,
-        "Submit": moment(start),
+        "Submit": format_time(start),
     }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from flamecrest.sandbox.slurm import machine
-from flamecrest.sandbox.slurm.formats import Refused, die, say
+from flamecrest.sandbox.slurm import cluster
+from flamecrest.sandbox.slurm.formats import CommandFailedError, fail, write_output
 from flamecrest.sandbox.slurm.options import MAYBE, NO, Options
 
-from .program import ask_records
+from .program import require_accounting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,17 +50,17 @@ _ACCOUNTS = {
     "root": ("default root account", "root"),
     "test": ("test", "test"),
 }
-Values = dict[str, str]
+TableRow = dict[str, str]
 
 
 def main(store: Store, words: Sequence[str]) -> int:
     options, rest = OPTIONS.read(words, mixed=True)
     if "version" in options:
-        say(f"slurm-wlm {machine.VERSION}\n")
+        write_output(f"slurm-wlm {cluster.VERSION}\n")
         return 0
     if len(rest) < 2 or rest[0].lower() not in {"show", "list"}:
-        die("sacctmgr", f"invalid keyword: {rest[0] if rest else ''}")
-    ask_records(store, "sacctmgr")
+        fail("sacctmgr", f"invalid keyword: {rest[0] if rest else ''}")
+    require_accounting(store, "sacctmgr")
     kind = rest[1].lower().rstrip("s")
     conditions, flags = _conditions(rest[2:], kind)
     if kind == "user":
@@ -77,7 +77,9 @@ def main(store: Store, words: Sequence[str]) -> int:
     elif kind == "cluster":
         rows, columns = [_cluster()], _CLUSTER
     else:
-        raise Refused(f" No such thing as {rest[1]}: the toy sacctmgr shows users, associations, accounts, clusters")
+        raise CommandFailedError(
+            f" No such thing as {rest[1]}: the toy sacctmgr shows users, associations, accounts, clusters"
+        )
     _print(rows, _chosen(conditions, columns), options)
     return 0
 
@@ -98,7 +100,7 @@ def _conditions(words: list[str], kind: str) -> tuple[dict[str, set[str]], set[s
         elif key in {"user", "account", "cluster", "name", "partition"}:
             conditions.setdefault(kind if key == "name" else key, set()).update(value.strip("'\"").split(","))
         else:
-            raise Refused(f" Unknown condition: {word}", " Use keyword 'set' to modify value")
+            raise CommandFailedError(f" Unknown condition: {word}", " Use keyword 'set' to modify value")
     return conditions, flags
 
 
@@ -109,19 +111,19 @@ def _chosen(conditions: dict[str, set[str]], columns: str) -> list[tuple[str, in
         name, _, width = word.partition("%")
         title = _TITLES.get(name.lower(), name if name in columns.split(",") else "")
         if not title:
-            raise Refused(f" Unknown field '{name}'")
+            raise CommandFailedError(f" Unknown field '{name}'")
         chosen.append((title, int(width) if width.lstrip("-").isdecimal() else _WIDE.get(title, 10)))
     return chosen
 
 
-def _associations(store: Store, conditions: dict[str, set[str]]) -> list[Values]:
-    rows: list[Values] = []
-    for person in store.people():
-        for account in sorted(person.accounts.split(",")) if person.accounts else []:
+def _associations(store: Store, conditions: dict[str, set[str]]) -> list[TableRow]:
+    rows: list[TableRow] = []
+    for user in store.users():
+        for account in sorted(user.accounts.split(",")) if user.accounts else []:
             row = {
-                "Cluster": machine.CLUSTER,
+                "Cluster": cluster.CLUSTER,
                 "Account": account,
-                "User": person.name,
+                "User": user.name,
                 "Share": "1",
                 "QOS": "high,normal",
                 "Def QOS": "normal",
@@ -135,22 +137,22 @@ def _associations(store: Store, conditions: dict[str, set[str]]) -> list[Values]
     return rows
 
 
-def _users(store: Store, conditions: dict[str, set[str]], *, with_associations: bool) -> tuple[list[Values], str]:
-    rows: list[Values] = []
-    for person in store.people():
-        if not person.accounts or person.name not in conditions.get("user", {person.name}):
+def _users(store: Store, conditions: dict[str, set[str]], *, with_associations: bool) -> tuple[list[TableRow], str]:
+    rows: list[TableRow] = []
+    for user in store.users():
+        if not user.accounts or user.name not in conditions.get("user", {user.name}):
             continue
-        line = {"User": person.name, "Def Acct": person.account, "Admin": "None"}
+        line = {"User": user.name, "Def Acct": user.account, "Admin": "None"}
         if with_associations:
-            rows += [{**row, **line} for row in _associations(store, {**conditions, "user": {person.name}})]
+            rows += [{**row, **line} for row in _associations(store, {**conditions, "user": {user.name}})]
         else:
             rows.append(line)
     return rows, _USER_WITH if with_associations else _USER
 
 
-def _cluster() -> Values:
+def _cluster() -> TableRow:
     return {
-        "Cluster": machine.CLUSTER,
+        "Cluster": cluster.CLUSTER,
         "ControlHost": "127.0.0.1",
         "ControlPort": "6817",
         "RPC": "9728",
@@ -159,17 +161,17 @@ def _cluster() -> Values:
     }
 
 
-def _print(rows: list[Values], columns: list[tuple[str, int]], options: dict[str, str]) -> None:
-    header: Values = {title: title for title, _ in columns}
+def _print(rows: list[TableRow], columns: list[tuple[str, int]], options: dict[str, str]) -> None:
+    header: TableRow = {title: title for title, _ in columns}
     if "parsable" in options or "parsable2" in options:
         end = "|\n" if "parsable" in options else "\n"
         shown = rows if "noheader" in options else [header, *rows]
-        say("".join("|".join(row.get(title, "") for title, _ in columns) + end for row in shown))
+        write_output("".join("|".join(row.get(title, "") for title, _ in columns) + end for row in shown))
         return
     if "noheader" not in options:
         rows = [header, {title: "-" * abs(width) for title, width in columns}, *rows]
     for row in rows:
-        say(" ".join(_cell(row.get(title, ""), width) for title, width in columns) + " \n")
+        write_output(" ".join(_cell(row.get(title, ""), width) for title, width in columns) + " \n")
 
 
 def _cell(text: str, width: int) -> str:

@@ -8,11 +8,11 @@ import os
 import sys
 import time
 
-from flamecrest.sandbox.slurm import machine, scheduler
-from flamecrest.sandbox.slurm.formats import complain, die, read_elements, read_minutes, read_moment, say
+from flamecrest.sandbox.slurm import cluster, scheduler
+from flamecrest.sandbox.slurm.formats import fail, parse_array, parse_time, parse_time_limit, write_error, write_output
 
 from .directives import OPTIONS, directives, read_script
-from .program import SILENT, Caller, ask_controller
+from .program import SILENT, Caller, require_controller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,29 +36,29 @@ _FAILED = "Batch job submission failed:"
 def main(store: Store, words: Sequence[str]) -> int:
     given, rest = OPTIONS.read(words)
     if "version" in given:
-        say(f"slurm-wlm {machine.VERSION}\n")
+        write_output(f"slurm-wlm {cluster.VERSION}\n")
         return 0
     script, command, name = read_script(given, rest)
     options = directives(script)
     options |= {option: os.environ[key] for key, option in _FROM_ENVIRONMENT.items() if key in os.environ}
     options |= given
-    request = Request(store, options, command, [] if "wrap" in options else rest[1:])
-    request.values |= {
+    submission = Submission(store, options, command, [] if "wrap" in options else rest[1:])
+    submission.values |= {
         "script": script,
         "name": options.get("job-name", name),
         "submit_line": " ".join(["sbatch", *words]),
     }
-    ask_controller(store, f"sbatch: error: {_FAILED} {{}}")
-    request.check()
+    require_controller(store, f"sbatch: error: {_FAILED} {{}}")
+    submission.check()
     if "test-only" in options:
-        return _tell_start(store, request)
-    with store.change():
-        number = request.write()
-    scheduler.turn(store)
+        return _tell_start(store, submission)
+    with store.transaction():
+        number = submission.write()
+    scheduler.schedule(store)
     if store.setting("lost_answers"):
         time.sleep(store.setting("controller_timeout"))
-        die("sbatch", f"{_FAILED} {SILENT}")
-    say(f"{number}\n" if "parsable" in options else f"Submitted batch job {number}\n")
+        fail("sbatch", f"{_FAILED} {SILENT}")
+    write_output(f"{number}\n" if "parsable" in options else f"Submitted batch job {number}\n")
     return _wait(store, number) if "wait" in options else 0
 
 
@@ -69,8 +69,8 @@ def _number(options: dict[str, str], name: str, default: int) -> int:
     first = text.partition("-")[0]
     if not first.isdecimal() or int(first) == 0:
         if name == "nodes":
-            die("sbatch", f'"{text}" is not a valid node count', 255)
-        die("sbatch", f'Invalid numeric value "{text}" for --{name}.', 255)
+            fail("sbatch", f'"{text}" is not a valid node count', 255)
+        fail("sbatch", f'Invalid numeric value "{text}" for --{name}.', 255)
     return int(first)
 
 
@@ -79,11 +79,11 @@ def _memory(text: str) -> int:
     units = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
     digits, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "M")
     if not digits.isdecimal() or unit not in units:
-        die("sbatch", "Invalid --mem specification", 255)
+        fail("sbatch", "Invalid --mem specification", 255)
     return int(int(digits) * units[unit])
 
 
-class Request:
+class Submission:
     """What is asked for, as the values of a job."""
 
     def __init__(self, store: Store, options: dict[str, str], command: str, arguments: list[str]) -> None:
@@ -114,14 +114,14 @@ class Request:
         tasks = _number(options, "ntasks", nodes * _number(options, "ntasks-per-node", 1))
         each = _number(options, "cpus-per-task", 1)
         try:
-            minutes = read_minutes(options["time"]) if "time" in options else None
+            minutes = parse_time_limit(options["time"]) if "time" in options else None
         except ValueError:
-            die("sbatch", "Invalid --time specification", 255)
+            fail("sbatch", "Invalid --time specification", 255)
         try:
-            begin = read_moment(options["begin"]) if "begin" in options else 0
+            begin = parse_time(options["begin"]) if "begin" in options else 0
         except ValueError:
-            complain(f"Invalid time specification (pos=0): {options['begin']}")
-            die("sbatch", "Invalid --begin specification", 255)
+            write_error(f"Invalid time specification (pos=0): {options['begin']}")
+            fail("sbatch", "Invalid --begin specification", 255)
         memory = _memory(options["mem"]) if "mem" in options else 100 * -(-tasks * each // nodes)
         self.values |= {
             "nodes": nodes, "tasks": tasks, "cpus_per_task": each, "minutes": minutes, "begin": begin, "memory": memory
@@ -129,24 +129,24 @@ class Request:
 
     def check(self) -> None:
         """What the controller refuses."""
-        options, person = self._options, self._caller.person
+        options, user = self._options, self._caller.user
         if any(len(str(value)) > _LONGEST for value in (self.values["name"], *options.values())):
-            die("sbatch", f"{_FAILED} Pathname of a file, directory or other parameter too long")
-        partition = machine.partition(options.get("partition", "debug"))
+            fail("sbatch", f"{_FAILED} Pathname of a file, directory or other parameter too long")
+        partition = cluster.partition(options.get("partition", "debug"))
         if partition is None:
-            complain(f"sbatch: error: invalid partition specified: {options['partition']}")
-            die("sbatch", f"{_FAILED} Invalid partition name specified")
-        account = options.get("account", person.account if person else "").lower()
-        if person is None or account not in person.accounts.split(","):
-            die("sbatch", f"{_FAILED} Invalid account or account/partition combination specified")
+            write_error(f"sbatch: error: invalid partition specified: {options['partition']}")
+            fail("sbatch", f"{_FAILED} Invalid partition name specified")
+        account = options.get("account", user.account if user else "").lower()
+        if user is None or account not in user.accounts.split(","):
+            fail("sbatch", f"{_FAILED} Invalid account or account/partition combination specified")
         qos = options.get("qos", "normal")
-        if qos not in machine.QOS_MINUTES:
-            die("sbatch", f"{_FAILED} Invalid qos specification")
-        if options.get("constraint", machine.FEATURE) != machine.FEATURE:
-            die("sbatch", f"{_FAILED} Invalid feature specification")
-        if int(str(self.values["memory"])) > machine.MEMORY:
-            complain("sbatch: error: Memory specification can not be satisfied")
-            die("sbatch", f"{_FAILED} Requested node configuration is not available")
+        if qos not in cluster.QOS_MINUTES:
+            fail("sbatch", f"{_FAILED} Invalid qos specification")
+        if options.get("constraint", cluster.FEATURE) != cluster.FEATURE:
+            fail("sbatch", f"{_FAILED} Invalid feature specification")
+        if int(str(self.values["memory"])) > cluster.MEMORY:
+            write_error("sbatch: error: Memory specification can not be satisfied")
+            fail("sbatch", f"{_FAILED} Requested node configuration is not available")
         self._check_reservation()
         self.values |= {
             "partition": partition.name,
@@ -160,26 +160,26 @@ class Request:
         self._check_limits(partition)
         if "array" in options:
             try:
-                self._elements, self.values["array_limit"] = read_elements(options["array"])
+                self._elements, self.values["array_limit"] = parse_array(options["array"])
             except ValueError:
-                die("sbatch", f"{_FAILED} Invalid job array specification")
+                fail("sbatch", f"{_FAILED} Invalid job array specification")
 
     def _check_reservation(self) -> None:
         name = self._options.get("reservation", "")
-        if name and name != machine.RESERVATION:
-            die("sbatch", f"{_FAILED} Requested reservation is invalid")
-        if name and self._caller.name not in machine.RESERVED_FOR:
-            die("sbatch", f"{_FAILED} Access denied to requested reservation")
+        if name and name != cluster.RESERVATION:
+            fail("sbatch", f"{_FAILED} Requested reservation is invalid")
+        if name and self._caller.name not in cluster.RESERVED_FOR:
+            fail("sbatch", f"{_FAILED} Access denied to requested reservation")
         self.values["reservation"] = name
 
-    def _check_limits(self, partition: machine.Partition) -> None:
+    def _check_limits(self, partition: cluster.PartitionConfig) -> None:
         if not self._store.setting("strict_limits"):
             return
         nodes, cpus, minutes = (int(str(self.values[name])) for name in ("nodes", "cpus_per_task", "minutes"))
-        if nodes > len(machine.NODES) or cpus > self._store.setting("cpus"):
-            die("sbatch", f"{_FAILED} More processors requested than permitted")
+        if nodes > len(cluster.NODES) or cpus > self._store.setting("cpus"):
+            fail("sbatch", f"{_FAILED} More processors requested than permitted")
         if minutes == 0 or minutes > partition.max_time:
-            die("sbatch", f"{_FAILED} Requested time limit is invalid (missing or exceeds some limit)")
+            fail("sbatch", f"{_FAILED} Requested time limit is invalid (missing or exceeds some limit)")
 
     def write(self) -> int:
         """Write the job; its number."""
@@ -219,7 +219,7 @@ class Request:
             with open(int(source) if source.isdecimal() else source, "rb") as file:
                 entries = [os.fsdecode(entry) for entry in file.read().split(b"\0")]
         except OSError:
-            die("sbatch", f"--export-file={source} cannot be read")
+            fail("sbatch", f"--export-file={source} cannot be read")
         return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 
@@ -234,13 +234,13 @@ def _real(path: str) -> str:
     return os.devnull if path == "none" else path
 
 
-def _tell_start(store: Store, request: Request) -> int:
+def _tell_start(store: Store, submission: Submission) -> int:
     """--test-only: when and where the job would start, on standard error."""
     number = max((job.id for job in store.jobs()), default=0) + 1
     when = time.strftime("%Y-%m-%dT%H:%M:%S")
-    cpus = max(int(str(request.values["nodes"])), int(str(request.values["tasks"])))
-    where = f"using {cpus} processors on nodes {machine.NODES[0]} in partition {request.values['partition']}"
-    complain(f"sbatch: Job {number} to start at {when} {where}")
+    cpus = max(int(str(submission.values["nodes"])), int(str(submission.values["tasks"])))
+    where = f"using {cpus} processors on nodes {cluster.NODES[0]} in partition {submission.values['partition']}"
+    write_error(f"sbatch: Job {number} to start at {when} {where}")
     return 0
 
 
@@ -249,6 +249,6 @@ def _wait(store: Store, number: int) -> int:
     sys.stdout.flush()
     while True:
         jobs = store.jobs("id = ? OR array_job = ?", number, number)
-        if all(job.over for job in jobs):
+        if all(job.finished for job in jobs):
             return max((job.status >> 8 & 0xFF) or (1 if job.status else 0) for job in jobs)
         time.sleep(0.05)

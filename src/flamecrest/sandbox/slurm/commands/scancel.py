@@ -7,17 +7,17 @@ import signal
 
 from flamecrest.sandbox.processes import started
 from flamecrest.sandbox.slurm import ids, scheduler
-from flamecrest.sandbox.slurm.formats import SHORT_STATES, Refused, complain, die
+from flamecrest.sandbox.slurm.formats import SHORT_STATES, CommandFailedError, fail, write_error
 from flamecrest.sandbox.slurm.options import NO, YES, Options
 
-from .program import SILENT, UNREACHABLE, Caller, no_answer
-from .squeue import known
+from .program import SILENT, UNREACHABLE, Caller, controller_failure
+from .squeue import known_jobs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flamecrest.sandbox.slurm.store import Job, Store
+    from flamecrest.sandbox.slurm.store import JobRecord, Store
 
 _FLAGS = "batch ctld cron full help hurry interactive me quiet verbose version"
 _VALUES = "account clusters jobname name nodelist partition qos reservation sibling signal state user wckey"
@@ -45,15 +45,15 @@ _STATUS = {
 def main(store: Store, words: Sequence[str]) -> int:
     options, words = OPTIONS.read(words, mixed=True)
     caller = Caller(store)
-    asked = ids.cancelled(words)
+    asked = ids.parse_scancel_ids(words)
     status = 0
-    if reason := no_answer(store):
+    if reason := controller_failure(store):
         for text, *_ in asked:
             _announce(options, text)
-            complain(_said(text, reason))
+            write_error(_said(text, reason))
             status = _STATUS[reason]
         if not asked:
-            raise Refused(f"slurm_load_jobs error: {reason}")
+            raise CommandFailedError(f"slurm_load_jobs error: {reason}")
         return status
     for text, named, tasks in asked:
         if named.step is not None:
@@ -65,34 +65,34 @@ def main(store: Store, words: Sequence[str]) -> int:
             continue
         status = _act(store, caller, (text, named.number, tasks), options) or status
     if not asked:
-        for job in known(store):
-            if not job.over and caller.owns(job.user) and _selected(job, options, caller):
+        for job in known_jobs(store):
+            if not job.finished and caller.owns(job.user) and _selected(job, options, caller):
                 _end(store, caller, job, None, options)
-    scheduler.turn(store)
+    scheduler.schedule(store)
     return status
 
 
-def _act_on_component(store: Store, named: ids.Named, text: str, options: dict[str, str]) -> int:
+def _act_on_component(store: Store, named: ids.JobReference, text: str, options: dict[str, str]) -> int:
     """No job here is heterogeneous: its first component is a mistake, and of the others there are none."""
-    if named.component or not any(job.id == named.number for job in known(store)):
+    if named.component or not any(job.id == named.number for job in known_jobs(store)):
         _tell(options, text, _UNKNOWN)
         return 0
-    complain(_said(text, "Job not heterogeneous job"))
+    write_error(_said(text, "Job not heterogeneous job"))
     return _STATUS["Job not heterogeneous job"]
 
 
-def _act_on_step(store: Store, caller: Caller, named: ids.Named, options: dict[str, str]) -> int:
-    jobs = [job for job in known(store) if job.id == named.number]
+def _act_on_step(store: Store, caller: Caller, named: ids.JobReference, options: dict[str, str]) -> int:
+    jobs = [job for job in known_jobs(store) if job.id == named.number]
     if jobs and not caller.owns(jobs[0].user):
         what = "Access/permission denied"
-    elif jobs and not jobs[0].over:
+    elif jobs and not jobs[0].finished:
         for step in store.steps(named.number):
             if str(step.number) == named.step and started(step.process) == step.process_began:
                 os.kill(step.process, _number(options.get("signal", "KILL")))
         return 0
     else:
         what = _UNKNOWN
-    complain(f"scancel: error: Kill job error on job step id {named.number}.{named.step}: {what}")
+    write_error(f"scancel: error: Kill job error on job step id {named.number}.{named.step}: {what}")
     return _STATUS.get(what, 1)
 
 
@@ -102,17 +102,17 @@ def _said(text: str, what: str) -> str:
 
 def _act(store: Store, caller: Caller, asked: tuple[str, int, set[int] | None], options: dict[str, str]) -> int:
     text, number, tasks = asked
-    jobs = [job for job in known(store) if number == job.array_job or (tasks is None and number == job.id)]
+    jobs = [job for job in known_jobs(store) if number == job.array_job or (tasks is None and number == job.id)]
     if tasks is not None:
-        jobs = [job for job in jobs if job.array_task in tasks or tasks & set(job.waiting)]
+        jobs = [job for job in jobs if job.array_task in tasks or tasks & set(job.pending_tasks)]
     if not jobs:
         # only --verbose tells of it, and the exit status is 0 all the same
         _tell(options, text, _UNKNOWN)
         return 0
     if not all(caller.owns(job.user) for job in jobs):
-        complain(_said(text, "Access/permission denied"))
+        write_error(_said(text, "Access/permission denied"))
         return _STATUS["Access/permission denied"]
-    alive = [job for job in jobs if not job.over]
+    alive = [job for job in jobs if not job.finished]
     if not alive:
         _tell(options, text, "Job/step already completing or completed")
     for job in alive:
@@ -123,15 +123,15 @@ def _act(store: Store, caller: Caller, asked: tuple[str, int, set[int] | None], 
 def _announce(options: dict[str, str], text: str) -> None:
     if "verbose" in options:
         signalled = f"Signal {options['signal']} to" if "signal" in options else "Terminating"
-        complain(f"scancel: {signalled} job {text}")
+        write_error(f"scancel: {signalled} job {text}")
 
 
 def _tell(options: dict[str, str], text: str, what: str) -> None:
     if "verbose" in options:
-        complain(_said(text, what))
+        write_error(_said(text, what))
 
 
-def _selected(job: Job, options: dict[str, str], caller: Caller) -> bool:
+def _selected(job: JobRecord, options: dict[str, str], caller: Caller) -> bool:
     asked = {
         "account": {job.account},
         "jobname": {job.name},
@@ -143,31 +143,31 @@ def _selected(job: Job, options: dict[str, str], caller: Caller) -> bool:
         "user": {job.user, str(job.uid)},
     }
     if not options.keys() & {*asked, "me"}:
-        die("scancel", "No job identification provided")
+        fail("scancel", "No job identification provided")
     return all(values & set(options[name].split(",")) for name, values in asked.items() if name in options) and (
         "me" not in options or job.user == caller.name
     )
 
 
-def _end(store: Store, caller: Caller, job: Job, tasks: set[int] | None, options: dict[str, str]) -> None:
+def _end(store: Store, caller: Caller, job: JobRecord, tasks: set[int] | None, options: dict[str, str]) -> None:
     if "signal" in options:
         _signal(job, options)
         return
-    with store.change():
+    with store.transaction():
         job = store.jobs("id = ?", job.id)[0]
-        if job.over:
+        if job.finished:
             return
-        if job.waiting:
-            scheduler.cancel_elements(store, job, set(job.waiting) if tasks is None else tasks, caller.uid)
+        if job.pending_tasks:
+            scheduler.cancel_elements(store, job, set(job.pending_tasks) if tasks is None else tasks, caller.uid)
         elif not job.nodelist:
             scheduler.cancel(store, job, caller.uid)
         else:
-            store.update(job.id, killer=caller.uid)
+            store.update(job.id, cancelled_by=caller.uid)
     if job.runner and started(job.runner) == job.runner_began:
         os.kill(job.runner, signal.SIGTERM)
 
 
-def _signal(job: Job, options: dict[str, str]) -> None:
+def _signal(job: JobRecord, options: dict[str, str]) -> None:
     number = _number(options["signal"])
     if job.shell and started(job.shell) == job.shell_began:
         (os.kill if "batch" in options else os.killpg)(job.shell, number)
@@ -177,5 +177,5 @@ def _number(text: str) -> int:
     name = text.upper().removeprefix("SIG")
     number = int(name) if name.isdecimal() else getattr(signal, f"SIG{name}", None)
     if number is None:
-        die("scancel", f"Unknown job signal: {text}")
+        fail("scancel", f"Unknown job signal: {text}")
     return int(number)

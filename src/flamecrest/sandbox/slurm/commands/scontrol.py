@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 import time
 
-from flamecrest.sandbox.slurm import ids, machine, scheduler
-from flamecrest.sandbox.slurm.formats import MAX_ARRAY, Refused, complain, read_node_list, say
+from flamecrest.sandbox.slurm import cluster, ids, scheduler
+from flamecrest.sandbox.slurm.formats import (
+    MAX_ARRAY_SIZE,
+    CommandFailedError,
+    parse_node_list,
+    write_error,
+    write_output,
+)
 from flamecrest.sandbox.slurm.options import MAYBE, NO, YES, Options
 
-from .program import Caller, ask_controller, no_answer
+from .program import Caller, controller_failure, require_controller
 from .scontrol_show import job_lines, node_lines, partition_lines, reservation_lines
-from .squeue import element, known
+from .squeue import known_jobs, pending_element
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flamecrest.sandbox.slurm.store import Job, Store
+    from flamecrest.sandbox.slurm.store import JobRecord, Store
 
 OPTIONS = Options(
     "scontrol",
@@ -40,7 +46,7 @@ _LOADED = {"job": "slurm_load_jobs", "node": "slurm_load_node", "partition": "sl
 def main(store: Store, words: Sequence[str]) -> int:
     options, rest = OPTIONS.read(words, mixed=True)
     if "version" in options:
-        say(f"slurm-wlm {machine.VERSION}\n")
+        write_output(f"slurm-wlm {cluster.VERSION}\n")
         return 0
     verb, *names = rest or [""]
     match verb.lower():
@@ -52,7 +58,7 @@ def main(store: Store, words: Sequence[str]) -> int:
             return _write(store, names)
         case "hold" | "release" | "uhold":
             return _hold(store, names, held=verb.lower() != "release")
-    raise Refused(f"invalid keyword: {verb}")
+    raise CommandFailedError(f"invalid keyword: {verb}")
 
 
 def _host() -> str:
@@ -60,8 +66,8 @@ def _host() -> str:
 
 
 def _ping(store: Store) -> int:
-    down = bool(no_answer(store, rounds=0 if store.setting("controller_down") else 1))
-    say(f"Slurmctld(primary) at {_host()} is {'DOWN' if down else 'UP'}\n")
+    down = bool(controller_failure(store, rounds=0 if store.setting("controller_down") else 1))
+    write_output(f"Slurmctld(primary) at {_host()} is {'DOWN' if down else 'UP'}\n")
     return int(down)
 
 
@@ -70,143 +76,143 @@ def _show(store: Store, names: list[str], options: dict[str, str]) -> int:
     kind = next((kind for kind in _LOADED if what and (kind + "s").startswith(what)), what)
     if kind in {"hostname", "hostnames"}:
         try:
-            say("".join(f"{host}\n" for host in read_node_list(name)))
+            write_output("".join(f"{host}\n" for host in parse_node_list(name)))
         except ValueError:
-            raise Refused(f"Invalid hostlist: {name}") from None
+            raise CommandFailedError(f"Invalid hostlist: {name}") from None
         return 0
     if kind not in _LOADED:
-        raise Refused(f"invalid entity:{what} for keyword:show ")
+        raise CommandFailedError(f"invalid entity:{what} for keyword:show ")
     rounds = 2 if kind == "job" else 1
-    ask_controller(store, _LOADED[kind] + " error: {}", rounds=rounds)
+    require_controller(store, _LOADED[kind] + " error: {}", rounds=rounds)
     if kind == "config":
         _config(store)
         return 0
     show = {"job": _jobs, "node": _nodes, "partition": _partitions, "reservation": _reservations}[kind]
     for lines in show(store, name, options):
         separator, end = (" ", "\n") if "oneliner" in options else ("\n   ", "\n\n")
-        say(separator.join(lines) + end)
+        write_output(separator.join(lines) + end)
     return 0
 
 
 def _jobs(store: Store, name: str, options: dict[str, str]) -> list[list[str]]:
-    jobs = known(store)
+    jobs = known_jobs(store)
     if name:
         try:
-            named = ids.shown(name)
+            named = ids.parse_scontrol_id(name)
         except ValueError:
-            raise Refused(f"scontrol_print_job error: {_INVALID}") from None
+            raise CommandFailedError(f"scontrol_print_job error: {_INVALID}") from None
         jobs = _named(jobs, named)
         # an array's waiting elements first, then those that have started, the last one first
-        jobs.sort(key=lambda job: (not job.waiting, -job.id))
+        jobs.sort(key=lambda job: (not job.pending_tasks, -job.id))
     elif not jobs:
-        say("No jobs in the system\n")
+        write_output("No jobs in the system\n")
     return [job_lines(job, details="details" in options) for job in jobs]
 
 
-def _named(jobs: list[Job], named: ids.Named) -> list[Job]:
+def _named(jobs: list[JobRecord], named: ids.JobReference) -> list[JobRecord]:
     if named.number:
         jobs = [job for job in jobs if named.number in {job.id, job.array_job}]
     if not jobs:
-        raise Refused(f"slurm_load_jobs error: {_INVALID}")
-    found = [job for job in jobs if named.task is None or named.task in {job.array_task, *job.waiting}]
+        raise CommandFailedError(f"slurm_load_jobs error: {_INVALID}")
+    found = [job for job in jobs if named.task is None or named.task in {job.array_task, *job.pending_tasks}]
     if not found or named.component:
         part = f"+{named.component}" if named.task is None else f"_{named.task}"
-        say(f"Job {named.number}{part} not found\n")
-        raise Refused
+        write_output(f"Job {named.number}{part} not found\n")
+        raise CommandFailedError
     task = named.task
-    return [job if task is None or job.array_task == task else element(job, task) for job in found]
+    return [job if task is None or job.array_task == task else pending_element(job, task) for job in found]
 
 
 def _nodes(store: Store, name: str, options: dict[str, str]) -> list[list[str]]:
     del options
     try:
-        nodes = [node for node in machine.node_states(store) if not name or node[0] in read_node_list(name)]
+        nodes = [node for node in cluster.node_states(store) if not name or node[0] in parse_node_list(name)]
     except ValueError:
         nodes = []
     if not nodes:
-        say(f"Node {name} not found\n")
-        raise Refused
+        write_output(f"Node {name} not found\n")
+        raise CommandFailedError
     return [node_lines(store, *node) for node in nodes]
 
 
 def _partitions(store: Store, name: str, options: dict[str, str]) -> list[list[str]]:
     partitions = [
-        one for one in machine.PARTITIONS if name == one.name or (not name and (not one.hidden or "all" in options))
+        one for one in cluster.PARTITIONS if name == one.name or (not name and (not one.hidden or "all" in options))
     ]
     if not partitions:
-        say(f"Partition {name} not found\n")
-        raise Refused
+        write_output(f"Partition {name} not found\n")
+        raise CommandFailedError
     return [partition_lines(store, one) for one in partitions]
 
 
 def _reservations(store: Store, name: str, options: dict[str, str]) -> list[list[str]]:
     del options
-    if name not in {"", machine.RESERVATION}:
-        say(f"Reservation {name} not found\n")
-        raise Refused
+    if name not in {"", cluster.RESERVATION}:
+        write_output(f"Reservation {name} not found\n")
+        raise CommandFailedError
     return [reservation_lines(store)]
 
 
 def _config(store: Store) -> None:
     values = {
-        "ClusterName": machine.CLUSTER,
+        "ClusterName": cluster.CLUSTER,
         "MinJobAge": f"{store.setting('min_job_age'):.0f} sec",
         "KillWait": f"{store.setting('kill_wait'):.0f} sec",
-        "MaxArraySize": str(MAX_ARRAY),
-        "SLURM_VERSION": machine.VERSION,
+        "MaxArraySize": str(MAX_ARRAY_SIZE),
+        "SLURM_VERSION": cluster.VERSION,
         "SlurmctldHost[0]": f"{_host()}(127.0.0.1)",
     }
-    say(f"Configuration data as of {time.strftime('%Y-%m-%dT%H:%M:%S')}\n")
-    say("".join(f"{name:<23} = {value}\n" for name, value in sorted(values.items())) + "\n")
-    say(f"Slurmctld(primary) at {_host()} is UP\n")
+    write_output(f"Configuration data as of {time.strftime('%Y-%m-%dT%H:%M:%S')}\n")
+    write_output("".join(f"{name:<23} = {value}\n" for name, value in sorted(values.items())) + "\n")
+    write_output(f"Slurmctld(primary) at {_host()} is UP\n")
 
 
 def _write(store: Store, names: list[str]) -> int:
     """Answer `write batch_script ID [FILE or -]`; the exit status is 0 whatever happens."""
     if len(names) < 2 or names[0].lower() != "batch_script":
-        raise Refused(f"invalid keyword: {names[0] if names else ''}")
+        raise CommandFailedError(f"invalid keyword: {names[0] if names else ''}")
     number, target = names[1], names[2] if len(names) > 2 else f"slurm-{names[1]}.sh"
-    ask_controller(store, "job script retrieval failed: {}", status=0)
-    jobs = [job for job in known(store) if _means(job, number)]
+    require_controller(store, "job script retrieval failed: {}", status=0)
+    jobs = [job for job in known_jobs(store) if _means(job, number)]
     if not jobs:
-        complain(f"job script retrieval failed: {_INVALID}")
+        write_error(f"job script retrieval failed: {_INVALID}")
     elif not Caller(store).owns(jobs[0].user):
-        complain("job script retrieval failed: Invalid user id")
+        write_error("job script retrieval failed: Invalid user id")
     elif target == "-":
-        say(jobs[0].script.decode("utf-8", "surrogateescape"))
+        write_output(jobs[0].script.decode("utf-8", "surrogateescape"))
     else:
         with open(target, "wb") as file:  # noqa: PTH123 - pathlib is slow to import
             file.write(jobs[0].script)
-        say(f"batch script for job {number} written to {target}\n")
+        write_output(f"batch script for job {number} written to {target}\n")
     return 0
 
 
 def _hold(store: Store, names: list[str], *, held: bool) -> int:
-    ask_controller(store, "slurm_suspend error: {}")
+    require_controller(store, "slurm_suspend error: {}")
     caller, status = Caller(store), 0
     for name in names:
         found = _held(store, name)
         if not found:
-            complain(f"{_INVALID} for job {name}")
-            raise Refused(f"slurm_suspend error: {_INVALID}")
+            write_error(f"{_INVALID} for job {name}")
+            raise CommandFailedError(f"slurm_suspend error: {_INVALID}")
         if not all(caller.owns(job.user) for job in found):
-            complain(f"Invalid user id for job {name}")
-            raise Refused("slurm_suspend error: Invalid user id")
+            write_error(f"Invalid user id for job {name}")
+            raise CommandFailedError("slurm_suspend error: Invalid user id")
         for job in found:
-            partition = machine.partition(job.partition)
+            partition = cluster.partition(job.partition)
             priority = 0 if held else (partition.factor * 10 if partition else 1)
             store.update(job.id, held=int(held), reason="JobHeldUser" if held else "None", priority=priority)
-    scheduler.turn(store)
+    scheduler.schedule(store)
     return status
 
 
-def _held(store: Store, name: str) -> list[Job]:
-    return [job for job in known(store) if _means(job, name) and not job.nodelist and not job.over]
+def _held(store: Store, name: str) -> list[JobRecord]:
+    return [job for job in known_jobs(store) if _means(job, name) and not job.nodelist and not job.finished]
 
 
-def _means(job: Job, name: str) -> bool:
+def _means(job: JobRecord, name: str) -> bool:
     try:
-        named = ids.shown(name)
+        named = ids.parse_scontrol_id(name)
     except ValueError:
         return False
     return bool(named.number) and not named.component and named.means(job)

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import time
 
-from flamecrest.sandbox.slurm import machine, paths
-from flamecrest.sandbox.slurm.formats import duration, elapsed, elements, exit_code, moment, node_list
+from flamecrest.sandbox.slurm import cluster, paths
+from flamecrest.sandbox.slurm.formats import (
+    elapsed,
+    format_array,
+    format_duration,
+    format_exit_code,
+    format_node_list,
+    format_time,
+)
 
 from .sinfo import free_memory, host, reserved_from
 from .squeue import dependency, end_of, nodes_of, start_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from flamecrest.sandbox.slurm.store import Job, Store
+    from flamecrest.sandbox.slurm.store import JobRecord, Store
 
 
-def job_lines(job: Job, *, details: bool) -> list[str]:
+def job_lines(job: JobRecord, *, details: bool) -> list[str]:
     nodes = nodes_of(job)
     tres = f"cpu={job.cpus},mem={job.memory}M,node={job.nodes},billing={job.cpus}"
     command = " ".join([job.command, *job.arguments.decode("utf-8", "replace").split("\0")[:-1]])
@@ -26,13 +33,13 @@ def job_lines(job: Job, *, details: bool) -> list[str]:
         f"UserId={name}({job.uid}) GroupId={name}({job.uid}) MCS_label=N/A",
         f"Priority={job.priority} Nice=0 Account={job.account} QOS={job.qos}",
         f"JobState={job.state} Reason={job.reason} Dependency={dependency(job)}",
-        f"Requeue=1 Restarts=0 BatchFlag=1 Reboot=0 ExitCode={exit_code(job.status)}",
+        f"Requeue=1 Restarts=0 BatchFlag=1 Reboot=0 ExitCode={format_exit_code(job.status)}",
         *(["DerivedExitCode=0:0"] if details else []),
-        f"RunTime={duration(elapsed(job, int(time.time())))} TimeLimit={_limit(job)} TimeMin=N/A",
-        f"SubmitTime={moment(job.submit)} EligibleTime={moment(job.start or job.submit)}",
-        f"AccrueTime={moment(job.submit)}",
-        f"StartTime={moment(start_of(job))} EndTime={moment(end_of(job))} Deadline=N/A",
-        f"SuspendTime=None SecsPreSuspend=0 LastSchedEval={moment(job.start or job.submit)} Scheduler=Main",
+        f"RunTime={format_duration(elapsed(job, int(time.time())))} TimeLimit={_limit(job)} TimeMin=N/A",
+        f"SubmitTime={format_time(job.submit)} EligibleTime={format_time(job.start or job.submit)}",
+        f"AccrueTime={format_time(job.submit)}",
+        f"StartTime={format_time(start_of(job))} EndTime={format_time(end_of(job))} Deadline=N/A",
+        f"SuspendTime=None SecsPreSuspend=0 LastSchedEval={format_time(job.start or job.submit)} Scheduler=Main",
         f"Partition={job.partition} AllocNode:Sid=localhost:1",
         "ReqNodeList=(null) ExcNodeList=(null)",
         f"NodeList={nodes}",
@@ -56,32 +63,32 @@ def job_lines(job: Job, *, details: bool) -> list[str]:
     ]
 
 
-def _array(job: Job) -> str:
+def _array(job: JobRecord) -> str:
     if job.array_job is None:
         return ""
-    which = elements(job.waiting, job.array_limit) if job.array_task is None else str(job.array_task)
+    which = format_array(job.pending_tasks, job.array_limit) if job.array_task is None else str(job.array_task)
     throttle = f"ArrayTaskThrottle={job.array_limit} " if job.array_limit else ""
     return f"ArrayJobId={job.array_job} ArrayTaskId={which} {throttle}"
 
 
-def _limit(job: Job) -> str:
-    return duration(job.minutes * 60) if job.minutes else "UNLIMITED"
+def _limit(job: JobRecord) -> str:
+    return format_duration(job.minutes * 60) if job.minutes else "UNLIMITED"
 
 
 def node_lines(store: Store, name: str, used: int, state: str) -> list[str]:
-    cpus, began = int(store.setting("cpus")), moment(reserved_from(store))
-    tres = f"cpu={cpus},mem={machine.MEMORY}M,billing={cpus}"
+    cpus, began = int(store.setting("cpus")), format_time(reserved_from(store))
+    tres = f"cpu={cpus},mem={cluster.MEMORY}M,billing={cpus}"
     taken = f"cpu={used},mem={100 * used}M" if used else ""
-    partitions = ",".join(one.name for one in machine.PARTITIONS if name in one.nodes)
+    partitions = ",".join(one.name for one in cluster.PARTITIONS if name in one.nodes)
     return [
         f"NodeName={name} Arch=x86_64 CoresPerSocket=1 ",
         f"CPUAlloc={used} CPUEfctv={cpus} CPUTot={cpus} CPULoad=0.00",
-        f"AvailableFeatures={machine.FEATURE}",
-        f"ActiveFeatures={machine.FEATURE}",
+        f"AvailableFeatures={cluster.FEATURE}",
+        f"ActiveFeatures={cluster.FEATURE}",
         "Gres=(null)",
-        f"NodeAddr=127.0.0.1 NodeHostName={host()} Port={17000 + int(name[-3:])} Version={machine.VERSION}",
+        f"NodeAddr=127.0.0.1 NodeHostName={host()} Port={17000 + int(name[-3:])} Version={cluster.VERSION}",
         "OS=Linux ",
-        f"RealMemory={machine.MEMORY} AllocMem={100 * used} FreeMem={free_memory()} Sockets={cpus} Boards=1",
+        f"RealMemory={cluster.MEMORY} AllocMem={100 * used} FreeMem={free_memory()} Sockets={cpus} Boards=1",
         f"State={state.upper()} ThreadsPerCore=1 TmpDisk=0 Weight=1 Owner=N/A MCS_label=N/A",
         f"Partitions={partitions} ",
         f"BootTime={began} SlurmdStartTime={began}",
@@ -94,18 +101,18 @@ def node_lines(store: Store, name: str, used: int, state: str) -> list[str]:
     ]
 
 
-def partition_lines(store: Store, one: machine.Partition) -> list[str]:
+def partition_lines(store: Store, one: cluster.PartitionConfig) -> list[str]:
     nodes, cpus = len(one.nodes), int(store.setting("cpus")) * len(one.nodes)
-    memory = f"{machine.MEMORY * nodes / 1024:.2f}G"
-    usual = duration(one.default_time * 60)
+    memory = f"{cluster.MEMORY * nodes / 1024:.2f}G"
+    usual = format_duration(one.default_time * 60)
     hidden = "YES" if one.hidden else "NO"
     return [
         f"PartitionName={one.name}",
         "AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL",
         f"AllocNodes=ALL Default={'YES' if one.default else 'NO'} QoS=N/A",
         f"DefaultTime={usual} DisableRootJobs=NO ExclusiveUser=NO GraceTime=0 Hidden={hidden}",
-        f"MaxNodes=UNLIMITED MaxTime={duration(one.max_time * 60)} MinNodes=0 LLN=NO MaxCPUsPerNode=UNLIMITED",
-        f"Nodes={node_list(one.nodes)}",
+        f"MaxNodes=UNLIMITED MaxTime={format_duration(one.max_time * 60)} MinNodes=0 LLN=NO MaxCPUsPerNode=UNLIMITED",
+        f"Nodes={format_node_list(one.nodes)}",
         f"PriorityJobFactor={one.factor} PriorityTier=1 RootOnly=NO ReqResv=NO OverSubscribe=NO",
         "OverTimeLimit=NONE PreemptMode=OFF",
         f"State=UP TotalCPUs={cpus} TotalNodes={nodes} SelectTypeParameters=NONE",
@@ -118,14 +125,14 @@ def partition_lines(store: Store, one: machine.Partition) -> list[str]:
 def reservation_lines(store: Store) -> list[str]:
     start = reserved_from(store)
     cpus = int(store.setting("cpus"))
-    span = f"StartTime={moment(start)} EndTime={moment(start + machine.RESERVED_SECONDS)}"
-    span += f" Duration={duration(machine.RESERVED_SECONDS)}"
+    span = f"StartTime={format_time(start)} EndTime={format_time(start + cluster.RESERVED_SECONDS)}"
+    span += f" Duration={format_duration(cluster.RESERVED_SECONDS)}"
     rest = "Groups=(null) Accounts=(null) Licenses=(null) State=ACTIVE BurstBuffer=(null) Watts=n/a"
     return [
-        f"ReservationName={machine.RESERVATION} {span}",
-        f"Nodes={machine.RESERVED} NodeCnt=1 CoreCnt={cpus} Features=(null) PartitionName=debug Flags=SPEC_NODES",
-        f"  NodeName={machine.RESERVED} CoreIDs=0-{cpus - 1}",
+        f"ReservationName={cluster.RESERVATION} {span}",
+        f"Nodes={cluster.RESERVED} NodeCnt=1 CoreCnt={cpus} Features=(null) PartitionName=debug Flags=SPEC_NODES",
+        f"  NodeName={cluster.RESERVED} CoreIDs=0-{cpus - 1}",
         f"TRES=cpu={cpus}",
-        f"Users={','.join(machine.RESERVED_FOR)} {rest}",
+        f"Users={','.join(cluster.RESERVED_FOR)} {rest}",
         "MaxStartDelay=(null)",
     ]

@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import time
 
-from flamecrest.sandbox.slurm import machine
-from flamecrest.sandbox.slurm.formats import Refused, duration, moment, node_list, say, short_duration
+from flamecrest.sandbox.slurm import cluster
+from flamecrest.sandbox.slurm.formats import (
+    CommandFailedError,
+    format_duration,
+    format_node_list,
+    format_short_duration,
+    format_time,
+    write_output,
+)
 from flamecrest.sandbox.slurm.options import MAYBE, NO, YES, Options
 
-from .columns import Column, by_codes, by_names
-from .program import ask_controller
+from .columns import Column, parse_format, parse_long_format
+from .program import require_controller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,10 +46,10 @@ _LONG_NODES = "%N  %.6D %.9P %.11T %4c %.8z %.6m %.8d %.6w %.8f %20E"
 SHORT = {"idle": "idle", "reserved": "resv", "mixed": "mix", "allocated": "alloc"}
 
 
-class Line:
+class NodeGroup:
     """A node in a partition, or nodes that are alike, and their partition."""
 
-    def __init__(self, partition: machine.Partition, nodes: list[tuple[str, int, str]], cpus: int) -> None:
+    def __init__(self, partition: cluster.PartitionConfig, nodes: list[tuple[str, int, str]], cpus: int) -> None:
         self.partition = partition
         self.nodes = nodes
         self.cpus = cpus
@@ -61,18 +68,18 @@ class Line:
 def main(store: Store, words: Sequence[str]) -> int:
     options, _ = OPTIONS.read(words, mixed=True)
     if "version" in options:
-        say(f"slurm-wlm {machine.VERSION}\n")
+        write_output(f"slurm-wlm {cluster.VERSION}\n")
         return 0
     if "json" in options or "yaml" in options:
-        raise Refused("sinfo: error: the toy Slurm has no serializer plugins")
-    ask_controller(store, "slurm_load_partitions: {}")
+        raise CommandFailedError("sinfo: error: the toy Slurm has no serializer plugins")
+    require_controller(store, "slurm_load_partitions: {}")
     if "reservation" in options:
         _reservations(store)
         return 0
     before, columns = _columns(options)
-    lines = _lines(store, options, columns)
+    lines = _groups(store, options, columns)
     if "long" in options:
-        say(time.strftime("%a %b %d %H:%M:%S %Y\n"))
+        write_output(time.strftime("%a %b %d %H:%M:%S %Y\n"))
     rows = [] if "noheader" in options else [[column.title for column in columns]]
     rows += [[column.cell(line) for column in columns] for line in lines]
     width = max(
@@ -80,7 +87,7 @@ def main(store: Store, words: Sequence[str]) -> int:
     )
     for row in rows:
         cells = (column.show(_wide(column, text, width, options)) for column, text in zip(columns, row, strict=True))
-        say(before + "".join(cells) + "\n")
+        write_output(before + "".join(cells) + "\n")
     return 0
 
 
@@ -92,48 +99,49 @@ def _wide(column: Column, text: str, width: int, options: dict[str, str]) -> str
 
 def _columns(options: dict[str, str]) -> tuple[str, list[Column]]:
     if "Format" in options:
-        return "", by_names("sinfo", options["Format"], NAMES)
+        return "", parse_long_format("sinfo", options["Format"], NAMES)
     form = options.get("format")
     if form is None and "Node" in options:
         form = _LONG_NODES if "long" in options else _NODES
-    return by_codes(form or (_SUMMARY if "summarize" in options else _STANDARD), CODES)
+    return parse_format(form or (_SUMMARY if "summarize" in options else _STANDARD), CODES)
 
 
-def _lines(store: Store, options: dict[str, str], columns: list[Column]) -> list[Line]:
+def _groups(store: Store, options: dict[str, str], columns: list[Column]) -> list[NodeGroup]:
     """One line for every group of nodes that look alike; with --Node for every node in every partition."""
     cpus = int(store.setting("cpus"))
-    partitions = [one for one in machine.PARTITIONS if not one.hidden or "all" in options or "partition" in options]
+    partitions = [one for one in cluster.PARTITIONS if not one.hidden or "all" in options or "partition" in options]
     if "partition" in options:
         partitions = [one for one in partitions if one.name in options["partition"].split(",")]
-    nodes = machine.node_states(store)
+    nodes = cluster.node_states(store)
     if "nodes" in options:
         nodes = [node for node in nodes if node[0] in options["nodes"].split(",")]
     if "states" in options:
         wanted = options["states"].lower().split(",")
         nodes = [node for node in nodes if node[2] in wanted or SHORT[node[2]] in wanted]
     if "Node" in options:
-        lines = [Line(one, [node], cpus) for node in nodes for one in partitions if node[0] in one.nodes]
+        lines = [NodeGroup(one, [node], cpus) for node in nodes for one in partitions if node[0] in one.nodes]
         by_partition = any(column.title == "PARTITION" for column in columns)
         return lines if by_partition else list({line.nodes[0][0]: line for line in lines}.values())
     lines = []
     for one in partitions:
         groups: dict[object, list[tuple[str, int, str]]] = {}
         for node in (node for node in nodes if node[0] in one.nodes):
-            alike = [column.cell(Line(one, [node], cpus)) for column in columns if column.title in _TELLING]
+            alike = [column.cell(NodeGroup(one, [node], cpus)) for column in columns if column.title in _TELLING]
             groups.setdefault("all" if "summarize" in options else tuple(alike), []).append(node)
         # Slurm sorts by the state's number: reserved before idle, both before those with jobs
         ordered = sorted(
             groups.values(), key=lambda group: ("reserved", "mixed", "allocated", "idle").index(group[0][2])
         )
-        lines += [Line(one, group, cpus) for group in ordered]
+        lines += [NodeGroup(one, group, cpus) for group in ordered]
     return lines
 
 
 def _reservations(store: Store) -> None:
     start = reserved_from(store)
-    span = f"{moment(start)}  {moment(start + machine.RESERVED_SECONDS)}  {duration(machine.RESERVED_SECONDS)}"
-    say("RESV_NAME     STATE           START_TIME             END_TIME     DURATION  NODELIST\n")
-    say(f"{machine.RESERVATION:<10}  ACTIVE  {span}  {machine.RESERVED}\n")
+    seconds = cluster.RESERVED_SECONDS
+    span = f"{format_time(start)}  {format_time(start + seconds)}  {format_duration(seconds)}"
+    write_output("RESV_NAME     STATE           START_TIME             END_TIME     DURATION  NODELIST\n")
+    write_output(f"{cluster.RESERVATION:<10}  ACTIVE  {span}  {cluster.RESERVED}\n")
 
 
 def reserved_from(store: Store) -> int:
@@ -141,15 +149,15 @@ def reserved_from(store: Store) -> int:
     return int(store.setting("began"))
 
 
-def _partition_name(line: Line) -> str:
+def _partition_name(line: NodeGroup) -> str:
     return line.partition.name + ("*" if line.partition.default else "")
 
 
-def _limit(line: Line) -> str:
-    return short_duration(line.partition.max_time * 60)
+def _limit(line: NodeGroup) -> str:
+    return format_short_duration(line.partition.max_time * 60)
 
 
-def _load(_line: Line) -> str:
+def _load(_line: NodeGroup) -> str:
     return f"{os.getloadavg()[0]:.2f}"
 
 
@@ -162,12 +170,12 @@ def host() -> str:
     return os.uname().nodename.partition(".")[0]
 
 
-def _cpu_states(line: Line) -> str:
+def _cpu_states(line: NodeGroup) -> str:
     total = line.cpus * len(line.nodes)
     return f"{line.used}/{total - line.used}/0/{total}"
 
 
-def _node_states(line: Line) -> str:
+def _node_states(line: NodeGroup) -> str:
     return "/".join(str(count) for count in line.states())
 
 
@@ -180,7 +188,7 @@ _THINGS = (
     ("D", "Nodes", "NODES", lambda line: str(len(line.nodes))),
     ("t", "StateCompact", "STATE", lambda line: SHORT[line.state]),
     ("T", "StateLong", "STATE", lambda line: line.state),
-    ("N", "NodeList", "NODELIST", lambda line: node_list([name for name, _, _ in line.nodes])),
+    ("N", "NodeList", "NODELIST", lambda line: format_node_list([name for name, _, _ in line.nodes])),
     ("n", "NodeHost", "HOSTNAMES", lambda _line: host()),
     ("o", "NodeAddr", "NODE_ADDR", lambda _line: "127.0.0.1"),
     ("z", "SocketCoreThread", "S:C:T", lambda line: f"{line.cpus}:1:1"),
@@ -192,16 +200,16 @@ _THINGS = (
     ("O", "CPUsLoad", "CPU_LOAD", _load),
     ("e", "FreeMem", "FREE_MEM", lambda _line: str(free_memory())),
     ("", "AllocMem", "ALLOCMEM", lambda line: str(100 * line.used)),
-    ("m", "Memory", "MEMORY", lambda _line: str(machine.MEMORY)),
+    ("m", "Memory", "MEMORY", lambda _line: str(cluster.MEMORY)),
     ("d", "Disk", "TMP_DISK", lambda _line: "0"),
     ("w", "Weight", "WEIGHT", lambda _line: "1"),
-    ("f", "Features", "AVAIL_FEATURES", lambda _line: machine.FEATURE),
-    ("b", "features_act", "ACTIVE_FEATURES", lambda _line: machine.FEATURE),
+    ("f", "Features", "AVAIL_FEATURES", lambda _line: cluster.FEATURE),
+    ("b", "features_act", "ACTIVE_FEATURES", lambda _line: cluster.FEATURE),
     ("G", "Gres", "GRES", lambda _line: "(null)"),
-    ("v", "Version", "VERSION", lambda _line: machine.VERSION),
+    ("v", "Version", "VERSION", lambda _line: cluster.VERSION),
     ("E", "Reason", "REASON", lambda _line: "none"),
     ("F", "NodeAIOT", "NODES(A/I/O/T)", _node_states),
-    ("V", "Cluster", "CLUSTER", lambda _line: machine.CLUSTER),
+    ("V", "Cluster", "CLUSTER", lambda _line: cluster.CLUSTER),
 )
 CODES = {code: (title, cell) for code, _, title, cell in _THINGS if code}
 NAMES = {name.lower(): (title, cell) for _, name, title, cell in _THINGS}

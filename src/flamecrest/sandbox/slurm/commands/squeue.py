@@ -5,30 +5,30 @@ from __future__ import annotations
 import os
 import time
 
-from flamecrest.sandbox.slurm import ids, machine, paths
+from flamecrest.sandbox.slurm import cluster, ids, paths
 from flamecrest.sandbox.slurm.formats import (
     SHORT_STATES,
-    Refused,
-    complain,
-    die,
-    duration,
+    CommandFailedError,
     elapsed,
-    elements,
+    fail,
+    format_array,
+    format_duration,
+    format_short_duration,
+    format_time,
     job_id,
-    moment,
-    say,
-    short_duration,
+    write_error,
+    write_output,
 )
 from flamecrest.sandbox.slurm.options import MAYBE, NO, YES, Options
 
-from .columns import Column, by_codes, by_names
-from .program import ask_controller
+from .columns import Column, parse_format, parse_long_format
+from .program import require_controller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flamecrest.sandbox.slurm.store import Job, Store
+    from flamecrest.sandbox.slurm.store import JobRecord, Store
 
 _FLAGS = "all array array-unique hide help json local long me noheader start version yaml"
 _VALUES = (
@@ -58,17 +58,17 @@ _UNPLACED = ("PENDING",)
 def main(store: Store, words: Sequence[str]) -> int:
     options, _ = OPTIONS.read(words, mixed=True)
     if "version" in options:
-        say(f"slurm-wlm {machine.VERSION}\n")
+        write_output(f"slurm-wlm {cluster.VERSION}\n")
         return 0
     if "json" in options or "yaml" in options:
-        raise Refused("squeue: error: the toy Slurm has no serializer plugins")
+        raise CommandFailedError("squeue: error: the toy Slurm has no serializer plugins")
     named = _ids(options)
     user = options.get("user") or options.get("users")
     if "me" in options:
         user = os.environ.get("USER", "")
-    ask_controller(store, "slurm_load_jobs error: {}", rounds=2)
+    require_controller(store, "slurm_load_jobs error: {}", rounds=2)
     _check_users(store, user)
-    jobs = [job for found in known(store) for job in _asked(found, named) if _wanted(job, options, user)]
+    jobs = [job for found in known_jobs(store) for job in _asked(found, named) if _wanted(job, options, user)]
     if named and not jobs:
         _check_ids(store, named)
     jobs.sort(key=lambda job: (job.partition, job.state, -job.priority, -job.id))
@@ -76,19 +76,19 @@ def main(store: Store, words: Sequence[str]) -> int:
     return 0
 
 
-def known(store: Store) -> list[Job]:
+def known_jobs(store: Store) -> list[JobRecord]:
     """The jobs that the controller has not forgotten."""
     return store.jobs("ended = 0 OR ended > ?", time.time() - store.setting("min_job_age"))
 
 
-def _ids(options: dict[str, str]) -> list[ids.Named] | None:
+def _ids(options: dict[str, str]) -> list[ids.JobReference] | None:
     try:
-        return ids.queued(options["jobs"]) if "jobs" in options else None
+        return ids.parse_squeue_ids(options["jobs"]) if "jobs" in options else None
     except ValueError as error:
-        die("squeue", f"Invalid job id: {error}")
+        fail("squeue", f"Invalid job id: {error}")
 
 
-def _asked(job: Job, named: list[ids.Named] | None) -> list[Job]:
+def _asked(job: JobRecord, named: list[ids.JobReference] | None) -> list[JobRecord]:
     """The record, if it is asked for; of an array's waiting elements only those that the ids name, if they do that."""
     if named is None:
         return [job]
@@ -96,10 +96,10 @@ def _asked(job: Job, named: list[ids.Named] | None) -> list[Job]:
     tasks = {one.task for one in meant}
     if None in tasks or job.array_task in tasks:
         return [job]
-    return [element(job, task) for task in job.waiting if task in tasks]
+    return [pending_element(job, task) for task in job.pending_tasks if task in tasks]
 
 
-def element(job: Job, task: int) -> Job:
+def pending_element(job: JobRecord, task: int) -> JobRecord:
     """A waiting element as a record of its own."""
     one = job.copy()
     one.array_task, one.array_tasks = task, ""
@@ -108,21 +108,21 @@ def element(job: Job, task: int) -> Job:
 
 def _check_users(store: Store, names: str | None) -> None:
     for name in (names or "").split(","):
-        if name and not name.isdecimal() and store.person(name) is None and name != "root":
-            complain(f"squeue: error: Invalid user: {name}\n")
+        if name and not name.isdecimal() and store.user(name) is None and name != "root":
+            write_error(f"squeue: error: Invalid user: {name}\n")
 
 
-def _check_ids(store: Store, named: list[ids.Named]) -> None:
+def _check_ids(store: Store, named: list[ids.JobReference]) -> None:
     """Slurm asks for a single job by its number, and fails where there is none; of several it says nothing."""
-    if len(named) == 1 and not any(named[0].number in {job.id, job.array_job} for job in known(store)):
-        raise Refused(_UNKNOWN)
+    if len(named) == 1 and not any(named[0].number in {job.id, job.array_job} for job in known_jobs(store)):
+        raise CommandFailedError(_UNKNOWN)
 
 
-def _wanted(job: Job, options: dict[str, str], user: str | None) -> bool:
+def _wanted(job: JobRecord, options: dict[str, str], user: str | None) -> bool:
     states = options.get("states", "PENDING,RUNNING,SUSPENDED,COMPLETING").upper().split(",")
     if "ALL" not in states and job.state not in states and SHORT_STATES.get(job.state) not in states:
         return False
-    partition = machine.partition(job.partition)
+    partition = cluster.partition(job.partition)
     hidden = partition is not None and partition.hidden
     if hidden and "all" not in options and "jobs" not in options and "partition" not in options:
         return False
@@ -137,33 +137,33 @@ def _wanted(job: Job, options: dict[str, str], user: str | None) -> bool:
     return all(given is None or bool(values & set(given.split(","))) for given, values in filters)
 
 
-def _print(jobs: list[Job], options: dict[str, str]) -> None:
+def _print(jobs: list[JobRecord], options: dict[str, str]) -> None:
     before = ""
     columns: list[Column]
     if "Format" in options:
-        columns = by_names("squeue", options["Format"], NAMES)
+        columns = parse_long_format("squeue", options["Format"], NAMES)
     else:
         form = options.get("format") or (_LONG if "long" in options else _START if "start" in options else _STANDARD)
-        before, columns = by_codes(form, CODES)
+        before, columns = parse_format(form, CODES)
     if "long" in options:
-        say(time.strftime("%a %b %d %H:%M:%S %Y\n"))
+        write_output(time.strftime("%a %b %d %H:%M:%S %Y\n"))
     lines = [] if "noheader" in options else [before + "".join(column.show(column.title) for column in columns)]
     rows = _expanded(jobs) if "array" in options else jobs
     lines += [before + "".join(column.show(column.cell(job)) for column in columns) for job in rows]
-    say("".join(line + "\n" for line in lines))
+    write_output("".join(line + "\n" for line in lines))
 
 
-def _expanded(jobs: list[Job]) -> list[Job]:
+def _expanded(jobs: list[JobRecord]) -> list[JobRecord]:
     """With --array each waiting element of an array has a line of its own."""
-    return [one for job in jobs for one in ([element(job, task) for task in job.waiting] or [job])]
+    return [one for job in jobs for one in ([pending_element(job, task) for task in job.pending_tasks] or [job])]
 
 
-def nodes_of(job: Job) -> str:
+def nodes_of(job: JobRecord) -> str:
     """The nodes, once the job has started."""
-    return machine.shown_nodes(job) if job.start else ""
+    return cluster.node_expression(job) if job.start else ""
 
 
-def _nodes_or_reason(job: Job) -> str:
+def _nodes_or_reason(job: JobRecord) -> str:
     return nodes_of(job) if job.start and job.state not in _UNPLACED else f"({job.reason})"
 
 
@@ -171,39 +171,39 @@ def _now() -> int:
     return int(time.time())
 
 
-def start_of(job: Job) -> int:
+def start_of(job: JobRecord) -> int:
     """When it started; for one that never will, when that became clear; for one that waits for it, its time."""
     return job.start or job.end or (job.begin if job.begin > time.time() else 0)
 
 
-def end_of(job: Job) -> int:
+def end_of(job: JobRecord) -> int:
     """The end, or when the time limit will have passed."""
     return job.end or (job.start + job.minutes * 60 if job.start and job.minutes else 0)
 
 
-def limit(job: Job) -> str:
-    return short_duration(job.minutes * 60) if job.minutes else "UNLIMITED"
+def limit(job: JobRecord) -> str:
+    return format_short_duration(job.minutes * 60) if job.minutes else "UNLIMITED"
 
 
-def _left(job: Job) -> str:
-    return short_duration(max(0, job.minutes * 60 - elapsed(job, _now()))) if job.minutes else "UNLIMITED"
+def _left(job: JobRecord) -> str:
+    return format_short_duration(max(0, job.minutes * 60 - elapsed(job, _now()))) if job.minutes else "UNLIMITED"
 
 
-def _task(job: Job) -> str:
+def _task(job: JobRecord) -> str:
     if job.array_job is None:
         return "N/A"
-    return elements(job.waiting, job.array_limit) if job.array_task is None else str(job.array_task)
+    return format_array(job.pending_tasks, job.array_limit) if job.array_task is None else str(job.array_task)
 
 
-def _raw(job: Job) -> str:
+def _raw(job: JobRecord) -> str:
     return str(job.id)
 
 
-def _array_number(job: Job) -> str:
+def _array_number(job: JobRecord) -> str:
     return str(job.array_job if job.array_job is not None else job.id)
 
 
-def dependency(job: Job) -> str:
+def dependency(job: JobRecord) -> str:
     """The dependency with what has become of it, `(null)` where there is none."""
     if not job.dependency or job.state not in _UNPLACED:
         return "(null)"
@@ -236,12 +236,12 @@ _THINGS = (
     ("C", "NumCPUs", "CPUS", "CPUS", lambda job: str(job.cpus)),
     ("", "NumTasks", "", "TASKS", lambda job: str(job.tasks)),
     ("m", "MinMemory", "MIN_MEMORY", "MIN_MEMORY", lambda job: f"{job.memory}M"),
-    ("M", "TimeUsed", "TIME", "TIME", lambda job: short_duration(elapsed(job, _now()))),
+    ("M", "TimeUsed", "TIME", "TIME", lambda job: format_short_duration(elapsed(job, _now()))),
     ("l", "TimeLimit", "TIME_LIMIT", "TIME_LIMIT", limit),
     ("L", "TimeLeft", "TIME_LEFT", "TIME_LEFT", _left),
-    ("V", "SubmitTime", "SUBMIT_TIME", "SUBMIT_TIME", lambda job: moment(job.submit, "N/A")),
-    ("S", "StartTime", "START_TIME", "START_TIME", lambda job: moment(start_of(job), "N/A")),
-    ("e", "EndTime", "END_TIME", "END_TIME", lambda job: moment(end_of(job), "N/A")),
+    ("V", "SubmitTime", "SUBMIT_TIME", "SUBMIT_TIME", lambda job: format_time(job.submit, "N/A")),
+    ("S", "StartTime", "START_TIME", "START_TIME", lambda job: format_time(start_of(job), "N/A")),
+    ("e", "EndTime", "END_TIME", "END_TIME", lambda job: format_time(end_of(job), "N/A")),
     ("p", "Priority", "PRIORITY", "PRIORITY", lambda job: f"{job.priority / 2**32:.14f}"),
     ("Q", "PriorityLong", "PRIORITY", "PRIORITY", lambda job: str(job.priority)),
     ("q", "QOS", "QOS", "QOS", lambda job: job.qos),
@@ -253,14 +253,14 @@ _THINGS = (
     ("Z", "WorkDir", "WORK_DIR", "WORK_DIR", lambda job: job.workdir),
     ("B", "BatchHost", "EXEC_HOST", "EXEC_HOST", lambda job: nodes_of(job).partition(",")[0] or "n/a"),
     ("Y", "SchedNodes", "SCHEDNODES", "SCHEDNODES", lambda _job: "(null)"),
-    ("", "Cluster", "", "CLUSTER", lambda _job: machine.CLUSTER),
+    ("", "Cluster", "", "CLUSTER", lambda _job: cluster.CLUSTER),
     ("", "STDIN", "", "STDIN", paths.source),
     ("", "STDOUT", "", "STDOUT", paths.output),
     ("", "STDERR", "", "STDERR", paths.errors),
     ("", "exit_code", "", "EXIT_CODE", lambda job: str(job.status)),
     ("", "derived_ec", "", "DERIVED_EXIT_CODE", lambda _job: "0:0"),
     ("", "RestartCnt", "", "RESTART_COUNT", lambda _job: "0"),
-    ("", "Elapsed", "", "ELAPSED", lambda job: duration(elapsed(job, _now()))),
+    ("", "Elapsed", "", "ELAPSED", lambda job: format_duration(elapsed(job, _now()))),
 )
 CODES = {code: (title, cell) for code, _, title, _, cell in _THINGS if code}
 NAMES = {name.lower(): (title, cell) for _, name, _, title, cell in _THINGS}

@@ -9,19 +9,19 @@ import sys
 import time
 
 from flamecrest.sandbox.processes import started
-from flamecrest.sandbox.slurm import machine
-from flamecrest.sandbox.slurm.formats import Refused, complain, die
+from flamecrest.sandbox.slurm import cluster
+from flamecrest.sandbox.slurm.formats import CommandFailedError, fail, write_error
 from flamecrest.sandbox.slurm.options import MAYBE, NO, YES, Options
 
 from .directives import OPTIONS as SBATCH
-from .program import Caller, no_answer
-from .squeue import known
+from .program import Caller, controller_failure
+from .squeue import known_jobs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flamecrest.sandbox.slurm.store import Job, Store
+    from flamecrest.sandbox.slurm.store import JobRecord, Store
 
 _FLAGS = "disable-status exact multi-prog no-allocate overlap preserve-env pty quit-on-interrupt unbuffered whole"
 _VALUES = "cpu-bind epilog het-group jobid mpi msg-timeout prolog relative slurmd-debug task-epilog task-prolog threads"
@@ -49,42 +49,42 @@ def main(store: Store, words: Sequence[str]) -> int:
     options, command = OPTIONS.read(words)
     number = options.get("jobid") or os.environ.get("SLURM_JOB_ID", "")
     if not command:
-        raise Refused("srun: fatal: No command given to execute.")
+        raise CommandFailedError("srun: fatal: No command given to execute.")
     if not number:
-        die("srun", "Unable to allocate resources: the toy Slurm runs srun in a job only")
+        fail("srun", "Unable to allocate resources: the toy Slurm runs srun in a job only")
     if not number.isdecimal():
-        die("srun", f'Invalid numeric value "{number}" for --jobid.')
+        fail("srun", f'Invalid numeric value "{number}" for --jobid.')
     job = _job(store, number)
     return _run(store, job, options, command)
 
 
-def _job(store: Store, number: str) -> Job:
-    if reason := no_answer(store):
+def _job(store: Store, number: str) -> JobRecord:
+    if reason := controller_failure(store):
         raise _unconfirmed(number, reason)
-    found = [job for job in known(store) if job.id == int(number)]
+    found = [job for job in known_jobs(store) if job.id == int(number)]
     if not found:
         raise _unconfirmed(number, "Invalid job id specified")
     job = found[0]
     if not Caller(store).owns(job.user):
-        die("srun", f"Unable to create step for job {number}: Access/permission denied")
-    if job.over or job.state == "COMPLETING":
-        raise Refused(f"srun: error: Slurm job {number} has expired", _HINT + number)
+        fail("srun", f"Unable to create step for job {number}: Access/permission denied")
+    if job.finished or job.state == "COMPLETING":
+        raise CommandFailedError(f"srun: error: Slurm job {number} has expired", _HINT + number)
     if job.state == "PENDING":
         raise _unconfirmed(number, "Job is pending execution")
     return job
 
 
-def _unconfirmed(number: str, why: str) -> Refused:
-    return Refused(
+def _unconfirmed(number: str, why: str) -> CommandFailedError:
+    return CommandFailedError(
         f"srun: error: Unable to confirm allocation for job {number}: {why}",
         _HINT + number,
     )
 
 
-def _run(store: Store, job: Job, options: dict[str, str], command: list[str]) -> int:
+def _run(store: Store, job: JobRecord, options: dict[str, str], command: list[str]) -> int:
     tasks = int(options.get("ntasks", "1"))
     name = options.get("job-name") or command[0].rpartition("/")[2]
-    with store.change():
+    with store.transaction():
         step = store.add_step(job.id, name=name, start=int(time.time()))
     node = job.nodelist.partition(",")[0]
     status = 0
@@ -93,7 +93,7 @@ def _run(store: Store, job: Job, options: dict[str, str], command: list[str]) ->
         ended = _task(store, job, step, task, options, command)
         if ended:
             what = f"Exited with exit code {ended >> 8}" if ended >> 8 else _killed(ended & 0x7F)
-            complain(f"srun: error: {node}: task {task}: {what}")
+            write_error(f"srun: error: {node}: task {task}: {what}")
             status = status or ended
     state = "COMPLETED" if not status else "FAILED" if status >> 8 else "CANCELLED"
     store.update_step(job.id, step, state=state, status=status, end=int(time.time()))
@@ -104,7 +104,7 @@ def _killed(number: int) -> str:
     return {9: "Killed", 15: "Terminated"}.get(number, f"Signal {number}")
 
 
-def _task(store: Store, job: Job, step: int, task: int, options: dict[str, str], command: list[str]) -> int:
+def _task(store: Store, job: JobRecord, step: int, task: int, options: dict[str, str], command: list[str]) -> int:
     """Run one task and wait for it; its status as wait(2) says it."""
     store.close()  # not to be carried across a fork
     child = os.fork()
@@ -119,14 +119,14 @@ def _task(store: Store, job: Job, step: int, task: int, options: dict[str, str],
     return os.waitpid(child, 0)[1]
 
 
-def _become(job: Job, step: int, task: int, options: dict[str, str], command: list[str]) -> None:
+def _become(job: JobRecord, step: int, task: int, options: dict[str, str], command: list[str]) -> None:
     names = {
         "SLURM_JOB_ID": job.id,
         "SLURM_JOBID": job.id,
         "SLURM_STEP_ID": step,
         "SLURM_PROCID": task,
         "SLURM_NTASKS": options.get("ntasks", "1"),
-        "SLURM_JOB_NODELIST": machine.shown_nodes(job),
+        "SLURM_JOB_NODELIST": cluster.node_expression(job),
         "SLURMD_NODENAME": job.nodelist.partition(",")[0],
     }
     os.setpgid(0, 0)  # the end of the job ends the step with all that it started
@@ -137,5 +137,5 @@ def _become(job: Job, step: int, task: int, options: dict[str, str], command: li
             os.chdir(options["chdir"])
         os.execvpe(command[0], command, {**os.environ, **{name: str(value) for name, value in names.items()}})
     except OSError as error:
-        complain(f"slurmstepd: error: execve(): {command[0]}: {error.strerror}")
+        write_error(f"slurmstepd: error: execve(): {command[0]}: {error.strerror}")
         os._exit(2)

@@ -1,4 +1,4 @@
-"""`flamecrest demo` as people run it: a process of its own, its words and its exit status."""
+"""`flamecrest demo` as users run it: a process of its own, its words and its exit status."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import alive
+from flamecrest.sandbox import processes
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.timeout(60)]
 
@@ -67,7 +67,7 @@ def test_it_stays_up_until_it_is_told_to_stop(environment: dict[str, str], tmp_p
             process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 0
         assert process.stderr.read() == ""
-    assert not any(alive(child) for child in children)
+    assert not any(processes.started(child) for child in children)
     assert not list(tmp_path.glob("flamecrest-*"))
 
 

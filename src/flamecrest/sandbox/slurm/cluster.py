@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from .formats import node_list
+from .formats import format_node_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .store import Job, Store
+    from .store import JobRecord, Store
 
 CLUSTER = "cluster"
 VERSION = "22.05.8"
 NODES = ("nid001", "nid002", "nid003", "nid004")
 MEMORY = 16000  # MiB of a node
 FEATURE = "fake"
-LIVING = ("RUNNING", "COMPLETING", "SUSPENDED")
 
 
-class Partition:
+class PartitionConfig:
     """A partition. Times in minutes."""
 
     def __init__(
@@ -44,9 +43,9 @@ class Partition:
 
 
 PARTITIONS = (
-    Partition("debug", 10, 60, factor=10),
-    Partition("long", 60, 7 * 1440, factor=1),
-    Partition("service", 10, 60, factor=1, nodes=("nid003",), hidden=True),
+    PartitionConfig("debug", 10, 60, factor=10),
+    PartitionConfig("long", 60, 7 * 1440, factor=1),
+    PartitionConfig("service", 10, 60, factor=1, nodes=("nid003",), hidden=True),
 )
 RESERVATION = "testres"
 RESERVED = "nid004"
@@ -56,38 +55,38 @@ ACCOUNTS = ("test", "other")
 QOS_MINUTES = {"normal": 0, "high": 30}  # MaxWall; 0 is none
 
 
-def partition(name: str) -> Partition | None:
+def partition(name: str) -> PartitionConfig | None:
     return next((one for one in PARTITIONS if one.name == name), None)
 
 
-def taken(jobs: Iterable[Job]) -> dict[str, int]:
+def used_cpus(jobs: Iterable[JobRecord]) -> dict[str, int]:
     """The CPUs in use on each node by jobs that have been placed and are not over."""
     cpus = dict.fromkeys(NODES, 0)
     for job in jobs:
-        names = job.nodelist.split(",") if job.nodelist and not job.over else []
+        names = job.nodelist.split(",") if job.nodelist and not job.finished else []
         for name in names:
             cpus[name] += -(-job.cpus // len(names))
     return cpus
 
 
-def _allowed(job: Job) -> list[str]:
+def _eligible_nodes(job: JobRecord) -> list[str]:
     """The nodes that the job may have: those of the reservation, or all others of its partition."""
     found = partition(job.partition)
     return [name for name in (found.nodes if found else ()) if (name == RESERVED) == bool(job.reservation)]
 
 
-def place(job: Job, used: dict[str, int], cpus: int) -> str:
+def find_nodes(job: JobRecord, used: dict[str, int], cpus: int) -> str:
     """The nodes where the job fits now, with commas; "" where it does not."""
     each = -(-job.cpus // job.nodes)
-    free = [name for name in _allowed(job) if used[name] + each <= cpus]
+    free = [name for name in _eligible_nodes(job) if used[name] + each <= cpus]
     return ",".join(free[: job.nodes]) if len(free) >= job.nodes else ""
 
 
-def never(job: Job, cpus: int) -> str:
+def permanent_reason(job: JobRecord, cpus: int) -> str:
     """Why the job can never start as it is; "" when it can."""
     found = partition(job.partition)
     most = QOS_MINUTES.get(job.qos, 0)
-    if job.nodes > len(_allowed(job)) or -(-job.cpus // job.nodes) > cpus:
+    if job.nodes > len(_eligible_nodes(job)) or -(-job.cpus // job.nodes) > cpus:
         return "PartitionConfig"
     if found is not None and (job.minutes == 0 or job.minutes > found.max_time):
         return "PartitionTimeLimit"
@@ -97,7 +96,7 @@ def never(job: Job, cpus: int) -> str:
 def node_states(store: Store) -> list[tuple[str, int, str]]:
     """Each node with the CPUs in use and its state in small letters."""
     cpus = int(store.setting("cpus"))
-    used = taken(store.jobs("ended = 0 AND nodelist != ''"))
+    used = used_cpus(store.jobs("ended = 0 AND nodelist != ''"))
 
     def state(name: str) -> str:
         if used[name]:
@@ -107,6 +106,6 @@ def node_states(store: Store) -> list[tuple[str, int, str]]:
     return [(name, used[name], state(name)) for name in NODES]
 
 
-def shown_nodes(job: Job) -> str:
+def node_expression(job: JobRecord) -> str:
     """A job's nodes as Slurm writes them."""
-    return node_list(job.nodelist.split(",")) if job.nodelist else ""
+    return format_node_list(job.nodelist.split(",")) if job.nodelist else ""
