@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from flamecrest.server.errors import NotFound
 from flamecrest.server.files.paths import check_path
 from flamecrest.server.files.port import Files
-from flamecrest.server.health.board import Board, Service, guard
+from flamecrest.server.health.board import Board, Service
 
 if TYPE_CHECKING:
     from flamecrest.server.auth.port import Authenticator, Authorizer, Identity, Verb
@@ -117,26 +117,26 @@ class Permission:
 
     def scheduler(self) -> Scheduler:
         """The scheduler, used as the caller."""
-        guard(self.cluster.board, Service.SSH)
-        guard(self.cluster.board, Service.SCHEDULER)
+        self.cluster.board.require(Service.SSH)
+        self.cluster.board.require(Service.SCHEDULER)
         return self._ports.scheduler(self.identity)
 
     def transfers(self, **paths: str) -> TransferJobs:
         """The caller's transfer jobs."""
         self._check(paths)
-        guard(self.cluster.board, Service.SCHEDULER)
+        self.cluster.board.require(Service.SCHEDULER)
         return self._ports.transfers(self.identity)
 
     async def user(self, deadline: Deadline) -> User:
         """The caller's account on the login node."""
-        guard(self.cluster.board, Service.SSH)
+        self.cluster.board.require(Service.SSH)
         return await self._ports.user(self.identity, deadline)
 
     def _check(self, paths: Mapping[str, str]) -> None:
         cluster = self.cluster
-        guard(cluster.board, Service.SSH)
+        cluster.board.require(Service.SSH)
         for name, path in paths.items():
-            guard(cluster.board, Service.FILESYSTEM, check_path(path, cluster.roots, name))
+            cluster.board.require(Service.FILESYSTEM, check_path(path, cluster.roots, name))
 
 
 @dataclass(frozen=True, slots=True)

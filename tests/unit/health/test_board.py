@@ -1,4 +1,4 @@
-"""The Board and its guard: pure, so a model plays every game against them."""
+"""The Board, compared with a model that keeps the whole history."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from flamecrest.server.errors import Unavailable
-from flamecrest.server.health.board import Board, ProbeResult, Service, guard
+from flamecrest.server.health.board import Board, ProbeResult, Service
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -44,7 +44,7 @@ def result(
 def test_what_was_never_probed_is_allowed() -> None:
     board = Board("daint")
     for service, path in [*KEYS, (Service.FILESYSTEM, None), (Service.S3, None)]:
-        guard(board, service, path)
+        board.require(service, path)
     assert board.results() == []
     assert board.last_run is None
     assert board.age() is None
@@ -53,7 +53,7 @@ def test_what_was_never_probed_is_allowed() -> None:
 def test_one_failure_shuts_nobody_out() -> None:
     board = Board("daint", clock=Clock())
     board.record(result(Service.SSH, healthy=False))
-    guard(board, Service.SSH)
+    board.require(Service.SSH)
     assert [health.healthy for health in board.results()] == [False]
 
 
@@ -64,19 +64,19 @@ def test_the_second_does_and_says_what_is_wrong_since_when() -> None:
         board.record(result(Service.SCHEDULER, healthy=False, at=clock(), message=message))
         clock.advance(5)
     with pytest.raises(Unavailable) as caught:
-        guard(board, Service.SCHEDULER)
+        board.require(Service.SCHEDULER)
     assert caught.value.public == ("The scheduler of daint has been down since 2026-01-01T00:00:00Z: no route to host")
     for service, path in KEYS:
         if service is not Service.SCHEDULER:
-            guard(board, service, path)
+            board.require(service, path)
 
 
 def test_file_systems_are_told_apart_by_path() -> None:
     board = Board("daint", failures=1, clock=Clock())
     board.record(result(Service.FILESYSTEM, "/home/scratch", healthy=False))
-    guard(board, Service.FILESYSTEM, "/home")
+    board.require(Service.FILESYSTEM, "/home")
     with pytest.raises(Unavailable, match="The file system /home/scratch of daint"):
-        guard(board, Service.FILESYSTEM, "/home/scratch")
+        board.require(Service.FILESYSTEM, "/home/scratch")
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_retry_after_is_the_time_to_the_next_probe(passed: float, expected: floa
     board = Board("daint", interval=120, retry=5, failures=1, clock=clock)
     board.record(result(Service.SSH, healthy=False))
     clock.advance(passed)
-    refusal = board.refusal(Service.SSH)
-    assert refusal is not None
-    assert refusal.retry_after == pytest.approx(expected)
+    with pytest.raises(Unavailable) as caught:
+        board.require(Service.SSH)
+    assert caught.value.retry_after == pytest.approx(expected)
 
 
 def test_pauses() -> None:
@@ -110,36 +110,7 @@ def test_pauses() -> None:
 def test_no_setting_closes_a_healthy_service() -> None:
     board = Board("daint", failures=0)
     board.record(result(Service.SSH, healthy=True))
-    guard(board, Service.SSH)
-
-
-def test_live_success_opens_the_door_and_shows() -> None:
-    clock = Clock()
-    board = Board("daint", failures=1, clock=clock)
-    board.record(result(Service.SSH, healthy=False, message="refused"))
-    clock.advance(3)
-    board.seen(Service.SSH)
-    guard(board, Service.SSH)
-    (shown,) = board.results()
-    assert (shown.healthy, shown.message, shown.checked) == (True, None, clock())
-    assert board.last_run == START  # no probe ran
-    assert board.age() == 3
-
-
-def test_live_success_leaves_a_good_result_alone() -> None:
-    clock = Clock()
-    board = Board("daint", clock=clock)
-    healthy = result(Service.SSH, healthy=True)
-    board.record(healthy)
-    clock.advance(3)
-    board.seen(Service.SSH)
-    assert board.results() == [healthy]
-
-
-def test_live_success_says_nothing_of_what_is_not_probed() -> None:
-    board = Board("daint")
-    board.seen(Service.SSH)
-    assert board.results() == []
+    board.require(Service.SSH)
 
 
 def test_results_have_one_order() -> None:
@@ -159,11 +130,20 @@ def test_times_are_shown_in_utc() -> None:
     there = timezone(timedelta(hours=2))
     board.record(result(Service.SSH, healthy=False, at=datetime(2026, 7, 1, 1, tzinfo=there)))
     with pytest.raises(Unavailable, match=r"since 2026-06-30T23:00:00Z$"):
-        guard(board, Service.SSH)
+        board.require(Service.SSH)
+
+
+def refused(board: Board, service: Service, path: str | None) -> Unavailable | None:
+    """The error for a request for the service, None if it is accepted."""
+    try:
+        board.require(service, path)
+    except Unavailable as error:
+        return error
+    return None
 
 
 class Game(RuleBasedStateMachine):
-    """Probes and live traffic in any order, against a model that keeps the whole history."""
+    """Results of probes in any order."""
 
     @initialize(failures=st.integers(1, 4), interval=st.integers(1, 300), retry=st.integers(1, 10))
     def start(self, failures: int, interval: int, retry: int) -> None:
@@ -182,23 +162,18 @@ class Game(RuleBasedStateMachine):
         self.board.record(result(*key, healthy=False, at=self.clock(), message="refused"), counts=counts)
         self.history.append((key, "down" if counts else "grace", self.clock()))
 
-    @rule(key=st.sampled_from(KEYS))
-    def live(self, key: Key) -> None:
-        self.board.seen(*key)
-        self.history.append((key, "live", self.clock()))
-
     @rule(seconds=st.floats(-10, 400, allow_nan=False))
     def wait(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
     @invariant()
-    def doors(self) -> None:
+    def refusals(self) -> None:
         for key in KEYS:
             events = [(what, when) for of, what, when in self.history if of == key]
-            good = [number for number, (what, _) in enumerate(events) if what in {"up", "live"}]
+            good = [number for number, (what, _) in enumerate(events) if what == "up"]
             row = events[good[-1] + 1 :] if good else events
             shut = sum(what == "down" for what, _ in row) >= self.failures
-            refusal = self.board.refusal(*key)
+            refusal = refused(self.board, *key)
             assert (refusal is not None) is shut
             assert self.board.pause(*key) == (min(self.retry, self.interval) if row else self.interval)
             if refusal is not None:
@@ -208,13 +183,13 @@ class Game(RuleBasedStateMachine):
 
     @invariant()
     def shown(self) -> None:
-        probed = {of for of, what, _ in self.history if what != "live"}
+        probed = {of for of, _, _ in self.history}
         results = {(health.service, health.path): health.healthy for health in self.board.results()}
         assert set(results) == probed
         for key in probed:
             last = next(what for of, what, _ in reversed(self.history) if of == key)
-            assert results[key] is (last in {"up", "live"})
-        runs = [when for _, what, when in self.history if what != "live"]
+            assert results[key] is (last == "up")
+        runs = [when for _, _, when in self.history]
         assert self.board.last_run == max(runs, default=None)
         age = self.board.age()
         assert (age is None) is (not runs)

@@ -10,7 +10,7 @@ import pytest
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Unavailable, Upstream
-from flamecrest.server.health.board import Board, Service, guard
+from flamecrest.server.health.board import Board, Service
 from flamecrest.server.health.probes import Probe, ProbeLoop
 
 if TYPE_CHECKING:
@@ -125,15 +125,15 @@ async def test_a_door_closes_at_the_second_failure_and_opens_at_the_first_succes
 
     async with probes(board, night, ssh(check)):
         assert await night.pause() == 60
-        guard(board, Service.SSH)
+        board.require(Service.SSH)
         assert await night.pause() == 3
-        guard(board, Service.SSH)
+        board.require(Service.SSH)
         assert await night.pause() == 3
         with pytest.raises(Unavailable, match="connection refused"):
-            guard(board, Service.SSH)
+            board.require(Service.SSH)
         assert await night.pause() == 3
         assert await night.asleep() == 60
-        guard(board, Service.SSH)
+        board.require(Service.SSH)
 
 
 async def test_failures_in_the_period_of_grace_close_no_door() -> None:
@@ -143,10 +143,10 @@ async def test_failures_in_the_period_of_grace_close_no_door() -> None:
             assert await night.pause() == 5
         assert await night.pause() == 5  # at 15: the first that counts
         assert [health.healthy for health in board.results()] == [False]
-        guard(board, Service.SSH)
+        board.require(Service.SSH)
         await night.asleep()
         with pytest.raises(Unavailable):
-            guard(board, Service.SSH)
+            board.require(Service.SSH)
 
 
 async def test_a_probe_never_runs_beside_itself() -> None:
@@ -179,12 +179,11 @@ async def test_a_crash_ends_nothing_and_is_told_to_the_log_alone(caplog: pytest.
         async with probes(board, night, ssh(check)):
             assert await night.pause() == 5
             assert await night.pause() == 5
-            refusal = board.refusal(Service.SSH)
-            assert refusal is not None
-            assert "hunter2" not in refusal.public + str(board.results()) + str(refusal.detail)
-            assert "gateway's log" in refusal.public
+            with pytest.raises(Unavailable, match="gateway's log") as caught:
+                board.require(Service.SSH)
+            assert "hunter2" not in caught.value.public + str(board.results()) + str(caught.value.detail)
             await night.asleep()
-            guard(board, Service.SSH)
+            board.require(Service.SSH)
     said = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert said == [
         ("ERROR", "probe of daint ssh crashed"),

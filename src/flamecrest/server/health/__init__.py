@@ -1,1 +1,1 @@
-"""Health of the services behind the gateway: probe results, and the guard that refuses requests to what is down."""
+"""Health of the services behind the gateway: the probes, and the board that refuses requests to failed services."""

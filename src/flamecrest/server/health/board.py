@@ -1,11 +1,11 @@
-"""What is up and what is not: the Board of last results, and guard(), which lets only what is ready be asked.
+"""The health of a cluster's services: the last probe results, and which services requests may use. No I/O.
 
-Pure: no I/O, no clock but the one given. Probes (probes.py) and live traffic write; `cluster.py` asks.
+The probe loop (probes.py) writes to the Board; `cluster.py` asks it before a port is handed out.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Service(StrEnum):
-    """The services of a cluster that are watched, as the wire names them."""
+    """The services of a cluster that can be probed, by their names on the wire."""
 
     SCHEDULER = "scheduler"
     FILESYSTEM = "filesystem"
@@ -29,7 +29,7 @@ class Service(StrEnum):
 class ProbeResult:
     """The result of one probe. `path` is set for file systems only; `latency` is in seconds.
 
-    `message` is for users: it must hold no secret.
+    `message` is shown to users and must not contain secrets.
     """
 
     service: Service
@@ -41,11 +41,11 @@ class ProbeResult:
 
 
 @dataclass(slots=True)
-class _Watched:
-    """One service: its last result, and the failures in a row that count against it."""
+class _ServiceState:
+    """The state of one service: its last result, and the number of counted failures since the last success."""
 
     last: ProbeResult
-    since: datetime  # when it became as healthy, or not, as it is now
+    since: datetime  # start of the current state, healthy or not
     failures: int = 0
 
 
@@ -53,11 +53,11 @@ _ORDER = list(Service)
 
 
 class Board:
-    """The last results of one cluster, and from them which doors are closed.
+    """The last probe results of one cluster: a circuit breaker for each of its services.
 
-    A door closes after `failures` failed probes in a row with no success between, of a probe or of a live
-    request, and opens at the first success. Nothing is closed that was never probed. `interval` and `retry`
-    (seconds, at least one) are the pauses after a probe that worked and after one that failed.
+    Requests for a service are refused after `failures` failed probes in a row, until a probe succeeds. A service
+    that was never probed is never refused. `interval` and `retry` (seconds, at least 1) are the pauses after a
+    successful and after a failed probe.
     """
 
     def __init__(
@@ -70,42 +70,33 @@ class Board:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.cluster = cluster
-        self._interval = max(1.0, interval)  # a probe is work for a login node, whatever the settings say
+        self._interval = max(1.0, interval)  # limits the load of the login node
         self._retry = max(1.0, min(retry, interval))
         self._failures = max(1, failures)
         self._clock = clock
-        self._watched: dict[tuple[Service, str | None], _Watched] = {}
+        self._states: dict[tuple[Service, str | None], _ServiceState] = {}
         self._last_run: datetime | None = None
 
     def record(self, health: ProbeResult, *, counts: bool = True) -> None:
-        """Note the result of a probe. With `counts` false a failure is shown but closes no door."""
+        """Store the result of a probe. If `counts` is false, a failure is shown but does not lead to refusals."""
         key = (health.service, health.path)
-        watched = self._watched.get(key)
-        if watched is None or watched.last.healthy is not health.healthy:
-            watched = self._watched[key] = _Watched(health, since=health.checked)
-        watched.last = health
+        state = self._states.get(key)
+        if state is None or state.last.healthy is not health.healthy:
+            state = self._states[key] = _ServiceState(health, since=health.checked)
+        state.last = health
         if counts and not health.healthy:
-            watched.failures += 1
+            state.failures += 1
         if self._last_run is None or health.checked > self._last_run:
             self._last_run = health.checked
 
-    def seen(self, service: Service, path: str | None = None) -> None:
-        """Note that a live request found the service working: its door opens, and the last result says so."""
-        watched = self._watched.get((service, path))
-        if watched is None or watched.last.healthy:
-            return
-        now = self._clock()
-        healthy = replace(watched.last, healthy=True, checked=now, message=None)
-        self._watched[service, path] = _Watched(healthy, since=now)
-
     def results(self) -> list[ProbeResult]:
         """The last result of each probe, by service and path."""
-        found = [watched.last for watched in self._watched.values()]
+        found = [state.last for state in self._states.values()]
         return sorted(found, key=lambda health: (_ORDER.index(health.service), health.path or ""))
 
     @property
     def last_run(self) -> datetime | None:
-        """When a probe last finished; None before the first."""
+        """The end of the latest probe; None before the first."""
         return self._last_run
 
     def age(self) -> float | None:
@@ -115,31 +106,26 @@ class Board:
         return max(0.0, (self._clock() - self._last_run).total_seconds())
 
     def pause(self, service: Service, path: str | None = None) -> float:
-        """Seconds from one probe of the service to the next: short after a failure."""
-        watched = self._watched.get((service, path))
-        return self._interval if watched is None or watched.last.healthy else self._retry
+        """Seconds from one probe of the service to the next."""
+        state = self._states.get((service, path))
+        return self._interval if state is None or state.last.healthy else self._retry
 
-    def refusal(self, service: Service, path: str | None = None) -> Unavailable | None:
-        """The error for who asks for a closed service, to be tried again after its next probe; None if open."""
-        watched = self._watched.get((service, path))
-        if watched is None or watched.failures < self._failures:
-            return None
+    def require(self, service: Service, path: str | None = None) -> None:
+        """Return if requests may use the service. Raises Unavailable, with the time of the next probe."""
+        state = self._states.get((service, path))
+        if state is not None and state.failures >= self._failures:
+            raise self._refusal(state, service, path)
+
+    def _refusal(self, state: _ServiceState, service: Service, path: str | None) -> Unavailable:
         pause = self.pause(service, path)
-        passed = (self._clock() - watched.last.checked).total_seconds()
-        said = f": {watched.last.message}" if watched.last.message else ""
+        passed = (self._clock() - state.last.checked).total_seconds()
+        reason = f": {state.last.message}" if state.last.message else ""
         return Unavailable(
             f"{_named(service, path)} of {self.cluster} has been down since "
-            f"{watched.since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}{said}",
-            # A wall clock can jump; an answer to wait for a day, or for less than no time, is none.
+            f"{state.since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}{reason}",
+            # The clock may jump: never tell a client to wait for longer than the pause, or for a negative time.
             retry_after=max(1.0, min(pause, pause - passed)),
         )
-
-
-def guard(board: Board, service: Service, path: str | None = None) -> None:
-    """Return if the service may be asked, raise Unavailable at once if it is known to be down."""
-    refusal = board.refusal(service, path)
-    if refusal is not None:
-        raise refusal
 
 
 def _named(service: Service, path: str | None) -> str:

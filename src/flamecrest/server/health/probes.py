@@ -1,6 +1,6 @@
-"""The loop that asks a cluster's services how they are and writes it on the Board; knows no service itself.
+"""The loop that probes a cluster's services and writes the results to the Board. It knows no service itself.
 
-Checks are given by wiring and go through the same ports as users' requests, each with a deadline of its own.
+Wiring supplies the checks. They use the same ports as users' requests, each with its own deadline.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from .board import Board, Service
 
 _log: Final = logging.getLogger(__name__)
-_JITTER: Final = 0.1  # of the pause, either way: many clusters' probes shall not stay in step
+_JITTER: Final = 0.1  # part of the pause: random, so that the probes of many clusters do not run at the same time
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """How to find out whether a service works: `check` returns, or raises within `timeout` seconds.
+    """A check of a service: it returns if the service works, else it raises. It may take `timeout` seconds.
 
-    The public text of a GatewayError is shown to users; of any other exception they see nothing.
+    Users see the public text of a GatewayError; of any other exception they see nothing.
     """
 
     service: Service
@@ -42,10 +42,10 @@ class Probe:
 
 
 class ProbeLoop:
-    """Runs each probe of one cluster again and again from enter to exit, never one beside itself.
+    """Runs the probes of one cluster repeatedly from enter to exit; each probe runs once at a time.
 
-    The first runs begin at once and nobody waits for them. For the first `grace` seconds failures are shown
-    on the board but close no door.
+    The first probes start at once, in the background. For the first `grace` seconds failures are shown on the
+    board but do not lead to refusals.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ProbeLoop:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self, probe: Probe, grace_ends: float) -> None:
-        said = None
+        previous = None
         while True:
             started = self._monotonic()
             error = await _failure(probe)
@@ -98,9 +98,9 @@ class ProbeLoop:
                 path=probe.path,
             )
             self._board.record(health, counts=self._monotonic() >= grace_ends)
-            if message != said:  # once, and not every few seconds of an outage
-                _tell(self._name(probe), error)
-            said = message
+            if message != previous:  # not every few seconds of an outage
+                _log_change(self._name(probe), error)
+            previous = message
             pause = self._board.pause(probe.service, probe.path)
             await self._sleep(pause * self._spread(1 - _JITTER, 1 + _JITTER))
 
@@ -109,7 +109,7 @@ class ProbeLoop:
 
 
 async def _failure(probe: Probe) -> BaseException | None:
-    """Run the check and return what it raised: whatever a check does, the loop goes on."""
+    """Run the check and return the exception that it raised: the loop must survive every check."""
     deadline = Deadline.after(probe.timeout)
     try:
         async with deadline.enforce(f"The {probe.service} check"):
@@ -118,7 +118,7 @@ async def _failure(probe: Probe) -> BaseException | None:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        return error  # something below the check was cancelled, not we
+        return error  # a task below the check was cancelled, not the probe loop
     except Exception as error:  # noqa: BLE001 - see above
         return error
     return None
@@ -127,11 +127,11 @@ async def _failure(probe: Probe) -> BaseException | None:
 def _public(error: BaseException) -> str:
     if isinstance(error, GatewayError):
         return error.public or type(error).__name__
-    return "The check failed for a reason that only the gateway's log tells"
+    return "The check failed. The reason is in the gateway's log."
 
 
-def _tell(name: str, error: BaseException | None) -> None:
-    """Log what changed, in all detail."""
+def _log_change(name: str, error: BaseException | None) -> None:
+    """Log the changed state in detail."""
     match error:
         case None:
             _log.info("%s: healthy again", name)
