@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from flamecrest.server.files.resumable.port import Uploads
     from flamecrest.server.schedulers.port import Scheduler
     from flamecrest.server.ssh.user import User
-    from flamecrest.server.transfer.port import TransferJobs
+    from flamecrest.server.telemetry.counters import Counters
+    from flamecrest.server.transfer.port import Transfers
     from flamecrest.wire.status import HPCCluster
-
-log = logging.getLogger("flamecrest.pool")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +40,19 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The adapters of one cluster, each as a function of the caller's identity."""
+    """The adapters of one cluster, each as a function of the caller's identity.
+
+    `scheduler_services` are the services that the scheduler's adapter goes through: SSH is not one of them if it
+    uses HTTP.
+    """
 
     files: Callable[[Identity], Files]
     scheduler: Callable[[Identity], Scheduler]
-    transfers: Callable[[Identity], TransferJobs]
+    scheduler_services: Sequence[Service]
+    transfers: Callable[[Identity], Transfers]
     user: Callable[[Identity, Deadline], Awaitable[User]]
     uploads: Callable[[Identity], Uploads]
     bulk: Callable[[Identity], Bulk]
-    stats: Callable[[], Mapping[str, int]]  # of the SSH connections
 
 
 class Cluster:
@@ -65,7 +68,6 @@ class Cluster:
         board: Board,
         describe: Callable[[], HPCCluster],
         authorizer: Authorizer | None,
-        transfer_methods: Sequence[str] = (),
     ) -> None:
         """`roots` are the paths of the file systems. Without an authorizer every verb is allowed."""
         self.name = name
@@ -73,7 +75,6 @@ class Cluster:
         self.limits = limits
         self.board = board
         self.describe = describe
-        self.transfer_methods = tuple(transfer_methods)
         self._authorizer = authorizer
         self._ports = ports
 
@@ -82,10 +83,6 @@ class Cluster:
         if self._authorizer is not None:
             await self._authorizer.allow(identity, self.name, verb, deadline)
         return Permission(identity, self, self._ports)
-
-    def stats(self) -> Mapping[str, int]:
-        """Counters and gauges of the SSH connections, by name."""
-        return self._ports.stats()
 
 
 @dataclass(slots=True)
@@ -117,14 +114,16 @@ class Permission:
 
     def scheduler(self) -> Scheduler:
         """The scheduler, used as the caller."""
-        self.cluster.board.require(Service.SSH)
-        self.cluster.board.require(Service.SCHEDULER)
+        for service in self._ports.scheduler_services:
+            self.cluster.board.require(service)
         return self._ports.scheduler(self.identity)
 
-    def transfers(self, **paths: str) -> TransferJobs:
+    def transfers(self, **paths: str) -> Transfers:
         """The caller's transfer jobs."""
-        self._check(paths)
-        self.cluster.board.require(Service.SCHEDULER)
+        services = self._ports.scheduler_services
+        self._check(paths, ssh=Service.SSH in services)
+        for service in services:
+            self.cluster.board.require(service)
         return self._ports.transfers(self.identity)
 
     async def user(self, deadline: Deadline) -> User:
@@ -132,9 +131,10 @@ class Permission:
         self.cluster.board.require(Service.SSH)
         return await self._ports.user(self.identity, deadline)
 
-    def _check(self, paths: Mapping[str, str]) -> None:
+    def _check(self, paths: Mapping[str, str], *, ssh: bool = True) -> None:
         cluster = self.cluster
-        cluster.board.require(Service.SSH)
+        if ssh:
+            cluster.board.require(Service.SSH)
         for name, path in paths.items():
             cluster.board.require(Service.FILESYSTEM, check_path(path, cluster.roots, name))
 
@@ -145,6 +145,7 @@ class Gateway:
 
     authenticator: Authenticator
     clusters: Mapping[str, Cluster]  # by name in lower case
+    counters: Counters
 
     def cluster(self, name: str) -> Cluster:
         """The cluster of that name; case is ignored. Raises NotFound."""
@@ -154,6 +155,7 @@ class Gateway:
             raise NotFound("System not found") from None
 
     def report(self) -> None:
-        """Log the counters of every cluster's SSH connections."""
-        for cluster in self.clusters.values():
-            log.info("pool", extra={"fields": {"cluster": cluster.name, **cluster.stats()}})
+        """Log all counters: one line for each component of each cluster."""
+        for source in self.counters:
+            log = logging.getLogger(f"flamecrest.{source.component}")
+            log.info(source.component, extra={"fields": {"cluster": source.cluster, **source.read()}})

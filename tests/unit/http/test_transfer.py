@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flamecrest.server.files.values import CompressOptions
+from flamecrest.server.transfer.port import S3Directives, StreamerDirectives, TransferRequest, WormholeDirectives
+
 from .world import World, fields
 
 if TYPE_CHECKING:
@@ -24,10 +27,10 @@ PLAIN: dict[str, Any] = {"account": None}
         ("mv", {"account": "a"}, {"account": "a"}),
         ("mv", {"account": ""}, PLAIN),
         ("cp", {"dereference": "true"}, PLAIN | {"dereference": True}),
-        ("compress", {}, PLAIN | {"compression": "gzip", "pattern": None, "dereference": False}),
+        ("compress", {}, PLAIN | {"options": CompressOptions("gzip")}),
         ("compress", {"match_pattern": "*.x$(id)", "compression": "xz", "dereference": 1},
-         PLAIN | {"compression": "xz", "pattern": "*.x$(id)", "dereference": True}),
-        ("compress", {"matchPattern": ""}, PLAIN | {"compression": "gzip", "pattern": None, "dereference": False}),
+         PLAIN | {"options": CompressOptions("xz", "*.x$(id)", dereference=True)}),
+        ("compress", {"matchPattern": ""}, PLAIN | {"options": CompressOptions("gzip")}),
         ("extract", {"compression": "none", "account": "b"}, {"account": "b", "compression": "none"}),
     ],
 )  # fmt: skip
@@ -66,7 +69,7 @@ async def test_accounts_are_words(client: httpx.AsyncClient, world: World, accou
 
 
 @pytest.mark.parametrize("what", ["upload", "download"])
-@pytest.mark.parametrize("method", ["s3", "streamer", "wormhole"])
+@pytest.mark.parametrize("method", ["streamer", "wormhole"])
 async def test_methods_that_are_not_there_are_400_naming_those_that_are(
     client: httpx.AsyncClient, world: World, what: str, method: str
 ) -> None:
@@ -74,6 +77,45 @@ async def test_methods_that_are_not_there_are_400_naming_those_that_are(
     response = await client.post(f"{URL}/{what}", json={"path": world.root, "transferDirectives": directives})
     assert fields(response) == [("body", "transferMethod")]
     assert "(available: s3)" in response.json()["message"]
+    assert world.movers.asked == []
+
+
+@pytest.mark.parametrize("what", ["upload", "download"])
+@pytest.mark.parametrize(
+    ("sent", "upload", "directives", "shown"),
+    [
+        (
+            {"transferMethod": "s3", "fileSize": 7},
+            TransferRequest("s3", file_size=7),
+            S3Directives(["https://s3/1"], "https://s3/end", max_part_size=5),
+            {"partsUploadUrls": ["https://s3/1"], "completeUploadUrl": "https://s3/end", "downloadUrl": None,
+             "maxPartSize": 5},
+        ),
+        (
+            {"transferMethod": "streamer"},
+            TransferRequest("streamer"),
+            StreamerDirectives("host:5665"),
+            {"coordinates": "host:5665"},
+        ),
+        (
+            {"transferMethod": "wormhole", "wormholeCode": "1-a-b"},
+            TransferRequest("wormhole", wormhole_code="1-a-b"),
+            WormholeDirectives("1-a-b"),
+            {"wormholeCode": "1-a-b"},
+        ),
+    ],
+)  # fmt: skip
+async def test_a_transfer_that_was_started(
+    client: httpx.AsyncClient, world: World, what: str, sent: Any, upload: Any, directives: Any, shown: Any
+) -> None:
+    world.movers.methods = {upload.method: directives}
+    body = {"path": f"{world.root}/it's", "account": "a", "transferDirectives": sent}
+    response = await client.post(f"{URL}/{what}", json=body)
+    assert response.status_code == 201
+    assert response.json()["transferDirectives"] == {"transferMethod": upload.method, **shown}
+    assert response.json()["transferJob"]["jobId"] == "320"
+    request = upload if what == "upload" else TransferRequest(upload.method)
+    assert world.movers.asked == [(what, (f"{world.root}/it's",), {"account": "a", "request": request})]
 
 
 @pytest.mark.parametrize(

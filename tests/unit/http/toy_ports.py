@@ -21,11 +21,20 @@ from flamecrest.server.schedulers.values import (
     Reservation,
 )
 from flamecrest.server.ssh.user import NamedId, User
-from flamecrest.server.transfer.port import SubmittedTransfer
+from flamecrest.server.transfer.port import (
+    S3Directives,
+    StartedTransfer,
+    StreamerDirectives,
+    SubmittedTransfer,
+    TransferRequest,
+    WormholeDirectives,
+    method_unavailable,
+)
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.files.resumable.port import Uploads
+    from flamecrest.server.files.values import Compression, CompressOptions
 
 TOKENS = {"token-of-fireuser": "fireuser", "token-of-bob": "bob"}
 
@@ -163,10 +172,13 @@ class Queue:
 
 
 class Movers:
-    """TransferJobs that only write down what they were asked."""
+    """Transfers that only record the calls. `methods` are those by which uploads and downloads can be started."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, tuple[str, ...], dict[str, Any]]] = []
+        self.methods: dict[str, S3Directives | StreamerDirectives | WormholeDirectives] = {
+            "s3": S3Directives(download_url="https://s3.example.org/f?signature=x", max_part_size=7)
+        }
 
     def _ticket(self, verb: str, *paths: str, **options: Any) -> SubmittedTransfer:
         self.asked.append((verb, paths, options))
@@ -185,11 +197,30 @@ class Movers:
     async def rm(self, path: str, deadline: Deadline, *, account: str | None) -> SubmittedTransfer:
         return self._ticket("rm", path, account=account)
 
-    async def compress(self, source: str, target: str, deadline: Deadline, **options: Any) -> SubmittedTransfer:
-        return self._ticket("compress", source, target, **options)
+    async def compress(
+        self, source: str, target: str, deadline: Deadline, *, account: str | None, options: CompressOptions
+    ) -> SubmittedTransfer:
+        return self._ticket("compress", source, target, account=account, options=options)
 
-    async def extract(self, source: str, target: str, deadline: Deadline, **options: Any) -> SubmittedTransfer:
-        return self._ticket("extract", source, target, **options)
+    async def extract(
+        self, source: str, target: str, deadline: Deadline, *, account: str | None, compression: Compression
+    ) -> SubmittedTransfer:
+        return self._ticket("extract", source, target, account=account, compression=compression)
+
+    async def upload(
+        self, path: str, deadline: Deadline, *, account: str | None, request: TransferRequest
+    ) -> StartedTransfer:
+        return self._started("upload", path, account, request)
+
+    async def download(
+        self, path: str, deadline: Deadline, *, account: str | None, request: TransferRequest
+    ) -> StartedTransfer:
+        return self._started("download", path, account, request)
+
+    def _started(self, verb: str, path: str, account: str | None, request: TransferRequest) -> StartedTransfer:
+        if request.method not in self.methods:
+            raise method_unavailable(request.method, "Toy", list(self.methods))
+        return StartedTransfer(self._ticket(verb, path, account=account, request=request), self.methods[request.method])
 
 
 async def the_user(identity: Identity, deadline: Deadline) -> User:

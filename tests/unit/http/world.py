@@ -23,7 +23,8 @@ from starlette.routing import Match
 from flamecrest.server.app import build_app
 from flamecrest.server.cluster import Cluster, Gateway, Limits, Ports
 from flamecrest.server.files.port import Files
-from flamecrest.server.health.board import Board
+from flamecrest.server.health.board import Board, Service
+from flamecrest.server.telemetry.counters import Counters
 from flamecrest.server.telemetry.log import JsonFormatter
 from flamecrest.wire import status as wire
 from flamecrest.wire.errors import ApiResponseError
@@ -55,7 +56,7 @@ class World:
         self.rules = Rules()
         self.board = Board()
         self.limits = limits or Limits(files=5, jobs=10, max_ops_file_size=5242880, view_size=5242880)
-        self.gateway = Gateway(Tokens(), {"toy": self._cluster()})
+        self.gateway = Gateway(Tokens(), {"toy": self._cluster()}, Counters())
         self.entered = self.left = 0
 
     def ports(self) -> Ports:
@@ -66,7 +67,7 @@ class World:
             user=the_user,
             uploads=no_uploads,
             bulk=lambda _: LocalBulk(),
-            stats=dict,
+            scheduler_services=(Service.SSH, Service.SCHEDULER),
         )
 
     def _cluster(self) -> Cluster:
@@ -78,7 +79,6 @@ class World:
             board=self.board,
             describe=self.describe,
             authorizer=self.rules,
-            transfer_methods=["s3"],
         )
 
     def describe(self) -> wire.HPCCluster:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.schedulers.cli import CliScheduler
 from flamecrest.server.schedulers.counters import SchedulerCounters
+from flamecrest.server.schedulers.job_lookup import JobLookup
 from flamecrest.server.schedulers.slurm.dialect import Slurm
 from flamecrest.server.ssh.command import Command, Output
 
@@ -129,8 +130,7 @@ def scheduler(
         Slurm(separator=lambda: SEP),
         session,
         "fireuser",
-        counters=counters or SchedulerCounters(),
-        second_source_seconds=second_source_seconds,
+        JobLookup("slurm", counters or SchedulerCounters(), second_source_seconds=second_source_seconds),
         clock=lambda: now,
     )
 

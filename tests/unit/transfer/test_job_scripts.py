@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flamecrest.server.errors import Invalid
+from flamecrest.server.files.values import CompressOptions
 from flamecrest.server.schedulers.values import JobSpec
 from flamecrest.server.transfer.jobs import SchedulerTransfers, shell_words
 
@@ -83,7 +84,7 @@ async def test_a_name_never_becomes_a_directive(tmp_path: Path, name: str) -> No
 
 async def test_no_default_work_dir(tmp_path: Path) -> None:
     site = site_at(tmp_path)
-    transfers = SchedulerTransfers(site.scheduler, "fireuser")
+    transfers = SchedulerTransfers(site.scheduler, "fireuser", cluster="daint")
     with pytest.raises(Invalid, match="default_work_dir"):
         await transfers.rm("/none", site.deadline, account=None)
     assert site.scheduler.specs == []
@@ -98,7 +99,7 @@ async def test_paths_that_no_script_can_hold(tmp_path: Path, bad: str) -> None:
         transfers.cp("/s", bad, deadline, account=None, dereference=False),
         transfers.rm(bad, deadline, account=None),
         transfers.extract("/s", bad, deadline, account=None, compression="gzip"),
-        transfers.compress("/s", "/t", deadline, account=None, compression="gzip", pattern=bad, dereference=False),
+        transfers.compress("/s", "/t", deadline, account=None, options=CompressOptions("gzip", pattern=bad)),
     ):
         with pytest.raises(Invalid):
             await job

@@ -13,11 +13,13 @@ import pytest
 from hypothesis import example, given, settings
 
 from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import Field, Invalid
 from flamecrest.server.files.remote.commands.archive import Script
+from flamecrest.server.files.values import CompressOptions
 from flamecrest.server.schedulers.port import Scheduler
 from flamecrest.server.schedulers.values import JobSpec
 from flamecrest.server.transfer.jobs import SchedulerTransfers, job_script
-from flamecrest.server.transfer.port import SubmittedTransfer, TransferJobs
+from flamecrest.server.transfer.port import SubmittedTransfer, TransferRequest, Transfers
 
 from .local_bash import LocalBash
 from .names import HOSTILE, grow, inside, names, tree
@@ -33,7 +35,7 @@ class Site:
 
     root: Path
     scheduler: LocalBash
-    transfers: TransferJobs
+    transfers: Transfers
 
     @property
     def deadline(self) -> Deadline:
@@ -69,7 +71,7 @@ def site_at(root: Path, *directives: str, user: int | None = None) -> Site:
             os.chown(root / folder, user, -1)
     scheduler = LocalBash(root / "spool", user)
     port: Scheduler = scheduler
-    transfers = SchedulerTransfers(port, "fireuser", directives=directives, work_root=str(root))
+    transfers = SchedulerTransfers(port, "fireuser", cluster="daint", directives=directives, work_root=str(root))
     return Site(root, scheduler, transfers)
 
 
@@ -81,7 +83,9 @@ def site(tmp_path: Path) -> Site:
 async def test_where_a_job_runs_and_logs(tmp_path: Path) -> None:
     site = site_at(tmp_path)
     unique = UUID("eb69d52e-ed3e-435e-a666-48dfc80085c2")
-    transfers = SchedulerTransfers(site.scheduler, "fireuser", work_root=f"{tmp_path}/", new_id=lambda: unique)
+    transfers = SchedulerTransfers(
+        site.scheduler, "fireuser", cluster="daint", work_root=f"{tmp_path}/", new_id=lambda: unique
+    )
     (tmp_path / "data" / "a").write_text("a")
     ticket = await transfers.rm(str(tmp_path / "data" / "a"), site.deadline, account=None)
     folder = f"{tmp_path}/fireuser"
@@ -138,9 +142,7 @@ async def test_any_name_survives_every_job(top: str, inner: str, other: str) -> 
                 str(packed),
                 site.deadline,
                 account=None,
-                compression="none",
-                pattern=None,
-                dereference=False,
+                options=CompressOptions("none"),
             ),
             "compressed",
         )
@@ -164,9 +166,7 @@ async def test_a_missing_source_fails_whatever_it_is_called(site: Site, name: st
     site.failed(await transfers.cp(source, target, deadline, account=None, dereference=True), none)
     site.failed(await transfers.rm(source, deadline, account=None), none)
     site.failed(
-        await transfers.compress(
-            source, target, deadline, account=None, compression="xz", pattern=".*", dereference=False
-        ),
+        await transfers.compress(source, target, deadline, account=None, options=CompressOptions("xz", pattern=".*")),
         none,
     )
     site.failed(await transfers.extract(source, target, deadline, account=None, compression="gzip"), none)
@@ -271,9 +271,7 @@ async def test_no_permission(home: Path, ordinary: int | None) -> None:
     site.failed(await transfers.cp(source, target, deadline, account=None, dereference=False), denied)
     site.failed(await transfers.rm(source, deadline, account=None), denied)
     site.failed(
-        await transfers.compress(
-            source, target, deadline, account=None, compression="gzip", pattern=None, dereference=False
-        ),
+        await transfers.compress(source, target, deadline, account=None, options=CompressOptions("gzip")),
         denied,
     )
     assert inside(home / "data") == ["file"]
@@ -298,7 +296,7 @@ async def test_the_exit_status_is_the_programs_own(site: Site) -> None:
     ticket = await site.transfers.extract(source, target, site.deadline, account=None, compression="gzip")
     site.failed(ticket, "not in gzip format", status=2)
     ticket = await site.transfers.compress(
-        source, target, site.deadline, account=None, compression="gzip", pattern="no", dereference=False
+        source, target, site.deadline, account=None, options=CompressOptions("gzip", pattern="no")
     )
     site.failed(ticket, "matches the pattern", status=65)
     ticket = await site.transfers.mv(source, source, site.deadline, account=None)
@@ -314,10 +312,25 @@ async def test_a_target_that_is_a_directory(site: Site) -> None:
         str(data / "folder"),
         site.deadline,
         account=None,
-        compression="gzip",
-        pattern=None,
-        dereference=False,
+        options=CompressOptions("gzip"),
     )
     site.failed(ticket, "Is a directory")
     ticket = await site.transfers.mv(str(data / "folder"), str(data / "file"), site.deadline, account=None)
     site.failed(ticket, "cannot overwrite non-directory")
+
+
+@pytest.mark.parametrize("configured", [(), ("s3",)])
+@pytest.mark.parametrize("method", ["s3", "streamer", "wormhole"])
+async def test_uploads_and_downloads_are_refused(tmp_path: Path, configured: tuple[str, ...], method: str) -> None:
+    site = site_at(tmp_path)
+    port: Scheduler = site.scheduler
+    transfers: Transfers = SchedulerTransfers(
+        port, "fireuser", cluster="daint", work_root=str(tmp_path), configured_methods=configured
+    )
+    for start in (transfers.upload, transfers.download):
+        with pytest.raises(Invalid) as caught:
+            await start("/a", site.deadline, account=None, request=TransferRequest(method))
+        expected = f"the method {method} is not available on daint (available: {', '.join(configured) or 'none'})"
+        assert caught.value.public == f"`transferMethod`: {expected}"
+        assert caught.value.fields == (Field("body", "transferMethod", expected),)
+    assert site.scheduler.specs == []

@@ -1,18 +1,25 @@
-"""Routes of `/filesystem/{system_name}/transfer`: from wire to TransferJobs and back, a few lines each."""
+"""Routes of `/filesystem/{system_name}/transfer`: between the wire and the Transfers port."""
 
-from typing import Any
+from typing import Any, assert_never
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.cluster import Cluster
-from flamecrest.server.errors import Field, Invalid
+from flamecrest.server.files.values import CompressOptions
 from flamecrest.server.http.core.openapi import ERRORS
 from flamecrest.server.http.core.parameters import AccountName, QueryPath
 from flamecrest.server.http.core.responses import JsonResponse
 from flamecrest.server.http.core.route import Call, FilesRoute
-from flamecrest.server.transfer.port import SubmittedTransfer
+from flamecrest.server.transfer.port import (
+    S3Directives,
+    StartedTransfer,
+    StreamerDirectives,
+    SubmittedTransfer,
+    TransferRequest,
+    WormholeDirectives,
+)
 from flamecrest.wire import transfer as wire
 
 router = APIRouter(
@@ -26,8 +33,8 @@ async def post_mv(call: Call, body: wire.MoveRequest) -> Response:
     allowed = await call.allow(Verb.TRANSFER)
     transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
     account = body.account or None
-    ticket = await transfers.mv(body.path, body.target_path, call.deadline, account=account)
-    return JsonResponse(_begun(call.cluster, ticket), 201)
+    job = await transfers.mv(body.path, body.target_path, call.deadline, account=account)
+    return JsonResponse(_submitted(call.cluster, job), 201)
 
 
 @router.post("/cp", status_code=201, response_model=wire.CopyResponse)
@@ -35,14 +42,14 @@ async def post_cp(call: Call, body: wire.CopyRequest) -> Response:
     """Copy a file or directory, in a job."""
     allowed = await call.allow(Verb.TRANSFER)
     transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
-    ticket = await transfers.cp(
+    job = await transfers.cp(
         body.path,
         body.target_path,
         call.deadline,
         account=body.account or None,
         dereference=body.dereference,
     )
-    return JsonResponse(_begun(call.cluster, ticket), 201)
+    return JsonResponse(_submitted(call.cluster, job), 201)
 
 
 @router.delete("/rm", response_model=wire.DeleteResponse)
@@ -50,7 +57,7 @@ async def delete_rm(call: Call, path: QueryPath, account: AccountName = None) ->
     """Remove a file or directory, in a job."""
     allowed = await call.allow(Verb.TRANSFER)
     transfers = allowed.transfers(path=path)
-    return JsonResponse(_begun(call.cluster, await transfers.rm(path, call.deadline, account=account or None)))
+    return JsonResponse(_submitted(call.cluster, await transfers.rm(path, call.deadline, account=account or None)))
 
 
 @router.post("/compress", status_code=201, response_model=wire.CompressResponse)
@@ -58,14 +65,10 @@ async def post_compress(call: Call, body: wire.CompressRequest) -> Response:
     """Archive a file or directory, in a job."""
     allowed = await call.allow(Verb.TRANSFER)
     transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
-    how: dict[str, Any] = {
-        "compression": body.compression,
-        "pattern": body.match_pattern or None,
-        "dereference": body.dereference,
-        "account": body.account or None,
-    }
-    ticket = await transfers.compress(body.path, body.target_path, call.deadline, **how)
-    return JsonResponse(_begun(call.cluster, ticket), 201)
+    options = CompressOptions(body.compression, body.match_pattern or None, body.dereference)
+    account = body.account or None
+    job = await transfers.compress(body.path, body.target_path, call.deadline, account=account, options=options)
+    return JsonResponse(_submitted(call.cluster, job), 201)
 
 
 @router.post("/extract", status_code=201, response_model=wire.ExtractResponse)
@@ -73,40 +76,61 @@ async def post_extract(call: Call, body: wire.ExtractRequest) -> Response:
     """Unpack an archive, in a job."""
     allowed = await call.allow(Verb.TRANSFER)
     transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
-    how: dict[str, Any] = {"compression": body.compression, "account": body.account or None}
-    ticket = await transfers.extract(body.path, body.target_path, call.deadline, **how)
-    return JsonResponse(_begun(call.cluster, ticket), 201)
+    paths, account = (body.path, body.target_path), body.account or None
+    job = await transfers.extract(*paths, call.deadline, account=account, compression=body.compression)
+    return JsonResponse(_submitted(call.cluster, job), 201)
 
 
 @router.post("/upload", status_code=201, response_model=wire.UploadFileResponse)
 async def post_upload(call: Call, body: wire.PostFileUploadRequest) -> Response:
     """Begin an upload of any size."""
-    allowed = await call.allow(Verb.TRANSFER)
-    allowed.transfers(sourcePath=body.path)
-    raise _not_configured(call.cluster, body.transfer_directives.transfer_method)
+    transfers = (await call.allow(Verb.TRANSFER)).transfers(sourcePath=body.path)
+    wanted = body.transfer_directives
+    size, code = getattr(wanted, "file_size", None), getattr(wanted, "wormhole_code", None)
+    request = TransferRequest(wanted.transfer_method, size, code)
+    started = await transfers.upload(body.path, call.deadline, account=body.account or None, request=request)
+    return JsonResponse(_started(call.cluster, started), 201)
 
 
 @router.post("/download", status_code=201, response_model=wire.DownloadFileResponse)
 async def post_download(call: Call, body: wire.PostFileDownloadRequest) -> Response:
     """Begin a download of any size."""
-    allowed = await call.allow(Verb.TRANSFER)
-    allowed.transfers(sourcePath=body.path)
-    raise _not_configured(call.cluster, body.transfer_directives.transfer_method)
+    transfers = (await call.allow(Verb.TRANSFER)).transfers(sourcePath=body.path)
+    request = TransferRequest(body.transfer_directives.transfer_method)
+    started = await transfers.download(body.path, call.deadline, account=body.account or None, request=request)
+    return JsonResponse(_started(call.cluster, started), 201)
 
 
-def _begun(cluster: Cluster, ticket: SubmittedTransfer) -> dict[str, Any]:
-    """A response with its TransferJob."""
+def _submitted(cluster: Cluster, job: SubmittedTransfer) -> dict[str, Any]:
+    """A response with a wire.TransferJob."""
     return {
         "transferJob": {
-            "jobId": ticket.job_id,
+            "jobId": job.job_id,
             "system": cluster.name,
-            "workingDirectory": ticket.working_directory,
-            "logs": {"outputLog": ticket.output_log, "errorLog": ticket.error_log},
+            "workingDirectory": job.working_directory,
+            "logs": {"outputLog": job.output_log, "errorLog": job.error_log},
         }
     }
 
 
-def _not_configured(cluster: Cluster, method: str) -> Invalid:
-    have = ", ".join(cluster.transfer_methods) or "none"
-    message = f"the method {method} is not available on {cluster.name} (available: {have})"
-    return Invalid(f"`transferMethod`: {message}", fields=(Field("body", "transferMethod", message),))
+def _started(cluster: Cluster, started: StartedTransfer) -> dict[str, Any]:
+    """A response with a wire.TransferJob and the wire.TransferDirectives."""
+    return {**_submitted(cluster, started.job), "transferDirectives": _directives(started.directives)}
+
+
+def _directives(directives: S3Directives | StreamerDirectives | WormholeDirectives) -> dict[str, Any]:
+    match directives:
+        case S3Directives():
+            return {
+                "transferMethod": "s3",
+                "partsUploadUrls": directives.parts_upload_urls,
+                "completeUploadUrl": directives.complete_upload_url,
+                "downloadUrl": directives.download_url,
+                "maxPartSize": directives.max_part_size,
+            }
+        case StreamerDirectives():
+            return {"transferMethod": "streamer", "coordinates": directives.coordinates}
+        case WormholeDirectives():
+            return {"transferMethod": "wormhole", "wormholeCode": directives.code}
+        case _:
+            assert_never(directives)

@@ -15,7 +15,7 @@ from flamecrest.server.errors import Conflict, GatewayError, Timeout, Upstream
 
 from .dialect import CancelOutcome, Dialect, JobQuery
 from .job_errors import MAYBE_SUBMITTED, job_not_found
-from .job_lookup import RECOVERABLE, SECOND_SOURCE_SECONDS, JobLookup, JobSources, before
+from .job_lookup import RECOVERABLE, JobLookup, JobSources, before
 from .merging import Snapshot, Stage
 from .values import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.ssh.command import Command, Output
 
-    from .counters import SchedulerCounters
 
 T = TypeVar("T")
 
@@ -37,9 +36,9 @@ class CommandRunner(Protocol):
 
 
 class CliScheduler:
-    """The Scheduler port for one user: a dialect's commands, run by `runner`.
+    """The Scheduler port for one user: a dialect's commands, run by `runner`. The `lookup` is that of the cluster.
 
-    `clock` returns seconds since the epoch. `second_source_seconds`: see job_lookup.
+    `clock` returns seconds since the epoch.
     """
 
     def __init__(
@@ -47,15 +46,14 @@ class CliScheduler:
         dialect: Dialect,
         runner: CommandRunner,
         username: str,
+        lookup: JobLookup,
         *,
-        counters: SchedulerCounters,
-        second_source_seconds: float = SECOND_SOURCE_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._dialect = dialect
         self._runner = runner
         self._username = username
-        self._lookup = JobLookup(dialect.name, counters, second_source_seconds=second_source_seconds)
+        self._lookup = lookup
         self._clock = clock
 
     async def submit(self, spec: JobSpec, deadline: Deadline) -> str:

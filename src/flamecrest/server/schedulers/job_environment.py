@@ -1,7 +1,7 @@
-"""A job's environment and script, sent to a submission program over standard input (ADR 0006).
+"""What all dialects share about a submission: checks of fields, and environment and script over standard input.
 
-A bash loader exports the variables and then executes the program, which reads the script from the rest of the input.
-Dialects whose submission program takes a script on standard input use it.
+A bash loader exports the variables and then executes the submission program, which reads the script from the rest of
+the input (ADR 0006).
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from flamecrest.server.errors import Field, Invalid
 from flamecrest.server.ssh.command import Command
-
-from .job_fields import encode_text, invalid_field
 
 if TYPE_CHECKING:
     from flamecrest.server.ssh.command import Output
@@ -41,6 +40,9 @@ BASH_OWN: Final = frozenset({
 })  # fmt: skip
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_NOT_TEXT: Final = re.compile(r"[\x00\ud800-\udfff]")
+_MAX_LINE: Final = 4096  # characters
 
 
 def submit_command(submit: Sequence[str], spec: JobSpec, parse: Callable[[Output], T]) -> Command[T]:
@@ -60,3 +62,29 @@ def _entries(env: Mapping[str, str]) -> bytes:
             raise invalid_field("env", f"{name[:80]!r} cannot be the name of a variable")
         entries.append(f"{name}=".encode() + encode_text("env", value) + b"\0")
     return b"".join(entries)
+
+
+def check_line(field: str, value: str) -> str:
+    """The value, if it is one line of text that an option may hold."""
+    if _CONTROL.search(value) or len(value) > _MAX_LINE:
+        raise invalid_field(field, f"must be one line of at most {_MAX_LINE} characters")
+    return value
+
+
+def check_absolute_path(field: str, value: str) -> str:
+    """The value, if it is an absolute path."""
+    if not value.startswith("/"):
+        raise invalid_field(field, "must be an absolute path")
+    return value
+
+
+def encode_text(field: str, value: str) -> bytes:
+    """The value in UTF-8, if it holds no NUL and no lone surrogate."""
+    if _NOT_TEXT.search(value):
+        raise invalid_field(field, "contains a NUL or an invalid character")
+    return value.encode()
+
+
+def invalid_field(field: str, message: str) -> Invalid:
+    """The error for a field of the request body."""
+    return Invalid(f"{field}: {message}", fields=(Field("body", field, message),))

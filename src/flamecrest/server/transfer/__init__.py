@@ -1,1 +1,1 @@
-"""Moving data where a single request cannot."""
+"""Transfers: work on files that is too long for one request."""

@@ -1,51 +1,51 @@
-"""File operations as batch jobs: their scripts and their logs; knows batch systems by the Scheduler port only.
+"""The Transfers port over batch jobs: their scripts and logs. It uses any Scheduler.
 
-What clients depend on: the output log holds `Files were successfully …` when, and only when, all of it was
-done, and the job's exit status is that of the program that failed.
+Clients depend on this: the output log contains `Files were successfully …` if and only if all work was done, and the
+exit status of the job is that of the program that failed.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Never
 from uuid import uuid4
 
 from flamecrest.server.errors import Field, Invalid
 from flamecrest.server.files.remote.commands import archive
 from flamecrest.server.files.remote.commands.archive import Script
-from flamecrest.server.files.values import CompressOptions
 from flamecrest.server.schedulers.values import JobSpec
 
-from .port import SubmittedTransfer
+from .port import SubmittedTransfer, TransferRequest, method_unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.files.values import Compression
+    from flamecrest.server.files.values import Compression, CompressOptions
     from flamecrest.server.schedulers.port import Scheduler
 
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9_.\-+]{1,64}")
 _PLACE: Final = "{account}"
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
-# A job's logs stay for a month; a later job of the same user removes them, and nothing else.
+# Logs are kept for a month. A later job of the same user removes them, and nothing else.
 _LOG: Final = r".*/\.f7t_file_handling_job_(error_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.log"
 _OLD_LOGS: Final = f"-maxdepth 1 -regextype posix-extended -regex '{_LOG}' -type f -user \"$UID\" -mtime +30"
 
-# As coreutils has it: into the target when that is a folder. Nothing asks questions, as there is no terminal.
+# Like mv and cp of coreutils: into the target if it is a folder. Without a terminal the programs do not prompt.
 _MOVE: Final = 'mv -- "$1" "$2"\n'
 _COPY: Final = 'cp --recursive --force --preserve=all "$3" -- "$1" "$2"\n'
 _DELETE: Final = 'rm -r -- "$1"\n'
 
 
 class SchedulerTransfers:
-    """The TransferJobs port over any Scheduler.
+    """The Transfers port over any Scheduler. Uploads and downloads are refused.
 
-    `directives` are lines such as `#SBATCH --account={account}`, from the operator; `work_root` is the file
-    system whose folder of the user's name is the jobs' working directory and holds their logs.
+    `directives` are lines such as `#SBATCH --account={account}` from the settings. The working directory of the
+    jobs, which gets their logs, is the user's folder in `work_root`. `cluster` and `configured_methods` are named
+    in the error about a missing transfer method.
     """
 
     def __init__(
@@ -53,14 +53,18 @@ class SchedulerTransfers:
         scheduler: Scheduler,
         username: str,
         *,
+        cluster: str,
         directives: Sequence[str] = (),
         work_root: str | None = None,
+        configured_methods: Sequence[str] = (),
         new_id: Callable[[], UUID] = uuid4,
     ) -> None:
         self._scheduler = scheduler
         self._username = username
         self._directives = "\n".join(directives)
         self._work_root = work_root
+        self._cluster = cluster
+        self._configured_methods = configured_methods
         self._new_id = new_id
 
     async def mv(self, source: str, target: str, deadline: Deadline, *, account: str | None) -> SubmittedTransfer:
@@ -70,27 +74,19 @@ class SchedulerTransfers:
     async def cp(
         self, source: str, target: str, deadline: Deadline, *, account: str | None, dereference: bool
     ) -> SubmittedTransfer:
-        """Copy a file or a tree, with modes, times and what else the user may keep."""
+        """Copy a file or a tree, with modes, times and all other attributes that the user may set."""
         links = "--dereference" if dereference else "--no-dereference"
         return await self._submit("copy", "copied", Script(_COPY, (source, target, links)), account, deadline)
 
     async def rm(self, path: str, deadline: Deadline, *, account: str | None) -> SubmittedTransfer:
-        """Remove a file or a tree; one that is not there is a failure."""
+        """Remove a file or a tree. The job fails if there is none."""
         return await self._submit("delete", "deleted", Script(_DELETE, (path,)), account, deadline)
 
     async def compress(
-        self,
-        source: str,
-        target: str,
-        deadline: Deadline,
-        *,
-        account: str | None,
-        compression: Compression,
-        pattern: str | None,
-        dereference: bool,
+        self, source: str, target: str, deadline: Deadline, *, account: str | None, options: CompressOptions
     ) -> SubmittedTransfer:
         """Archive a file or a tree."""
-        script = archive.compress(source, target, CompressOptions(compression, pattern, dereference))
+        script = archive.compress(source, target, options)
         return await self._submit("compress", "compressed", script, account, deadline)
 
     async def extract(
@@ -100,11 +96,19 @@ class SchedulerTransfers:
         script = archive.extract(source, target, compression=compression)
         return await self._submit("extract", "extracted", script, account, deadline)
 
+    async def upload(self, path: str, deadline: Deadline, *, account: str | None, request: TransferRequest) -> Never:  # noqa: ARG002
+        """Refuse: no transfer method is built yet."""
+        raise method_unavailable(request.method, self._cluster, self._configured_methods)
+
+    async def download(self, path: str, deadline: Deadline, *, account: str | None, request: TransferRequest) -> Never:  # noqa: ARG002
+        """Refuse: no transfer method is built yet."""
+        raise method_unavailable(request.method, self._cluster, self._configured_methods)
+
     async def _submit(
         self, verb: str, done: str, script: Script, account: str | None, deadline: Deadline
     ) -> SubmittedTransfer:
         if self._work_root is None:
-            raise Invalid("Transfer jobs need a file system that is marked default_work_dir, and none is")
+            raise Invalid("Transfer jobs need a file system with default_work_dir. This cluster has none.")
         directives, charge = self._charged(account)
         folder = f"{self._work_root.rstrip('/')}/{self._username}"
         unique = self._new_id()
@@ -124,7 +128,7 @@ class SchedulerTransfers:
         return SubmittedTransfer(job_id, folder, output, error)
 
     def _charged(self, account: str | None) -> tuple[str, str | None]:
-        """The directives with the account in its place, and the account if they have no place for it."""
+        """The directives with the account filled in, and the account for the job if they have no place for it."""
         if not account:
             if _PLACE in self._directives:
                 raise Invalid(
@@ -143,9 +147,9 @@ class SchedulerTransfers:
 
 
 def job_script(directives: str, folder: str, verb: str, done: str, script: Script) -> str:
-    """The text of a job that runs `script`, says how it went, and removes the logs of a month ago from `folder`.
+    """The text of a job that runs `script`, logs the result, and removes logs older than a month from `folder`.
 
-    Standard output belongs to us alone: a program could print a name, and a name can read like our success.
+    The programs' output goes to standard error: a file name that they print could read like the line of success.
     """
     return f"""#!/bin/bash
 {directives}
@@ -168,10 +172,10 @@ exit "$status"
 
 
 def shell_words(*values: str) -> str:
-    """The values as words of a bash script: one line of plain ASCII, whatever bytes they stand for.
+    """The values, quoted for bash, on one line of ASCII.
 
-    A line break inside quotes would start a line that a batch system may take for one of its directives, and
-    schedulers that take scripts as JSON have no way to carry bytes that are not UTF-8.
+    A line break in quotes would begin a line that a batch system may take as a directive. Scripts that are sent as
+    JSON cannot contain bytes that are not UTF-8.
     """
     return " ".join(_word(value) for value in values)
 

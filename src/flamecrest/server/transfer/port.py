@@ -1,18 +1,21 @@
-"""Moving data where a request can't: the Transfer port and its ticket."""
+"""The Transfers port: work on files that is too long for one request."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from flamecrest.server.errors import Field, Invalid
+
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.files.values import Compression
+    from flamecrest.server.files.values import Compression, CompressOptions
 
 
 @dataclass(frozen=True, slots=True)
 class SubmittedTransfer:
-    """A transfer that was handed to the scheduler: where it runs and where it says how it went."""
+    """A transfer job that the scheduler has accepted, and the paths of its logs on the cluster."""
 
     job_id: str
     working_directory: str
@@ -20,11 +23,52 @@ class SubmittedTransfer:
     error_log: str
 
 
-class TransferJobs(Protocol):
-    """File operations as batch jobs, seen as one user. Paths were checked. Nothing can be repeated.
+@dataclass(frozen=True, slots=True)
+class TransferRequest:
+    """The method by which a client wants to send or receive a file, and the parameters of that method."""
 
-    Each returns once the scheduler has the job; Invalid when the cluster needs an account and none is given,
-    else what Scheduler.submit raises.
+    method: str  # s3, streamer or wormhole
+    file_size: int | None = None  # bytes; of an upload by s3
+    wormhole_code: str | None = None  # the sender's code; of an upload by wormhole
+
+
+@dataclass(frozen=True, slots=True)
+class S3Directives:
+    """Presigned URLs: an upload has those of its parts, a download has one."""
+
+    parts_upload_urls: Sequence[str] | None = None
+    complete_upload_url: str | None = None
+    download_url: str | None = None
+    max_part_size: int | None = None  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StreamerDirectives:
+    """The coordinates that a streamer client connects to."""
+
+    coordinates: str
+
+
+@dataclass(frozen=True, slots=True)
+class WormholeDirectives:
+    """The code of the wormhole; the receiver enters it."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartedTransfer:
+    """The job of an upload or a download, and what the client needs to do its part."""
+
+    job: SubmittedTransfer
+    directives: S3Directives | StreamerDirectives | WormholeDirectives
+
+
+class Transfers(Protocol):
+    """Jobs that work on files, as one user. Paths have been checked. No method can be repeated safely.
+
+    Each returns as soon as the scheduler has accepted the job. Raises what Scheduler.submit raises, and Invalid if
+    the cluster requires an account and none is given.
     """
 
     async def mv(self, source: str, target: str, deadline: Deadline, *, account: str | None) -> SubmittedTransfer:
@@ -42,15 +86,7 @@ class TransferJobs(Protocol):
         ...
 
     async def compress(
-        self,
-        source: str,
-        target: str,
-        deadline: Deadline,
-        *,
-        account: str | None,
-        compression: Compression,
-        pattern: str | None,
-        dereference: bool,
+        self, source: str, target: str, deadline: Deadline, *, account: str | None, options: CompressOptions
     ) -> SubmittedTransfer:
         """Archive a file or a tree."""
         ...
@@ -60,3 +96,21 @@ class TransferJobs(Protocol):
     ) -> SubmittedTransfer:
         """Unpack an archive."""
         ...
+
+    async def upload(
+        self, path: str, deadline: Deadline, *, account: str | None, request: TransferRequest
+    ) -> StartedTransfer:
+        """Start an upload to `path`. Raises Invalid (see method_unavailable) for a method that the cluster lacks."""
+        ...
+
+    async def download(
+        self, path: str, deadline: Deadline, *, account: str | None, request: TransferRequest
+    ) -> StartedTransfer:
+        """Start a download of `path`. Raises Invalid (see method_unavailable) for a method that the cluster lacks."""
+        ...
+
+
+def method_unavailable(method: str, cluster: str, configured: Sequence[str]) -> Invalid:
+    """The error for a transfer method that a cluster does not have."""
+    message = f"the method {method} is not available on {cluster} (available: {', '.join(configured) or 'none'})"
+    return Invalid(f"`transferMethod`: {message}", fields=(Field("body", "transferMethod", message),))

@@ -1,4 +1,4 @@
-"""A cluster's settings as `/status/systems` shows them: nothing secret has a place in it."""
+"""The description of a cluster in `/status/systems`, made from its settings. It must not contain secrets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def description(cluster: ClusterSettings, operations: DataOperationSettings) -> wire.HPCCluster:
-    """What does not change while the gateway runs."""
+    """The part of the description that does not change while the gateway runs."""
     scheduler = cluster.scheduler
     return wire.HPCCluster(
         name=cluster.name,
@@ -45,7 +45,7 @@ def description(cluster: ClusterSettings, operations: DataOperationSettings) -> 
 def with_health(
     described: wire.HPCCluster, results: Sequence[ProbeResult], last_run: datetime | None
 ) -> wire.HPCCluster:
-    """The same with how the cluster does now."""
+    """The description with the current health of the cluster."""
     shown = [
         wire.HEALTH_OF[service].model_validate(
             {
@@ -90,7 +90,7 @@ def _probing(probing: ProbingSettings) -> wire.ProbingServices:
 
 
 def _operations(operations: DataOperationSettings) -> wire.DataOperation:
-    # clients read a number here; without a limit they are told FirecREST's, which they then keep to
+    # Clients expect a number. Without a limit it is the default of FirecREST, to which they then keep.
     limits = {} if operations.max_ops_file_size is None else {"max_ops_file_size": operations.max_ops_file_size}
     return wire.DataOperation(
         **limits,
@@ -120,7 +120,7 @@ def _transfer(
                 ),
             )
         case StreamerTransferSettings():
-            # pypi_index_url may hold a password: it stays here
+            # pypi_index_url may contain a password, so it is not shown
             return wire.StreamerDataTransfer(
                 service_type="streamer",
                 host=transfer.host,

@@ -1,4 +1,4 @@
-"""The probes of one cluster: what is asked, as whom, by the same ports as users' requests."""
+"""The probes of one cluster, made by its service account through the same ports as users' requests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def probing(
     authenticator: Authenticator,
     http: httpx.AsyncClient,
 ) -> AsyncIterator[None]:
-    """Probe the cluster while the block runs; nothing is done where nothing is configured."""
+    """Probe the cluster while the block runs, if probes are configured."""
     timeouts, account = cluster.probing.timeouts(), cluster.service_account
     token_url = settings.auth.authentication.token_url
     if not timeouts or account is None or token_url is None:
@@ -43,15 +43,15 @@ async def probing(
         auth_method=settings.auth.authentication.token_endpoint_auth_method,
     )
     async with credentials:
-        who = _Prober(credentials, authenticator)
+        who = _ServiceAccount(credentials, authenticator)
         async with ProbeLoop(
             made.board, list(_probes(cluster, ports, timeouts, who)), grace=cluster.probing.startup_grace_period
         ):
             yield
 
 
-class _Prober:
-    """The service account's identity. The last one serves while the issuer is down: that is not the cluster's fault."""
+class _ServiceAccount:
+    """The identity of the service account. The last one is used while the issuer is down."""
 
     def __init__(self, credentials: ClientCredentials, authenticator: Authenticator) -> None:
         self._credentials = credentials

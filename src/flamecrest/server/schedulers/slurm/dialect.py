@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from flamecrest.server.errors import Unavailable
 from flamecrest.server.schedulers.dialect import CancelOutcome, JobQuery
-from flamecrest.server.schedulers.job_environment import submit_command
-from flamecrest.server.schedulers.job_fields import check_absolute_path, check_line, encode_text, invalid_field
+from flamecrest.server.schedulers.job_environment import (
+    check_absolute_path,
+    check_line,
+    encode_text,
+    invalid_field,
+    submit_command,
+)
 from flamecrest.server.schedulers.merging import Snapshot
 from flamecrest.server.schedulers.values import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
 from flamecrest.server.ssh.command import Command, Output

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flamecrest.server.auth.port import Verb
-from flamecrest.server.cluster import Gateway
 from flamecrest.server.errors import Invalid
 from flamecrest.server.files.resumable.remote import RemoteUploads
 from flamecrest.server.http.files.tus.headers import parse_metadata
@@ -33,7 +32,7 @@ class Uploading(World):
         cluster = self.gateway.clusters["toy"]
         cluster.limits = replace(self.limits, max_ops_file_size=limit)
         cluster._ports = replace(cluster._ports, uploads=lambda _: RemoteUploads(place.session))
-        self.gateway = Gateway(self.gateway.authenticator, {"toy": cluster})
+        self.gateway = replace(self.gateway, clusters={"toy": cluster})
 
 
 @pytest.fixture

@@ -1,0 +1,46 @@
+"""Makes the SSH connection pool of a cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flamecrest.server.ssh.host_keys import HostKeyVerifier
+from flamecrest.server.ssh.pool.dial import Host
+from flamecrest.server.ssh.pool.policy import PoolLimits
+from flamecrest.server.ssh.pool.pool import Pool
+
+if TYPE_CHECKING:
+    from flamecrest.server.settings import SshSettings
+    from flamecrest.server.ssh.credentials import Credentials
+
+
+def make_pool(ssh: SshSettings, credentials: Credentials) -> Pool:
+    """The pool; the caller enters and leaves it."""
+    trust = ssh.host_keys
+    return Pool(
+        Host(
+            host=ssh.host,
+            port=ssh.port,
+            proxy_host=ssh.proxy_host,
+            proxy_port=ssh.proxy_port or 22,
+            proxy_user=ssh.proxy_user,
+            connect_timeout=ssh.timeout.connection,
+            login_timeout=ssh.timeout.login,
+            keep_alive=ssh.timeout.keep_alive,
+            accelerate=ssh.accelerate == "auto",
+        ),
+        credentials,
+        HostKeyVerifier(
+            [str(path) for path in trust.known_hosts] or None,
+            pinned=trust.pinned,
+            authorities=trust.certificate_authority,
+            policy=trust.policy,
+        ),
+        PoolLimits(
+            max_clients=ssh.max_clients,
+            per_user=ssh.max_connections_per_user,
+            idle=ssh.timeout.idle_timeout,
+            age=ssh.max_age,
+            max_sessions=ssh.max_sessions,
+        ),
+    )
