@@ -1,4 +1,4 @@
-"""`flamecrest check`: what is wrong with a configuration, and with `--connect` what of it answers."""
+"""`flamecrest check`: validate a configuration and, with `--connect`, the connections to all configured services."""
 
 from __future__ import annotations
 
@@ -12,78 +12,90 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .terminal import FAILED, configuration, fail, server_extra
+from .terminal import FAILED, fail, load_configuration, require_server_extra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flamecrest.server.settings import Settings
 
-    from .connect import Finding
+    from .connect import CheckResult
 
 
 def check(
     config: Annotated[
         Path | None,
-        typer.Argument(help="The configuration file. Default: what FLAMECREST_CONFIG or YAML_CONFIG_FILE names."),
+        typer.Argument(metavar="FILE", help="Configuration file. Default: $FLAMECREST_CONFIG, else $YAML_CONFIG_FILE."),
     ] = None,
     connect: Annotated[
-        bool, typer.Option("--connect", help="Also try every cluster, issuer and store, and show what answered.")
+        bool, typer.Option("--connect", help="Also connect to every cluster, token issuer and object store.")
     ] = False,
     user: Annotated[
-        str | None, typer.Option(help="With --connect: log in as this user. Default: the first one with a key.")
+        str | None,
+        typer.Option(metavar="NAME", help="With --connect: the user to log in as. Default: the first user with a key."),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(min=0.1, max=600, help="With --connect: how many seconds each one has to answer.")
+        float, typer.Option(min=0.1, max=600, metavar="SECONDS", help="With --connect: timeout of each check.")
     ] = 15,
 ) -> None:
-    """Say what `serve` would say to a configuration, without starting.
+    """Validate a configuration without starting the gateway.
 
-    Ends with 2 when the configuration can't be used, with 1 when something that was tried did not answer.
-    """
-    settings = configuration(config)
+    All errors and warnings are printed.
+
+    \b
+    Exit status:
+      0  the configuration is valid
+      1  a check of --connect failed
+      2  the configuration is invalid
+
+    \b
+    Examples:
+      flamecrest check gateway.yaml
+      flamecrest check --connect --user alice gateway.yaml
+    """  # noqa: D301 - `\b` keeps the lines of the next paragraph
+    settings = load_configuration(config)
 
     typer.echo(summary(settings))
     if not connect:
         return
-    findings = asyncio.run(_connect(settings, user or _first_user(settings), timeout))
-    show(findings)
-    if not all(finding.answered for finding in findings):
+    results = asyncio.run(_connect(settings, user or _first_user(settings), timeout))
+    show(results)
+    if not all(result.ok for result in results):
         raise typer.Exit(FAILED)
 
 
 def summary(settings: Settings) -> str:
-    """What the configuration holds, in one line."""
+    """One line about a valid configuration."""
     names = ", ".join(cluster.name for cluster in settings.clusters)
     count = len(settings.clusters)
     clusters = f"{count} cluster{'' if count == 1 else 's'}{f' ({names})' if names else ''}"
-    return f"The configuration can be used: {clusters}."
+    return f"The configuration is valid: {clusters}."
 
 
 def _first_user(settings: Settings) -> str:
     keys = getattr(settings.ssh_credentials, "keys", None)
     if not keys:
-        fail("there is no user with a key to connect as: name one with --user")
+        fail("no user has a key in ssh_credentials: give the user to log in as with --user")
     return str(next(iter(keys)))
 
 
-async def _connect(settings: Settings, user: str, seconds: float) -> list[Finding]:
-    with server_extra():
+async def _connect(settings: Settings, user: str, seconds: float) -> list[CheckResult]:
+    with require_server_extra():
         from flamecrest.server.wiring.gateway import open_gateway  # noqa: PLC0415 - not in the base install
 
-        from .connect import survey, unwatched  # noqa: PLC0415 - not in the base install
-    async with open_gateway(unwatched(settings)) as gateway:
-        return await survey(gateway, settings, user, seconds)
+        from .connect import check_connections, without_probes  # noqa: PLC0415 - not in the base install
+    async with open_gateway(without_probes(settings)) as gateway:
+        return await check_connections(gateway, settings, user, seconds)
 
 
-def show(findings: Sequence[Finding]) -> None:
-    """The findings as a table: what, whether it answered, in how long, and what to do."""
-    table = Table(title="What answered", title_justify="left")
-    for heading in ("what", "answered", "time", "what to do"):
+def show(results: Sequence[CheckResult]) -> None:
+    """Print the results as a table."""
+    table = Table(title="Connections", title_justify="left")
+    for heading in ("service", "answers", "time", "result"):
         table.add_column(heading, overflow="fold", justify="right" if heading == "time" else "left")
-    for finding in findings:
-        answer = Text("yes", "green") if finding.answered else Text("no", "bold red")
-        told = finding.said if finding.answered else f"{finding.said}\n{finding.advice}".strip()
-        table.add_row(Text(finding.what), answer, f"{finding.seconds * 1000:.0f} ms", Text(told))
-    width = None if os.isatty(1) else 160  # a pipe has no width: don't cut what is told
+    for result in results:
+        answer = Text("yes", "green") if result.ok else Text("no", "bold red")
+        text = result.message if result.ok else f"{result.message}\n{result.advice}".strip()
+        table.add_row(Text(result.subject), answer, f"{result.seconds * 1000:.0f} ms", Text(text))
+    width = None if os.isatty(1) else 160  # a pipe has no width
     Console(width=width, highlight=False).print(table)

@@ -1,4 +1,4 @@
-"""What of a configuration answers: clusters through their ports, issuers and stores by HTTP; it prints nothing."""
+"""Connection checks of a configuration: clusters through their ports, issuers and stores over HTTP."""
 
 from __future__ import annotations
 
@@ -32,67 +32,69 @@ if TYPE_CHECKING:
 Advice = Mapping[type[Exception], str]
 
 _LOGIN: Advice = {
-    Timeout: "can this machine reach it (firewall, jump host)? If it is only slow: raise ssh.timeout",
-    Denied: "configure a key for this user under ssh_credentials, or name another with --user",
-    Upstream: "unreachable: ssh.host, ssh.port, the firewall; host key: ssh.host_keys; permission: the user's key",
+    Timeout: "check the firewall and the jump host; if the host is only slow, increase ssh.timeout",
+    Denied: "add a key of this user to ssh_credentials, or give another user with --user",
+    Upstream: "check ssh.host, ssh.port and the firewall; host key: ssh.host_keys; permission denied: the user's key",
 }
 _FILES: Advice = {
-    NotFound: "correct file_systems[].path, or mount it",
-    Denied: "the user may not look at it: correct file_systems[].path, or try another with --user",
-    Timeout: "the file system hangs",
+    NotFound: "correct file_systems[].path, or mount the file system",
+    Denied: "the user has no access: correct file_systems[].path, or give another user with --user",
+    Timeout: "the file system does not respond",
 }
 _SCHEDULER: Advice = {
-    Upstream: "if its commands are not on the default PATH: set scheduler.bin_dir",
-    Unavailable: "the scheduler itself is down",
-    Timeout: "the scheduler is slow: raise scheduler.timeout",
+    Upstream: "if its commands are not on the default PATH, set scheduler.bin_dir",
+    Unavailable: "the scheduler is down",
+    Timeout: "the scheduler is slow: increase scheduler.timeout",
 }
 _HTTP: Advice = {
-    httpx.TimeoutException: "can this machine reach it (firewall, proxy)?",
-    httpx.ConnectError: "check the host and the port of the URL, and the certificate",
+    httpx.TimeoutException: "check the firewall and the proxy",
+    httpx.ConnectError: "check host and port of the URL, and the certificate",
     httpx.UnsupportedProtocol: "the URL must begin with https:// or http://",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What came of one attempt."""
+class CheckResult:
+    """The result of one check: message of success or failure, and advice on a failure."""
 
-    what: str
-    answered: bool
+    subject: str
+    ok: bool
     seconds: float
-    said: str = ""
+    message: str = ""
     advice: str = ""
 
 
-class Unfit(Exception):
-    """An answer that is of no use: what is wrong with it, and what to do."""
+class UnusableResponse(Exception):
+    """A service responds, but not as required."""
 
-    def __init__(self, said: str, advice: str) -> None:
-        super().__init__(said)
-        self.said = said
+    def __init__(self, message: str, advice: str) -> None:
+        super().__init__(message)
+        self.message = message
         self.advice = advice
 
 
-def unwatched(settings: Settings) -> Settings:
-    """The same without probes: what they find would be told in place of what an attempt finds itself."""
+def without_probes(settings: Settings) -> Settings:
+    """The settings without health probes: their results would hide those of the checks."""
     clusters = tuple(cluster.model_copy(update={"probing": ProbingSettings()}) for cluster in settings.clusters)
     return settings.model_copy(update={"clusters": clusters})
 
 
-async def survey(gateway: Gateway, settings: Settings, username: str, seconds: float) -> list[Finding]:
-    """Try every cluster as the user, and every issuer and store; each attempt has so many seconds."""
+async def check_connections(gateway: Gateway, settings: Settings, username: str, seconds: float) -> list[CheckResult]:
+    """Check every cluster as the user, and every issuer and store; `seconds` is the timeout of each check."""
     identity = Identity(username=username)
     async with httpx.AsyncClient(timeout=seconds, follow_redirects=True) as client, asyncio.TaskGroup() as group:
         clusters = [
-            group.create_task(try_cluster(gateway.cluster(cluster.name), cluster, identity, seconds))
+            group.create_task(check_cluster(gateway.cluster(cluster.name), cluster, identity, seconds))
             for cluster in settings.clusters
         ]
-        urls = [group.create_task(attempt(what, ask(client), _HTTP)) for what, ask in addresses(settings)]
+        urls = [group.create_task(run_check(what, ask(client), _HTTP)) for what, ask in url_checks(settings)]
     return [finding for task in clusters for finding in task.result()] + [task.result() for task in urls]
 
 
-async def try_cluster(cluster: Cluster, settings: ClusterSettings, identity: Identity, seconds: float) -> list[Finding]:
-    """Log in; then the scheduler and every file system, at the same time. What needs SSH is not tried without."""
+async def check_cluster(
+    cluster: Cluster, settings: ClusterSettings, identity: Identity, seconds: float
+) -> list[CheckResult]:
+    """Check the login; if it works, the scheduler and all file systems concurrently."""
 
     async def allow(verb: Verb) -> Permission:
         return await cluster.allow(identity, verb, Deadline.after(seconds))
@@ -110,19 +112,19 @@ async def try_cluster(cluster: Cluster, settings: ClusterSettings, identity: Ide
         return ""
 
     ssh = settings.ssh
-    first = await attempt(f"{settings.name}: ssh {identity.username}@{ssh.host}:{ssh.port}", login(), _LOGIN)
-    if not first.answered:
+    first = await run_check(f"{settings.name}: ssh {identity.username}@{ssh.host}:{ssh.port}", login(), _LOGIN)
+    if not first.ok:
         return [first]
     kind = f"{settings.name}: {settings.scheduler.type}"
     rest = await asyncio.gather(
-        attempt(kind, scheduler(), _SCHEDULER),
-        *(attempt(f"{settings.name}: {system.path}", stat(system.path), _FILES) for system in settings.file_systems),
+        run_check(kind, scheduler(), _SCHEDULER),
+        *(run_check(f"{settings.name}: {system.path}", stat(system.path), _FILES) for system in settings.file_systems),
     )
     return [first, *rest]
 
 
-def addresses(settings: Settings) -> Iterator[tuple[str, Callable[[httpx.AsyncClient], Awaitable[str]]]]:
-    """Every issuer and store, each once, and how it is asked."""
+def url_checks(settings: Settings) -> Iterator[tuple[str, Callable[[httpx.AsyncClient], Awaitable[str]]]]:
+    """The subject and the check of every token issuer, key set and object store, without duplicates."""
     tokens = settings.auth.authentication
     if tokens.issuer is not None:
         issuer = tokens.issuer
@@ -142,20 +144,20 @@ def addresses(settings: Settings) -> Iterator[tuple[str, Callable[[httpx.AsyncCl
         yield what, lambda client, url=url: _reach(client, url)  # type: ignore[misc]
 
 
-async def attempt(what: str, action: Awaitable[str], advice: Advice) -> Finding:
-    """Wait for one action and say what came of it."""
+async def run_check(subject: str, action: Awaitable[str], advice: Advice) -> CheckResult:
+    """Run one check."""
     begin = time.monotonic()
     try:
-        said = await action
-    except Unfit as error:
-        return Finding(what, False, time.monotonic() - begin, error.said, error.advice)
+        message = await action
+    except UnusableResponse as error:
+        return CheckResult(subject, False, time.monotonic() - begin, error.message, error.advice)
     except (GatewayError, httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         do = next((text for kind, text in advice.items() if isinstance(error, kind)), "")
-        return Finding(what, False, time.monotonic() - begin, _words(error), do)
-    return Finding(what, True, time.monotonic() - begin, said)
+        return CheckResult(subject, False, time.monotonic() - begin, _message(error), do)
+    return CheckResult(subject, True, time.monotonic() - begin, message)
 
 
-def _words(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, GatewayError):
         return f"{error.public} ({error.detail})" if error.detail else error.public
     if isinstance(error, OSError):
@@ -164,20 +166,22 @@ def _words(error: Exception) -> str:
 
 
 async def _reach(client: httpx.AsyncClient, url: str) -> str:
-    """Any answer will do: what is asked for here wants a POST, or a signature."""
-    answer = await client.get(url)
-    if answer.status_code >= 500:
-        raise Unfit(f"answers {answer.status_code}", "look at its own log")
-    return f"answers {answer.status_code}"
+    """Check that the server responds. Any status below 500 is a success: these URLs require POST or a signature."""
+    response = await client.get(url)
+    if response.status_code >= 500:
+        raise UnusableResponse(f"status {response.status_code}", "see the log of that server")
+    return f"status {response.status_code}"
 
 
 async def _discovery(client: httpx.AsyncClient, issuer: str) -> str:
     document = await _json(client, f"{issuer.rstrip('/')}/.well-known/openid-configuration")
     named = document.get("issuer")
     if named != issuer:
-        raise Unfit(f"calls itself {named!r:.200}", "set auth.authentication.issuer to exactly that")
+        raise UnusableResponse(
+            f"the discovery document names the issuer {named!r:.200}", "set auth.authentication.issuer to this value"
+        )
     if not isinstance(document.get("jwks_uri"), str):
-        raise Unfit("its discovery document names no keys (jwks_uri)", "set auth.authentication.public_certs")
+        raise UnusableResponse("the discovery document has no jwks_uri", "set auth.authentication.public_certs")
     return await _keys(client, str(document["jwks_uri"]))
 
 
@@ -188,15 +192,15 @@ async def _keys(client: httpx.AsyncClient, url: str) -> str:
         document = await _json(client, url)
     keys = document.get("keys")
     if not isinstance(keys, list) or not keys:
-        raise Unfit("holds no keys", "name the URL of a key set (JWKS)")
+        raise UnusableResponse("the document has no keys", "use the URL of a key set (JWKS)")
     return f"{len(keys)} key{'' if len(keys) == 1 else 's'}"
 
 
 async def _json(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
-    answer = await client.get(url)
-    if answer.status_code != 200:
-        raise Unfit(f"answers {answer.status_code}", "check the URL; it must be readable without a token")
-    return _parsed(answer.content)
+    response = await client.get(url)
+    if response.status_code != 200:
+        raise UnusableResponse(f"status {response.status_code}", "check the URL; it must be readable without a token")
+    return _parsed(response.content)
 
 
 def _parsed(data: bytes) -> dict[str, Any]:
@@ -205,5 +209,5 @@ def _parsed(data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise Unfit("is no JSON object", "check the URL")
+        raise UnusableResponse("the response is not a JSON object", "check the URL")
     return document

@@ -1,7 +1,6 @@
-"""`flamecrest demo`: a computing centre on this machine, a gateway in front of it, and a tour as a user takes it.
+"""`flamecrest demo`: a sandbox centre with a gateway on this machine, and a tour of the API.
 
-Everything goes over HTTP, with a token from the token endpoint. The gateway is `flamecrest serve` in a process of
-its own; the sandbox's packages are loaded when the command runs.
+All requests use HTTP and a token from the token endpoint. The gateway is `flamecrest serve` in a process of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.text import Text
 
-from .terminal import fail, server_extra
+from .terminal import fail, require_server_extra
 
 if TYPE_CHECKING:
     from flamecrest.sandbox.centre import Centre
@@ -36,12 +35,12 @@ T = TypeVar("T")
 
 USER = "fireuser"
 PORT = 8000
-AT_ONCE = 32  # requests
+CONCURRENCY = 32  # requests
 FILE_SIZE = 1024  # bytes
-PATIENCE = 60.0  # seconds that the gateway may take to start, and the job to end
+TIMEOUT = 60.0  # seconds for the start of the gateway, and for the job
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"}
-POEM = "the quick brown fox jumps over the lazy dog and the dog sleeps on\n"
-GREETING = "quotes ' and \" and $HOME arrive as they are"
+TEXT = "the quick brown fox jumps over the lazy dog and the dog sleeps on\n"
+GREETING = "quotes ' and \" and $HOME are passed unchanged"
 SCRIPT = """#!/bin/bash
 #SBATCH --time=00:02:00
 echo "job $SLURM_JOB_ID on $SLURMD_NODENAME, submitted by $USER"
@@ -51,31 +50,49 @@ sleep 1
 """
 
 
-class TourError(Exception):
-    """Something on the tour did not go as it must; the text says what."""
+class DemoError(Exception):
+    """A step of the demo failed."""
 
 
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="End after the tour, with status 0 if all went well.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Exit after the tour, with status 0 if every step succeeded.")
+    ] = False,
     port: Annotated[
         int | None,
-        typer.Option(min=1, max=65535, help=f"The gateway's port. Default: {PORT}, or a free one if that is taken."),
+        typer.Option(
+            min=1, max=65535, metavar="N", help=f"Port of the gateway. Default: {PORT}, or a free port if it is in use."
+        ),
     ] = None,
-    files: Annotated[int, typer.Option(min=1, max=10_000, help="How many small files go up and down.")] = 200,
+    files: Annotated[
+        int, typer.Option(min=1, max=10_000, metavar="N", help="Number of small files to upload and download.")
+    ] = 200,
 ) -> None:
-    """Start a whole centre on this machine, with a gateway in front of it, and show what it can do.
+    """Start a sandbox centre with a gateway on this machine, and run a tour of the API.
 
-    It stays up until Ctrl-C, to be tried by hand. Nothing is left behind. Ends with 1 when anything fails.
-    """
+    The sandbox has a token issuer, an SSH server and a toy Slurm.
+
+    It runs until Ctrl-C; then all its files are removed.
+
+    \b
+    Exit status:
+      0  stopped, or every step of the tour succeeded (--once)
+      1  a step of the tour failed
+
+    \b
+    Examples:
+      flamecrest demo
+      flamecrest demo --once --files 1000
+    """  # noqa: D301 - `\b` keeps the lines of the next paragraph
     where = _free_port(port)
-    with server_extra():
+    with require_server_extra():
         from flamecrest.sandbox.centre import Centre  # noqa: PLC0415 - needs the server's packages
     try:
-        asyncio.run(_until_stopped(_whole(Centre(), Show(), where, files, once=once)))
-    except TourError as error:
+        asyncio.run(_until_stopped(_run(Centre(), DemoOutput(), where, files, once=once)))
+    except DemoError as error:
         fail(str(error))
     except httpx.HTTPError as error:
-        fail(f"the gateway did not answer: {type(error).__name__} {error}")
+        fail(f"no response from the gateway: {type(error).__name__} {error}")
 
 
 def _free_port(wanted: int | None) -> int:
@@ -84,13 +101,13 @@ def _free_port(wanted: int | None) -> int:
             return wanted or PORT
     except OSError:
         if wanted is not None:
-            fail(f"port {wanted} on 127.0.0.1 is in use already: stop what uses it, or choose another with --port")
+            fail(f"port {wanted} on 127.0.0.1 is already in use: stop that program, or give another port with --port")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
 async def _until_stopped(work: Awaitable[None]) -> None:
-    """Do the work until it ends or a signal tells us to stop."""
+    """Run the work until it ends, or until SIGINT, SIGTERM or SIGHUP."""
     task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
     stopped = False
 
@@ -108,28 +125,28 @@ async def _until_stopped(work: Awaitable[None]) -> None:
             raise
 
 
-async def _whole(centre: Centre, show: Show, port: int, files: int, *, once: bool) -> None:
+async def _run(centre: Centre, show: DemoOutput, port: int, files: int, *, once: bool) -> None:
     show.title("Flamecrest: one HTTP API in front of every HPC cluster")
     began = time.perf_counter()
     async with centre:
-        show.step("centre", time.perf_counter() - began, f"token issuer, SSH server, toy Slurm in {centre.root}")
+        show.step("centre", time.perf_counter() - began, f"token issuer, SSH server and toy Slurm in {centre.root}")
         async with gateway(centre, port, show) as url:
             await Tour(centre, show, url).take(files)
             if once:
                 return
-            show.invitation(centre, url)
+            show.instructions(centre, url)
             await asyncio.Event().wait()
 
 
 @contextlib.asynccontextmanager
-async def gateway(centre: Centre, port: int, show: Show) -> AsyncIterator[str]:
-    """`flamecrest serve` with the centre's configuration; yields its URL once it answers."""
+async def gateway(centre: Centre, port: int, show: DemoOutput) -> AsyncIterator[str]:
+    """Run `flamecrest serve` with the centre's configuration; yields its URL when it responds."""
     services = {"ssh": {"timeout": 5}, "scheduler": {"timeout": 5}, "filesystem": {"timeout": 5}}
     config = centre.write_config(probing={"interval_check": 30, "services": services})
     code = "from flamecrest.cli.main import main; main()"
     argv = ["serve", "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     log = centre.root / "gateway.log"
-    # what somebody has set for another gateway is not for this one
+    # settings in the environment are meant for another gateway
     environment = {name: value for name, value in os.environ.items() if not name.upper().startswith("FLAMECREST")}
     began = time.perf_counter()
     with log.open("wb") as output:
@@ -138,28 +155,28 @@ async def gateway(centre: Centre, port: int, show: Show) -> AsyncIterator[str]:
         )
     try:
         url = f"http://127.0.0.1:{port}"
-        with show.waiting("the gateway starts"):
-            await _answers(url, process)
+        with show.waiting("starting the gateway"):
+            await _wait_until_ready(url, process)
         show.step("gateway", time.perf_counter() - began, f"{url}, {_memory(process.pid)} MiB")
         yield url
-    except TourError as error:
-        said = log.read_text(errors="replace").splitlines()[-5:]
-        raise TourError("\n".join([str(error), *(f"gateway: {line}" for line in said)])) from None
+    except DemoError as error:
+        last = log.read_text(errors="replace").splitlines()[-5:]
+        raise DemoError("\n".join([str(error), *(f"gateway: {line}" for line in last)])) from None
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         await process.wait()
 
 
-async def _answers(url: str, process: asyncio.subprocess.Process) -> None:
-    deadline = time.monotonic() + PATIENCE
+async def _wait_until_ready(url: str, process: asyncio.subprocess.Process) -> None:
+    deadline = time.monotonic() + TIMEOUT
     async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
         while time.monotonic() < deadline and process.returncode is None:
             with contextlib.suppress(httpx.TransportError):
                 if (await http.get(f"{url}/status/liveness")).status_code == httpx.codes.OK:
                     return
             await asyncio.sleep(0.05)
-    raise TourError("the gateway did not start")
+    raise DemoError("the gateway did not start; the end of its log:")
 
 
 def _memory(pid: int) -> int:
@@ -169,8 +186,8 @@ def _memory(pid: int) -> int:
     return 0
 
 
-class Show:
-    """What people see: coloured on a terminal, plain lines elsewhere."""
+class DemoOutput:
+    """Prints the progress: coloured on a terminal, plain lines elsewhere."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
@@ -194,11 +211,11 @@ class Show:
                 self.console.print(Text(f"   | {line}"), soft_wrap=True)
 
     def waiting(self, what: str) -> contextlib.AbstractContextManager[Any]:
-        """A sign of life on a terminal while something takes time."""
+        """A spinner on a terminal."""
         return self.console.status(what) if self.console.is_terminal else contextlib.nullcontext()
 
-    def invitation(self, centre: Centre, url: str) -> None:
-        """The URL, a token, and three commands to try."""
+    def instructions(self, centre: Centre, url: str) -> None:
+        """Print the URL, a token and three commands to try."""
         ask = f'curl -sS -H "Authorization: Bearer $TOKEN" \'{url}'
         job = {"name": "mine", "workingDirectory": str(centre.home(USER)), "script": "#!/bin/bash\nhostname; date\n"}
         body = shlex.quote(json.dumps({"job": job}))
@@ -209,21 +226,23 @@ class Show:
             f"{ask}/compute/{centre.system}/jobs' -H 'Content-Type: application/json' -d {body}",
         )
         self.console.print()
-        self.console.print(Text.assemble("The gateway is at ", (url, "bold"), " (its documentation at /docs). Try it:"))
+        self.console.print(
+            Text.assemble("The gateway runs at ", (url, "bold"), ", its API documentation at /docs. Try:")
+        )
         for line in lines:
             self.console.print(Text(line), soft_wrap=True)
         self.console.print()
-        self.console.print(Text("Ctrl-C ends everything.", style="dim"))
+        self.console.print(Text("Press Ctrl-C to stop.", style="dim"))
 
 
 class Tour:
-    """A user's first hour with the gateway, in some seconds."""
+    """The steps of the tour: token, status, files, a job, many small files."""
 
-    def __init__(self, centre: Centre, show: Show, url: str) -> None:
+    def __init__(self, centre: Centre, show: DemoOutput, url: str) -> None:
         self._centre = centre
         self._show = show
         self._http = httpx.AsyncClient(
-            base_url=url, timeout=30, limits=httpx.Limits(max_connections=AT_ONCE), trust_env=False
+            base_url=url, timeout=30, limits=httpx.Limits(max_connections=CONCURRENCY), trust_env=False
         )
         self._ops = f"/filesystem/{centre.system}/ops"
         self._jobs = f"/compute/{centre.system}/jobs"
@@ -241,20 +260,16 @@ class Tour:
             await self._clean_up()
         took = sorted(self._took)
         middle, late = (1000 * took[int(len(took) * share)] for share in (0.5, 0.99))
-        self._show.step(
-            "total", None, f"{len(took)} requests, half of them within {middle:.0f} ms, 99% within {late:.0f} ms"
-        )
+        self._show.step("total", None, f"{len(took)} requests, median {middle:.0f} ms, 99th percentile {late:.0f} ms")
 
     async def _call(self, method: str, path: str, *, expect: int = 200, **options: Any) -> tuple[httpx.Response, float]:
-        """Ask the gateway and time it; any other status than the one expected ends the tour."""
+        """Send a request and measure its time; raises DemoError for any other status than `expect`."""
         began = time.perf_counter()
         answer = await self._http.request(method, path, **options)
         took = time.perf_counter() - began
         self._took.append(took)
         if answer.status_code != expect:
-            raise TourError(
-                f"{method} {path} was answered with {answer.status_code}, not {expect}: {answer.text[:500]}"
-            )
+            raise DemoError(f"{method} {path} returned {answer.status_code} instead of {expect}: {answer.text[:500]}")
         return answer, took
 
     async def _step(self, name: str, detail: str, method: str, path: str, **options: Any) -> httpx.Response:
@@ -269,8 +284,8 @@ class Tour:
             self._centre.issuer.token_url, data={"grant_type": "client_credentials"}, auth=client
         )
         if answer.status_code != httpx.codes.OK:
-            raise TourError(f"the token endpoint answered with {answer.status_code}")
-        self._show.step("token", time.perf_counter() - began, f"for {USER}, by client credentials")
+            raise DemoError(f"the token endpoint returned {answer.status_code}")
+        self._show.step("token", time.perf_counter() - began, f"of {USER}, by client credentials")
         self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
     async def _systems(self) -> None:
@@ -280,11 +295,11 @@ class Tour:
             self._show.step("systems", took, f"{system['name']}: {scheduler['type']} {scheduler['version']}")
         answer, took = await self._call("GET", f"/status/{self._centre.system}/nodes")
         nodes = answer.json()["nodes"]
-        self._show.step("nodes", took, f"{len(nodes)} with {sum(node['cpus'] for node in nodes)} CPUs")
+        self._show.step("nodes", took, f"{len(nodes)} nodes with {sum(node['cpus'] for node in nodes)} CPUs")
 
     async def _prepare(self) -> None:
         await self._step("mkdir", self._folder, "POST", f"{self._ops}/mkdir", expect=201, json={"path": self._folder})
-        words = (POEM * 50).encode()
+        words = (TEXT * 50).encode()
         await self._step(
             "upload",
             f"words.txt, {len(words):,} bytes",
@@ -308,21 +323,21 @@ class Tour:
         self._show.step("submit", took, f"job {number}, {job['name']!r}")
         state = await self._watch(number)
         if state != "COMPLETED":
-            raise TourError(f"job {number} ended as {state}")
+            raise DemoError(f"job {number} ended in state {state}")
         path = f"{self._folder}/counted.txt"
         answer = await self._step("output", path, "GET", f"{self._ops}/view", params={"path": path})
         text = answer.json()["output"]
         self._show.output("counted.txt", text)
         if f"job {number}" not in text or GREETING not in text:
-            raise TourError(f"the job's output is not what it must be: {text!r}")
+            raise DemoError(f"unexpected output of the job: {text!r}")
 
     async def _watch(self, number: str) -> str:
-        """Tell the job's states as they change; returns the final one."""
+        """Print the states of the job as they change; returns the final one."""
         began, state, asked = time.monotonic(), "", 0
         with self._show.waiting(f"job {number}"):
             while state not in FINAL:
-                if time.monotonic() - began > PATIENCE:
-                    raise TourError(f"job {number} is still {state} after {PATIENCE:.0f} s")
+                if time.monotonic() - began > TIMEOUT:
+                    raise DemoError(f"job {number} is still {state} after {TIMEOUT:.0f} s")
                 answer, took = await self._call("GET", f"{self._jobs}/{number}")
                 asked += 1
                 (job,) = answer.json()["jobs"]
@@ -338,36 +353,36 @@ class Tour:
         answer = await self._step("download", path["path"], "GET", f"{self._ops}/download", params=path)
         here = hashlib.sha256(answer.content).hexdigest()
         answer = await self._step(
-            "checksum", "SHA256 is the same on both sides", "GET", f"{self._ops}/checksum", params=path
+            "checksum", "SHA-256 of both copies is equal", "GET", f"{self._ops}/checksum", params=path
         )
         if answer.json()["output"]["checksum"] != here:
-            raise TourError("the file that came back is not the one that went there")
+            raise DemoError("the downloaded file differs from the uploaded one")
 
     async def _many(self, count: int) -> None:
         folder = f"{self._folder}/many"
         await self._call("POST", f"{self._ops}/mkdir", expect=201, json={"path": folder})
-        at_once = min(AT_ONCE, count)
+        workers = min(CONCURRENCY, count)
 
-        async def up(number: int) -> None:
+        async def upload(number: int) -> None:
             options = {"params": {"path": folder}, "files": {"file": (f"{number:05}.dat", _content(number))}}
             await self._call("POST", f"{self._ops}/upload", expect=204, **options)
 
-        async def down(number: int) -> None:
+        async def download(number: int) -> None:
             path = {"path": f"{folder}/{number:05}.dat"}
             answer, _ = await self._call("GET", f"{self._ops}/download", params=path)
             if answer.content != _content(number):
-                raise TourError(f"{number:05}.dat came back with another content")
+                raise DemoError(f"{number:05}.dat has changed")
 
-        for name, move in (("up", up), ("down", down)):
+        for name, transfer in (("up", upload), ("down", download)):
             began = time.perf_counter()
-            with self._show.waiting(f"{count} files of {FILE_SIZE} bytes {name}"):
-                await _share(range(count), move, at_once)
+            with self._show.waiting(f"{name}loading {count} files"):
+                await _in_parallel(range(count), transfer, workers)
             took = time.perf_counter() - began
-            rate = f"{count / took:,.0f} a second, {at_once} at a time"
-            self._show.step(f"files {name}", took, f"{count} of {FILE_SIZE} bytes, a request each: {rate}")
+            rate = f"{count / took:,.0f} files/s, {workers} at a time"
+            self._show.step(f"{name}load", took, f"{count} files of {FILE_SIZE} bytes, one request each: {rate}")
         answer, took = await self._call("GET", f"{self._ops}/ls", params={"path": folder})
         if len(answer.json()["output"]) != count:
-            raise TourError(f"{folder} holds {len(answer.json()['output'])} files, not {count}")
+            raise DemoError(f"{folder} has {len(answer.json()['output'])} files instead of {count}")
         self._show.step("ls", took, f"{count} entries in {folder}")
 
     async def _clean_up(self) -> None:
@@ -376,10 +391,10 @@ class Tour:
         await self._call("GET", f"{self._ops}/stat", expect=404, params=where)
 
 
-async def _share(numbers: Iterable[int], work: Callable[[int], Awaitable[None]], workers: int) -> None:
-    """Do the work on every number, by some who each take the next: a request begins when a connection is free for it.
+async def _in_parallel(numbers: Iterable[int], work: Callable[[int], Awaitable[None]], workers: int) -> None:
+    """Run `work` for every number in a fixed number of tasks.
 
-    All at once, the requests would wait for each other in the client, and what they took would be that.
+    With a task per number, requests would wait in the client for a connection, and the wait would count as their time.
     """
     rest = iter(numbers)
 

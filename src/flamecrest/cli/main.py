@@ -1,4 +1,4 @@
-"""The `flamecrest` command: its subcommands, listed once. What a subcommand needs is imported when it runs."""
+"""The `flamecrest` command and its list of subcommands. Each imports the server's packages only when it runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import flamecrest
 from .check import check
 from .demo import demo
 from .serve import serve
-from .terminal import server_extra, tell
+from .terminal import print_line, require_server_extra
 
 app = typer.Typer(
     name="flamecrest",
@@ -32,23 +32,31 @@ def _show_version(asked: bool) -> None:
 @app.callback()
 def flamecrest_command(
     _version: Annotated[
-        bool, typer.Option("--version", help="Show the version and end.", callback=_show_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
     """One HTTP API in front of every HPC cluster of a centre; speaks FirecREST v2."""
 
 
 def settings_doc(
-    write: Annotated[Path | None, typer.Option(help="Write the page to this file instead of printing it.")] = None,
+    write: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write to this file instead of standard output.")
+    ] = None,
 ) -> None:
-    """Print the reference page of all settings (Markdown)."""
-    with server_extra():
+    """Print the reference of all settings as Markdown.
+
+    \b
+    Examples:
+      flamecrest settings-doc | less
+      flamecrest settings-doc --write docs/settings.md
+    """  # noqa: D301 - `\b` keeps the lines of the next paragraph
+    with require_server_extra():
         from . import settings_doc as page  # noqa: PLC0415 - needs the server's packages
     if write is None:
         typer.echo(page.render(), nl=False)
     else:
         page.write(write)
-        tell(f"wrote {write}")
+        print_line(f"wrote {write}")
 
 
 app.command()(serve)

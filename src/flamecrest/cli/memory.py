@@ -1,4 +1,4 @@
-"""How the C library keeps the process's memory; knows nothing of what is in it."""
+"""Configuration of the C library's memory allocator."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import ctypes
 from typing import Final
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-KEPT: Final = 16 * 1024 * 1024  # bytes at the heap's end, at most, that are not given back to the system
-LARGE: Final = 4 * 1024 * 1024  # bytes in one block, from which on it is not of the heap
+KEPT: Final = 16 * 1024 * 1024  # maximum free bytes at the end of the heap that are not returned to the system
+LARGE: Final = 4 * 1024 * 1024  # bytes from which on a block is mapped on its own, outside the heap
 
 
-def keep_freed() -> None:
-    """Have what is freed stay with the process, where the C library can be told.
+def keep_freed_memory() -> None:
+    """Make the C library keep freed memory instead of returning it to the system, if it is glibc.
 
-    glibc gives back memory from 128 KiB on. What goes through a transfer is more, freed and taken again thousands of
-    times a second: the system's work for that can be more than all of ours.
+    By default glibc returns blocks from 128 KiB on. Transfers allocate and free larger blocks thousands of times a
+    second, and the system calls would cost more than the transfer itself.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

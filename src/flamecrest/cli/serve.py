@@ -1,4 +1,4 @@
-"""`flamecrest serve`: the gateway as an HTTP server; it finds the address, and leaves serving to serving.py."""
+"""`flamecrest serve`: run the gateway as an HTTP server (serving.py) on a socket that is opened here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 import flamecrest
 
-from .terminal import configuration, fail, server_extra, tell
+from .terminal import fail, load_configuration, print_line, require_server_extra
 
 if TYPE_CHECKING:
     from flamecrest.server.http.core.edge import Edge
@@ -26,24 +26,38 @@ def serve(
         typer.Option(
             "--config",
             "-c",
-            help="The configuration file. Default: what FLAMECREST_CONFIG or YAML_CONFIG_FILE names.",
+            metavar="FILE",
+            help="Configuration file. Default: $FLAMECREST_CONFIG, else $YAML_CONFIG_FILE.",
         ),
     ] = None,
     host: Annotated[
-        str | None, typer.Option(help="The address to listen on. Default: `server.host`, or 127.0.0.1.")
+        str | None, typer.Option(metavar="ADDRESS", help="Address to listen on. Default: server.host, else 127.0.0.1.")
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(min=0, max=65535, help="The port; 0 takes a free one. Default: `server.port`, or 8000."),
+        typer.Option(
+            min=0, max=65535, metavar="N", help="Port; 0 selects a free one. Default: server.port, else 8000."
+        ),
     ] = None,
 ) -> None:
-    """Run the gateway until it is told to stop (SIGTERM or Ctrl-C).
+    """Run the gateway until SIGTERM or Ctrl-C.
 
-    On SIGUSR1 the log gets one line per cluster with the state of its SSH connections.
-    Ends with 2 when the configuration can't be used, with 1 when the server can't start.
-    """
-    settings = configuration(config)
-    with server_extra():
+    On SIGUSR1 it logs the state of each cluster's SSH connections.
+
+    \b
+    Exit status:
+      0  stopped by a signal
+      1  the server cannot start
+      2  the configuration is invalid
+
+    \b
+    Examples:
+      flamecrest serve --config gateway.yaml
+      flamecrest serve -c gateway.yaml --host 0.0.0.0 --port 8080
+      FLAMECREST_CONFIG=gateway.yaml flamecrest serve
+    """  # noqa: D301 - `\b` keeps the lines of the next paragraph
+    settings = load_configuration(config)
+    with require_server_extra():
         from flamecrest.server.app import create_app  # noqa: PLC0415 - not in the base install
 
         from .serving import run  # noqa: PLC0415 - not in the base install
@@ -52,8 +66,8 @@ def serve(
     with listen(*address_of(settings, host, port)) as listener:
         names = ", ".join(cluster.name for cluster in settings.clusters) or "none"
         ready = f"flamecrest {flamecrest.__version__} listens on {address(listener)} (clusters: {names})"
-        if not run(app, listener, settings, lambda: tell(ready), lambda: _report(app)):
-            fail("the gateway did not start")
+        if not run(app, listener, settings, lambda: print_line(ready), lambda: _report(app)):
+            fail("the gateway did not start, see the log above")
 
 
 def _report(app: Edge) -> None:
@@ -66,19 +80,19 @@ def address_of(settings: Settings, host: str | None, port: int | None) -> tuple[
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to the address; ends the command when that can't be had."""
+    """A listening socket; exits with an error if the address cannot be used."""
     try:
         family, _, _, _, where = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_ADDRCONFIG
         )[0]
         return socket.create_server((str(where[0]), port), family=family, backlog=BACKLOG)
     except socket.gaierror:
-        fail(f"{host} is no address of this machine")
+        fail(f"{host} is not an address of this machine: give another one with --host")
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            fail(f"port {port} on {host} is in use already: stop what uses it, or choose another with --port")
+            fail(f"port {port} on {host} is already in use: stop that program, or give another port with --port")
         if error.errno == errno.EACCES:
-            fail(f"port {port} is reserved for root: choose one from 1024 on with --port")
+            fail(f"port {port} is reserved for root: give a port from 1024 on with --port")
         fail(f"cannot listen on {host} port {port}: {error.strerror}")
 
 

@@ -1,4 +1,4 @@
-"""The HTTP server under the gateway: uvicorn, its options and its end; it knows the app as something to be served."""
+"""The HTTP server: uvicorn with its options, logging and signals. It serves any ASGI application."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import uvicorn
 
 from flamecrest.server.telemetry.log import ACCESS, log_to_stream
 
-from .memory import keep_freed
+from .memory import keep_freed_memory
 from .reception import Reception
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Server(uvicorn.Server):
-    """A uvicorn that says when it is ready, and how it is when it gets SIGUSR1."""
+    """A uvicorn server that calls `ready` when it listens and `report` on SIGUSR1."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None], report: Callable[[], None]) -> None:
         super().__init__(config)
@@ -34,7 +34,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started:
-            # what is there now stays: looking through it again and again would cost every big answer milliseconds
+            # these objects live as long as the process: without freeze, every full collection would traverse them
             gc.collect()
             gc.freeze()
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._report)
@@ -48,17 +48,17 @@ def run(
     ready: Callable[[], None],
     report: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Serve on the socket until SIGTERM or SIGINT; False when the app did not even start.
+    """Serve on the socket until SIGTERM or SIGINT; False if the application did not start.
 
-    `ready` is called once it listens, `report` on every SIGUSR1.
+    `ready` is called when the server listens, `report` on every SIGUSR1.
     """
-    # uvicorn repeats the signal once it has stopped: without these the process would die of it, with an error status
+    # uvicorn raises the signal again when it has stopped, which would end the process with an error status
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
     _log(settings)
-    keep_freed()
+    keep_freed_memory()
     server = Server(uvicorn.Config(app, **options(settings)), ready, report)
-    with contextlib.suppress(SystemExit):  # its own way to say that the app could not start; `started` says it too
+    with contextlib.suppress(SystemExit):  # raised if the application does not start; `started` is False then
         server.run(sockets=[listener])
     return server.started
 
@@ -68,7 +68,7 @@ def _ignore(_number: int, _frame: Any) -> None:
 
 
 def _log(settings: Settings) -> None:
-    """JSON lines on standard error. Libraries that would tell every connection, command and URL keep to warnings."""
+    """Log to standard error. Libraries that log every connection, command and URL are limited to warnings."""
     log_to_stream(level=settings.log_level.upper())
     for name in ("asyncssh", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -77,7 +77,7 @@ def _log(settings: Settings) -> None:
 
 
 def options(settings: Settings) -> dict[str, Any]:
-    """Fast loop and parser, our own log, and nothing in the headers about what serves."""
+    """Options of uvicorn: fast event loop, our HTTP protocol and log, no `Server` header."""
     return {
         "loop": "uvloop",
         "http": Reception(head_timeout=settings.server.header_timeout, trusted=settings.server.trusted_proxies),
@@ -87,6 +87,6 @@ def options(settings: Settings) -> dict[str, Any]:
         "log_config": None,
         "log_level": settings.log_level,
         "server_header": False,
-        "proxy_headers": False,  # Reception sees to them
+        "proxy_headers": False,  # Reception handles them
         "timeout_graceful_shutdown": math.ceil(settings.server.shutdown_timeout),
     }

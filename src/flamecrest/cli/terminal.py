@@ -20,7 +20,7 @@ FAILED = 1
 INVALID_CONFIGURATION = 2
 
 
-def tell(line: str, *, style: str = "", label: str = "") -> None:
+def print_line(line: str, *, style: str = "", label: str = "") -> None:
     """Print one line to standard error; the text is not interpreted as markup."""
     text = Text.assemble((f"{label}: ", style or "bold"), line) if label else Text(line, style=style)
     Console(stderr=True, highlight=False).print(text, soft_wrap=True)
@@ -28,12 +28,12 @@ def tell(line: str, *, style: str = "", label: str = "") -> None:
 
 def fail(line: str, code: int = FAILED) -> NoReturn:
     """Print an error and exit."""
-    tell(line, label="error", style="bold red")
+    print_line(line, label="error", style="bold red")
     raise typer.Exit(code)
 
 
 @contextmanager
-def server_extra() -> Iterator[None]:
+def require_server_extra() -> Iterator[None]:
     """Context of imports of server packages: if one is missing, exit with the command that installs it."""
     try:
         yield
@@ -44,9 +44,9 @@ def server_extra() -> Iterator[None]:
         fail(f"package {name} is missing; this command needs the server extra: pip install 'flamecrest[server]'")
 
 
-def configuration(path: Path | None) -> Settings:
+def load_configuration(path: Path | None) -> Settings:
     """Load the settings from a file and the environment. Prints all warnings; prints all errors and exits."""
-    with server_extra():
+    with require_server_extra():
         from flamecrest.server.settings import (  # noqa: PLC0415 - the base install has no server
             SettingsError,
             load,
@@ -61,10 +61,10 @@ def configuration(path: Path | None) -> Settings:
         problems = unsupported(settings)
     if not problems:
         for warning in warnings(settings):
-            tell(warning, label="warning", style="bold yellow")
+            print_line(warning, label="warning", style="bold yellow")
         return settings
     for problem in problems:
-        tell(problem, label="error", style="bold red")
+        print_line(problem, label="error", style="bold red")
     count = len(problems)
-    tell(f"{count} error{'s' if count > 1 else ''} in the configuration")
+    print_line(f"{count} error{'s' if count > 1 else ''} in the configuration")
     raise typer.Exit(INVALID_CONFIGURATION)

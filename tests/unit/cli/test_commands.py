@@ -59,7 +59,14 @@ def test_help(arguments: list[str]) -> None:
     assert "FirecREST v2" in result.output
 
 
-@pytest.mark.parametrize("command", ["serve", "check", "settings-doc"])
+@pytest.mark.parametrize("command", ["serve", "check", "demo", "settings-doc"])
+def test_help_of_a_command_has_examples(command: str) -> None:
+    result = runner.invoke(app, [command, "--help"], env={"COLUMNS": "200"})
+    _, _, examples = result.output.partition("Examples:")
+    assert f"  flamecrest {command}" in examples
+
+
+@pytest.mark.parametrize("command", ["serve", "check", "demo", "settings-doc"])
 def test_every_option_of_a_command_is_explained(command: str) -> None:
     result = runner.invoke(app, [command, "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
@@ -71,7 +78,7 @@ def test_every_option_of_a_command_is_explained(command: str) -> None:
 def test_check_of_a_good_configuration(good: Path) -> None:
     result = runner.invoke(app, ["check", str(good)])
     assert result.exit_code == 0
-    assert result.output == "The configuration can be used: 1 cluster (daint).\n"
+    assert result.output == "The configuration is valid: 1 cluster (daint).\n"
 
 
 def test_check_finds_the_file_by_its_variable(good: Path) -> None:
@@ -121,7 +128,7 @@ def test_connect_needs_a_user(good: Path) -> None:
     good.write_text(good.read_text().replace("{alice: {private_key", "{} #"))
     result = runner.invoke(app, ["check", "--connect", str(good)])
     assert result.exit_code == 1
-    assert "name one with --user" in result.stderr
+    assert "give the user to log in as with --user" in result.stderr
 
 
 def test_settings_doc(tmp_path: Path) -> None:

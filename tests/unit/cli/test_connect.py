@@ -18,7 +18,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from flamecrest.cli.connect import Finding, addresses, attempt, survey, unwatched
+from flamecrest.cli.connect import CheckResult, check_connections, run_check, url_checks, without_probes
 from flamecrest.cli.main import app
 from flamecrest.sandbox.issuer import Fault, Issuer
 from flamecrest.sandbox.ssh.server import SshServer
@@ -39,11 +39,11 @@ class Centre:
     root: Path
     config: dict[str, Any]
 
-    async def findings(self, user: str = "ann", seconds: float = 5) -> dict[str, Finding]:
-        settings = unwatched(Settings.model_validate(self.config))
+    async def findings(self, user: str = "ann", seconds: float = 5) -> dict[str, CheckResult]:
+        settings = without_probes(Settings.model_validate(self.config))
         async with open_gateway(settings) as gateway:
-            found = await survey(gateway, settings, user, seconds)
-        return {finding.what: finding for finding in found}
+            found = await check_connections(gateway, settings, user, seconds)
+        return {finding.subject: finding for finding in found}
 
     @property
     def cluster(self) -> dict[str, Any]:
@@ -102,75 +102,75 @@ async def test_all_answers(centre: Centre) -> None:
         f"keys {certs.as_uri()}",
         f"tokens {centre.issuer.token_url}",
     ]
-    assert all(finding.answered and finding.seconds > 0 for finding in found.values()), found
-    assert found[f"keys {certs.as_uri()}"].said == "2 keys"
-    assert found[f"issuer {issuer}"].said == "1 key"
+    assert all(finding.ok and finding.seconds > 0 for finding in found.values()), found
+    assert found[f"keys {certs.as_uri()}"].message == "2 keys"
+    assert found[f"issuer {issuer}"].message == "1 key"
 
 
 async def test_a_login_that_is_refused_ends_the_cluster(centre: Centre) -> None:
     found = await centre.findings("bob")
     ssh = found[f"one: ssh bob@127.0.0.1:{centre.ssh.port}"]
-    assert not ssh.answered
+    assert not ssh.ok
     assert "the user's key" in ssh.advice
     assert not [what for what in found if what in ("one: slurm", "one: /")]
 
 
 async def test_a_user_without_a_key(centre: Centre) -> None:
     ssh = next(iter((await centre.findings("cyd")).values()))
-    assert (ssh.answered, "ssh_credentials" in ssh.advice) == (False, True)
+    assert (ssh.ok, "ssh_credentials" in ssh.advice) == (False, True)
 
 
 async def test_an_unknown_host_key(centre: Centre) -> None:
     other = known_hosts_line("127.0.0.1", 22, asyncssh.generate_private_key("ssh-ed25519")).split()
     centre.cluster["ssh"]["host_keys"]["pinned"] = " ".join(other[1:])
     ssh = next(iter((await centre.findings()).values()))
-    assert not ssh.answered
-    assert "host key" in ssh.said.lower()
+    assert not ssh.ok
+    assert "host key" in ssh.message.lower()
     assert "ssh.host_keys" in ssh.advice
 
 
 async def test_nobody_listens(centre: Centre) -> None:
     await centre.ssh.stop()
     ssh = next(iter((await centre.findings()).values()))
-    assert (ssh.answered, "ssh.host, ssh.port" in ssh.advice) == (False, True)
+    assert (ssh.ok, "ssh.host, ssh.port" in ssh.advice) == (False, True)
 
 
 async def test_a_login_node_that_says_nothing(centre: Centre) -> None:
     centre.ssh.hang()
     ssh = next(iter((await centre.findings(seconds=0.2)).values()))
-    assert (ssh.answered, "firewall" in ssh.advice) == (False, True)
+    assert (ssh.ok, "firewall" in ssh.advice) == (False, True)
 
 
 async def test_a_scheduler_that_is_down(centre: Centre) -> None:
     centre.scontrol("Slurmctld(primary) at vm is DOWN")
     found = await centre.findings()
-    assert (found["one: slurm"].answered, "DOWN" in found["one: slurm"].said) == (False, True)
-    assert found["one: slurm"].advice == "the scheduler itself is down"
-    assert found[f"one: {centre.root / 'home' / 'ann'}"].answered
+    assert (found["one: slurm"].ok, "DOWN" in found["one: slurm"].message) == (False, True)
+    assert found["one: slurm"].advice == "the scheduler is down"
+    assert found[f"one: {centre.root / 'home' / 'ann'}"].ok
 
 
 async def test_a_scheduler_whose_commands_are_not_found(centre: Centre) -> None:
     centre.cluster["scheduler"]["bin_dir"] = "/opt/no-such-slurm/bin"
     slurm = (await centre.findings())["one: slurm"]
-    assert (slurm.answered, "scheduler.bin_dir" in slurm.advice) == (False, True)
+    assert (slurm.ok, "scheduler.bin_dir" in slurm.advice) == (False, True)
 
 
 async def test_file_systems(centre: Centre) -> None:
     paths = [str(centre.root / "home" / name) for name in ("ann", "nothing")]
     centre.cluster["file_systems"] = [{"path": path, "data_type": "users"} for path in paths]
     found = await centre.findings()
-    told = [(found[f"one: {path}"].answered, found[f"one: {path}"].advice.partition(":")[0]) for path in paths]
+    told = [(found[f"one: {path}"].ok, found[f"one: {path}"].advice.partition(":")[0]) for path in paths]
     assert told == [
         (True, ""),
-        (False, "correct file_systems[].path, or mount it"),
+        (False, "correct file_systems[].path, or mount the file system"),
     ]
 
 
 @pytest.mark.parametrize(
     ("fault", "said", "advice"),
     [
-        (Fault.ERROR, "answers 500", "check the URL"),
-        (Fault.GARBAGE, "is no JSON", "check the URL"),
+        (Fault.ERROR, "status 500", "check the URL"),
+        (Fault.GARBAGE, "is not a JSON object", "check the URL"),
         (Fault.HANG, "", "firewall"),
     ],
 )
@@ -178,28 +178,28 @@ async def test_an_issuer_with_faults(centre: Centre, fault: Fault, said: str, ad
     centre.issuer.fault = fault
     found = await centre.findings(seconds=0.3 if fault is Fault.HANG else 5)
     issuer = found[f"issuer {centre.issuer.url}"]
-    assert not issuer.answered
-    assert said in issuer.said
+    assert not issuer.ok
+    assert said in issuer.message
     assert advice in issuer.advice
-    assert found["one: slurm"].answered
+    assert found["one: slurm"].ok
 
 
 async def test_an_issuer_of_another_name(centre: Centre) -> None:
     centre.config["auth"]["authentication"]["issuer"] = centre.issuer.url + "/"
     issuer = (await centre.findings())[f"issuer {centre.issuer.url}/"]
-    assert not issuer.answered
-    assert centre.issuer.url in issuer.said
-    assert "set auth.authentication.issuer to exactly that" in issuer.advice
+    assert not issuer.ok
+    assert centre.issuer.url in issuer.message
+    assert "set auth.authentication.issuer to this value" in issuer.advice
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "is no JSON object"),
-        (b"[" * 100_000, "is no JSON object"),
-        (b"[]", "is no JSON object"),
-        (b"{}", "holds no keys"),
-        (b'{"keys": 5}', "holds no keys"),
+        (b"", "is not a JSON object"),
+        (b"[" * 100_000, "is not a JSON object"),
+        (b"[]", "is not a JSON object"),
+        (b"{}", "the document has no keys"),
+        (b'{"keys": 5}', "the document has no keys"),
         (None, "No such file"),
     ],
 )
@@ -208,7 +208,7 @@ async def test_a_file_of_keys_that_is_of_no_use(tmp_path: Path, content: bytes |
     if content is not None:
         path.write_bytes(content)
     (finding,) = await _urls({"public_certs": [path.as_uri()]})
-    assert (finding.answered, said in finding.said) == (False, True)
+    assert (finding.ok, said in finding.message) == (False, True)
 
 
 async def test_unreachable_addresses() -> None:
@@ -217,7 +217,7 @@ async def test_unreachable_addresses() -> None:
     refused, unknown = await _urls(
         {"public_certs": [f"http://127.0.0.1:{port}/certs"], "token_url": "https://no.such.host.invalid/token"}
     )
-    assert (refused.answered, unknown.answered) == (False, False)
+    assert (refused.ok, unknown.ok) == (False, False)
     assert "the host and the port" in refused.advice
     assert "the host and the port" in unknown.advice
 
@@ -256,14 +256,14 @@ async def test_object_stores() -> None:
         findings = await _urls({"public_certs": [certs]}, [{**cluster, "name": "a"}, {**cluster, "name": "b"}])
         await asyncio.to_thread(server.shutdown)
         thread.join()
-    assert [(finding.what, finding.answered, finding.said) for finding in findings] == [
-        (f"keys {certs}", False, "answers 403"),
-        ("store s3 (private URL)", False, "answers 503"),
-        (f"store s3 {url}/ok", True, "answers 403"),
+    assert [(finding.subject, finding.ok, finding.message) for finding in findings] == [
+        (f"keys {certs}", False, "status 403"),
+        ("store s3 (private URL)", False, "status 503"),
+        (f"store s3 {url}/ok", True, "status 403"),
     ]
 
 
-async def _urls(tokens: dict[str, Any], clusters: list[dict[str, Any]] | None = None) -> list[Finding]:
+async def _urls(tokens: dict[str, Any], clusters: list[dict[str, Any]] | None = None) -> list[CheckResult]:
     settings = Settings.model_validate(
         {
             "auth": {"authentication": tokens},
@@ -273,8 +273,8 @@ async def _urls(tokens: dict[str, Any], clusters: list[dict[str, Any]] | None = 
     )
     async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
         return [
-            await attempt(what, ask(client), {httpx.ConnectError: "check the host and the port"})
-            for what, ask in addresses(settings)
+            await run_check(what, ask(client), {httpx.ConnectError: "check the host and the port"})
+            for what, ask in url_checks(settings)
         ]
 
 
@@ -286,7 +286,7 @@ async def test_the_command(centre: Centre, user: str, status: int) -> None:
         CliRunner().invoke, app, ["check", str(path), "--connect", "--user", user], env={"COLUMNS": "250"}
     )
     assert result.exit_code == status, result.output
-    assert "what to do" in result.stdout
+    assert "result" in result.stdout
     assert f"ssh {user}@127.0.0.1" in result.stdout
     assert ("bold" in result.stdout, "PRIVATE KEY" in result.output) == (False, False)
     rows = [row for row in result.stdout.splitlines() if row.startswith("│")]

@@ -8,7 +8,7 @@ import pytest
 
 AGAIN = """
 import resource
-from flamecrest.cli.memory import keep_freed
+from flamecrest.cli.memory import keep_freed_memory
 {told}
 
 def taken():
@@ -29,4 +29,4 @@ def test_freed_memory_is_kept():
         program = AGAIN.format(told=told)
         return int(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
 
-    assert pages("") > 20 * pages("keep_freed()")
+    assert pages("") > 20 * pages("keep_freed_memory()")

@@ -89,12 +89,14 @@ def test_a_port_in_use(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         result = CliRunner().invoke(app, ["serve", "--config", str(MINIMAL), "--host", "127.0.0.1", "--port", port])
     assert result.exit_code == 1
-    assert f"error: port {port} on 127.0.0.1 is in use already: stop what uses it, or choose another" in result.stderr
+    assert (
+        f"error: port {port} on 127.0.0.1 is already in use: stop that program, or give another port" in result.stderr
+    )
 
 
 @pytest.mark.parametrize(
     ("host", "told"),
-    [("192.0.2.1", "cannot listen on 192.0.2.1"), ("no.such.host.invalid", "no address of this machine")],
+    [("192.0.2.1", "cannot listen on 192.0.2.1"), ("no.such.host.invalid", "not an address of this machine")],
 )
 def test_an_address_that_is_not_ours(host: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as error:

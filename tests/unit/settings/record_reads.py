@@ -67,5 +67,5 @@ def ready() -> None:
 
 with serve.listen(host, 0) as listener:
     assert serving.run(app, listener, settings, ready)
-list(connect.addresses(settings))
+list(connect.url_checks(settings))
 print(json.dumps({name: sorted(modules) for name, modules in reads.items()}))
