@@ -1,1 +1,1 @@
-"""A whole centre on a laptop: token issuer, SSH server, batch system; the world of the demo and of the tests."""
+"""A complete centre on one machine for the demo and the tests: token issuer, SSH server and batch system."""

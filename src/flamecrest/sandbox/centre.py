@@ -1,6 +1,6 @@
-"""Centre: a whole computing centre in one folder on this machine: token issuer, SSH server, toy Slurm, users.
+"""A computing centre in one directory of this machine: token issuer, SSH server, toy Slurm and users.
 
-It joins the parts and writes the configuration of a gateway for them; it knows nothing of how a gateway works.
+It starts the parts and writes the configuration of a gateway for them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .ssh.server import SshServer
 from .users import UnixUsers
 
 USERS = ("fireuser", "firesrv", "user01", "user02", "user03")
-SERVICE = "firesrv"  # the account that probes work with
+SERVICE = "firesrv"  # the account of the gateway's probes
 SYSTEM = "cluster-slurm-ssh"
 TOKEN_LIFE = 12 * 3600.0  # seconds
 TIMEOUTS = ("connection", "login", "command_execution", "idle_timeout", "keep_alive")
@@ -35,11 +35,11 @@ DIRECTIVES = ("#SBATCH --nodes=1", "#SBATCH --time=0-00:15:00")
 
 
 class Centre:
-    """`async with Centre() as centre:` starts everything, and ends every process of it on the way out.
+    """`async with Centre() as centre:` starts all parts, and ends all their processes at the end.
 
-    Without `root` it lives in a new temporary folder, which goes with it. With one, what is there is kept and
-    used again, and processes that an earlier centre left behind in it are ended first. `settings` are those of
-    the toy Slurm (slurm/store.py).
+    Without `root` the centre uses a new temporary directory and removes it at the end. With `root` it uses the files
+    that are there, and first ends the processes that an earlier centre left behind. `settings` are those of the toy
+    Slurm (`slurm.store.SETTINGS`).
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Centre:
         max_sessions: int = 10,
         settings: Mapping[str, float] | None = None,
     ) -> None:
-        self.system = SYSTEM  # what the gateway calls the cluster
+        self.system = SYSTEM  # the cluster's name in the gateway
         self._temporary = root is None
         self.root = (Path(tempfile.mkdtemp(prefix="flamecrest-")) if root is None else root).resolve()
         self.users = UnixUsers(self.root, users)
@@ -81,11 +81,11 @@ class Centre:
         if self._temporary:
             await asyncio.to_thread(shutil.rmtree, self.root, ignore_errors=True)
 
-    # What is where
+    # Paths and credentials
 
     @property
     def known_hosts(self) -> Path:
-        """A file in OpenSSH's format with the SSH server's key."""
+        """A file in OpenSSH's format with the SSH server's host key."""
         return self.root / "keys" / "known_hosts"
 
     def home(self, user: str) -> Path:
@@ -95,21 +95,21 @@ class Centre:
         return self.root / "scratch" / user
 
     def key_file(self, user: str) -> Path:
-        """The private key that the SSH server takes for a user."""
+        """The private key that the SSH server accepts for a user."""
         return self.root / "keys" / "users" / user
 
     def client_secret(self, user: str) -> str:
-        """The secret of the issuer's client that acts for a user; the client's id is the user's name."""
+        """The secret of the issuer's client that acts for a user. The client's id is the user's name."""
         return self._secret_file(user).read_text()
 
     def token(self, user: str, **claims: Any) -> str:
-        """A fresh access token."""
+        """A new access token for a user."""
         return self.issuer.mint(user, **claims)
 
     def certificate(
         self, user: str, key: asyncssh.SSHKey, *, principals: Sequence[str] | None = None, valid: float = 300.0
     ) -> asyncssh.SSHCertificate:
-        """A certificate for a public key, signed by the authority; `valid` seconds from a minute ago on."""
+        """Sign a user certificate for a public key. It is valid from a minute ago until `valid` seconds from now."""
         now = time.time()
         return self.authority.generate_user_certificate(
             key,
@@ -122,7 +122,7 @@ class Centre:
     # The gateway's configuration
 
     def config(self, *, probing: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """A configuration in FirecREST v2's form for a gateway in front of this centre; secrets stay in files."""
+        """A configuration in FirecREST v2's format for a gateway in front of this centre. Secrets are in files."""
         return {
             "auth": {
                 "authentication": {
@@ -141,7 +141,7 @@ class Centre:
         }
 
     def write_config(self, path: Path | None = None, **options: Any) -> Path:
-        """Write config(**options) as YAML; returns the file, `<root>/config.yaml` unless another is given."""
+        """Write config(**options) as YAML to a file, by default `<root>/config.yaml`, and return its path."""
         path = self.root / "config.yaml" if path is None else path
         path.write_text(yaml.safe_dump(self.config(**options), sort_keys=False))
         return path
@@ -208,7 +208,7 @@ class Centre:
 
 
 def _key(path: Path) -> asyncssh.SSHKey:
-    """The private key in a file, which is made where it is not there yet."""
+    """Read a private key file. Create it first if it does not exist."""
     if not path.exists():
         path.touch(mode=0o600)
         asyncssh.generate_private_key("ssh-ed25519", comment=path.name).write_private_key(path)
@@ -216,7 +216,7 @@ def _key(path: Path) -> asyncssh.SSHKey:
 
 
 def _authorize(home: Path, key: asyncssh.SSHKey) -> None:
-    """The file that says who may log in: for looks, the server here knows the keys."""
+    """Write the user's authorized_keys file. It is for completeness: the server here knows the keys."""
     folder = home / ".ssh"
     folder.mkdir(mode=0o700, exist_ok=True)
     file = folder / "authorized_keys"

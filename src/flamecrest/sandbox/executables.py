@@ -1,4 +1,4 @@
-"""Small Python programs as executable files that start fast: without site packages, by the running interpreter."""
+"""Executable files that run a Python function and start fast: without site packages, by the running interpreter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ sys.exit(main())
 
 
 def write_program(path: Path, module: str, *arguments: str) -> None:
-    """Write an executable that calls main() of a module, with `arguments` before its own in sys.argv."""
+    """Write an executable that calls main() of a module with `arguments` before its own in sys.argv."""
     source = str(Path(flamecrest.__file__).parent.parent)
     path.write_text(_first_line() + _CODE.format(source=source, arguments=list(arguments), module=module))
     path.chmod(0o755)
@@ -28,5 +28,5 @@ def _first_line() -> str:
     line = f"#!{sys.executable} -IS\n"
     if " " not in sys.executable and len(line) < _LONGEST_SHEBANG:
         return line
-    # A shell reads the second line and becomes Python, to which it is a string.
+    # The shell executes the second line, which starts Python. For Python the line is a string.
     return f"#!/bin/sh\n'''exec' \"{sys.executable}\" -IS \"$0\" \"$@\"\n'''\n"

@@ -1,6 +1,6 @@
-"""A small real OpenID Connect issuer on loopback: discovery, keys that rotate, and a token endpoint for clients.
+"""An OpenID Connect issuer on loopback: discovery, rotating keys, and a token endpoint for client credentials.
 
-It is a world for tests and the demo, and knows nothing of the server; it signs whatever it is asked to.
+It is for tests and the demo: it signs any claims.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 _MAX_FORM = 64 * 1024  # bytes
-_PATIENCE = 5.0  # seconds that connections have to end when it stops
+_STOP_TIMEOUT = 5.0  # seconds
 _CURVES = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
 
 
 class Fault(StrEnum):
-    """How the issuer misbehaves towards whoever asks."""
+    """How the issuer fails."""
 
     NONE = "none"
     ERROR = "error"  # status 500
-    HANG = "hang"  # takes the request and does not answer until the fault is another
-    SLOW = "slow"  # answers after `delay` seconds
-    GARBAGE = "garbage"  # status 200, and not JSON
+    HANG = "hang"  # do not respond until the fault is changed
+    SLOW = "slow"  # respond after `delay` seconds
+    GARBAGE = "garbage"  # status 200 without JSON
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key pair with its name and the algorithm that it signs with."""
+    """A key pair with its key id and its signature algorithm."""
 
     kid: str
     algorithm: str
@@ -55,7 +55,7 @@ class SigningKey:
 
     @classmethod
     def generate(cls, algorithm: str = "RS256", kid: str | None = None) -> SigningKey:
-        """A new key for RS*, PS*, ES* or EdDSA."""
+        """Generate a key for RS*, PS*, ES* or EdDSA."""
         kid = kid or secrets.token_hex(4)
         if algorithm in _CURVES:
             return cls(kid, algorithm, ec.generate_private_key(_CURVES[algorithm]))
@@ -64,24 +64,24 @@ class SigningKey:
         return cls(kid, algorithm, rsa.generate_private_key(public_exponent=65537, key_size=2048))
 
     def jwk(self) -> dict[str, Any]:
-        """The public half, as it is published."""
+        """The public key as a JSON Web Key."""
         algorithm = jwt.get_algorithm_by_name(self.algorithm)
         public = algorithm.to_jwk(self.private.public_key(), as_dict=True)
         return {**public, "kid": self.kid, "alg": self.algorithm, "use": "sig"}
 
     def sign(self, header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
-        """A compact JWS of exactly that header and those claims, whatever they say."""
+        """Sign a compact JWS with exactly this header and these claims."""
         text = f"{_encoded(header)}.{_encoded(claims)}"
         signature = jwt.get_algorithm_by_name(self.algorithm).sign(text.encode(), self.private)
         return f"{text}.{_base64url(signature)}"
 
 
 class Issuer:
-    """An issuer that listens on `host` while it is entered (or between start and stop); port 0 takes any.
+    """An issuer that listens on `host` from start to stop, or while it is entered; port 0 takes a free one.
 
-    `clients` maps a client's id to its secret and the user that it acts for. `keys` are published, and the last
-    of them signs; without any, one is made for `algorithm`. Tokens live `ttl` seconds by `clock`. Turn on `fault`
-    to make it misbehave; `fetched` counts the requests for `discovery`, `jwks` and `token`.
+    `clients` maps the id of a client to its secret and the user that it acts for. `keys` are published, and the last
+    of them signs; without any, a key for `algorithm` is generated. Tokens are valid for `ttl` seconds by `clock`. Set
+    `fault` to make it fail. `fetched` counts the requests for `discovery`, `jwks` and `token`.
     """
 
     def __init__(
@@ -118,17 +118,17 @@ class Issuer:
 
     @property
     def url(self) -> str:
-        """The issuer's identifier, the `iss` of its tokens; the port is known once it has started."""
+        """The issuer identifier, which is the `iss` claim of its tokens. The port is known after start()."""
         return f"http://{self._host}:{self._port}"
 
     @property
     def jwks_url(self) -> str:
-        """Where its public keys are."""
+        """The address of its public keys."""
         return f"{self.url}/jwks"
 
     @property
     def token_url(self) -> str:
-        """Where its clients get tokens."""
+        """The address of its token endpoint."""
         return f"{self.url}/token"
 
     @property
@@ -143,10 +143,10 @@ class Issuer:
         self._relieved = asyncio.Event()
 
     async def start(self) -> None:
-        """Listen, on the same port as before when it was stopped in between."""
+        """Listen; after a stop(), on the same port as before."""
         if self._server is not None:
             return
-        # asyncio turns Nagle's algorithm off (40 ms a request) only where the socket names its protocol
+        # asyncio disables Nagle's algorithm (40 ms a request) only if the socket has an explicit protocol
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -159,10 +159,10 @@ class Issuer:
         config.load()
         self._server = uvicorn.Server(config)
         self._server.lifespan = config.lifespan_class(config)
-        await self._server.startup(sockets=[listener])  # not serve(): signals belong to the host program
+        await self._server.startup(sockets=[listener])  # not serve(), which installs signal handlers
 
     async def stop(self) -> None:
-        """Answer what hangs, close every connection and refuse new ones; keys and port stay."""
+        """Release the requests that hang, close all connections and stop listening. Keys and port are kept."""
         if self._server is None:
             return
         self.fault = Fault.NONE
@@ -170,14 +170,14 @@ class Issuer:
         for listener in server.servers:
             listener.close()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_STOP_TIMEOUT):
                 while server.server_state.connections or server.server_state.tasks:
                     for connection in list(server.server_state.connections):
                         connection.shutdown()
-                    await asyncio.sleep(0.002)  # server.shutdown() would take a tenth of a second each time
+                    await asyncio.sleep(0.002)  # server.shutdown() takes a tenth of a second
 
     def rotate(self, algorithm: str | None = None, *, keep: bool = True, kid: str | None = None) -> SigningKey:
-        """Sign with a new key from now on; the old ones stay published, or not."""
+        """Sign with a new key from now on. With `keep` the old keys stay published."""
         key = SigningKey.generate(algorithm or self.keys[-1].algorithm, kid)
         self.keys = [*self.keys, key] if keep else [key]
         return key
@@ -208,10 +208,10 @@ class Issuer:
         omit: Collection[str] = (),
         **claims: Any,
     ) -> str:
-        """An access token for a user, or anything like it.
+        """Sign an access token for a user, or a modified one.
 
-        `expires` is the seconds from now to its end. `headers` and `claims` replace its own; None in `headers`
-        leaves one out, as `omit` does with claims.
+        `expires` is the number of seconds from now to its expiry. `headers` and `claims` replace the issuer's own.
+        A header that is None and the claims in `omit` are left out.
         """
         key = key or self.keys[-1]
         given = {"alg": key.algorithm, "typ": "at+jwt", "kid": key.kid, **(headers or {})}
@@ -220,7 +220,7 @@ class Issuer:
         return key.sign(header, {name: value for name, value in payload.items() if name not in omit})
 
     async def wait_fetched(self, name: str, count: int) -> None:
-        """Return when a document has been asked for that often since the start."""
+        """Return when a document has been requested `count` times since the start."""
         async with self._asked:
             await self._asked.wait_for(lambda: self.fetched[name] >= count)
 
@@ -276,7 +276,7 @@ class Issuer:
         return JSONResponse({"keys": [key.jwk() for key in self.keys]})
 
     def _token(self, request: Request, body: bytes) -> Response:
-        """RFC 6749, 4.4 and 5."""
+        """The token endpoint, RFC 6749, sections 4.4 and 5."""
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
             return _refusal("invalid_request", "the body must be a form")
         try:
@@ -310,7 +310,7 @@ class Issuer:
 
 
 def _basic(authorization: str) -> tuple[str, str]:
-    """The client's id and secret in a Basic header; empty where there are none."""
+    """The client's id and secret in a Basic header; empty strings if it has none."""
     scheme, _, value = authorization.partition(" ")
     try:
         pair = base64.b64decode(value, validate=True).decode() if scheme.lower() == "basic" else ""

@@ -1,9 +1,9 @@
-"""What a sandbox account may do with a file: the Unix rule, applied to made-up owners without root.
+"""The file permissions of a sandbox user: the Unix rules, applied to made-up owners without root.
 
-It follows a path as the kernel does, component by component; it never changes anything.
+Paths are resolved as the kernel does, component by component. Nothing is changed.
 """
 
-# Paths are bytes here, any bytes: pathlib knows text only.
+# Paths are arbitrary bytes, and pathlib accepts text only.
 # ruff: noqa: PTH115, PTH118, PTH120
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _error(code: int) -> OSError:
 
 
 class View:
-    """The file system as one account sees it."""
+    """The file system with the permissions of one user."""
 
     def __init__(self, users: UnixUsers, user: UnixUser) -> None:
         self._users = users
@@ -30,14 +30,14 @@ class View:
         self._root = os.fsencode(users.root)
 
     def absolute(self, path: bytes) -> bytes:
-        """The path, from the account's home where it is relative."""
+        """The path; a relative one is resolved from the user's home directory."""
         return path if path.startswith(b"/") else os.path.join(os.fsencode(self._user.home), path)
 
     def find(self, path: bytes, *, follow: bool = True) -> bytes:
-        """The path without links (the last component's too when `follow`); the last one need not exist.
+        """Resolve the links of a path, with `follow` also in the last component, which need not exist.
 
-        Raises PermissionError where a directory on the way may not be searched, FileNotFoundError,
-        NotADirectoryError and the OSError of too many links as the kernel does.
+        Raises PermissionError if a directory on the way may not be searched, FileNotFoundError, NotADirectoryError, and
+        OSError with ELOOP for too many links.
         """
         if b"\0" in path:
             raise _error(errno.EINVAL)
@@ -73,7 +73,7 @@ class View:
         return os.path.join(here, b"") if as_directory and here != b"/" else here
 
     def check(self, path: bytes, want: int) -> os.stat_result:
-        """Raise PermissionError unless the account may do `want` with what `find` returned."""
+        """Raise PermissionError unless the user has the permissions `want` for a path that `find` returned."""
         path = path.rstrip(b"/") or b"/"
         found = os.lstat(path)
         uid, gid = self._users.owner(path, found)
@@ -88,7 +88,7 @@ class View:
         return found
 
     def check_entry(self, path: bytes) -> None:
-        """Raise PermissionError unless the account may add, rename or remove the directory entry `path`."""
+        """Raise PermissionError unless the user may create, rename or remove the directory entry `path`."""
         path = path.rstrip(b"/")
         parent = os.path.dirname(path)
         found = self.check(parent, WRITE | SEARCH)
@@ -100,6 +100,6 @@ class View:
         return self._users.owner(path, os.lstat(path))[0] == self._user.uid
 
     def _search(self, directory: bytes) -> None:
-        # What leads to the sandbox is not part of it: a private folder of the account that runs all this, maybe.
+        # The directories above the sandbox's root may be private to the account that runs it, so they are not checked.
         if self._root != directory and not self._root.startswith(os.path.join(directory, b"")):
             self.check(directory, SEARCH)

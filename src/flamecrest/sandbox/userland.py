@@ -1,9 +1,9 @@
-"""The few system programs that must know the sandbox's users: id, whoami, chown, chgrp, getent, and perl's stat.
+"""System programs that know the sandbox's users: id, whoami, chown, chgrp, getent, and perl's stat.
 
-Everything else that a command calls is the machine's own.
+All other programs that a command runs are the machine's own.
 """
 
-# These programs start often, and pathlib takes longer to import than they run.
+# These programs are started often, and pathlib takes longer to import than they run.
 # ruff: noqa: PTH116, PTH118, PTH120, PTH123
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 PROGRAMS = ("id", "whoami", "chown", "chgrp", "getent")
 _SYSTEM = ("/usr/local/bin", "/usr/bin", "/bin")
-# Programs written in Perl ask stat(2) for owners, and run as whoever runs the sandbox: for them the made-up owners
-# and the privacy of homes are put between. What they open themselves must be plainly their user's own; what is not is
-# refused, since the rest of the Unix rule is the SFTP server's. Only package main is touched, where one-liners live.
+# Programs in Perl read owners by stat(2), and run as the account that runs the sandbox. This module gives them the
+# made-up owners and the privacy of home directories. They may open only files that belong to their user: the complete
+# Unix rules are implemented by the SFTP server only. It replaces functions in package main, where one-liners are.
 _PERL = r"""
 package FlamecrestSandbox;
 use strict;
@@ -97,8 +97,8 @@ BEGIN {
 
 
 def install(users: UnixUsers, bin_dir: Path) -> dict[str, str]:
-    """Write the programs and the list of users they read; returns the variables that commands need with them."""
-    from . import executables  # noqa: PLC0415 - the programs themselves do without
+    """Write the programs and their list of users; return the environment variables that commands need."""
+    from . import executables  # noqa: PLC0415 - the programs do not need it
 
     bin_dir.mkdir(parents=True, exist_ok=True)
     passwd = users.root / "passwd"
@@ -110,7 +110,7 @@ def install(users: UnixUsers, bin_dir: Path) -> dict[str, str]:
 
 
 def main() -> int:
-    """Run one of the programs: its name, the list of users, and its own arguments are in sys.argv."""
+    """Run one of the programs. sys.argv holds its name, the path of the list of users, and its own arguments."""
     program, passwd, *words = sys.argv[1:]
     with open(passwd, encoding="utf-8") as file:
         users = {fields[0]: fields for fields in (line.split(":") for line in file)}
@@ -126,7 +126,7 @@ def main() -> int:
 
 
 def _system(program: str, words: Sequence[str]) -> int:
-    """Become the machine's own program of that name."""
+    """Replace this process by the machine's program of that name."""
     for folder in _SYSTEM:
         path = os.path.join(folder, program)
         if os.access(path, os.X_OK):
@@ -157,7 +157,7 @@ def _getent(users: dict[str, list[str]], words: list[str]) -> int:
 
 
 def _chown(users: dict[str, list[str]], me: str, program: str, words: list[str]) -> int:
-    """Nobody can give files away here: all that works is giving one's own files to oneself."""
+    """Succeed only for giving the user's own files to the same user: no other change is possible without root."""
     given = [word for word in words if not word.startswith("-")]
     if len(given) < 2:
         missing = f"missing operand after '{given[0]}'" if given else "missing operand"
@@ -181,13 +181,13 @@ def _chown(users: dict[str, list[str]], me: str, program: str, words: list[str])
 
 
 def _owns(me: str, path: str) -> bool:
-    root = os.path.dirname(sys.argv[2])  # where the list of users is
+    root = os.path.dirname(sys.argv[2])  # the directory of the list of users
     return f"{os.path.realpath(path)}/".startswith((f"{root}/home/{me}/", f"{root}/scratch/{me}/"))
 
 
 def _known(name: str, kind: str) -> bool:
-    import grp  # noqa: PLC0415 - seldom needed
-    import pwd  # noqa: PLC0415 - seldom needed
+    import grp  # noqa: PLC0415 - rarely needed
+    import pwd  # noqa: PLC0415 - rarely needed
 
     try:
         _ = pwd.getpwnam(name) if kind == "user" else grp.getgrnam(name)

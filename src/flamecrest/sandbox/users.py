@@ -1,6 +1,6 @@
-"""Who lives in the sandbox: made-up accounts, whose files are all one real account's on disc.
+"""The made-up users of a sandbox. All their files belong to one real account on disk.
 
-It knows names, numbers and homes, and the rule that says whose a file is; nothing of SSH.
+This module defines names, numbers, home directories and the owner of a file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
 @dataclass(frozen=True, slots=True)
 class UnixUser:
-    """One account. The primary group has the account's name and number, as Debian makes it."""
+    """One user. The primary group has the same name and number, as on Debian."""
 
     name: str
     uid: int
@@ -30,14 +30,14 @@ class UnixUser:
 
 
 class UnixUsers:
-    """All accounts of a sandbox. What lies in `<root>/home/<name>` and `<root>/scratch/<name>` is that account's."""
+    """All users of a sandbox. A user owns everything in `<root>/home/<name>` and `<root>/scratch/<name>`."""
 
     AREAS = ("home", "scratch")
 
     def __init__(self, root: Path, names: Sequence[str]) -> None:
         for name in names:
             if not _NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no account name")
+                raise ValueError(f"{name!r} is not a user name")
         self.root = root.resolve()
         self._areas = tuple(os.fsencode(self.root / area) + b"/" for area in self.AREAS)
         self._by_name = {
@@ -55,19 +55,19 @@ class UnixUsers:
         return self._by_name.get(name)
 
     def make_homes(self) -> None:
-        """Make the homes, private to their owners, and the scratch folders, where they are not there yet."""
+        """Create missing home directories, private to their owners, and missing scratch directories."""
         for area, mode in zip(self.AREAS, (0o700, 0o755), strict=True):
             (self.root / area).mkdir(mode=0o755, exist_ok=True)
             for user in self:
                 (self.root / area / user.name).mkdir(mode=mode, exist_ok=True)
 
     def inside(self, path: bytes) -> bool:
-        """Whether an absolute path without links lies in the sandbox's root."""
+        """Whether an absolute path without links is in the sandbox's root."""
         root = os.fsencode(self.root)
         return path == root or path.startswith(root + b"/")
 
     def owner(self, path: bytes, real: os.stat_result) -> tuple[int, int]:
-        """The made-up uid and gid of a file, from its absolute path without links."""
+        """The made-up uid and gid of a file, given its absolute path without links."""
         for area in self._areas:
             if path.startswith(area):
                 user = self._by_name.get(os.fsdecode(path[len(area) :].split(b"/", 1)[0]))
@@ -76,7 +76,7 @@ class UnixUsers:
         return (0, 0) if self.inside(path) else (real.st_uid, real.st_gid)
 
     def name(self, uid: int | None) -> str:
-        """The name of a user or group number (they are the same here), the number where it has none."""
+        """The name of a user or group number (both are the same here); the number itself if it has none."""
         if uid is None:
             return ""
         user = self._by_uid.get(uid)

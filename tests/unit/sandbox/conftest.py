@@ -1,4 +1,4 @@
-"""The sandbox's parts, each by itself: an SSH server with two users, and a toy Slurm with a shell to use it."""
+"""Fixtures: the sandbox's SSH server with two users, and the toy Slurm with a shell."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _users(folder: Path) -> UnixUsers:
 
 @dataclass
 class Site:
-    """An SSH server, the keys of its users, and a way in."""
+    """An SSH server, the keys of its users, and functions to connect."""
 
     server: SshServer
     users: UnixUsers
@@ -79,21 +79,21 @@ async def site(users: UnixUsers) -> AsyncIterator[Site]:
 
 
 @dataclass
-class Said:
+class CommandResult:
     status: int
     out: str
     err: str
 
 
 class Shell:
-    """The toy Slurm, used by command lines as over SSH."""
+    """Runs command lines with the toy Slurm, as over SSH."""
 
     def __init__(self, users: UnixUsers, toy: ToySlurm) -> None:
         self.users = users
         self.toy = toy
         self._variables = userland.install(users, users.root / "bin")
 
-    def run(self, line: str, user: str = "fireuser", stdin: str = "") -> Said:
+    def run(self, line: str, user: str = "fireuser", stdin: str = "") -> CommandResult:
         home = self.users[user].home
         environment = {
             **self._variables,
@@ -113,12 +113,12 @@ class Shell:
             timeout=50,
             check=False,
         )
-        return Said(ended.returncode, os.fsdecode(ended.stdout), os.fsdecode(ended.stderr))
+        return CommandResult(ended.returncode, os.fsdecode(ended.stdout), os.fsdecode(ended.stderr))
 
     def submit(self, script: str, options: str = "", user: str = "fireuser") -> str:
-        said = self.run(f"sbatch --parsable {options}", user, stdin=f"#!/bin/bash\n{script}\n")
-        assert (said.status, said.err) == (0, ""), said
-        return said.out.strip()
+        result = self.run(f"sbatch --parsable {options}", user, stdin=f"#!/bin/bash\n{script}\n")
+        assert (result.status, result.err) == (0, ""), result
+        return result.out.strip()
 
     def state(self, job: str) -> str:
         found = self.run(f"squeue -h -t all -j {job} -o %T")
@@ -126,7 +126,7 @@ class Shell:
         return found.out.strip()
 
     def wait(self, job: str, *states: str) -> str:
-        """Look until the job is in one of the states (any final one if none is given)."""
+        """Wait until the job is in one of the states; any final one by default."""
         wanted = states or ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
         found: str = eventually(lambda: (state := self.state(job)) in wanted and state)
         return found
@@ -140,7 +140,7 @@ def shell(users: UnixUsers) -> Iterator[Shell]:
 
 @pytest.fixture(scope="module")
 def shared_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    """One for all tests of a module that leave nothing behind."""
+    """One shell for all tests of a module that change nothing."""
     with running(_users(tmp_path_factory.mktemp("shared"))) as shell:
         yield shell
 
@@ -156,7 +156,7 @@ def running(users: UnixUsers) -> Iterator[Shell]:
 
 
 def eventually(look: Callable[[], Any]) -> Any:
-    """What `look` finds, once it finds something; another process is at work, so there is no event to wait for."""
+    """Call `look` until it returns something true, and return that. Another process sends no event."""
     deadline = time.monotonic() + 50
     while time.monotonic() < deadline:
         if found := look():

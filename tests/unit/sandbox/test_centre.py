@@ -1,4 +1,4 @@
-"""The whole centre: its parts answer, its configuration is one that a gateway takes, and nothing of it stays."""
+"""The complete centre: its parts respond, its configuration is valid, and nothing of it is left."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .conftest import alive, eventually
 pytestmark = pytest.mark.anyio
 
 
-async def test_its_parts_answer() -> None:
+async def test_parts_respond() -> None:
     async with Centre() as centre:
         root = centre.root
         async with asyncssh.connect(
@@ -46,7 +46,7 @@ async def test_its_parts_answer() -> None:
     assert not root.exists()
 
 
-async def test_a_certificate_lets_in() -> None:
+async def test_certificate_is_accepted() -> None:
     async with Centre() as centre:
         key = asyncssh.generate_private_key("ssh-ed25519")
         for principals, good in ((None, True), (["user02"], False)):
@@ -62,7 +62,7 @@ async def test_a_certificate_lets_in() -> None:
                     await login
 
 
-async def test_the_configuration_is_a_gateways(tmp_path: Path) -> None:
+async def test_configuration_is_valid_for_a_gateway(tmp_path: Path) -> None:
     services = {name: {"timeout": 2} for name in ("ssh", "scheduler", "filesystem")}
     async with Centre(tmp_path / "centre", users=("fireuser", "firesrv")) as centre:
         settings = load(centre.write_config(tmp_path / "config.yaml", probing={"services": services}), {})
@@ -75,7 +75,7 @@ async def test_the_configuration_is_a_gateways(tmp_path: Path) -> None:
     assert not [secret for secret in secrets if secret.strip() in text]
 
 
-async def test_secrets_are_private(tmp_path: Path) -> None:
+async def test_secret_files_are_private(tmp_path: Path) -> None:
     async with Centre(tmp_path / "centre") as centre:
         keys = centre.root / "keys"
         assert keys.stat().st_mode & 0o777 == 0o700
@@ -85,14 +85,14 @@ async def test_secrets_are_private(tmp_path: Path) -> None:
         assert centre.client_secret("fireuser") not in repr(centre.config())
 
 
-async def test_a_folder_is_used_again_and_cleaned_of_what_a_crash_left(tmp_path: Path) -> None:
+async def test_existing_root_is_used_and_leftover_processes_are_ended(tmp_path: Path) -> None:
     root = tmp_path / "centre"
     async with Centre(root, settings={"start_delay": 0}) as centre:
         environment = {"PATH": f"{centre.slurm.bin_dir}:/usr/bin:/bin", "USER": "fireuser", "HOME": str(root)}
         key, authority = centre.key_file("fireuser").read_text(), centre.authority.public_data
         home = centre.home("fireuser")
         (home / "kept").touch()
-    # without the mark in its environment, as if another program had started it after the crash
+    # without the mark in its environment, like a process of another program after the crash
     subprocess.run(["sbatch", "--wrap", "sleep 1000"], env=environment, cwd=home, check=True, capture_output=True)
     ((runner, _),) = eventually(lambda: [one for one in centre.slurm.sessions() if one[0]])
     stray = subprocess.Popen(["sleep", "1000"], env={processes.MARK: str(root)})
@@ -113,7 +113,7 @@ async def test_a_folder_is_used_again_and_cleaned_of_what_a_crash_left(tmp_path:
     assert root.exists()
 
 
-async def test_a_start_that_fails_leaves_nothing() -> None:
+async def test_failed_start_leaves_nothing() -> None:
     centre = Centre()
     (centre.root / "keys").mkdir()
     (centre.root / "keys" / "host").write_text("no key")

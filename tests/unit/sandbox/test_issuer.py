@@ -1,4 +1,4 @@
-"""The sandbox's issuer, seen by a client that knows the standards and nothing of its inside."""
+"""The sandbox's issuer, used by a client according to the standards."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def issuer(anyio_backend: str) -> AsyncIterator[Issuer]:
 
 
 async def published(http: httpx.AsyncClient, issuer: Issuer) -> jwt.PyJWKSet:
-    """What a client finds by discovery."""
+    """The discovery document."""
     document = (await http.get(f"{issuer.url}/.well-known/openid-configuration")).json()
     assert document["issuer"] == issuer.url
     return jwt.PyJWKSet.from_dict((await http.get(document["jwks_uri"])).json())
@@ -53,14 +53,14 @@ async def read(http: httpx.AsyncClient, issuer: Issuer, token: str) -> dict[str,
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA"])
-async def test_a_token_of_each_algorithm_verifies(http: httpx.AsyncClient, algorithm: str):
+async def test_token_of_each_algorithm_verifies(http: httpx.AsyncClient, algorithm: str):
     async with Issuer(CLIENTS, algorithm=algorithm, audience="hpc") as issuer:
         granted = (await http.post(issuer.token_url, data=FORM)).json()
         assert jwt.get_unverified_header(granted["access_token"])["alg"] == algorithm
         assert (await read(http, issuer, granted["access_token"]))["preferred_username"] == "ann"
 
 
-async def test_the_answer_of_the_token_endpoint(http: httpx.AsyncClient, issuer: Issuer):
+async def test_response_of_the_token_endpoint(http: httpx.AsyncClient, issuer: Issuer):
     answer = await http.post(issuer.token_url, data={**FORM, "scope": "a b"})
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
@@ -78,7 +78,7 @@ async def test_the_answer_of_the_token_endpoint(http: httpx.AsyncClient, issuer:
     }
 
 
-async def test_a_secret_in_a_basic_header(http: httpx.AsyncClient, issuer: Issuer):
+async def test_client_secret_in_a_basic_header(http: httpx.AsyncClient, issuer: Issuer):
     from urllib.parse import quote_plus
 
     pair = ":".join(quote_plus(text) for text in ("odd:&id", CLIENTS["odd:&id"][0]))
@@ -102,13 +102,13 @@ async def test_a_secret_in_a_basic_header(http: httpx.AsyncClient, issuer: Issue
         ({f"n{n}": "x" for n in range(100)}, 400, "invalid_request"),
     ],
 )
-async def test_forms_that_are_refused(http: httpx.AsyncClient, issuer: Issuer, form: Any, status: int, error: str):
+async def test_invalid_form_is_refused(http: httpx.AsyncClient, issuer: Issuer, form: Any, status: int, error: str):
     answer = await http.post(issuer.token_url, data=form)
     assert (answer.status_code, answer.json()["error"]) == (status, error)
     assert "robot-secret" not in answer.text
 
 
-async def test_other_requests_that_are_refused(http: httpx.AsyncClient, issuer: Issuer):
+async def test_invalid_request_is_refused(http: httpx.AsyncClient, issuer: Issuer):
     assert (await http.get(issuer.token_url)).status_code == 405
     assert (await http.get(f"{issuer.url}/nope")).status_code == 404
     assert (await http.post(issuer.token_url, json=FORM)).json()["error"] == "invalid_request"
@@ -125,7 +125,7 @@ async def test_other_requests_that_are_refused(http: httpx.AsyncClient, issuer: 
     assert both.json()["error"] == "invalid_request"
 
 
-async def test_minting_to_measure(http: httpx.AsyncClient, issuer: Issuer):
+async def test_claims_and_headers_can_be_replaced(http: httpx.AsyncClient, issuer: Issuer):
     token = issuer.mint("cat", expires=7, nbf=5, groups=["g"], omit=["jti"], headers={"typ": None, "x": 1})
     header, claims = jwt.get_unverified_header(token), await read(http, issuer, token)
     assert header == {"alg": "ES256", "kid": issuer.keys[-1].kid, "x": 1}
@@ -149,7 +149,7 @@ async def test_rotation_keeps_old_keys_or_withdraws_them(http: httpx.AsyncClient
         await read(http, issuer, old)
 
 
-async def test_only_public_halves_are_published(http: httpx.AsyncClient):
+async def test_only_public_keys_are_published(http: httpx.AsyncClient):
     keys = [SigningKey.generate(name) for name in ("RS256", "ES256", "EdDSA")]
     async with Issuer(keys=keys) as issuer:
         for key in (await http.get(issuer.jwks_url)).json()["keys"]:
@@ -177,7 +177,7 @@ async def test_faults(http: httpx.AsyncClient, issuer: Issuer):
     assert issuer.fetched == {"jwks": 5, "discovery": 1}
 
 
-async def test_refusing_connections_and_coming_back_on_the_same_port(http: httpx.AsyncClient, issuer: Issuer):
+async def test_restart_uses_the_same_port(http: httpx.AsyncClient, issuer: Issuer):
     url, keys = issuer.url, issuer.keys
     await published(http, issuer)
     await issuer.stop()
@@ -190,7 +190,7 @@ async def test_refusing_connections_and_coming_back_on_the_same_port(http: httpx
     await published(http, issuer)
 
 
-async def test_stopping_releases_who_hangs(http: httpx.AsyncClient, issuer: Issuer):
+async def test_stop_releases_hanging_requests(http: httpx.AsyncClient, issuer: Issuer):
     issuer.fault = Fault.HANG
     hanging = asyncio.create_task(http.get(issuer.jwks_url))
     await issuer.wait_fetched("jwks", 1)
@@ -198,7 +198,7 @@ async def test_stopping_releases_who_hangs(http: httpx.AsyncClient, issuer: Issu
     assert (await hanging).status_code == 500
 
 
-async def test_several_at_once_know_nothing_of_each_other(http: httpx.AsyncClient, issuer: Issuer):
+async def test_issuers_are_independent(http: httpx.AsyncClient, issuer: Issuer):
     async with Issuer({"robot": ("other", "eve")}, algorithm="ES256") as other:
         assert other.url != issuer.url
         assert (await http.post(other.token_url, data=FORM)).status_code == 401

@@ -1,4 +1,4 @@
-"""How a path is followed: as the kernel does it, on any tree of folders, files and links."""
+"""Path resolution and permissions, compared with the kernel on arbitrary trees."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def build(home: Path, tree: dict[str, str]) -> None:
         path = home / name
         try:
             if not path.parent.resolve().is_relative_to(home.resolve()):
-                continue  # a link made before leads out of the folder: nothing is made out there
+                continue  # an earlier link leads out of the directory: create nothing there
             path.parent.mkdir(parents=True, exist_ok=True)
             if kind == "folder":
                 path.mkdir()
@@ -37,7 +37,7 @@ def build(home: Path, tree: dict[str, str]) -> None:
             else:
                 path.symlink_to(kind or ".")
         except (OSError, RuntimeError):  # RuntimeError: resolve() in a loop of links
-            continue  # in the way of another entry
+            continue  # another entry has this name
 
 
 @settings(max_examples=150)
@@ -45,7 +45,7 @@ def build(home: Path, tree: dict[str, str]) -> None:
 @example(tree={"b": "file", "a": "b/."}, path="a", follow=True)
 @example(tree={"b": "file", "a": "b/"}, path="a", follow=True)
 @example(tree={"b": "folder", "a": "b/.", "c": "a"}, path="c", follow=True)
-def test_a_path_leads_where_the_kernel_says(tree: dict[str, str], path: str, follow: bool) -> None:
+def test_paths_resolve_as_in_the_kernel(tree: dict[str, str], path: str, follow: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         users = UnixUsers(Path(folder), ["ann"])
         users.make_homes()
@@ -66,7 +66,7 @@ def test_a_path_leads_where_the_kernel_says(tree: dict[str, str], path: str, fol
 
 
 def outcome(path: bytes, follow: bool) -> object:
-    """Which file it is, or the errno."""
+    """The resolved path, or the errno."""
     try:
         found = (os.stat if follow else os.lstat)(path)
     except OSError as error:
@@ -76,7 +76,7 @@ def outcome(path: bytes, follow: bool) -> object:
 
 @settings(max_examples=100)
 @given(mode=st.integers(0, 0o777), want=st.sampled_from((READ, WRITE, SEARCH, READ | WRITE)), own=st.booleans())
-def test_the_modes_decide(mode: int, want: int, own: bool) -> None:
+def test_permissions_follow_the_mode(mode: int, want: int, own: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         users = UnixUsers(Path(folder), ["ann", "bob"])
         users.make_homes()
@@ -93,6 +93,6 @@ def test_the_modes_decide(mode: int, want: int, own: bool) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "Ann", "a b", "../x", "a/b", "-x", "a\n", "x" * 33, "1a"])
-def test_bad_names_of_accounts(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="account name"):
+def test_invalid_user_name_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="user name"):
         UnixUsers(tmp_path, [name])

@@ -1,4 +1,4 @@
-"""The sandbox's SFTP: files, owners and permissions as OpenSSH's server has them."""
+"""The sandbox's SFTP: files, owners and permissions as with OpenSSH's server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def home(site: Site) -> Path:
 
 
 async def refused(work: Any, code: int) -> str:
-    """Do something that must fail with this code; what the server said."""
+    """Await an operation that must fail with this code; return the server's message."""
     with pytest.raises(asyncssh.SFTPError) as error:
         await work
     assert error.value.code == code, error.value
@@ -57,7 +57,7 @@ class TestFiles:
             await refused(sftp.open("big", "xb"), FX_FAILURE)
             assert (home / "big").stat().st_size == 5
 
-    async def test_a_new_file_has_the_mode_asked_for(self, site: Site, home: Path) -> None:
+    async def test_new_file_has_the_requested_mode(self, site: Site, home: Path) -> None:
         async with site.login() as connection, connection.start_sftp_client() as sftp:
             async with sftp.open("secret", "wb", asyncssh.SFTPAttrs(permissions=0o600)):
                 pass
@@ -67,13 +67,13 @@ class TestFiles:
         modes = {name: (home / name).stat().st_mode & 0o777 for name in ("secret", "folder", "plain")}
         assert modes == {"secret": 0o600, "folder": 0o750, "plain": 0o644}
 
-    async def test_a_folder_can_be_opened_but_not_read(self, site: Site) -> None:
+    async def test_directory_can_be_opened_but_not_read(self, site: Site) -> None:
         async with site.login() as connection, connection.start_sftp_client() as sftp:
             async with sftp.open(".", "rb") as file:
                 await refused(file.read(10), FX_FAILURE)
             await refused(sftp.open(".", "wb"), FX_FAILURE)
 
-    async def test_owners_are_the_made_up_ones(self, site: Site, home: Path) -> None:
+    async def test_owners_are_made_up(self, site: Site, home: Path) -> None:
         (home / "mine").write_text("x" * 7)
         root = site.users.root
         async with site.login() as connection, connection.start_sftp_client() as sftp:
@@ -156,14 +156,14 @@ class TestFiles:
                 await file.chmod(0o600)
             assert (home / "file").stat().st_mode & 0o7777 == 0o600
 
-    async def test_giving_files_away(self, site: Site, home: Path) -> None:
+    async def test_owner_cannot_be_changed(self, site: Site, home: Path) -> None:
         (home / "file").touch()
         async with site.login() as connection, connection.start_sftp_client() as sftp:
             await sftp.chown("file", 1001, 1001)
             for uid, gid in ((1003, 1001), (1001, 1003), (0, 0)):
                 assert await refused(sftp.chown("file", uid, gid), FX_PERMISSION_DENIED) == "Permission denied"
 
-    async def test_any_bytes_are_a_name(self, site: Site, home: Path) -> None:
+    async def test_names_are_arbitrary_bytes(self, site: Site, home: Path) -> None:
         names = [b"new\nline", b" space ", b"\xff\xfe", b"-rf", b"*", b"'\"$(x)`", b"back\\slash", b"x" * 255]
         async with site.login() as connection, connection.start_sftp_client(path_encoding=None) as sftp:
             for name in names:
@@ -175,7 +175,7 @@ class TestFiles:
             await refused(sftp.stat(b"/".join([b"x" * 200] * 30)), FX_NO_SUCH_FILE)
         assert {os.fsencode(entry.name) for entry in home.iterdir()} == set(names)
 
-    async def test_a_pipe_stops_nobody(self, site: Site, home: Path) -> None:
+    async def test_named_pipe_does_not_block(self, site: Site, home: Path) -> None:
         os.mkfifo(home / "pipe")
         async with site.login() as connection, connection.start_sftp_client() as sftp:
             await refused(sftp.open("pipe", "wb"), FX_FAILURE)
@@ -183,7 +183,7 @@ class TestFiles:
 
 
 class TestPermissions:
-    async def test_a_private_home_is_closed(self, site: Site) -> None:
+    async def test_private_home_is_inaccessible(self, site: Site) -> None:
         there = site.users["user01"].home
         (there / "file").write_text("theirs")
         (there / "file").chmod(0o666)
@@ -212,7 +212,7 @@ class TestPermissions:
             assert (await sftp.stat(there)).uid == 1003
         assert (there / "file").read_text() == "theirs"
 
-    async def test_an_open_home_is_as_its_modes_say(self, site: Site) -> None:
+    async def test_open_home_follows_its_modes(self, site: Site) -> None:
         there = site.users["user01"].home
         there.chmod(0o755)
         for name, mode in (("private", 0o600), ("readable", 0o644), ("shared", 0o777)):
@@ -230,7 +230,7 @@ class TestPermissions:
             async with sftp.open(there / "shared" / "gift", "wb"):
                 pass
 
-    async def test_no_way_around_by_links(self, site: Site, home: Path) -> None:
+    async def test_links_do_not_bypass_permissions(self, site: Site, home: Path) -> None:
         there = site.users["user01"].home
         (there / "file").write_text("theirs")
         (home / "way").symlink_to(there)
@@ -240,7 +240,7 @@ class TestPermissions:
                 await refused(sftp.open(path), FX_PERMISSION_DENIED)
             assert await sftp.readlink("way") == str(there)
 
-    async def test_one_cannot_read_what_one_closed_for_oneself(self, site: Site, home: Path) -> None:
+    async def test_owner_is_bound_by_the_owner_bits(self, site: Site, home: Path) -> None:
         (home / "file").write_text("mine")
         (home / "file").chmod(0)
         async with site.login() as connection, connection.start_sftp_client() as sftp:
@@ -258,7 +258,7 @@ class TestPermissions:
             there.chmod(0o777)
             await sftp.remove(there / "file")
 
-    async def test_the_sandbox_itself_is_nobodys(self, site: Site) -> None:
+    async def test_root_of_the_sandbox_cannot_be_changed(self, site: Site) -> None:
         root = site.users.root
         (root / "keys").mkdir(mode=0o700)
         (root / "keys" / "secret").touch()
@@ -267,14 +267,14 @@ class TestPermissions:
             await refused(sftp.stat(root / "keys" / "secret"), FX_PERMISSION_DENIED)
             await refused(sftp.rename(root / "home" / "fireuser", root / "home" / "x"), FX_PERMISSION_DENIED)
 
-    async def test_the_rest_of_the_machine_is_open_as_to_anybody(self, site: Site) -> None:
+    async def test_other_directories_follow_their_modes(self, site: Site) -> None:
         async with site.login() as connection, connection.start_sftp_client() as sftp:
             async with sftp.open("/etc/passwd") as file:
                 assert "root" in str(await file.read())
             await refused(sftp.open("/etc/shadow"), FX_PERMISSION_DENIED)
             await refused(sftp.open("/etc/new", "wb"), FX_PERMISSION_DENIED)
 
-    async def test_perls_stat_says_the_same(self, site: Site, home: Path) -> None:
+    async def test_stat_of_perl_agrees(self, site: Site, home: Path) -> None:
         there = site.users["user01"].home
         (home / "file").touch()
         (there / "file").touch()
@@ -294,7 +294,7 @@ class TestExtensions:
         assert _strings(users) == [b"fireuser", b"root", b"user01", b""]
         assert _strings(groups) == [b"firesrv"]
 
-    async def test_what_is_offered(self, site: Site) -> None:
+    async def test_extensions(self, site: Site) -> None:
         async with site.login() as connection:
             writer, reader, _ = await connection.open_session(subsystem="sftp", encoding=None)
             writer.write(UInt32(5) + b"\x01" + UInt32(3))
@@ -321,7 +321,7 @@ class TestExtensions:
                 data, _ = await sftp._handler.read(file.handle, 0, 400_000)
                 assert len(data) == 261120
 
-    async def test_a_packet_too_large_ends_the_session(self, site: Site) -> None:
+    async def test_too_large_packet_ends_the_session(self, site: Site) -> None:
         async with site.login() as connection:
             writer, reader, _ = await connection.open_session(subsystem="sftp", encoding=None)
             writer.write(UInt32(5) + b"\x01" + UInt32(3))
@@ -347,7 +347,7 @@ class TestExtensions:
 
 
 async def _extended(sftp: asyncssh.SFTPClient, name: bytes, *arguments: bytes) -> bytes:
-    """Send an extended request by hand; the body of the answer."""
+    """Send an extended request and return the body of the reply."""
     handler = sftp._handler
     answer: asyncio.Future[tuple[int, Any]] = asyncio.get_running_loop().create_future()
     handler._requests[4_000_000] = answer

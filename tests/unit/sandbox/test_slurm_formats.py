@@ -1,4 +1,4 @@
-"""Values as Slurm writes and reads them."""
+"""Slurm's values: parsing and formatting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flamecrest.sandbox.slurm.options import MAYBE, NO, YES, Options
 
 
 @given(st.sets(st.integers(0, 1000), min_size=1), st.integers(0, 50))
-def test_array_elements_survive(numbers: set[int], limit: int) -> None:
+def test_array_expression_round_trip(numbers: set[int], limit: int) -> None:
     assert formats.parse_array(formats.format_array(sorted(numbers), limit)) == (sorted(numbers), limit)
 
 
@@ -30,7 +30,7 @@ def test_array_expressions(text: str, elements: list[int], limit: int) -> None:
 @given(st.text("0123456789-,%:[]x", max_size=12))
 @example("0:-1")
 @example("0:0")
-def test_other_array_expressions_are_refused(text: str) -> None:
+def test_invalid_array_expression_is_refused(text: str) -> None:
     try:
         elements, _ = formats.parse_array(text)
     except ValueError:
@@ -40,7 +40,7 @@ def test_other_array_expressions_are_refused(text: str) -> None:
 
 
 @given(st.sets(st.sampled_from(NODES), min_size=1))
-def test_node_lists_survive(names: set[str]) -> None:
+def test_node_expression_round_trip(names: set[str]) -> None:
     assert formats.parse_node_list(formats.format_node_list(sorted(names))) == sorted(names)
 
 
@@ -62,7 +62,7 @@ def test_time_limits(text: str, minutes: int) -> None:
 
 
 @given(st.integers(0, 10**7))
-def test_durations_survive(seconds: int) -> None:
+def test_duration_round_trip(seconds: int) -> None:
     for shown in (formats.format_duration(seconds), formats.format_short_duration(seconds)):
         days, _, clock = shown.rpartition("-")
         parts = [int(part) for part in clock.split(":")]
@@ -75,7 +75,7 @@ def test_exit_codes(code: int, number: int) -> None:
     assert formats.format_exit_code(code << 8 | number) == f"{code}:{number}"
 
 
-def test_moments() -> None:
+def test_times() -> None:
     now = int(time.time())
     for text, seconds in (
         ("now", 0),
@@ -113,12 +113,12 @@ def test_command_lines(line: str, options: dict[str, str], rest: list[str]) -> N
     assert PARSER.read(line.split()) == (options, rest)
 
 
-def test_options_between_other_words() -> None:
+def test_options_between_other_arguments() -> None:
     assert PARSER.read(["a", "--flag", "b", "--", "-c"], mixed=True) == ({"flag": ""}, ["a", "b", "-c"])
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "result"),
     [
         ("--nosuch=1", "unrecognized option '--nosuch=1'"),
         ("--ver", "option '--ver' is ambiguous; possibilities: '--verbose' '--version'"),
@@ -128,7 +128,7 @@ def test_options_between_other_words() -> None:
         ("-fx", "invalid option -- 'x'"),
     ],
 )
-def test_wrong_command_lines(line: str, said: str) -> None:
+def test_invalid_command_lines(line: str, result: str) -> None:
     with pytest.raises(formats.CommandFailedError) as refused:
         PARSER.read(line.split())
-    assert refused.value.lines == (f"tool: {said}", 'Try "tool --help" for more information')
+    assert refused.value.lines == (f"tool: {result}", 'Try "tool --help" for more information')

@@ -1,7 +1,7 @@
-"""Names of jobs of every kind, legal, odd and broken, beside what the commands of a real Slurm 22.05 say to them.
+"""Job ids of every kind, valid and invalid, compared with recorded output of Slurm 22.05.
 
-The recordings were made with 959, a job that has ended, 960, an array whose first element runs, and, for scancel,
-962 and 963, an array and a job that are held. The programs run in this process: to start hundreds takes long.
+The recordings were made with 959, an ended job, 960, an array whose first task is running, and, for scancel, 962 and
+963, an array and a job that are held. The programs run in this process, because starting hundreds takes long.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flamecrest.sandbox.slurm import ids
 from flamecrest.sandbox.slurm.commands import program
 from flamecrest.sandbox.slurm.formats import CommandFailedError
 
-from .conftest import Said, Shell, _users, eventually, running
+from .conftest import CommandResult, Shell, _users, eventually, running
 
 FOLDER = Path(__file__).parent / "recorded"
 ASKED, CANCELLED = (json.loads((FOLDER / f"ids-{name}.json").read_text()) for name in ("asked", "cancelled"))
@@ -37,14 +37,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 
 @pytest.fixture
 def run(world: Shell, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]):
-    """Run a program as fireuser: its lines, in any order, up to a job's name."""
+    """Run a program as fireuser; return its lines, sorted, up to a job's name."""
 
-    def run(argv: list[str]) -> Said:
+    def run(argv: list[str]) -> CommandResult:
         monkeypatch.setenv("USER", "fireuser")
         monkeypatch.setattr("sys.argv", ["slurm", argv[0], str(world.toy.folder), *argv[1:]])
         status = program.main()
         out, err = (text.decode() for text in capfdbinary.readouterr())
-        return Said(status, lines(out), lines(err))
+        return CommandResult(status, lines(out), lines(err))
 
     return run
 
@@ -54,24 +54,24 @@ def lines(text: str) -> str:
 
 
 @pytest.mark.parametrize(("command", "count"), [("sacct", 108), ("squeue", 57), ("scontrol", 57)])
-def test_questions(run, command: str, count: int) -> None:
+def test_queries_by_id(run, command: str, count: int) -> None:
     asked = [one for one in ASKED if one[0][0] == command]
     assert len(asked) == count
     for argv, out, err, status in asked:
-        assert run(argv) == Said(status, lines("\n".join(out)), lines("\n".join(err))), argv
+        assert run(argv) == CommandResult(status, lines("\n".join(out)), lines("\n".join(err))), argv
 
 
-def test_cancelling(world: Shell, run) -> None:
+def test_cancelling_by_id(world: Shell, run) -> None:
     held = [world.submit("sleep 1000", options) for options in ("--hold --array=0-9", "--hold")]
     assert held == ["962", "963"]
     for argv, out, err, status in CANCELLED:
-        if argv == ["scancel", "-v", "959,960"]:  # what runs takes a moment to end
+        if argv == ["scancel", "-v", "959,960"]:  # running tasks need time to end
             world.wait("960_0", "CANCELLED")
-        assert run(argv) == Said(status, lines("\n".join(out)), lines("\n".join(err))), argv
+        assert run(argv) == CommandResult(status, lines("\n".join(out)), lines("\n".join(err))), argv
 
 
 @given(st.text("0123456789_[]-+,.:%* x\u0663\0é", max_size=14))
-def test_no_name_breaks_a_command(text: str) -> None:
+def test_arbitrary_ids_do_not_break_a_command(text: str) -> None:
     for read, refusals in (
         (ids.parse_squeue_ids, ValueError),
         (ids.parse_sacct_ids, CommandFailedError),
@@ -84,7 +84,7 @@ def test_no_name_breaks_a_command(text: str) -> None:
             continue
 
 
-def test_a_step_is_cancelled_alone(shell: Shell) -> None:
+def test_single_step_is_cancelled(shell: Shell) -> None:
     job = shell.submit("srun sleep 1000\nsleep 1000")
     shell.wait(job, "RUNNING")
     assert eventually(lambda: f"{job}.0|RUNNING" in shell.run(f"sacct -n -P -j {job}.0 --format=JobID,State").out)

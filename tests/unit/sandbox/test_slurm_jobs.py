@@ -1,4 +1,4 @@
-"""Jobs in the toy Slurm: they really run, wait for each other, and end with everything they started."""
+"""Jobs in the toy Slurm: they run, wait for each other, and end with all their processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def home(shell: Shell) -> Path:
     return shell.users["fireuser"].home
 
 
-def test_a_job_goes_its_way(shell: Shell, home: Path) -> None:
+def test_job_runs_and_completes(shell: Shell, home: Path) -> None:
     shell.run("mkfifo gate")
     job = shell.submit(
         "echo out; echo err >&2; read line < gate; exit 3", "--hold -e err-%j.txt -o 'out %x.txt' -J 'a b'"
@@ -40,13 +40,13 @@ def test_a_job_goes_its_way(shell: Shell, home: Path) -> None:
     assert "NonZeroExitCode" in shell.run(f"scontrol show job {job}").out
 
 
-def test_what_a_job_knows_of_itself(shell: Shell, home: Path) -> None:
+def test_environment_of_a_job(shell: Shell, home: Path) -> None:
     (home / "sub").mkdir()
     job = shell.submit('pwd; echo "$0 $*"; env | sort', "--chdir=sub -J name -A other -p long -n 3")
     shell.wait(job)
-    said = (home / "sub" / f"slurm-{job}.out").read_text()
-    known = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
-    assert said.startswith(f"{home}/sub\n")
+    result = (home / "sub" / f"slurm-{job}.out").read_text()
+    known = dict(line.split("=", 1) for line in result.splitlines() if "=" in line)
+    assert result.startswith(f"{home}/sub\n")
     assert {
         name: known[name] for name in known if re.fullmatch("SLURM_JOB_(ID|NAME|ACCOUNT|PARTITION|USER|UID)", name)
     } == {
@@ -71,11 +71,11 @@ def test_what_a_job_knows_of_itself(shell: Shell, home: Path) -> None:
         ("--export-file=3 3< vars", {"FROM": "file\nwith=lines"}, set[str]()),
     ],
 )
-def test_the_environment(shell: Shell, home: Path, option: str, there: dict[str, str], absent: set[str]) -> None:
+def test_export_options(shell: Shell, home: Path, option: str, there: dict[str, str], absent: set[str]) -> None:
     (home / "vars").write_bytes(b"FROM=file\nwith=lines\0")
-    said = shell.run(f"export MINE=1 OTHER=2; sbatch --parsable {option}", stdin="#!/bin/bash\nenv -0 > seen\n")
-    assert said.status == 0, said
-    shell.wait(said.out.strip())
+    result = shell.run(f"export MINE=1 OTHER=2; sbatch --parsable {option}", stdin="#!/bin/bash\nenv -0 > seen\n")
+    assert result.status == 0, result
+    shell.wait(result.out.strip())
     seen = dict(entry.split("=", 1) for entry in (home / "seen").read_text().split("\0")[:-1])
     assert {name: seen.get(name) for name in there} == there
     assert not absent & set(seen)
@@ -91,14 +91,14 @@ def test_directives(shell: Shell) -> None:
     assert shell.run(f"squeue -h -j {job} -o '%j|%k|%P|%l'").out == "quoted # name|it's|debug|1-02:03:00\n"
 
 
-def test_the_script_is_given_back(shell: Shell) -> None:
+def test_script_is_returned(shell: Shell) -> None:
     text = "echo 'R&D' \"$x\" \udcff\n"
     job = shell.submit(text, "--hold")
     assert shell.run(f"scontrol write batch_script {job} -").out == f"#!/bin/bash\n{text}\n"
     assert f"\n#!/bin/bash\n{text}\n" in shell.run(f"sacct -j {job} --batch-script").out
 
 
-def test_arguments_of_a_script(shell: Shell, home: Path) -> None:
+def test_script_arguments(shell: Shell, home: Path) -> None:
     (home / "args.sh").write_text('#!/bin/bash\nprintf "%s\\n" "$@" > args\n')
     job = shell.run("sbatch --parsable -- args.sh 'a b' '' $'new\\nline' --opt").out.strip()
     shell.wait(job)
@@ -106,7 +106,7 @@ def test_arguments_of_a_script(shell: Shell, home: Path) -> None:
 
 
 def test_jobs_wait_for_free_cpus(shell: Shell) -> None:
-    shell.toy.set(cpus=1)  # on each of three nodes
+    shell.toy.set(cpus=1)  # per node; the partition has three
     jobs = [shell.submit("until [ -e go ]; do sleep 0.02; done") for _ in range(5)]
     eventually(lambda: shell.run("squeue -h -t R -o %i").out.count("\n") == 3)
     waiting = shell.run("squeue -h -t PD -S i -o '%i %r %N|'").out.splitlines()
@@ -116,7 +116,7 @@ def test_jobs_wait_for_free_cpus(shell: Shell) -> None:
     assert [shell.wait(job) for job in jobs] == ["COMPLETED"] * 5
 
 
-def test_what_can_never_start_says_why(shell: Shell) -> None:
+def test_job_that_cannot_start_has_a_reason(shell: Shell) -> None:
     wanted = {
         "-N 100": "PartitionConfig",
         "-c 64": "PartitionConfig",
@@ -132,7 +132,7 @@ def test_what_can_never_start_says_why(shell: Shell) -> None:
     assert {shell.state(job) for job in jobs} == {"CANCELLED"}
 
 
-def test_the_reservation(shell: Shell) -> None:
+def test_reservation(shell: Shell) -> None:
     job = shell.submit("true", "--reservation=testres")
     shell.wait(job)
     assert shell.run(f"sacct -nPX -j {job} --format=NodeList,Reservation").out == "nid004|testres\n"
@@ -150,7 +150,7 @@ def test_dependencies(shell: Shell) -> None:
     assert shell.run(f"squeue -h -j {after['afterok']} -o '%T %r'").out == "PENDING DependencyNeverSatisfied\n"
 
 
-def test_cancelling_ends_everything_a_job_started(shell: Shell, home: Path) -> None:
+def test_cancelling_ends_all_processes_of_a_job(shell: Shell, home: Path) -> None:
     job = shell.submit("sleep 1000 & echo $! $$ > pids; mv pids ready; sleep 1000")
     pids = eventually(lambda: (home / "ready").exists() and (home / "ready").read_text()).split()
     assert shell.run(f"scancel {job}", "user01").status == 210
@@ -161,7 +161,7 @@ def test_cancelling_ends_everything_a_job_started(shell: Shell, home: Path) -> N
     assert "CANCELLED AT" in (home / f"slurm-{job}.out").read_text()
 
 
-def test_a_job_that_will_not_end_is_killed(shell: Shell, home: Path) -> None:
+def test_job_that_ignores_sigterm_is_killed(shell: Shell, home: Path) -> None:
     shell.toy.set(kill_wait=0.1)
     job = shell.submit("trap '' TERM; echo > ready; while true; do sleep 0.05; done")
     eventually((home / "ready").exists)
@@ -170,7 +170,7 @@ def test_a_job_that_will_not_end_is_killed(shell: Shell, home: Path) -> None:
     assert shell.run(f"sacct -nP -j {job}.batch --format=State,ExitCode").out == "CANCELLED|0:9\n"
 
 
-def test_a_signal_for_the_script(shell: Shell, home: Path) -> None:
+def test_signal_to_the_script(shell: Shell, home: Path) -> None:
     job = shell.submit("trap 'echo got it; exit 5' USR1; echo > ready; while true; do sleep 0.05; done")
     eventually((home / "ready").exists)
     assert shell.run(f"scancel --signal=USR1 --batch {job}").status == 0
@@ -178,7 +178,7 @@ def test_a_signal_for_the_script(shell: Shell, home: Path) -> None:
     assert "got it" in (home / f"slurm-{job}.out").read_text()
 
 
-def test_outputs_that_cannot_be(shell: Shell, home: Path) -> None:
+def test_output_that_cannot_be_opened_fails_the_job(shell: Shell, home: Path) -> None:
     theirs = shell.users["user01"].home
     for option in ("--chdir=/nosuch", f"-o {theirs}/x", "-o no/such/folder/x", "-i nosuch", "-e /etc/x"):
         job = shell.submit("true", option)
@@ -190,7 +190,7 @@ def test_outputs_that_cannot_be(shell: Shell, home: Path) -> None:
     assert (home / "out").read_text().splitlines()[1:] == ["/tmp"]
 
 
-def test_an_interpreter_that_is_not_there(shell: Shell, home: Path) -> None:
+def test_missing_interpreter_fails_the_job(shell: Shell, home: Path) -> None:
     job = shell.run("sbatch --parsable", stdin="#!/no/such/interpreter\n").out.strip()
     assert shell.wait(job) == "FAILED"
     assert "No such file or directory" in (home / f"slurm-{job}.out").read_text()
@@ -211,8 +211,8 @@ def test_steps(shell: Shell, home: Path) -> None:
         "srun: error: nid001: task 0: Exited with exit code 1",
         "last 1",
     ]
-    said = shell.run(f"srun --jobid={job} --overlap cat", stdin="through\n")
-    assert (said.status, said.out) == (0, "through\n")
+    result = shell.run(f"srun --jobid={job} --overlap cat", stdin="through\n")
+    assert (result.status, result.out) == (0, "through\n")
     assert shell.run(f"srun --jobid={job} true", "user01").status == 1
     assert shell.run(f"srun --jobid={job} no-such-program").status == 2
     shell.run("echo > gate")
@@ -227,7 +227,7 @@ def test_steps(shell: Shell, home: Path) -> None:
     ]
 
 
-def test_a_step_ends_with_its_job(shell: Shell, home: Path) -> None:
+def test_step_ends_with_its_job(shell: Shell, home: Path) -> None:
     job = shell.submit("read line < gate", "--hold")
     shell.run("mkfifo gate")
     shell.run(f"scontrol release {job}")
@@ -240,14 +240,14 @@ def test_a_step_ends_with_its_job(shell: Shell, home: Path) -> None:
     assert not alive(int((home / "ready").read_text()))
 
 
-def test_many_at_once_get_their_own_numbers(shell: Shell) -> None:
+def test_concurrent_submissions_get_different_ids(shell: Shell) -> None:
     with ThreadPoolExecutor(8) as pool:
         jobs = list(pool.map(lambda _: shell.submit("true"), range(12)))
     assert sorted(map(int, jobs)) == list(range(1, 13))
     assert {shell.wait(job) for job in jobs} == {"COMPLETED"}
 
 
-def test_a_runner_that_was_killed(shell: Shell) -> None:
+def test_killed_runner_fails_the_job(shell: Shell) -> None:
     job = shell.submit("sleep 1000")
     shell.wait(job, "RUNNING")
     ((runner, _),) = shell.toy.sessions()
@@ -255,7 +255,7 @@ def test_a_runner_that_was_killed(shell: Shell) -> None:
     assert shell.wait(job) == "NODE_FAIL"
 
 
-def test_the_controller_forgets_and_the_records_do_not(shell: Shell) -> None:
+def test_controller_forgets_ended_jobs_and_accounting_keeps_them(shell: Shell) -> None:
     job = shell.submit("true")
     shell.wait(job)
     shell.toy.set(min_job_age=0)
@@ -264,7 +264,7 @@ def test_the_controller_forgets_and_the_records_do_not(shell: Shell) -> None:
     assert shell.run(f"sacct -nPX -j {job} --format=State").out == "COMPLETED\n"
 
 
-def test_who_sees_what(shell: Shell) -> None:
+def test_visibility_of_jobs(shell: Shell) -> None:
     mine, theirs = shell.submit("true", "-J x"), shell.submit("true", "-J y", "user01")
     for job in (mine, theirs):
         shell.wait(job)
@@ -276,16 +276,16 @@ def test_who_sees_what(shell: Shell) -> None:
     assert shell.run(f"scontrol write batch_script {theirs} -").err == "job script retrieval failed: Invalid user id\n"
 
 
-def test_an_answer_that_is_lost(shell: Shell) -> None:
+def test_lost_response_of_sbatch(shell: Shell) -> None:
     shell.toy.set(lost_answers=1)
-    said = shell.run("sbatch --parsable", stdin="#!/bin/sh\n")
-    assert (said.status, said.out) == (1, "")
-    assert said.err.endswith("Socket timed out on send/recv operation\n")
+    result = shell.run("sbatch --parsable", stdin="#!/bin/sh\n")
+    assert (result.status, result.out) == (1, "")
+    assert result.err.endswith("Socket timed out on send/recv operation\n")
     shell.toy.set(lost_answers=0)
     assert shell.wait("1") == "COMPLETED"
 
 
-def test_nothing_runs_on_after_the_end(shell: Shell, home: Path) -> None:
+def test_no_process_is_left(shell: Shell, home: Path) -> None:
     job = shell.submit("env -i sleep 1000 & echo $! > pids; setsid sleep 1000 & echo $! >> pids; mv pids ready; wait")
     pids = eventually(lambda: (home / "ready").exists() and (home / "ready").read_text()).split()
     ((runner, _),) = shell.toy.sessions()
@@ -295,7 +295,7 @@ def test_nothing_runs_on_after_the_end(shell: Shell, home: Path) -> None:
     assert shell.state(job) == "NODE_FAIL"
 
 
-def test_a_folder_is_taken_up_again(shell: Shell, users: UnixUsers) -> None:
+def test_existing_state_is_used(shell: Shell, users: UnixUsers) -> None:
     job = shell.submit("true")
     shell.wait(job)
     again = ToySlurm(users)
@@ -317,12 +317,12 @@ def test_a_folder_is_taken_up_again(shell: Shell, users: UnixUsers) -> None:
 )
 def test_unknown_options(shell: Shell, line: str) -> None:
     program = line.partition(" ")[0]
-    said = shell.run(line)
-    assert said.err.splitlines() == [
+    result = shell.run(line)
+    assert result.err.splitlines() == [
         f"{program}: unrecognized option '--nosuch'",
         f'Try "{program} --help" for more information',
     ]
-    assert said.status == 1
+    assert result.status == 1
 
 
 NONSENSE = (
@@ -338,15 +338,15 @@ NONSENSE = (
 )  # fmt: skip
 
 
-def test_nonsense_never_breaks_a_program(shell: Shell) -> None:
+def test_arbitrary_arguments_do_not_break_a_program(shell: Shell) -> None:
     shell.submit("true", "--hold")
     for line in NONSENSE:
-        said = shell.run(line)
-        assert "Traceback" not in said.err, line
-        assert said.status < 256
+        result = shell.run(line)
+        assert "Traceback" not in result.err, line
+        assert result.status < 256
     assert len(shell.toy.jobs()) == 1
 
 
-def test_only_known_settings(shell: Shell) -> None:
+def test_unknown_setting_is_refused(shell: Shell) -> None:
     with pytest.raises(KeyError):
         shell.toy.set(contoller_down=1)

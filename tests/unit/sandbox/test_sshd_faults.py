@@ -1,4 +1,4 @@
-"""The sandbox's SSH server when it is told to misbehave."""
+"""The faults of the sandbox's SSH server."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def test_freeze_and_thaw(site: Site) -> None:
         assert await answer == "two\n"
 
 
-async def test_output_is_held_back_too(site: Site) -> None:
+async def test_frozen_output_is_held_back(site: Site) -> None:
     async with site.login() as connection:
         process = await connection.create_process("mkfifo pipe; echo made; read line < pipe; echo $line")
         assert await process.stdout.readline() == "made\n"
@@ -56,7 +56,7 @@ async def test_output_is_held_back_too(site: Site) -> None:
         assert await answer == "from outside\n"
 
 
-async def test_a_frozen_connection_can_be_dropped(site: Site) -> None:
+async def test_frozen_connection_is_dropped(site: Site) -> None:
     async with site.login() as connection:
         site.server.freeze()
         site.server.drop()

@@ -1,4 +1,4 @@
-"""The few system programs that know the sandbox's users."""
+"""The system programs that know the sandbox's users."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .conftest import Shell
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "result"),
     [
         ("id", "uid=1001(fireuser) gid=1001(fireuser) groups=1001(fireuser)\n"),
         ("id -u", "1001\n"),
@@ -22,8 +22,8 @@ from .conftest import Shell
         ("getent group 1002", "firesrv:x:1002:\n"),
     ],
 )
-def test_who_is_who(shared_shell: Shell, line: str, said: str) -> None:
-    assert shared_shell.run(line).out == said
+def test_user_names_and_numbers(shared_shell: Shell, line: str, result: str) -> None:
+    assert shared_shell.run(line).out == result
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_who_is_who(shared_shell: Shell, line: str, said: str) -> None:
         ("chown fireuser file nothing file", 1, "chown: cannot access 'nothing': No such file or directory\n"),
     ],
 )
-def test_giving_files_away(shared_shell: Shell, line: str, status: int, error: str) -> None:
+def test_owner_cannot_be_changed(shared_shell: Shell, line: str, status: int, error: str) -> None:
     (shared_shell.users["fireuser"].home / "file").touch()
-    said = shared_shell.run(line)
-    assert (said.status, said.out, said.err) == (status, "", error)
+    result = shared_shell.run(line)
+    assert (result.status, result.out, result.err) == (status, "", error)

@@ -1,4 +1,4 @@
-"""A toy Slurm of real executables that start fast and speak as Slurm 22.05 does; its state is one SQLite file.
+"""A toy Slurm of executables with the behaviour of Slurm 22.05. Its state is one SQLite file.
 
-The executables import modules of this package and the standard library only, and of that as little as they can.
+The executables must start fast: they import only this package and few modules of the standard library.
 """

@@ -1,4 +1,4 @@
-"""What the toy cluster is made of: nodes, partitions, a reservation, and what each may do."""
+"""The nodes, partitions and the reservation of the toy cluster, and the rules for jobs on them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FEATURE = "fake"
 
 
 class PartitionConfig:
-    """A partition. Times in minutes."""
+    """A partition. Times are in minutes."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ RESERVED = "nid004"
 RESERVED_FOR = ("fireuser", "firesrv")
 RESERVED_SECONDS = 365 * 86400
 ACCOUNTS = ("test", "other")
-QOS_MINUTES = {"normal": 0, "high": 30}  # MaxWall; 0 is none
+QOS_MINUTES = {"normal": 0, "high": 30}  # MaxWall; 0: no limit
 
 
 def partition(name: str) -> PartitionConfig | None:
@@ -60,7 +60,7 @@ def partition(name: str) -> PartitionConfig | None:
 
 
 def used_cpus(jobs: Iterable[JobRecord]) -> dict[str, int]:
-    """The CPUs in use on each node by jobs that have been placed and are not over."""
+    """The CPUs on each node that are allocated to jobs."""
     cpus = dict.fromkeys(NODES, 0)
     for job in jobs:
         names = job.nodelist.split(",") if job.nodelist and not job.finished else []
@@ -70,20 +70,20 @@ def used_cpus(jobs: Iterable[JobRecord]) -> dict[str, int]:
 
 
 def _eligible_nodes(job: JobRecord) -> list[str]:
-    """The nodes that the job may have: those of the reservation, or all others of its partition."""
+    """The nodes that the job may use: those of its reservation, or all others of its partition."""
     found = partition(job.partition)
     return [name for name in (found.nodes if found else ()) if (name == RESERVED) == bool(job.reservation)]
 
 
 def find_nodes(job: JobRecord, used: dict[str, int], cpus: int) -> str:
-    """The nodes where the job fits now, with commas; "" where it does not."""
+    """The nodes with enough free CPUs for the job, separated by commas; "" if there are too few."""
     each = -(-job.cpus // job.nodes)
     free = [name for name in _eligible_nodes(job) if used[name] + each <= cpus]
     return ",".join(free[: job.nodes]) if len(free) >= job.nodes else ""
 
 
 def permanent_reason(job: JobRecord, cpus: int) -> str:
-    """Why the job can never start as it is; "" when it can."""
+    """The reason why the job can never start; "" if it can."""
     found = partition(job.partition)
     most = QOS_MINUTES.get(job.qos, 0)
     if job.nodes > len(_eligible_nodes(job)) or -(-job.cpus // job.nodes) > cpus:
@@ -94,7 +94,7 @@ def permanent_reason(job: JobRecord, cpus: int) -> str:
 
 
 def node_states(store: Store) -> list[tuple[str, int, str]]:
-    """Each node with the CPUs in use and its state in small letters."""
+    """Each node with its allocated CPUs and its state in lower case."""
     cpus = int(store.setting("cpus"))
     used = used_cpus(store.jobs("ended = 0 AND nodelist != ''"))
 
@@ -107,5 +107,5 @@ def node_states(store: Store) -> list[tuple[str, int, str]]:
 
 
 def node_expression(job: JobRecord) -> str:
-    """A job's nodes as Slurm writes them."""
+    """A job's nodes as a Slurm node expression."""
     return format_node_list(job.nodelist.split(",")) if job.nodelist else ""

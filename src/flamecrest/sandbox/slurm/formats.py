@@ -1,4 +1,4 @@
-"""How Slurm writes and reads values: durations, times, lists of nodes and of array elements, exit statuses."""
+"""Parse and format Slurm's values: times, durations, node expressions, array expressions and exit codes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHORT_STATES = {
 
 
 class CommandFailedError(Exception):
-    """The program ends: with these lines on standard error and this status."""
+    """Ends the program with these lines on standard error and this exit status."""
 
     def __init__(self, *lines: str, status: int = 1) -> None:
         super().__init__(*lines)
@@ -38,7 +38,7 @@ class CommandFailedError(Exception):
 
 
 def write_output(text: str) -> None:
-    """Write to standard output, file names of any bytes included."""
+    """Write to standard output. The text may contain surrogate-escaped bytes."""
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
 
 
@@ -50,7 +50,7 @@ def write_error(text: str) -> None:
 
 
 def format_time(seconds: int, nothing: str = "Unknown") -> str:
-    """A time as SLURM_TIME_FORMAT asks for it."""
+    """Format a time as SLURM_TIME_FORMAT says."""
     if not seconds:
         return nothing
     form = os.environ.get("SLURM_TIME_FORMAT", "standard")
@@ -60,7 +60,10 @@ def format_time(seconds: int, nothing: str = "Unknown") -> str:
 
 
 def parse_time(text: str) -> int:
-    """A time as sacct's options take it: epoch seconds, now-24hours, 2026-11-21T20:00[:00], today. ValueError."""
+    """Parse a time: epoch seconds, now-24hours, 2026-11-21T20:00[:00], 2026-11-21, today. Returns epoch seconds.
+
+    Raises ValueError.
+    """
     now = int(time.time())
     if text.startswith("now"):
         return now + _offset(text[3:])
@@ -88,7 +91,10 @@ def _offset(text: str) -> int:
 
 
 def parse_time_limit(text: str) -> int:
-    """A time limit as --time takes it, in whole minutes; 0 for none. ValueError."""
+    """Parse a time limit of --time. Returns whole minutes, 0 for no limit.
+
+    Raises ValueError.
+    """
     if text.upper() in {"INFINITE", "UNLIMITED", "-1"}:
         return 0
     days, dash, rest = text.partition("-")
@@ -105,14 +111,14 @@ def parse_time_limit(text: str) -> int:
 
 
 def format_duration(seconds: int) -> str:
-    """HH:MM:SS, or D-HH:MM:SS."""
+    """Format seconds as HH:MM:SS or D-HH:MM:SS."""
     days, rest = divmod(seconds, 86400)
     clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
     return f"{days}-{clock}" if days else clock
 
 
 def format_short_duration(seconds: int) -> str:
-    """As squeue shows it: M:SS, H:MM:SS, D-HH:MM:SS."""
+    """Format seconds as squeue does: M:SS, H:MM:SS or D-HH:MM:SS."""
     if seconds >= 86400:
         return format_duration(seconds)
     hours, rest = divmod(seconds, 3600)
@@ -120,7 +126,10 @@ def format_short_duration(seconds: int) -> str:
 
 
 def parse_array(text: str) -> tuple[list[int], int]:
-    """An array expression `0-9:3,12%2`: its elements in order, and how many may run at once (0: all). ValueError."""
+    """Parse an array expression such as `0-9:3,12%2`. Returns the sorted task ids and the task limit (0: none).
+
+    Raises ValueError.
+    """
     text, _, limit = text.partition("%")
     found: set[int] = set()
     for part in text.strip("[]").split(","):
@@ -134,7 +143,7 @@ def parse_array(text: str) -> tuple[list[int], int]:
 
 
 def format_array(numbers: Sequence[int], limit: int) -> str:
-    """The array expression of elements: `2-4,7%2`."""
+    """Format task ids as an array expression: `2-4,7%2`."""
     return ",".join(_spans(numbers)) + (f"%{limit}" if limit else "")
 
 
@@ -149,7 +158,7 @@ def _spans(numbers: Iterable[int]) -> list[str]:
 
 
 def format_node_list(names: Sequence[str]) -> str:
-    """nid[001-003] for nid001, nid002 and nid003."""
+    """Format node names as a node expression: nid[001-003]."""
     if len(names) < 2:
         return "".join(names)
     spans = (span.split("-") for span in _spans(int(name[-3:]) for name in names))
@@ -157,7 +166,7 @@ def format_node_list(names: Sequence[str]) -> str:
 
 
 def parse_node_list(text: str) -> list[str]:
-    """The names in a list of nodes."""
+    """The node names in a node expression."""
     names, prefix = [], ""
     for part in text.replace("]", "").replace("[", "\0[").split(","):
         if "\0[" in part:
@@ -171,7 +180,7 @@ def parse_node_list(text: str) -> list[str]:
 
 
 def format_exit_code(status: int) -> str:
-    """code:signal of a status as wait(2) says it."""
+    """Format a wait(2) status as `code:signal`."""
     return f"{status >> 8 & 0xFF}:{status & 0x7F}"
 
 
@@ -185,10 +194,10 @@ def job_id(job: JobRecord) -> str:
 
 
 def elapsed(job: JobRecord, now: int) -> int:
-    """Seconds that the job has run."""
+    """The seconds that the job has run."""
     return max(0, (job.end if job.finished else now) - job.start) if job.start else 0
 
 
 def fail(program: str, line: str, status: int = 1) -> NoReturn:
-    """End with `program: error: line`."""
+    """End the program with `program: error: line`."""
     raise CommandFailedError(f"{program}: error: {line}", status=status)

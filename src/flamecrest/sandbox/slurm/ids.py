@@ -1,6 +1,6 @@
-"""How users and programs name jobs (14, 14_3, 14_[1-3], 14+1, 14.batch), as each of Slurm's commands reads them.
+"""Job ids on command lines (14, 14_3, 14_[1-3], 14+1, 14.batch), as each of Slurm's commands parses them.
 
-The commands agree on very little; what stands here is what they do, bad manners included.
+The commands differ; each function reproduces one command, including its leniency.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _SCONTROL_ID = re.compile(r"(\+?\d*)(?:_(\d*))?(?:\+(\d*))?", re.ASCII)
 _SCANCEL_ID = re.compile(r"\s*\+?(\d+)(?:_(\*|\d*|\[[^]]*\])|\+(\d*))?", re.ASCII)
 _STEP_ID = re.compile(r"\s*\+?(\d+)\.(\d*)", re.ASCII)
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?", re.ASCII)
-_MOST = 2**63 - 1  # a long
+_MOST = 2**63 - 1  # the greatest C long
 
 
 class JobReference:
-    """What an id says: a number, and perhaps an element, a component of a heterogeneous job, a step."""
+    """A parsed id: a job number, and optionally an array task, a component of a heterogeneous job, and a step."""
 
     def __init__(
         self, number: int, task: int | None = None, component: int | None = None, step: str | None = None
@@ -35,14 +35,17 @@ class JobReference:
         self.step = step
 
     def means(self, job: JobRecord) -> bool:
-        """Whether it is the job, its array, or one of its elements; components and steps are the caller's business."""
+        """Whether the id refers to the job, its array or one of its tasks. Component and step are not considered."""
         if self.task is None:
             return self.number in {job.id, job.array_job}
         return job.array_job == self.number and (self.task == job.array_task or self.task in job.pending_tasks)
 
 
 def parse_squeue_ids(text: str) -> list[JobReference]:
-    """The ids of squeue --jobs: whatever follows a number that it does not know is left out. ValueError: the id."""
+    """Parse the ids of squeue --jobs. Unknown text after a number is ignored.
+
+    Raises ValueError with the invalid id.
+    """
     found = []
     for word in filter(None, text.split(",")):
         number, rest = _strtol(word)
@@ -53,7 +56,10 @@ def parse_squeue_ids(text: str) -> list[JobReference]:
 
 
 def parse_sacct_ids(text: str) -> list[JobReference]:
-    """The ids of sacct --jobs; a number that is 0 means every job. CommandFailedError."""
+    """Parse the ids of sacct --jobs. The number 0 refers to every job.
+
+    Raises CommandFailedError.
+    """
     found = []
     for word in filter(None, text.split(",")):
         if not _digit(word):
@@ -81,7 +87,10 @@ def parse_sacct_ids(text: str) -> list[JobReference]:
 
 
 def parse_scontrol_id(text: str) -> JobReference:
-    """The id of scontrol show job; 0 is every job. ValueError."""
+    """Parse the id of scontrol show job. The number 0 refers to every job.
+
+    Raises ValueError.
+    """
     found = _SCONTROL_ID.fullmatch(text)
     if found is None:
         raise ValueError(text)
@@ -113,7 +122,7 @@ def _cancelled(text: str) -> tuple[JobReference, set[int] | None]:
 
 
 def _elements(text: str, tasks: str) -> set[int]:
-    """The elements in a name's brackets, or the single one without any."""
+    """The array tasks in brackets, or the single one without brackets."""
     elements: set[int] = set()
     for part in tasks.strip("[]").split(","):
         span = _RANGE.fullmatch(part or "0")
@@ -131,14 +140,14 @@ def _digit(text: str) -> bool:
 
 
 def _strtol(text: str) -> tuple[int, str]:
-    """The number that a text begins with, 0 if it begins with none, and what follows; as strtol(3)."""
+    """Like strtol(3): the number at the beginning of a text (0 if there is none), and the rest."""
     found = _NUMBER.match(text)
     if found is None or not found[2]:
         return 0, text
-    number = int(found[2][:25])  # the longest that can't be larger than what a long holds is far shorter
+    number = int(found[2][:25])  # a C long has fewer digits
     return min(number, _MOST) * (-1 if found[1] == "-" else 1), text[found.end() :]
 
 
 def _signed(number: int) -> int:
-    """What is left of it in an int."""
+    """The number converted to a C int."""
     return (number + 2**31) % 2**32 - 2**31

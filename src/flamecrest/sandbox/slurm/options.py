@@ -1,4 +1,4 @@
-"""Command lines as getopt_long(3) reads them, with its words for what is wrong."""
+"""Parse command lines like getopt_long(3), with its error messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NO, YES, MAYBE = 0, 1, 2  # whether an option takes a value
 
 
 class Options:
-    """What a program understands: long names with whether they take a value, and letters for some of them."""
+    """The options of a program: long names with the kind of their value, and short names for some of them."""
 
     def __init__(
         self, program: str, names: Mapping[str, int], letters: Mapping[str, str], *, status: int = 1, hint: bool = True
@@ -24,9 +24,9 @@ class Options:
         self._hint = (f'Try "{program} --help" for more information',) if hint else ()
 
     def read(self, words: Sequence[str], *, mixed: bool = False) -> tuple[dict[str, str], list[str]]:
-        """The options that are given, the last of each name, and the rest from the first word that is none.
+        """Parse options. Returns the last value of each option, and the remaining arguments.
 
-        With `mixed`, options may stand after other words.
+        Options end at the first other argument, unless `mixed` is set.
         """
         found: dict[str, str] = {}
         rest: list[str] = []

@@ -1,4 +1,4 @@
-"""The files of a job: where its output goes once the patterns in the names are filled in."""
+"""The paths of a job's input and output files, with filename patterns replaced."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .store import JobRecord
 
-NO_ELEMENT = 4294967294  # what Slurm takes for the element of an array that has not started
+NO_ELEMENT = 4294967294  # Slurm's task id of array tasks that have not started
 
 
 def output(job: JobRecord) -> str:
@@ -16,7 +16,7 @@ def output(job: JobRecord) -> str:
 
 
 def errors(job: JobRecord) -> str:
-    """The absolute path of the standard error: the output's where it has none of its own."""
+    """The absolute path of the standard error; by default that of the output."""
     return _absolute(job, job.stderr) if job.stderr else output(job)
 
 
@@ -31,7 +31,7 @@ def _absolute(job: JobRecord, pattern: str) -> str:
 
 
 def _expand(job: JobRecord, pattern: str) -> str:
-    """Fill in %j, %5a and the like; a backslash anywhere leaves everything as it is."""
+    """Replace %j, %5a and so on. A backslash disables all replacements."""
     if "\\" in pattern:
         return pattern.replace("\\", "")
     values = {

@@ -1,6 +1,6 @@
-"""One job's runner: a process of its own that starts the script, watches the time limit and writes down the end.
+"""The runner of one job: a process that starts the script, enforces the time limit and records the end.
 
-It decides nothing about other jobs: the scheduler does, in the same process, when the job has ended.
+The scheduler runs in the same process when the job has ended.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .store import JobRecord
 
-_NO_OUTPUT = 53  # the signal that a job is said to have died of when its output can't be opened
+_NO_OUTPUT = 53  # the status of a job whose output file cannot be opened
 _EVENTS = {signal.SIGCHLD, signal.SIGTERM}
 
 
 def main(folder: str, number: int) -> None:
-    """Run the job. The caller has forked and made a session; this process has nobody to return to."""
+    """Run the job in this process, which the scheduler has forked into a session of its own."""
     _detach()
     signal.pthread_sigmask(signal.SIG_BLOCK, _EVENTS)
     store = Store(folder)
@@ -51,7 +51,7 @@ def _detach() -> None:
 
 
 def _event(seconds: float) -> int:
-    """The next signal within that time; 0 for none."""
+    """Wait for a signal. Returns its number, or 0 after `seconds`."""
     found = signal.sigtimedwait(_EVENTS, max(0.0, seconds))
     return found.si_signo if found else 0
 
@@ -84,7 +84,7 @@ class JobRun:
         shell = os.fork()
         if shell == 0:
             self._become_script(*outputs)
-        with contextlib.suppress(OSError):  # both do it: the group is there before anybody needs it
+        with contextlib.suppress(OSError):  # parent and child both do it, so that the group exists in both
             os.setpgid(shell, shell)
         for descriptor in outputs[:2]:
             os.close(descriptor)
@@ -103,7 +103,7 @@ class JobRun:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _open_outputs(self) -> tuple[int, int, int] | None:
-        """Standard input, output and error; None where one of them is not to be had."""
+        """Open standard input, output and error; None if one of them cannot be opened."""
         job = self._job
         out, err = paths.output(job), paths.errors(job)
         try:
@@ -129,7 +129,7 @@ class JobRun:
         return os.open(found, os.O_WRONLY | os.O_CREAT | how, 0o644)
 
     def _become_script(self, source: int, output: int, errors: int) -> None:
-        """Be the script: this process has just been forked for it."""
+        """Replace this process, which was forked for it, by the script."""
         job = self._job
         for number, descriptor in enumerate((source, output, errors)):
             os.dup2(descriptor, number)
@@ -184,7 +184,7 @@ class JobRun:
         return given | {os.fsencode(name): os.fsencode(str(value)) for name, value in names.items()}
 
     def _wait(self, shell: int, errors: int) -> tuple[str, int]:
-        """Why the script ended ("" for by itself), and its status as wait(2) says it."""
+        """Wait for the script. Returns why it was ended ("" if it ended by itself) and its wait(2) status."""
         began, cause, deadline = time.monotonic(), "", float("inf")
         while True:
             now = time.monotonic()
@@ -201,7 +201,7 @@ class JobRun:
                 cause, deadline = "CANCELLED", self._stop(shell, errors, "")
 
     def _stop(self, shell: int, errors: int, why: str) -> float:
-        """Ask the script to end; when that must be enforced."""
+        """Send SIGTERM to the script; return the time for SIGKILL."""
         self._store.update(self._job.id, state="COMPLETING")
         when = time.strftime("%Y-%m-%dT%H:%M:%S")
         node = self._job.nodelist.partition(",")[0]
@@ -211,7 +211,7 @@ class JobRun:
         return time.monotonic() + self._store.setting("kill_wait")
 
     def _sweep(self, shell: int) -> None:
-        """End what the script and srun left running."""
+        """Kill the remaining processes of the script and of srun."""
         _signal(shell, signal.SIGKILL)
         now = int(time.time())
         for step in self._store.steps(self._job.id):

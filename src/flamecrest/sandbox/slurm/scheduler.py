@@ -1,6 +1,6 @@
-"""Which waiting jobs start now, and why the others wait. Every command and every job's end turns this wheel once.
+"""The scheduler: which pending jobs start now, and the reasons of the others. It runs in every command.
 
-A start is a runner process of its own (runner.py), forked here and in a session of its own.
+Each job is started by a runner (runner.py), a process in a session of its own.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 def schedule(store: Store) -> None:
-    """Start what can start. Returns at once; the runners live on by themselves."""
+    """Start all jobs that can start. Returns immediately; the runners continue by themselves."""
     with store.transaction():
         _fail_lost(store)
         started = _place_jobs(store)
     if started:
-        store.close()  # a connection must not be carried across a fork
+        store.close()  # SQLite connections must not be used after a fork
         for number in started:
             _launch(store, number)
         store.open()
 
 
 def schedule_if_due(store: Store) -> None:
-    """Turn the wheel if the time itself has made that necessary; for commands that only read."""
+    """Run the scheduler if a begin time has passed or a runner has died. For commands that only read."""
     now = time.time()
     for job in store.jobs("ended = 0"):
         due = not job.nodelist and 0 < job.begin <= now and job.reason == "BeginTime"
@@ -41,7 +41,7 @@ def schedule_if_due(store: Store) -> None:
 
 
 def _place_jobs(store: Store) -> list[int]:
-    """Give nodes to waiting jobs in the order of their priority and age; returns the numbers to launch."""
+    """Allocate nodes to pending jobs by priority and age; return the numbers of the jobs to start."""
     jobs = store.jobs("ended = 0")
     cpus = int(store.setting("cpus"))
     used = cluster.used_cpus(jobs)
@@ -65,12 +65,12 @@ def _place_jobs(store: Store) -> list[int]:
             used = cluster.used_cpus(running)
             if len(left) < 2:
                 break
-            job = store.jobs("id = ?", job.id)[0]  # noqa: PLW2901 - the same record, with fewer elements
+            job = store.jobs("id = ?", job.id)[0]  # noqa: PLW2901 - the same record, with fewer tasks
     return started
 
 
 def _pending_reason(store: Store, job: JobRecord, running: list[JobRecord], cpus: int) -> str:
-    """Why the job may not start whatever is free; "" when it may."""
+    """The reason why the job must not start, apart from free nodes; "" if it may."""
     if job.held:
         return "JobHeldUser"
     if job.begin > time.time():
@@ -97,7 +97,7 @@ def _dependency_reason(store: Store, text: str) -> str:
 
 
 def _start(store: Store, job: JobRecord, nodes: str) -> int:
-    """Mark the job, or the first waiting element of an array, as placed; its number."""
+    """Mark the job, or the first pending task of an array, as allocated; return its number."""
     if job.array_job is None or job.array_task is not None:
         store.update(job.id, nodelist=nodes, reason="None", reason_before_start=job.reason)
         return job.id
@@ -109,7 +109,7 @@ def _start(store: Store, job: JobRecord, nodes: str) -> int:
         "reason": "None",
         "reason_before_start": job.reason,
     }
-    if not rest:  # the last element keeps the array's own number
+    if not rest:  # the last task keeps the array's number
         store.update(job.id, **changes)
         return job.id
     store.update(job.id, array_tasks=",".join(map(str, rest)))
@@ -117,14 +117,14 @@ def _start(store: Store, job: JobRecord, nodes: str) -> int:
 
 
 def _launch(store: Store, number: int) -> None:
-    """Fork a runner that has nothing of this process but the code."""
+    """Fork a runner in a session of its own."""
     child = os.fork()
     if child:
         os.waitpid(child, 0)
         return
     try:
         if os.fork() == 0:
-            os.setsid()  # everything the job starts stays in the runner's session, unless it tries hard
+            os.setsid()  # the job's processes can be found by the runner's session
             from . import runner  # noqa: PLC0415 - only this process needs it
 
             runner.main(store.folder, number)
@@ -134,7 +134,7 @@ def _launch(store: Store, number: int) -> None:
 
 
 def _fail_lost(store: Store) -> None:
-    """End the jobs whose runner is gone: somebody killed it, or the machine went down."""
+    """End the jobs whose runner is gone, because it was killed or the machine was restarted."""
     for job in store.jobs("ended = 0 AND runner > 0"):
         if started(job.runner) != job.runner_began:
             now = time.time()
@@ -142,13 +142,13 @@ def _fail_lost(store: Store) -> None:
 
 
 def cancel(store: Store, job: JobRecord, cancelled_by: int) -> None:
-    """Take a waiting job out of the queue; the caller is within transaction()."""
+    """Cancel a pending job; within transaction()."""
     now = time.time()
     store.update(job.id, state="CANCELLED", cancelled_by=cancelled_by, end=int(now), ended=now)
 
 
-def cancel_elements(store: Store, job: JobRecord, gone: set[int], cancelled_by: int) -> None:
-    """Take some waiting elements out of an array: Slurm forgets them, unless none is left; within transaction()."""
+def cancel_tasks(store: Store, job: JobRecord, gone: set[int], cancelled_by: int) -> None:
+    """Remove pending tasks from an array. Slurm forgets them, unless no task is left. Within transaction()."""
     left = [task for task in job.pending_tasks if task not in gone]
     if left:
         store.update(job.id, array_tasks=",".join(map(str, left)))

@@ -1,7 +1,4 @@
-"""The state of the toy Slurm: jobs, steps, users and settings, in one SQLite file that every executable opens.
-
-It keeps and finds; what the values mean to a scheduler is not its business.
-"""
+"""The state of the toy Slurm: jobs, steps, users and settings, in one SQLite file that every executable opens."""
 
 from __future__ import annotations
 
@@ -17,9 +14,9 @@ if TYPE_CHECKING:
 
 _COLUMNS = {
     "id": "INTEGER PRIMARY KEY",
-    "array_job": "INTEGER",  # the array's number; NULL for a job that is none
-    "array_task": "INTEGER",  # NULL for the record of elements that have not started
-    "array_tasks": "TEXT NOT NULL DEFAULT ''",  # those elements: 2,3,4
+    "array_job": "INTEGER",  # the array's number; NULL for other jobs
+    "array_task": "INTEGER",  # NULL for the tasks that have not started
+    "array_tasks": "TEXT NOT NULL DEFAULT ''",  # the tasks that have not started: 2,3,4
     "array_limit": "INTEGER NOT NULL DEFAULT 0",
     "name": "TEXT NOT NULL",
     "user": "TEXT NOT NULL",
@@ -32,36 +29,36 @@ _COLUMNS = {
     "dependency": "TEXT NOT NULL DEFAULT ''",
     "state": "TEXT NOT NULL DEFAULT 'PENDING'",
     "reason": "TEXT NOT NULL DEFAULT 'None'",
-    "reason_before_start": "TEXT NOT NULL DEFAULT 'None'",  # the reason that it had when it was given nodes
+    "reason_before_start": "TEXT NOT NULL DEFAULT 'None'",  # the pending reason when nodes were allocated
     "held": "INTEGER NOT NULL DEFAULT 0",
     "begin": "INTEGER NOT NULL DEFAULT 0",
     "submit": "INTEGER NOT NULL",
     "start": "INTEGER NOT NULL DEFAULT 0",
     "end": "INTEGER NOT NULL DEFAULT 0",
-    "ended": "REAL NOT NULL DEFAULT 0",  # the end with fractions, for what lags behind it
-    "minutes": "INTEGER NOT NULL",  # the time limit; 0 is none
+    "ended": "REAL NOT NULL DEFAULT 0",  # the end with fractions of a second
+    "minutes": "INTEGER NOT NULL",  # the time limit; 0: none
     "nodes": "INTEGER NOT NULL",
     "tasks": "INTEGER NOT NULL",
     "cpus_per_task": "INTEGER NOT NULL",
     "memory": "INTEGER NOT NULL",  # MiB
     "nodelist": "TEXT NOT NULL DEFAULT ''",
     "priority": "INTEGER NOT NULL",
-    "status": "INTEGER NOT NULL DEFAULT 0",  # as wait(2) says it
+    "status": "INTEGER NOT NULL DEFAULT 0",  # a wait(2) status
     "cancelled_by": "INTEGER",  # the uid that cancelled it
     "workdir": "TEXT NOT NULL",
     "command": "TEXT NOT NULL DEFAULT ''",
-    "arguments": "BLOB NOT NULL DEFAULT x''",  # each ended by NUL
+    "arguments": "BLOB NOT NULL DEFAULT x''",  # each terminated by NUL
     "comment": "TEXT NOT NULL DEFAULT ''",
     "stdin": "TEXT NOT NULL DEFAULT ''",
     "stdout": "TEXT NOT NULL DEFAULT ''",
     "stderr": "TEXT NOT NULL DEFAULT ''",
     "append": "INTEGER NOT NULL DEFAULT 0",
     "script": "BLOB NOT NULL",
-    "environment": "BLOB NOT NULL",  # NAME=VALUE, each ended by NUL
+    "environment": "BLOB NOT NULL",  # NAME=VALUE, each terminated by NUL
     "submit_line": "TEXT NOT NULL DEFAULT ''",
-    "runner": "INTEGER NOT NULL DEFAULT 0",  # a pid, and when that process began
+    "runner": "INTEGER NOT NULL DEFAULT 0",  # a pid, and the start time of that process
     "runner_began": "INTEGER NOT NULL DEFAULT 0",
-    "shell": "INTEGER NOT NULL DEFAULT 0",  # the same of the script's own process
+    "shell": "INTEGER NOT NULL DEFAULT 0",  # the same for the process of the script
     "shell_began": "INTEGER NOT NULL DEFAULT 0",
 }
 _STEP_COLUMNS = {
@@ -79,31 +76,31 @@ _USER_COLUMNS = {
     "name": "TEXT PRIMARY KEY",
     "uid": "INTEGER NOT NULL",
     "home": "TEXT NOT NULL",
-    "account": "TEXT NOT NULL",  # the default one
-    "accounts": "TEXT NOT NULL",  # all, with commas
+    "account": "TEXT NOT NULL",  # the default account
+    "accounts": "TEXT NOT NULL",  # all accounts, separated by commas
 }
 SETTINGS = {
     "first_id": 1.0,
-    "began": 0.0,  # when the cluster was set up, in seconds since the epoch
-    "cpus": 8.0,  # of each node
-    "start_delay": 0.2,  # seconds between the decision to start a job and its start
+    "began": 0.0,  # start of the cluster, in seconds since the epoch
+    "cpus": 8.0,  # per node
+    "start_delay": 0.2,  # seconds between the allocation and the start of a job
     "kill_wait": 2.0,  # seconds between SIGTERM and SIGKILL
-    "minute": 60.0,  # seconds that a minute of a time limit lasts
-    "min_job_age": 300.0,  # seconds for which the controller remembers an ended job
-    "slow": 0.0,  # seconds that every command takes longer
-    "history_lag": 0.0,  # seconds that the records are late
-    "controller_down": 0.0,  # 1: slurmctld is not there
-    "controller_timeout": 0.0,  # seconds until a command notices that
-    "controller_silent": 0.0,  # 1: slurmctld is there and does nothing
+    "minute": 60.0,  # seconds per minute of a time limit
+    "min_job_age": 300.0,  # seconds until the controller forgets an ended job
+    "slow": 0.0,  # seconds added to every command
+    "history_lag": 0.0,  # delay of the accounting records, in seconds
+    "controller_down": 0.0,  # 1: slurmctld refuses connections
+    "controller_timeout": 0.0,  # seconds until a command reports it
+    "controller_silent": 0.0,  # 1: slurmctld accepts connections and does not respond
     "records_down": 0.0,  # 1: slurmdbd does not answer
-    "no_records": 0.0,  # 1: this Slurm has no accounting at all
-    "lost_answers": 0.0,  # 1: sbatch submits, and the answer does not reach it
+    "no_records": 0.0,  # 1: there is no accounting
+    "lost_answers": 0.0,  # 1: sbatch submits the job and gets no response
     "strict_limits": 0.0,  # 1: EnforcePartLimits=ALL
 }
 
 
 class Record:
-    """A record, with its columns as attributes."""
+    """A row of a table, with its columns as attributes."""
 
     def __init__(self, cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> None:
         for column, value in zip(cursor.description, values, strict=True):
@@ -111,7 +108,7 @@ class Record:
 
 
 class JobRecord(Record):
-    """A job, an element of an array that has started, or the elements of an array that have not."""
+    """A job, an array task that has started, or the tasks of an array that have not started."""
 
     id: int
     array_job: int | None
@@ -162,7 +159,7 @@ class JobRecord(Record):
     shell_began: int
 
     def copy(self) -> JobRecord:
-        """A record of its own with the same values."""
+        """A separate record with the same values."""
         one = object.__new__(JobRecord)
         one.__dict__.update(self.__dict__)
         return one
@@ -177,12 +174,12 @@ class JobRecord(Record):
 
     @property
     def pending_tasks(self) -> list[int]:
-        """The elements of an array that have not started."""
+        """The ids of the array tasks that have not started."""
         return [int(task) for task in self.array_tasks.split(",")] if self.array_tasks else []
 
 
 class StepRecord(Record):
-    """What srun started in a job."""
+    """A step that srun started in a job."""
 
     job: int
     number: int
@@ -196,7 +193,7 @@ class StepRecord(Record):
 
 
 class UserRecord(Record):
-    """An account on the cluster, and the Slurm accounts it may charge."""
+    """A user of the cluster, and the Slurm accounts that the user may charge."""
 
     name: str
     uid: int
@@ -206,7 +203,7 @@ class UserRecord(Record):
 
 
 class Store:
-    """The file. Each write is a transaction of its own, unless it stands within `transaction()`."""
+    """The SQLite file. Every write is a transaction, except within `transaction()`."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -214,13 +211,13 @@ class Store:
         self.open()
 
     def open(self) -> None:
-        """Open the file; again after close()."""
+        """Open the file, also after close()."""
         self._database = sqlite3.connect(f"{self.folder}/slurm.db", timeout=30, isolation_level=None)
         self._database.text_factory = _text
         self._database.execute("PRAGMA synchronous=OFF")
 
     def create(self) -> None:
-        """Make the tables that are not there."""
+        """Create missing tables."""
         tables = {"jobs": _COLUMNS, "steps": _STEP_COLUMNS, "users": _USER_COLUMNS}
         for table, columns in tables.items():
             lines = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
@@ -232,7 +229,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Nobody else writes while the block runs; all of it is done or nothing."""
+        """Run a block of reads and writes atomically, without writes of other processes."""
         self._database.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -253,7 +250,7 @@ class Store:
         self._settings = None
 
     def jobs(self, where: str = "1", *values: object) -> list[JobRecord]:
-        """Jobs by a condition in SQL, oldest first."""
+        """The jobs that fulfil an SQL condition, by number."""
         return self._read(JobRecord, f"SELECT * FROM jobs WHERE {where} ORDER BY id", values)
 
     def job(self, number: int) -> JobRecord | None:
@@ -261,14 +258,14 @@ class Store:
         return found[0] if found else None
 
     def add(self, **values: object) -> int:
-        """Write a new job and return its number; the caller is within transaction()."""
+        """Insert a job and return its number; within transaction()."""
         last = self._database.execute("SELECT max(id) FROM jobs").fetchone()[0]
         number = max(int(last or 0) + 1, int(self.setting("first_id")))
         self._insert("jobs", {**values, "id": number})
         return number
 
     def split(self, job: JobRecord, **changes: object) -> int:
-        """Copy a job to a record with a new number; the caller is within transaction()."""
+        """Copy a job to a new number and return it; within transaction()."""
         values = {name: getattr(job, name) for name in _COLUMNS if name != "id"}
         return self.add(**{**values, **changes})
 
@@ -280,7 +277,7 @@ class Store:
         return self._read(StepRecord, "SELECT * FROM steps WHERE job = ? ORDER BY number", (number,))
 
     def add_step(self, job: int, **values: object) -> int:
-        """Write the next step of a job and return its number; the caller is within transaction()."""
+        """Insert the next step of a job and return its number; within transaction()."""
         count = self._database.execute("SELECT count(*) FROM steps WHERE job = ?", (job,)).fetchone()[0]
         self._insert("steps", {**values, "job": job, "number": count})
         return int(count)
@@ -310,7 +307,7 @@ class Store:
         return [kind(cursor, row) for row in cursor]
 
 
-# Text is any bytes here, as command lines and paths are: sqlite3 itself would only take what is UTF-8.
+# Texts are arbitrary bytes, like command lines and paths. sqlite3 accepts UTF-8 only.
 def _text(value: bytes) -> str:
     return value.decode("utf-8", "surrogateescape")
 

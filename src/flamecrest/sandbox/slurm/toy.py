@@ -1,7 +1,4 @@
-"""ToySlurm: sets the toy up in a folder, turns its faults on and off, and ends all its processes.
-
-It is what the rest of the sandbox sees; the executables do not know it.
-"""
+"""ToySlurm: creates the toy Slurm in a directory, changes its settings and finds its processes."""
 
 from __future__ import annotations
 
@@ -23,9 +20,10 @@ PROGRAMS = ("sbatch", "squeue", "sacct", "scontrol", "sinfo", "sacctmgr", "scanc
 
 
 class ToySlurm:
-    """A Slurm for the users of a sandbox; its folder is `<root>/slurm`.
+    """A Slurm for the users of a sandbox, in the directory `<root>/slurm`.
 
-    `accounts` says who may charge what, the default first; others charge `test`, fireuser `other` too.
+    `accounts` maps a user to the accounts that the user may charge, the default first. Other users have `test`, and
+    fireuser has `test` and `other`.
     """
 
     def __init__(self, users: UnixUsers, *, accounts: Mapping[str, Sequence[str]] | None = None) -> None:
@@ -35,7 +33,7 @@ class ToySlurm:
         self._accounts = {"fireuser": cluster.ACCOUNTS, **(accounts or {})}
 
     def start(self, **settings: float) -> None:
-        """Write the executables and the state, and set what differs from the defaults (store.SETTINGS)."""
+        """Write the executables and the state, and change settings (store.SETTINGS)."""
         self.bin_dir.mkdir(parents=True, exist_ok=True)
         for name in PROGRAMS:
             executables.write_program(self.bin_dir / name, program.__name__, name, str(self.folder))
@@ -53,18 +51,18 @@ class ToySlurm:
         self.set(**{"began": time.time(), **settings})
 
     def set(self, **settings: float) -> None:
-        """Change settings and faults (store.SETTINGS); they hold for every command from now on."""
+        """Change settings and faults (store.SETTINGS) for all commands from now on."""
         with self._store() as store:
             for name, value in settings.items():
                 store.set(name, value)
 
     def jobs(self) -> list[JobRecord]:
-        """All jobs there ever were."""
+        """All jobs, including those that the controller has forgotten."""
         with self._store() as store:
             return store.jobs()
 
     def sessions(self) -> list[tuple[int, int]]:
-        """The processes that run jobs, each with when it began: what has to be ended with the sandbox."""
+        """The runners of jobs: their pids and their start times, for processes.end_all."""
         if not (self.folder / "slurm.db").exists():
             return []
         with self._store() as store:

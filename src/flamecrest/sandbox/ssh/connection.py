@@ -1,7 +1,4 @@
-"""One connection of the sandbox's SSH server at the level of bytes, where it can be frozen and cut.
-
-It knows asyncssh's connection as an asyncio protocol; what is said over it is not its business.
-"""
+"""A connection of the sandbox's SSH server at the level of bytes, where it can be frozen and cut."""
 
 from __future__ import annotations
 
@@ -21,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class ControlledTransport(asyncio.Transport):
-    """The transport that asyncssh writes to: passes on, holds back while frozen, cuts when the allowance is used."""
+    """A transport for asyncssh that holds back data while it is frozen and closes after an allowance of bytes."""
 
     def __init__(self, under: asyncio.Transport, allowance: Callable[[int], int]) -> None:
         super().__init__()
         self._under = under
-        self._allowance = allowance  # told a number of bytes, says how many of them may go
+        self._allowance = allowance  # takes a number of bytes, returns how many of them may be sent
         self._held: list[bytes] | None = None
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
@@ -64,7 +61,7 @@ class ControlledTransport(asyncio.Transport):
 
 
 class SshdChannel(SSHServerChannel[bytes]):
-    """A session channel that takes commands of any bytes, as OpenSSH does, and few of a client's variables."""
+    """A session channel that accepts commands of any bytes and few environment variables, as OpenSSH does."""
 
     def _process_exec_request(self, packet: SSHPacket) -> bool:
         command = packet.get_string()
@@ -81,7 +78,7 @@ class SshdChannel(SSHServerChannel[bytes]):
 
 
 class SshdConnection(asyncssh.SSHServerConnection):
-    """A connection whose bytes go through a valve, and that may be slow to say its first word."""
+    """A connection that writes to a ControlledTransport and can delay its SSH version string."""
 
     def __init__(
         self,
@@ -115,7 +112,7 @@ class SshdConnection(asyncssh.SSHServerConnection):
         if self._greeted:
             super().data_received(data, datatype)
         else:
-            self._early += data  # a silent server has read it all the same
+            self._early += data  # a silent server reads, too
 
     def connection_lost(self, exc: Exception | None = None) -> None:
         self._dismiss(self)
@@ -127,7 +124,7 @@ class SshdConnection(asyncssh.SSHServerConnection):
             super().eof_received()
 
     def greet(self) -> None:
-        """Begin to speak SSH, if that has not happened yet."""
+        """Send the SSH version string, if that has not happened yet."""
         if self._greeted or self._transport is None:
             return
         self._greeted = True
@@ -137,7 +134,7 @@ class SshdConnection(asyncssh.SSHServerConnection):
             super().data_received(early)
 
     def freeze(self) -> None:
-        """Neither read nor write from now on."""
+        """Neither read nor write until thaw()."""
         if self._transport is not None:
             self._transport.freeze()
 
@@ -146,7 +143,7 @@ class SshdConnection(asyncssh.SSHServerConnection):
             self._transport.thaw()
 
     def cut(self) -> None:
-        """Close the TCP connection at once, in the middle of whatever it says."""
+        """Close the TCP connection immediately."""
         if self._transport_below is not None:
             self._transport_below.abort()
 

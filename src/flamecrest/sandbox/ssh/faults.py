@@ -1,7 +1,4 @@
-"""What can go wrong with the sandbox's SSH server, on demand, and what it has counted: plain values.
-
-They decide nothing: server.py, connection.py and session.py look at them.
-"""
+"""The faults that the sandbox's SSH server can produce, and its counters."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Faults:
-    """Switches that act from the next moment on."""
+    """Switches. A change takes effect immediately."""
 
     slow: float = 0.0  # seconds before each command, and before each SFTP request
     silent: bool = False  # new connections are accepted and get no byte
@@ -21,7 +18,7 @@ class Faults:
 
 @dataclass(slots=True)
 class Counts:
-    """What happened since the start."""
+    """Numbers since the start, or now."""
 
     connections: int = 0  # accepted
     connected: int = 0  # now

@@ -1,7 +1,7 @@
-"""The sandbox's SSH server: accounts without root, keys and certificates, commands, SFTP, and faults on demand.
+"""The sandbox's SSH server without root: keys and certificates, commands, SFTP, and faults on demand.
 
-All accounts are one real account here. SFTP keeps them apart by made-up owners (permissions.py); a command cannot
-be kept apart without root: what `tar` or `cat` reads is what the account that runs the sandbox may read.
+All users are one real account. SFTP separates them by made-up owners (permissions.py). Commands cannot be separated
+without root: `tar` and `cat` read everything that the account that runs the sandbox may read.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from flamecrest.sandbox.users import UnixUser, UnixUsers
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
-VERSION = "OpenSSH_9.2p1 Flamecrest-sandbox"  # clients choose the argument order of SFTP's symlink by this name
+VERSION = "OpenSSH_9.2p1 Flamecrest-sandbox"  # clients recognise OpenSSH's argument order of SFTP symlink by this name
 
 
 class _Login(asyncssh.SSHServer):
-    """One connection's authentication and its sessions."""
+    """The authentication and the sessions of one connection."""
 
     def __init__(self, server: SshServer) -> None:
         self._server = server
@@ -83,7 +83,7 @@ class _Login(asyncssh.SSHServer):
 
 
 class SshServer:
-    """An SSH server on 127.0.0.1. `faults`, `max_…` and `sftp` may be changed while it runs."""
+    """An SSH server on 127.0.0.1. `faults`, `max_sessions`, `max_startups` and `sftp` may be changed while it runs."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class SshServer:
         self.authorities = {key.public_data for key in authorities}
         self.max_sessions = max_sessions
         self.max_startups = max_startups  # connections that have not logged in yet
-        self.sftp = sftp  # whether there is such a subsystem
+        self.sftp = sftp  # whether the SFTP subsystem exists
         self.faults = Faults()
         self.counts = Counts()
         self.port = 0
@@ -116,7 +116,7 @@ class SshServer:
         self._server: asyncio.Server | None = None
 
     async def start(self, port: int = 0) -> None:
-        """Listen on the port; 0: the one it had before, or any."""
+        """Listen on a port; 0 is the port of the last start(), or a free one."""
         loop = asyncio.get_running_loop()
         options = asyncssh.SSHServerConnectionOptions(
             server_factory=lambda: _Login(self),
@@ -137,52 +137,52 @@ class SshServer:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Stop listening, cut every connection, end every command."""
+        """Stop listening, close all connections and end all commands."""
         self.refuse()
         self.drop()
         for process in list(self.running):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-        while self.running or self.connections:  # noqa: ASYNC110 - two sets become empty, once in a life
+        while self.running or self.connections:  # noqa: ASYNC110 - once at the end
             await asyncio.sleep(0.005)
-        await asyncio.sleep(0)  # the pipes that were let go of close in the next round of the loop
+        await asyncio.sleep(0)  # closed pipes are removed in the next iteration of the loop
 
     # Faults
 
     def refuse(self) -> None:
-        """Take no new connections (connection refused) until start() is called again."""
+        """Refuse new connections until start() is called again."""
         if self._server is not None:
             self._server.close()
             self._server = None
 
     def drop(self, after: int | None = None) -> None:
-        """Close every connection now, or once that many bytes more were sent over all of them together."""
+        """Close all connections: now, or after `after` more bytes were sent over all of them together."""
         self.faults.cut_after = after
         if after is None:
             for connection in list(self.connections):
                 connection.cut()
 
     def hang(self) -> None:
-        """Accept new connections and say nothing to them; those that exist are served."""
+        """Accept new connections without sending anything. Existing connections are served."""
         self.faults.silent = True
 
     def freeze(self) -> None:
-        """Neither read nor write on the connections that exist; new ones are served."""
+        """Neither read nor write on existing connections. New ones are served."""
         for connection in list(self.connections):
             connection.freeze()
 
     def thaw(self) -> None:
-        """End hang(), freeze() and drop(after=...): what waited is read and answered now."""
+        """End hang(), freeze() and drop(after=...), and process what has arrived in the meantime."""
         self.faults.silent = False
         self.faults.cut_after = None
         for connection in list(self.connections):
             connection.thaw()
             connection.greet()
 
-    # For the connections
+    # Called by connections
 
     def admit(self, connection: SshdConnection) -> bool:
-        """Note a new TCP connection; False where too many have not logged in yet."""
+        """Register a TCP connection. Returns False if too many have not logged in yet."""
         self.counts.connections += 1
         if len(self.starting) >= self.max_startups:
             self.counts.startups_refused += 1
@@ -194,7 +194,7 @@ class SshServer:
         return True
 
     def dismiss(self, connection: SshdConnection) -> None:
-        """Note the end of a TCP connection."""
+        """Unregister a TCP connection."""
         self.starting.discard(connection)
         self.connections.discard(connection)
         self.counts.connected = len(self.connections)
@@ -226,7 +226,7 @@ class SshServer:
         )
 
     def environment(self, user: UnixUser) -> dict[str, str]:
-        """The variables of a user's commands."""
+        """The environment variables of a user's commands."""
         zone = {"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}
         return {
             **zone,

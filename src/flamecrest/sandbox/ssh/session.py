@@ -1,7 +1,6 @@
-"""One session channel of the sandbox's SSH server: a command in a shell of its own, or SFTP.
+"""A session channel of the sandbox's SSH server: a command in a shell, or SFTP.
 
-As under OpenSSH, a command's process group gets the signals the client asks for and outlives the channel.
-It knows nothing of logins; the caller says who it is and what the environment holds.
+As with OpenSSH, the process group of a command gets the client's signals and outlives the channel.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from .faults import Counts, Faults
 
 STDERR = 1  # SSH_EXTENDED_DATA_STDERR
-# What OpenSSH passes on to a process group; it ignores every other name.
+# The signals that OpenSSH forwards to a process group; it ignores all others.
 SIGNALS = {
     name: getattr(signal, f"SIG{name}")
     for name in ("ABRT", "ALRM", "FPE", "HUP", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM", "USR1", "USR2")
@@ -33,7 +32,7 @@ SIGNALS = {
 
 
 class _OutputPipe(asyncio.Protocol):
-    """Standard output or error of a command, on its way into the channel."""
+    """Standard output or standard error of a command, forwarded to the channel."""
 
     def __init__(self, session: SshdSession, datatype: int | None) -> None:
         self._session = session
@@ -51,7 +50,7 @@ class _OutputPipe(asyncio.Protocol):
 
 
 class _InputPipe(asyncio.BaseProtocol):
-    """Standard input of a command: when its pipe is full, the channel is read no further."""
+    """Standard input of a command. While its pipe is full, the channel is not read."""
 
     def __init__(self, session: SshdSession) -> None:
         self._session = session
@@ -63,11 +62,11 @@ class _InputPipe(asyncio.BaseProtocol):
         self._session.release_input()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        self._session.release_input()  # what still comes is thrown away
+        self._session.release_input()  # later input is discarded
 
 
 class SshdSession(SSHServerStreamSession[bytes]):
-    """A session channel. asyncssh's stream session carries SFTP; commands go by their own pipes."""
+    """A session channel. SFTP uses asyncssh's stream session; commands use pipes."""
 
     def __init__(
         self,
@@ -100,7 +99,7 @@ class SshdSession(SSHServerStreamSession[bytes]):
         self._waiting_for = 3  # stdout, stderr, the end of the process
         self._lost = False
 
-    # What the client asks for
+    # Requests of the client
 
     def pty_requested(self, *_terminal: object) -> bool:
         return False
@@ -129,7 +128,7 @@ class SshdSession(SSHServerStreamSession[bytes]):
         reader, writer = SSHReader[bytes](self, chan), SSHWriter[bytes](self, chan)
         await OpenSSHHandler(files, reader, writer, lambda: self._faults.slow).run()
 
-    # A command
+    # Commands
 
     async def _run(self) -> None:
         self._counts.commands += 1
@@ -191,7 +190,7 @@ class SshdSession(SSHServerStreamSession[bytes]):
         self.output_ended()
 
     def output_ended(self) -> None:
-        """One of the three ends of a command has come; the channel closes with the last of them."""
+        """Count the ends of stdout, stderr and the process; close the channel at the last one."""
         self._waiting_for -= 1
         if self._waiting_for or self._lost:
             return
@@ -209,7 +208,7 @@ class SshdSession(SSHServerStreamSession[bytes]):
 
     def send(self, data: bytes, datatype: int | None) -> None:
         chan: Any = self._chan
-        with contextlib.suppress(OSError):  # the client closed the channel a moment ago
+        with contextlib.suppress(OSError):  # the client has closed the channel
             chan.write(data, datatype)
 
     def hold_input(self) -> None:
@@ -218,8 +217,8 @@ class SshdSession(SSHServerStreamSession[bytes]):
             chan.pause_reading()
 
     def release_input(self) -> None:
-        # in a turn of its own: the end of the input may come at once, and asyncio's pipe calls this from inside its
-        # writing, where closing it would close it twice
+        # In a later iteration of the loop: asyncio's pipe calls this while it writes. If the end of the input followed
+        # at once, the pipe would be closed twice.
         asyncio.get_running_loop().call_soon(self._resume_input)
 
     def _resume_input(self) -> None:
@@ -272,7 +271,7 @@ class SshdSession(SSHServerStreamSession[bytes]):
             self._let_go()
 
     def _let_go(self) -> None:
-        """Close the ends of the pipes: the command lives on and learns of it when it next reads or writes."""
+        """Close the pipes. The command continues until its next read or write on them."""
         if self._stdin is not None and not self._stdin.is_closing():
             self._stdin.abort()
         for output in self._outputs:
@@ -281,8 +280,8 @@ class SshdSession(SSHServerStreamSession[bytes]):
 
 
 def _default_signals() -> list[str]:
-    """What gives a command the signals it has under sshd, where nohup(1), say, has made us ignore some."""
+    """The env(1) command that resets signals which this process ignores, for example because of nohup(1)."""
     ignored = [
         name for name in SIGNALS if name != "PIPE" and signal.getsignal(SIGNALS[name]) is signal.SIG_IGN
-    ]  # subprocess itself looks after SIGPIPE
+    ]  # subprocess resets SIGPIPE itself
     return ["/usr/bin/env", f"--default-signal={','.join(ignored)}"] if ignored else []

@@ -1,9 +1,9 @@
-"""The sandbox's SFTP: version 3 with the extensions, limits, error codes and argument order of OpenSSH 9.2.
+"""SFTP version 3 with the extensions, limits, error codes and argument order of OpenSSH 9.2.
 
-Files are local; owners and permissions are those of permissions.py. It knows nothing of logins and sessions.
+Files are local. Owners and permissions are those of permissions.py.
 """
 
-# Paths are bytes here, any bytes: pathlib knows text only.
+# Paths are arbitrary bytes, and pathlib accepts text only.
 # ruff: noqa: PTH101, PTH102, PTH104, PTH106, PTH108, PTH115, PTH116, PTH118, PTH211
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _COPY_BLOCK = 1024 * 1024
 _DENIED = (FX_PERMISSION_DENIED, "Permission denied")
 _MISSING = (FX_NO_SUCH_FILE, "No such file")
 _BAD = (FX_BAD_MESSAGE, "Bad message")
-# errno_to_portable() of OpenSSH's sftp-server.c: everything else is "Failure".
+# errno_to_portable() of OpenSSH's sftp-server.c: all others are "Failure".
 _STATUS = {
     errno.ENOENT: _MISSING,
     errno.ENOTDIR: _MISSING,
@@ -74,7 +74,7 @@ _STATUS = {
 
 
 class OpenFile:
-    """An open file: its descriptor, its path without links, and whether it appends."""
+    """An open file: its descriptor, its path without links, and whether writes append."""
 
     def __init__(self, fd: int, path: bytes, *, append: bool) -> None:
         self.fd = fd
@@ -83,7 +83,7 @@ class OpenFile:
 
 
 class FileServer(asyncssh.SFTPServer):
-    """The file operations of one account."""
+    """The file operations of one user."""
 
     def __init__(self, chan: asyncssh.SSHServerChannel[bytes], users: UnixUsers, user: UnixUser) -> None:
         super().__init__(chan)
@@ -109,7 +109,7 @@ class FileServer(asyncssh.SFTPServer):
             flags |= theirs if pflags & ours else 0
         append = bool(pflags & FXF_APPEND)
         mode = 0o666 if attrs.permissions is None else attrs.permissions & 0o7777
-        # A pipe without a partner must not stop the sandbox; regular files do not mind.
+        # Opening a named pipe must not block the sandbox. Regular files ignore O_NONBLOCK.
         fd = os.open(found, flags | (os.O_APPEND if append else 0) | os.O_CLOEXEC | os.O_NONBLOCK, mode)
         return OpenFile(fd, found, append=append)
 
@@ -155,10 +155,10 @@ class FileServer(asyncssh.SFTPServer):
         self._set(file.fd, file.path, attrs)
 
     def scandir(self, path: bytes) -> AsyncIterator[SFTPName]:
-        """Fail now, as opendir does, not at the first reading."""
+        """List a directory. Errors are raised here, as opendir does, not at the first entry."""
         found = self._view.find(path)
         self._view.check(found, READ)
-        with os.scandir(found) as entries:  # all at once: a client may close the folder before it has read it
+        with os.scandir(found) as entries:  # read it completely: a client may close it early
             return _each(self._entries(found, list(entries)))
 
     def remove(self, path: bytes) -> None:
@@ -224,12 +224,12 @@ class FileServer(asyncssh.SFTPServer):
         for entry in entries:
             try:
                 found = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:  # gone in the meantime
+            except FileNotFoundError:  # removed in the meantime
                 continue
             yield SFTPName(entry.name, attrs=self._attributes(entry.path, found))
 
     def _set(self, file: int | bytes, path: bytes, attrs: SFTPAttrs) -> None:
-        """Change what is given; a descriptor was checked for writing when it was opened."""
+        """Change the given attributes. A descriptor was checked for writing when it was opened."""
         if attrs.size is not None:
             if isinstance(file, bytes):
                 self._view.check(path, WRITE)
@@ -247,7 +247,7 @@ class FileServer(asyncssh.SFTPServer):
 
 def _opened(file: object) -> OpenFile:
     if not isinstance(file, OpenFile):
-        raise TypeError(f"{file!r} is no open file")
+        raise TypeError(f"{file!r} is not an open file")
     return file
 
 
@@ -267,7 +267,7 @@ class _Raw:
 
 
 def _openssh(handler: RequestHandler) -> RequestHandler:
-    """The handler with OpenSSH's codes and words for errors, and the sandbox's slowness."""
+    """Wrap a handler: OpenSSH's error codes and texts, and the delay of Faults.slow."""
 
     async def answer(self: OpenSSHHandler, packet: SSHPacket) -> object:
         if delay := self.delay():
@@ -278,7 +278,7 @@ def _openssh(handler: RequestHandler) -> RequestHandler:
             code, text = _STATUS.get(error.errno or 0, (FX_FAILURE, "Failure"))
             raise SFTPError(code, text) from None
 
-    answer.__name__ = handler.__name__  # asyncssh names operations by it
+    answer.__name__ = handler.__name__  # asyncssh logs operations by this name
     return answer
 
 
@@ -288,7 +288,7 @@ async def _limits(_self: object, packet: SSHPacket) -> SFTPLimits:
 
 
 async def _names_by_id(self: OpenSSHHandler, packet: SSHPacket) -> _Raw:
-    """users-groups-by-id@openssh.com: a list of names for a list of user numbers, and the same for groups."""
+    """users-groups-by-id@openssh.com: the names for a list of user numbers, and for a list of group numbers."""
     lists = packet.get_string(), packet.get_string()
     packet.check_end()
     answer = b""
@@ -324,13 +324,13 @@ def _handlers(table: dict[Any, Any]) -> dict[Any, Any]:
 
 
 class OpenSSHHandler(SFTPServerHandler):
-    """asyncssh's SFTP protocol handler, answering as OpenSSH's does."""
+    """asyncssh's SFTP protocol handler with OpenSSH's behaviour."""
 
-    _extensions = list(EXTENSIONS)  # noqa: RUF012 - the base class has it so
-    _return_types = {**SFTPServerHandler._return_types, BY_ID: FXP_EXTENDED_REPLY}  # noqa: RUF012, SLF001 - as below
-    _packet_handlers = _handlers(  # asyncssh's table, with other rows
+    _extensions = list(EXTENSIONS)  # noqa: RUF012 - as in the base class
+    _return_types = {**SFTPServerHandler._return_types, BY_ID: FXP_EXTENDED_REPLY}  # noqa: RUF012, SLF001 - see below
+    _packet_handlers = _handlers(  # asyncssh's table with other rows
         {
-            **SFTPServerHandler._packet_handlers,  # noqa: SLF001 - there is no public way to add a request
+            **SFTPServerHandler._packet_handlers,  # noqa: SLF001 - there is no public way to add a request type
             b"limits@openssh.com": _limits,
             BY_ID: _names_by_id,
             b"copy-data": _copy_data,
@@ -347,7 +347,7 @@ class OpenSSHHandler(SFTPServerHandler):
         super().__init__(files, reader, writer, 3)
         self.files = files
         self.delay = delay
-        self._nonstandard_symlink = True  # OpenSSH takes the target first, whoever asks
+        self._nonstandard_symlink = True  # OpenSSH's argument order for every client: the target first
 
     def opened(self, handle: bytes) -> OpenFile | None:
         file = self._file_handles.get(handle)

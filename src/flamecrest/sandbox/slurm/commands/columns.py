@@ -1,4 +1,4 @@
-"""The formats that squeue and sinfo take: -o with %-codes, and -O/--Format with names and suffixes."""
+"""Output formats of squeue and sinfo: -o with %-codes, and -O/--Format with names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT_WIDTH = 20
 
 
 class Column:
-    """A column: its title, how a row fills it, how wide it is (0: as the text) and what follows it."""
+    """A column: its title, the function that formats a row, its width (0: that of the text) and the text after it."""
 
     def __init__(self, title: str, cell: CellFormatter, width: int, *, right: bool, suffix: str) -> None:
         self.title = title
@@ -32,7 +32,7 @@ class Column:
 
 
 def parse_format(form: str, codes: Mapping[str, tuple[str, CellFormatter]]) -> tuple[str, list[Column]]:
-    """Read `%.18i %j`: the text before the first code, and the columns."""
+    """Parse `%.18i %j`. Returns the text before the first code, and the columns."""
     before, *fields = form.split("%")
     columns = []
     for field in fields:
@@ -47,7 +47,7 @@ def parse_format(form: str, codes: Mapping[str, tuple[str, CellFormatter]]) -> t
 
 
 def parse_long_format(program: str, form: str, names: Mapping[str, tuple[str, CellFormatter]]) -> list[Column]:
-    """Read `JobID:|,Name:.30,State`: without a colon twenty wide; with one as wide as it says, or as the text."""
+    """Parse `JobID:|,Name:.30,State`. Without a colon the width is 20; `JobID:` is as wide as its text."""
     columns = []
     for field in form.split(","):
         name, colon, shape = field.partition(":")

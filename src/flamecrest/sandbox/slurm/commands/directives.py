@@ -1,6 +1,6 @@
-"""What sbatch is given: its options, the script, and the #SBATCH lines in it."""
+"""The input of sbatch: its options, the script, and the #SBATCH lines in it."""
 
-# pathlib takes half as long to import as everything else here together.
+# pathlib takes half as long to import as all other modules together.
 # ruff: noqa: PTH100, PTH119, PTH123
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ OPTIONS = Options(
 
 
 def read_script(given: dict[str, str], rest: list[str]) -> tuple[bytes, str, str]:
-    """The script, the path it came from ("" for none), and the job's name where no option says another."""
+    """Read the script. Returns it, its path ("" if it has none), and the default name of the job."""
     if "wrap" in given:
         if rest:
             raise CommandFailedError("sbatch: fatal: Script arguments not permitted with --wrap option")
@@ -87,7 +87,7 @@ def _checked(script: bytes) -> bytes:
 
 
 def directives(script: bytes) -> dict[str, str]:
-    """The #SBATCH options at the top of the script: up to the first line that is no comment."""
+    """The #SBATCH options at the top of the script, before the first line that is not a comment."""
     found: dict[str, str] = {}
     for line in script.split(b"\n"):
         if line.strip() and not line.startswith(b"#"):
@@ -99,7 +99,7 @@ def directives(script: bytes) -> dict[str, str]:
 
 
 def _split(line: str) -> list[str]:
-    """The words of a directive: quotes keep spaces, a lone # begins a comment."""
+    """Split a directive into words: quotes keep spaces, and a single # begins a comment."""
     words: list[str] = []
     word, quote, inside = "", "", False
     escaped = False

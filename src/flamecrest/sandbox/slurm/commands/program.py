@@ -1,4 +1,4 @@
-"""What all executables do: open the state, suffer the faults that are switched on, run, and say how it ended."""
+"""Common to all executables: open the state, apply faults, run the command, and set the exit status."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNREACHABLE = "Unable to contact slurm controller (connect failure)"
 
 
 class Caller:
-    """Who runs a program, by the environment that the login gave: no account here is a real one."""
+    """The user who runs a program, from the variable USER: sandbox users are not system accounts."""
 
     def __init__(self, store: Store) -> None:
         self.name = os.environ.get("USER", "")
@@ -34,7 +34,7 @@ class Caller:
 
 
 def main() -> int:
-    """Run the program that the first argument names, on the state in the folder that the second one names."""
+    """Run a command. sys.argv holds its name, the directory of the state, and its own arguments."""
     name, folder, *words = sys.argv[1:]
     program: Callable[[Store, Sequence[str]], int] = __import__(f"{__package__}.{name}", fromlist=["main"]).main
     store = Store(folder)
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def controller_failure(store: Store, rounds: int = 1) -> str:
-    """Nothing if slurmctld answers; otherwise why not, after as long as a command waits for it."""
+    """Why slurmctld does not respond, after the time that a command waits for it; "" if it does."""
     down, silent = store.setting("controller_down"), store.setting("controller_silent")
     if not down and not silent:
         return ""
@@ -65,14 +65,14 @@ def controller_failure(store: Store, rounds: int = 1) -> str:
 
 
 def require_controller(store: Store, *lines: str, status: int = 1, rounds: int = 1) -> None:
-    """Return if slurmctld answers; otherwise end with `lines` after a while, with the reason for each {}."""
+    """End with `lines` if slurmctld does not respond; each {} is replaced by the reason."""
     if reason := controller_failure(store, rounds):
         raise CommandFailedError(*(line.format(reason) for line in lines), status=status)
     scheduler.schedule_if_due(store)
 
 
 def require_accounting(store: Store, program: str, *lines: str) -> None:
-    """Return if slurmdbd answers; otherwise end as a program does that can't connect to it, or has no need to."""
+    """End with the program's error message if slurmdbd does not respond, or if there is no accounting."""
     if store.setting("no_records"):
         if program == "sacct":
             raise CommandFailedError("Slurm accounting storage is disabled")

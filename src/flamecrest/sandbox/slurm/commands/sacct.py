@@ -1,4 +1,4 @@
-"""Toy sacct: prints the records of jobs (sacct_fields.py)."""
+"""Toy sacct: prints accounting records (sacct_fields.py)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def main(store: Store, words: Sequence[str]) -> int:
 
 
 def _columns(text: str) -> list[tuple[str, int]]:
-    """The columns by name, in any case, with their widths (below zero: to the left)."""
+    """The columns by name in any case, with their widths (negative: left-aligned)."""
     names = {name.lower(): name for name in FIELDS}
     if text.lower() == "all":
         text = ",".join(FIELDS)
@@ -93,7 +93,7 @@ def _columns(text: str) -> list[tuple[str, int]]:
 
 
 def _window(options: dict[str, str]) -> tuple[int, int]:
-    """From when to when; the whole of time for a question about jobs by their ids."""
+    """The start and the end of the interval; without limit for jobs given by their ids."""
     given = "starttime"
     try:
         default = "1970-01-02" if "jobs" in options else "today"
@@ -122,9 +122,9 @@ def _wanted(job: JobRecord, options: dict[str, str], caller: Caller) -> bool:
 
 
 def _meant(job: JobRecord, named: list[ids.JobReference]) -> list[ids.JobReference] | bool:
-    """The ids that mean the job; True when all jobs are meant.
+    """The ids that refer to the job; True if all jobs are meant.
 
-    The records know no single elements that have not started, and no job here is heterogeneous.
+    The records contain no single array tasks that have not started, and no job is heterogeneous.
     """
     if not named or any(not one.number for one in named):
         return True
@@ -136,7 +136,7 @@ def _meant(job: JobRecord, named: list[ids.JobReference]) -> list[ids.JobReferen
 
 
 def _in_time(one: AccountingRecord, start: int, end: int) -> bool:
-    """Whether the job was there at some time between start and end."""
+    """Whether the job existed at some time between start and end."""
     return one.job.submit <= end and (not one.job.finished or one.job.end >= start)
 
 
@@ -154,7 +154,7 @@ def _scripts(records: list[AccountingRecord], caller: Caller) -> None:
 
 
 def _rows(records: list[AccountingRecord], named: list[ids.JobReference], *, only_jobs: bool) -> list[FieldValues]:
-    """A job's line and its steps'; the steps alone that the ids name, where they name some."""
+    """The rows of a job and its steps; only the named steps if ids name steps."""
     rows: list[FieldValues] = []
     for one in records:
         meant = _meant(one.job, named)

@@ -1,6 +1,6 @@
-"""The records of jobs as slurmdbd has them: a job, its batch step, the steps of srun.
+"""Accounting records of jobs, as slurmdbd stores them: the job, its batch step, and the steps of srun.
 
-`lag` seconds late: of a job that has just begun only an `allocation` is known, and one that has just ended runs.
+They can be `lag` seconds late: then a new job has only an `allocation` record, and an ended one is still running.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from flamecrest.sandbox.slurm.store import JobRecord, StepRecord, Store
 
-# Every column that there is: what the toy has nothing for is empty.
+# All columns of sacct. Those without a value here are empty.
 _NAMES = """
 Account AdminComment AllocCPUS AllocNodes AllocTRES AssocID AveCPU AveCPUFreq AveDiskRead AveDiskWrite AvePages
 AveRSS AveVMSize BlockID Cluster Comment Constraints ConsumedEnergy ConsumedEnergyRaw Container CPUTime CPUTimeRAW
@@ -31,7 +31,7 @@ FieldValues = dict[str, str]
 
 
 class AccountingRecord:
-    """A job's line and those of its steps. `fresh`: little is known of it yet."""
+    """The values of a job and of its steps. `fresh`: there is only an `allocation` record."""
 
     def __init__(self, job: JobRecord, line: FieldValues, steps: list[FieldValues], *, fresh: bool) -> None:
         self.job = job
@@ -41,7 +41,7 @@ class AccountingRecord:
 
 
 def accounting_record(store: Store, job: JobRecord, now: float, lag: float) -> AccountingRecord | None:
-    """What the records say about a job at a time; None for nothing."""
+    """The accounting record of a job at a time; None if there is none yet."""
     seen = job.copy()
     if seen.finished and now - seen.ended < lag:
         seen.state, seen.end, seen.ended, seen.status = ("RUNNING" if seen.start else "PENDING"), 0, 0.0, 0
@@ -105,20 +105,20 @@ def state(job: JobRecord) -> str:
 
 
 def _reason(job: JobRecord) -> str:
-    """Why the job reason_before_start before it started, or what the records have heard of why it waits."""
+    """The reason why the job was pending before its start, or why it is pending, as far as it is recorded."""
     if job.start:
         return job.reason_before_start
     return "None" if job.reason in {"JobArrayTaskLimit", "Priority", "Resources"} and not job.finished else job.reason
 
 
 def _stored(name: str) -> str:
-    """A name as the database keeps it: no quotation marks, and what is not UTF-8 replaced."""
+    """A name as the database stores it: without quotation marks, and with invalid UTF-8 replaced."""
     text = "".join("?" if "\udc80" <= letter <= "\udcff" else letter for letter in name)
     return text.replace('"', "`").replace("'", "`")
 
 
 def _allocation(job: JobRecord, now: float) -> FieldValues:
-    """What slurmdbd writes when it hears of a step before it hears of the job."""
+    """The record that slurmdbd writes when it receives a step before its job."""
     return {
         **_common(job, job.start, 0, elapsed(job, int(now))),
         "AllocCPUS": "0",

@@ -1,4 +1,4 @@
-"""Toy sacctmgr: shows users, associations, accounts and clusters. It changes nothing."""
+"""Toy sacctmgr: shows users, associations, accounts and clusters, without changing them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _USER_WITH = f"{_USER},Cluster,Account,Partition,Share,Priority,{_LIMITS},QOS,De
 _CLUSTER = (
     "Cluster,ControlHost,ControlPort,RPC,Share,GrpJobs,GrpTRES,GrpSubmit,MaxJobs,MaxTRES,MaxSubmit,MaxWall,QOS,Def QOS"
 )
-# What format= takes, in small letters, and the title of its column.
+# The names that format= accepts, in lower case, and the titles of their columns.
 _TITLES = {
     "user": "User", "name": "Name", "defaultaccount": "Def Acct", "defacct": "Def Acct", "account": "Account",
     "acct": "Account", "adminlevel": "Admin", "admin": "Admin", "cluster": "Cluster", "partition": "Partition",
@@ -85,7 +85,7 @@ def main(store: Store, words: Sequence[str]) -> int:
 
 
 def _conditions(words: list[str], kind: str) -> tuple[dict[str, set[str]], set[str]]:
-    """`user=a,b`, `where`, `format=x,y`, `withassoc`, and bare names of what is shown."""
+    """Parse `user=a,b`, `where`, `format=x,y`, `withassoc`, and names without a key."""
     conditions: dict[str, set[str]] = {}
     flags = set()
     for word in words:

@@ -1,6 +1,6 @@
-"""Toy sbatch: reads options and script, refuses what Slurm refuses, and writes a job."""
+"""Toy sbatch: parses options and script, checks them as Slurm does, and adds a job."""
 
-# pathlib takes half as long to import as everything else here together.
+# pathlib takes half as long to import as all other modules together.
 # ruff: noqa: PTH109, PTH118, PTH123
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FROM_ENVIRONMENT = {
     "SBATCH_RESERVATION": "reservation",
     "SBATCH_TIMELIMIT": "time",
 }
-_LONGEST = 1024  # characters of a name, a comment and the like
+_MAX_LENGTH = 1024  # the greatest number of characters of an option's value
 _FAILED = "Batch job submission failed:"
 
 
@@ -75,7 +75,7 @@ def _number(options: dict[str, str], name: str, default: int) -> int:
 
 
 def _memory(text: str) -> int:
-    """MiB."""
+    """Parse --mem. Returns MiB."""
     units = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
     digits, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "M")
     if not digits.isdecimal() or unit not in units:
@@ -84,7 +84,7 @@ def _memory(text: str) -> int:
 
 
 class Submission:
-    """What is asked for, as the values of a job."""
+    """The values of a job to be submitted."""
 
     def __init__(self, store: Store, options: dict[str, str], command: str, arguments: list[str]) -> None:
         self._store = store
@@ -128,9 +128,9 @@ class Submission:
         }  # fmt: skip
 
     def check(self) -> None:
-        """What the controller refuses."""
+        """Check what the controller refuses."""
         options, user = self._options, self._caller.user
-        if any(len(str(value)) > _LONGEST for value in (self.values["name"], *options.values())):
+        if any(len(str(value)) > _MAX_LENGTH for value in (self.values["name"], *options.values())):
             fail("sbatch", f"{_FAILED} Pathname of a file, directory or other parameter too long")
         partition = cluster.partition(options.get("partition", "debug"))
         if partition is None:
@@ -182,7 +182,7 @@ class Submission:
             fail("sbatch", f"{_FAILED} Requested time limit is invalid (missing or exceeds some limit)")
 
     def write(self) -> int:
-        """Write the job; its number."""
+        """Add the job and return its number."""
         values = {**self.values, "submit": int(time.time())}
         if values["held"]:
             values |= {"priority": 0, "reason": "JobHeldUser"}
@@ -211,7 +211,7 @@ class Submission:
         return b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in kept.items())
 
     def _from_file(self) -> dict[str, str]:
-        """--export-file: NAME=VALUE, each ended by NUL; from a path or a descriptor."""
+        """The variables of --export-file, a path or a descriptor: NAME=VALUE, each terminated by NUL."""
         source = self._options.get("export-file", "")
         if not source:
             return {}
@@ -235,7 +235,7 @@ def _real(path: str) -> str:
 
 
 def _tell_start(store: Store, submission: Submission) -> int:
-    """--test-only: when and where the job would start, on standard error."""
+    """--test-only: print when and where the job would start to standard error."""
     number = max((job.id for job in store.jobs()), default=0) + 1
     when = time.strftime("%Y-%m-%dT%H:%M:%S")
     cpus = max(int(str(submission.values["nodes"])), int(str(submission.values["tasks"])))
@@ -245,7 +245,7 @@ def _tell_start(store: Store, submission: Submission) -> int:
 
 
 def _wait(store: Store, number: int) -> int:
-    """--wait: until the job is over; its exit status."""
+    """--wait: wait for the end of the job and return its exit status."""
     sys.stdout.flush()
     while True:
         jobs = store.jobs("id = ? OR array_job = ?", number, number)

@@ -1,4 +1,4 @@
-"""Toy scancel: ends jobs, or sends them signals."""
+"""Toy scancel: cancels jobs or sends them signals."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _STATUS = {
     "Access/permission denied": 210,
     UNREACHABLE: 8,
     SILENT: 140,
-}  # the exit status is the last byte of Slurm's error number
+}  # exit statuses: the last byte of Slurm's error number
 
 
 def main(store: Store, words: Sequence[str]) -> int:
@@ -50,7 +50,7 @@ def main(store: Store, words: Sequence[str]) -> int:
     if reason := controller_failure(store):
         for text, *_ in asked:
             _announce(options, text)
-            write_error(_said(text, reason))
+            write_error(_error_text(text, reason))
             status = _STATUS[reason]
         if not asked:
             raise CommandFailedError(f"slurm_load_jobs error: {reason}")
@@ -73,11 +73,11 @@ def main(store: Store, words: Sequence[str]) -> int:
 
 
 def _act_on_component(store: Store, named: ids.JobReference, text: str, options: dict[str, str]) -> int:
-    """No job here is heterogeneous: its first component is a mistake, and of the others there are none."""
+    """No job is heterogeneous: component 0 is an error, and other components do not exist."""
     if named.component or not any(job.id == named.number for job in known_jobs(store)):
-        _tell(options, text, _UNKNOWN)
+        _report_if_verbose(options, text, _UNKNOWN)
         return 0
-    write_error(_said(text, "Job not heterogeneous job"))
+    write_error(_error_text(text, "Job not heterogeneous job"))
     return _STATUS["Job not heterogeneous job"]
 
 
@@ -96,7 +96,7 @@ def _act_on_step(store: Store, caller: Caller, named: ids.JobReference, options:
     return _STATUS.get(what, 1)
 
 
-def _said(text: str, what: str) -> str:
+def _error_text(text: str, what: str) -> str:
     return f"scancel: error: Kill job error on job id {text}: {what}"
 
 
@@ -106,15 +106,15 @@ def _act(store: Store, caller: Caller, asked: tuple[str, int, set[int] | None], 
     if tasks is not None:
         jobs = [job for job in jobs if job.array_task in tasks or tasks & set(job.pending_tasks)]
     if not jobs:
-        # only --verbose tells of it, and the exit status is 0 all the same
-        _tell(options, text, _UNKNOWN)
+        # reported with --verbose only; the exit status is 0
+        _report_if_verbose(options, text, _UNKNOWN)
         return 0
     if not all(caller.owns(job.user) for job in jobs):
-        write_error(_said(text, "Access/permission denied"))
+        write_error(_error_text(text, "Access/permission denied"))
         return _STATUS["Access/permission denied"]
     alive = [job for job in jobs if not job.finished]
     if not alive:
-        _tell(options, text, "Job/step already completing or completed")
+        _report_if_verbose(options, text, "Job/step already completing or completed")
     for job in alive:
         _end(store, caller, job, tasks, options)
     return 0
@@ -126,9 +126,9 @@ def _announce(options: dict[str, str], text: str) -> None:
         write_error(f"scancel: {signalled} job {text}")
 
 
-def _tell(options: dict[str, str], text: str, what: str) -> None:
+def _report_if_verbose(options: dict[str, str], text: str, what: str) -> None:
     if "verbose" in options:
-        write_error(_said(text, what))
+        write_error(_error_text(text, what))
 
 
 def _selected(job: JobRecord, options: dict[str, str], caller: Caller) -> bool:
@@ -158,7 +158,7 @@ def _end(store: Store, caller: Caller, job: JobRecord, tasks: set[int] | None, o
         if job.finished:
             return
         if job.pending_tasks:
-            scheduler.cancel_elements(store, job, set(job.pending_tasks) if tasks is None else tasks, caller.uid)
+            scheduler.cancel_tasks(store, job, set(job.pending_tasks) if tasks is None else tasks, caller.uid)
         elif not job.nodelist:
             scheduler.cancel(store, job, caller.uid)
         else:

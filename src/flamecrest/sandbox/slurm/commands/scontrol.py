@@ -1,4 +1,4 @@
-"""Toy scontrol: shows what the controller knows, holds and releases jobs, and gives back their scripts."""
+"""Toy scontrol: shows the controller's state, holds and releases jobs, and returns their scripts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flamecrest.sandbox.slurm.options import MAYBE, NO, YES, Options
 
 from .program import Caller, controller_failure, require_controller
 from .scontrol_show import job_lines, node_lines, partition_lines, reservation_lines
-from .squeue import known_jobs, pending_element
+from .squeue import known_jobs, pending_task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _jobs(store: Store, name: str, options: dict[str, str]) -> list[list[str]]:
         except ValueError:
             raise CommandFailedError(f"scontrol_print_job error: {_INVALID}") from None
         jobs = _named(jobs, named)
-        # an array's waiting elements first, then those that have started, the last one first
+        # the pending tasks of an array first, then those that have started, the last one first
         jobs.sort(key=lambda job: (not job.pending_tasks, -job.id))
     elif not jobs:
         write_output("No jobs in the system\n")
@@ -120,7 +120,7 @@ def _named(jobs: list[JobRecord], named: ids.JobReference) -> list[JobRecord]:
         write_output(f"Job {named.number}{part} not found\n")
         raise CommandFailedError
     task = named.task
-    return [job if task is None or job.array_task == task else pending_element(job, task) for job in found]
+    return [job if task is None or job.array_task == task else pending_task(job, task) for job in found]
 
 
 def _nodes(store: Store, name: str, options: dict[str, str]) -> list[list[str]]:
@@ -168,7 +168,7 @@ def _config(store: Store) -> None:
 
 
 def _write(store: Store, names: list[str]) -> int:
-    """Answer `write batch_script ID [FILE or -]`; the exit status is 0 whatever happens."""
+    """Run `write batch_script ID [FILE or -]`. The exit status is always 0."""
     if len(names) < 2 or names[0].lower() != "batch_script":
         raise CommandFailedError(f"invalid keyword: {names[0] if names else ''}")
     number, target = names[1], names[2] if len(names) > 2 else f"slurm-{names[1]}.sh"

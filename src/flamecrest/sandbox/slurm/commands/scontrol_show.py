@@ -1,4 +1,4 @@
-"""What scontrol shows of a job, a node, a partition and the reservation: the lines of each, as Slurm breaks them."""
+"""The lines that scontrol show prints for jobs, nodes, partitions and the reservation."""
 
 from __future__ import annotations
 

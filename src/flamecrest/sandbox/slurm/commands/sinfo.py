@@ -1,4 +1,4 @@
-"""Toy sinfo: nodes and partitions."""
+"""Toy sinfo: shows nodes and partitions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SHORT = {"idle": "idle", "reserved": "resv", "mixed": "mix", "allocated": "alloc
 
 
 class NodeGroup:
-    """A node in a partition, or nodes that are alike, and their partition."""
+    """Nodes of a partition with the same state: one row of the output."""
 
     def __init__(self, partition: cluster.PartitionConfig, nodes: list[tuple[str, int, str]], cpus: int) -> None:
         self.partition = partition
@@ -60,7 +60,7 @@ class NodeGroup:
         return self.nodes[0][2]
 
     def states(self) -> tuple[int, int, int, int]:
-        """Nodes allocated, idle, in other states, in all."""
+        """The numbers of nodes: allocated, idle, other, total."""
         busy = sum(1 for _, used, _ in self.nodes if used)
         return busy, len(self.nodes) - busy, 0, len(self.nodes)
 
@@ -92,7 +92,7 @@ def main(store: Store, words: Sequence[str]) -> int:
 
 
 def _wide(column: Column, text: str, width: int, options: dict[str, str]) -> str:
-    """The standard node lists are as wide as they must be."""
+    """In the standard node format the node list is as wide as its longest value."""
     standard = "Node" in options and not options.keys() & {"format", "Format"} and column.title == "NODELIST"
     return text.ljust(max(width, 8)) if standard else text
 
@@ -107,7 +107,7 @@ def _columns(options: dict[str, str]) -> tuple[str, list[Column]]:
 
 
 def _groups(store: Store, options: dict[str, str], columns: list[Column]) -> list[NodeGroup]:
-    """One line for every group of nodes that look alike; with --Node for every node in every partition."""
+    """One group per set of equal nodes; with --Node one per node and partition."""
     cpus = int(store.setting("cpus"))
     partitions = [one for one in cluster.PARTITIONS if not one.hidden or "all" in options or "partition" in options]
     if "partition" in options:
@@ -126,9 +126,9 @@ def _groups(store: Store, options: dict[str, str], columns: list[Column]) -> lis
     for one in partitions:
         groups: dict[object, list[tuple[str, int, str]]] = {}
         for node in (node for node in nodes if node[0] in one.nodes):
-            alike = [column.cell(NodeGroup(one, [node], cpus)) for column in columns if column.title in _TELLING]
+            alike = [column.cell(NodeGroup(one, [node], cpus)) for column in columns if column.title in _GROUPING]
             groups.setdefault("all" if "summarize" in options else tuple(alike), []).append(node)
-        # Slurm sorts by the state's number: reserved before idle, both before those with jobs
+        # Slurm's order of states
         ordered = sorted(
             groups.values(), key=lambda group: ("reserved", "mixed", "allocated", "idle").index(group[0][2])
         )
@@ -145,7 +145,7 @@ def _reservations(store: Store) -> None:
 
 
 def reserved_from(store: Store) -> int:
-    """When the reservation began: with the cluster."""
+    """The start of the reservation: that of the cluster."""
     return int(store.setting("began"))
 
 
@@ -162,7 +162,7 @@ def _load(_line: NodeGroup) -> str:
 
 
 def free_memory() -> int:
-    """MiB of this machine that are free."""
+    """The free memory of this machine in MiB."""
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024**2
 
 
@@ -179,8 +179,8 @@ def _node_states(line: NodeGroup) -> str:
     return "/".join(str(count) for count in line.states())
 
 
-# Each thing once: -o's code, -O's name, the title, and how a line fills it.
-_THINGS = (
+# The code of -o, the name of -O, the title, and the function that formats a group.
+_COLUMNS = (
     ("P", "Partition", "PARTITION", _partition_name),
     ("R", "PartitionName", "PARTITION", lambda line: line.partition.name),
     ("a", "Available", "AVAIL", lambda _line: "up"),
@@ -211,6 +211,6 @@ _THINGS = (
     ("F", "NodeAIOT", "NODES(A/I/O/T)", _node_states),
     ("V", "Cluster", "CLUSTER", lambda _line: cluster.CLUSTER),
 )
-CODES = {code: (title, cell) for code, _, title, cell in _THINGS if code}
-NAMES = {name.lower(): (title, cell) for _, name, title, cell in _THINGS}
-_TELLING = {"STATE", "CPUS", "CPUS(A/I/O/T)"}  # what makes nodes differ
+CODES = {code: (title, cell) for code, _, title, cell in _COLUMNS if code}
+NAMES = {name.lower(): (title, cell) for _, name, title, cell in _COLUMNS}
+_GROUPING = {"STATE", "CPUS", "CPUS(A/I/O/T)"}  # nodes with different values have separate rows

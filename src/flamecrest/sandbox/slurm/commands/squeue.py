@@ -1,4 +1,4 @@
-"""Toy squeue: what the controller knows of jobs."""
+"""Toy squeue: shows the jobs that the controller knows."""
 
 from __future__ import annotations
 
@@ -89,18 +89,18 @@ def _ids(options: dict[str, str]) -> list[ids.JobReference] | None:
 
 
 def _asked(job: JobRecord, named: list[ids.JobReference] | None) -> list[JobRecord]:
-    """The record, if it is asked for; of an array's waiting elements only those that the ids name, if they do that."""
+    """The record if the ids refer to it; if they name pending array tasks, a record for each."""
     if named is None:
         return [job]
     meant = [one for one in named if one.means(job)]
     tasks = {one.task for one in meant}
     if None in tasks or job.array_task in tasks:
         return [job]
-    return [pending_element(job, task) for task in job.pending_tasks if task in tasks]
+    return [pending_task(job, task) for task in job.pending_tasks if task in tasks]
 
 
-def pending_element(job: JobRecord, task: int) -> JobRecord:
-    """A waiting element as a record of its own."""
+def pending_task(job: JobRecord, task: int) -> JobRecord:
+    """A pending array task as a separate record."""
     one = job.copy()
     one.array_task, one.array_tasks = task, ""
     return one
@@ -113,7 +113,7 @@ def _check_users(store: Store, names: str | None) -> None:
 
 
 def _check_ids(store: Store, named: list[ids.JobReference]) -> None:
-    """Slurm asks for a single job by its number, and fails where there is none; of several it says nothing."""
+    """Fail if a single unknown id is given. Slurm ignores unknown ones among several."""
     if len(named) == 1 and not any(named[0].number in {job.id, job.array_job} for job in known_jobs(store)):
         raise CommandFailedError(_UNKNOWN)
 
@@ -154,12 +154,12 @@ def _print(jobs: list[JobRecord], options: dict[str, str]) -> None:
 
 
 def _expanded(jobs: list[JobRecord]) -> list[JobRecord]:
-    """With --array each waiting element of an array has a line of its own."""
-    return [one for job in jobs for one in ([pending_element(job, task) for task in job.pending_tasks] or [job])]
+    """The rows of --array: one for each pending array task."""
+    return [one for job in jobs for one in ([pending_task(job, task) for task in job.pending_tasks] or [job])]
 
 
 def nodes_of(job: JobRecord) -> str:
-    """The nodes, once the job has started."""
+    """The node expression of a job that has started."""
     return cluster.node_expression(job) if job.start else ""
 
 
@@ -172,12 +172,12 @@ def _now() -> int:
 
 
 def start_of(job: JobRecord) -> int:
-    """When it started; for one that never will, when that became clear; for one that waits for it, its time."""
+    """The start; for a job that cannot start, the time when that was found; for a deferred one, its begin time."""
     return job.start or job.end or (job.begin if job.begin > time.time() else 0)
 
 
 def end_of(job: JobRecord) -> int:
-    """The end, or when the time limit will have passed."""
+    """The end, or the time when the time limit is reached."""
     return job.end or (job.start + job.minutes * 60 if job.start and job.minutes else 0)
 
 
@@ -204,7 +204,7 @@ def _array_number(job: JobRecord) -> str:
 
 
 def dependency(job: JobRecord) -> str:
-    """The dependency with what has become of it, `(null)` where there is none."""
+    """The dependency with its state, or `(null)`."""
     if not job.dependency or job.state not in _UNPLACED:
         return "(null)"
     return job.dependency + ("(failed)" if job.reason == "DependencyNeverSatisfied" else "(unfulfilled)")
@@ -214,8 +214,8 @@ def _or_null(text: str) -> str:
     return text or "(null)"
 
 
-# Each thing once: -o's code, -O's name, the two titles, and how a job fills it.
-_THINGS = (
+# The code of -o, the name of -O, the titles of both, and the function that formats a job.
+_COLUMNS = (
     ("i", "JobArrayID", "JOBID", "JOBID", job_id),
     ("A", "JobID", "JOBID", "JOBID", _raw),
     ("F", "ArrayJobID", "ARRAY_JOB_ID", "ARRAY_JOB_ID", _array_number),
@@ -262,5 +262,5 @@ _THINGS = (
     ("", "RestartCnt", "", "RESTART_COUNT", lambda _job: "0"),
     ("", "Elapsed", "", "ELAPSED", lambda job: format_duration(elapsed(job, _now()))),
 )
-CODES = {code: (title, cell) for code, _, title, _, cell in _THINGS if code}
-NAMES = {name.lower(): (title, cell) for _, name, _, title, cell in _THINGS}
+CODES = {code: (title, cell) for code, _, title, _, cell in _COLUMNS if code}
+NAMES = {name.lower(): (title, cell) for _, name, _, title, cell in _COLUMNS}

@@ -1,4 +1,4 @@
-"""Toy srun: runs a command as a step of a job that runs. It makes no allocations of its own."""
+"""Toy srun: runs a command as a step of a running job. It cannot allocate jobs."""
 
 from __future__ import annotations
 
@@ -105,12 +105,12 @@ def _killed(number: int) -> str:
 
 
 def _task(store: Store, job: JobRecord, step: int, task: int, options: dict[str, str], command: list[str]) -> int:
-    """Run one task and wait for it; its status as wait(2) says it."""
-    store.close()  # not to be carried across a fork
+    """Run one task and wait for it. Returns its wait(2) status."""
+    store.close()  # SQLite connections must not be used after a fork
     child = os.fork()
     if child == 0:
         _become(job, step, task, options, command)
-    with contextlib.suppress(OSError):  # both do it: the group is there before anybody needs it
+    with contextlib.suppress(OSError):  # parent and child both do it, so that the group exists in both
         os.setpgid(child, child)
     for number in _FORWARDED:
         signal.signal(number, lambda number, _frame: os.killpg(child, number))
@@ -129,7 +129,7 @@ def _become(job: JobRecord, step: int, task: int, options: dict[str, str], comma
         "SLURM_JOB_NODELIST": cluster.node_expression(job),
         "SLURMD_NODENAME": job.nodelist.partition(",")[0],
     }
-    os.setpgid(0, 0)  # the end of the job ends the step with all that it started
+    os.setpgid(0, 0)  # the end of the job kills this process group
     try:
         if options.get("input") == "none" or task > 0:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

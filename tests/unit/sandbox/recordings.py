@@ -1,6 +1,6 @@
-"""Recordings of a real Slurm 22.05, played to the toy: the same line, and what must be the same in the answer.
+"""Recordings of a real Slurm 22.05, replayed with the toy: command lines and their output.
 
-Those of tests/recorded, and beside this file a few more that only the toy is measured by.
+They are in tests/recorded, and a few more that only these tests use are in `recorded` beside this file.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .conftest import Said, Shell
+from .conftest import CommandResult, Shell
 
 FOLDERS = (Path(__file__).parents[2] / "recorded" / "slurm-22.05", Path(__file__).parent / "recorded")
 MARK = "\x1f0a1b2c3d"
 HOST = os.uname().nodename.partition(".")[0]
 _HOME = "/home/fireuser"
-# Columns whose values are of the moment, and what becomes of them.
-_MOMENTS = {"SubmitTime", "StartTime", "EndTime", "Submit", "Start", "End"}
-_LENGTHS = {"TimeUsed", "ElapsedRaw"}
+# Columns with times and durations, which differ between runs.
+_TIMES = {"SubmitTime", "StartTime", "EndTime", "Submit", "Start", "End"}
+_DURATIONS = {"TimeUsed", "ElapsedRaw"}
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Recording:
     line: str
     user: str
     stdin: str
-    said: Said
+    result: CommandResult
 
 
 def recording(number: int) -> Recording:
@@ -36,7 +36,7 @@ def recording(number: int) -> Recording:
     status = re.search(r"# exit status (\d+)", rest)
     given = re.search(r"# standard input:(.*)", rest, re.DOTALL)
     stdin = given[1] if given else ""
-    # either as it is, on the lines that follow, or as a literal
+    # as plain text on the following lines, or as a Python literal
     stdin = stdin[1:] if stdin.startswith("\n") else ast.literal_eval(stdin.strip()) if stdin.strip() else ""
     err = path.with_suffix(".err")
     assert status
@@ -44,32 +44,32 @@ def recording(number: int) -> Recording:
         one.read_bytes().decode("utf-8", "surrogateescape") if one.exists() else ""
         for one in (path.with_suffix(".out"), err)
     )
-    return Recording(line, rest.partition(" ")[0], stdin, Said(int(status[1]), *texts))
+    return Recording(line, rest.partition(" ")[0], stdin, CommandResult(int(status[1]), *texts))
 
 
-def play(shell: Shell, number: int, line: str | None = None) -> tuple[Said, Said]:
-    """The recorded answer and the toy's, both without what is of the moment, the machine and the place."""
+def replay(shell: Shell, number: int, line: str | None = None) -> tuple[CommandResult, CommandResult]:
+    """The recorded result and the toy's, both without times, host names and paths."""
     recorded = recording(number)
     home, theirs = str(shell.users["fireuser"].home), str(shell.users["user01"].home)
     asked = (line or recorded.line).replace("/home/user01", theirs).replace(_HOME, home)
-    said = shell.run(asked, recorded.user, recorded.stdin)
-    said = Said(said.status, said.out.replace(home, _HOME), said.err.replace(home, _HOME))
-    return _settled(recorded.said, recorded.line), _settled(said, recorded.line)
+    result = shell.run(asked, recorded.user, recorded.stdin)
+    result = CommandResult(result.status, result.out.replace(home, _HOME), result.err.replace(home, _HOME))
+    return _normalised(recorded.result, recorded.line), _normalised(result, recorded.line)
 
 
-def _settled(said: Said, line: str) -> Said:
-    err = re.sub(r"nid00\d", "NODE", said.err).replace("127.0.0.1:6898", "127.0.0.1:6819")
+def _normalised(result: CommandResult, line: str) -> CommandResult:
+    err = re.sub(r"nid00\d", "NODE", result.err).replace("127.0.0.1:6898", "127.0.0.1:6819")
     err = re.sub(r"Job \d+ to start at \S+", "Job N to start at T", err)
     if MARK in line:
-        return Said(said.status, "\n".join(_rows(said.out, line)), err)
-    out = re.sub(rf"\bat (?:vm|{re.escape(HOST)}) is", "at HOST is", said.out)
+        return CommandResult(result.status, "\n".join(_rows(result.out, line)), err)
+    out = re.sub(rf"\bat (?:vm|{re.escape(HOST)}) is", "at HOST is", result.out)
     if "scontrol show job" in line:
         out = _job(out)
-    return Said(said.status, out, err)
+    return CommandResult(result.status, out, err)
 
 
 def _rows(out: str, line: str) -> list[str]:
-    """The rows of marked output, sorted: the order of equals is chance."""
+    """The rows of output with separators, sorted, because the order of equal rows is arbitrary."""
     found = re.search(r"--[fF]ormat=([^' ]+)", line)
     assert found
     columns = [column.partition(":")[0] for column in found[1].split(",")]
@@ -78,9 +78,9 @@ def _rows(out: str, line: str) -> list[str]:
     for at in range(0, len(cells), len(columns)):
         row = dict(zip(columns, cells[at : at + len(columns)], strict=True))
         for column, value in row.items():
-            if column in _MOMENTS and value.isdecimal():
+            if column in _TIMES and value.isdecimal():
                 row[column] = "T"
-            elif column in _LENGTHS:
+            elif column in _DURATIONS:
                 row[column] = "D"
             elif column == "NodeList" and value.startswith("nid"):
                 row[column] = "NODE"
