@@ -1,0 +1,112 @@
+"""The Scheduler port over every adapter, each with the capabilities that it declares.
+
+`slurm` is the CLI scheduler with Slurm's dialect over the sandbox's toy Slurm, `live` the same over the live site.
+`memory` is the stand-in of the HTTP tests, `bash` that of the transfer tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from flamecrest.server.schedulers.port import Scheduler
+from flamecrest.server.schedulers.values import Job
+from tests.contract.capabilities import parametrize
+from tests.contract.disks import Disk, LocalDisk, RemoteDisk
+from tests.contract.gateways import Reached, over_live_site, over_sandbox, soon
+from tests.unit.http.toy_ports import Queue
+from tests.unit.transfer.local_bash import LocalBash
+
+FULL = frozenset(
+    {
+        "jobs",  # finds, lists and cancels jobs
+        "runs",  # runs the scripts
+        "refuses",  # refuses submissions that cannot work
+        "script_path",
+        "filters",  # lists by user, account, name and window
+        "metadata",
+        "attach",
+        "arrays",
+        "users",  # jobs belong to users
+        "cluster",  # knows nodes, partitions, reservations and accounts
+    }
+)
+ADAPTERS = {
+    "slurm": FULL,
+    "memory": frozenset({"jobs", "metadata", "cluster"}),
+    "bash": frozenset({"runs"}),
+    "live": FULL,
+}
+FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
+
+
+@dataclass(frozen=True)
+class Place:
+    """An adapter, its user, and an empty folder to work in. `other` is the scheduler as another user."""
+
+    scheduler: Scheduler
+    folder: str
+    disk: Disk
+    user: str = "fireuser"
+    other: Scheduler | None = None
+    finds_jobs: bool = True
+
+    async def job(self, job_id: str) -> Job:
+        (found,) = await self.scheduler.job(job_id, soon())
+        return found
+
+    async def until(self, job_id: str, *states: str) -> Job:
+        """Wait until the job is in one of the states."""
+        deadline = soon()
+        while True:
+            job = await self.job(job_id)
+            if job.state in states:
+                return job
+            assert deadline.left() > 0, f"{job_id} is {job.state}, not one of {states}"
+            await asyncio.sleep(0.05)
+
+    async def ended(self, job_id: str) -> None:
+        if self.finds_jobs:
+            await self.until(job_id, *FINAL)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    parametrize(metafunc, ADAPTERS)
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """As for all tests; a module shares its centre."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    folder = tmp_path_factory.mktemp(request.param)
+    match request.param:
+        case "memory":
+            yield Place(Queue(), str(folder), LocalDisk())
+        case "bash":
+            yield Place(LocalBash(folder), str(folder), LocalDisk(), finds_jobs=False)
+        case "slurm":
+            async with over_sandbox(folder) as reached:
+                async for found in _reached(reached):
+                    yield found
+        case _:
+            async with over_live_site(folder) as reached:
+                async for found in _reached(reached):
+                    yield found
+
+
+async def _reached(reached: Reached) -> AsyncIterator[Place]:
+    user, other = reached.users
+    allowed = await reached.allowed(user)
+    folder = f"{reached.home(user)}/contract-{secrets.token_hex(4)}"
+    files = allowed.files(path=folder)
+    await files.changes.mkdir(folder, soon())
+    yield Place(allowed.scheduler(), folder, RemoteDisk(files), user, (await reached.allowed(other)).scheduler())
+    await files.changes.rm(folder, soon())

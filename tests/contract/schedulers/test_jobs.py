@@ -1,0 +1,204 @@
+"""Jobs through the Scheduler port: submitting, finding, cancelling."""
+
+from __future__ import annotations
+
+import pytest
+
+from flamecrest.server.errors import Conflict, Denied, Invalid, NotFound
+from flamecrest.server.schedulers.values import JobSpec
+from tests.contract.capabilities import needs
+from tests.contract.gateways import soon
+
+from .conftest import Place
+
+pytestmark = pytest.mark.anyio
+
+SLEEP = "#!/bin/bash\nsleep 300\n"
+UNKNOWN = "4000000"
+HOSTILE = {
+    "COMMA": "a,b=c",
+    "LINES": "one\ntwo\n\n",
+    "QUOTES": 'it\'s "x" `id` $(id) $HOME \\n %s !!',
+    "EMPTY": "",
+    "UNICODE": "é 漢",
+}
+
+
+def spec(place: Place, script: str = "#!/bin/bash\ntrue\n", **more) -> JobSpec:
+    more = {"standard_output": f"{place.folder}/out-%j", "standard_error": f"{place.folder}/err-%j"} | more
+    return JobSpec(place.folder, script=None if "script_path" in more else script, **more)
+
+
+@needs("jobs")
+async def test_a_submitted_job_is_found_at_once(place: Place):
+    job_id = await place.scheduler.submit(spec(place, name="it's"), soon())
+    job = await place.job(job_id)
+    assert (job.id, job.name, job.user, job.working_directory) == (job_id, "it's", place.user, place.folder)
+    listed = await place.scheduler.jobs(all_users=False, account=None, name=None, window=3600, deadline=soon())
+    assert job_id in [one.id for one in listed]
+
+
+@needs("jobs")
+async def test_each_job_has_an_id_of_its_own(place: Place):
+    ids = [await place.scheduler.submit(spec(place, SLEEP), soon()) for _ in range(3)]
+    assert len(set(ids)) == 3
+    for job_id in ids:
+        await place.scheduler.cancel(job_id, soon())
+
+
+@needs("jobs")
+async def test_an_unknown_job(place: Place):
+    scheduler = place.scheduler
+    for asked in (
+        scheduler.job(UNKNOWN, soon()),
+        scheduler.metadata(UNKNOWN, soon()),
+        scheduler.cancel(UNKNOWN, soon()),
+        scheduler.attach(UNKNOWN, "true", soon()),
+    ):
+        with pytest.raises(NotFound, match="Job not found"):
+            await asked
+
+
+@needs("jobs")
+async def test_a_job_is_cancelled_and_stays_so(place: Place):
+    job_id = await place.scheduler.submit(spec(place, SLEEP), soon())
+    await place.scheduler.cancel(job_id, soon())
+    assert (await place.until(job_id, "CANCELLED")).id == job_id
+    await place.scheduler.cancel(job_id, soon())
+    assert (await place.job(job_id)).state == "CANCELLED"
+
+
+@needs("jobs", "runs")
+@pytest.mark.parametrize(("code", "state"), [(0, "COMPLETED"), (3, "FAILED")])
+async def test_the_end_of_a_job(place: Place, code: int, state: str):
+    job_id = await place.scheduler.submit(spec(place, f"#!/bin/bash\nexit {code}\n"), soon())
+    job = await place.until(job_id, "COMPLETED", "FAILED")
+    assert (job.state, job.exit_code, job.signal) == (state, code, 0)
+    assert job.times.submit is not None
+    assert job.times.start is not None
+    assert job.times.end is not None
+    assert job.times.submit <= job.times.start <= job.times.end
+
+
+@needs("jobs", "runs")
+async def test_a_running_job_has_a_start_and_no_end(place: Place):
+    job_id = await place.scheduler.submit(spec(place, SLEEP), soon())
+    job = await place.until(job_id, "RUNNING")
+    assert job.times.start is not None
+    assert job.times.end is None
+    assert job.nodes
+    await place.scheduler.cancel(job_id, soon())
+
+
+@needs("runs")
+async def test_environment_and_output(place: Place):
+    script = '#!/bin/bash\nfor name in COMMA LINES QUOTES EMPTY UNICODE; do printf "%s\\0" "${!name-unset}"; done\n'
+    target = f"{place.folder}/environment"
+    job_id = await place.scheduler.submit(spec(place, script, env=HOSTILE, standard_output=target), soon())
+    await place.ended(job_id)
+    assert await place.disk.read(target) == "".join(f"{value}\0" for value in HOSTILE.values())
+
+
+@needs("runs")
+async def test_the_script_arrives_as_it_was_written(place: Place):
+    script = "#!/bin/bash\nprintf '%s' 'R&D \\n <b> é $HOME'\n"
+    target = f"{place.folder}/script"
+    await place.ended(await place.scheduler.submit(spec(place, script, standard_output=target), soon()))
+    assert await place.disk.read(target) == "R&D \\n <b> é $HOME"
+
+
+@needs("script_path")
+async def test_a_script_that_is_on_the_cluster(place: Place):
+    path, target = f"{place.folder}/it's a script.sh", f"{place.folder}/from-path"
+    await place.disk.write(path, "#!/bin/bash\npwd\n")
+    job_id = await place.scheduler.submit(spec(place, script_path=path, standard_output=target), soon())
+    await place.ended(job_id)
+    assert await place.disk.read(target) == f"{place.folder}\n"
+
+
+@needs("refuses")
+@pytest.mark.parametrize(
+    "wrong", [{"partition": "nosuch"}, {"account": "nosuch"}, {"script": "no script"}, {"reservation": "nosuch"}]
+)
+async def test_a_submission_that_cannot_work(place: Place, wrong: dict[str, str]):
+    with pytest.raises(Invalid) as caught:
+        await place.scheduler.submit(spec(place, **wrong), soon())
+    assert caught.value.public
+    assert "may have been submitted" not in caught.value.public
+
+
+@needs("filters")
+@pytest.mark.parametrize("name", ["plain", "a,b", 'say "hi" | it\'s', "é 漢 $(id) %j"])
+async def test_jobs_by_name(place: Place, name: str):
+    job_id = await place.scheduler.submit(spec(place, SLEEP, name=name), soon())
+    listed = await place.scheduler.jobs(all_users=False, account=None, name=name, window=3600, deadline=soon())
+    assert [(one.id, one.name) for one in listed] == [(job_id, name)]
+    await place.scheduler.cancel(job_id, soon())
+
+
+@needs("filters")
+async def test_jobs_by_account(place: Place):
+    job_id = await place.scheduler.submit(spec(place, SLEEP), soon())
+    account = (await place.job(job_id)).account
+    assert account
+    for wanted, found in ((account, True), ("nosuch", False)):
+        listed = await place.scheduler.jobs(all_users=False, account=wanted, name=None, window=3600, deadline=soon())
+        assert (job_id in [one.id for one in listed]) is found
+    await place.scheduler.cancel(job_id, soon())
+
+
+@needs("filters", "users")
+async def test_jobs_of_all_users(place: Place):
+    assert place.other is not None
+    job_id = await place.scheduler.submit(spec(place, SLEEP), soon())
+    for every in (False, True):
+        listed = await place.other.jobs(all_users=every, account=None, name=None, window=3600, deadline=soon())
+        assert (job_id in [one.id for one in listed]) is every
+    with pytest.raises(Denied):
+        await place.other.cancel(job_id, soon())
+    await place.scheduler.cancel(job_id, soon())
+
+
+@needs("metadata")
+async def test_what_a_job_was_submitted_with(place: Place):
+    paths = {"standard_output": f"{place.folder}/o", "standard_error": f"{place.folder}/e"}
+    job_id = await place.scheduler.submit(spec(place, SLEEP, **paths), soon())
+    (found,) = await place.scheduler.metadata(job_id, soon())
+    assert (found.id, found.script, found.standard_input) == (job_id, SLEEP, "/dev/null")
+    assert (found.standard_output, found.standard_error) == (paths["standard_output"], paths["standard_error"])
+    await place.scheduler.cancel(job_id, soon())
+
+
+@needs("attach")
+async def test_a_command_in_a_running_job(place: Place):
+    job_id = await place.scheduler.submit(spec(place, SLEEP), soon())
+    await place.until(job_id, "RUNNING")
+    target = f"{place.folder}/attached"
+    await place.scheduler.attach(job_id, f"printf '%s' \"it's $SLURM_JOB_ID\" > '{target}'", soon())
+    assert await place.disk.read(target) == f"it's {job_id}"
+    with pytest.raises(Invalid, match="exit status 7"):
+        await place.scheduler.attach(job_id, "exit 7", soon())
+    await place.scheduler.cancel(job_id, soon())
+    await place.until(job_id, "CANCELLED")
+    with pytest.raises(Conflict):
+        await place.scheduler.attach(job_id, "true", soon())
+
+
+@needs("arrays")
+async def test_an_array_is_one_job_and_its_elements(place: Place):
+    script = '#!/bin/bash\n#SBATCH --array=1,3\nexit "$((SLURM_ARRAY_TASK_ID / 3))"\n'
+    job_id = await place.scheduler.submit(spec(place, script), soon())
+    whole = await place.until(job_id, "COMPLETED", "FAILED")
+    assert (whole.id, whole.state, whole.exit_code) == (job_id, "FAILED", 1)
+    good, bad = await place.job(f"{job_id}_1"), await place.job(f"{job_id}_3")
+    assert (good.state, good.exit_code, bad.state, bad.exit_code) == ("COMPLETED", 0, "FAILED", 1)
+    with pytest.raises(NotFound):
+        await place.job(f"{job_id}_2")
+
+
+@needs("jobs", "refuses")
+@pytest.mark.parametrize("job_id", ["1;id", "--all", "", "1,2", "x"])
+async def test_what_is_no_job_id(place: Place, job_id: str):
+    for asked in (place.scheduler.job(job_id, soon()), place.scheduler.cancel(job_id, soon())):
+        with pytest.raises(Invalid):
+            await asked
