@@ -15,7 +15,7 @@ from .faults import Sshd
 from .process import Server, gateway
 from .site import Site, write_settings
 
-SHORT = {"connection": 5, "login": 5, "command_execution": 12, "idle_timeout": 60}
+SHORT = {"connection": 2, "login": 2, "command_execution": 6, "idle_timeout": 60}
 
 
 class World:
@@ -30,7 +30,7 @@ class World:
     def sshd(self, **options: str) -> Sshd:
         return self.stack.enter_context(faults.sshd(self.site, self.folder, **options))
 
-    def gateway(self, server: Sshd | None = None, *, scheduler: float = 10, **timeouts: float) -> Server:
+    def gateway(self, server: Sshd | None = None, *, scheduler: float = 4, **timeouts: float) -> Server:
         """One without probes, so that nothing but requests opens connections."""
         settings = self.site.settings(self.issuer, self.folder / "service_secret", probing=False)
         cluster = settings["clusters"][0]
@@ -43,7 +43,7 @@ class World:
 
     def client(self, server: Server, user: str | None = None, **more: Any) -> httpx.Client:
         headers = {"Authorization": f"Bearer {self.issuer.mint(user or self.site.user)}"}
-        made = httpx.Client(base_url=server.url, headers=headers, timeout=80, trust_env=False, **more)
+        made = httpx.Client(base_url=server.url, headers=headers, timeout=40, trust_env=False, **more)
         return self.stack.enter_context(made)
 
     @property

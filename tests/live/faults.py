@@ -24,7 +24,7 @@ from .site import Site
 CENTRE = Path(__file__).parent / "centre"
 
 
-def until(true: Callable[[], object], what: str, seconds: float = 40) -> None:
+def until(true: Callable[[], object], what: str, seconds: float = 15) -> None:
     """Wait for something to become true; fail when it does not."""
     end = time.monotonic() + seconds
     while not true():

@@ -10,8 +10,10 @@ import pytest
 
 from flamecrest.server.ssh.channels.sftp import Sftp
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_CREATE, FLAG_READ, FLAG_TRUNCATE, FLAG_WRITE
+from flamecrest.server.ssh.counters import PoolCounters
 from flamecrest.server.ssh.host_keys import HostKeyVerifier
-from flamecrest.server.ssh.pool.dial import Host, dial
+from flamecrest.server.ssh.pool.dial import dial
+from flamecrest.server.ssh.pool.host import Host
 
 if TYPE_CHECKING:
     from .site import Site
@@ -26,11 +28,13 @@ async def test_the_same_bytes_come_back(site: Site, rekey: int) -> None:
     content = os.urandom(SIZE)
     user = site.users[0]
     pairs = asyncssh.load_keypairs(str(site.keys / user))
-    connection = await dial(Host(site.host, site.port), user, pairs, HostKeyVerifier([str(site.known_hosts)]))
+    transport = await dial(
+        Host(site.host, site.port), user, pairs, HostKeyVerifier([str(site.known_hosts)]), PoolCounters()
+    )
     try:
-        connection.raw._rekey_bytes = rekey
-        first = connection.raw._send_encryption
-        sftp = Sftp(connection)
+        transport.raw._rekey_bytes = rekey
+        first = transport.raw._send_encryption
+        sftp = Sftp(transport)
         await sftp.open()
         path = f"{site.root}/{user}/.flamecrest-test-{os.getpid()}".encode()
         try:
@@ -44,7 +48,7 @@ async def test_the_same_bytes_come_back(site: Site, rekey: int) -> None:
                 assert b"".join([await part for part in read]) == content
         finally:
             await sftp.remove(path)
-        assert (connection.raw._send_encryption is first) == (rekey > SIZE)
+        assert (transport.raw._send_encryption is first) == (rekey > SIZE)
     finally:
-        connection.close()
-        await connection.raw.wait_closed()
+        transport.close()
+        await transport.raw.wait_closed()

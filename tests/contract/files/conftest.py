@@ -28,7 +28,7 @@ from flamecrest.server.files.remote.cluster_facts import ClusterFacts
 from flamecrest.server.ssh.channels.sftp_program import SftpOpener
 from flamecrest.server.ssh.credentials import StaticCredentials, StaticKey
 from flamecrest.server.ssh.host_keys import HostKeyVerifier
-from flamecrest.server.ssh.pool.dial import Host
+from flamecrest.server.ssh.pool.host import Host
 from flamecrest.server.ssh.pool.policy import PoolLimits
 from flamecrest.server.ssh.pool.pool import Pool
 from flamecrest.server.ssh.port import Session
@@ -90,7 +90,7 @@ async def on_sandbox(root: Path, *, subsystem: bool, programs: Sequence[Path] = 
     try:
         trust = HostKeyVerifier(pinned=[server.host_key.export_public_key("openssh").decode()])
         keys = StaticCredentials({"ann": StaticKey(key.export_private_key().decode())})
-        async with Pool(Host("127.0.0.1", server.port), keys, trust, PoolLimits()) as pool:
+        async with Pool([Host("127.0.0.1", server.port)], keys, trust, PoolLimits()) as pool:
             sessions = PooledSessions(pool, SftpOpener(servers=()))
             ann = Identity("ann")
             files, session = remote_files(sessions, ClusterFacts(), ann), sessions.of(ann)
@@ -105,7 +105,7 @@ async def on_sandbox(root: Path, *, subsystem: bool, programs: Sequence[Path] = 
 @asynccontextmanager
 async def on_site(site: Site, choice: SftpOpener) -> AsyncIterator[Place]:
     keys = StaticCredentials({site.user: StaticKey(site.key(site.user).read_text())})
-    async with Pool(Host(site.host, site.port), keys, HostKeyVerifier([str(site.known_hosts)]), PoolLimits()) as pool:
+    async with Pool([Host(site.host, site.port)], keys, HostKeyVerifier([str(site.known_hosts)]), PoolLimits()) as pool:
         sessions, user = PooledSessions(pool, choice), Identity(site.user)
         files, session = remote_files(sessions, ClusterFacts(), user), sessions.of(user)
         folder = f"{site.home(site.user)}/contract-{secrets.token_hex(4)}"

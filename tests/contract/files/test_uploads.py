@@ -36,9 +36,8 @@ async def then_broken(*data: bytes) -> AsyncIterator[bytes]:
     raise Broken
 
 
-def uploads(place: Place, *, stale_after: float = 3600.0, **options: float) -> RemoteUploads:
-    """Whose locks nobody takes over because the machine is slow, unless a test wants it."""
-    return RemoteUploads(place.session, stale_after=stale_after, **options)
+def uploads(place: Place, **options: float) -> RemoteUploads:
+    return RemoteUploads(place.session, **options)
 
 
 async def begun(place: Place, length: int, name: str = "f") -> UploadStatus:
@@ -110,11 +109,11 @@ async def test_two_at_once(place: Place) -> None:
     more, started = asyncio.Event(), asyncio.Event()
 
     async def slow() -> AsyncIterator[bytes]:
-        yield b"01234"
-        started.set()
-        while not more.is_set():  # it goes on, which the other one sees at the next beat
-            yield b""
-            await asyncio.sleep(0.01)
+        for at in range(5):
+            yield b"%d" % at
+            started.set()
+            await asyncio.sleep(0.6)
+        await more.wait()
         yield b"56789"
 
     first = asyncio.create_task(uploads(place).append(key, 0, slow(), soon()))
@@ -139,28 +138,23 @@ async def test_a_stalled_request_is_taken_over_and_writes_no_more(place: Place) 
     first = asyncio.create_task(uploads(place).append(key, 0, stalled(), soon()))
     await started.wait()
     assert (await uploads(place).look(key, soon())).offset == 0
-    second = await uploads(place, stale_after=2).append(key, 0, pieces(b"abcd"), soon())
+    second = await uploads(place).append(key, 0, pieces(b"abcd"), soon())
     assert second.offset == 4
     more.set()
     with pytest.raises(Locked):
         await first
-    assert (await uploads(place, stale_after=2).append(key, 4, pieces(b"ef"), soon())).complete
+    assert (await uploads(place).append(key, 4, pieces(b"ef"), soon())).complete
     assert await content(place) == b"abcdef"
-    assert set(await names(place)) - {lock_of(place, key)} == {"f"}
-
-
-def lock_of(place: Place, key: UploadKey) -> str:
-    """The lock's name. Who thinks that another may have taken it over by now, does not remove it."""
-    return os.fsdecode(key.beside(os.fsencode(place.path("f"))).lock.rpartition(b"/")[2])
+    assert await names(place) == ["f"]
 
 
 @pytest.mark.parametrize("left", [b"", b"0" * 48])
 async def test_the_lock_of_a_killed_gateway_is_taken_over(place: Place, left: bytes) -> None:
     key = (await begun(place, 3)).key
-    lock = lock_of(place, key)
-    await place.content.upload(place.path(lock), pieces(left), soon())
-    assert (await uploads(place, stale_after=2).append(key, 0, pieces(b"abc"), soon())).complete
-    assert set(await names(place)) - {lock} == {"f"}
+    lock = os.fsdecode(key.beside(os.fsencode(place.path("f"))).lock)
+    await place.content.upload(lock, pieces(left), soon())
+    assert (await uploads(place).append(key, 0, pieces(b"abc"), soon())).complete
+    assert await names(place) == ["f"]
 
 
 async def test_expired(place: Place) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 
 import asyncssh
 
+from flamecrest.server.ssh.counters import PoolCounters
 from flamecrest.server.ssh.host_keys import HostKeyVerifier, known_hosts_line
-from flamecrest.server.ssh.pool.connection import Connection, open_channel
-from flamecrest.server.ssh.pool.dial import Host, dial
+from flamecrest.server.ssh.pool.dial import dial
+from flamecrest.server.ssh.pool.host import Host
+from flamecrest.server.ssh.transport import SshTransport
 
 
 class Echoed(asyncssh.SSHClientSession[bytes]):
@@ -51,8 +53,8 @@ async def echo(process: asyncssh.SSHServerProcess[bytes]) -> None:
 @asynccontextmanager
 async def connected(
     folder: Path, through: Callable[[int], Any] | None = None, *, accelerate: bool = True, **server: Any
-) -> AsyncIterator[Connection]:
-    """A connection to such a server, by way of that network if there is one."""
+) -> AsyncIterator[SshTransport]:
+    """A connection to such a server, through that network if there is one."""
     key = asyncssh.generate_private_key("ssh-ed25519")
     trusted = folder / "authorized"
     trusted.write_bytes(key.export_public_key())
@@ -72,14 +74,18 @@ async def connected(
     known_hosts = folder / "known_hosts"
     known_hosts.write_text(known_hosts_line("127.0.0.1", port, key) + "\n")
     pairs = asyncssh.load_keypairs([key])
-    connection = await dial(
-        Host("127.0.0.1", port, accelerate=accelerate), "ann", pairs, HostKeyVerifier([str(known_hosts)])
+    transport = await dial(
+        Host("127.0.0.1", port, accelerate=accelerate),
+        "ann",
+        pairs,
+        HostKeyVerifier([str(known_hosts)]),
+        PoolCounters(),
     )
     try:
-        yield connection
+        yield transport
     finally:
-        connection.close()
-        await connection.raw.wait_closed()
+        transport.close()
+        await transport.raw.wait_closed()
         acceptor.close()
         await acceptor.wait_closed()
         if network is not None:
@@ -120,13 +126,13 @@ async def _pass(
         writer.close()
 
 
-async def sent_and_back(connection: Connection, content: bytes, piece: int = 100_000) -> Echoed:
+async def sent_and_back(transport: SshTransport, content: bytes, piece: int = 100_000) -> Echoed:
     """Send it in pieces, as far as there is room, and an end; what came back when all is over."""
     session = Echoed()
-    channel = await open_channel(connection, session, b"echo")
+    channel = await transport.open_channel(session, b"echo")
     for start in range(0, len(content), piece):
         await session.writable.wait()
-        connection.send(channel, content[start : start + piece])
+        transport.send(channel, content[start : start + piece])
     channel.write_eof()
     await session.closed
     return session

@@ -13,7 +13,7 @@ from flamecrest.sandbox.ssh.server import SshServer
 from flamecrest.sandbox.users import UnixUsers
 from flamecrest.server.ssh.credentials import StaticCredentials, StaticKey
 from flamecrest.server.ssh.host_keys import HostKeyVerifier, known_hosts_line
-from flamecrest.server.ssh.pool.dial import Host
+from flamecrest.server.ssh.pool.host import Host
 from flamecrest.server.ssh.pool.policy import PoolLimits
 from flamecrest.server.ssh.pool.pool import Pool
 
@@ -50,7 +50,7 @@ class World:
     ) -> AsyncIterator[Pool]:
         rules = {"tick": 0.02, **rules}
         async with Pool(
-            host or self.host(),
+            [host or self.host()],
             self.credentials(),
             host_keys or self.known_hosts(),
             PoolLimits(**rules),  # type: ignore[arg-type]

@@ -39,25 +39,25 @@ def installed(connection: asyncssh.SSHClientConnection) -> set[str]:
 
 async def test_the_installed_asyncssh_is_accelerated(tmp_path):
     assert asyncssh.__version__ in room.TESTED_VERSIONS
-    async with connected(tmp_path, encryption_algs=[GCM]) as connection:
-        assert installed(connection.raw) == {"data_received", "send_packet", "add_channel", "_transport"}
-        receiver: Any = connection.raw.data_received
+    async with connected(tmp_path, encryption_algs=[GCM]) as transport:
+        assert installed(transport.raw) == {"data_received", "send_packet", "add_channel", "_transport"}
+        receiver: Any = transport.raw.data_received
         assert isinstance(receiver.__self__, fast_receive.FastReceiver)
 
 
 async def test_off_leaves_asyncssh_alone(tmp_path):
-    async with connected(tmp_path, accelerate=False, encryption_algs=[GCM]) as connection:
-        assert installed(connection.raw) == set()
-        assert (await sent_and_back(connection, CONTENT)).got == CONTENT
+    async with connected(tmp_path, accelerate=False, encryption_algs=[GCM]) as transport:
+        assert installed(transport.raw) == set()
+        assert (await sent_and_back(transport, CONTENT)).got == CONTENT
 
 
 async def test_an_untested_version_is_left_alone_and_named_once_in_the_log(tmp_path, caplog, anyio_backend):
     version = f"2.21.{anyio_backend[1]['use_uvloop']:d}"  # its own: the line is written once per process
-    async with connected(tmp_path, accelerate=False, encryption_algs=[GCM]) as connection:
+    async with connected(tmp_path, accelerate=False, encryption_algs=[GCM]) as transport:
         with caplog.at_level(logging.WARNING):
-            assert not room.accelerate(connection.raw, version)
-            assert not room.accelerate(connection.raw, version)
-        assert installed(connection.raw) == set()
+            assert not room.accelerate(transport.raw, version)
+            assert not room.accelerate(transport.raw, version)
+        assert installed(transport.raw) == set()
     assert [(record.message, record.__dict__["fields"]["asyncssh"]) for record in caplog.records] == [
         ("SSH not accelerated", version)
     ]
@@ -131,10 +131,10 @@ def messages(monkeypatch: pytest.MonkeyPatch) -> Messages:
 
 @pytest.mark.parametrize(("client", "server"), [(30_000, 2**30), (2**30, 40_000), (70_000, 50_000), (35_000, 35_000)])
 async def test_no_two_messages_share_a_nonce_whoever_asks_for_new_keys(tmp_path, messages, client, server):
-    async with connected(tmp_path, encryption_algs=[GCM], rekey_bytes=server) as connection:
-        connection.raw._rekey_bytes = client
+    async with connected(tmp_path, encryption_algs=[GCM], rekey_bytes=server) as transport:
+        transport.raw._rekey_bytes = client
         sizes = (700_000, 10, 400_001)
-        sessions = await asyncio.gather(*(sent_and_back(connection, CONTENT[:size], 20_000) for size in sizes))
+        sessions = await asyncio.gather(*(sent_and_back(transport, CONTENT[:size], 20_000) for size in sizes))
 
     assert len(messages.encrypted) >= 2 * 10, "a key for each direction, and ten pairs of them"
     for uses in messages.encrypted.values():

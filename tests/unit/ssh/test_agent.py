@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.writing import temporary_beside
 from flamecrest.server.files.values import ListingEntry, ListOptions, Stat
-from flamecrest.server.ssh.channels.agent import MAX_WAITING, PROGRAM, Agent
+from flamecrest.server.ssh.channels.agent import MAX_UNANSWERED, PROGRAM, Agent
 from flamecrest.server.ssh.channels.agent_protocol import Question, StatError, read_answer, stat_numbers
 from flamecrest.server.ssh.errors import ChannelLost
 from flamecrest.server.ssh.pool.connection import Connection
@@ -247,17 +247,16 @@ def instead_of_perl(world, program: str) -> None:
     (home / ".bashrc").write_text("PATH=$HOME/bin:$PATH\n")
 
 
-async def connected(pool: Pool) -> Connection:
+def connected(pool: Pool) -> Connection:
     """The connection over which the next question goes."""
-    connection = await pool.lease(ANN, soon(), shared=True)
-    pool.release(connection, shared=True)
+    (connection,) = pool.connections(ANN)
     return connection
 
 
 async def started(pool: Pool) -> Agent:
     """The agent that answers the next question."""
     await session(pool).ask(agent_requests.read(b"/etc/passwd"), soon())
-    agent = (await connected(pool)).agent
+    agent = connected(pool).shared(Agent)
     assert agent is not None
     return agent
 
@@ -281,8 +280,8 @@ async def test_what_is_no_agent_of_ours_is_not_believed_and_done_without(world, 
         me = session(pool)
         for _ in range(2):
             assert len(await me.stat("/", soon(), follow=True)) == 12
-        connection = await connected(pool)
-        assert connection.agent is None
+        connection = connected(pool)
+        assert connection.shared(Agent) is None
         assert await me.ask(agent_requests.read(b"/etc/passwd"), soon()) is None
 
 
@@ -299,7 +298,7 @@ async def test_a_perl_without_fractions_of_seconds_does_the_rest(world):
         agent = await started(pool)
         found = Stat.of(await session(pool).stat(str(path), soon(), follow=True))
         assert (found.size, found.mtime, found.mtime_ns) == (3, 1, None)
-        assert (await connected(pool)).agent is agent
+        assert connected(pool).shared(Agent) is agent
 
 
 async def test_a_change_that_an_agent_does_not_confirm_is_not_made_twice(world):
@@ -315,8 +314,8 @@ async def test_an_agent_that_is_asked_too_much_leaves_the_rest(world):
         me = session(pool)
         agent = await started(pool)
         asked = agent_requests.read(b"/x" * 1000)
-        held = [agent.ask(asked) for _ in range(MAX_WAITING // len(asked.text) + 1)]
-        assert agent.full, "asked too much"
+        held = [agent.ask(asked) for _ in range(MAX_UNANSWERED // len(asked.text) + 1)]
+        assert agent._unanswered > MAX_UNANSWERED
         assert await me.ask(write(path, b"1"), soon()) is None
         for answer in await asyncio.gather(*held, return_exceptions=True):
             assert isinstance(answer, StatError)
@@ -332,7 +331,7 @@ async def test_slow_questions_wait_here_and_the_same_ones_are_asked_once(world):
         (home / name / f"in {name}").touch()
     async with world.pool() as pool:
         agent = await started(pool)
-        sent = pool.traffic.bytes_sent
+        sent = pool.counters.bytes_sent
         found = [agent.ask(entries(home / name)) for name in "aabbbcccaad"]
         quick = agent_requests.read(b"/etc/passwd")
         answer = agent.ask(quick)
@@ -345,19 +344,19 @@ async def test_slow_questions_wait_here_and_the_same_ones_are_asked_once(world):
         names = ["".join(entry.name for entry in one or ()) for one in listed]
         assert names == ["in a", "in a", "in b", "in b", "in c", "in c", "in a", "in a"]
         each = len(entries(home / "a").text)
-        assert pool.traffic.bytes_sent - sent == 5 * each + len(quick.text), "those not sent yet are asked once"
-        assert not agent.full
+        assert pool.counters.bytes_sent - sent == 5 * each + len(quick.text), "those not sent yet are asked once"
+        assert agent._unanswered == 0
 
 
 async def test_an_agent_that_changes_something_does_not_give_way(world):
     async with world.pool(max_sessions=1, per_user=1) as pool:
         me = session(pool)
         agent = await started(pool)
-        connection = await connected(pool)
-        agent.changing += 1
-        connection.yield_standing()
+        connection = connected(pool)
+        answer = agent.ask(write(world.root / "home" / "ann" / "f", b"1"))
+        connection.close_shared()
         assert not agent.closed
-        assert connection.agent is agent
-        agent.changing -= 1
+        assert connection.shared(Agent) is agent
+        assert await answer is not None
         await me.run(sh("true"), soon())
-        assert connection.agent is None
+        assert connection.shared(Agent) is None

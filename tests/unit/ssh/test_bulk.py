@@ -9,8 +9,6 @@ from typing import Any
 import asyncssh
 import pytest
 
-from flamecrest.server.ssh.pool.connection import open_channel
-
 from .bulk_world import Echoed, connected, cutting, sent_and_back
 
 pytestmark = pytest.mark.anyio
@@ -27,8 +25,8 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
 
 @pytest.mark.parametrize("cipher", [GCM, "aes256-gcm@openssh.com", *OTHERS])
 async def test_there_and_back_under_every_cipher(tmp_path, cipher, accelerate):
-    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[cipher]) as connection:
-        session = await sent_and_back(connection, CONTENT)
+    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[cipher]) as transport:
+        session = await sent_and_back(transport, CONTENT)
         assert session.got == CONTENT
         assert session.closed.result() is None
 
@@ -37,34 +35,34 @@ async def test_there_and_back_under_every_cipher(tmp_path, cipher, accelerate):
 async def test_no_more_than_the_window_and_the_packet_size_allow(tmp_path, narrow, accelerate):
     """asyncssh's server ends the connection when there is more."""
     content = CONTENT[: 300 if narrow["window"] == 1 else 300_000]
-    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM], **narrow) as connection:
-        session = await sent_and_back(connection, content)
+    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM], **narrow) as transport:
+        session = await sent_and_back(transport, content)
         assert session.got == content
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(30_000, 2**30), (2**30, 40_000), (70_000, 50_000)])
 async def test_new_keys_under_way(tmp_path, ours, theirs, accelerate):
-    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM], rekey_bytes=theirs) as connection:
-        first = connection.raw._send_encryption
-        connection.raw._rekey_bytes = ours
+    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM], rekey_bytes=theirs) as transport:
+        first = transport.raw._send_encryption
+        transport.raw._rekey_bytes = ours
         sessions = await asyncio.gather(
-            *(sent_and_back(connection, CONTENT[:size], 20_000) for size in (700_000, 10, 400_001))
+            *(sent_and_back(transport, CONTENT[:size], 20_000) for size in (700_000, 10, 400_001))
         )
         assert [len(session.got) for session in sessions] == [700_000, 10, 400_001]
         assert all(CONTENT.startswith(session.got) for session in sessions)
-        assert connection.raw._send_encryption is not first
+        assert transport.raw._send_encryption is not first
 
 
 async def test_nothing_goes_out_while_new_keys_are_made(tmp_path):
-    async with connected(tmp_path, encryption_algs=[GCM]) as connection:
-        session, raw = Echoed(), connection.raw
-        channel = await open_channel(connection, session, b"echo")
+    async with connected(tmp_path, encryption_algs=[GCM]) as transport:
+        session, raw = Echoed(), transport.raw
+        channel = await transport.open_channel(session, b"echo")
         before, raw._rekey_bytes = raw._send_seq, raw._rekey_bytes_sent + 40_000
-        connection.send(channel, CONTENT[:20_000])
+        transport.send(channel, CONTENT[:20_000])
         assert raw._send_seq == before + 1
-        connection.send(channel, CONTENT[20_000:700_000])
+        transport.send(channel, CONTENT[20_000:700_000])
         assert raw._send_seq == before + 3, "one message more, and the wish for new keys"
-        connection.send(channel, CONTENT[700_000:800_000])
+        transport.send(channel, CONTENT[700_000:800_000])
         assert raw._send_seq == before + 3
         channel.write_eof()
         await session.closed
@@ -72,22 +70,22 @@ async def test_nothing_goes_out_while_new_keys_are_made(tmp_path):
 
 
 async def test_a_server_that_sends_more_than_it_may(tmp_path, accelerate):
-    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM]) as connection:
+    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM]) as transport:
         session = Echoed()
-        channel = await open_channel(connection, session, b"echo")
+        channel = await transport.open_channel(session, b"echo")
         channel._recv_window = 1000
-        connection.send(channel, CONTENT[:20_000])
+        transport.send(channel, CONTENT[:20_000])
         assert isinstance(await session.closed, asyncssh.ProtocolError)
-        assert connection.lost
+        assert transport.lost
         assert len(session.got) <= 1000
 
 
 async def test_new_keys_when_it_is_time(tmp_path, accelerate):
-    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM]) as connection:
-        first = connection.raw._send_encryption
-        connection.raw._rekey_seconds, connection.raw._rekey_time = 3600, 0.0
-        assert (await sent_and_back(connection, CONTENT)).got == CONTENT
-        assert connection.raw._send_encryption is not first
+    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM]) as transport:
+        first = transport.raw._send_encryption
+        transport.raw._rekey_seconds, transport.raw._rekey_time = 3600, 0.0
+        assert (await sent_and_back(transport, CONTENT)).got == CONTENT
+        assert transport.raw._send_encryption is not first
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -95,20 +93,20 @@ async def test_a_network_that_cuts_messages_anywhere(tmp_path, seed, accelerate)
     size = 60_000 if seed else 300_000
     async with connected(
         tmp_path, cutting(seed), accelerate=accelerate, encryption_algs=[GCM], rekey_bytes=100_000
-    ) as connection:
-        session = await sent_and_back(connection, CONTENT[:size])
+    ) as transport:
+        session = await sent_and_back(transport, CONTENT[:size])
         assert session.got == CONTENT[:size]
 
 
 @pytest.mark.parametrize("after", [5_000, 5_001, 40_000, 100_003])
 async def test_a_spoilt_byte_ends_the_connection(tmp_path, after, accelerate):
     network = cutting(0, spoil_after=after)
-    async with connected(tmp_path, network, accelerate=accelerate, encryption_algs=[GCM]) as connection:
+    async with connected(tmp_path, network, accelerate=accelerate, encryption_algs=[GCM]) as transport:
         session = Echoed()
-        channel = await open_channel(connection, session, b"echo")
-        connection.send(channel, CONTENT[:300_000])
+        channel = await transport.open_channel(session, b"echo")
+        transport.send(channel, CONTENT[:300_000])
         await session.closed
-        assert connection.lost
+        assert transport.lost
         assert CONTENT.startswith(session.got), "nothing of the spoilt message, and nothing behind it"
         assert len(session.got) < after
 
@@ -123,23 +121,23 @@ async def test_what_waits_for_room_goes_when_the_channel_is_closed(tmp_path, acc
 
     async with connected(
         tmp_path, accelerate=accelerate, encryption_algs=[GCM], program=deaf, window=50_000
-    ) as connection:
+    ) as transport:
         session = Echoed()
-        channel = await open_channel(connection, session, b"deaf")
-        connection.send(channel, CONTENT)
+        channel = await transport.open_channel(session, b"deaf")
+        transport.send(channel, CONTENT)
         assert not session.writable.is_set(), "who sends is told to wait at once"
         await at_rest.wait()
         channel.abort()
         await session.closed
         with pytest.raises(OSError, match="not open"):
-            connection.send(channel, b"more")
-        session = await _answer(connection)
-        assert not connection.lost
+            transport.send(channel, b"more")
+        session = await _answer(transport)
+        assert not transport.lost
         session.abort()
 
 
-async def _answer(connection: Any) -> Any:
-    return await open_channel(connection, Echoed(), b"deaf")
+async def _answer(transport: Any) -> Any:
+    return await transport.open_channel(Echoed(), b"deaf")
 
 
 async def test_a_fault_in_who_receives_ends_the_connection(tmp_path, accelerate):
@@ -147,20 +145,20 @@ async def test_a_fault_in_who_receives_ends_the_connection(tmp_path, accelerate)
         def data_received(self, data: bytes, datatype: int | None) -> None:
             raise ZeroDivisionError(len(data), datatype)
 
-    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM]) as connection:
+    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM]) as transport:
         session = Faulty()
-        channel = await open_channel(connection, session, b"echo")
-        connection.send(channel, b"to be divided")
+        channel = await transport.open_channel(session, b"echo")
+        transport.send(channel, b"to be divided")
         assert isinstance(await session.closed, ZeroDivisionError)
-        assert connection.lost
+        assert transport.lost
 
 
 async def test_a_message_too_long_is_not_waited_for(tmp_path, accelerate):
     """The length stands before the encrypted part: whoever changes it makes us collect up to 4 GiB."""
-    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM]) as connection:
+    async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM]) as transport:
         session = Echoed()
-        await open_channel(connection, session, b"echo")
-        connection.raw.data_received(b"\xff" * 3)
-        connection.raw.data_received(b"\xff" * 30)
+        await transport.open_channel(session, b"echo")
+        transport.raw.data_received(b"\xff" * 3)
+        transport.raw.data_received(b"\xff" * 30)
         assert isinstance(await session.closed, asyncssh.ProtocolError)
-        assert connection.lost
+        assert transport.lost

@@ -15,7 +15,7 @@ from flamecrest.server.errors import Invalid, Unsupported, Upstream
 from flamecrest.server.ssh.channels.agent_protocol import StatError, stat_question
 from flamecrest.server.ssh.channels.stat_command import stat_command
 from flamecrest.server.ssh.command import Command, Output
-from flamecrest.server.ssh.command_line import MARK, MAX_NOISE, Preamble, shell_line
+from flamecrest.server.ssh.command_line import MARK, MAX_PREAMBLE, Preamble, shell_line
 from flamecrest.server.ssh.user import whoami
 from tests.unit.ssh.asking import answers
 
@@ -27,7 +27,7 @@ def same(output: Output) -> Output:
 
 
 def _own(data: bytes) -> bytes:
-    return Preamble().rest(data)
+    return Preamble().strip(data)
 
 
 @settings(max_examples=40)
@@ -75,18 +75,18 @@ def test_what_login_scripts_print_is_told_apart(shell, trace):
 def test_the_mark_is_found_however_it_is_cut(noise, own, cuts):
     preamble, whole = Preamble(), noise + MARK + own
     edges = [0, *sorted(min(cut, len(whole)) for cut in cuts), len(whole)]
-    assert b"".join(preamble.rest(whole[a:b]) for a, b in itertools.pairwise(edges)) == own
-    assert preamble.over
-    assert not preamble.noise
+    assert b"".join(preamble.strip(whole[a:b]) for a, b in itertools.pairwise(edges)) == own
+    assert preamble.ended
+    assert not preamble.text
 
 
 def test_endless_noise_is_held_within_bounds():
     preamble = Preamble()
     for number in range(100):
-        assert preamble.rest(b"%d" % number * 5000) == b""
-    assert len(preamble.noise) == MAX_NOISE
-    assert preamble.rest(MARK[:9]) == b""
-    assert preamble.rest(MARK[9:] + b"own") == b"own"
+        assert preamble.strip(b"%d" % number * 5000) == b""
+    assert len(preamble.text) == MAX_PREAMBLE
+    assert preamble.strip(MARK[:9]) == b""
+    assert preamble.strip(MARK[9:] + b"own") == b"own"
 
 
 def test_whoami_reads_ids_with_and_without_names():

@@ -19,7 +19,7 @@ from flamecrest.server.ssh.channels.sftp_channel import SftpSession
 from flamecrest.server.ssh.channels.sftp_packets import Attrs, SftpError
 
 if TYPE_CHECKING:
-    from flamecrest.server.ssh.pool.connection import Connection
+    from flamecrest.server.ssh.transport import SshTransport
 
 
 class Quiet:
@@ -74,9 +74,9 @@ def test_an_absurd_count_of_names_is_malformed():
 
 async def collected(cuts: list[int], data: bytes, *, asked_for_data: bool = True) -> list[object]:
     """What two requests get when their answers arrive cut at these places."""
-    sftp = Sftp(cast("Connection", Quiet()))
+    sftp = Sftp(cast("SshTransport", Quiet()))
     hello = asyncio.get_running_loop().create_future()
-    channel = SftpSession(sftp, cast("Connection", Quiet()), hello)
+    channel = SftpSession(sftp, cast("SshTransport", Quiet()), hello)
     first = sftp.read(b"h", 0, len(data)) if asked_for_data else sftp.stat(b"/")
     second = sftp.readlink(b"/x")
     answers = [

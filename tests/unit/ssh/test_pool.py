@@ -11,6 +11,7 @@ import pytest
 from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Busy, Denied, Timeout, TooLarge, Unavailable, Upstream
+from flamecrest.server.ssh.channels.agent import Agent
 from flamecrest.server.ssh.command import Command, Output
 from flamecrest.server.ssh.errors import Lost
 from flamecrest.server.ssh.session import PooledSession, PooledSessions
@@ -226,17 +227,16 @@ async def test_an_agent_that_gave_way_comes_back(world):
     async with world.pool(max_sessions=1, per_user=1) as pool:
         me = session(pool)
         await me.stat("/", soon(), follow=True)
-        connection = await pool.lease(ANN, soon(), shared=True)
-        pool.release(connection, shared=True)
-        assert connection.agent is not None
+        (connection,) = pool.connections(ANN)
+        assert connection.shared(Agent) is not None
         await me.run(sh("true"), soon())  # one channel only: the agent gives way
-        assert connection.agent is None
-        assert not connection.agent_missing
+        assert connection.shared(Agent) is None
+        assert connection.agent_paused
         assert len(await me.stat("/", soon(), follow=True)) == 12  # by a process
-        assert connection.agent is None
-        connection.agent_after = 0.0
+        assert connection.shared(Agent) is None
+        connection.resume_agent()
         assert len(await me.stat("/", soon(), follow=True)) == 12
-        assert connection.agent is not None
+        assert connection.shared(Agent) is not None
 
 
 async def test_a_server_that_accepts_and_says_nothing_is_given_up(world):

@@ -19,7 +19,7 @@ from flamecrest.server.ssh.channels.sftp import Sftp
 from flamecrest.server.ssh.channels.sftp_program import SftpOpener
 from flamecrest.server.ssh.errors import Lost
 from flamecrest.server.ssh.host_keys import HostKeyVerifier
-from flamecrest.server.ssh.pool.dial import Host
+from flamecrest.server.ssh.pool.host import Host
 from flamecrest.server.ssh.session import PooledSessions
 
 pytestmark = pytest.mark.anyio
@@ -59,7 +59,7 @@ async def test_a_refusal_is_remembered_for_a_while(world):
     clock = Clock()
     world.server.sftp = False
     async with world.pool() as pool:
-        sessions = PooledSessions(pool, SftpOpener(servers=(), clock=clock, holds=60))
+        sessions = PooledSessions(pool, SftpOpener(servers=(), clock=clock, refusal_ttl=60))
         offered = await extensions(sessions)
         assert b"posix-rename@openssh.com" in offered
         assert b"copy-data" not in offered

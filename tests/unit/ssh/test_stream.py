@@ -10,7 +10,7 @@ import pytest
 from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Upstream
-from flamecrest.server.ssh.channels.stream import HIGH
+from flamecrest.server.ssh.channels.stream import MAX_UNREAD
 from flamecrest.server.ssh.command import Command
 from flamecrest.server.ssh.errors import Lost
 from flamecrest.server.ssh.session import PooledSessions
@@ -49,10 +49,10 @@ async def test_a_slow_reader_holds_the_program_back(world):
         async with session.stream(command("sh", "-c", "head -c 50000000 /dev/zero"), Deadline.after(60)) as stream:
             chunks = stream.chunks(60)
             await anext(chunks)
-            await until(lambda: stream._held >= HIGH)
+            await until(lambda: stream._unread >= MAX_UNREAD)
             for _ in range(20):  # what still comes, comes before the answers to those
                 await session.run(command("true"), Deadline.after(60))
-            assert stream._held < 5_000_000
+            assert stream._unread < 5_000_000
             rest = [len(chunk) async for chunk in chunks]
             assert sum(rest) > 49_000_000
 

@@ -88,7 +88,7 @@ async def test_keys_with_passphrase_and_broken_keys(world, caplog):
         "no key": StaticKey("this is no key"),
     }
     for name, key in cases.items():
-        async with Pool(world.host(), StaticCredentials({"ann": key}), world.known_hosts(), PoolLimits()) as pool:
+        async with Pool([world.host()], StaticCredentials({"ann": key}), world.known_hosts(), PoolLimits()) as pool:
             if name == "right":
                 assert await log_in(pool) == "in\n"
             else:
@@ -106,7 +106,7 @@ async def test_user_certificates_log_in(world):
     for principal, welcome in (("ann", True), ("bob", False)):
         certificate = authority.generate_user_certificate(key, "test", principals=[principal])
         static = StaticKey(key.export_private_key().decode(), certificate=certificate.export_certificate().decode())
-        async with Pool(world.host(), StaticCredentials({"ann": static}), world.known_hosts(), PoolLimits()) as pool:
+        async with Pool([world.host()], StaticCredentials({"ann": static}), world.known_hosts(), PoolLimits()) as pool:
             if welcome:
                 assert await log_in(pool) == "in\n"
             else:

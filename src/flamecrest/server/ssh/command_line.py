@@ -1,7 +1,7 @@
-"""The line that runs a command on a login node, and where that command's own output begins; it knows no channel.
+"""The shell line that runs a command on a login node, and finding where the command's own output begins. No I/O.
 
-Login scripts print (module systems, quota warnings, `set -x`), and that goes where the command's output goes.
-So the line has a mark printed right before the command starts, and readers drop everything up to it.
+Login scripts print text (module systems, quota warnings, `set -x`) into the same streams as the command. So the line
+prints a mark right before the command starts, and readers drop everything up to the mark.
 """
 
 from __future__ import annotations
@@ -16,22 +16,25 @@ from flamecrest.server.errors import Invalid
 if TYPE_CHECKING:
     from .command import Command
 
-MAX_LINE = 128 * 1024 - 1  # bytes; Linux's MAX_ARG_STRLEN: sshd hands the line to the shell as one argument
-FAR_GRACE = 5  # seconds after the deadline when the far side ends a command itself, should we be gone by then
-MAX_NOISE = 64 * 1024  # bytes before the mark that are kept, to say why a command did not start
+MAX_LINE = 128 * 1024 - 1  # bytes; Linux's MAX_ARG_STRLEN: sshd passes the line to the shell as one argument
+REMOTE_GRACE = 5  # seconds after the deadline when `timeout` ends the command, in case the gateway cannot
+MAX_PREAMBLE = 64 * 1024  # bytes before the mark that are kept: they may say why a command did not start
 
 _WORD = secrets.token_hex(8)
-# Written with escapes, so that a shell that shows what it runs does not print the mark itself.
+# The mark is written with escapes, so that a shell that traces its commands does not print it.
 _START = rf'printf "\036{_WORD}\036"; printf "\036{_WORD}\036" >&2; export LC_ALL=C; exec "$@"'
 MARK = b"\x1e%s\x1e" % _WORD.encode()
 
 
 def shell_line(command: Command[Any], seconds: float | None = None) -> bytes:
-    """The line for the user's login shell, whatever shell that is; with `seconds` the far side ends it by itself."""
+    """The line for the login shell, POSIX or not. With `seconds` the command is ended remotely soon after that time.
+
+    Raises Invalid for a NUL byte and for a line that is too long.
+    """
     for word in (*command.argv, *command.env.values()):
         if "\0" in word:
             raise Invalid("A value must not contain a NUL byte")
-    guard = () if seconds is None else ("timeout", "-k", "2", str(math.ceil(seconds) + FAR_GRACE))
+    guard = () if seconds is None else ("timeout", "-k", "2", str(math.ceil(seconds) + REMOTE_GRACE))
     variables = ("env", *(f"{name}={value}" for name, value in command.env.items())) if command.env else ()
     line = "exec " + shlex.join(("sh", "-c", _START, "sh", *guard, *variables, *command.argv))
     raw = line.encode("utf-8", "surrogateescape")
@@ -41,27 +44,27 @@ def shell_line(command: Command[Any], seconds: float | None = None) -> bytes:
 
 
 class Preamble:
-    """What a stream carries before the mark. `over` once that has come; until then `noise` is what was there."""
+    """The beginning of a stream, before the mark. `ended` when the mark has come; until then `text` is what came."""
 
-    __slots__ = ("noise", "over")
+    __slots__ = ("ended", "text")
 
     def __init__(self) -> None:
-        self.noise = bytearray()
-        self.over = False
+        self.text = bytearray()
+        self.ended = False
 
-    def rest(self, data: bytes) -> bytes:
-        """What of the next piece belongs to the command."""
-        if self.over:
+    def strip(self, data: bytes) -> bytes:
+        """Take the next data of the stream; the part of it behind the mark."""
+        if self.ended:
             return data
-        noise = self.noise
-        start = max(0, len(noise) - len(MARK))
-        noise += data
-        found = noise.find(MARK, start)
+        text = self.text
+        start = max(0, len(text) - len(MARK))
+        text += data
+        found = text.find(MARK, start)
         if found >= 0:
-            self.over = True
-            rest = bytes(noise[found + len(MARK) :])
-            noise.clear()
+            self.ended = True
+            rest = bytes(text[found + len(MARK) :])
+            text.clear()
             return rest
-        if len(noise) > MAX_NOISE:
-            del noise[: len(noise) - MAX_NOISE]
+        if len(text) > MAX_PREAMBLE:
+            del text[: len(text) - MAX_PREAMBLE]
         return b""

@@ -1,4 +1,4 @@
-"""How the gateway logs in as a user: the Credentials port, and static keys."""
+"""The keys with which the gateway logs in as a user: the Credentials port, and keys from the configuration."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class Credentials(Protocol):
-    """Where keys and certificates of users come from."""
+    """A source of keys and certificates for users."""
 
     async def keys(self, identity: Identity, deadline: Deadline) -> Sequence[asyncssh.SSHKeyPair]:
-        """Key pairs to offer for this user; Denied when there are none, Upstream when they can't be had."""
+        """The key pairs to offer to the server. Denied if the user has none, Upstream if they cannot be obtained."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class StaticKey:
-    """A private key as text in any format asyncssh reads, with its certificate and passphrase where it has them."""
+    """A private key as text in any format that asyncssh reads, with its certificate and passphrase, if any."""
 
     private_key: str = field(repr=False)
     certificate: str | None = field(default=None, repr=False)
@@ -34,7 +34,7 @@ class StaticKey:
 
 
 class StaticCredentials:
-    """One configured key a user. A key is read when it is first used: a wrong one hurts its user only."""
+    """One configured key for each user. A key is read at its first use, so a wrong one affects only its user."""
 
     def __init__(self, keys: Mapping[str, StaticKey]) -> None:
         self._keys = dict(keys)
@@ -48,7 +48,7 @@ class StaticCredentials:
             if key is None:
                 raise Denied(f"No SSH key is configured for user {user}")
             async with deadline.enforce("Reading the SSH key"):
-                # decrypting a key is made slow on purpose (bcrypt): not on the event loop
+                # decryption of a key is slow by design (bcrypt), so it runs in a thread
                 loaded = await asyncio.to_thread(_load, user, key)
             self._loaded[user] = loaded
         return loaded
@@ -61,7 +61,7 @@ def _load(user: str, key: StaticKey) -> Sequence[asyncssh.SSHKeyPair]:
             return asyncssh.load_keypairs([private])
         return asyncssh.load_keypairs([(private, asyncssh.import_certificate(key.certificate))])
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError) as error:
-        # asyncssh's own words name formats and ciphers, never the key
+        # asyncssh's messages name formats and ciphers, never the key
         raise Upstream(
             f"The SSH key configured for user {user} can't be read", detail=f"{type(error).__name__}: {error}"
         ) from None

@@ -1,13 +1,13 @@
-"""Which host keys are trusted: known_hosts files, pinned keys, host certificate authorities, and the policy.
+"""Verification of host keys: known_hosts files, pinned keys, host certificate authorities, and the policy.
 
-It knows nothing of users and connections. Files are read again when they change.
+It knows neither users nor connections. Files are read again when they have changed.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,12 +26,12 @@ DEFAULT_FILES = (
 
 
 class HostKeyVerifier:
-    """The trust of one cluster.
+    """Verifies the host keys of one cluster.
 
-    `files` are in OpenSSH's known_hosts format (by default the files that OpenSSH itself reads for the account
-    that runs the gateway); `pinned` and `authorities` are public keys in OpenSSH's one-line format, valid for
-    every host of the cluster. With `accept-new` a host that no source knows is believed once and remembered
-    for the life of the process; a changed key is refused all the same. `off` believes everything.
+    `files` are in OpenSSH's known_hosts format; by default the files that OpenSSH reads for the account that runs the
+    gateway. `pinned` and `authorities` are public keys in OpenSSH's one-line format, valid for every host of the
+    cluster. With `accept-new` the first key of a host that no source lists is accepted and remembered until the
+    process ends; another key of that host is refused. `off` accepts every key.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class HostKeyVerifier:
         self._known = asyncssh.import_known_hosts("")
 
     def known_hosts(self) -> Any:
-        """What asyncssh.connect wants: a matching function, or None to verify nothing."""
+        """The argument of that name to asyncssh.connect: a function that looks up keys, or None to accept every key."""
         return None if self.policy == "off" else self._match
 
     def trusts(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-        """Whether a key that no source holds is believed: asked by asyncssh after `known_hosts` did not match."""
+        """Whether to accept a key that no source lists. asyncssh calls this after `known_hosts` found no match."""
         if self.policy != "accept-new" or any(self._match(host, addr, None if port == 22 else port)[:2]):
             return False
         remembered = self._accepted.setdefault((host, port), key)
@@ -68,7 +68,7 @@ class HostKeyVerifier:
         return remembered == key
 
     def refusal(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> str:
-        """What to tell about a key that is not trusted: with the line that would make it so."""
+        """The error text for a key that is refused, with the known_hosts line that would accept it."""
         known = self._match(host, addr, None if port == 22 else port)
         changed = bool(known[0]) or (host, port) in self._accepted
         problem = (
@@ -97,18 +97,22 @@ class HostKeyVerifier:
                 try:
                     known.load(text)
                 except ValueError:
-                    # one bad line must not take away the trust in all others
+                    # one malformed line must not invalidate the others
                     logger.warning("known_hosts line skipped", extra={"fields": {"file": str(path)}})
         self._known, self._stamp = known, stamp
 
 
 class HostKeyClient(asyncssh.SSHClient):
-    """The owner of one asyncssh connection: asked about host keys, told when the connection is gone."""
+    """asyncssh's client object for one connection: it verifies the host key and reports the end of the connection."""
 
     def __init__(self, host_keys: HostKeyVerifier) -> None:
         self._host_keys = host_keys
-        self.refused: str | None = None
-        self.lost: Any = None
+        self.refused: str | None = None  # the error text for a host key that was refused
+        self.on_lost: Callable[[], None] | None = None
+
+    def known_hosts(self) -> Any:
+        """The argument of that name to asyncssh.connect."""
+        return self._host_keys.known_hosts()
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         if self._host_keys.trusts(host, addr, port, key):
@@ -124,8 +128,8 @@ class HostKeyClient(asyncssh.SSHClient):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncssh's signature
-        if self.lost is not None:
-            self.lost()
+        if self.on_lost is not None:
+            self.on_lost()
 
 
 def known_hosts_line(host: str, port: int, key: asyncssh.SSHKey) -> str:

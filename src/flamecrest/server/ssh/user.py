@@ -1,4 +1,4 @@
-"""Who the login node says a user is: the `id` command and what it prints."""
+"""The user's name, groups and ids on the login node: the `id` command and its output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PAIR = re.compile(r"(\d+)(?:\(([^)]*)\))?")
 
 @dataclass(frozen=True, slots=True)
 class NamedId:
-    """A numeric id as text, and its name (the number again where the system has no name for it)."""
+    """A numeric id as text, and its name (the number if the system has no name for it)."""
 
     id: str
     name: str
@@ -31,7 +31,7 @@ class User:
 
 
 def whoami() -> Command[User]:
-    """The command that asks who the user of a session is."""
+    """The command that prints the ids of the session's user."""
     return Command(("id",), _parse, repeatable=True)
 
 

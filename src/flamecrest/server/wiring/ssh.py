@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flamecrest.server.ssh.host_keys import HostKeyVerifier
-from flamecrest.server.ssh.pool.dial import Host
+from flamecrest.server.ssh.pool.host import Host
 from flamecrest.server.ssh.pool.policy import PoolLimits
 from flamecrest.server.ssh.pool.pool import Pool
 
@@ -17,18 +17,19 @@ if TYPE_CHECKING:
 def make_pool(ssh: SshSettings, credentials: Credentials) -> Pool:
     """The pool; the caller enters and leaves it."""
     trust = ssh.host_keys
+    host = Host(
+        host=ssh.host,
+        port=ssh.port,
+        proxy_host=ssh.proxy_host,
+        proxy_port=ssh.proxy_port or 22,
+        proxy_user=ssh.proxy_user,
+        connect_timeout=ssh.timeout.connection,
+        login_timeout=ssh.timeout.login,
+        keep_alive=ssh.timeout.keep_alive,
+        accelerate=ssh.accelerate == "auto",
+    )
     return Pool(
-        Host(
-            host=ssh.host,
-            port=ssh.port,
-            proxy_host=ssh.proxy_host,
-            proxy_port=ssh.proxy_port or 22,
-            proxy_user=ssh.proxy_user,
-            connect_timeout=ssh.timeout.connection,
-            login_timeout=ssh.timeout.login,
-            keep_alive=ssh.timeout.keep_alive,
-            accelerate=ssh.accelerate == "auto",
-        ),
+        [host],
         credentials,
         HostKeyVerifier(
             [str(path) for path in trust.known_hosts] or None,

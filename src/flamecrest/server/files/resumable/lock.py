@@ -51,11 +51,10 @@ async def open_regular(sftp: Sftp, path: bytes, flags: int) -> AsyncIterator[byt
 class UploadLock:
     """A lock that is held."""
 
-    def __init__(self, sftp: Sftp, handle: bytes, token: bytes, stale_after: float) -> None:
+    def __init__(self, sftp: Sftp, handle: bytes, token: bytes) -> None:
         self._sftp = sftp
         self._handle = handle
         self._token = token
-        self._stale_after = stale_after
         self._beats = 0
         self._taken = False
         self._last = time.monotonic()
@@ -74,7 +73,7 @@ class UploadLock:
     @property
     def fresh(self) -> bool:
         """Whether nobody can have taken over yet: the last beat is not long ago."""
-        return not self._taken and time.monotonic() - self._last < self._stale_after - HEARTBEAT
+        return not self._taken and time.monotonic() - self._last < STALE_AFTER - HEARTBEAT
 
     def release(self, path: bytes) -> None:
         """Give it up. One that somebody else may have by now is left alone: it is taken over in time."""
@@ -85,12 +84,12 @@ class UploadLock:
 
 
 @asynccontextmanager
-async def acquire(sftp: Sftp, path: bytes, stale_after: float = STALE_AFTER) -> AsyncIterator[UploadLock]:
+async def acquire(sftp: Sftp, path: bytes) -> AsyncIterator[UploadLock]:
     """The lock, held for the block; Locked when somebody else works on the upload."""
     token = secrets.token_hex(16).encode()
     async with stall_timeout():
-        handle = await _acquire(sftp, path, token, stale_after)
-    lock = UploadLock(sftp, handle, token, stale_after)
+        handle = await _acquire(sftp, path, token)
+    lock = UploadLock(sftp, handle, token)
     try:
         await within_stall_timeout(sftp.write(handle, 0, token + b"%016d" % 0))
         yield lock
@@ -116,11 +115,11 @@ async def released_soon(sftp: Sftp, path: bytes) -> bool:
     return False
 
 
-async def _acquire(sftp: Sftp, path: bytes, token: bytes, stale_after: float) -> bytes:
+async def _acquire(sftp: Sftp, path: bytes, token: bytes) -> bytes:
     """Make the lock file; wait for one that is there to go, to move, or to be still for long enough."""
     seen: bytes | None = None
     since = begun = time.monotonic()
-    while time.monotonic() - begun < 3 * stale_after:
+    while time.monotonic() - begun < 3 * STALE_AFTER:
         try:
             return await sftp.open_file(path, FLAG_READ | FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE, Attrs(mode=0o600))
         except SftpError as error:
@@ -131,7 +130,7 @@ async def _acquire(sftp: Sftp, path: bytes, token: bytes, stale_after: float) ->
             seen, since = found, time.monotonic()
         elif found != seen:
             break
-        elif time.monotonic() - since > stale_after:
+        elif time.monotonic() - since > STALE_AFTER:
             await _evict(sftp, path, seen, token)
             seen = None
             continue

@@ -34,7 +34,7 @@ from flamecrest.server.files.remote.writing import (
     within_stall_timeout,
 )
 from flamecrest.server.files.resumable.append import UploadWriter
-from flamecrest.server.files.resumable.lock import STALE_AFTER, UploadLock, acquire, open_regular, released_soon
+from flamecrest.server.files.resumable.lock import UploadLock, acquire, open_regular, released_soon
 from flamecrest.server.files.resumable.port import PieceChecksum, UploadStatus
 from flamecrest.server.files.resumable.state import HEAD_SIZE, MAX_STATE, UploadFiles, UploadKey, UploadState, expired
 from flamecrest.server.ssh.channels.agent_protocol import StatError
@@ -63,10 +63,9 @@ RESCUE = 10.0  # seconds for writing down what had arrived when a connection bro
 class RemoteUploads:
     """The Uploads port over one user's session."""
 
-    def __init__(self, session: Session, *, lifetime: float = LIFETIME, stale_after: float = STALE_AFTER) -> None:
+    def __init__(self, session: Session, *, lifetime: float = LIFETIME) -> None:
         self._session = session
         self._lifetime = lifetime
-        self._stale_after = stale_after  # seconds without a beat after which a lock belongs to nobody
 
     async def create(self, path: str, length: int | None, metadata: str, deadline: Deadline) -> UploadStatus:
         if path.endswith("/"):
@@ -96,7 +95,7 @@ class RemoteUploads:
                 return None
             if state.offset == state.length:
                 # what is told to be complete must be in its place
-                async with acquire(sftp, names.lock, self._stale_after) as lock:
+                async with acquire(sftp, names.lock) as lock:
                     await self._finish(sftp, key, names, state, lock)
             elif await released_soon(sftp, names.lock):
                 state = await _read(sftp, names)
@@ -119,7 +118,7 @@ class RemoteUploads:
                 state = await _read(sftp, names)
             if state is not None:
                 async with (
-                    acquire(sftp, names.lock, self._stale_after) as lock,
+                    acquire(sftp, names.lock) as lock,
                     open_regular(sftp, names.state, FLAG_READ | FLAG_WRITE) as head,
                 ):
                     state = state.with_head(await within_stall_timeout(sftp.read(head, 0, HEAD_SIZE)))
@@ -211,7 +210,6 @@ class RemoteUploads:
                 else:
                     await sftp.fsetstat(handle, Attrs(mode=state.mode))
                 await within_stall_timeout(sftp.fsync(handle))
-                await lock.beat()  # a disk may be slow
                 await rename_replacing(sftp, names.data, target, prefix, replace=existing is not None)
         except SftpError as error:
             if error.code != NO_SUCH_FILE:

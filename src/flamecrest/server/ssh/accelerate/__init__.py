@@ -12,17 +12,12 @@ from __future__ import annotations
 import logging
 import os
 from functools import cache
-from typing import TYPE_CHECKING
 
 import asyncssh
-from asyncssh.constants import MSG_IGNORE
 from asyncssh.crypto.cipher import GCMCipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from . import fast_receive, fast_send
-
-if TYPE_CHECKING:
-    from asyncssh.packet import SSHPacketLogger
 
 TESTED_VERSIONS = ("2.24.1",)  # of asyncssh
 
@@ -36,10 +31,8 @@ def accelerate(connection: asyncssh.SSHClientConnection, version: str = asyncssh
     """
     if not _supported(version):
         return False
-    _omit_ignore_messages(connection)
-    _accelerate_new_channels(connection)
     fast_receive.install(connection)
-    fast_send.batch_writes(connection)
+    fast_send.install(connection)
     return True
 
 
@@ -69,35 +62,3 @@ def cipher_as_expected(cipher_class: type[GCMCipher]) -> bool:
     except (AttributeError, TypeError, ValueError):
         return False
     return found == (key, expected, nonce[:4] + bytes(8), nonce[:4] + bytes(7) + b"\x01")
-
-
-def _omit_ignore_messages(connection: asyncssh.SSHClientConnection) -> None:
-    """Do not send the empty IGNORE message that asyncssh puts before every other.
-
-    It protects the last block of a CBC cipher. With the ciphers in use here it only doubles the number of messages.
-    """
-    send = connection.send_packet
-
-    def send_packet(pkttype: int, *args: bytes, handler: SSHPacketLogger | None = None) -> None:
-        if pkttype != MSG_IGNORE:
-            send(pkttype, *args, handler=handler)
-
-    connection.send_packet = send_packet  # type: ignore[method-assign]
-
-
-def _accelerate_new_channels(connection: asyncssh.SSHClientConnection) -> None:
-    add = connection.add_channel
-
-    def add_channel(channel: asyncssh.SSHClientChannel[bytes]) -> int:
-        number = add(channel)
-        # asyncssh formats every message for the log before it checks the log level
-        channel.log_received_packet = _log_nothing  # type: ignore[method-assign]
-        channel.log_sent_packet = _log_nothing  # type: ignore[method-assign]
-        fast_send.install(connection, channel)
-        return number
-
-    connection.add_channel = add_channel  # type: ignore[method-assign, assignment]
-
-
-def _log_nothing(pkttype: int, pktid: int | None, packet: object, note: str = "") -> None:
-    pass

@@ -109,7 +109,8 @@ class FastReceiver:
             if stop > end:
                 break
             if not self._handle(view[at:begin], view[begin:stop]):
-                self._send_more()  # in the order in which the messages came
+                if self._widened:  # in the order in which the messages came
+                    self._send_more()
                 self._receive_by_asyncssh(bytes(view[at:stop]))
                 if connection._recv_handler != connection._recv_pkthdr or connection._inpbuf or self._ready() is None:
                     return stop

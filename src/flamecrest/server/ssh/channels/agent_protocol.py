@@ -10,12 +10,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# dev ino mode nlink uid gid rdev size atime mtime ctime, and the nanoseconds of mtime's fraction (a double's worth of
-# them: the same number for the same file from the agent and from `stat`; 0: only the second is known)
+# dev ino mode nlink uid gid rdev size atime mtime ctime, and the nanoseconds of mtime's fraction (rounded as a double
+# rounds them, so that the agent and `stat` give the same number for a file; 0: only the second is known)
 StatNumbers = tuple[int, ...]
 
-
-_HEAD = struct.Struct(">cI")
+_HEAD = struct.Struct(">cI")  # letter, length of the text
 
 
 class StatError(Exception):
@@ -27,10 +26,11 @@ class StatError(Exception):
 
 
 class Question(Generic[T]):
-    """What the agent is asked: a letter and what belongs to it; how its answer is read, and whether to ask again.
+    """A question to the agent: a letter, its arguments as text, and how to read the answer.
 
-    `read` raises ValueError for what is no answer of our agent. A `slow` one is sent when few of its kind are under
-    way, and shares its answer with those of the same text: that has to say all that `read` goes by.
+    `read` raises ValueError for anything that is not an answer of our agent. A `repeatable` question changes nothing.
+    A `slow` question waits while two others are in progress, and shares its answer with questions of the same text:
+    `read` must depend on the text alone.
     """
 
     __slots__ = ("read", "repeatable", "slow", "text")
@@ -45,7 +45,7 @@ class Question(Generic[T]):
 
 
 def stat_numbers(answer: bytes) -> StatNumbers:
-    """The numbers of an answer; ValueError for anything else."""
+    """Read the numbers of an answer; ValueError for anything else."""
     found = tuple(map(int, answer.split(b" ")))
     if len(found) != 12:
         raise ValueError("not 12 numbers")
@@ -53,12 +53,12 @@ def stat_numbers(answer: bytes) -> StatNumbers:
 
 
 def stat_question(path: bytes, *, follow: bool) -> Question[StatNumbers]:
-    """Ask for the attributes of a path."""
+    """The question for the attributes of a path, of a link's target with `follow`."""
     return Question(b"s" if follow else b"l", path, stat_numbers)
 
 
 def read_answer(question: Question[T], answer: bytes) -> T | None:
-    """What an answer says; None: ask by another way. Raises StatError, and ValueError for what is no answer."""
+    """The value of an answer; None: use SFTP instead. Raises StatError, ValueError if it is not an answer."""
     match answer[:1]:
         case b"=":
             return question.read(answer[1:])
@@ -66,4 +66,4 @@ def read_answer(question: Question[T], answer: bytes) -> T | None:
             return None
         case b"~":
             raise StatError(int(answer[1:]))
-    raise ValueError("no answer of the agent")
+    raise ValueError("not an answer of the agent")

@@ -1,13 +1,14 @@
-"""One command on one channel: its output within a limit, its end, and ending it.
+"""One command on one channel: its output up to a limit, its exit status, and ending it.
 
-Closing a channel does not end the program behind it (OpenSSH leaves it running): a signal request does.
+To close a channel does not end its program (OpenSSH leaves it running). A signal request does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import Any, Self
 
 import asyncssh
 
@@ -15,19 +16,16 @@ from flamecrest.server.errors import TooLarge
 from flamecrest.server.ssh.command import Output
 from flamecrest.server.ssh.command_line import Preamble
 from flamecrest.server.ssh.errors import Lost
-from flamecrest.server.ssh.pool.connection import open_channel
+from flamecrest.server.ssh.transport import SshTransport
 
-if TYPE_CHECKING:
-    from flamecrest.server.ssh.pool.connection import Connection
-
-GRACE = 2.0  # seconds between TERM and KILL, and again until the channel is given up
+GRACE = 2.0  # seconds from TERM to KILL, and from KILL until the channel is closed all the same
 
 
 class RemoteProcess(asyncssh.SSHClientSession[bytes]):
-    """A program on the login node. `finished` is its Output, or why there is none."""
+    """A program on the login node. `finished` is its Output, TooLarge, or Lost if the channel closed first."""
 
-    def __init__(self, connection: Connection, max_output: int) -> None:
-        self._connection = connection
+    def __init__(self, transport: SshTransport, max_output: int) -> None:
+        self._transport = transport
         self._left = max_output
         self._stdout: list[bytes] = []
         self._stderr: list[bytes] = []
@@ -39,31 +37,36 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
         self._closed = loop.create_future()
 
     @classmethod
-    async def start(cls, connection: Connection, line: bytes, stdin: bytes | None, max_output: int) -> RemoteProcess:
-        """Run a shell line; `stdin` is sent and followed by EOF. ChannelRefused when there is no room."""
-        process = cls(connection, max_output)
-        channel = await process.opened(line)
-        if stdin:
-            connection.send(channel, stdin)
-        # without EOF a program that reads its input would wait for ever
-        channel.write_eof()
+    async def open(cls, transport: SshTransport, line: bytes, max_output: int) -> Self:
+        """Run a shell line. ChannelRefused when the server takes no more channels."""
+        process = cls(transport, max_output)
+        opening = asyncio.ensure_future(transport.open_channel(process, line))
+        try:
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # the server may still start the program
+            opening.add_done_callback(process._abandon)
+            raise
         return process
 
-    async def opened(self, line: bytes) -> asyncssh.SSHClientChannel[bytes]:
-        """The channel that runs a shell line; one that opens after the caller has gone is ended."""
-        opening = asyncio.ensure_future(open_channel(self._connection, self, line))
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            # the server may start it yet: end it when it does
-            opening.add_done_callback(self.abandon)
-            raise
+    def send_input(self, data: bytes | None) -> None:
+        """Send the whole standard input and EOF. Without EOF a program that reads its input would wait for ever."""
+        if self._channel is not None:
+            with suppress(OSError, asyncssh.Error):  # closed: `finished` has the reason
+                if data:
+                    self._transport.send(self._channel, data)
+                self._channel.write_eof()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the channel has closed."""
+        return self._closed.done()
 
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         self._channel = chan
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        data = self._own(data, datatype)
+        data = self._strip_preamble(data, datatype)
         self._left -= len(data)
         if self._left < 0:
             if not self.finished.done():
@@ -71,11 +74,10 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
             return
         (self._stdout if datatype is None else self._stderr).append(data)
 
-    def _own(self, data: bytes, datatype: int | None) -> bytes:
-        """What of a message is the program's own, and not what login scripts print before it."""
-        self._connection.received(len(data))
-        preamble = self._preambles[datatype is not None]
-        return data if preamble.over else preamble.rest(data)
+    def _strip_preamble(self, data: bytes, datatype: int | None) -> bytes:
+        """The part of a message that is the program's output and not text of login scripts."""
+        self._transport.received(len(data))
+        return self._preambles[datatype is not None].strip(data)
 
     def exit_status_received(self, status: int) -> None:
         self._status = status
@@ -91,14 +93,14 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
         if self._status is None:
             detail = str(exc) if exc else "the channel closed without an exit status"
             self.finished.set_exception(Lost("The SSH connection was lost", detail=detail))
-            self.finished.exception()  # who asked may have gone: no complaint that nobody looked
+            self.finished.exception()  # the request may have ended: no warning about an exception never retrieved
         else:
-            # noise is left only where the program never started: it may say why
-            said = (*(bytes(preamble.noise) for preamble in self._preambles), *self._stderr)
-            self.finished.set_result(Output(self._status, b"".join(self._stdout), b"".join(said)))
+            # without the mark the program has not started, and the text before it may say why
+            errors = (*(bytes(preamble.text) for preamble in self._preambles), *self._stderr)
+            self.finished.set_result(Output(self._status, b"".join(self._stdout), b"".join(errors)))
 
     async def end(self) -> None:
-        """End the program with its whole process group and close the channel; never raises."""
+        """End the program with its process group and close the channel. Never raises."""
         channel = self._channel
         if channel is None or self._closed.done():
             return
@@ -114,14 +116,12 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
         channel.close()
         await asyncio.wait([self._closed], timeout=GRACE)
 
-    def abandon(self, opening: asyncio.Future[Any]) -> None:
-        """What to do with a channel that opened after nobody wanted it any more."""
+    def _abandon(self, opening: asyncio.Future[Any]) -> None:
+        """Kill a program that was started after its request had ended."""
         if not opening.cancelled() and opening.exception() is None and self._channel is not None:
-            try:
+            with suppress(OSError, asyncssh.Error):
                 self._channel.send_signal("KILL")
                 self._channel.close()
-            except (OSError, asyncssh.Error):
-                pass
 
 
 def _number(name: str) -> int:

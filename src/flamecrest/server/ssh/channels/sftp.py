@@ -1,6 +1,6 @@
-"""Pipelined SFTP on one channel: a future a request, everything asked in one turn of the loop sent together.
+"""Pipelined SFTP on one channel: a future for each request; requests of one turn of the loop are sent together.
 
-It knows packets and nothing of what requests they serve; paths are bytes here.
+It does not know what the requests are for. Paths are bytes.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import asyncssh
 
 from flamecrest.server.errors import Upstream
 from flamecrest.server.ssh.errors import Lost
-from flamecrest.server.ssh.pool.connection import open_channel
+from flamecrest.server.ssh.transport import SshTransport
 
 from .sftp_channel import SftpSession
 from .sftp_packets import (
@@ -56,33 +56,30 @@ from .sftp_packets import (
     string,
 )
 
-if TYPE_CHECKING:
-    from flamecrest.server.ssh.pool.connection import Connection
-
 T = TypeVar("T")
 
 _HEAD = struct.Struct(">IBI")
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
-_AT = struct.Struct(">QI")  # an offset and a size
+_AT = struct.Struct(">QI")  # offset, size
 
 
 class Sftp:
     """The SFTP client of one connection, shared by all requests of its user.
 
-    Every method sends at once and returns a future, so a caller may ask several things before it waits.
-    The server answers in order. Futures raise SftpError, or Lost when the connection is gone.
+    Every request method sends at once and returns a future, so a caller may make several requests before it waits.
+    The server answers in order. Futures raise SftpError, or Lost when the channel has closed.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, transport: SshTransport) -> None:
+        self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[int, tuple[asyncio.Future[Any], Callable[[bytes], object]]] = {}
         self._next = 0
         self._out: list[bytes | memoryview] = []
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._closed = False
-        self.counted = False  # among the connection's channels
+        self.on_closed: Callable[[], None] | None = None
         self._writable = asyncio.Event()
         self._writable.set()
         self.extensions: dict[bytes, bytes] = {}
@@ -93,10 +90,10 @@ class Sftp:
     # --- opening and the channel's life
 
     async def open(self, line: bytes | None = None) -> None:
-        """Start the subsystem, or the program of this shell line; ChannelRefused when there is no room, Unsupported."""
+        """Start the subsystem, or the program of a shell line. Raises ChannelRefused, Unsupported, Upstream, Lost."""
         hello = self._loop.create_future()
-        session = SftpSession(self, self._connection, hello)
-        self._channel = await open_channel(self._connection, session, line)
+        session = SftpSession(self, self._transport, hello)
+        self._channel = await self._transport.open_channel(session, line)
         self._channel.write(_U32.pack(5) + b"\x01" + _U32.pack(3))
         self.extensions = extensions(await hello)
         if b"limits@openssh.com" in self.extensions:
@@ -117,19 +114,18 @@ class Sftp:
             self._channel.close()
 
     def lost(self, error: Exception | None) -> None:
-        """Fail everything that waits: the channel is gone."""
+        """Fail every request without an answer: the channel has closed."""
+        if self._closed:
+            return
         self._closed = True
         self._writable.set()
-        if self._connection.sftp is self:
-            self._connection.sftp = None
-        if self.counted:
-            self.counted = False
-            self._connection.standing_closed()
+        if self.on_closed is not None:
+            self.on_closed()
         waiting, self._waiting = self._waiting, {}
         for future, _ in waiting.values():
             if not future.done():
                 future.set_exception(Lost("The SSH connection was lost", detail=str(error) if error else None))
-                future.exception()  # who asked may have gone: no complaint that nobody looked
+                future.exception()  # the request may have ended: no warning about an exception never retrieved
 
     # --- requests
 
@@ -159,7 +155,7 @@ class Sftp:
         return self._ask(READ, string(handle) + _AT.pack(offset, size), data_reply)
 
     def write(self, handle: bytes, offset: int, *parts: bytes | memoryview) -> asyncio.Future[None]:
-        """Write these, one behind the other."""
+        """Write the parts one behind the other."""
         size = sum(map(len, parts))
         return self._ask(WRITE, string(handle) + _AT.pack(offset, size), status_reply, parts, size)
 
@@ -187,29 +183,29 @@ class Sftp:
         return self._ask(RMDIR, string(path), status_reply)
 
     def symlink(self, target: bytes, link: bytes) -> asyncio.Future[None]:
-        # OpenSSH has the two the other way round than the draft, and everybody follows it
+        # OpenSSH expects the arguments in the reverse order of the draft, and other servers follow it
         return self._ask(SYMLINK, string(target) + string(link), status_reply)
 
     def rename(self, old: bytes, new: bytes) -> asyncio.Future[None]:
-        """Rename; over an existing file only where the server has OpenSSH's posix-rename."""
+        """Rename. An existing file is replaced only if the server has OpenSSH's posix-rename."""
         if b"posix-rename@openssh.com" in self.extensions:
             return self._ask(EXTENDED, string(b"posix-rename@openssh.com") + string(old) + string(new), status_reply)
         return self._ask(RENAME, string(old) + string(new), status_reply)
 
     def rename_new(self, old: bytes, new: bytes) -> asyncio.Future[None]:
-        """Rename as version 3 has it: a failure when something is there already."""
+        """Rename as in version 3: fails if the new name exists."""
         return self._ask(RENAME, string(old) + string(new), status_reply)
 
     def statvfs(self, path: bytes) -> asyncio.Future[tuple[int, ...]]:
-        """The eleven numbers of statvfs@openssh.com; SftpError UNSUPPORTED where the server does not have it."""
+        """The eleven numbers of statvfs@openssh.com; SftpError UNSUPPORTED if the server lacks it."""
         return self._ask(EXTENDED, string(b"statvfs@openssh.com") + string(path), statvfs_reply)
 
     def hardlink(self, old: bytes, new: bytes) -> asyncio.Future[None]:
-        """A second name for a file; the server says UNSUPPORTED where it can't."""
+        """Make a hard link; SftpError UNSUPPORTED if the server lacks the extension."""
         return self._ask(EXTENDED, string(b"hardlink@openssh.com") + string(old) + string(new), status_reply)
 
     def fsync(self, handle: bytes) -> asyncio.Future[None]:
-        """Have the server write the file to disk; done at once where it can't."""
+        """Have the server write the file to disk; does nothing if the server lacks the extension."""
         if b"fsync@openssh.com" in self.extensions:
             return self._ask(EXTENDED, string(b"fsync@openssh.com") + string(handle), status_reply)
         done: asyncio.Future[None] = self._loop.create_future()
@@ -218,7 +214,7 @@ class Sftp:
 
     @asynccontextmanager
     async def handle(self, opening: asyncio.Future[bytes]) -> AsyncIterator[bytes]:
-        """The handle that an open request gives, closed afterwards without waiting for the server."""
+        """The handle of an open request, closed afterwards without waiting for the server."""
         try:
             handle = await opening
         except asyncio.CancelledError:
@@ -232,11 +228,11 @@ class Sftp:
 
     @staticmethod
     def forget(future: asyncio.Future[Any]) -> None:
-        """Let a request go its way: its failure concerns nobody."""
+        """Ignore the outcome of a request."""
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def room(self) -> None:
-        """Wait until the channel takes more: for senders of much data."""
+        """Wait until the channel takes more data."""
         await self._writable.wait()
 
     # --- the wire
@@ -249,7 +245,7 @@ class Sftp:
         data: Sequence[bytes | memoryview] = (),
         size: int = 0,
     ) -> asyncio.Future[T]:
-        """Send a request; `data` of that many bytes follows its body."""
+        """Send a request: its body, then `data` of `size` bytes."""
         future: asyncio.Future[T] = self._loop.create_future()
         if self._closed:
             future.set_exception(Lost("The SSH connection was lost"))
@@ -268,12 +264,12 @@ class Sftp:
         out, self._out = self._out, []
         if self._channel is not None and not self._closed:
             try:
-                self._connection.send(self._channel, b"".join(out))
+                self._transport.send(self._channel, b"".join(out))
             except (OSError, asyncssh.Error) as error:
                 self.lost(error)
 
-    def arrived(self, number: int, data: bytes) -> None:
-        """The data that one request to read has brought."""
+    def data_arrived(self, number: int, data: bytes) -> None:
+        """Handle the data that answers a read request."""
         future, parse = self._waiting.pop(number, (None, None))
         if future is not None and not future.done():
             if parse is data_reply:
@@ -282,13 +278,13 @@ class Sftp:
                 future.set_exception(Upstream("The cluster's SFTP server sent something malformed", detail="DATA"))
 
     def answered(self, packet: bytes) -> None:
-        """One packet from the server, without its length."""
+        """Handle a packet from the server, without its length."""
         number = _U32.unpack_from(packet, 1)[0]
         waiting = self._waiting.pop(number, None)
         if waiting is None:
             return
         future, parse = waiting
-        if future.done():  # the one who asked has gone: nobody else will close what was opened
+        if future.done():  # the caller has gone, so a handle that was opened is closed here
             if packet[0] == HANDLE:
                 self.forget(self.close_handle(handle_reply(packet)))
             return

@@ -1,50 +1,67 @@
-"""The channel under SFTP: cuts its bytes into packets. It knows where one ends, and nothing of what it says."""
+"""The channel below SFTP: cuts the received bytes into packets. It does not know what the packets mean."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import struct
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import asyncssh
 
 from flamecrest.server.errors import GatewayError, Unsupported, Upstream
-from flamecrest.server.ssh.command_line import MAX_NOISE
+from flamecrest.server.ssh.command_line import MAX_PREAMBLE
 from flamecrest.server.ssh.errors import Lost
-from flamecrest.server.ssh.pool.connection import MESSAGE
+from flamecrest.server.ssh.transport import MESSAGE, SshTransport
 
 from .sftp_packets import DATA, MAX_PACKET, VERSION
 
-if TYPE_CHECKING:
-    from flamecrest.server.ssh.pool.connection import Connection
-
-    from .sftp import Sftp
-
 _U32 = struct.Struct(">I")
-_GREETING = re.compile(rb"\0\0[\0-\x03].\x02\0\0\0[\x03-\x06]", re.DOTALL)  # the length, VERSION, and the version
-_DATA = struct.Struct(">IBII")  # what stands before the data: the packet's length, DATA, its request, the data's length
+_GREETING = re.compile(rb"\0\0[\0-\x03].\x02\0\0\0[\x03-\x06]", re.DOTALL)  # length, VERSION, protocol version
+_DATA = struct.Struct(">IBII")  # before the data: packet length, DATA, request number, data length
+
+
+class PacketHandler(Protocol):
+    """The SFTP client, as its channel sees it."""
+
+    def answered(self, packet: bytes) -> None:
+        """Handle a packet, without its length."""
+
+    def data_arrived(self, number: int, data: bytes) -> None:
+        """Handle the data that answers a read request."""
+
+    def pause(self) -> None:
+        """Stop sending much data: the channel's buffer is full."""
+
+    def resume(self) -> None:
+        """Continue."""
+
+    def lost(self, error: Exception | None) -> None:
+        """Handle the end of the channel."""
+
+    def close(self) -> None:
+        """Close the channel."""
 
 
 class SftpSession(asyncssh.SSHClientSession[bytes]):
-    """Cuts the channel's bytes into packets."""
+    """Cuts the channel's bytes into packets. `hello` is resolved with the server's VERSION packet."""
 
-    def __init__(self, sftp: Sftp, connection: Connection, hello: asyncio.Future[bytes]) -> None:
-        self._sftp = sftp
-        self._connection = connection
+    def __init__(self, handler: PacketHandler, transport: SshTransport, hello: asyncio.Future[bytes]) -> None:
+        self._handler = handler
+        self._transport = transport
         self._hello = hello
         self._buffer = bytearray()
-        # an answer of much data is put together once, when it is whole
+        # a long DATA packet is joined once, when all its parts have come
         self._parts: list[bytes] = []
         self._missing = 0
         self._number = 0
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        self._connection.received(len(data))
-        if datatype is not None:  # whatever a login script prints to stderr
+        self._transport.received(len(data))
+        if datatype is not None:  # standard error: text of login scripts
             return
         if self._missing:
-            data = self._behind(data)
+            data = self._continue_data(data)
             if not data:
                 return
         self._buffer += data
@@ -52,7 +69,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
             self._cut()
 
     def _cut(self) -> None:
-        """Take every whole packet off the front of what has come."""
+        """Handle every whole packet at the front of the buffer."""
         buffer = self._buffer
         start, end = 0, len(buffer)
         while end - start >= 5:
@@ -61,7 +78,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
                 self._fail(Upstream("The cluster's SFTP server sent something malformed", detail=f"{size} bytes"))
                 return
             if end - start - 4 < size:
-                if size > MESSAGE and self._is_data(start, size):
+                if size > MESSAGE and self._begin_data(start, size):
                     start = end
                 break
             packet = bytes(memoryview(buffer)[start + 4 : start + 4 + size])
@@ -70,12 +87,12 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
                 if not self._hello.done():
                     self._hello.set_result(packet)
             elif size >= 5:
-                self._sftp.answered(packet)
+                self._handler.answered(packet)
         if start:
             del buffer[:start]
 
-    def _is_data(self, start: int, size: int) -> bool:
-        """Begin to collect the answer to a read, of which only a part is there."""
+    def _begin_data(self, start: int, size: int) -> bool:
+        """Begin to collect a long DATA packet of which a part has come; False if it is another packet."""
         if len(self._buffer) - start < _DATA.size or self._buffer[start + 4] != DATA:
             return False
         _, _, self._number, length = _DATA.unpack_from(self._buffer, start)
@@ -85,35 +102,35 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._parts, self._missing = [part], length - len(part)
         return True
 
-    def _behind(self, data: bytes) -> bytes:
-        """What of the next message does not belong to the answer that is being collected."""
+    def _continue_data(self, data: bytes) -> bytes:
+        """Add to the DATA packet that is being collected; the rest of `data`, behind the packet."""
         part = data[: self._missing]
         self._parts.append(part)
         self._missing -= len(part)
         if not self._missing:
             parts, self._parts = self._parts, []
-            self._sftp.arrived(self._number, b"".join(parts))
+            self._handler.data_arrived(self._number, b"".join(parts))
         return data[len(part) :]
 
     def _greeted(self) -> bool:
-        """Whether the server's greeting is there; drops what login scripts print before it."""
+        """Whether the VERSION packet has begun; drops the text of login scripts before it."""
         buffer = self._buffer
         greeting = _GREETING.search(buffer)
         if greeting is not None:
             del buffer[: greeting.start()]
             return True
-        if len(buffer) > MAX_NOISE:
+        if len(buffer) > MAX_PREAMBLE:
             self._fail(Upstream("The cluster's SFTP channel does not speak SFTP (does a login script print?)"))
         return False
 
     def pause_writing(self) -> None:
-        self._sftp.pause()
+        self._handler.pause()
 
     def resume_writing(self) -> None:
-        self._sftp.resume()
+        self._handler.resume()
 
     def exit_status_received(self, status: int) -> None:
-        # a shell that does not find the program, or a perl that does not find its modules
+        # 126 and 127: the shell did not find the program; 2: perl did not find a module
         if status in {2, 126, 127} and not self._hello.done():
             self._fail(Unsupported("The cluster offers no SFTP: no subsystem, no sftp-server, no perl"))
 
@@ -123,6 +140,6 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     def _fail(self, error: GatewayError) -> None:
         if not self._hello.done():
             self._hello.set_exception(error)
-            self._hello.exception()  # nobody waits for it where the channel never came to be
-        self._sftp.lost(error)
-        self._sftp.close()
+            self._hello.exception()  # not awaited if the channel could not be opened: no warning about that
+        self._handler.lost(error)
+        self._handler.close()

@@ -1,4 +1,4 @@
-"""SFTP version 3 packets: numbers, attributes, and the reading of answers. Pure: bytes in, values out.
+"""SFTP version 3 packets: constants, attributes, and parsers for answers. Pure: bytes in, values out.
 
 The protocol is draft-ietf-secsh-filexfer-02 with OpenSSH's extensions (its PROTOCOL file).
 """
@@ -9,19 +9,8 @@ import struct
 from typing import NamedTuple
 
 # packet types
-INIT, VERSION, OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, SETSTAT, FSETSTAT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-OPENDIR, READDIR, REMOVE, MKDIR, RMDIR, REALPATH, STAT, RENAME, READLINK, SYMLINK = (
-    11,
-    12,
-    13,
-    14,
-    15,
-    16,
-    17,
-    18,
-    19,
-    20,
-)
+INIT, VERSION, OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, SETSTAT, FSETSTAT = range(1, 11)
+OPENDIR, READDIR, REMOVE, MKDIR, RMDIR, REALPATH, STAT, RENAME, READLINK, SYMLINK = range(11, 21)
 STATUS, HANDLE, DATA, NAME, ATTRS, EXTENDED, EXTENDED_REPLY = 101, 102, 103, 104, 105, 200, 201
 
 # open flags
@@ -40,18 +29,18 @@ FLAG_READ, FLAG_WRITE, FLAG_APPEND, FLAG_CREATE, FLAG_TRUNCATE, FLAG_EXCLUSIVE =
     UNSUPPORTED,
 ) = range(9)
 
-READ_SIZE = 32768  # what every server must be able to send in one answer
-MAX_PACKET = 1 << 20  # a longer one is a broken or hostile server
+READ_SIZE = 32768  # bytes that every server must be able to send in one answer
+MAX_PACKET = 1 << 20  # bytes; a longer packet comes from a broken or hostile server
 
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
-_ALL_FLAGS = b"\0\0\0\x0f"  # attributes as OpenSSH sends them: every one
-make = tuple.__new__  # a NamedTuple's own way to be made is a Python function
+_ALL_FLAGS = b"\0\0\0\x0f"  # all attributes of version 3, as OpenSSH sends them
+make = tuple.__new__  # faster than the constructor of a NamedTuple, which is a Python function
 _ALL = struct.Struct(">4xQIIIII")  # size, uid, gid, mode, atime, mtime
 
 
 class SftpError(Exception):
-    """A status that is not OK. `code` decides; `message` is the server's own English."""
+    """A STATUS packet other than OK. Decisions go by `code`; `message` is the server's text."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(code, message)
@@ -60,7 +49,7 @@ class SftpError(Exception):
 
 
 class Attrs(NamedTuple):
-    """Attributes as version 3 has them; None where the server did not send them."""
+    """The attributes of version 3; None where the server did not send one."""
 
     size: int | None = None
     uid: int | None = None
@@ -87,7 +76,7 @@ class Attrs(NamedTuple):
 
 
 class Name(NamedTuple):
-    """One entry of a directory: its name, the server's `ls -l` line for it, and its own attributes."""
+    """One entry of a directory: its name, the server's `ls -l` line, and its own attributes (not a link target's)."""
 
     name: bytes
     longname: bytes
@@ -97,7 +86,7 @@ class Name(NamedTuple):
 NO_ATTRS = Attrs()
 
 
-# --- reading answers
+# --- parsing answers
 
 
 def string(data: bytes) -> bytes:
@@ -113,7 +102,7 @@ def take(packet: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _raise(packet: bytes) -> None:
-    """Raise what a STATUS packet says; anything else than the expected type is malformed."""
+    """Raise SftpError for a STATUS packet, IndexError for any other unexpected packet."""
     if packet[0] != STATUS:
         raise IndexError(f"unexpected packet type {packet[0]}")
     code = _U32.unpack_from(packet, 5)[0]
@@ -153,7 +142,7 @@ def names_reply(packet: bytes) -> list[Name]:
     if packet[0] != NAME:
         _raise(packet)
     count, at, names = _U32.unpack_from(packet, 5)[0], 9, []
-    end, length = len(packet), _U32.unpack_from  # a big directory is read here: no call more than needed
+    end, length = len(packet), _U32.unpack_from  # large directories are parsed here, so as few calls as possible
     for _ in range(count):
         start = at + 4
         at = start + length(packet, at)[0]

@@ -1,13 +1,10 @@
-"""SFTP where the SSH server has no such subsystem: by a program on the login node, and which of the two a site needs.
-
-It knows how an SFTP channel is opened and nothing of what goes over it.
-"""
+"""Opening SFTP: by the subsystem, or by a program on the login node if the SSH server has no such subsystem."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import asyncssh
 
@@ -16,14 +13,12 @@ from flamecrest.server.ssh.command import Command
 from flamecrest.server.ssh.command_line import shell_line
 from flamecrest.server.ssh.errors import ChannelRefused
 from flamecrest.server.ssh.programs.perl import one_line
+from flamecrest.server.ssh.transport import SshTransport
 
 from .sftp import Sftp
 
-if TYPE_CHECKING:
-    from flamecrest.server.ssh.pool.connection import Connection
-
 PROGRAM: Final = one_line("sftp_server.pl")
-# where Debian, Fedora, Arch, SUSE, Gentoo, Alpine and BSD put OpenSSH's program
+# paths of OpenSSH's program on Debian, Fedora, Arch, SUSE, Gentoo, Alpine and BSD
 SERVERS: Final = (
     "/usr/lib/openssh/sftp-server",
     "/usr/libexec/openssh/sftp-server",
@@ -35,10 +30,10 @@ SERVERS: Final = (
     "/usr/libexec/ssh/sftp-server",
     "/usr/local/libexec/sftp-server",
 )
-REFUSAL_HOLDS: Final = 600.0  # seconds for which a refused subsystem is not asked for again
+REFUSAL_TTL: Final = 600.0  # seconds for which a refused subsystem is not requested again
 
-# The first argument is our own server's source, the rest are the places to look first. PERL5OPT and its like may be
-# meant for somebody's own programs.
+# The first argument is the source of our own server, the others are paths to try first. PERL5OPT and similar variables
+# are the user's and meant for other programs.
 _START: Final = (
     'program=$1; shift; for server; do if [ -f "$server" ] && [ -x "$server" ]; then exec "$server"; fi; done; '
     'unset PERL5OPT PERL5DB PERL_UNICODE PERLIO; exec perl -e "$program"'
@@ -46,41 +41,41 @@ _START: Final = (
 
 
 class SftpOpener:
-    """How SFTP is reached at one site, as its server offers it: the subsystem if there is one, else a program."""
+    """Opens SFTP on one cluster's connections: the subsystem, or a program once the subsystem was refused."""
 
     def __init__(
         self,
         servers: Sequence[str] = SERVERS,
         *,
         clock: Callable[[], float] = time.monotonic,
-        holds: float = REFUSAL_HOLDS,
+        refusal_ttl: float = REFUSAL_TTL,
     ) -> None:
         self._line = program_line(servers)
         self._clock = clock
-        self._holds = holds
+        self._refusal_ttl = refusal_ttl
         self._refused: float | None = None  # when the subsystem was refused
 
-    async def open(self, connection: Connection) -> Sftp:
-        """An open SFTP client, one way or the other; raises ChannelRefused when there is no room, Unsupported, Lost."""
-        if self._refused is None or self._clock() - self._refused >= self._holds:
+    async def open(self, transport: SshTransport) -> Sftp:
+        """An open SFTP client. Raises ChannelRefused when the server takes no more channels, Unsupported, Lost."""
+        if self._refused is None or self._clock() - self._refused >= self._refusal_ttl:
             try:
-                sftp = await _opened(connection, None)
+                sftp = await _opened(transport, None)
             except Unsupported:
                 self._refused = self._clock()
             else:
                 self._refused = None
                 return sftp
         try:
-            return await _opened(connection, self._line)
+            return await _opened(transport, self._line)
         except ChannelRefused as refusal:
-            # a channel that may be opened, but not used for commands: more channels would not help
+            # the channel was opened, but the server runs no command in it: another channel would not help
             if refusal.args == (asyncssh.OPEN_REQUEST_SESSION_FAILED,):
                 raise Unsupported("The cluster's SSH server offers neither SFTP nor commands") from None
             raise
 
 
-async def _opened(connection: Connection, line: bytes | None) -> Sftp:
-    sftp = Sftp(connection)
+async def _opened(transport: SshTransport, line: bytes | None) -> Sftp:
+    sftp = Sftp(transport)
     try:
         await sftp.open(line)
     except BaseException:
@@ -90,5 +85,5 @@ async def _opened(connection: Connection, line: bytes | None) -> Sftp:
 
 
 def program_line(servers: Sequence[str] = SERVERS) -> bytes:
-    """The line for the login shell: the first of these servers that is there, else ours where there is perl."""
+    """The shell line that starts the first of these servers that exists, else our own by perl."""
     return shell_line(Command(("sh", "-c", _START, "sh", PROGRAM, *servers), lambda output: output))

@@ -13,13 +13,13 @@ from .agent_protocol import StatError, StatNumbers
 
 
 def stat_command(path: str, *, follow: bool) -> Command[StatNumbers]:
-    """The same question to coreutils."""
+    """The command that prints the attributes of a path, of a link's target with `follow`."""
     argv = ("stat", *(("-L",) if follow else ()), "--printf=%d %i %f %h %u %g 0 %s %X %.9Y %Z", "--", path)
     return Command(argv, _parse, repeatable=True)
 
 
-def _part(seconds: int, nanoseconds: int) -> int:
-    """The fraction as the agent has it: what a double keeps of it beside the seconds."""
+def _rounded(seconds: int, nanoseconds: int) -> int:
+    """The nanoseconds as the agent gives them: rounded as a double of the whole time rounds them."""
     both = seconds + 1e-9 * nanoseconds
     return int((both - int(both)) * 1e9 + 0.5) if both > 0 else 0
 
@@ -36,9 +36,9 @@ def _parse(output: Output) -> StatNumbers:
             found = [int(word, 16 if at == 2 else 10) for at, word in enumerate(words)]
             if modified.startswith(b"-"):
                 found[9] = math.floor(float(modified))
-            return (*found, _part(found[9], int(modified.partition(b".")[2] or b"0")))
-    output.check_installed()  # before its message is read: of a missing program, too, it ends in "No such file"
-    # coreutils ends its message with strerror's words (in English: LC_ALL=C)
+            return (*found, _rounded(found[9], int(modified.partition(b".")[2] or b"0")))
+    output.check_installed()  # first: the message for a missing program ends in "No such file", too
+    # coreutils ends its message with the text of strerror(3), in English because of LC_ALL=C
     reason = output.errors().rpartition(": ")[2]
     if reason in _ERRNO:
         raise StatError(_ERRNO[reason])

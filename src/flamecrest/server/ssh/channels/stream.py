@@ -1,7 +1,4 @@
-"""One command whose input and output are streams: bounded memory both ways, ended with its whole process group.
-
-It knows a channel and nothing of what flows through it.
-"""
+"""One command with its input and output as streams, in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,44 +6,34 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import asyncssh
 
 from flamecrest.server.errors import Upstream
 from flamecrest.server.ssh.command import Output
+from flamecrest.server.ssh.transport import SshTransport
 
 from .process import RemoteProcess
 
-if TYPE_CHECKING:
-    from flamecrest.server.ssh.pool.connection import Connection
-
-HIGH = 1024 * 1024  # bytes of output that may wait for their reader before the channel is paused
+MAX_UNREAD = 1024 * 1024  # bytes of output that may wait for the reader before the channel is paused
 MAX_ERRORS = 256 * 1024  # bytes of standard error that are kept
 
 
 class RemoteStream(RemoteProcess):
     """A running program. Read `chunks`, `write` and `write_eof`, then `wait` for its end.
 
-    Its standard error is kept up to a limit; what is beyond is dropped, the program goes on.
+    Standard error is kept up to MAX_ERRORS; the rest is dropped, and the program goes on.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        super().__init__(connection, MAX_ERRORS)
+    def __init__(self, transport: SshTransport, max_output: int) -> None:
+        super().__init__(transport, max_output)
         self._waiting: deque[bytes] = deque()
-        self._held = 0
+        self._unread = 0
         self._paused = False
         self._ended = False
         self._more = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
-
-    @classmethod
-    async def open(cls, connection: Connection, line: bytes) -> RemoteStream:
-        """Run a shell line. ChannelRefused when there is no room."""
-        stream = cls(connection)
-        await stream.opened(line)
-        return stream
 
     # --- its output
 
@@ -55,8 +42,8 @@ class RemoteStream(RemoteProcess):
         while True:
             while self._waiting:
                 data = self._waiting.popleft()
-                self._held -= len(data)
-                if self._paused and self._held < HIGH // 2 and self._channel is not None:
+                self._unread -= len(data)
+                if self._paused and self._unread < MAX_UNREAD // 2 and self._channel is not None:
                     self._paused = False
                     self._channel.resume_reading()
                 yield data
@@ -66,7 +53,7 @@ class RemoteStream(RemoteProcess):
             await self._wait_for(self._more, stall)
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        data = self._own(data, datatype)
+        data = self._strip_preamble(data, datatype)
         if not data:
             return
         if datatype is not None:
@@ -75,8 +62,8 @@ class RemoteStream(RemoteProcess):
                 self._stderr.append(data)
             return
         self._waiting.append(data)
-        self._held += len(data)
-        if self._held >= HIGH and not self._paused and self._channel is not None:
+        self._unread += len(data)
+        if self._unread >= MAX_UNREAD and not self._paused and self._channel is not None:
             self._paused = True
             self._channel.pause_reading()
         self._more.set()
@@ -84,12 +71,12 @@ class RemoteStream(RemoteProcess):
     # --- its input
 
     async def write(self, data: bytes, stall: float) -> None:
-        """Send to standard input; waits while the program does not read. Lost or Upstream when it never will."""
+        """Send to standard input; waits while the program does not read. Upstream after `stall` seconds of that."""
         await self._wait_for(self._writable, stall)
         if self._ended or self._channel is None:
-            return  # it reads no more: `wait` says how it ended
+            return  # the program has ended: `wait` gives its status
         try:
-            self._connection.send(self._channel, data)
+            self._transport.send(self._channel, data)
         except (OSError, asyncssh.Error):
             self._ended = True
 
@@ -108,7 +95,7 @@ class RemoteStream(RemoteProcess):
     # --- its end
 
     async def wait(self, stall: float) -> Output:
-        """How it ended: exit status and standard error. Raises Lost when the connection went first."""
+        """Exit status and standard error. Lost if the channel closed first, Upstream after `stall` seconds."""
         try:
             async with asyncio.timeout(stall):
                 return await asyncio.shield(self.finished)
@@ -125,8 +112,6 @@ class RemoteStream(RemoteProcess):
         self._more.set()
         self._writable.set()
         super().connection_lost(exc)
-        if self.finished.done() and not self.finished.cancelled():
-            self.finished.exception()  # who streams may never ask for it
 
     @staticmethod
     async def _wait_for(event: asyncio.Event, stall: float) -> None:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import asyncssh
 
+from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, Upstream
 from flamecrest.server.ssh.accelerate import accelerate
+from flamecrest.server.ssh.counters import PoolCounters
 from flamecrest.server.ssh.errors import Lost
-from flamecrest.server.ssh.host_keys import HostKeyClient
+from flamecrest.server.ssh.host_keys import HostKeyClient, HostKeyVerifier
+from flamecrest.server.ssh.transport import SshTransport
 
 from .connection import Connection
+from .host import Host
 
 if TYPE_CHECKING:
-    from flamecrest.server.ssh.host_keys import HostKeyVerifier
+    from flamecrest.server.auth.port import Identity
+    from flamecrest.server.ssh.credentials import Credentials
 
-# AES-GCM costs asyncssh half of what its default first choice does, per packet.
+# AES-GCM first: it costs half the processor time of asyncssh's own first choice, chacha20-poly1305.
 CIPHERS = (
     "aes128-gcm@openssh.com",
     "aes256-gcm@openssh.com",
@@ -29,24 +34,55 @@ CIPHERS = (
     "aes192-ctr",
     "aes128-ctr",
 )
+DIALS = 8  # logins at the same time: sshd's MaxStartups (10:30:100 by default) drops some beyond ten
+DIAL_RETRIES = (0.1, 0.3, 0.9)  # seconds before a login that the server dropped is tried again
+OPENSSH_MAX_SESSIONS = 10  # OpenSSH's default; the limit of a server that has refused nothing yet
+LEARNED_FOR = 600.0  # seconds for which new connections start with the limit learned from a refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
-    """Where a cluster's login node is, and the jump host before it if there is one. Times in seconds."""
+class Dialer:
+    """Opens the connections of one pool: few at a time, again where the server drops them, with what it has learned.
 
-    host: str
-    port: int = 22
-    proxy_host: str | None = None
-    proxy_port: int = 22
-    proxy_user: str | None = None  # None: the user's own name
-    connect_timeout: float = 5.0
-    login_timeout: float = 5.0
-    keep_alive: float = 5.0
-    accelerate: bool = True  # use the faster parts of `ssh/accelerate` where asyncssh's version allows it
+    `max_sessions` is the number of channels that the hosts take on a connection; None: learn it from their refusals.
+    """
 
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+    def __init__(
+        self, credentials: Credentials, host_keys: HostKeyVerifier, counters: PoolCounters, max_sessions: int | None
+    ) -> None:
+        self._credentials = credentials
+        self._host_keys = host_keys
+        self._counters = counters
+        self._max_sessions = max_sessions
+        self._gate = asyncio.Semaphore(DIALS)
+        self._learned: dict[Host, tuple[int, float]] = {}  # channels per connection, and when that was learned
+
+    async def connect(self, identity: Identity, host: Host) -> Connection:
+        """A connection of that user. Raises what the credentials raise, Upstream, or Lost after the last retry."""
+        keys = await self._credentials.keys(identity, Deadline.after(host.connect_timeout + host.login_timeout))
+        for pause in (*DIAL_RETRIES, None):
+            try:
+                async with self._gate:
+                    transport = await dial(host, identity.username, keys, self._host_keys, self._counters)
+                    limit, known = self._channel_limit(host)
+                    return Connection(identity.username, host, transport, limit, limit_known=known)
+            except Lost:
+                # the server closed the connection before the login: MaxStartups does that at random
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
+        raise AssertionError  # pragma: no cover - the loop returns or raises
+
+    def learn(self, host: Host, limit: int) -> None:
+        """Start new connections to the host with this limit of channels, for a while."""
+        self._learned[host] = (limit, time.monotonic())
+
+    def _channel_limit(self, host: Host) -> tuple[int, bool]:
+        """How many channels a new connection takes, and whether that is known or a first guess."""
+        if self._max_sessions is not None:
+            return self._max_sessions, True
+        if (found := self._learned.get(host)) and time.monotonic() - found[1] < LEARNED_FOR:
+            return found[0], True
+        return OPENSSH_MAX_SESSIONS, False
 
 
 async def dial(
@@ -54,25 +90,18 @@ async def dial(
     user: str,
     keys: Sequence[asyncssh.SSHKeyPair],
     host_keys: HostKeyVerifier,
-) -> Connection:
-    """Connect and log in; raises Upstream with a text that says what to do about it."""
+    counters: PoolCounters,
+) -> SshTransport:
+    """Connect and log in. Raises Upstream with a text that names the problem, Lost where a second try may help."""
     tunnel = None
     client = HostKeyClient(host_keys)
     try:
         async with asyncio.timeout(host.connect_timeout + host.login_timeout):
             if host.proxy_host is not None:
                 jump = HostKeyClient(host_keys)
-                tunnel = await _connect(
-                    jump,
-                    host.proxy_host,
-                    host.proxy_port,
-                    host.proxy_user or user,
-                    keys,
-                    host_keys,
-                    host,
-                    None,
-                )
-            raw = await _connect(client, host.host, host.port, user, keys, host_keys, host, tunnel)
+                jump_user = host.proxy_user or user
+                tunnel = await _connect(jump, host.proxy_host, host.proxy_port, jump_user, keys, host, None)
+            raw = await _connect(client, host.host, host.port, user, keys, host, tunnel)
     except BaseException as error:
         if tunnel is not None:
             tunnel.abort()
@@ -81,19 +110,11 @@ async def dial(
         raise
     if host.accelerate:
         accelerate(raw)
-    connection = Connection(user, raw, tunnel)
-    client.lost = lambda: _lost(connection)
+    transport = SshTransport(raw, tunnel, counters)
+    client.on_lost = transport.connection_lost
     if raw.is_closed():
-        connection.lost = True
-    return connection
-
-
-def _lost(connection: Connection) -> None:
-    connection.lost = True
-    if connection.tunnel is not None:
-        connection.tunnel.close()
-    if connection.on_lost is not None:
-        connection.on_lost(connection)
+        transport.lost = True
+    return transport
 
 
 async def _connect(
@@ -102,7 +123,6 @@ async def _connect(
     port: int,
     user: str,
     keys: Sequence[asyncssh.SSHKeyPair],
-    host_keys: HostKeyVerifier,
     host: Host,
     tunnel: asyncssh.SSHClientConnection | None,
 ) -> asyncssh.SSHClientConnection:
@@ -113,9 +133,9 @@ async def _connect(
         username=user,
         client_keys=list(keys),
         client_factory=lambda: client,
-        known_hosts=host_keys.known_hosts(),
+        known_hosts=client.known_hosts(),
         encryption_algs=CIPHERS,
-        # an API never answers prompts, forwards nothing and uses no agent or file of the gateway's account
+        # no prompts, no forwarding, and neither agent nor files of the account that runs the gateway
         config=None,
         agent_path=None,
         preferred_auth="publickey",
@@ -129,7 +149,10 @@ async def _connect(
 
 
 def explain(error: Exception, host: Host, user: str, refused: str | None = None) -> GatewayError:  # noqa: C901 - a table
-    """The kind and words for a failure to connect. From classes and codes, never from a message's text."""
+    """The error for the caller, by the class of a failure to connect and never by its text.
+
+    `refused` describes the host key that was refused, if one was.
+    """
     if isinstance(error, GatewayError):
         return error
     where = f"SSH to {host}"

@@ -1,92 +1,90 @@
-"""The pool's decisions: over which connection a request goes, when one is opened, when one is closed. All pure."""
+"""The pool's decisions: which connection takes a channel, when one is opened, which one is closed. Pure, no I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
+from .host import Host
+
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """The pool's limits; times in seconds. `max_sessions` None: learn it from the server's refusal."""
+    """The limits of one pool; times in seconds. `max_sessions` None: learn it from the server's refusal."""
 
-    max_clients: int = 100
-    per_user: int = 2
-    idle: float = 60.0
-    age: float = 3600.0
-    max_sessions: int | None = None
-    tick: float = 1.0  # between looks at idle, old and silent connections
+    max_clients: int = 100  # connections
+    per_user: int = 2  # connections
+    idle: float = 60.0  # unused connections are closed after this
+    age: float = 3600.0  # older connections get no new work
+    max_sessions: int | None = None  # channels on one connection
+    tick: float = 1.0  # between two checks for idle, old and silent connections
 
 
 class ConnectionState(NamedTuple):
-    """What a decision needs to know of one connection. `free` counts channels, `idle` and `age` seconds."""
+    """What a decision needs to know of one connection. `free` counts channels, `idle` and `age` are seconds."""
 
     free: int
-    standing: int  # shared channels that are open on it: SFTP, the agent
     busy: bool
-    usable: bool
+    usable: bool  # open, answering and not too old
     idle: float
     age: float
 
 
 class Decision(Enum):
-    """What to do for the next who waits."""
+    """What to do for the next request for a channel."""
 
     USE = auto()
     OPEN = auto()
-    EVICT = auto()  # close somebody's idle connection, then open
+    EVICT = auto()  # close the connection that has been idle longest, whosever it is, then open
     WAIT = auto()
 
 
-class Wish(NamedTuple):
-    """What somebody waits for: one channel, or a `shared` use of the channels that stand open, which needs no free one.
+def available(states: Sequence[ConnectionState], max_age: float = float("inf")) -> int | None:
+    """The index of the first connection with a free channel that is at most `max_age` seconds old.
 
-    `age` is the greatest that the connection may have, in seconds: whoever has lost one prefers those that were
-    opened after it, since what broke it may have broken its neighbours too.
+    The first one, so that the others can become idle and be closed.
     """
-
-    shared: bool = False
-    age: float = float("inf")
-
-
-def ready(views: Sequence[ConnectionState], wish: Wish) -> int | None:
-    """Which connection can be used at once and is as young as is wished; None: none."""
-    young = [at for at in _with_room(views, wish) if views[at].age <= wish.age]
-    return _best(views, young, wish) if young else None
+    for index, state in enumerate(states):
+        if state.usable and state.free > 0 and state.age <= max_age:
+            return index
+    return None
 
 
-def choose(
-    views: Sequence[ConnectionState], wish: Wish, *, opening: bool, total: int, evictable: bool, rules: PoolLimits
+def decide(
+    states: Sequence[ConnectionState],
+    limits: PoolLimits,
+    *,
+    max_age: float = float("inf"),
+    dialing: bool,
+    total: int,
+    evictable: bool,
 ) -> tuple[Decision, int]:
-    """What to do for one user's next request, and over which of the user's connections.
+    """What to do for a user's next request, and with USE the index of the connection (else -1).
 
-    `total` counts the cluster's connections, those being opened too. A shared use goes where most of the shared
-    channels stand already. Else the first connection with room is taken, so that the others can become idle.
+    `states` are the user's connections; `total` counts those of all users, with those being opened. A request that
+    has lost a connection prefers one opened after that (`max_age`): the cause may have broken the others, too.
     """
-    if (at := ready(views, wish)) is not None:
-        return Decision.USE, at
-    if opening:
+    if (index := available(states, max_age)) is not None:
+        return Decision.USE, index
+    if dialing:
         return Decision.WAIT, -1
-    if sum(view.usable for view in views) < rules.per_user:
-        if total < rules.max_clients:
+    if sum(state.usable for state in states) < limits.per_user:
+        if total < limits.max_clients:
             return Decision.OPEN, -1
         if evictable:
             return Decision.EVICT, -1
-    # where no other can be opened, an older one has to do
-    room = _with_room(views, wish)
-    return (Decision.USE, _best(views, room, wish)) if room else (Decision.WAIT, -1)
+    if (index := available(states)) is not None:
+        return Decision.USE, index  # no other can be opened, so an older one is used
+    return Decision.WAIT, -1
 
 
-def _with_room(views: Sequence[ConnectionState], wish: Wish) -> list[int]:
-    return [at for at, view in enumerate(views) if view.usable and (wish.shared or view.free > 0)]
+def choose_host(hosts: Sequence[Host], connections: Mapping[Host, int]) -> Host:
+    """The host to connect to: the one with the fewest connections, the first of these."""
+    return min(hosts, key=lambda host: connections.get(host, 0))
 
 
-def _best(views: Sequence[ConnectionState], room: Sequence[int], wish: Wish) -> int:
-    return max(room, key=lambda at: views[at].standing) if wish.shared else room[0]
-
-
-def expired(view: ConnectionState, rules: PoolLimits) -> bool:
+def expired(state: ConnectionState, limits: PoolLimits) -> bool:
     """Whether a connection is to be closed now."""
-    return not view.busy and (not view.usable or view.idle >= rules.idle or view.age >= rules.age)
+    return not state.busy and (not state.usable or state.idle >= limits.idle or state.age >= limits.age)
