@@ -1,4 +1,4 @@
-"""A deadline ends a block in time, says so in its own words, and keeps nobody else from cancelling."""
+"""A deadline cancels a block in time with an error that names it, and does not swallow other cancellations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_a_block_that_takes_too_long(seconds: float) -> None:
             await for_ever()
     assert error.value.__cause__ is None
     assert task.cancelling() == 0
-    await asyncio.sleep(0)  # nothing is left of the cancellation
+    await asyncio.sleep(0)  # no cancellation is pending
 
 
 async def test_a_block_that_does_not_wait_is_not_ended() -> None:
@@ -86,7 +86,7 @@ async def test_a_cancellation_by_others_is_passed_on() -> None:
 
 
 async def test_a_cancellation_by_others_counts_even_when_the_time_is_over_too() -> None:
-    """Whoever waits for the task to end by cancellation must not be told of a timeout instead."""
+    """A cancelled task ends with CancelledError, not with Timeout."""
     begun, cancelled = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:

@@ -63,7 +63,7 @@ class EnforcedDeadline:
             raise RuntimeError("a deadline can be enforced inside a task only")
         self._task = task
         self._cancelling = task.cancelling()  # cancellations by others must not be swallowed
-        self._timer = task.get_loop().call_later(self._deadline.left(), self._expire)
+        self._timer = task.get_loop().call_later(max(0.0, self._deadline.at - time.monotonic()), self._expire)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

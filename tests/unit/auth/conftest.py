@@ -1,4 +1,4 @@
-"""A token issuer for each module, on the loop that all of the module's tests share."""
+"""Fixtures: a token issuer per module, on the event loop of the module's tests."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def http(anyio_backend: str) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture(scope="module")
 async def issuer(anyio_backend: str, rsa_key: SigningKey) -> AsyncIterator[Issuer]:
-    """One that is only read; a test that disturbs its issuer starts its own."""
+    """A shared issuer. Tests that change their issuer start their own."""
     async with Issuer({"robot": ("robot-secret", "ann")}, keys=[rsa_key], audience=AUDIENCE) as running:
         yield running
 

@@ -1,4 +1,4 @@
-"""Whoever tries to get in with a key that the issuer did not publish for it: each is refused, nothing leaks."""
+"""Tokens signed with keys that the issuer has not published for this use are refused; nothing leaks."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ async def test_a_flood_of_bad_tokens_asks_the_issuer_once_a_minute(
             clock.advance(60)
             with pytest.raises(Unauthenticated):
                 await ask(gate, token)
-        assert issuer.fetched["jwks"] == 4  # what would be refused anyway is no reason to ask
+        assert issuer.fetched["jwks"] == 4  # tokens that would be refused anyway cause no fetch
         assert len(repr(gate)) < 400
 
 

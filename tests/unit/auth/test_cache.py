@@ -1,4 +1,4 @@
-"""The bounds of the cache of tokens, and that every entry in it may still be used."""
+"""Bounds of the token cache; every entry in it is still valid."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_token_put_twice_counts_once():
 
 
 class Cache(RuleBasedStateMachine):
-    """Compare the cache with a plain record of what was put into it."""
+    """Compare the cache with a plain dictionary."""
 
     def __init__(self) -> None:
         super().__init__()

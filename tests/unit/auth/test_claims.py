@@ -1,4 +1,4 @@
-"""Honestly signed tokens that say the wrong thing: not for us, not now, not an access token, not a user."""
+"""Correctly signed tokens with wrong claims: other audience, expired, not an access token, invalid user name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where keys are read from, when the other side is slow, huge, lying or gone."""
+"""Key sources that are slow, too large, wrong or unreachable."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ async def test_an_issuer_behind_tls_cannot_name_keys_without_it(tmp_path):
 
 
 def certified(place: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A certificate of its own for 127.0.0.1: the server's side, and a client that trusts it alone."""
+    """A self-signed certificate for 127.0.0.1: TLS contexts of the server and of a client that trusts only it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "issuer")])
     now = dt.datetime.now(dt.UTC)

@@ -1,4 +1,4 @@
-"""Keys that come, change and go, and issuers that are down, slow or lost, seen through an authenticator."""
+"""Key rotation and issuers that are down, slow or unreachable, tested through an authenticator."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ async def test_a_withdrawn_key_ends_its_cached_tokens(http: httpx.AsyncClient, c
         await ask(gate, stolen)
         await ask(gate, other)
         issuer.rotate("ES256", keep=False)
-        await ask(gate, issuer.mint("bob"))  # brings the new keys
+        await ask(gate, issuer.mint("bob"))  # causes a fetch of the new keys
         with pytest.raises(Unauthenticated):
             await ask(gate, stolen)
-        assert gate.stats().cached == 2  # `other` waits to be swept, and is refused as well
+        assert gate.stats().cached == 2  # `other` is not swept yet; it is refused, too
         with pytest.raises(Unauthenticated):
             await ask(gate, other)
         assert gate.stats().cached == 1
@@ -58,7 +58,7 @@ async def test_an_issuer_that_is_down_at_the_start(http: httpx.AsyncClient, cloc
         assert caught.value.retry_after == 1
         await issuer.start()
         with pytest.raises(Unavailable):
-            await ask(gate, token)  # not asked again at once
+            await ask(gate, token)  # no second fetch at once
         assert issuer.fetched["discovery"] == 0
         clock.advance(1)
         assert (await ask(gate, token)).username == "ann"
@@ -140,7 +140,7 @@ async def test_keys_are_renewed_in_the_background(http: httpx.AsyncClient, clock
     ):
         await ask(gate, old := issuer.mint("ann"))
         issuer.rotate("ES256", keep=False)
-        await issuer.wait_fetched("jwks", issuer.fetched["jwks"] + 2)  # one was asked for after the rotation
+        await issuer.wait_fetched("jwks", issuer.fetched["jwks"] + 2)  # at least one fetch is after the rotation
         with pytest.raises(Unauthenticated):
             await ask(gate, old)
 

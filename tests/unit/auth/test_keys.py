@@ -1,4 +1,4 @@
-"""Reading documents of keys: which are used, for which algorithms, and what is said of the others."""
+"""Documents of keys: which keys are used, for which algorithms, and why others are ignored."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def document(*keys: object) -> bytes:
 
 
 def bare(key: SigningKey) -> dict:
-    """The key as issuers publish it that say nothing of its use."""
+    """The public key without `use` and `alg`."""
     return {name: value for name, value in key.jwk().items() if name not in {"alg", "use"}}
 
 

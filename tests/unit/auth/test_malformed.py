@@ -1,4 +1,4 @@
-"""Things that are no token, tokens taken apart and put together wrongly: refused, whatever they are."""
+"""Malformed and recombined tokens are refused."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_tokens_of_a_megabyte(issuer: Issuer, gate: OidcAuthenticator, cap
 
 
 async def test_json_bombs_and_ambiguous_json(issuer: Issuer, gate: OidcAuthenticator, rsa_key: SigningKey, caplog):
-    """Signed by the issuer's own key, so that only the reading of them can refuse them."""
+    """Signed with the issuer's key, so that only the parser can refuse them."""
 
     algorithm = get_algorithm_by_name("RS256")
     header = b64({"alg": "RS256", "kid": "rsa-1"})
@@ -174,7 +174,7 @@ async def test_no_mutation_of_a_good_token_is_accepted(
 async def test_every_other_last_character_of_a_signature(
     issuer: Issuer, mixed: tuple[OidcAuthenticator, list[SigningKey]], algorithm: str
 ):
-    """The last character holds unused bits: several spellings would decode to the same signature."""
+    """The last character has unused bits: several texts would decode to the same signature."""
     gate, keys = mixed
     token = issuer.mint("ann", key=next(key for key in keys if key.algorithm == algorithm))
     await ask(gate, token)
@@ -196,7 +196,7 @@ async def test_no_header_whatsoever_is_more_than_refused(
 
 @pytest.fixture(scope="module")
 async def mixed(anyio_backend: str, issuer: Issuer, http: httpx.AsyncClient, rsa_key: SigningKey, tmp_path_factory):
-    """An authenticator with a key of each kind, and these keys."""
+    """An authenticator with one key of each type, and the keys."""
     keys = [rsa_key, SigningKey.generate("ES256", "es-1"), SigningKey.generate("EdDSA", "ed-1")]
     place = tmp_path_factory.mktemp("keys") / "keys.json"
     place.write_text(json.dumps({"keys": [key.jwk() for key in keys]}))

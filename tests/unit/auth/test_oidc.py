@@ -1,4 +1,4 @@
-"""OidcAuthenticator against a real issuer: what is accepted, how it is configured, and the cache."""
+"""OidcAuthenticator with a real issuer: accepted tokens, configuration, cache."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def test_the_cache_is_bounded(issuer: Issuer, http: httpx.AsyncClient, clo
         tokens = [issuer.mint("ann") for _ in range(5)]
         for token in tokens:
             await ask(gate, token)
-            await ask(gate, tokens[0])  # used again and again: stays
+            await ask(gate, tokens[0])  # used repeatedly, so it is kept
         assert gate.stats().cached == 3
         assert gate.stats().verifications == 5
         await ask(gate, tokens[1])

@@ -1,4 +1,4 @@
-"""ClientCredentials against a real token endpoint, and against ones that misbehave."""
+"""ClientCredentials with a real token endpoint and with faulty ones."""
 
 from __future__ import annotations
 

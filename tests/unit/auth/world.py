@@ -1,4 +1,4 @@
-"""What the tests of authentication share: a clock, forged tokens, a server of any answer, a search for leaks."""
+"""Helpers of the authentication tests: a clock, forged tokens, a raw HTTP server, a search for leaked tokens."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AUDIENCE = "flamecrest"
 
 @dataclass
 class Clock:
-    """A clock that goes only when it is told to."""
+    """A clock that is advanced by hand."""
 
     now: float = field(default_factory=time.time)
 
@@ -49,13 +49,13 @@ def b64(value: bytes | Mapping[str, Any]) -> str:
 
 
 def forge(header: Mapping[str, Any], claims: Mapping[str, Any], sign: Callable[[bytes], bytes] | bytes) -> str:
-    """A token of exactly these parts, with a signature made or given."""
+    """A token of exactly these parts, with a computed or given signature."""
     text = f"{b64(header)}.{b64(claims)}"
     return f"{text}.{b64(sign if isinstance(sign, bytes) else sign(text.encode()))}"
 
 
 def everything_said(error: BaseException) -> str:
-    """All text that an error and those it came from could bring into a log."""
+    """All text that an error and its causes could write to the log."""
     said, seen, todo = [], set(), [error]
     while todo:
         one = todo.pop()
@@ -68,7 +68,7 @@ def everything_said(error: BaseException) -> str:
 
 
 def leaked(token: str, text: str) -> str:
-    """A piece of 12 characters or more of a token that stands in a text; "" when there is none."""
+    """A part of a token, of 12 characters or more, that occurs in a text; "" if there is none."""
     pieces = [piece for piece in token.replace(" ", ".").split(".") if len(piece) >= 12]
     for piece in pieces:
         for start in range(min(len(piece), 4096) - 11):
@@ -81,7 +81,7 @@ def leaked(token: str, text: str) -> str:
 async def answering(
     *answers: bytes | Callable[[str], bytes], tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """A server that gives these raw answers in turn (the last again and again): its URL, and what it was sent.
+    """A server that sends these raw responses in turn (the last one repeatedly): its URL and the received requests.
 
     An answer may be made from the URL.
     """
@@ -113,7 +113,7 @@ def http_answer(body: bytes | str, status: str = "200 OK", *headers: str) -> byt
 
 
 async def refusal(gate: OidcAuthenticator, token: str, caplog: pytest.LogCaptureFixture) -> Unauthenticated:
-    """The error that the token gets, after a look at all that it and the log say."""
+    """The error for the token, after a check that neither it nor the log contains the token."""
     caplog.set_level(logging.DEBUG)
     with pytest.raises(Unauthenticated) as caught:
         await ask(gate, token)

@@ -1,4 +1,4 @@
-"""The command line as its users meet it: help, versions, good and bad configurations, exit statuses."""
+"""The command line: help, version, valid and invalid configurations, exit statuses."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_settings_doc(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["check", "x"], ["serve"], ["settings-doc"]])
 def test_without_the_server_extra(arguments: list[str]) -> None:
-    """As in the base install: the package that reads YAML can't be imported."""
+    """As in the base install: the YAML package cannot be imported."""
     code = "import sys; sys.modules['yaml'] = None; from flamecrest.cli.main import main; main()"
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -157,7 +157,7 @@ def test_the_installed_command() -> None:
 
 
 def test_what_the_base_install_needs_is_all_that_is_loaded() -> None:
-    """`flamecrest --help` must work, and be quick, without the server's packages."""
+    """`flamecrest --help` works without the server's packages and does not load them."""
     code = (
         "import sys; from flamecrest.cli import main; "
         "print(*sorted({name.partition('.')[0] for name in sys.modules} & "

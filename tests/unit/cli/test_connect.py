@@ -1,4 +1,4 @@
-"""`check --connect` against real servers: an SSH server, a token issuer, an object store's port."""
+"""`check --connect` with real servers: an SSH server, a token issuer, an HTTP server in place of a store."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 
 @dataclass
 class Centre:
-    """A login node, an issuer, and the configuration that fits them."""
+    """A login node, an issuer, and a configuration for both."""
 
     ssh: SshServer
     issuer: Issuer
@@ -51,7 +51,7 @@ class Centre:
         return cluster
 
     def scontrol(self, says: str) -> None:
-        """Make the cluster's `scontrol` say that, as a real one does (recorded from Slurm 22.05)."""
+        """Make the cluster's `scontrol` print this (recorded from Slurm 22.05)."""
         program = self.root / "bin" / "scontrol"
         program.parent.mkdir(exist_ok=True)
         program.write_text(f"#!/bin/sh\necho '{says}'\n")

@@ -1,4 +1,4 @@
-"""Memory that is freed and taken again is not asked of the system again."""
+"""Freed memory is reused without page faults."""
 
 import ctypes
 import subprocess

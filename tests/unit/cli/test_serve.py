@@ -1,4 +1,4 @@
-"""How the server starts and ends: its socket, its headers, its signals and exit statuses."""
+"""Start and end of the server: socket, headers, signals, exit statuses."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_serves_until_a_signal_and_leaves_in_order(number: signal.Signals) -> No
     assert out == "left\nstarted\n"
     assert all(line.startswith('{"ts":') for line in err.splitlines()), err
     assert "GET" not in err
-    assert "Finished server process" in err.splitlines()[-1]  # the last words are not lost
+    assert "Finished server process" in err.splitlines()[-1]  # the last lines of the log are not lost
 
 
 def test_an_app_that_cannot_start() -> None:

@@ -1,4 +1,4 @@
-"""Configurations on disc, and a reader of them."""
+"""Fixtures: configuration files and functions that load them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Read = Callable[..., Settings]
 
 @pytest.fixture
 def secret_file(tmp_path: Path) -> Callable[[str, str], str]:
-    """Write a secret to a file, and return how a configuration refers to it."""
+    """Write a secret to a file, and return the reference to it."""
 
     def write(name: str, secret: str) -> str:
         path = tmp_path / name
@@ -60,7 +60,7 @@ def read(tmp_path: Path) -> Read:
 
 @pytest.fixture
 def problems(read: Read) -> Callable[..., list[Problem]]:
-    """The problems of a configuration that can't be used."""
+    """The problems of a configuration that is invalid."""
 
     def problems(text: str, environ: Mapping[str, str] | None = None) -> list[Problem]:
         with pytest.raises(SettingsError) as error:
@@ -72,5 +72,5 @@ def problems(read: Read) -> Callable[..., list[Problem]]:
 
 @pytest.fixture
 def minimal(secret_file: Callable[[str, str], str]) -> str:
-    """The smallest configuration that deserves no warning."""
+    """The smallest configuration that causes no warning."""
     return MINIMAL.format(key=secret_file("alice", "a private key"))

@@ -1,4 +1,4 @@
-"""What deserves a warning, and what this version has not supported in this version."""
+"""Warnings about valid configurations, and settings that this version refuses."""
 
 from __future__ import annotations
 

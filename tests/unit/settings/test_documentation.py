@@ -1,4 +1,4 @@
-"""Nothing undocumented: every setting has its description, and docs/settings.md is what they say."""
+"""Every setting is documented, and docs/settings.md is generated from the descriptions."""
 
 from __future__ import annotations
 

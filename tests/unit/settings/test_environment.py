@@ -1,4 +1,4 @@
-"""Settings from the environment: they win over the file, and are named as the file's keys are."""
+"""Settings from environment variables, which override those of the file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Problems = Callable[..., list[Problem]]
 
 
 class Login:
-    """What a user logs in with, in the open."""
+    """The private key of a user as a string."""
 
     def __init__(self, settings: Settings, user: str) -> None:
         assert isinstance(settings.ssh_credentials, StaticKeysSettings)
@@ -179,7 +179,7 @@ def test_a_mistake_names_the_variable(
     )
 )
 def test_no_environment_breaks_the_reader(environ: dict[str, str]) -> None:
-    """Whatever stands in the environment, it is Settings or SettingsError."""
+    """Any environment results in Settings or SettingsError."""
     try:
         settings = load(Path(__file__).with_name("minimal.yaml"), environ)
     except SettingsError as error:

@@ -1,4 +1,4 @@
-"""Configurations as FirecREST v2 takes them, of all its versions: each is accepted as it is."""
+"""Configuration files of all FirecREST v2 versions are accepted unchanged."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ logger:
 
 
 def in_camel_case(text: str) -> str:
-    """The same document with every key in camel case (but the names of users, which are no keys)."""
+    """The same document with every key in camel case (except names of users)."""
     return re.sub(r"(?<![\w-])([a-z]+(?:_[a-z0-9]+)+)(?=:(?!/))", lambda found: to_camel(found[1]), text)
 
 
@@ -339,7 +339,7 @@ def test_anchors_and_merge_keys(read: Callable[[str], Settings], minimal: str) -
 
 
 def test_constructed_in_code(read: Callable[[str], Settings]) -> None:
-    """The models take both spellings and the older forms without a file, too."""
+    """The models accept both spellings and the older forms without a file, too."""
     settings = Settings.model_validate(
         {
             "auth": {"authentication": {"issuer": "https://id.example.org", "usernameClaim": "sub"}},

@@ -1,4 +1,4 @@
-"""Input that wants to harm: bombs, tags, depth, size, numbers and characters that are none. Always an answer."""
+"""Hostile input: alias bombs, tags, depth, size, invalid numbers and characters. Each results in an error."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_bomb_is_one_clear_problem(problems: Problems, text: str, wrong: str) 
      "22:22", "0b11", "0o7777777", "022", "1__", "+", "1.5.5", "", "~", "2001-01-01", "\uff11\uff12", "\u0663"],
 )  # fmt: skip
 def test_numbers(tmp_path: Path, number: str) -> None:
-    """A number, or a problem that says that it is none; leading zeros and base 60 are nobody's idea of a port."""
+    """A number or an error; leading zeros and base 60 are not accepted for a port."""
     path = tmp_path / "config.yaml"
     path.write_text(
         "auth: {authentication: {issuer: https://id.example.org}}\nssh_credentials: {url: https://keys.example.org}\n"

@@ -1,4 +1,4 @@
-"""Every kind of mistake: told with file, line, key, what is wrong and what would be right, and all at once."""
+"""Errors in a configuration: each has file, line, key, message and hint; all are reported at once."""
 
 # ruff: noqa: E501 - a table reads best with one case a line
 

@@ -1,4 +1,4 @@
-"""Secrets are read from files, and never shown: in no error, no repr, no dump."""
+"""Secrets are read from files and never shown in an error, a repr or a dump."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_inline_secrets_are_warned_about(read: Read, minimal: str) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=6).filter(lambda text: text.strip() == text))
 def test_any_text_is_a_secret_and_stays_one(secret: str) -> None:
-    """Whatever a passphrase looks like (a number, a truth value, YAML), it is taken as it is and not shown."""
+    """A passphrase that looks like a number, a boolean or YAML is taken literally and not shown."""
     environ = {
         "FLAMECREST__SSH_CREDENTIALS__KEYS__BOB__PRIVATE_KEY": "x",
         "FLAMECREST__SSH_CREDENTIALS__KEYS__BOB__PASSPHRASE": secret,
