@@ -36,8 +36,8 @@ FULL = frozenset(
     }
 )
 ADAPTERS = {
-    "slurm": FULL,
-    "memory": frozenset({"jobs", "metadata", "cluster"}),
+    "slurm": FULL | {"hidden_partitions"},
+    "memory": frozenset({"jobs", "metadata", "cluster", "hidden_partitions"}),
     "bash": frozenset({"runs"}),
     "live": FULL,
 }

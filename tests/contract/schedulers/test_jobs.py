@@ -141,7 +141,7 @@ async def test_jobs_by_account(place: Place):
     job_id = await place.scheduler.submit(spec(place, SLEEP), soon())
     account = (await place.job(job_id)).account
     assert account
-    for wanted, found in ((account, True), ("nosuch", False)):
+    for wanted, found in ((account, True), (account.upper(), True), ("nosuch", False)):
         listed = await place.scheduler.jobs(all_users=False, account=wanted, name=None, window=3600, deadline=soon())
         assert (job_id in [one.id for one in listed]) is found
     await place.scheduler.cancel(job_id, soon())

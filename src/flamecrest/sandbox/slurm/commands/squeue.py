@@ -128,7 +128,7 @@ def _wanted(job: JobRecord, options: dict[str, str], user: str | None) -> bool:
         return False
     filters = (
         (user, {job.user, str(job.uid)}),
-        (options.get("account"), {job.account}),
+        (options.get("account", "").lower() or None, {job.account}),  # in any case, as of the real one
         (options.get("name"), {job.name}),
         (options.get("partition"), {job.partition}),
         (options.get("qos"), {job.qos}),
