@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .store import JobRecord, Store
+    from .store import Store, StoredJob
 
 CLUSTER = "cluster"
 VERSION = "22.05.8"
@@ -59,7 +59,7 @@ def partition(name: str) -> PartitionConfig | None:
     return next((one for one in PARTITIONS if one.name == name), None)
 
 
-def used_cpus(jobs: Iterable[JobRecord]) -> dict[str, int]:
+def used_cpus(jobs: Iterable[StoredJob]) -> dict[str, int]:
     """The CPUs on each node that are allocated to jobs."""
     cpus = dict.fromkeys(NODES, 0)
     for job in jobs:
@@ -69,20 +69,20 @@ def used_cpus(jobs: Iterable[JobRecord]) -> dict[str, int]:
     return cpus
 
 
-def _eligible_nodes(job: JobRecord) -> list[str]:
+def _eligible_nodes(job: StoredJob) -> list[str]:
     """The nodes that the job may use: those of its reservation, or all others of its partition."""
     found = partition(job.partition)
     return [name for name in (found.nodes if found else ()) if (name == RESERVED) == bool(job.reservation)]
 
 
-def find_nodes(job: JobRecord, used: dict[str, int], cpus: int) -> str:
+def find_nodes(job: StoredJob, used: dict[str, int], cpus: int) -> str:
     """The nodes with enough free CPUs for the job, separated by commas; "" if there are too few."""
     each = -(-job.cpus // job.nodes)
     free = [name for name in _eligible_nodes(job) if used[name] + each <= cpus]
     return ",".join(free[: job.nodes]) if len(free) >= job.nodes else ""
 
 
-def permanent_reason(job: JobRecord, cpus: int) -> str:
+def permanent_reason(job: StoredJob, cpus: int) -> str:
     """The reason why the job can never start; "" if it can."""
     found = partition(job.partition)
     most = QOS_MINUTES.get(job.qos, 0)
@@ -106,6 +106,6 @@ def node_states(store: Store) -> list[tuple[str, int, str]]:
     return [(name, used[name], state(name)) for name in NODES]
 
 
-def node_expression(job: JobRecord) -> str:
+def node_expression(job: StoredJob) -> str:
     """A job's nodes as a Slurm node expression."""
     return format_node_list(job.nodelist.split(",")) if job.nodelist else ""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import NoReturn
 
-    from .store import JobRecord
+    from .store import StoredJob
 
 MAX_ARRAY_SIZE = 1001  # MaxArraySize
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -184,7 +184,7 @@ def format_exit_code(status: int) -> str:
     return f"{status >> 8 & 0xFF}:{status & 0x7F}"
 
 
-def job_id(job: JobRecord) -> str:
+def job_id(job: StoredJob) -> str:
     """The id as users see it: 14, 14_3, 14_[2-4%2]."""
     if job.array_job is None:
         return str(job.id)
@@ -193,7 +193,7 @@ def job_id(job: JobRecord) -> str:
     return f"{job.array_job}_[{format_array(job.pending_tasks, job.array_limit)}]"
 
 
-def elapsed(job: JobRecord, now: int) -> int:
+def elapsed(job: StoredJob, now: int) -> int:
     """The seconds that the job has run."""
     return max(0, (job.end if job.finished else now) - job.start) if job.start else 0
 

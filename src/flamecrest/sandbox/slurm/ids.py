@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .store import JobRecord
+    from .store import StoredJob
 
 _NUMBER = re.compile(r"\s*([+-]?)(\d*)", re.ASCII)
 _SCONTROL_ID = re.compile(r"(\+?\d*)(?:_(\d*))?(?:\+(\d*))?", re.ASCII)
@@ -34,7 +34,7 @@ class JobReference:
         self.component = component
         self.step = step
 
-    def means(self, job: JobRecord) -> bool:
+    def means(self, job: StoredJob) -> bool:
         """Whether the id refers to the job, its array or one of its tasks. Component and step are not considered."""
         if self.task is None:
             return self.number in {job.id, job.array_job}

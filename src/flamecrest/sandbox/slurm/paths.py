@@ -4,33 +4,33 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .store import JobRecord
+    from .store import StoredJob
 
 NO_ELEMENT = 4294967294  # Slurm's task id of array tasks that have not started
 
 
-def output(job: JobRecord) -> str:
+def output(job: StoredJob) -> str:
     """The absolute path of the standard output."""
     default = "slurm-%A_%a.out" if job.array_job is not None else "slurm-%j.out"
     return _absolute(job, job.stdout or default)
 
 
-def errors(job: JobRecord) -> str:
+def errors(job: StoredJob) -> str:
     """The absolute path of the standard error; by default that of the output."""
     return _absolute(job, job.stderr) if job.stderr else output(job)
 
 
-def source(job: JobRecord) -> str:
+def source(job: StoredJob) -> str:
     """The absolute path of the standard input."""
     return _absolute(job, job.stdin) if job.stdin else "/dev/null"
 
 
-def _absolute(job: JobRecord, pattern: str) -> str:
+def _absolute(job: StoredJob, pattern: str) -> str:
     path = _expand(job, pattern)
     return path if path.startswith("/") else f"{job.workdir.rstrip('/')}/{path}"
 
 
-def _expand(job: JobRecord, pattern: str) -> str:
+def _expand(job: StoredJob, pattern: str) -> str:
     """Replace %j, %5a and so on. A backslash disables all replacements."""
     if "\\" in pattern:
         return pattern.replace("\\", "")

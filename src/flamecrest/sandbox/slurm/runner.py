@@ -22,7 +22,7 @@ from .store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .store import JobRecord
+    from .store import StoredJob
 
 _NO_OUTPUT = 53  # the status of a job whose output file cannot be opened
 _EVENTS = {signal.SIGCHLD, signal.SIGTERM}
@@ -56,7 +56,7 @@ def _event(seconds: float) -> int:
     return found.si_signo if found else 0
 
 
-def _end(store: Store, job: JobRecord, state: str, status: int, reason: str = "None") -> None:
+def _end(store: Store, job: StoredJob, state: str, status: int, reason: str = "None") -> None:
     now = time.time()
     with store.transaction():
         start = store.jobs("id = ?", job.id)[0].start
@@ -66,7 +66,7 @@ def _end(store: Store, job: JobRecord, state: str, status: int, reason: str = "N
 class JobRun:
     """A job from its start to its end."""
 
-    def __init__(self, store: Store, job: JobRecord) -> None:
+    def __init__(self, store: Store, job: StoredJob) -> None:
         self._store = store
         self._job = job
         root = Path(store.folder).parent

@@ -15,7 +15,7 @@ from .store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .store import JobRecord
+    from .store import StoredJob
 
 
 def schedule(store: Store) -> None:
@@ -69,7 +69,7 @@ def _place_jobs(store: Store) -> list[int]:
     return started
 
 
-def _pending_reason(store: Store, job: JobRecord, running: list[JobRecord], cpus: int) -> str:
+def _pending_reason(store: Store, job: StoredJob, running: list[StoredJob], cpus: int) -> str:
     """The reason why the job must not start, apart from free nodes; "" if it may."""
     if job.held:
         return "JobHeldUser"
@@ -96,7 +96,7 @@ def _dependency_reason(store: Store, text: str) -> str:
     return ""
 
 
-def _start(store: Store, job: JobRecord, nodes: str) -> int:
+def _start(store: Store, job: StoredJob, nodes: str) -> int:
     """Mark the job, or the first pending task of an array, as allocated; return its number."""
     if job.array_job is None or job.array_task is not None:
         store.update(job.id, nodelist=nodes, reason="None", reason_before_start=job.reason)
@@ -141,13 +141,13 @@ def _fail_lost(store: Store) -> None:
             store.update(job.id, state="NODE_FAIL", reason="NodeDown", end=int(now), ended=now, status=0)
 
 
-def cancel(store: Store, job: JobRecord, cancelled_by: int) -> None:
+def cancel(store: Store, job: StoredJob, cancelled_by: int) -> None:
     """Cancel a pending job; within transaction()."""
     now = time.time()
     store.update(job.id, state="CANCELLED", cancelled_by=cancelled_by, end=int(now), ended=now)
 
 
-def cancel_tasks(store: Store, job: JobRecord, gone: set[int], cancelled_by: int) -> None:
+def cancel_tasks(store: Store, job: StoredJob, gone: set[int], cancelled_by: int) -> None:
     """Remove pending tasks from an array. Slurm forgets them, unless no task is left. Within transaction()."""
     left = [task for task in job.pending_tasks if task not in gone]
     if left:

@@ -107,7 +107,7 @@ class Record:
             setattr(self, column[0], value)
 
 
-class JobRecord(Record):
+class StoredJob(Record):
     """A job, an array task that has started, or the tasks of an array that have not started."""
 
     id: int
@@ -158,9 +158,9 @@ class JobRecord(Record):
     shell: int
     shell_began: int
 
-    def copy(self) -> JobRecord:
+    def copy(self) -> StoredJob:
         """A separate record with the same values."""
-        one = object.__new__(JobRecord)
+        one = object.__new__(StoredJob)
         one.__dict__.update(self.__dict__)
         return one
 
@@ -249,11 +249,11 @@ class Store:
         self._database.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, float(value)))
         self._settings = None
 
-    def jobs(self, where: str = "1", *values: object) -> list[JobRecord]:
+    def jobs(self, where: str = "1", *values: object) -> list[StoredJob]:
         """The jobs that fulfil an SQL condition, by number."""
-        return self._read(JobRecord, f"SELECT * FROM jobs WHERE {where} ORDER BY id", values)
+        return self._read(StoredJob, f"SELECT * FROM jobs WHERE {where} ORDER BY id", values)
 
-    def job(self, number: int) -> JobRecord | None:
+    def job(self, number: int) -> StoredJob | None:
         found = self.jobs("id = ?", number)
         return found[0] if found else None
 
@@ -264,7 +264,7 @@ class Store:
         self._insert("jobs", {**values, "id": number})
         return number
 
-    def split(self, job: JobRecord, **changes: object) -> int:
+    def split(self, job: StoredJob, **changes: object) -> int:
         """Copy a job to a new number and return it; within transaction()."""
         values = {name: getattr(job, name) for name in _COLUMNS if name != "id"}
         return self.add(**{**values, **changes})

@@ -11,7 +11,7 @@ from flamecrest.sandbox import executables
 
 from . import cluster
 from .commands import program
-from .store import JobRecord, Store
+from .store import Store, StoredJob
 
 if TYPE_CHECKING:
     from flamecrest.sandbox.users import UnixUsers
@@ -56,7 +56,7 @@ class ToySlurm:
             for name, value in settings.items():
                 store.set(name, value)
 
-    def jobs(self) -> list[JobRecord]:
+    def jobs(self) -> list[StoredJob]:
         """All jobs, including those that the controller has forgotten."""
         with self._store() as store:
             return store.jobs()

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flamecrest.sandbox.slurm.store import JobRecord, Store
+    from flamecrest.sandbox.slurm.store import Store, StoredJob
 
 _FLAGS = (
     "allclusters allocations allusers array batch-script brief completion deduplicate duplicates env-vars federation "
@@ -104,7 +104,7 @@ def _window(options: dict[str, str]) -> tuple[int, int]:
         raise CommandFailedError(f"Invalid time specification (pos=0): {options[given]}") from None
 
 
-def _wanted(job: JobRecord, options: dict[str, str], caller: Caller) -> bool:
+def _wanted(job: StoredJob, options: dict[str, str], caller: Caller) -> bool:
     users = options.get("user")
     if users is None and not options.keys() & {"jobs", "allusers", "uid"} and caller.name != "root":
         users = caller.name
@@ -121,7 +121,7 @@ def _wanted(job: JobRecord, options: dict[str, str], caller: Caller) -> bool:
     return all(given is None or bool(values & set(given.split(","))) for given, values in filters)
 
 
-def _meant(job: JobRecord, named: list[ids.JobReference]) -> list[ids.JobReference] | bool:
+def _meant(job: StoredJob, named: list[ids.JobReference]) -> list[ids.JobReference] | bool:
     """The ids that refer to the job; True if all jobs are meant.
 
     The records contain no single array tasks that have not started, and no job is heterogeneous.

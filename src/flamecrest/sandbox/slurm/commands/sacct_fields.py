@@ -10,7 +10,7 @@ from flamecrest.sandbox.slurm.formats import elapsed, format_duration, format_ex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from flamecrest.sandbox.slurm.store import JobRecord, StepRecord, Store
+    from flamecrest.sandbox.slurm.store import StepRecord, Store, StoredJob
 
 # All columns of sacct. Those without a value here are empty.
 _NAMES = """
@@ -33,14 +33,14 @@ FieldValues = dict[str, str]
 class AccountingRecord:
     """The values of a job and of its steps. `fresh`: there is only an `allocation` record."""
 
-    def __init__(self, job: JobRecord, line: FieldValues, steps: list[FieldValues], *, fresh: bool) -> None:
+    def __init__(self, job: StoredJob, line: FieldValues, steps: list[FieldValues], *, fresh: bool) -> None:
         self.job = job
         self.line = line
         self.steps = steps
         self.fresh = fresh
 
 
-def accounting_record(store: Store, job: JobRecord, now: float, lag: float) -> AccountingRecord | None:
+def accounting_record(store: Store, job: StoredJob, now: float, lag: float) -> AccountingRecord | None:
     """The accounting record of a job at a time; None if there is none yet."""
     seen = job.copy()
     if seen.finished and now - seen.ended < lag:
@@ -56,7 +56,7 @@ def accounting_record(store: Store, job: JobRecord, now: float, lag: float) -> A
     )
 
 
-def _whole(job: JobRecord, now: float) -> FieldValues:
+def _whole(job: StoredJob, now: float) -> FieldValues:
     placed = bool(job.start)
     run = elapsed(job, int(now))
     started = format_time(job.start, "None" if job.finished else "Unknown")
@@ -98,13 +98,13 @@ def _whole(job: JobRecord, now: float) -> FieldValues:
     }
 
 
-def state(job: JobRecord) -> str:
+def state(job: StoredJob) -> str:
     return (
         f"CANCELLED by {job.cancelled_by}" if job.state == "CANCELLED" and job.cancelled_by is not None else job.state
     )
 
 
-def _reason(job: JobRecord) -> str:
+def _reason(job: StoredJob) -> str:
     """The reason why the job was pending before its start, or why it is pending, as far as it is recorded."""
     if job.start:
         return job.reason_before_start
@@ -117,7 +117,7 @@ def _stored(name: str) -> str:
     return text.replace('"', "`").replace("'", "`")
 
 
-def _allocation(job: JobRecord, now: float) -> FieldValues:
+def _allocation(job: StoredJob, now: float) -> FieldValues:
     """The record that slurmdbd writes when it receives a step before its job."""
     return {
         **_common(job, job.start, 0, elapsed(job, int(now))),
@@ -143,7 +143,7 @@ def _allocation(job: JobRecord, now: float) -> FieldValues:
     }
 
 
-def _common(job: JobRecord, start: int, end: int, run: int) -> FieldValues:
+def _common(job: StoredJob, start: int, end: int, run: int) -> FieldValues:
     return {
         "Account": job.account,
         "AssocID": "5",
@@ -162,7 +162,7 @@ def _common(job: JobRecord, start: int, end: int, run: int) -> FieldValues:
     }
 
 
-def _steps(store: Store, job: JobRecord, now: float) -> list[FieldValues]:
+def _steps(store: Store, job: StoredJob, now: float) -> list[FieldValues]:
     if not job.start:
         return []
     batch = job.state
@@ -172,12 +172,12 @@ def _steps(store: Store, job: JobRecord, now: float) -> list[FieldValues]:
     return lines + [_srun(job, step, now) for step in store.steps(job.id)]
 
 
-def _srun(job: JobRecord, step: StepRecord, now: float) -> FieldValues:
+def _srun(job: StoredJob, step: StepRecord, now: float) -> FieldValues:
     return _step(job, str(step.number), step.name, step.state, step.status, step.start, step.end, now)
 
 
 def _step(
-    job: JobRecord, key: str, name: str, state: str, status: int, start: int, end: int, now: float
+    job: StoredJob, key: str, name: str, state: str, status: int, start: int, end: int, now: float
 ) -> FieldValues:
     run = max(0, (end or int(now)) - start)
     return {

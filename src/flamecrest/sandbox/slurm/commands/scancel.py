@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flamecrest.sandbox.slurm.store import JobRecord, Store
+    from flamecrest.sandbox.slurm.store import Store, StoredJob
 
 _FLAGS = "batch ctld cron full help hurry interactive me quiet verbose version"
 _VALUES = "account clusters jobname name nodelist partition qos reservation sibling signal state user wckey"
@@ -131,7 +131,7 @@ def _report_if_verbose(options: dict[str, str], text: str, what: str) -> None:
         write_error(_error_text(text, what))
 
 
-def _selected(job: JobRecord, options: dict[str, str], caller: Caller) -> bool:
+def _selected(job: StoredJob, options: dict[str, str], caller: Caller) -> bool:
     asked = {
         "account": {job.account},
         "jobname": {job.name},
@@ -149,7 +149,7 @@ def _selected(job: JobRecord, options: dict[str, str], caller: Caller) -> bool:
     )
 
 
-def _end(store: Store, caller: Caller, job: JobRecord, tasks: set[int] | None, options: dict[str, str]) -> None:
+def _end(store: Store, caller: Caller, job: StoredJob, tasks: set[int] | None, options: dict[str, str]) -> None:
     if "signal" in options:
         _signal(job, options)
         return
@@ -167,7 +167,7 @@ def _end(store: Store, caller: Caller, job: JobRecord, tasks: set[int] | None, o
         os.kill(job.runner, signal.SIGTERM)
 
 
-def _signal(job: JobRecord, options: dict[str, str]) -> None:
+def _signal(job: StoredJob, options: dict[str, str]) -> None:
     number = _number(options["signal"])
     if job.shell and started(job.shell) == job.shell_began:
         (os.kill if "batch" in options else os.killpg)(job.shell, number)

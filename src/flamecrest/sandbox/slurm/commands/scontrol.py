@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flamecrest.sandbox.slurm.store import JobRecord, Store
+    from flamecrest.sandbox.slurm.store import Store, StoredJob
 
 OPTIONS = Options(
     "scontrol",
@@ -109,7 +109,7 @@ def _jobs(store: Store, name: str, options: dict[str, str]) -> list[list[str]]:
     return [job_lines(job, details="details" in options) for job in jobs]
 
 
-def _named(jobs: list[JobRecord], named: ids.JobReference) -> list[JobRecord]:
+def _named(jobs: list[StoredJob], named: ids.JobReference) -> list[StoredJob]:
     if named.number:
         jobs = [job for job in jobs if named.number in {job.id, job.array_job}]
     if not jobs:
@@ -206,11 +206,11 @@ def _hold(store: Store, names: list[str], *, held: bool) -> int:
     return status
 
 
-def _held(store: Store, name: str) -> list[JobRecord]:
+def _held(store: Store, name: str) -> list[StoredJob]:
     return [job for job in known_jobs(store) if _means(job, name) and not job.nodelist and not job.finished]
 
 
-def _means(job: JobRecord, name: str) -> bool:
+def _means(job: StoredJob, name: str) -> bool:
     try:
         named = ids.parse_scontrol_id(name)
     except ValueError:

@@ -19,10 +19,10 @@ from .squeue import dependency, end_of, nodes_of, start_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from flamecrest.sandbox.slurm.store import JobRecord, Store
+    from flamecrest.sandbox.slurm.store import Store, StoredJob
 
 
-def job_lines(job: JobRecord, *, details: bool) -> list[str]:
+def job_lines(job: StoredJob, *, details: bool) -> list[str]:
     nodes = nodes_of(job)
     tres = f"cpu={job.cpus},mem={job.memory}M,node={job.nodes},billing={job.cpus}"
     command = " ".join([job.command, *job.arguments.decode("utf-8", "replace").split("\0")[:-1]])
@@ -63,7 +63,7 @@ def job_lines(job: JobRecord, *, details: bool) -> list[str]:
     ]
 
 
-def _array(job: JobRecord) -> str:
+def _array(job: StoredJob) -> str:
     if job.array_job is None:
         return ""
     which = format_array(job.pending_tasks, job.array_limit) if job.array_task is None else str(job.array_task)
@@ -71,7 +71,7 @@ def _array(job: JobRecord) -> str:
     return f"ArrayJobId={job.array_job} ArrayTaskId={which} {throttle}"
 
 
-def _limit(job: JobRecord) -> str:
+def _limit(job: StoredJob) -> str:
     return format_duration(job.minutes * 60) if job.minutes else "UNLIMITED"
 
 

@@ -28,7 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flamecrest.sandbox.slurm.store import JobRecord, Store
+    from flamecrest.sandbox.slurm.store import Store, StoredJob
 
 _FLAGS = "all array array-unique hide help json local long me noheader start version yaml"
 _VALUES = (
@@ -76,7 +76,7 @@ def main(store: Store, words: Sequence[str]) -> int:
     return 0
 
 
-def known_jobs(store: Store) -> list[JobRecord]:
+def known_jobs(store: Store) -> list[StoredJob]:
     """The jobs that the controller has not forgotten."""
     return store.jobs("ended = 0 OR ended > ?", time.time() - store.setting("min_job_age"))
 
@@ -88,7 +88,7 @@ def _ids(options: dict[str, str]) -> list[ids.JobReference] | None:
         fail("squeue", f"Invalid job id: {error}")
 
 
-def _asked(job: JobRecord, named: list[ids.JobReference] | None) -> list[JobRecord]:
+def _asked(job: StoredJob, named: list[ids.JobReference] | None) -> list[StoredJob]:
     """The record if the ids refer to it; if they name pending array tasks, a record for each."""
     if named is None:
         return [job]
@@ -99,7 +99,7 @@ def _asked(job: JobRecord, named: list[ids.JobReference] | None) -> list[JobReco
     return [pending_task(job, task) for task in job.pending_tasks if task in tasks]
 
 
-def pending_task(job: JobRecord, task: int) -> JobRecord:
+def pending_task(job: StoredJob, task: int) -> StoredJob:
     """A pending array task as a separate record."""
     one = job.copy()
     one.array_task, one.array_tasks = task, ""
@@ -118,7 +118,7 @@ def _check_ids(store: Store, named: list[ids.JobReference]) -> None:
         raise CommandFailedError(_UNKNOWN)
 
 
-def _wanted(job: JobRecord, options: dict[str, str], user: str | None) -> bool:
+def _wanted(job: StoredJob, options: dict[str, str], user: str | None) -> bool:
     states = options.get("states", "PENDING,RUNNING,SUSPENDED,COMPLETING").upper().split(",")
     if "ALL" not in states and job.state not in states and SHORT_STATES.get(job.state) not in states:
         return False
@@ -137,7 +137,7 @@ def _wanted(job: JobRecord, options: dict[str, str], user: str | None) -> bool:
     return all(given is None or bool(values & set(given.split(","))) for given, values in filters)
 
 
-def _print(jobs: list[JobRecord], options: dict[str, str]) -> None:
+def _print(jobs: list[StoredJob], options: dict[str, str]) -> None:
     before = ""
     columns: list[Column]
     if "Format" in options:
@@ -153,17 +153,17 @@ def _print(jobs: list[JobRecord], options: dict[str, str]) -> None:
     write_output("".join(line + "\n" for line in lines))
 
 
-def _expanded(jobs: list[JobRecord]) -> list[JobRecord]:
+def _expanded(jobs: list[StoredJob]) -> list[StoredJob]:
     """The rows of --array: one for each pending array task."""
     return [one for job in jobs for one in ([pending_task(job, task) for task in job.pending_tasks] or [job])]
 
 
-def nodes_of(job: JobRecord) -> str:
+def nodes_of(job: StoredJob) -> str:
     """The node expression of a job that has started."""
     return cluster.node_expression(job) if job.start else ""
 
 
-def _nodes_or_reason(job: JobRecord) -> str:
+def _nodes_or_reason(job: StoredJob) -> str:
     return nodes_of(job) if job.start and job.state not in _UNPLACED else f"({job.reason})"
 
 
@@ -171,39 +171,39 @@ def _now() -> int:
     return int(time.time())
 
 
-def start_of(job: JobRecord) -> int:
+def start_of(job: StoredJob) -> int:
     """The start; for a job that cannot start, the time when that was found; for a deferred one, its begin time."""
     return job.start or job.end or (job.begin if job.begin > time.time() else 0)
 
 
-def end_of(job: JobRecord) -> int:
+def end_of(job: StoredJob) -> int:
     """The end, or the time when the time limit is reached."""
     return job.end or (job.start + job.minutes * 60 if job.start and job.minutes else 0)
 
 
-def limit(job: JobRecord) -> str:
+def limit(job: StoredJob) -> str:
     return format_short_duration(job.minutes * 60) if job.minutes else "UNLIMITED"
 
 
-def _left(job: JobRecord) -> str:
+def _left(job: StoredJob) -> str:
     return format_short_duration(max(0, job.minutes * 60 - elapsed(job, _now()))) if job.minutes else "UNLIMITED"
 
 
-def _task(job: JobRecord) -> str:
+def _task(job: StoredJob) -> str:
     if job.array_job is None:
         return "N/A"
     return format_array(job.pending_tasks, job.array_limit) if job.array_task is None else str(job.array_task)
 
 
-def _raw(job: JobRecord) -> str:
+def _raw(job: StoredJob) -> str:
     return str(job.id)
 
 
-def _array_number(job: JobRecord) -> str:
+def _array_number(job: StoredJob) -> str:
     return str(job.array_job if job.array_job is not None else job.id)
 
 
-def dependency(job: JobRecord) -> str:
+def dependency(job: StoredJob) -> str:
     """The dependency with its state, or `(null)`."""
     if not job.dependency or job.state not in _UNPLACED:
         return "(null)"

@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flamecrest.sandbox.slurm.store import JobRecord, Store
+    from flamecrest.sandbox.slurm.store import Store, StoredJob
 
 _FLAGS = "disable-status exact multi-prog no-allocate overlap preserve-env pty quit-on-interrupt unbuffered whole"
 _VALUES = "cpu-bind epilog het-group jobid mpi msg-timeout prolog relative slurmd-debug task-epilog task-prolog threads"
@@ -58,7 +58,7 @@ def main(store: Store, words: Sequence[str]) -> int:
     return _run(store, job, options, command)
 
 
-def _job(store: Store, number: str) -> JobRecord:
+def _job(store: Store, number: str) -> StoredJob:
     if reason := controller_failure(store):
         raise _unconfirmed(number, reason)
     found = [job for job in known_jobs(store) if job.id == int(number)]
@@ -81,7 +81,7 @@ def _unconfirmed(number: str, why: str) -> CommandFailedError:
     )
 
 
-def _run(store: Store, job: JobRecord, options: dict[str, str], command: list[str]) -> int:
+def _run(store: Store, job: StoredJob, options: dict[str, str], command: list[str]) -> int:
     tasks = int(options.get("ntasks", "1"))
     name = options.get("job-name") or command[0].rpartition("/")[2]
     with store.transaction():
@@ -104,7 +104,7 @@ def _killed(number: int) -> str:
     return {9: "Killed", 15: "Terminated"}.get(number, f"Signal {number}")
 
 
-def _task(store: Store, job: JobRecord, step: int, task: int, options: dict[str, str], command: list[str]) -> int:
+def _task(store: Store, job: StoredJob, step: int, task: int, options: dict[str, str], command: list[str]) -> int:
     """Run one task and wait for it. Returns its wait(2) status."""
     store.close()  # SQLite connections must not be used after a fork
     child = os.fork()
@@ -119,7 +119,7 @@ def _task(store: Store, job: JobRecord, step: int, task: int, options: dict[str,
     return os.waitpid(child, 0)[1]
 
 
-def _become(job: JobRecord, step: int, task: int, options: dict[str, str], command: list[str]) -> None:
+def _become(job: StoredJob, step: int, task: int, options: dict[str, str], command: list[str]) -> None:
     names = {
         "SLURM_JOB_ID": job.id,
         "SLURM_JOBID": job.id,
