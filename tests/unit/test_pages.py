@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from flamecrest.cli.main import app
 from flamecrest.server.http.core.errors import STATUS
@@ -45,6 +46,36 @@ def exists(path: str) -> bool:
 def test_paths_on_the_developers_pages(page: Path) -> None:
     named = re.findall(r"`([\w./-]+)`", page.read_text("utf-8"))
     assert [path for path in named if path.startswith(PLACES) and not exists(path)] == []
+
+
+@pytest.fixture(scope="module")
+def source() -> str:
+    return "\n".join(path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "ARCHITECTURE.md", *sorted((DOCS / "developers").glob("*.md"))], ids=lambda page: page.name
+)
+def test_names_on_the_developers_pages(page: Path, source: str) -> None:
+    """Classes, methods as Class.method, and functions as name()."""
+    code = re.findall(r"`([^`\n]+)`", page.read_text("utf-8"))
+    classes = {name for one in code for name in re.findall(r"^(?:[A-Z][a-z]+){2,}(?=$|\.)", one)}
+    functions = {name for one in code for name in re.findall(r"^(?:[A-Z]\w+\.)?([a-z_]+)(?:\(.*\))$", one)}
+    missing = [name for name in sorted(classes) if not re.search(rf"class {name}\b", source)]
+    assert missing + [name for name in sorted(functions) if not re.search(rf"def {name}\b", source)] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/start/own-cluster.md"])
+def test_the_first_configuration_is_accepted(page: str, tmp_path: Path) -> None:
+    (shown,) = re.findall(
+        r"cat > flamecrest.yaml <<'END'\n(.*?)^END$", (ROOT / page).read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    key, file = tmp_path / "key", tmp_path / "flamecrest.yaml"
+    key.write_text("a key")
+    assert "/etc/flamecrest/keys/alice" in shown
+    file.write_text(shown.replace("/etc/flamecrest/keys/alice", str(key)))
+    done = CliRunner().invoke(app, ["check", str(file)])
+    assert (done.exit_code, "(daint)" in done.output) == (0, True), done.output
 
 
 def test_every_room_is_on_the_map() -> None:
