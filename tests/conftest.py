@@ -29,19 +29,14 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def never_blocked(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever of the server blocks the event loop, by a file, a socket or a sleep, fails the test that sees it.
-
-    Left out are tests that put local files and programs behind the server, which are used where they are asked for.
-    """
-    if {"http", "transfer", "sandbox"} & set(request.path.parts):
-        yield
-        return
+def never_blocked() -> Iterator[None]:
+    """A call in flamecrest.server that blocks the event loop (file, socket, sleep) fails the test."""
     guard = BlockBuster(scanned_modules="flamecrest.server")
     del guard.functions["io.TextIOWrapper.write"]  # a log is written where it is said
     for function in guard.functions.values():
+        function.can_block_in("server/settings/loading.py", {"load"})  # settings are read before requests are served
         function.can_block_in("server/ssh/host_keys.py", {"_refresh"})  # a small local file, when it changed
-        function.can_block_in("server/ssh/sftp_program.py", {"program"})  # one of our own files, once
+        function.can_block_in("server/ssh/programs/perl.py", {"one_line"})  # two of our own files, once
     guard.activate()
     try:
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import tarfile
 from collections.abc import AsyncIterator, Sequence
@@ -21,7 +22,7 @@ class LocalBulk:
     """Plain tar only, and names without tricks."""
 
     async def select(self, paths: Sequence[str], base: str | None, deadline: Deadline) -> Selection:  # noqa: ARG002
-        there = [path for path in paths if Path(path).exists()]
+        there = await asyncio.to_thread(lambda: [path for path in paths if Path(path).exists()])
         if not there:
             raise NotFound(f"{paths[0]}: No such file or directory")
         missing = tuple(PathFailure(path, "No such file or directory") for path in paths if path not in there)
@@ -36,13 +37,16 @@ class LocalBulk:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         if form != "tar":
             raise Unsupported("plain tar only")
-        out = io.BytesIO()
-        with tarfile.open(fileobj=out, mode="w") as archive:
-            for name in selection.names:
-                archive.add(name.decode("utf-8", "surrogateescape"))
+
+        def packed() -> bytes:
+            out = io.BytesIO()
+            with tarfile.open(fileobj=out, mode="w") as archive:
+                for name in selection.names:
+                    archive.add(name.decode("utf-8", "surrogateescape"))
+            return out.getvalue()
 
         async def chunks() -> AsyncIterator[bytes]:
-            yield out.getvalue()
+            yield await asyncio.to_thread(packed)
 
         yield chunks()
 
@@ -54,13 +58,14 @@ class LocalBulk:
         *,
         setuid: bool = False,  # noqa: ARG002
     ) -> UnpackResult:
-        if not Path(path).is_dir():
+        if not await asyncio.to_thread(Path(path).is_dir):
             raise NotFound(f"{path}: No such file or directory")
         outcome, blocks = UnpackResult(), ByteReader(chunks)
         try:
             async for member in members(blocks):
                 content = await blocks.exactly(member.stored)
-                (Path(path) / Path(member.name.decode()).name).write_bytes(content)
+                target = Path(path) / Path(member.name.decode()).name
+                await asyncio.to_thread(target.write_bytes, content)
                 outcome.created += 1
         except TruncatedArchive:
             outcome.complete = False

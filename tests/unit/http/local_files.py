@@ -118,9 +118,10 @@ class LocalFiles(LocalOperations):
         return _stat(found)
 
     async def file_type(self, path: str, deadline: Deadline) -> str:
-        data = b"" if (await self.stat(path, deadline)).mode & bits.S_IFDIR else await self._read(path)
+        mode = (await self.stat(path, deadline)).mode
+        data = b"" if bits.S_ISDIR(mode) else await self._read(path)
         if not data:
-            return "directory" if Path(path).is_dir() else "empty"
+            return "directory" if bits.S_ISDIR(mode) else "empty"
         return "ASCII text" if data.isascii() else "data"
 
     async def head(self, path: str, deadline: Deadline, part: TextRange) -> str:
@@ -153,7 +154,7 @@ class LocalFiles(LocalOperations):
         await _do(f"chown: cannot access '{path}'", os.chown, path, uid, gid, follow_symlinks=False)
 
     async def mkdir(self, path: str, deadline: Deadline, *, parents: bool = False, exist_ok: bool = False) -> None:
-        if exist_ok and Path(path).is_dir():
+        if exist_ok and await asyncio.to_thread(Path(path).is_dir):
             return
         make = (lambda: os.makedirs(path, exist_ok=True)) if parents else (lambda: os.mkdir(path))  # noqa: PTH102, PTH103
         await _do(f"mkdir: cannot create directory '{path}'", make)
@@ -162,37 +163,34 @@ class LocalFiles(LocalOperations):
         await _do(f"ln: failed to create symbolic link '{link}'", os.symlink, target, link)
 
     async def rm(self, path: str, deadline: Deadline) -> None:
-        is_tree = Path(path).is_dir() and not Path(path).is_symlink()
-        await _do(f"rm: cannot remove '{path}'", shutil.rmtree if is_tree else os.unlink, path)
+        def remove() -> None:
+            is_tree = Path(path).is_dir() and not Path(path).is_symlink()
+            (shutil.rmtree if is_tree else os.unlink)(path)
+
+        await _do(f"rm: cannot remove '{path}'", remove)
 
     async def upload(
         self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, options: WriteOptions = DEFAULT_WRITE
     ) -> WriteResult:
         folder = os.path.dirname(path)  # noqa: PTH120
         partial = folder + "/.part"
-        there = _stat_or_none(path)
+        there = await asyncio.to_thread(_stat_or_none, path)
         if options.exclusive and there is not None:
             raise PreconditionFailed(f"{path}: File exists")
         if options.precondition is not None:
             options.precondition(there)
         if options.parents:
-            os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+            await asyncio.to_thread(os.makedirs, folder, exist_ok=True)
         with said(path):
             fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         self.opened += 1
         try:
             async for chunk in chunks:
                 await asyncio.to_thread(os.write, fd, chunk)
-            if options.mode is not None:
-                os.fchmod(fd, options.mode)
-            if options.mtime is not None:
-                os.utime(fd, (options.mtime, options.mtime))
-            if options.precondition is not None:
-                options.precondition(_stat_or_none(path))
-            os.rename(partial, path)  # noqa: PTH104
-            return WriteResult(there is None, _stat(os.fstat(fd)) if options.report_stat else None)
+            stat = await asyncio.to_thread(_finish, fd, partial, path, options)
+            return WriteResult(there is None, stat if options.report_stat else None)
         except BaseException:
-            os.unlink(partial)  # noqa: PTH108
+            await asyncio.to_thread(os.unlink, partial)
             raise
         finally:
             os.close(fd)
@@ -273,6 +271,18 @@ def _stat(found: os.stat_result) -> Stat:
         nlink=found.st_nlink,
         mtime_ns=found.st_mtime_ns,
     )
+
+
+def _finish(fd: int, partial: str, path: str, options: WriteOptions) -> Stat:
+    """Set mode and time of a complete upload and rename it."""
+    if options.mode is not None:
+        os.fchmod(fd, options.mode)
+    if options.mtime is not None:
+        os.utime(fd, (options.mtime, options.mtime))
+    if options.precondition is not None:
+        options.precondition(_stat_or_none(path))
+    os.rename(partial, path)  # noqa: PTH104
+    return _stat(os.fstat(fd))
 
 
 def _stat_or_none(path: str) -> Stat | None:

@@ -1,6 +1,6 @@
 """The operations that FirecREST v2 does not have, on this machine's own disc, for the HTTP room."""
 
-# ruff: noqa: ARG002, PTH104, PTH112, PTH118, PTH123 -- a port takes what it says; Path would tidy hostile names
+# ruff: noqa: ARG002, PTH118, PTH123 -- a port takes what it says; Path would tidy hostile names
 
 from __future__ import annotations
 
@@ -92,14 +92,18 @@ class LocalOperations:
 
     async def df(self, path: str, deadline: Deadline) -> DiskSpace:
         await self.stat(path, deadline)
-        of = os.statvfs(path)
+        of = await asyncio.to_thread(os.statvfs, path)
         unit = of.f_frsize
         return DiskSpace(of.f_blocks * unit, of.f_bfree * unit, of.f_bavail * unit, of.f_files, of.f_ffree, None)
 
     async def du(self, path: str, deadline: Deadline) -> DiskUsage:
         await self.stat(path, deadline)
-        names = [path, *(os.path.join(at, one) for at, folders, files in os.walk(path) for one in folders + files)]
-        found = [os.lstat(name) for name in names]
+
+        def walked() -> list[os.stat_result]:
+            inside = (os.path.join(at, one) for at, folders, files in os.walk(path) for one in folders + files)
+            return [os.lstat(name) for name in (path, *inside)]
+
+        found = await asyncio.to_thread(walked)
         return DiskUsage(
             sum(s.st_size for s in found), sum(s.st_blocks * 512 for s in found), len(found), complete=True
         )
@@ -107,34 +111,37 @@ class LocalOperations:
     async def mv(self, source: str, target: str, deadline: Deadline, *, overwrite: bool = False) -> None:
         await self._free(source, target, deadline, "mv", overwrite=overwrite)
         with said(f"mv: cannot move '{source}' to '{target}'"):
-            os.rename(source, target)
+            await asyncio.to_thread(os.rename, source, target)
 
     async def cp(
         self, source: str, target: str, deadline: Deadline, *, overwrite: bool = False, dereference: bool = False
     ) -> None:
         await self._free(source, target, deadline, "cp", overwrite=overwrite)
         with said(f"cp: cannot copy '{source}' to '{target}'"):
-            if os.path.isdir(source):
+            if await asyncio.to_thread(os.path.isdir, source):
                 await asyncio.to_thread(shutil.copytree, source, target, dirs_exist_ok=overwrite)
             else:
                 await asyncio.to_thread(shutil.copy2, source, target)
 
     async def touch(self, path: str, deadline: Deadline, *, mtime: int | None = None) -> None:
-        with said(f"touch: cannot touch '{path}'"):
+        def touched() -> None:
             if not os.path.lexists(path):
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))
             os.utime(path, None if mtime is None else (mtime, mtime))
 
+        with said(f"touch: cannot touch '{path}'"):
+            await asyncio.to_thread(touched)
+
     async def truncate(self, path: str, size: int, deadline: Deadline) -> None:
         await self.stat(path, deadline)
-        if os.path.isdir(path):
+        if await asyncio.to_thread(os.path.isdir, path):
             raise Invalid(f"truncate: cannot open '{path}' for writing: Is a directory")
         with said(f"truncate: cannot open '{path}' for writing"):
-            os.truncate(path, size)
+            await asyncio.to_thread(os.truncate, path, size)
 
     async def _free(self, source: str, target: str, deadline: Deadline, what: str, *, overwrite: bool) -> None:
         await self.stat(source, deadline)
-        if os.path.lexists(target) and not overwrite:
+        if not overwrite and await asyncio.to_thread(os.path.lexists, target):
             raise Conflict(f"{what}: cannot put '{source}' at '{target}': File exists")
 
 

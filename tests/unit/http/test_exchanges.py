@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,11 +16,14 @@ from .local_files import LocalFiles
 from .world import World
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    import httpx
 
     from flamecrest.server.deadline import Deadline
 
-pytestmark = pytest.mark.anyio
+EXCHANGES = exchanges.load()
 
 
 class Walled(LocalFiles):
@@ -49,27 +53,42 @@ def prepare(folder: Path, case: str) -> None:
         (folder / "dang").symlink_to(folder / "nowhere")
 
 
-async def test_every_exchange(tmp_path: Path) -> None:
-    world = World(str(tmp_path), files=Walled())
-    home = tmp_path / "fireuser"
+async def replayed(root: Path) -> Mapping[str, httpx.Response]:
+    """The response to every exchange, sent in the recorded order."""
+    world = World(str(root), files=Walled())
+    home = root / "fireuser"
     home.mkdir()
-
-    def rename(text: str) -> str:
-        return text.replace(exchanges.SYSTEM, "toy").replace("/home/", f"{tmp_path}/")
-
-    every = exchanges.load()
-    assert len(every) == 68
+    responses = {}
     async with world.client() as client:
-        for exchange in every:
+        for exchange in EXCHANGES:
             case = exchange["case"]
             prepare(home / "work", case)
             if case == "job.get.running":
                 world.queue.specs["319"], world.queue.states["319"] = world.queue.specs["315"], "RUNNING"
             if case == "job.get.done":
                 world.queue.states["315"] = "COMPLETED"
-            response = await exchanges.send(client, exchange, rename)
-            try:
-                exchanges.compare(exchange, response, rename)
-            except AssertionError as error:
-                error.add_note(f"in {case}: {response.text[:300]}")
-                raise
+            responses[case] = await exchanges.send(client, exchange, renaming(root))
+    return responses
+
+
+def renaming(root: Path) -> Callable[[str], str]:
+    return lambda text: text.replace(exchanges.SYSTEM, "toy").replace("/home/", f"{root}/")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("exchanges")
+
+
+@pytest.fixture(scope="module")
+def responses(root: Path) -> Mapping[str, httpx.Response]:
+    return asyncio.run(replayed(root))
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES, ids=[exchange["case"] for exchange in EXCHANGES])
+def test_exchange(root: Path, responses: Mapping[str, httpx.Response], exchange: dict[str, Any]) -> None:
+    exchanges.compare(exchange, responses[exchange["case"]], renaming(root))
+
+
+def test_no_exchange_is_missing() -> None:
+    assert len(EXCHANGES) == 68

@@ -34,24 +34,31 @@ class LocalBash:
         self.specs.append(spec)
         job_id = str(len(self.specs))
         script = self.folder / f"job-{job_id}"
-        script.write_bytes(os.fsencode(spec.script))
-        with (
-            Path(spec.standard_input or os.devnull).open("rb") as stdin,
-            Path(spec.standard_output or os.devnull).open("wb") as stdout,
-            Path(spec.standard_error or os.devnull).open("wb") as stderr,
-        ):
+        await asyncio.to_thread(script.write_bytes, os.fsencode(spec.script))
+        files = [
+            await asyncio.to_thread(Path(name or os.devnull).open, mode)
+            for name, mode in (
+                (spec.standard_input, "rb"),
+                (spec.standard_output, "wb"),
+                (spec.standard_error, "wb"),
+            )
+        ]
+        try:
             process = await asyncio.create_subprocess_exec(
                 "bash",
                 str(script),
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
+                stdin=files[0],
+                stdout=files[1],
+                stderr=files[2],
                 cwd=spec.working_directory,
                 env={**spec.env, "SLURM_JOB_ID": job_id},
                 user=self.user,
             )
             async with deadline.enforce("the job"):
                 self.statuses[job_id] = await process.wait()
+        finally:
+            for file in files:
+                file.close()
         return job_id
 
     async def jobs(

@@ -1,4 +1,4 @@
-"""Relative links: where a link leads by its text, and which text leads somewhere; pure, as paths are written."""
+"""Targets of symbolic links that are given relative to the link. Lexical: no file system is read."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from flamecrest.server.errors import Field, Invalid
 
 
 def link_target(path: str, link: str, *, relative: bool) -> tuple[str, str]:
-    """The absolute path that a link will lead to, for the rule of paths, and the text to store in it.
+    """The absolute path that a link will lead to, and the text to store in the link. Raises Invalid.
 
-    With `relative` an absolute path is written as it is seen from the link, and a relative one is stored as it is.
+    With `relative` an absolute path is stored relative to the link's directory, and a relative path unchanged.
     """
     if not relative:
         return path, path
@@ -20,5 +20,12 @@ def link_target(path: str, link: str, *, relative: bool) -> tuple[str, str]:
             raise Invalid(f"`{name}` {message}", fields=(Field("body", name, message),))
     folder = posixpath.dirname(link.rstrip("/")) or "/"
     if path.startswith("/"):
-        return path, posixpath.relpath(path, folder)
+        return path, _relative(path, folder)
     return posixpath.normpath(posixpath.join(folder, path)), path
+
+
+def _relative(path: str, folder: str) -> str:
+    """An absolute path as seen from an absolute folder; posixpath.relpath may ask for the current directory."""
+    names, above = ([name for name in posixpath.normpath(one).split("/") if name] for one in (path, folder))
+    shared = len(posixpath.commonprefix([names, above]))
+    return "/".join([".."] * (len(above) - shared) + names[shared:]) or "."
