@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 from flamecrest.cli.main import app
 from flamecrest.server.http.core.errors import STATUS
+from flamecrest.server.ssh.counters import PoolCounters
 from flamecrest.server.telemetry import log
 from flamecrest.server.telemetry.trace import Trace, phase
 
@@ -119,6 +121,11 @@ def test_every_status_of_an_error_is_described() -> None:
     assert [status for status in {*STATUS.values(), 500} if str(status) not in rows] == []
 
 
+def test_every_counter_of_the_pool_is_described() -> None:
+    described = text("operators/logs.md")
+    assert [one.name for one in fields(PoolCounters) if f"`{one.name}`" not in described] == []
+
+
 def test_every_field_of_the_access_log_is_described() -> None:
     stream = io.StringIO()
     loggers = (logging.getLogger(), logging.getLogger("flamecrest.access"))
@@ -132,7 +139,7 @@ def test_every_field_of_the_access_log_is_described() -> None:
         loggers[0].handlers[:] = handlers
         for one, level in zip(loggers, levels, strict=True):
             one.setLevel(level)
-    fields = json.loads(stream.getvalue())
-    assert {"auth_ms", "queue_ms", "ssh_ms", "path", "error"} <= set(fields)
+    written = json.loads(stream.getvalue())
+    assert {"auth_ms", "queue_ms", "ssh_ms", "path", "error"} <= set(written)
     described = text("operators/logs.md")
-    assert [field for field in fields if f"`{field}`" not in described] == []
+    assert [field for field in written if f"`{field}`" not in described] == []
