@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, quantiles
 from typing import Literal
 
 from .columns import GATEWAY, OPENSSH, OTHER
@@ -129,26 +130,34 @@ def judge(target: Target, results: Results, *, sandbox: bool = False) -> Verdict
     if len(measured) < len(cells):
         return Verdict(target, None, None, "not measured")
     value = _value(target, *measured)
+    notes = _notes(target, measured)
     if sandbox and target.of_sshd:
-        notes = _notes(measured)
-        return Verdict(target, value, None, "judged with real sshd only" + (f"; {notes}" if notes else ""))
+        return Verdict(target, value, None, "; ".join(["judged with real sshd only", *notes]))
     reached = {
         "at least": value >= target.limit,
         "at most": value <= target.limit,
         "below": value < target.limit,
     }[target.sense]
-    return Verdict(target, value, reached and not any(cell.errors for cell in measured), _notes(measured))
+    return Verdict(target, value, reached and not any(cell.errors for cell in measured), "; ".join(notes))
 
 
 def _value(target: Target, of: Cell, by: Cell | None = None) -> float:
     if by is None:
         return of.mean
-    if target.paired and len(of.samples) == len(by.samples):  # neighbours in time: other load hits both alike
-        return median(one / other for one, other in zip(of.samples, by.samples, strict=True))
-    return of.mean / by.mean
+    return median(_ratios(of, by)) if target.paired else of.mean / by.mean
 
 
-def _notes(cells: Sequence[Cell]) -> str:
+def _ratios(of: Cell, by: Cell) -> list[float]:
+    """The ratios of the samples of each turn, which are neighbours in time: other load affects both."""
+    if len(of.samples) != len(by.samples):
+        return [of.mean / by.mean]
+    return [one / other if other else math.inf for one, other in zip(of.samples, by.samples, strict=True)]
+
+
+def _notes(target: Target, cells: Sequence[Cell]) -> list[str]:
     notes = [f"({cell.contender}) {cell.note}" for cell in cells if cell.note]
     notes += [f"({cell.contender}) {cell.errors} wrong responses" for cell in cells if cell.errors]
-    return "; ".join(notes)
+    if target.paired and len(ratios := _ratios(*cells)) > 1:
+        low, _, high = quantiles(ratios, method="inclusive")
+        notes.append(f"half of {len(ratios)} turns between {low:.2f} and {high:.2f}")
+    return notes

@@ -79,8 +79,8 @@ class Throughput:
         rounds, seconds = (5, 5) if connections == self._connections[0] else (2, 3)
         if bench.quick:
             rounds, seconds = (2, 2) if connections == self._connections[0] else (1, 2)
-        if OTHER in requests:  # a comparison needs more samples than a ratio far from 1
-            rounds *= 3
+        if OTHER in requests:  # many short turns: other load on the machine changes within seconds
+            rounds, seconds = rounds * 5, 1 if bench.quick else 2
         for turn in range(rounds):
             for contender in bench.turn([*requests], turn):
                 bench.say(f"{self.name}: {connections} connections, round {turn + 1}, {contender.title}")

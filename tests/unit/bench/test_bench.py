@@ -159,6 +159,7 @@ def test_comparison_has_a_target_for_each_row_of_a_main_quantity() -> None:
     )
     rate, time = (judge(target, measured) for target in comparison(measured))
     assert (rate.value, rate.passed) == (0.9, False)  # the median of the ratios of each turn
+    assert rate.note == "half of 3 turns between 0.70 and 1.95"
     assert (time.value, time.passed) == (1.5, True)
 
 
