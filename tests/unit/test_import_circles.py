@@ -9,24 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = (
-    "bench",
-    "flamecrest.sandbox",
-    "flamecrest.server.app",
-    "flamecrest.server.auth",
-    "flamecrest.server.cluster",
-    "flamecrest.server.deadline",
-    "flamecrest.server.errors",
-    "flamecrest.server.files",
-    "flamecrest.server.health",
-    "flamecrest.server.http",
-    "flamecrest.server.schedulers",
-    "flamecrest.server.settings",
-    "flamecrest.server.telemetry",
-    "flamecrest.server.transfer",
-    "flamecrest.server.wiring",
-    "flamecrest.wire",
-)
+# Without flamecrest.cli: its HTTP connection, which is to be replaced, has a circle.
+ROOMS = ("bench", "flamecrest.sandbox", "flamecrest.server", "flamecrest.wire")
 
 
 def modules(source: Path, package: str) -> Mapping[str, Path]:
