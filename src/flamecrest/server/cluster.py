@@ -114,29 +114,34 @@ class Permission:
 
     def scheduler(self) -> Scheduler:
         """The scheduler, used as the caller."""
-        for service in self._ports.scheduler_services:
-            self.cluster.board.require(service)
+        if self.cluster.board.refused:
+            self._require(self._ports.scheduler_services)
         return self._ports.scheduler(self.identity)
 
     def transfers(self, **paths: str) -> Transfers:
         """The caller's transfer jobs."""
         services = self._ports.scheduler_services
         self._check(paths, ssh=Service.SSH in services)
-        for service in services:
-            self.cluster.board.require(service)
+        self._require(services)
         return self._ports.transfers(self.identity)
 
     async def user(self, deadline: Deadline) -> User:
         """The caller's account on the login node."""
-        self.cluster.board.require(Service.SSH)
+        self._require((Service.SSH,))
         return await self._ports.user(self.identity, deadline)
 
     def _check(self, paths: Mapping[str, str], *, ssh: bool = True) -> None:
-        cluster = self.cluster
-        if ssh:
-            cluster.board.require(Service.SSH)
+        cluster, board = self.cluster, self.cluster.board
+        if ssh and board.refused:
+            board.require(Service.SSH)
         for name, path in paths.items():
-            cluster.board.require(Service.FILESYSTEM, check_path(path, cluster.roots, name))
+            file_system = check_path(path, cluster.roots, name)
+            if board.refused:
+                board.require(Service.FILESYSTEM, file_system)
+
+    def _require(self, services: Sequence[Service]) -> None:
+        for service in services:
+            self.cluster.board.require(service)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.schedulers.cli import CliScheduler
 from flamecrest.server.schedulers.counters import SchedulerCounters
@@ -94,6 +95,10 @@ class RecordedSession:
         self.deadlines: list[Deadline] = []
         self.cancelled: list[str] = []
 
+    def of(self, identity: Identity) -> RecordedSession:
+        assert identity.username == "fireuser", "the user of the recordings"
+        return self
+
     async def run(self, command: Command[T], deadline: Deadline) -> T:
         program = command.argv[0].rpartition("/")[2]
         program = "srun" if program == "env" else "sbatch" if program == "bash" else program
@@ -128,9 +133,9 @@ def scheduler(
     """The driver over Slurm's dialect, as the user of the recordings."""
     return CliScheduler(
         Slurm(separator=lambda: SEP),
-        session,
-        "fireuser",
         JobLookup("slurm", counters or SchedulerCounters(), second_source_seconds=second_source_seconds),
+        session,
+        Identity("fireuser"),
         clock=lambda: now,
     )
 

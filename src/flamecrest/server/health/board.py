@@ -75,6 +75,7 @@ class Board:
         self._failures = max(1, failures)
         self._clock = clock
         self._states: dict[tuple[Service, str | None], _ServiceState] = {}
+        self.refused: set[tuple[Service, str | None]] = set()  # the services that `require` refuses now
         self._last_run: datetime | None = None
 
     def record(self, health: ProbeResult, *, counts: bool = True) -> None:
@@ -86,6 +87,10 @@ class Board:
         state.last = health
         if counts and not health.healthy:
             state.failures += 1
+        if state.failures >= self._failures:
+            self.refused.add(key)
+        else:
+            self.refused.discard(key)
         if self._last_run is None or health.checked > self._last_run:
             self._last_run = health.checked
 
@@ -112,11 +117,11 @@ class Board:
 
     def require(self, service: Service, path: str | None = None) -> None:
         """Return if requests may use the service. Raises Unavailable, with the time of the next probe."""
-        state = self._states.get((service, path))
-        if state is not None and state.failures >= self._failures:
-            raise self._refusal(state, service, path)
+        if (service, path) in self.refused:
+            raise self._refusal(service, path)
 
-    def _refusal(self, state: _ServiceState, service: Service, path: str | None) -> Unavailable:
+    def _refusal(self, service: Service, path: str | None) -> Unavailable:
+        state = self._states[service, path]
         pause = self.pause(service, path)
         passed = (self._clock() - state.last.checked).total_seconds()
         reason = f": {state.last.message}" if state.last.message else ""

@@ -20,6 +20,7 @@ from .merging import Snapshot, Stage
 from .values import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
 
 if TYPE_CHECKING:
+    from flamecrest.server.auth.port import Identity
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.ssh.command import Command, Output
 
@@ -28,15 +29,23 @@ T = TypeVar("T")
 
 
 class CommandRunner(Protocol):
-    """Runs commands on a login node; an SSH Session is one."""
+    """Runs commands on a login node as one user; an SSH Session is one."""
 
     async def run(self, command: Command[T], deadline: Deadline) -> T:
         """Run the command; see Session.run."""
         ...
 
 
+class CommandRunners(Protocol):
+    """The runners of all users of a cluster; SSH Sessions are."""
+
+    def of(self, identity: Identity) -> CommandRunner:
+        """The runner of a user."""
+        ...
+
+
 class CliScheduler:
-    """The Scheduler port for one user: a dialect's commands, run by `runner`. The `lookup` is that of the cluster.
+    """The Scheduler port for one user. Dialect, lookup and runners are those of the cluster.
 
     `clock` returns seconds since the epoch.
     """
@@ -44,16 +53,16 @@ class CliScheduler:
     def __init__(
         self,
         dialect: Dialect,
-        runner: CommandRunner,
-        username: str,
         lookup: JobLookup,
+        runners: CommandRunners,
+        identity: Identity,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._dialect = dialect
-        self._runner = runner
-        self._username = username
         self._lookup = lookup
+        self._runner = runners.of(identity)
+        self._username = identity.username
         self._clock = clock
 
     async def submit(self, spec: JobSpec, deadline: Deadline) -> str:

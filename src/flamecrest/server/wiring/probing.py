@@ -43,22 +43,21 @@ async def probing(
         auth_method=settings.auth.authentication.token_endpoint_auth_method,
     )
     async with credentials:
-        who = _ServiceAccount(credentials, authenticator)
-        async with ProbeLoop(
-            made.board, list(_probes(cluster, ports, timeouts, who)), grace=cluster.probing.startup_grace_period
-        ):
+        probes = _probes(cluster, ports, timeouts, _ServiceAccount(credentials, authenticator))
+        async with ProbeLoop(made.board, probes, grace=cluster.probing.startup_grace_period):
             yield
 
 
 class _ServiceAccount:
-    """The identity of the service account. The last one is used while the issuer is down."""
+    """The account that probes work with."""
 
     def __init__(self, credentials: ClientCredentials, authenticator: Authenticator) -> None:
         self._credentials = credentials
         self._authenticator = authenticator
         self._last: Identity | None = None
 
-    async def __call__(self, deadline: Deadline) -> Identity:
+    async def identity(self, deadline: Deadline) -> Identity:
+        """Its identity by a valid token; the last one while the issuer is down."""
         try:
             token = await self._credentials.token(deadline)
             self._last = await self._authenticator.authenticate(f"Bearer {token}", deadline)
@@ -69,17 +68,17 @@ class _ServiceAccount:
 
 
 def _probes(
-    cluster: ClusterSettings, ports: Ports, timeouts: dict[str, float], who: Callable[[Deadline], Awaitable[Identity]]
+    cluster: ClusterSettings, ports: Ports, timeouts: dict[str, float], account: _ServiceAccount
 ) -> list[Probe]:
     async def ssh(deadline: Deadline) -> None:
-        await ports.user(await who(deadline), deadline)
+        await ports.user(await account.identity(deadline), deadline)
 
     async def scheduler(deadline: Deadline) -> None:
-        await ports.scheduler(await who(deadline)).ping(deadline)
+        await ports.scheduler(await account.identity(deadline)).ping(deadline)
 
     def stat(path: str) -> Callable[[Deadline], Awaitable[None]]:
         async def check(deadline: Deadline) -> None:
-            await ports.files(await who(deadline)).queries.stat(path, deadline, follow=True)
+            await ports.files(await account.identity(deadline)).queries.stat(path, deadline, follow=True)
 
         return check
 

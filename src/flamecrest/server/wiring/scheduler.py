@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from flamecrest.server.auth.port import Identity
@@ -53,9 +54,5 @@ def choose_dialect(settings: SchedulerSettings) -> Dialect:
 
 def _by_commands(dialect: Dialect, sessions: Sessions) -> SchedulerChoice:
     counters = SchedulerCounters()
-    lookup = JobLookup(dialect.name, counters)
-
-    def make(identity: Identity) -> Scheduler:
-        return CliScheduler(dialect, sessions.of(identity), identity.username, lookup)
-
+    make = partial(CliScheduler, dialect, JobLookup(dialect.name, counters), sessions)
     return SchedulerChoice(make, (Service.SSH, Service.SCHEDULER), counters)

@@ -50,38 +50,38 @@ _UNKNOWN_USER = "Invalid user id:"
 
 def error_text(output: Output) -> str:
     """The program's message as one line, without prefixes and control characters, cut at 1000 characters."""
-    said = _NOISE.sub("", output.errors()) or output.stdout.decode("utf-8", "replace")
-    said = " ".join(_PREFIX.sub("", said).split())
-    return "".join(char for char in said if char.isprintable())[:_MAX_TEXT]
+    printed = _NOISE.sub("", output.errors()) or output.stdout.decode("utf-8", "replace")
+    line = " ".join(_PREFIX.sub("", printed).split())
+    return "".join(char for char in line if char.isprintable())[:_MAX_TEXT]
 
 
 def command_error(program: str, output: Output) -> GatewayError:
     """The error for a failure that any command can have."""
-    said, detail = error_text(output), f"{program}: status {output.status}: {output.errors()[:_MAX_TEXT]!r}"
+    message, detail = error_text(output), f"{program}: status {output.status}: {output.errors()[:_MAX_TEXT]!r}"
     if output.status in (126, 127):
         return Upstream(f"The scheduler's command {program} cannot be run on this cluster", detail=detail)
-    if any(phrase in said for phrase in (*_UNREACHABLE, *_NO_ANSWER)):
-        return Unavailable(f"The scheduler does not answer: {said}", detail=detail)
-    if any(phrase in said for phrase in _DENIED):
-        return Denied(said, detail=detail)
-    return Upstream(f"The scheduler's command {program} failed: {said or 'no message'}", detail=detail)
+    if any(phrase in message for phrase in (*_UNREACHABLE, *_NO_ANSWER)):
+        return Unavailable(f"The scheduler does not answer: {message}", detail=detail)
+    if any(phrase in message for phrase in _DENIED):
+        return Denied(message, detail=detail)
+    return Upstream(f"The scheduler's command {program} failed: {message or 'no message'}", detail=detail)
 
 
 def submit_error(output: Output) -> GatewayError:
     """The error for a failed sbatch. Slurm's message about a rejected job is passed on unchanged."""
-    said = error_text(output)
-    if output.status == 126 and "Argument list too long" in said:
-        message = "is too large: the limits are 128 KiB for one variable and about 2 MiB for all"
-        return Invalid(f"env {message}", fields=(Field("body", "env", message),))
+    message = error_text(output)
+    if output.status == 126 and "Argument list too long" in message:
+        limits = "is too large: the limits are 128 KiB for one variable and about 2 MiB for all"
+        return Invalid(f"env {limits}", fields=(Field("body", "env", limits),))
     error = command_error("sbatch", output)
-    if any(phrase in said for phrase in _NO_ANSWER):
-        return Timeout(f"The scheduler did not answer: {said}. {MAYBE_SUBMITTED}", detail=error.detail)
-    if isinstance(error, Upstream) and said and output.status in (1, 255):
-        return Invalid(said, detail=error.detail)
-    if output.status == 0 and _TEST_ONLY.search(said):
-        return Invalid(f"The script contains --test-only, so no job was submitted: {said}")
+    if any(phrase in message for phrase in _NO_ANSWER):
+        return Timeout(f"The scheduler did not answer: {message}. {MAYBE_SUBMITTED}", detail=error.detail)
+    if isinstance(error, Upstream) and message and output.status in (1, 255):
+        return Invalid(message, detail=error.detail)
+    if output.status == 0 and _TEST_ONLY.search(message):
+        return Invalid(f"The script contains --test-only, so no job was submitted: {message}")
     if output.status == 0:
-        return Upstream(f"The scheduler printed no job id, but: {said}. {MAYBE_SUBMITTED}", detail=error.detail)
+        return Upstream(f"The scheduler printed no job id, but: {message}. {MAYBE_SUBMITTED}", detail=error.detail)
     return error
 
 
@@ -94,13 +94,13 @@ def attach_error(output: Output) -> GatewayError:
     if any(_TASK.search(line) for line in own):
         return Invalid(f"The command ended with exit status {output.status}: {error_text(output)}")
     output = replace(output, stderr="\n".join(own).encode() or output.stderr)
-    said = error_text(output)
+    message = error_text(output)
     if is_unknown_job(output):
-        return job_not_found(said)
-    if _PENDING in said:
-        return Conflict(f"The job is not running yet: {said}")
-    if any(phrase in said for phrase in _ENDED):
-        return Conflict(f"The job has ended: {said}")
+        return job_not_found(message)
+    if _PENDING in message:
+        return Conflict(f"The job is not running yet: {message}")
+    if any(phrase in message for phrase in _ENDED):
+        return Conflict(f"The job has ended: {message}")
     return command_error("srun", output)
 
 
