@@ -109,32 +109,38 @@ def kind(schema: Schema) -> str:
     return {"string": "bytes" if schema.get("format") == "binary" else "text"}.get(name, str(name))
 
 
-def limits(schema: Schema) -> str:
-    """Default and limits of a value."""
-    parts = [part for part in (schema, *schema.get("anyOf", ())) if part.get("type") != "null"]
-    found = [f"default `{json.dumps(schema['default'])}`"] if schema.get("default") is not None else []
+def limits(schema: Schema) -> Iterator[str]:
+    """Default and limits of a value, in words."""
+    if schema.get("default") is not None:
+        yield f"default `{json.dumps(schema['default'])}`"
     words = {
-        "minimum": "at least",
-        "maximum": "at most",
-        "maxLength": "characters at most",
-        "maxItems": "items at most",
+        "minimum": "at least {}",
+        "maximum": "at most {}",
+        "maxLength": "at most {} characters",
+        "maxItems": "at most {} items",
     }
-    found += [f"{words[key]} {part[key]}" for part in parts for key in words if key in part]
-    return "; ".join(found)
+    for part in (schema, *schema.get("anyOf", ())):
+        yield from (words[key].format(part[key]) for key in words if key in part)
 
 
-def described(text: str, schema: Schema) -> str:
-    """A description with the value's limits behind it."""
-    return ". ".join(part.rstrip(".") for part in (text, limits(schema)) if part)
+def meaning(text: str, schema: Schema, *, required: bool) -> str:
+    """A value's description, between the word that it is required and its limits."""
+    parts = ("Required" if required else "", text.rstrip("."), "; ".join(limits(schema)))
+    return ". ".join(part[0].upper() + part[1:] for part in parts if part)
+
+
+def parameter_kind(schema: Schema) -> str:
+    """The type of a parameter. `null` stands for its absence: nobody can send it."""
+    return kind(schema).removesuffix(" or null")
 
 
 def fields(schema: Schema) -> Iterator[str]:
     """The table of a model's fields."""
     required = schema.get("required", ())
     yield from table(
-        ("field", "type", "", "meaning"),
+        ("field", "type", "meaning"),
         (
-            (f"`{name}`", kind(one), "required" if name in required else "", described(one.get("description", ""), one))
+            (f"`{name}`", kind(one), meaning(one.get("description", ""), one, required=name in required))
             for name, one in schema.get("properties", {}).items()
         ),
     )
@@ -154,14 +160,13 @@ def section(operation: Operation, models: dict[str, Schema]) -> Iterator[str]:
     if spec.get("security") == []:
         yield from ("Needs no token.", "")
     yield from table(
-        ("parameter", "in", "type", "", "meaning"),
+        ("parameter", "in", "type", "meaning"),
         (
             (
                 f"`{one['name']}`",
                 one["in"],
-                kind(one["schema"]),
-                "required" if one.get("required") else "",
-                described(one.get("description", ""), one["schema"]),
+                parameter_kind(one["schema"]),
+                meaning(one.get("description", ""), one["schema"], required=one.get("required", False)),
             )
             for one in spec.get("parameters", ())
             if one["name"] != "system_name"
