@@ -14,7 +14,6 @@ import flamecrest
 from .terminal import fail, load_configuration, print_line, require_server_extra
 
 if TYPE_CHECKING:
-    from flamecrest.server.http.core.edge import Edge
     from flamecrest.server.settings import Settings
 
 BACKLOG = 2048
@@ -57,21 +56,21 @@ def serve(
       FLAMECREST_CONFIG=gateway.yaml flamecrest serve
     """  # noqa: D301 - `\b` keeps the lines of the next paragraph
     settings = load_configuration(config)
+    _serve(settings, *address_of(settings, host, port))
+
+
+def _serve(settings: Settings, host: str, port: int) -> None:
     with require_server_extra():
         from flamecrest.server.app import create_app  # noqa: PLC0415 - not in the base install
 
         from .serving import run  # noqa: PLC0415 - not in the base install
-
     app = create_app(settings)
-    with listen(*address_of(settings, host, port)) as listener:
-        names = ", ".join(cluster.name for cluster in settings.clusters) or "none"
+    names = ", ".join(cluster.name for cluster in settings.clusters) or "none"
+    with listen(host, port) as listener:
         ready = f"flamecrest {flamecrest.__version__} listens on {address(listener)} (clusters: {names})"
-        if not run(app, listener, settings, lambda: print_line(ready), lambda: _report(app)):
+        report = lambda: app.gateway.report()  # noqa: E731, PLW0108 - app.gateway is set when the server has started
+        if not run(app, listener, settings, lambda: print_line(ready), report):
             fail("the gateway did not start, see the log above")
-
-
-def _report(app: Edge) -> None:
-    app.gateway.report()
 
 
 def address_of(settings: Settings, host: str | None, port: int | None) -> tuple[str, int]:
