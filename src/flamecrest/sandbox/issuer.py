@@ -1,4 +1,4 @@
-"""An OpenID Connect issuer on loopback: discovery, rotating keys, and a token endpoint for client credentials.
+"""An OpenID Connect issuer on loopback: discovery, keys, and a token endpoint for client credentials.
 
 It is for tests and the demo: it signs any claims.
 """
@@ -12,9 +12,7 @@ import json
 import secrets
 import socket
 import time
-from collections import Counter
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -33,16 +31,6 @@ if TYPE_CHECKING:
 _MAX_FORM = 64 * 1024  # bytes
 _STOP_TIMEOUT = 5.0  # seconds
 _CURVES = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
-
-
-class Fault(StrEnum):
-    """How the issuer fails."""
-
-    NONE = "none"
-    ERROR = "error"  # status 500
-    HANG = "hang"  # do not respond until the fault is changed
-    SLOW = "slow"  # respond after `delay` seconds
-    GARBAGE = "garbage"  # status 200 without JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +68,7 @@ class Issuer:
     """An issuer that listens on `host` from start to stop, or while it is entered; port 0 takes a free one.
 
     `clients` maps the id of a client to its secret and the user that it acts for. `keys` are published, and the last
-    of them signs; without any, a key for `algorithm` is generated. Tokens are valid for `ttl` seconds by `clock`. Set
-    `fault` to make it fail. `fetched` counts the requests for `discovery`, `jwks` and `token`.
+    of them signs; without any, a key for `algorithm` is generated. Tokens are valid for `ttl` seconds by `clock`.
     """
 
     def __init__(
@@ -100,11 +87,6 @@ class Issuer:
         self.ttl = ttl
         self.audience = audience
         self.keys = list(keys) or [SigningKey.generate(algorithm)]
-        self.delay = 0.05
-        self.fetched: Counter[str] = Counter()
-        self._fault = Fault.NONE
-        self._relieved = asyncio.Event()
-        self._asked = asyncio.Condition()
         self._host, self._port = host, port
         self._clock = clock
         self._server: uvicorn.Server | None = None
@@ -131,17 +113,6 @@ class Issuer:
         """The address of its token endpoint."""
         return f"{self.url}/token"
 
-    @property
-    def fault(self) -> Fault:
-        """How it misbehaves now; setting it releases the requests that hang."""
-        return self._fault
-
-    @fault.setter
-    def fault(self, fault: Fault) -> None:
-        self._fault = fault
-        self._relieved.set()
-        self._relieved = asyncio.Event()
-
     async def start(self) -> None:
         """Listen; after a stop(), on the same port as before."""
         if self._server is not None:
@@ -162,10 +133,9 @@ class Issuer:
         await self._server.startup(sockets=[listener])  # not serve(), which installs signal handlers
 
     async def stop(self) -> None:
-        """Release the requests that hang, close all connections and stop listening. Keys and port are kept."""
+        """Close all connections and stop listening. Keys and port are kept."""
         if self._server is None:
             return
-        self.fault = Fault.NONE
         server, self._server = self._server, None
         for listener in server.servers:
             listener.close()
@@ -175,12 +145,6 @@ class Issuer:
                     for connection in list(server.server_state.connections):
                         connection.shutdown()
                     await asyncio.sleep(0.002)  # server.shutdown() takes a tenth of a second
-
-    def rotate(self, algorithm: str | None = None, *, keep: bool = True, kid: str | None = None) -> SigningKey:
-        """Sign with a new key from now on. With `keep` the old keys stay published."""
-        key = SigningKey.generate(algorithm or self.keys[-1].algorithm, kid)
-        self.keys = [*self.keys, key] if keep else [key]
-        return key
 
     def claims(self, username: str, client_id: str = "sandbox", scope: str = "openid") -> dict[str, Any]:
         """The claims of a new access token for a user."""
@@ -219,10 +183,9 @@ class Issuer:
         payload = self.claims(username) | ({} if expires is None else {"exp": self._clock() + expires}) | claims
         return key.sign(header, {name: value for name, value in payload.items() if name not in omit})
 
-    async def wait_fetched(self, name: str, count: int) -> None:
-        """Return when a document has been requested `count` times since the start."""
-        async with self._asked:
-            await self._asked.wait_for(lambda: self.fetched[name] >= count)
+    async def intercept(self, document: str) -> Response | None:  # noqa: ARG002 - for subclasses
+        """A response to send instead of the regular one, for `discovery`, `jwks` or `token`; by default none."""
+        return None
 
     def _app(self) -> Starlette:
         return Starlette(
@@ -233,30 +196,16 @@ class Issuer:
             ]
         )
 
-    def _answer(self, name: str, make: Callable[[Request, bytes], Response]) -> Callable[[Request], Any]:
+    def _answer(self, document: str, make: Callable[[Request, bytes], Response]) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
-            self.fetched[name] += 1
-            async with self._asked:
-                self._asked.notify_all()
             form = bytearray()
             async for chunk in request.stream():
                 form += chunk
                 if len(form) > _MAX_FORM:
                     return _refusal("invalid_request", "the form is too large", 413)
-            return await self._misbehave() or make(request, bytes(form))
+            return await self.intercept(document) or make(request, bytes(form))
 
         return endpoint
-
-    async def _misbehave(self) -> Response | None:
-        fault = self._fault
-        if fault is Fault.SLOW:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._relieved.wait(), self.delay)
-        if fault is Fault.HANG:
-            await self._relieved.wait()
-        if fault in {Fault.ERROR, Fault.HANG}:
-            return Response("out of order", 500)
-        return Response("<html>out of order</html>") if fault is Fault.GARBAGE else None
 
     def _discovery(self, _: Request, __: bytes) -> Response:
         return JSONResponse(
@@ -306,7 +255,7 @@ class Issuer:
 
     def __repr__(self) -> str:
         state = "listening" if self._server else "stopped"
-        return f"<Issuer {self.url} {state}, fault {self._fault}, keys {[key.kid for key in self.keys]}>"
+        return f"<Issuer {self.url} {state}, keys {[key.kid for key in self.keys]}>"
 
 
 def _basic(authorization: str) -> tuple[str, str]:

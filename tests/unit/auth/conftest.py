@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from flamecrest.sandbox.issuer import Issuer, SigningKey
+from flamecrest.sandbox.issuer import SigningKey
 from flamecrest.server.auth.oidc import OidcAuthenticator
+from tests.faulty_issuer import FaultyIssuer
 from tests.unit.auth.world import AUDIENCE, Clock, ask
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ async def http(anyio_backend: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture(scope="module")
-async def issuer(anyio_backend: str, rsa_key: SigningKey) -> AsyncIterator[Issuer]:
+async def issuer(anyio_backend: str, rsa_key: SigningKey) -> AsyncIterator[FaultyIssuer]:
     """A shared issuer. Tests that change their issuer start their own."""
-    async with Issuer({"robot": ("robot-secret", "ann")}, keys=[rsa_key], audience=AUDIENCE) as running:
+    async with FaultyIssuer({"robot": ("robot-secret", "ann")}, keys=[rsa_key], audience=AUDIENCE) as running:
         yield running
 
 
@@ -44,7 +45,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def gate(issuer: Issuer, http: httpx.AsyncClient, clock: Clock) -> AsyncIterator[OidcAuthenticator]:
+async def gate(issuer: FaultyIssuer, http: httpx.AsyncClient, clock: Clock) -> AsyncIterator[OidcAuthenticator]:
     """An authenticator that checks everything, with the issuer's keys already fetched."""
     async with OidcAuthenticator(
         http=http, issuer=issuer.url, audience=[AUDIENCE], clock=clock, monotonic=clock

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from flamecrest.sandbox.issuer import Issuer, SigningKey
+from flamecrest.sandbox.issuer import SigningKey
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.errors import Unauthenticated
+from tests.faulty_issuer import FaultyIssuer
 from tests.unit.auth.world import AUDIENCE, ask, b64, forge, refusal
 
 if TYPE_CHECKING:
@@ -29,13 +30,15 @@ def pem(key: SigningKey) -> Any:
 
 @pytest.mark.parametrize("alg", ["none", "None", "NONE", "nOnE", ""])
 @pytest.mark.parametrize("signature", [b"", b"x", b"\0" * 256])
-async def test_no_algorithm(issuer: Issuer, gate: OidcAuthenticator, caplog, alg: str, signature: bytes):
+async def test_no_algorithm(issuer: FaultyIssuer, gate: OidcAuthenticator, caplog, alg: str, signature: bytes):
     for kid in ({"kid": "rsa-1"}, {}):
         token = forge({"alg": alg, **kid}, issuer.claims("ann"), signature)
         await refusal(gate, token, caplog)
 
 
-async def test_the_public_key_as_a_shared_secret(issuer: Issuer, gate: OidcAuthenticator, rsa_key: SigningKey, caplog):
+async def test_the_public_key_as_a_shared_secret(
+    issuer: FaultyIssuer, gate: OidcAuthenticator, rsa_key: SigningKey, caplog
+):
     secrets = [pem(rsa_key), pem(rsa_key).strip(), json.dumps(rsa_key.jwk()).encode(), rsa_key.jwk()["n"].encode()]
     secrets += [
         rsa_key.private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
@@ -52,7 +55,7 @@ async def test_a_shared_secret_that_the_issuer_publishes(http: httpx.AsyncClient
     keys = tmp_path / "keys.json"
     secret = b"s" * 32
     keys.write_text(json.dumps({"keys": [{"kty": "oct", "kid": "s", "k": b64(secret)}, rsa_key.jwk()]}))
-    claims = Issuer(keys=[rsa_key]).claims("ann")
+    claims = FaultyIssuer(keys=[rsa_key]).claims("ann")
     async with OidcAuthenticator(http=http, public_certs=[str(keys)], clock=clock, monotonic=clock) as gate:
         token = forge({"alg": "HS256", "kid": "s"}, claims, partial(hmac.digest, secret, digest="sha256"))
         with pytest.raises(Unauthenticated):
@@ -60,7 +63,7 @@ async def test_a_shared_secret_that_the_issuer_publishes(http: httpx.AsyncClient
         assert gate.stats().keys <= 1
 
 
-async def test_another_key_under_a_known_name(issuer: Issuer, gate: OidcAuthenticator, caplog):
+async def test_another_key_under_a_known_name(issuer: FaultyIssuer, gate: OidcAuthenticator, caplog):
     for algorithm in ("RS256", "PS256", "ES256", "EdDSA"):
         impostor = SigningKey.generate(algorithm, "rsa-1")
         await refusal(gate, issuer.mint("ann", key=impostor), caplog)
@@ -68,7 +71,7 @@ async def test_another_key_under_a_known_name(issuer: Issuer, gate: OidcAuthenti
 
 
 async def test_a_key_is_good_for_its_own_algorithm_only(
-    issuer: Issuer, gate: OidcAuthenticator, rsa_key: SigningKey, caplog
+    issuer: FaultyIssuer, gate: OidcAuthenticator, rsa_key: SigningKey, caplog
 ):
     for algorithm in ("RS384", "RS512", "PS256", "PS512"):
         other = SigningKey("rsa-1", algorithm, rsa_key.private)
@@ -77,9 +80,9 @@ async def test_a_key_is_good_for_its_own_algorithm_only(
     await refusal(gate, issuer.mint("ann", headers={"alg": "ES256"}), caplog)
 
 
-async def test_keys_that_the_token_brings_along(issuer: Issuer, gate: OidcAuthenticator, caplog):
+async def test_keys_that_the_token_brings_along(issuer: FaultyIssuer, gate: OidcAuthenticator, caplog):
     mine = SigningKey.generate("ES256", "mine")
-    async with Issuer(keys=[mine]) as evil:
+    async with FaultyIssuer(keys=[mine]) as evil:
         for kid in ("mine", "rsa-1", None):
             for header in (
                 {"jku": evil.jwks_url},
@@ -92,8 +95,8 @@ async def test_keys_that_the_token_brings_along(issuer: Issuer, gate: OidcAuthen
         assert evil.fetched.total() == 0
 
 
-async def test_the_same_headers_do_no_harm_to_an_honest_token(issuer: Issuer, gate: OidcAuthenticator):
-    async with Issuer(keys=[SigningKey.generate("ES256")]) as evil:
+async def test_the_same_headers_do_no_harm_to_an_honest_token(issuer: FaultyIssuer, gate: OidcAuthenticator):
+    async with FaultyIssuer(keys=[SigningKey.generate("ES256")]) as evil:
         token = issuer.mint("ann", headers={"jku": evil.jwks_url, "x5u": evil.url, "jwk": evil.keys[0].jwk()})
         assert (await ask(gate, token)).username == "ann"
         assert evil.fetched.total() == 0
@@ -121,7 +124,7 @@ async def test_the_same_headers_do_no_harm_to_an_honest_token(issuer: Issuer, ga
         True,
     ],
 )
-async def test_paths_and_worse_as_a_key_name(issuer: Issuer, gate: OidcAuthenticator, caplog, kid: Any):
+async def test_paths_and_worse_as_a_key_name(issuer: FaultyIssuer, gate: OidcAuthenticator, caplog, kid: Any):
     await refusal(gate, issuer.mint("ann", headers={"kid": kid}), caplog)
 
 
@@ -145,12 +148,12 @@ async def test_paths_and_worse_as_a_key_name(issuer: Issuer, gate: OidcAuthentic
         {"typ": 1},
     ],
 )
-async def test_headers_of_another_kind(issuer: Issuer, gate: OidcAuthenticator, caplog, headers):
+async def test_headers_of_another_kind(issuer: FaultyIssuer, gate: OidcAuthenticator, caplog, headers):
     await refusal(gate, issuer.mint("ann", headers=headers), caplog)
 
 
 @pytest.mark.parametrize("typ", ["JWT", "jwt", "at+jwt", "application/at+jwt", "AT+JWT", None])
-async def test_headers_of_the_right_kind(issuer: Issuer, gate: OidcAuthenticator, typ):
+async def test_headers_of_the_right_kind(issuer: FaultyIssuer, gate: OidcAuthenticator, typ):
     await ask(gate, issuer.mint("ann", headers={"typ": typ}))
 
 
@@ -159,7 +162,7 @@ async def test_a_flood_of_bad_tokens_asks_the_issuer_once_a_minute(
 ):
     stranger = SigningKey.generate("EdDSA")
     async with (
-        Issuer(keys=[rsa_key], audience=AUDIENCE) as issuer,
+        FaultyIssuer(keys=[rsa_key], audience=AUDIENCE) as issuer,
         OidcAuthenticator(http=http, issuer=issuer.url, audience=AUDIENCE, clock=clock, monotonic=clock) as gate,
     ):
         await ask(gate, issuer.mint("ann"))
@@ -180,7 +183,7 @@ async def test_a_flood_of_bad_tokens_asks_the_issuer_once_a_minute(
         assert len(repr(gate)) < 400
 
 
-async def test_messages_name_the_reason_without_the_text(issuer: Issuer, gate: OidcAuthenticator, caplog):
+async def test_messages_name_the_reason_without_the_text(issuer: FaultyIssuer, gate: OidcAuthenticator, caplog):
     evil = "evil\nINFO forged line \x1b[31m" + "A" * 200
     for token in (
         issuer.mint("ann", iss=evil),

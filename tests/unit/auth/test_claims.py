@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flamecrest.sandbox.issuer import Issuer
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.errors import Denied
+from tests.faulty_issuer import FaultyIssuer
 from tests.unit.auth.world import AUDIENCE, ask, refusal
 
 if TYPE_CHECKING:
@@ -71,12 +71,12 @@ pytestmark = pytest.mark.anyio
         ({"nonce": "n", "omit": ["scope"], "headers": {"typ": "JWT"}}, "Access token is invalid."),
     ],
 )
-async def test_claims_that_are_not_for_us(issuer: Issuer, gate: OidcAuthenticator, caplog, claims, public: str):
+async def test_claims_that_are_not_for_us(issuer: FaultyIssuer, gate: OidcAuthenticator, caplog, claims, public: str):
     error = await refusal(gate, issuer.mint("ann", **claims), caplog)
     assert error.public == public
 
 
-async def test_claims_at_the_edge_that_are_good(issuer: Issuer, gate: OidcAuthenticator):
+async def test_claims_at_the_edge_that_are_good(issuer: FaultyIssuer, gate: OidcAuthenticator):
     for claims in (
         {"expires": -9},
         {"nbf": time.time() + 5},
@@ -90,7 +90,7 @@ async def test_claims_at_the_edge_that_are_good(issuer: Issuer, gate: OidcAuthen
         assert (await ask(gate, issuer.mint("ann", **claims))).username == "ann"
 
 
-async def test_another_tenant_of_the_same_keys(issuer: Issuer, http: httpx.AsyncClient, clock: Clock, caplog):
+async def test_another_tenant_of_the_same_keys(issuer: FaultyIssuer, http: httpx.AsyncClient, clock: Clock, caplog):
     async with OidcAuthenticator(
         http=http,
         public_certs=[issuer.jwks_url],
@@ -154,16 +154,16 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_names_that_no_account_has(issuer: Issuer, gate: OidcAuthenticator, caplog, name: Any):
+async def test_names_that_no_account_has(issuer: FaultyIssuer, gate: OidcAuthenticator, caplog, name: Any):
     await refusal(gate, issuer.mint(name), caplog)
 
 
-async def test_a_token_without_a_name(issuer: Issuer, gate: OidcAuthenticator, caplog):
+async def test_a_token_without_a_name(issuer: FaultyIssuer, gate: OidcAuthenticator, caplog):
     await refusal(gate, issuer.mint("ann", omit=["preferred_username"]), caplog)
 
 
 @pytest.mark.parametrize("name", ["root", "Root", "ROOT"])
-async def test_root_is_denied_and_never_cached(issuer: Issuer, gate: OidcAuthenticator, name: str):
+async def test_root_is_denied_and_never_cached(issuer: FaultyIssuer, gate: OidcAuthenticator, name: str):
     before = gate.stats()
     for _ in range(2):
         with pytest.raises(Denied):
@@ -172,5 +172,5 @@ async def test_root_is_denied_and_never_cached(issuer: Issuer, gate: OidcAuthent
 
 
 @pytest.mark.parametrize("name", ["ann", "Ann_B", "_svc", "a.b-c_d", "x" * 64, "u1", "rooty"])
-async def test_names_that_accounts_have(issuer: Issuer, gate: OidcAuthenticator, name: str):
+async def test_names_that_accounts_have(issuer: FaultyIssuer, gate: OidcAuthenticator, name: str):
     assert (await ask(gate, issuer.mint(name))).username == name

@@ -7,9 +7,10 @@ import asyncio
 import httpx
 import pytest
 
-from flamecrest.sandbox.issuer import Fault, Issuer, SigningKey
+from flamecrest.sandbox.issuer import SigningKey
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.errors import Unauthenticated, Unavailable
+from tests.faulty_issuer import Fault, FaultyIssuer
 from tests.unit.auth.world import Clock, ask
 
 pytestmark = pytest.mark.anyio
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_rotation_without_an_outage(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
     async with (
-        Issuer(keys=[rsa_key]) as issuer,
+        FaultyIssuer(keys=[rsa_key]) as issuer,
         OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
     ):
         old = issuer.mint("ann")
@@ -31,7 +32,7 @@ async def test_rotation_without_an_outage(http: httpx.AsyncClient, clock: Clock,
 
 async def test_a_withdrawn_key_ends_its_cached_tokens(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
     async with (
-        Issuer(keys=[rsa_key]) as issuer,
+        FaultyIssuer(keys=[rsa_key]) as issuer,
         OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
     ):
         stolen, other = issuer.mint("ann"), issuer.mint("ann")
@@ -48,7 +49,7 @@ async def test_a_withdrawn_key_ends_its_cached_tokens(http: httpx.AsyncClient, c
 
 
 async def test_an_issuer_that_is_down_at_the_start(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
-    issuer = Issuer(keys=[rsa_key])
+    issuer = FaultyIssuer(keys=[rsa_key])
     await issuer.start()
     token = issuer.mint("ann")
     await issuer.stop()
@@ -67,7 +68,7 @@ async def test_an_issuer_that_is_down_at_the_start(http: httpx.AsyncClient, cloc
 
 async def test_a_dead_issuer_is_asked_ever_more_seldom(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
     async with (
-        Issuer(keys=[rsa_key]) as issuer,
+        FaultyIssuer(keys=[rsa_key]) as issuer,
         OidcAuthenticator(http=http, public_certs=[issuer.jwks_url], clock=clock, monotonic=clock) as gate,
     ):
         issuer.fault = Fault.ERROR
@@ -84,7 +85,7 @@ async def test_a_dead_issuer_is_asked_ever_more_seldom(http: httpx.AsyncClient, 
 
 async def test_a_hundred_first_requests_share_one_fetch(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
     async with (
-        Issuer(keys=[rsa_key]) as issuer,
+        FaultyIssuer(keys=[rsa_key]) as issuer,
         OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
     ):
         issuer.fault = Fault.SLOW
@@ -98,7 +99,7 @@ async def test_waiting_for_keys_ends_at_the_deadline_and_leaves_the_fetch_to_oth
     http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey
 ):
     async with (
-        Issuer(keys=[rsa_key]) as issuer,
+        FaultyIssuer(keys=[rsa_key]) as issuer,
         OidcAuthenticator(http=http, public_certs=[issuer.jwks_url], clock=clock, monotonic=clock) as gate,
     ):
         issuer.fault = Fault.HANG
@@ -119,7 +120,7 @@ async def test_waiting_for_keys_ends_at_the_deadline_and_leaves_the_fetch_to_oth
 
 
 async def test_leaving_ends_a_fetch_under_way(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
-    async with Issuer(keys=[rsa_key]) as issuer:
+    async with FaultyIssuer(keys=[rsa_key]) as issuer:
         issuer.fault = Fault.HANG
         async with OidcAuthenticator(http=http, public_certs=[issuer.jwks_url], clock=clock, monotonic=clock) as gate:
             waiting = asyncio.create_task(ask(gate, issuer.mint("ann"), seconds=3600))
@@ -133,7 +134,7 @@ async def test_leaving_ends_a_fetch_under_way(http: httpx.AsyncClient, clock: Cl
 
 async def test_keys_are_renewed_in_the_background(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
     async with (
-        Issuer(keys=[rsa_key]) as issuer,
+        FaultyIssuer(keys=[rsa_key]) as issuer,
         OidcAuthenticator(
             http=http, public_certs=[issuer.jwks_url], refresh=0.004, clock=clock, monotonic=clock
         ) as gate,
@@ -149,7 +150,7 @@ async def test_a_failing_renewal_keeps_the_keys_and_the_loop(
     http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey
 ):
     async with (
-        Issuer(keys=[rsa_key]) as issuer,
+        FaultyIssuer(keys=[rsa_key]) as issuer,
         OidcAuthenticator(
             http=http, public_certs=[issuer.jwks_url], refresh=0.004, clock=clock, monotonic=clock
         ) as gate,
@@ -183,7 +184,7 @@ async def test_an_unknown_key_while_the_issuer_is_down_is_no_verdict(
     http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey
 ):
     async with (
-        Issuer(keys=[rsa_key]) as issuer,
+        FaultyIssuer(keys=[rsa_key]) as issuer,
         OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
     ):
         known = issuer.mint("ann")
@@ -199,11 +200,11 @@ async def test_an_unknown_key_while_the_issuer_is_down_is_no_verdict(
 
 
 async def test_one_dead_source_beside_a_living_one(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
-    other = Issuer(keys=[SigningKey.generate("ES256", "other")])
+    other = FaultyIssuer(keys=[SigningKey.generate("ES256", "other")])
     await other.start()
     await other.stop()
     async with (
-        Issuer(keys=[rsa_key]) as issuer,
+        FaultyIssuer(keys=[rsa_key]) as issuer,
         OidcAuthenticator(
             http=http, public_certs=[other.jwks_url, issuer.jwks_url], clock=clock, monotonic=clock
         ) as gate,
@@ -219,7 +220,7 @@ async def test_one_dead_source_beside_a_living_one(http: httpx.AsyncClient, cloc
 
 async def test_error_names_the_source_that_failed(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
     async with (
-        Issuer(keys=[rsa_key]) as issuer,
+        FaultyIssuer(keys=[rsa_key]) as issuer,
         OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
     ):
         issuer.fault = Fault.GARBAGE

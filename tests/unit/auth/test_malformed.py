@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from jwt import get_algorithm_by_name
 
-from flamecrest.sandbox.issuer import Issuer, SigningKey
+from flamecrest.sandbox.issuer import SigningKey
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, Unauthenticated
+from tests.faulty_issuer import FaultyIssuer
 from tests.unit.auth.world import ask, b64, everything_said, forge, leaked, refusal
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ async def test_no_token_at_all(gate: OidcAuthenticator, authorization: str | Non
         await gate.authenticate(authorization, Deadline.after(5))
 
 
-async def test_headers_that_are_not_one_token(issuer: Issuer, gate: OidcAuthenticator):
+async def test_headers_that_are_not_one_token(issuer: FaultyIssuer, gate: OidcAuthenticator):
     token = issuer.mint("ann")
     for header in (
         f"Bearer {token} {token}",
@@ -60,7 +61,7 @@ async def test_headers_that_are_not_one_token(issuer: Issuer, gate: OidcAuthenti
             await gate.authenticate(header, Deadline.after(5))
 
 
-async def test_tokens_of_a_megabyte(issuer: Issuer, gate: OidcAuthenticator, caplog):
+async def test_tokens_of_a_megabyte(issuer: FaultyIssuer, gate: OidcAuthenticator, caplog):
     before = gate.stats().verifications
     for token in (
         issuer.mint("ann", padding="x" * 1_000_000),
@@ -74,7 +75,9 @@ async def test_tokens_of_a_megabyte(issuer: Issuer, gate: OidcAuthenticator, cap
     await ask(gate, issuer.mint("ann", padding="x" * 10_000))
 
 
-async def test_json_bombs_and_ambiguous_json(issuer: Issuer, gate: OidcAuthenticator, rsa_key: SigningKey, caplog):
+async def test_json_bombs_and_ambiguous_json(
+    issuer: FaultyIssuer, gate: OidcAuthenticator, rsa_key: SigningKey, caplog
+):
     """Signed with the issuer's key, so that only the parser can refuse them."""
 
     algorithm = get_algorithm_by_name("RS256")
@@ -105,7 +108,9 @@ async def test_json_bombs_and_ambiguous_json(issuer: Issuer, gate: OidcAuthentic
         await refusal(gate, f"{text}.{b64(signature)}", caplog)
 
 
-async def test_signatures_of_any_length(issuer: Issuer, http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
+async def test_signatures_of_any_length(
+    issuer: FaultyIssuer, http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey
+):
     keys = [
         rsa_key,
         SigningKey.generate("ES256", "es"),
@@ -113,7 +118,7 @@ async def test_signatures_of_any_length(issuer: Issuer, http: httpx.AsyncClient,
         SigningKey.generate("EdDSA", "ed"),
     ]
     async with (
-        Issuer(keys=keys) as busy,
+        FaultyIssuer(keys=keys) as busy,
         OidcAuthenticator(http=http, issuer=busy.url, clock=clock, monotonic=clock) as gate,
     ):
         for key in keys:
@@ -153,7 +158,7 @@ _PIECES = st.text(
 @example(position=-1, kind="replace", piece="B")
 @example(position=-1, kind="insert", piece="=")
 async def test_no_mutation_of_a_good_token_is_accepted(
-    issuer: Issuer,
+    issuer: FaultyIssuer,
     mixed: tuple[OidcAuthenticator, list[SigningKey]],
     algorithm: str,
     position: int,
@@ -172,7 +177,7 @@ async def test_no_mutation_of_a_good_token_is_accepted(
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
 async def test_every_other_last_character_of_a_signature(
-    issuer: Issuer, mixed: tuple[OidcAuthenticator, list[SigningKey]], algorithm: str
+    issuer: FaultyIssuer, mixed: tuple[OidcAuthenticator, list[SigningKey]], algorithm: str
 ):
     """The last character has unused bits: several texts would decode to the same signature."""
     gate, keys = mixed
@@ -195,7 +200,9 @@ async def test_no_header_whatsoever_is_more_than_refused(
 
 
 @pytest.fixture(scope="module")
-async def mixed(anyio_backend: str, issuer: Issuer, http: httpx.AsyncClient, rsa_key: SigningKey, tmp_path_factory):
+async def mixed(
+    anyio_backend: str, issuer: FaultyIssuer, http: httpx.AsyncClient, rsa_key: SigningKey, tmp_path_factory
+):
     """An authenticator with one key of each type, and the keys."""
     keys = [rsa_key, SigningKey.generate("ES256", "es-1"), SigningKey.generate("EdDSA", "ed-1")]
     place = tmp_path_factory.mktemp("keys") / "keys.json"

@@ -8,17 +8,18 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from flamecrest.sandbox.issuer import Issuer, SigningKey
+from flamecrest.sandbox.issuer import SigningKey
 from flamecrest.server.auth.keys import ALGORITHMS
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Unauthenticated
+from tests.faulty_issuer import FaultyIssuer
 from tests.unit.auth.world import Clock, ask
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_token_of_a_client_names_its_user(issuer: Issuer, gate: OidcAuthenticator, http: httpx.AsyncClient):
+async def test_token_of_a_client_names_its_user(issuer: FaultyIssuer, gate: OidcAuthenticator, http: httpx.AsyncClient):
     form = {"grant_type": "client_credentials", "client_id": "robot", "client_secret": "robot-secret"}
     granted = (await http.post(issuer.token_url, data=form)).json()
     identity = await ask(gate, granted["access_token"])
@@ -34,18 +35,20 @@ async def test_each_algorithm_of_a_key(http: httpx.AsyncClient, clock: Clock, rs
     private = rsa_key.private if algorithm[1] == "S" and algorithm[0] != "E" else None
     key = SigningKey("k", algorithm, private) if private else SigningKey.generate(algorithm, "k")
     async with (
-        Issuer(keys=[key]) as issuer,
+        FaultyIssuer(keys=[key]) as issuer,
         OidcAuthenticator(http=http, public_certs=[issuer.jwks_url], clock=clock, monotonic=clock) as gate,
     ):
         assert (await ask(gate, issuer.mint("ann"))).username == "ann"
 
 
 @pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER ", "bEaReR   "])
-async def test_the_scheme_in_any_case(issuer: Issuer, gate: OidcAuthenticator, scheme: str):
+async def test_the_scheme_in_any_case(issuer: FaultyIssuer, gate: OidcAuthenticator, scheme: str):
     assert (await gate.authenticate(scheme + issuer.mint("bob") + " ", Deadline.after(5))).username == "bob"
 
 
-async def test_the_user_name_of_another_claim_and_of_a_path(issuer: Issuer, http: httpx.AsyncClient, clock: Clock):
+async def test_the_user_name_of_another_claim_and_of_a_path(
+    issuer: FaultyIssuer, http: httpx.AsyncClient, clock: Clock
+):
     cases: list[tuple[str, dict[str, Any], str]] = [
         ("uid", {"uid": "cat"}, "cat"),
         ("hpc.account", {"hpc": {"account": "deep"}, "hpc.account": "plain"}, "plain"),
@@ -61,7 +64,7 @@ async def test_the_user_name_of_another_claim_and_of_a_path(issuer: Issuer, http
 
 
 async def test_a_cached_token_is_not_verified_again_and_ends_on_time(
-    issuer: Issuer, gate: OidcAuthenticator, clock: Clock
+    issuer: FaultyIssuer, gate: OidcAuthenticator, clock: Clock
 ):
     token = issuer.mint("ann", exp=int(clock()) + 100)
     before = gate.stats()
@@ -78,7 +81,7 @@ async def test_a_cached_token_is_not_verified_again_and_ends_on_time(
     assert gate.stats().cached == before.cached
 
 
-async def test_a_token_must_have_life_left(issuer: Issuer, http: httpx.AsyncClient, clock: Clock):
+async def test_a_token_must_have_life_left(issuer: FaultyIssuer, http: httpx.AsyncClient, clock: Clock):
     async with OidcAuthenticator(http=http, issuer=issuer.url, min_token_ttl=30, clock=clock, monotonic=clock) as gate:
         good = issuer.mint("ann", exp=clock() + 31)
         await ask(gate, good)
@@ -89,7 +92,7 @@ async def test_a_token_must_have_life_left(issuer: Issuer, http: httpx.AsyncClie
             await ask(gate, good)
 
 
-async def test_refused_tokens_leave_nothing_behind(issuer: Issuer, gate: OidcAuthenticator):
+async def test_refused_tokens_leave_nothing_behind(issuer: FaultyIssuer, gate: OidcAuthenticator):
     before = gate.stats()
     for n in range(200):
         with pytest.raises(Unauthenticated):
@@ -98,7 +101,7 @@ async def test_refused_tokens_leave_nothing_behind(issuer: Issuer, gate: OidcAut
     assert gate.stats().accepted == before.accepted
 
 
-async def test_the_cache_is_bounded(issuer: Issuer, http: httpx.AsyncClient, clock: Clock):
+async def test_the_cache_is_bounded(issuer: FaultyIssuer, http: httpx.AsyncClient, clock: Clock):
     async with OidcAuthenticator(http=http, issuer=issuer.url, cache_size=3, clock=clock, monotonic=clock) as gate:
         tokens = [issuer.mint("ann") for _ in range(5)]
         for token in tokens:
@@ -114,7 +117,7 @@ async def test_expired_and_withdrawn_tokens_are_swept_from_memory(
     http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey
 ):
     async with (
-        Issuer(keys=[rsa_key]) as issuer,
+        FaultyIssuer(keys=[rsa_key]) as issuer,
         OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
     ):
         for n in range(10):
@@ -134,7 +137,7 @@ async def test_keys_in_files(http: httpx.AsyncClient, clock: Clock, rsa_key: Sig
     pem.write_bytes(rsa_key.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     jwks.write_text(httpx.Response(200, json={"keys": [es.jwk()]}).text)
     jwk.write_text(httpx.Response(200, json=ed.jwk()).text)
-    minter = Issuer(keys=[rsa_key])
+    minter = FaultyIssuer(keys=[rsa_key])
     places = [pem.as_uri(), jwks.as_uri(), str(jwk)]
     async with OidcAuthenticator(http=http, public_certs=places, clock=clock, monotonic=clock) as gate:
         for key in (rsa_key, es, ed):
@@ -142,11 +145,11 @@ async def test_keys_in_files(http: httpx.AsyncClient, clock: Clock, rsa_key: Sig
         assert (await ask(gate, minter.mint("ann", key=rsa_key, headers={"kid": None}))).username == "ann"
 
 
-async def test_a_key_without_a_name_in_the_token(issuer: Issuer, gate: OidcAuthenticator):
+async def test_a_key_without_a_name_in_the_token(issuer: FaultyIssuer, gate: OidcAuthenticator):
     assert (await ask(gate, issuer.mint("ann", headers={"kid": None}))).username == "ann"
 
 
-async def test_only_configured_algorithms(http: httpx.AsyncClient, clock: Clock, issuer: Issuer):
+async def test_only_configured_algorithms(http: httpx.AsyncClient, clock: Clock, issuer: FaultyIssuer):
     async with OidcAuthenticator(
         http=http, issuer=issuer.url, algorithms=["ES256", "PS256"], clock=clock, monotonic=clock
     ) as gate:

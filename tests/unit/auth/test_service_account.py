@@ -9,11 +9,12 @@ import logging
 import httpx
 import pytest
 
-from flamecrest.sandbox.issuer import Fault, Issuer, SigningKey
+from flamecrest.sandbox.issuer import SigningKey
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.auth.service_account import ClientCredentials
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Unavailable
+from tests.faulty_issuer import Fault, FaultyIssuer
 from tests.unit.auth.world import Clock, answering, ask, everything_said, http_answer
 
 pytestmark = pytest.mark.anyio
@@ -23,12 +24,14 @@ SECRET = "s3cret/with+odd &=%:\N{EURO SIGN} characters"
 
 @pytest.fixture
 async def own(rsa_key: SigningKey):
-    async with Issuer({"probe:1": (SECRET, "probe")}, keys=[rsa_key]) as issuer:
+    async with FaultyIssuer({"probe:1": (SECRET, "probe")}, keys=[rsa_key]) as issuer:
         yield issuer
 
 
 @pytest.mark.parametrize("method", ["client_secret_post", "client_secret_basic"])
-async def test_a_token_is_had_by_both_methods_and_accepted(own: Issuer, http: httpx.AsyncClient, method, clock: Clock):
+async def test_a_token_is_had_by_both_methods_and_accepted(
+    own: FaultyIssuer, http: httpx.AsyncClient, method, clock: Clock
+):
     async with (
         ClientCredentials(own.token_url, "probe:1", SECRET, http=http, auth_method=method, scope="status") as account,
         OidcAuthenticator(http=http, issuer=own.url, clock=clock, monotonic=clock) as gate,
@@ -38,7 +41,7 @@ async def test_a_token_is_had_by_both_methods_and_accepted(own: Issuer, http: ht
         assert SECRET not in repr(account)
 
 
-async def test_a_token_is_kept_until_shortly_before_its_end(own: Issuer, http: httpx.AsyncClient, clock: Clock):
+async def test_a_token_is_kept_until_shortly_before_its_end(own: FaultyIssuer, http: httpx.AsyncClient, clock: Clock):
     async with ClientCredentials(own.token_url, "probe:1", SECRET, http=http, monotonic=clock) as account:
         first = await account.token(Deadline.after(60))
         clock.advance(269.9)
@@ -54,7 +57,7 @@ async def test_a_token_is_kept_until_shortly_before_its_end(own: Issuer, http: h
         assert own.fetched["token"] == 3
 
 
-async def test_many_share_one_exchange(own: Issuer, http: httpx.AsyncClient):
+async def test_many_share_one_exchange(own: FaultyIssuer, http: httpx.AsyncClient):
     own.fault = Fault.SLOW
     async with ClientCredentials(own.token_url, "probe:1", SECRET, http=http) as account:
         tokens = await asyncio.gather(*(account.token(Deadline.after(60)) for _ in range(20)))
@@ -63,7 +66,7 @@ async def test_many_share_one_exchange(own: Issuer, http: httpx.AsyncClient):
 
 
 async def test_a_wrong_secret_is_told_without_it_and_not_tried_at_once(
-    own: Issuer, http: httpx.AsyncClient, clock: Clock, caplog: pytest.LogCaptureFixture
+    own: FaultyIssuer, http: httpx.AsyncClient, clock: Clock, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.DEBUG)
     async with ClientCredentials(own.token_url, "probe:1", "wrong-secret", http=http, monotonic=clock) as account:
@@ -79,7 +82,7 @@ async def test_a_wrong_secret_is_told_without_it_and_not_tried_at_once(
         assert await account.token(Deadline.after(60))
 
 
-async def test_an_endpoint_that_is_away_and_comes_back(own: Issuer, http: httpx.AsyncClient, clock: Clock):
+async def test_an_endpoint_that_is_away_and_comes_back(own: FaultyIssuer, http: httpx.AsyncClient, clock: Clock):
     async with ClientCredentials(own.token_url, "probe:1", SECRET, http=http, monotonic=clock) as account:
         await own.stop()
         with pytest.raises(Unavailable) as caught:
@@ -92,7 +95,7 @@ async def test_an_endpoint_that_is_away_and_comes_back(own: Issuer, http: httpx.
         assert await account.token(Deadline.after(60))
 
 
-async def test_an_endpoint_that_hangs(own: Issuer, http: httpx.AsyncClient):
+async def test_an_endpoint_that_hangs(own: FaultyIssuer, http: httpx.AsyncClient):
     own.fault = Fault.HANG
     async with ClientCredentials(own.token_url, "probe:1", SECRET, http=http) as account:
         with pytest.raises(Unavailable, match="no token"):

@@ -20,12 +20,12 @@ from typer.testing import CliRunner
 
 from flamecrest.cli.connect import CheckResult, check_connections, run_check, url_checks, without_probes
 from flamecrest.cli.main import app
-from flamecrest.sandbox.issuer import Fault, Issuer
 from flamecrest.sandbox.ssh.server import SshServer
 from flamecrest.sandbox.users import UnixUsers
 from flamecrest.server.settings import Settings
 from flamecrest.server.ssh.host_keys import known_hosts_line
 from flamecrest.server.wiring.gateway import open_gateway
+from tests.faulty_issuer import Fault, FaultyIssuer
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +35,7 @@ class Centre:
     """A login node, an issuer, and a configuration for both."""
 
     ssh: SshServer
-    issuer: Issuer
+    issuer: FaultyIssuer
     root: Path
     config: dict[str, Any]
 
@@ -65,7 +65,7 @@ async def centre(tmp_path: Path) -> AsyncIterator[Centre]:
     users.make_homes()
     server = SshServer(users, asyncssh.generate_private_key("ssh-ed25519"), keys={"ann": [key]})
     await server.start()
-    issuer = Issuer({}, audience="flamecrest")
+    issuer = FaultyIssuer({}, audience="flamecrest")
     async with issuer:
         host_key = " ".join(known_hosts_line("127.0.0.1", 22, server.host_key).split()[1:])
         secret = key.export_private_key().decode()

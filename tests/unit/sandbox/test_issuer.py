@@ -11,7 +11,8 @@ import httpx
 import jwt
 import pytest
 
-from flamecrest.sandbox.issuer import Fault, Issuer, SigningKey
+from flamecrest.sandbox.issuer import SigningKey
+from tests.faulty_issuer import Fault, FaultyIssuer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,19 +35,19 @@ async def http(anyio_backend: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-async def issuer(anyio_backend: str) -> AsyncIterator[Issuer]:
-    async with Issuer(CLIENTS, algorithm="ES256", ttl=120, audience="hpc") as running:
+async def issuer(anyio_backend: str) -> AsyncIterator[FaultyIssuer]:
+    async with FaultyIssuer(CLIENTS, algorithm="ES256", ttl=120, audience="hpc") as running:
         yield running
 
 
-async def published(http: httpx.AsyncClient, issuer: Issuer) -> jwt.PyJWKSet:
+async def published(http: httpx.AsyncClient, issuer: FaultyIssuer) -> jwt.PyJWKSet:
     """The discovery document."""
     document = (await http.get(f"{issuer.url}/.well-known/openid-configuration")).json()
     assert document["issuer"] == issuer.url
     return jwt.PyJWKSet.from_dict((await http.get(document["jwks_uri"])).json())
 
 
-async def read(http: httpx.AsyncClient, issuer: Issuer, token: str) -> dict[str, Any]:
+async def read(http: httpx.AsyncClient, issuer: FaultyIssuer, token: str) -> dict[str, Any]:
     key = (await published(http, issuer))[jwt.get_unverified_header(token)["kid"]]
     claims: dict[str, Any] = jwt.decode(token, key, audience="hpc", issuer=issuer.url, options={"require": ["exp"]})
     return claims
@@ -54,13 +55,13 @@ async def read(http: httpx.AsyncClient, issuer: Issuer, token: str) -> dict[str,
 
 @pytest.mark.parametrize("algorithm", ["RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA"])
 async def test_token_of_each_algorithm_verifies(http: httpx.AsyncClient, algorithm: str):
-    async with Issuer(CLIENTS, algorithm=algorithm, audience="hpc") as issuer:
+    async with FaultyIssuer(CLIENTS, algorithm=algorithm, audience="hpc") as issuer:
         granted = (await http.post(issuer.token_url, data=FORM)).json()
         assert jwt.get_unverified_header(granted["access_token"])["alg"] == algorithm
         assert (await read(http, issuer, granted["access_token"]))["preferred_username"] == "ann"
 
 
-async def test_response_of_the_token_endpoint(http: httpx.AsyncClient, issuer: Issuer):
+async def test_response_of_the_token_endpoint(http: httpx.AsyncClient, issuer: FaultyIssuer):
     answer = await http.post(issuer.token_url, data={**FORM, "scope": "a b"})
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
@@ -78,7 +79,7 @@ async def test_response_of_the_token_endpoint(http: httpx.AsyncClient, issuer: I
     }
 
 
-async def test_client_secret_in_a_basic_header(http: httpx.AsyncClient, issuer: Issuer):
+async def test_client_secret_in_a_basic_header(http: httpx.AsyncClient, issuer: FaultyIssuer):
     from urllib.parse import quote_plus
 
     pair = ":".join(quote_plus(text) for text in ("odd:&id", CLIENTS["odd:&id"][0]))
@@ -102,13 +103,15 @@ async def test_client_secret_in_a_basic_header(http: httpx.AsyncClient, issuer: 
         ({f"n{n}": "x" for n in range(100)}, 400, "invalid_request"),
     ],
 )
-async def test_invalid_form_is_refused(http: httpx.AsyncClient, issuer: Issuer, form: Any, status: int, error: str):
+async def test_invalid_form_is_refused(
+    http: httpx.AsyncClient, issuer: FaultyIssuer, form: Any, status: int, error: str
+):
     answer = await http.post(issuer.token_url, data=form)
     assert (answer.status_code, answer.json()["error"]) == (status, error)
     assert "robot-secret" not in answer.text
 
 
-async def test_invalid_request_is_refused(http: httpx.AsyncClient, issuer: Issuer):
+async def test_invalid_request_is_refused(http: httpx.AsyncClient, issuer: FaultyIssuer):
     assert (await http.get(issuer.token_url)).status_code == 405
     assert (await http.get(f"{issuer.url}/nope")).status_code == 404
     assert (await http.post(issuer.token_url, json=FORM)).json()["error"] == "invalid_request"
@@ -125,7 +128,7 @@ async def test_invalid_request_is_refused(http: httpx.AsyncClient, issuer: Issue
     assert both.json()["error"] == "invalid_request"
 
 
-async def test_claims_and_headers_can_be_replaced(http: httpx.AsyncClient, issuer: Issuer):
+async def test_claims_and_headers_can_be_replaced(http: httpx.AsyncClient, issuer: FaultyIssuer):
     token = issuer.mint("cat", expires=7, nbf=5, groups=["g"], omit=["jti"], headers={"typ": None, "x": 1})
     header, claims = jwt.get_unverified_header(token), await read(http, issuer, token)
     assert header == {"alg": "ES256", "kid": issuer.keys[-1].kid, "x": 1}
@@ -137,7 +140,7 @@ async def test_claims_and_headers_can_be_replaced(http: httpx.AsyncClient, issue
         await read(http, issuer, issuer.mint("cat", key=stranger))
 
 
-async def test_rotation_keeps_old_keys_or_withdraws_them(http: httpx.AsyncClient, issuer: Issuer):
+async def test_rotation_keeps_old_keys_or_withdraws_them(http: httpx.AsyncClient, issuer: FaultyIssuer):
     old = issuer.mint("ann")
     new = issuer.rotate("EdDSA")
     assert [key.key_id for key in (await published(http, issuer)).keys][-1] == new.kid
@@ -151,12 +154,12 @@ async def test_rotation_keeps_old_keys_or_withdraws_them(http: httpx.AsyncClient
 
 async def test_only_public_keys_are_published(http: httpx.AsyncClient):
     keys = [SigningKey.generate(name) for name in ("RS256", "ES256", "EdDSA")]
-    async with Issuer(keys=keys) as issuer:
+    async with FaultyIssuer(keys=keys) as issuer:
         for key in (await http.get(issuer.jwks_url)).json()["keys"]:
             assert not {"d", "p", "q", "dp", "dq", "qi", "k"} & key.keys()
 
 
-async def test_faults(http: httpx.AsyncClient, issuer: Issuer):
+async def test_faults(http: httpx.AsyncClient, issuer: FaultyIssuer):
     issuer.fault = Fault.ERROR
     assert (await http.get(issuer.jwks_url)).status_code == 500
     issuer.fault = Fault.GARBAGE
@@ -177,7 +180,7 @@ async def test_faults(http: httpx.AsyncClient, issuer: Issuer):
     assert issuer.fetched == {"jwks": 5, "discovery": 1}
 
 
-async def test_restart_uses_the_same_port(http: httpx.AsyncClient, issuer: Issuer):
+async def test_restart_uses_the_same_port(http: httpx.AsyncClient, issuer: FaultyIssuer):
     url, keys = issuer.url, issuer.keys
     await published(http, issuer)
     await issuer.stop()
@@ -190,7 +193,7 @@ async def test_restart_uses_the_same_port(http: httpx.AsyncClient, issuer: Issue
     await published(http, issuer)
 
 
-async def test_stop_releases_hanging_requests(http: httpx.AsyncClient, issuer: Issuer):
+async def test_stop_releases_hanging_requests(http: httpx.AsyncClient, issuer: FaultyIssuer):
     issuer.fault = Fault.HANG
     hanging = asyncio.create_task(http.get(issuer.jwks_url))
     await issuer.wait_fetched("jwks", 1)
@@ -198,8 +201,8 @@ async def test_stop_releases_hanging_requests(http: httpx.AsyncClient, issuer: I
     assert (await hanging).status_code == 500
 
 
-async def test_issuers_are_independent(http: httpx.AsyncClient, issuer: Issuer):
-    async with Issuer({"robot": ("other", "eve")}, algorithm="ES256") as other:
+async def test_issuers_are_independent(http: httpx.AsyncClient, issuer: FaultyIssuer):
+    async with FaultyIssuer({"robot": ("other", "eve")}, algorithm="ES256") as other:
         assert other.url != issuer.url
         assert (await http.post(other.token_url, data=FORM)).status_code == 401
         assert (await http.post(issuer.token_url, data=FORM)).status_code == 200
