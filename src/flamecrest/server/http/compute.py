@@ -1,4 +1,4 @@
-"""Routes of `/compute`: from wire to Scheduler and back, a few lines each."""
+"""Routes of `/compute`. Each converts between the wire and the Scheduler port."""
 
 from typing import Annotated, Any, Final
 
@@ -15,14 +15,14 @@ from flamecrest.server.schedulers.values import Job, JobMetadata, JobSpec, JobTi
 from flamecrest.wire import compute as wire
 from flamecrest.wire.text import Word
 
-SCRIPT_LIMIT: Final = 16 * 1024 * 1024  # bytes of a submission: job scripts carry data in them
+SCRIPT_LIMIT: Final = 16 * 1024 * 1024  # bytes of a submission; job scripts may contain data
 
 router = APIRouter(prefix="/compute/{system_name}/jobs", tags=["compute"], route_class=GatewayRoute, responses=ERRORS)
 
 
 @router.get("/{job_id}", response_model=wire.GetJobResponse)
 async def get_job(call: Call, job_id: JobId) -> Response:
-    """Show a job."""
+    """Show a job; of a job array all its tasks."""
     allowed = await call.allow(Verb.JOBS_READ)
     scheduler = allowed.scheduler()
     return JsonResponse({"jobs": [_job(job) for job in await scheduler.job(job_id, call.deadline)]})
@@ -36,7 +36,7 @@ async def get_jobs(
     name: Annotated[Word | None, Query(max_length=235)] = None,
     time_window: wire.JobsTimeWindow = wire.JobsTimeWindow.DAY,
 ) -> Response:
-    """List jobs that were alive in a window of time: the caller's, or all that the caller can see."""
+    """List the jobs of a time window: the caller's, or with `allusers` all that the caller may see."""
     allowed = await call.allow(Verb.JOBS_READ)
     scheduler = allowed.scheduler()
     wanted = {"account": account or None, "name": name or None}
@@ -47,7 +47,7 @@ async def get_jobs(
 @router.post("", status_code=201, response_model=wire.PostJobSubmissionResponse)
 @body_limit(SCRIPT_LIMIT)
 async def post_job(call: Call, body: wire.PostJobSubmitRequest) -> Response:
-    """Submit a job."""
+    """Submit a job: exactly one of `script` and `scriptPath` must be given."""
     spec = _spec(body.job)
     allowed = await call.allow(Verb.JOBS_SUBMIT)
     scheduler = allowed.scheduler()
@@ -56,7 +56,7 @@ async def post_job(call: Call, body: wire.PostJobSubmitRequest) -> Response:
 
 @router.delete("/{job_id}", status_code=204, response_model=None)
 async def delete_job(call: Call, job_id: JobId) -> Response:
-    """Cancel a job; a finished one stays as it is."""
+    """Cancel a job. A finished job is not changed."""
     allowed = await call.allow(Verb.JOBS_SUBMIT)
     scheduler = allowed.scheduler()
     await scheduler.cancel(job_id, call.deadline)
@@ -65,7 +65,7 @@ async def delete_job(call: Call, job_id: JobId) -> Response:
 
 @router.get("/{job_id}/metadata", response_model=wire.GetJobMetadataResponse)
 async def get_job_metadata(call: Call, job_id: JobId) -> Response:
-    """Show what a job was submitted with."""
+    """Show the script and the standard files of a job."""
     allowed = await call.allow(Verb.JOBS_READ)
     scheduler = allowed.scheduler()
     return JsonResponse({"jobs": [_metadata(one) for one in await scheduler.metadata(job_id, call.deadline)]})
@@ -81,7 +81,7 @@ async def put_attach(call: Call, job_id: JobId, body: wire.PostJobAttachRequest)
 
 
 def _spec(job: wire.JobDescriptionModel) -> JobSpec:
-    """The job as the Scheduler port takes it; an empty text is as good as none. Raises Invalid."""
+    """Convert a job from the wire; empty texts count as missing. Raises Invalid."""
     if bool(job.script) == bool(job.script_path):
         message = "exactly one of `script` and `scriptPath` must be given"
         raise Invalid(f"`script`: {message}", fields=(Field("body", "script", message),))
@@ -116,7 +116,7 @@ def _time(times: JobTimes) -> dict[str, Any]:
 
 
 def _job(job: Job) -> dict[str, Any]:
-    """A JobModel."""
+    """The fields of a wire JobModel."""
     return {
         "jobId": job.id,
         "name": job.name,
@@ -145,7 +145,7 @@ def _job(job: Job) -> dict[str, Any]:
 
 
 def _metadata(one: JobMetadata) -> dict[str, Any]:
-    """A JobMetadataModel."""
+    """The fields of a wire JobMetadataModel."""
     return {
         "jobId": one.id,
         "script": one.script,

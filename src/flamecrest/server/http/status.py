@@ -1,4 +1,4 @@
-"""Routes of `/status`: the systems, how they do, what is in them, and who the caller is there."""
+"""Routes of `/status`: liveness, systems and their health, nodes, partitions, reservations, the caller's account."""
 
 import asyncio
 from typing import Any
@@ -25,7 +25,7 @@ open_router = APIRouter(prefix="/status", tags=["status"], route_class=OpenRoute
 @open_router.get("/liveness/", response_model=wire.GetLiveness, openapi_extra=NO_SECURITY)
 @open_router.get("/liveness", response_model=wire.GetLiveness, include_in_schema=False)
 async def get_liveness(request: Request) -> Response:
-    """Say that the gateway lives, and how long ago each system was probed."""
+    """Report that the gateway is alive, and when each system was last probed. Needs no token."""
     gateway: Gateway = request.app.gateway
     boards = {cluster.name: cluster.board for cluster in gateway.clusters.values()}
     runs = {name: board.last_run for name, board in boards.items() if board.last_run is not None}
@@ -35,7 +35,7 @@ async def get_liveness(request: Request) -> Response:
 
 @router.get("/systems", response_model=wire.GetSystemsResponse)
 async def get_systems(call: Call) -> Response:
-    """Show the systems, what they offer and how they do."""
+    """Show all systems with their services, file systems and health."""
     systems = [cluster.describe() for cluster in call.gateway.clusters.values()]
     return JsonResponse({"systems": [system.model_dump(mode="json", by_alias=True) for system in systems]})
 
@@ -60,7 +60,7 @@ async def get_partitions(call: Call, show_hidden: bool = False) -> Response:
 
 @system_router.get("/reservations", response_model=wire.GetReservationsResponse)
 async def get_reservations(call: Call) -> Response:
-    """List current and coming reservations."""
+    """List current and future reservations."""
     allowed = await call.allow(Verb.STATUS)
     scheduler = allowed.scheduler()
     found = await scheduler.reservations(call.deadline)
@@ -69,7 +69,7 @@ async def get_reservations(call: Call) -> Response:
 
 @system_router.get("/userinfo", response_model=wire.UserInfoResponse)
 async def get_userinfo(call: Call) -> Response:
-    """Say who the caller is on the system, in which groups, and which accounts there are to charge."""
+    """Show the caller's user and groups on the system, and the accounts that jobs can be charged to."""
     allowed = await call.allow(Verb.STATUS)
     user, accounts = await asyncio.gather(allowed.user(call.deadline), _accounts(allowed, call.deadline))
     one, group = _named(user.user.id, user.user.name), _named(user.group.id, user.group.name)
@@ -78,7 +78,7 @@ async def get_userinfo(call: Call) -> Response:
 
 
 async def _accounts(allowed: Permission, deadline: Deadline) -> list[dict[str, Any]] | None:
-    """The caller's accounts; None where the scheduler keeps none or is down: who one is, is true without it."""
+    """The caller's accounts; None if the scheduler has none or is down: user and groups are valid without them."""
     try:
         found = await allowed.scheduler().accounts(deadline)
     except (Unavailable, Unsupported):
@@ -91,7 +91,7 @@ def _named(number: str, name: str) -> dict[str, str]:
 
 
 def _reservation(one: Reservation) -> dict[str, Any]:
-    """A ReservationModel."""
+    """The fields of a wire ReservationModel."""
     return {
         "name": one.name,
         "nodeList": one.nodes,
@@ -103,7 +103,7 @@ def _reservation(one: Reservation) -> dict[str, Any]:
 
 
 def _node(node: Node) -> dict[str, Any]:
-    """A NodeModel."""
+    """The fields of a wire NodeModel."""
     return {
         "sockets": node.sockets,
         "cores": node.cores,

@@ -29,7 +29,7 @@ router = APIRouter(
 
 @router.post("/mv", status_code=201, response_model=wire.MoveResponse)
 async def post_mv(call: Call, body: wire.MoveRequest) -> Response:
-    """Move a file or directory, in a job."""
+    """Move a file or directory in a job."""
     allowed = await call.allow(Verb.TRANSFER)
     transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
     account = body.account or None
@@ -39,7 +39,7 @@ async def post_mv(call: Call, body: wire.MoveRequest) -> Response:
 
 @router.post("/cp", status_code=201, response_model=wire.CopyResponse)
 async def post_cp(call: Call, body: wire.CopyRequest) -> Response:
-    """Copy a file or directory, in a job."""
+    """Copy a file or directory in a job."""
     allowed = await call.allow(Verb.TRANSFER)
     transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
     job = await transfers.cp(
@@ -54,7 +54,7 @@ async def post_cp(call: Call, body: wire.CopyRequest) -> Response:
 
 @router.delete("/rm", response_model=wire.DeleteResponse)
 async def delete_rm(call: Call, path: QueryPath, account: AccountName = None) -> Response:
-    """Remove a file or directory, in a job."""
+    """Remove a file or directory in a job."""
     allowed = await call.allow(Verb.TRANSFER)
     transfers = allowed.transfers(path=path)
     return JsonResponse(_submitted(call.cluster, await transfers.rm(path, call.deadline, account=account or None)))
@@ -62,7 +62,7 @@ async def delete_rm(call: Call, path: QueryPath, account: AccountName = None) ->
 
 @router.post("/compress", status_code=201, response_model=wire.CompressResponse)
 async def post_compress(call: Call, body: wire.CompressRequest) -> Response:
-    """Archive a file or directory, in a job."""
+    """Create a tar archive of a file or directory in a job."""
     allowed = await call.allow(Verb.TRANSFER)
     transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
     options = CompressOptions(body.compression, body.match_pattern or None, body.dereference)
@@ -73,7 +73,7 @@ async def post_compress(call: Call, body: wire.CompressRequest) -> Response:
 
 @router.post("/extract", status_code=201, response_model=wire.ExtractResponse)
 async def post_extract(call: Call, body: wire.ExtractRequest) -> Response:
-    """Unpack an archive, in a job."""
+    """Unpack a tar archive in a job."""
     allowed = await call.allow(Verb.TRANSFER)
     transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
     paths, account = (body.path, body.target_path), body.account or None
@@ -83,7 +83,7 @@ async def post_extract(call: Call, body: wire.ExtractRequest) -> Response:
 
 @router.post("/upload", status_code=201, response_model=wire.UploadFileResponse)
 async def post_upload(call: Call, body: wire.PostFileUploadRequest) -> Response:
-    """Begin an upload of any size."""
+    """Start an upload of any size."""
     transfers = (await call.allow(Verb.TRANSFER)).transfers(sourcePath=body.path)
     wanted = body.transfer_directives
     size, code = getattr(wanted, "file_size", None), getattr(wanted, "wormhole_code", None)
@@ -94,7 +94,7 @@ async def post_upload(call: Call, body: wire.PostFileUploadRequest) -> Response:
 
 @router.post("/download", status_code=201, response_model=wire.DownloadFileResponse)
 async def post_download(call: Call, body: wire.PostFileDownloadRequest) -> Response:
-    """Begin a download of any size."""
+    """Start a download of any size."""
     transfers = (await call.allow(Verb.TRANSFER)).transfers(sourcePath=body.path)
     request = TransferRequest(body.transfer_directives.transfer_method)
     started = await transfers.download(body.path, call.deadline, account=body.account or None, request=request)

@@ -1,4 +1,4 @@
-"""The API's own pages, with all that they need: closed networks show them, and no other host learns of it."""
+"""The API's documentation pages. They load nothing from other hosts, so they work in closed networks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ICON: Final = "data:,"  # none
 
 
 async def swagger(request: Request) -> Response:
-    """The page on which the API can be tried."""
+    """Swagger UI."""
     app: FastAPI = request.app
     prefix = request.scope.get("root_path", "")
     return _sealed(
@@ -46,7 +46,7 @@ async def swagger(request: Request) -> Response:
 
 
 async def redoc(request: Request) -> Response:
-    """The page on which the API can be read."""
+    """ReDoc."""
     app: FastAPI = request.app
     prefix = request.scope.get("root_path", "")
     return _sealed(
@@ -66,7 +66,7 @@ def _sealed(page: Response) -> Response:
 
 
 async def asset(request: Request) -> Response:
-    """A script or style of these pages."""
+    """A script or style sheet of the pages."""
     name = request.path_params["name"]
     if name not in _KINDS:
         raise HTTPException(404)

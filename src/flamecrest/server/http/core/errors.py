@@ -1,4 +1,4 @@
-"""The one table from kinds of errors to HTTP statuses, and the FirecREST v2 error envelope; knows no route."""
+"""The table from kinds of errors to HTTP statuses, and the FirecREST v2 error envelope. Knows no route."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -32,11 +32,11 @@ STATUS: Final[Mapping[type[errors.GatewayError], int]] = {
     errors.Upstream: 424,
 }
 
-MAX_FIELDS: Final = 50  # of one answer: a request can be wrong in more places than anybody reads
+MAX_FIELDS: Final = 50  # in one response
 
 
 def status_of(error: errors.GatewayError) -> int:
-    """The status of an error: its kind's, or that of the nearest kind it is derived from."""
+    """The status of an error's kind, or of the nearest base class in the table."""
     for kind in type(error).__mro__:
         if kind in STATUS:
             return STATUS[kind]
@@ -50,7 +50,7 @@ def envelope(
     fields: Iterable[errors.Field] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """An error's answer. With fields it is a validation error, which names them."""
+    """The response of an error. With fields it is a validation error."""
     named = [{"location": one.location, "name": one.name, "message": one.message} for one in fields]
     trace = current_trace.get()
     body = {
@@ -64,16 +64,16 @@ def envelope(
 
 
 def validation_failure(location: str, error: ValidationError) -> errors.Invalid:
-    """A part of a request that has the wrong shape, field by field. Never repeats a value of it."""
+    """Convert a validation error, field by field. The result contains no value of the request."""
     fields = tuple(_field(location, one) for one in error.errors(include_url=False, include_input=False))
     first = "; ".join(f"`{one.name}`: {one.message}" for one in fields[:5])
     return errors.Invalid(f"The request is not valid. {first}", fields=fields[:MAX_FIELDS])
 
 
 def _field(location: str, error: ErrorDetails) -> errors.Field:
-    """Name the field that is wrong by the last name on the way to it (`workingDirectory` of job.workingDirectory)."""
+    """Convert one error; the field is named by the last name of its location (`workingDirectory`)."""
     names = [step for step in error["loc"] if isinstance(step, str)]
-    if error["type"].startswith("union_tag"):  # what is wrong is the field that says which shape is meant
+    if error["type"].startswith("union_tag"):  # the discriminator of a union
         tag = error["ctx"]["discriminator"].split("'")[-2]
         message = (
             f"Input should be one of {error['ctx']['expected_tags']}" if "tag" in error["ctx"] else "Field required"
@@ -83,7 +83,7 @@ def _field(location: str, error: ErrorDetails) -> errors.Field:
 
 
 def error_response(error: Exception) -> Response:
-    """The answer to an error: `public` to the caller, `detail` to the log, and nothing of what nobody foresaw."""
+    """The response to an error. `public` goes to the caller, `detail` to the log; unexpected errors show nothing."""
     trace = current_trace.get()
     if trace is not None:
         trace.error = type(error).__name__

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what the framework can't know of it, added in one place; knows routes by their paths only.
+"""Completes the framework's OpenAPI document. Knows routes by their paths only.
 
 The system's name, the bearer token and the form of an upload are dealt with before the framework looks at a
 request, so it does not describe them.
@@ -71,7 +71,7 @@ def oauth2_scheme(token_url: str, scopes: Mapping[str, str]) -> dict[str, Any]:
 
 
 def complete(document: dict[str, Any], oauth2: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Add to the framework's document what it does not know, in place. `oauth2` is a second security scheme."""
+    """Add what the framework does not know to its document, in place. `oauth2` is a second security scheme."""
     names = [BEARER, OAUTH2] if oauth2 else [BEARER]
     for path, operations in document["paths"].items():
         for operation in operations.values():

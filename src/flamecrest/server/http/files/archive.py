@@ -1,4 +1,4 @@
-"""Archives on their way out and in; knows the Bulk port and no adapter."""
+"""Responses of bulk/download and bulk/upload. Knows the Bulk port and no adapter."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ ALIASES: Final = {
     "application/x-zip-compressed": "application/zip",
 }
 _SUFFIXES: Final[dict[ArchiveFormat, str]] = {"tar": "tar", "zstd": "tar.zst", "gzip": "tar.gz", "zip": "zip"}
-_HEADER_BYTES: Final = 4096  # of the header that names what is missing
+_HEADER_BYTES: Final = 4096  # of X-Flamecrest-Missing-Paths
 _PLAIN: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class ArchiveResponse(Response):
-    """Sends a selection in the first of some media types that the cluster can make."""
+    """Sends a selection of files as an archive, in the first of several media types that the cluster can create."""
 
     def __init__(self, bulk: Bulk, selection: Selection, types: list[str], deadline: Deadline) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class ArchiveResponse(Response):
         self._deadline = deadline
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send the archive; if it can't be finished the answer stays unfinished too."""
+        """Send the archive. If it fails half-way the response stays incomplete, which clients notice."""
         async with AsyncExitStack() as stack:
             for media in self._types:
                 try:
@@ -83,12 +83,12 @@ class ArchiveResponse(Response):
 
 
 def not_acceptable() -> HTTPException:
-    """None of the forms that are accepted can be had."""
+    """The 406 for a request that accepts no media type that can be created."""
     return HTTPException(406, f"The archive can be had as one of: {', '.join(MEDIA_TYPES)} (as far as the cluster can)")
 
 
 def _paths(missing: tuple[PathFailure, ...]) -> bytes:
-    """As many percent-encoded paths as fit into a header, with commas between them."""
+    """Percent-encoded paths, separated by commas, as many as fit into the header."""
     parts, left = [], _HEADER_BYTES
     for one in missing:
         part = quote_from_bytes(one.path.encode("utf-8", "surrogateescape")).encode()
@@ -100,12 +100,12 @@ def _paths(missing: tuple[PathFailure, ...]) -> bytes:
 
 
 def path_fields(path: str) -> dict[str, str]:
-    """A path in a message: as text, or percent-encoded with the field that says so."""
+    """The fields of a path in a message: `path`, and `encoding` if it is percent-encoded."""
     return {"path": path} if is_plain(path) else {"path": percent_encode(path), "encoding": "percent"}
 
 
 def unpack_response(outcome: UnpackResult) -> Response:
-    """What became of an upload: 200, or 400 with the same facts when the archive was cut off."""
+    """The response of bulk/upload: 200; or 400, with the same data, if the archive was truncated."""
     facts: dict[str, Any] = {
         "created": outcome.created,
         "failed": [path_fields(one.path) | {"message": one.message} for one in outcome.failed],

@@ -1,4 +1,4 @@
-"""One operation on many paths: each has its own result, and the order of the results is that of the items."""
+"""Runs one operation on many paths. Each path has its own result; results are in the order of the paths."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item", bound=BulkItem)
 
-CONCURRENCY: Final = 128  # items under way at once
+CONCURRENCY: Final = 128  # items at the same time
 
 Operation = Callable[["Files", str, Item], Awaitable[Any]]
 
@@ -33,8 +33,8 @@ async def run_batch(
 ) -> Response:
     """Run the operation on every item.
 
-    With `order` 1 a path is dealt with after all that are shorter (parents first), with -1 before them: only those
-    with equally many parts go together. Results are given in the order of the items in any case.
+    `order` 1 runs paths with fewer components first (parents before children), -1 last; paths with equally many
+    components run at the same time. An error of one item is its result: status and message.
     """
     results: list[dict[str, Any]] = [{}] * len(items)
 

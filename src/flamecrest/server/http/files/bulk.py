@@ -1,4 +1,4 @@
-"""Routes of `/filesystem/{system_name}/bulk`: many files in one request, a few lines each."""
+"""Routes of `/filesystem/{system_name}/bulk`: many files in one request."""
 
 from contextlib import aclosing
 from typing import Any
@@ -29,10 +29,10 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _ARCHIVES = dict.fromkeys(MEDIA_TYPES, _BINARY)
 _ARCHIVE: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The archive, in the form that Accept prefers",
+        "description": "The archive, in the media type that Accept prefers",
         "content": dict.fromkeys(MEDIA_TYPES, _BINARY),
     },
-    406: {"description": "The cluster can make none of the forms that are accepted"},
+    406: {"description": "The system can create none of the accepted media types"},
 }
 _BODY = {
     "requestBody": {
@@ -45,10 +45,10 @@ _BODY = {
 @router.post("/download", response_model=None, responses=_ARCHIVE)
 @body_limit(PATHS_LIMIT)
 async def post_download(call: Call, body: wire.BulkDownloadRequest) -> Response:
-    """Download files, folders and what patterns match as one archive.
+    """Download files, directories and the matches of patterns as one archive.
 
-    What is not there is counted in the header X-Flamecrest-Missing; that, and what could not be read, is listed in
-    the archive's last entry, `.flamecrest-errors.json`, which is there only when something is.
+    The header `X-Flamecrest-Missing` counts paths that do not exist. If there are any, or if a file could not be
+    read, they are listed in the archive's last entry, `.flamecrest-errors.json`.
     """
     types = acceptable(call.headers.get("accept"), list(MEDIA_TYPES), ALIASES)
     if not types:
@@ -63,7 +63,7 @@ async def post_download(call: Call, body: wire.BulkDownloadRequest) -> Response:
 
 @router.post("/upload", response_model=wire.BulkUploadResponse, openapi_extra=_BODY)
 async def post_upload(call: Call, path: QueryPath, setuid: bool = False) -> Response:
-    """Unpack a tar archive (plain, gzip or zstd) into the directory `path`; no entry leaves it."""
+    """Unpack a tar archive (plain, gzip or zstd) into the directory `path`. Entries outside of it are refused."""
     allowed = await call.allow(Verb.FILES_WRITE)
     bulk = allowed.bulk(path=path)
     body = RequestBody(call, timeout=call.cluster.limits.files)
@@ -74,7 +74,7 @@ async def post_upload(call: Call, path: QueryPath, setuid: bool = False) -> Resp
 @router.post("/stat", response_model=wire.BulkResponse)
 @body_limit(PATHS_LIMIT)
 async def post_stat(call: Call, body: wire.BulkStatRequest) -> Response:
-    """Show the attributes of many files."""
+    """Show the attributes of many files; each has its own result."""
 
     async def stat(files: Files, path: str, item: wire.StatItem) -> dict[str, int]:
         return file_stat(await files.queries.stat(path, call.deadline, follow=item.dereference))
@@ -85,7 +85,7 @@ async def post_stat(call: Call, body: wire.BulkStatRequest) -> Response:
 @router.post("/rm", response_model=wire.BulkResponse)
 @body_limit(PATHS_LIMIT)
 async def post_rm(call: Call, body: wire.BulkRmRequest) -> Response:
-    """Remove many files and directories."""
+    """Remove many files and directories; each has its own result."""
 
     async def rm(files: Files, path: str, _: wire.BulkItem) -> None:
         await files.changes.rm(path, call.deadline)
@@ -96,7 +96,7 @@ async def post_rm(call: Call, body: wire.BulkRmRequest) -> Response:
 @router.post("/chmod", response_model=wire.BulkResponse)
 @body_limit(PATHS_LIMIT)
 async def post_chmod(call: Call, body: wire.BulkChmodRequest) -> Response:
-    """Change the modes of many files."""
+    """Change the modes of many files; each has its own result."""
 
     async def chmod(files: Files, path: str, item: wire.ChmodItem) -> None:
         await files.changes.chmod(path, item.mode, call.deadline)
@@ -107,7 +107,7 @@ async def post_chmod(call: Call, body: wire.BulkChmodRequest) -> Response:
 @router.post("/mkdir", response_model=wire.BulkResponse)
 @body_limit(PATHS_LIMIT)
 async def post_mkdir(call: Call, body: wire.BulkMkdirRequest) -> Response:
-    """Make many directories."""
+    """Create many directories, parents first; each has its own result."""
 
     async def mkdir(files: Files, path: str, item: wire.MkdirItem) -> None:
         await files.changes.mkdir(path, call.deadline, parents=item.parent)

@@ -1,4 +1,4 @@
-"""Download: a file on its way out, in bounded memory, in part only when asked; knows the Reader and no adapter."""
+"""The response of a download: sends a file or parts of it in bounded memory. Knows the Files port, no adapter."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from flamecrest.server.files.port import Files, Reader
 
 _TYPE: Final = "application/octet-stream"
-# Whoever keeps it asks each time whether it is still so: without this, browsers guess from the file's age.
-_KEEP: Final = (b"cache-control", b"private, no-cache")
+# Without it browsers derive from the file's age how long they use a copy.
+_REVALIDATE: Final = (b"cache-control", b"private, no-cache")
 
 Headers = list[tuple[bytes, bytes]]
 KnownDigests = dict[tuple[digests.DigestName, str], bytes]  # by algorithm and ETag
 
 
 class DownloadResponse(Response):
-    """Sends a file. It is opened before the first header goes, so that what is wrong with it is a proper error."""
+    """Sends a file. It is opened before the headers are sent, so an error can be the response."""
 
     def __init__(self, files: Files, path: str, deadline: Deadline, limit: int | None) -> None:
         self._files = files
@@ -42,48 +42,50 @@ class DownloadResponse(Response):
         self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the file; if it breaks off the answer stays unfinished, which no client can take for the whole."""
+        """Send the file. If reading fails half-way the response stays incomplete, which clients notice."""
         head = scope["method"] == "HEAD"
         plan = DownloadPlan(select_headers(scope["headers"], READ_HEADERS), head=head, limit=self._limit)
-        known = await self._computed(plan) if plan.repr_digest or plan.content_digest else {}
-        async with self._files.content.download(self._path, self._deadline, choose_start=plan.look) as reader:
+        known = await self._cluster_digests(plan) if plan.repr_digest or plan.content_digest else {}
+        async with self._files.content.download(self._path, self._deadline, choose_start=plan.decide) as reader:
             if reader.stat.size != plan.size:
-                plan.made_as_read(reader.stat)
+                plan.replace_size(reader.stat)
             if plan.status == 416:
                 refusal = {"Content-Range": f"bytes */{plan.size}", "Accept-Ranges": "bytes"}
                 await envelope(416, "The file has no such part", headers=refusal)(scope, receive, send)
             elif plan.status == 304:
-                await send({"type": "http.response.start", "status": 304, "headers": [*plan.tell_apart(), _KEEP]})
+                await send(
+                    {"type": "http.response.start", "status": 304, "headers": [*plan.validator_headers(), _REVALIDATE]}
+                )
                 await send({"type": "http.response.body"})
             else:
                 await self._send(_DownloadBody(reader, plan, self._path, known), send, head=head)
 
     @staticmethod
     async def _send(content: _DownloadBody, send: Send, *, head: bool) -> None:
-        if content.plan.gathers:
-            await content.gather()
+        if content.plan.buffers:
+            await content.buffer()
         start = {"type": "http.response.start", "status": content.plan.status}
         whole = b"" if head else content.body
         if whole is not None:
             await send({**start, "headers": content.headers()})
             await send({"type": "http.response.body", "body": whole})
             return
-        async with aclosing(content.pieces()) as pieces:
-            piece = await anext(pieces, b"")  # before the headers: what is wrong with it is a proper error
+        async with aclosing(content.chunks()) as chunks:
+            chunk = await anext(chunks, b"")  # before the headers: an error can still be the response
             await send({**start, "headers": content.headers()})
-            sent = len(piece)
-            await send({"type": "http.response.body", "body": piece, "more_body": sent < content.size})
+            sent = len(chunk)
+            await send({"type": "http.response.body", "body": chunk, "more_body": sent < content.size})
             while sent < content.size:
-                piece = await anext(pieces)
-                sent += len(piece)
-                await send({"type": "http.response.body", "body": piece, "more_body": sent < content.size})
+                chunk = await anext(chunks)
+                sent += len(chunk)
+                await send({"type": "http.response.body", "body": chunk, "more_body": sent < content.size})
 
-    async def _computed(self, plan: DownloadPlan) -> KnownDigests:
-        """The digests that the cluster has to compute, each for the state of the file (its ETag) that it belongs to."""
+    async def _cluster_digests(self, plan: DownloadPlan) -> KnownDigests:
+        """The digests that the cluster must compute, each with the ETag of the file it was computed for."""
         stat = await self._files.queries.stat(self._path, self._deadline, follow=True)
-        plan.look(stat)
+        plan.decide(stat)
         etag = plan.validators.etag
-        if plan.status not in {200, 206} or plan.gathers or not stat.size or etag is None or etag.startswith("W/"):
+        if plan.status not in {200, 206} or plan.buffers or not stat.size or etag is None or etag.startswith("W/"):
             return {}
         content = plan.content_digest if plan.status == 200 else None
         known = {}
@@ -92,14 +94,14 @@ class DownloadResponse(Response):
             program = digests.PROGRAMS[name]
             try:
                 found = await self._files.queries.checksum(self._path, self._deadline, algorithm=program)
-            except Unsupported:  # a wish, not a condition
+            except Unsupported:  # Want-Repr-Digest is a preference
                 continue
             known[name, etag] = bytes.fromhex(found)
         return known
 
 
 class _DownloadBody:
-    """What is sent of an open file: all of it, a part, or several."""
+    """The body: an open file, a range of it, or several ranges."""
 
     def __init__(
         self, reader: Reader, plan: DownloadPlan, path: str, known: dict[tuple[digests.DigestName, str], bytes]
@@ -111,20 +113,20 @@ class _DownloadBody:
         self._whole = reader.content
         spans = plan.spans or [ByteRange(0, plan.size)]
         self._spans = spans
-        self.body: bytes | None = None  # all that is sent, where it is here already
+        self.body: bytes | None = None  # the whole body, if it is in memory
         self._many = MultipartRanges(spans, plan.size, _TYPE) if len(spans) > 1 else None
         self.size = self._many.size if self._many is not None else spans[0].size
         if self._whole is not None and self._many is None:
             self.body = self._whole[spans[0].start : spans[0].end]
 
-    async def gather(self) -> None:
-        """Read the whole file, which is small, and make the body of it."""
+    async def buffer(self) -> None:
+        """Read the whole file, and make the body if that is small, too."""
         self._whole = b"".join([chunk async for chunk in self._reader.chunks()])
         if self.size <= BUFFERED:
-            self.body = b"".join([piece async for piece in self.pieces()])
+            self.body = b"".join([chunk async for chunk in self.chunks()])
 
-    async def pieces(self) -> AsyncGenerator[bytes]:
-        """The body, piece by piece."""
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """The body, chunk by chunk."""
         for number, span in enumerate(self._spans):
             if self._many is not None:
                 yield self._many.heads[number]
@@ -137,7 +139,7 @@ class _DownloadBody:
             yield self._many.tail
 
     def headers(self) -> Headers:
-        """The headers of a file, or of a part of one."""
+        """The response headers."""
         plan = self.plan
         kind = _TYPE if self._many is None else self._many.content_type
         found = [
@@ -146,8 +148,8 @@ class _DownloadBody:
             (b"content-disposition", attachment_header(posixpath.basename(self._path)).encode("ascii")),
             (b"x-content-type-options", b"nosniff"),
             (b"accept-ranges", b"bytes"),
-            _KEEP,
-            *plan.tell_apart(),
+            _REVALIDATE,
+            *plan.validator_headers(),
         ]
         if plan.status == 206 and self._many is None:
             found.append((b"content-range", self._spans[0].content_range(plan.size).encode("ascii")))

@@ -1,7 +1,4 @@
-"""Plan: what a GET or HEAD of a file is to be answered with, by its headers and the file's attributes.
-
-Knows no file itself: it is told what was found, as often as that changes.
-"""
+"""Decides the response to a GET or HEAD of a file from the request's headers and the file's attributes. No I/O."""
 
 import time
 from collections.abc import Iterable
@@ -20,14 +17,14 @@ from flamecrest.server.http.headers.conditions import (
 from flamecrest.server.http.headers.digests import preferred_digest
 from flamecrest.server.http.headers.ranges import ByteRange, UnsatisfiableRange, parse_range
 
-BUFFERED: Final = 256 * 1024  # bytes of an answer that are gathered to compute a digest before the headers go
+BUFFERED: Final = 256 * 1024  # greatest size in bytes of a file that is buffered to send its digest in the headers
 _CONDITIONS: Final = {b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range"}
 READ_HEADERS: Final = _CONDITIONS | {b"range", b"want-repr-digest", b"want-content-digest"}
 WRITE_HEADERS: Final = (_CONDITIONS - {b"if-range"}) | {b"content-digest", b"repr-digest"}
 
 
 def select_headers(headers: Iterable[tuple[bytes, bytes]], names: Iterable[bytes]) -> dict[str, str]:
-    """Those of the headers that have one of the names; lines of the same name joined, as lists are."""
+    """The headers with one of the names. Lines of the same name are joined with commas (RFC 9110, 5.3)."""
     given: dict[str, str] = {}
     for raw, value in headers:
         if raw in names:
@@ -37,7 +34,7 @@ def select_headers(headers: Iterable[tuple[bytes, bytes]], names: Iterable[bytes
 
 
 class DownloadPlan:
-    """The answer to one request."""
+    """The status, ranges, validators and digests of one response. `limit` is the greatest file size in bytes."""
 
     __slots__ = ("_head", "_limit", "content_digest", "given", "repr_digest", "size", "spans", "status", "validators")
 
@@ -49,21 +46,24 @@ class DownloadPlan:
         self.content_digest = preferred_digest(given.get("want-content-digest"))
         self.status, self.size, self.spans, self.validators = 200, 0, list[ByteRange](), NO_VALIDATORS
 
-    def look(self, stat: Stat) -> int | None:
-        """Decide by file attributes; returns the first byte to read or None. Raises TooLarge, PreconditionFailed."""
+    def decide(self, stat: Stat) -> int | None:
+        """Decide for these attributes. Return the first byte to read, or None to read nothing.
+
+        Called again if the attributes have changed. Raises TooLarge, PreconditionFailed.
+        """
         self.status, self.size, self.spans = 200, stat.size, []
         self.validators = Validators.of(stat, time.time())
         if self._limit is not None and stat.size > self._limit:
             raise TooLarge(f"The file has {stat.size} bytes; at most {self._limit} can be downloaded directly")
         if self.given:
-            self._decide()
-        if self.status in {304, 416} or (self._head and stat.size and not self.gathers):
+            self._evaluate_headers()
+        if self.status in {304, 416} or (self._head and stat.size and not self.buffers):
             return None
-        return 0 if self.gathers or not self.spans else self.spans[0].start
+        return 0 if self.buffers or not self.spans else self.spans[0].start
 
-    def _decide(self) -> None:
+    def _evaluate_headers(self) -> None:
         given = self.given
-        if not self.size:  # it may be one that is made as it is read (/proc), of which a date says nothing
+        if not self.size:  # perhaps a file of /proc, whose modification time says nothing about its content
             given = {name: value for name, value in given.items() if name != "if-modified-since"}
         match evaluate(given, self.validators, reading=True):
             case Outcome.FAILED:
@@ -80,17 +80,17 @@ class DownloadPlan:
                 self.status = 206
 
     @property
-    def gathers(self) -> bool:
-        """Whether the whole file is read before anything is sent, for its digest."""
+    def buffers(self) -> bool:
+        """Whether the whole file is read before the response is sent, to compute its digest."""
         return self.size <= BUFFERED and (self.repr_digest or self.content_digest) is not None
 
-    def made_as_read(self, stat: Stat) -> None:
-        """The file turned out to have another size than it says: it is sent whole, and nothing tells its states."""
-        self.look(stat)
+    def replace_size(self, stat: Stat) -> None:
+        """The size was wrong (as in /proc): send the whole file, without validators."""
+        self.decide(stat)
         self.status, self.spans, self.validators = 200, [], NO_VALIDATORS
 
-    def tell_apart(self) -> list[tuple[bytes, bytes]]:
-        """The headers by which this state of the file is known again."""
+    def validator_headers(self) -> list[tuple[bytes, bytes]]:
+        """ETag and Last-Modified, as far as they are known."""
         found: list[tuple[bytes, bytes]] = []
         if self.validators.etag is not None:
             found.append((b"etag", self.validators.etag.encode("ascii")))

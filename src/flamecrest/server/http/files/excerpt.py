@@ -1,4 +1,4 @@
-"""Which part of a file is shown: what head, tail and view are asked for, and what their answers say of it. Pure."""
+"""The part of a text that head, tail and view show: its parameters and its fields in the response. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DEFAULT_LINES = 10
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """The first or last `count` bytes or lines of a file, or with `skip` all but these."""
+    """The first or last `count` bytes or lines of a file; with `skip` all but these. `limit` is in bytes."""
 
     count: int
     unit: Literal["bytes", "lines"]
@@ -23,7 +23,7 @@ class Excerpt:
 
     @classmethod
     def of(cls, count_bytes: int | None, count_lines: int | None, *, skip: bool, limit: int) -> Excerpt:
-        """What the parameters ask for; raises Invalid. Without a number it is 10 lines, and nothing to skip."""
+        """Make it from the parameters; raises Invalid. Without a number: 10 lines, nothing skipped."""
         if count_bytes is not None and count_lines is not None:
             raise Invalid("Only one of `bytes` or `lines` can be specified.")
         if count_bytes is not None:
@@ -37,15 +37,15 @@ class Excerpt:
         """The argument of FileQueries.head and FileQueries.tail."""
         return TextRange(self.count, self.limit, self.unit, self.skip)
 
-    def from_start(self, content: str) -> dict[str, Any]:
-        """The answer to head: a skipped end counts backwards."""
-        return self._shape(content, 0, -self.count if self.skip else self.count)
+    def head_response(self, content: str) -> dict[str, Any]:
+        """The response of head. The end is negative if it is skipped: it counts from the end of the file."""
+        return self._response(content, 0, -self.count if self.skip else self.count)
 
-    def to_end(self, content: str) -> dict[str, Any]:
-        """The answer to tail. FirecREST's default start is 10, not -10, and clients have seen it."""
-        return self._shape(content, self.count if self.skip or self.default else -self.count, -1)
+    def tail_response(self, content: str) -> dict[str, Any]:
+        """The response of tail. Without a number the start is 10, not -10, as in FirecREST."""
+        return self._response(content, self.count if self.skip or self.default else -self.count, -1)
 
-    def _shape(self, content: str, start: int, end: int) -> dict[str, Any]:
+    def _response(self, content: str, start: int, end: int) -> dict[str, Any]:
         return {
             "output": {
                 "content": content,
@@ -57,7 +57,7 @@ class Excerpt:
 
 
 def view_slice(offset: int | None, size: int | None, limit: int) -> tuple[int, int]:
-    """Offset and size of a view; raises Invalid in FirecREST's words. No size is as much as is allowed."""
+    """Offset and size of a view; raises Invalid with FirecREST's messages. Without a size it is `limit`."""
     start, length = offset or 0, limit if size is None else size
     if not 0 <= start < 2**63:
         raise Invalid("`offset` value must be an integer value equal or greater than 0")

@@ -1,4 +1,4 @@
-"""Routes of `/filesystem/{system_name}/ops` that FirecREST v2 does not have: from wire to Files and back."""
+"""Routes of `/filesystem/{system_name}/ops` that FirecREST v2 does not have."""
 
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ _CP_JOB: Final = "POST /filesystem/{system}/transfer/cp"
 
 @router.post("/mv", response_model=wire.OpsFileResponse)
 async def post_mv(call: Call, body: wire.OpsMvRequest) -> Response:
-    """Rename a file or folder, atomically, within one file system (see transfer/mv for others)."""
+    """Rename a file or directory atomically, within one file system; `transfer/mv` moves between file systems."""
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
     await files.changes.mv(body.path, body.target_path, call.deadline, overwrite=body.overwrite)
@@ -33,11 +33,11 @@ async def post_mv(call: Call, body: wire.OpsMvRequest) -> Response:
 
 @router.post("/cp", status_code=201, response_model=wire.OpsFileResponse)
 async def post_cp(call: Call, body: wire.OpsCpRequest, timeout: TimeoutSeconds = None) -> Response:  # noqa: ASYNC109
-    """Copy a file or folder on the cluster, by reference where its file system can."""
-    patience = RequestTimeout(call, timeout, _CP_JOB)
+    """Copy a file or directory on the system, by reference if the file system supports it."""
+    request_timeout = RequestTimeout(call, timeout, _CP_JOB)
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
-    async with patience.limited() as deadline:
+    async with request_timeout.enforce() as deadline:
         await files.changes.cp(
             body.path, body.target_path, deadline, overwrite=body.overwrite, dereference=body.dereference
         )
@@ -46,7 +46,7 @@ async def post_cp(call: Call, body: wire.OpsCpRequest, timeout: TimeoutSeconds =
 
 @router.post("/touch", response_model=wire.OpsFileResponse)
 async def post_touch(call: Call, body: wire.OpsTouchRequest) -> Response:
-    """Make an empty file, or set the time of what is there."""
+    """Create an empty file, or set the modification time of an existing path."""
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path)
     await files.changes.touch(body.path, call.deadline, mtime=body.mtime)
@@ -55,7 +55,7 @@ async def post_touch(call: Call, body: wire.OpsTouchRequest) -> Response:
 
 @router.post("/truncate", response_model=wire.OpsFileResponse)
 async def post_truncate(call: Call, body: wire.OpsTruncateRequest) -> Response:
-    """Cut a file to a number of bytes, or extend it with zeros."""
+    """Set the size of a file in bytes; a file that becomes longer is extended with zeros."""
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path)
     await files.changes.truncate(body.path, body.size, call.deadline)
@@ -64,10 +64,10 @@ async def post_truncate(call: Call, body: wire.OpsTruncateRequest) -> Response:
 
 @router.get("/df", response_model=wire.GetDfResponse)
 async def get_df(call: Call, path: QueryPath) -> Response:
-    """Say how full the file system is that a path is on, and what the quotas of the caller and a group there are.
+    """Show size and usage of the file system of a path, and the quotas that apply to the caller there.
 
-    The quotas are those that count when the caller writes at the path: the user's, and that of the group which new
-    files in a folder get (the folder's own if it is set-group-ID, else the caller's) or which the file has.
+    These are the user's quota and that of one group: for a file its group, for a directory the group of new files
+    in it (the directory's own if it is set-group-ID, else the caller's).
     """
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
@@ -79,11 +79,11 @@ async def get_df(call: Call, path: QueryPath) -> Response:
 
 @router.get("/du", response_model=wire.GetDuResponse)
 async def get_du(call: Call, path: QueryPath, timeout: TimeoutSeconds = None) -> Response:  # noqa: ASYNC109
-    """Say what a file or tree holds, in bytes and entries; a file with several names counts once."""
-    patience = RequestTimeout(call, timeout)
+    """Show the disk usage of a file or directory tree. A file with several names counts once."""
+    request_timeout = RequestTimeout(call, timeout)
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
-    async with patience.limited() as deadline:
+    async with request_timeout.enforce() as deadline:
         usage = await files.queries.du(path, deadline)
     output = {"size": usage.size, "allocated": usage.allocated, "entries": usage.entries, "complete": usage.complete}
     return JsonResponse({"output": output})

@@ -1,4 +1,4 @@
-"""`ls` as it is asked for: chosen, sorted, in pages, or line by line as NDJSON; and its answers, however long."""
+"""`ls`: filters, order, pages and NDJSON; responses of any length."""
 
 from __future__ import annotations
 
@@ -28,79 +28,86 @@ if TYPE_CHECKING:
     from flamecrest.server.http.core.route import Call
 
 NDJSON: Final = "application/x-ndjson"
-NEXT_CURSOR: Final = b"x-next-cursor"  # where the rest begins, for answers whose body has no place for it
-MAX_PAGE: Final = 100_000  # entries of a page
+NEXT_CURSOR: Final = b"x-next-cursor"  # cursor of the next page, for NDJSON
+MAX_PAGE: Final = 100_000  # entries
 LISTING_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"content": {NDJSON: {"schema": {"type": "string", "description": "One File a line, as they come"}}}}
+    200: {"content": {NDJSON: {"schema": {"type": "string", "description": "One File per line, unsorted"}}}}
 }
 
-_SLICE: Final = 2000  # entries that are written between two turns of the event loop
-_PLACE: Final = re.compile(rb"(-?[a-z]{4,5}):(\d{1,20}):(.*)", re.DOTALL)
+_BATCH: Final = 2000  # entries that are encoded before other tasks run
+_POSITION: Final = re.compile(rb"(-?[a-z]{4,5}):(\d{1,20}):(.*)", re.DOTALL)
 
 Glob = Annotated[
     str | None,
-    Query(min_length=1, max_length=255, description="Only names that match, as a shell does it: `*.out`, `run[0-9]?`"),
+    Query(min_length=1, max_length=255, description="Only names that match a shell pattern: `*.out`, `run[0-9]?`"),
 ]
 Sort = Annotated[
     Literal["name", "-name", "size", "-size", "mtime", "-mtime"] | None,
-    Query(description="Order, backwards with `-`; by name if it is not given"),
+    Query(description="Order; `-` reverses it. Default: by name"),
 ]
 Kinds = Annotated[
     str | None,
     Query(
-        alias="type", pattern=r"^[-dlpsbc]{1,7}$", description="Only these types: letters of `ls -l`, as `d` or `-l`"
+        alias="type",
+        pattern=r"^[-dlpsbc]{1,7}$",
+        description="Only these types: letters of `ls -l`, for example `d` or `-l`",
     ),
 ]
 Limit = Annotated[
-    int | None, Query(ge=1, le=MAX_PAGE, description="At most so many entries; nextCursor leads to the rest")
+    int | None, Query(ge=1, le=MAX_PAGE, description="Greatest number of entries; `nextCursor` leads to the next page")
 ]
 Cursor = Annotated[
-    str | None, Query(min_length=1, max_length=8192, description="nextCursor of the page before; ask for the same else")
+    str | None,
+    Query(
+        min_length=1,
+        max_length=8192,
+        description="`nextCursor` of the previous page; all other parameters must be the same",
+    ),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class ListingRequest:
-    """Which entries of a listing a request wants, and how."""
+    """The filters, order and page that a request asks for."""
 
-    choice: ListingFilter
+    listing_filter: ListingFilter
     sort: str | None
-    paged: bool  # with a limit: it is said where the rest begins
+    paged: bool  # with a limit: the response has a cursor of the next page
 
     @classmethod
     def of(
         cls, glob: str | None, sort: str | None, kinds: str | None, limit: int | None, cursor: str | None
     ) -> ListingRequest:
-        """Read the parameters; Invalid for a cursor that is none of ours, or of another order."""
+        """Make it from the parameters; raises Invalid for a cursor that is malformed or of another order."""
         if glob is None and sort is None and kinds is None and limit is None and cursor is None:
             return cls(ALL_ENTRIES, None, paged=False)
         order: SortOrder = "name"
         name = (sort or "name").lstrip("-")
         if name in {"size", "mtime"}:
             order = "size" if name == "size" else "mtime"
-        after = None if cursor is None else _place(cursor, sort or "name")
+        after = None if cursor is None else _position(cursor, sort or "name")
         backwards = (sort or "").startswith("-")
-        choice = ListingFilter(
+        listing_filter = ListingFilter(
             glob, frozenset(kinds or ""), order, backwards, None if limit is None else limit + 1, after
         )
-        return cls(choice, sort, paged=limit is not None)
+        return cls(listing_filter, sort, paged=limit is not None)
 
-    async def answer(self, call: Call, files: Files, path: str, options: ListOptions) -> Response:
-        """List, and answer in the form that the caller accepts."""
+    async def respond(self, call: Call, files: Files, path: str, options: ListOptions) -> Response:
+        """List the path; the response has the media type that the caller accepts."""
         lines = accepts_ndjson(call.headers.get("accept", ""))
-        if lines and self.sort is None and not self.paged and self.choice.after is None:
-            return NdjsonListing(files, path, call, options, self.choice)
-        entries = await files.queries.ls(path, call.deadline, options, listing_filter=self.choice)
-        following = self._cut(entries) if self.paged else None
-        return ListingResponse(entries, lines=lines, paged=self.paged, following=following)
+        if lines and self.sort is None and not self.paged and self.listing_filter.after is None:
+            return NdjsonListing(files, path, call, options, self.listing_filter)
+        entries = await files.queries.ls(path, call.deadline, options, listing_filter=self.listing_filter)
+        next_cursor = self._cut(entries) if self.paged else None
+        return ListingResponse(entries, lines=lines, paged=self.paged, next_cursor=next_cursor)
 
     def _cut(self, entries: list[ListingEntry]) -> str | None:
-        """Take off the entry over the limit: that there is one says that there is more."""
-        limit = self.choice.limit
+        """Remove the entry beyond the limit, if there is one, and return the cursor of the next page."""
+        limit = self.listing_filter.limit
         if limit is None or len(entries) < limit:
             return None
         entries.pop()
-        return _cursor(self.choice.place(entries[-1]), self.sort or "name")
+        return _cursor(self.listing_filter.place(entries[-1]), self.sort or "name")
 
 
 def _cursor(place: ListingPosition, sort: str) -> str:
@@ -108,12 +115,12 @@ def _cursor(place: ListingPosition, sort: str) -> str:
     return base64.urlsafe_b64encode(text).decode("ascii").rstrip("=")
 
 
-def _place(cursor: str, sort: str) -> ListingPosition:
+def _position(cursor: str, sort: str) -> ListingPosition:
     try:
         text = base64.b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error):
         text = b""
-    found = _PLACE.fullmatch(text)
+    found = _POSITION.fullmatch(text)
     if found is None:
         message = "is no cursor of a listing"
     elif found[1] != sort.encode("ascii"):
@@ -124,7 +131,7 @@ def _place(cursor: str, sort: str) -> ListingPosition:
 
 
 def accepts_ndjson(accept: str) -> bool:
-    """Whether an Accept header asks for NDJSON (and does not rank it at zero)."""
+    """Whether an Accept header names NDJSON with a quality above 0."""
     for part in accept.split(","):
         kind, *parameters = (word.strip().lower() for word in part.split(";"))
         if kind == NDJSON:
@@ -133,7 +140,7 @@ def accepts_ndjson(accept: str) -> bool:
 
 
 def _joined(entries: Sequence[ListingEntry]) -> bytes:
-    """The inside of a JSON list of Files. Names that are not UTF-8 are rare: only they cost a second look."""
+    """The items of a JSON list of Files. Names that are not UTF-8 are rare; only they need the slower encoder."""
     try:
         return orjson.dumps(plain_file_entries(entries))[1:-1]
     except TypeError:
@@ -145,30 +152,30 @@ def _lines(entries: Sequence[ListingEntry]) -> bytes:
 
 
 class ListingResponse(Response):
-    """A listing that is complete, sent in slices: others get their turn, and it is never whole in memory twice."""
+    """A complete listing, encoded in batches: other tasks run between them, and little is in memory twice."""
 
-    def __init__(self, entries: Sequence[ListingEntry], *, lines: bool, paged: bool, following: str | None) -> None:
+    def __init__(self, entries: Sequence[ListingEntry], *, lines: bool, paged: bool, next_cursor: str | None) -> None:
         super().__init__()
         self._entries = entries
         self._lines = lines
-        cursor = b"" if not paged else b',"nextCursor":' + orjson.dumps(following)
+        cursor = b"" if not paged else b',"nextCursor":' + orjson.dumps(next_cursor)
         self._end = b"" if lines else b"]" + cursor + b"}"
         kind = NDJSON if lines else "application/json"
-        self._sent = [(b"content-type", kind.encode("ascii"))]
-        if following is not None and lines:
-            self._sent.append((NEXT_CURSOR, following.encode("ascii")))
+        self._sent_headers = [(b"content-type", kind.encode("ascii"))]
+        if next_cursor is not None and lines:
+            self._sent_headers.append((NEXT_CURSOR, next_cursor.encode("ascii")))
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send it; a short one with its length."""
+        """Send the response; a short one has a Content-Length."""
         pieces = self._pieces()
         first = next(pieces)
-        if len(self._entries) <= _SLICE:
+        if len(self._entries) <= _BATCH:
             body = first + b"".join(pieces)
-            headers = [*self._sent, (b"content-length", b"%d" % len(body))]
+            headers = [*self._sent_headers, (b"content-length", b"%d" % len(body))]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": body, "more_body": False})
             return
-        await send({"type": "http.response.start", "status": 200, "headers": self._sent})
+        await send({"type": "http.response.start", "status": 200, "headers": self._sent_headers})
         await send({"type": "http.response.body", "body": first, "more_body": True})
         for piece in pieces:
             await asyncio.sleep(0)
@@ -177,31 +184,33 @@ class ListingResponse(Response):
 
     def _pieces(self) -> Iterator[bytes]:
         start = b"" if self._lines else b'{"output":['
-        for at in range(0, len(self._entries), _SLICE):
-            part = self._entries[at : at + _SLICE]
+        for at in range(0, len(self._entries), _BATCH):
+            part = self._entries[at : at + _BATCH]
             yield start + (_lines(part) if self._lines else _joined(part))
             start = b"" if self._lines else b","
         yield (start if not self._entries else b"") + self._end
 
 
 class NdjsonListing(Response):
-    """A listing line by line as the cluster gives it, in no order and in memory that does not grow."""
+    """A listing line by line as the cluster produces it, unsorted, in bounded memory."""
 
-    def __init__(self, files: Files, path: str, call: Call, options: ListOptions, choice: ListingFilter) -> None:
+    def __init__(
+        self, files: Files, path: str, call: Call, options: ListOptions, listing_filter: ListingFilter
+    ) -> None:
         super().__init__()
-        self._scanning = files.queries.scan(path, call.deadline, options)
-        self._wanted = replace(choice, after=None).matcher()
+        self._scan = files.queries.scan(path, call.deadline, options)
+        self._matches = replace(listing_filter, after=None).matcher()
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send lines; if the listing breaks off the answer stays unfinished, which no client can take for the whole."""
-        async with self._scanning as batches:
-            # the first entries are there before the first header goes: what is wrong with them is a proper error
+        """Send the lines. If the listing fails half-way the response stays incomplete, which clients notice."""
+        async with self._scan as batches:
+            # Before the headers are sent, an error can still be the response.
             batch = await anext(batches, None)
             headers = [(b"content-type", NDJSON.encode("ascii"))]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             while batch is not None:
-                wanted = [entry for entry in batch if self._wanted is None or self._wanted(entry)]
-                if wanted:
-                    await send({"type": "http.response.body", "body": _lines(wanted), "more_body": True})
+                matching = [entry for entry in batch if self._matches is None or self._matches(entry)]
+                if matching:
+                    await send({"type": "http.response.body", "body": _lines(matching), "more_body": True})
                 batch = await anext(batches, None)
         await send({"type": "http.response.body", "body": b"", "more_body": False})

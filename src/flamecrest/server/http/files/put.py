@@ -1,7 +1,7 @@
-"""PUT of a file: its bytes as the body of the request, and everything about it in query and headers; no file system.
+"""PUT of a file: the body is the content; mode, times, digests and conditions are in query and headers.
 
-The stream of bytes ends only when the whole body was received and is what its digests say; until then whatever is
-wrong with it is raised into whoever writes the file, who then leaves nothing behind.
+The chunks that the Files port reads end only after the whole body has matched its digests. Any error is raised from
+the chunks, and the port then leaves the file unchanged.
 """
 
 import re
@@ -27,24 +27,24 @@ from flamecrest.server.http.headers.digests import DigestCheck
 from .download_plan import WRITE_HEADERS, select_headers
 
 _EPOCH: Final = re.compile(r"(\d{1,10})(?:\.\d{1,9})?", re.ASCII)
-_MAX_TIME: Final = 2**32 - 1  # what SFTP version 3 can say
+_MAX_TIME: Final = 2**32 - 1  # SFTP version 3 has 32-bit times
 
 Mode = Annotated[
     str | None,
-    Query(description="Permission bits in octal; else those of the file that is replaced", pattern=r"^[0-7]{1,5}$"),
+    Query(description="Permission bits in octal; default: those of the replaced file", pattern=r"^[0-7]{1,5}$"),
 ]
 ModificationTime = Annotated[
     str | None,
-    Query(description="Time of modification: seconds since the epoch, ISO 8601 with an offset, or an HTTP date"),
+    Query(description="Modification time: seconds since the epoch, ISO 8601 with an offset, or an HTTP date"),
 ]
-Parents = Annotated[bool, Query(description="Make the folders above the file that are missing")]
+Parents = Annotated[bool, Query(description="Create missing parent directories")]
 
-Fsync = Annotated[bool, Query(description="Answer only when the cluster's disk has the file")]
+Fsync = Annotated[bool, Query(description="Respond only after the file is on the system's disk (fsync)")]
 
 
 @dataclass(frozen=True, slots=True)
 class FilePut:
-    """One file that is being received."""
+    """The upload of one file."""
 
     call: Call
     mode: str | None
@@ -52,8 +52,8 @@ class FilePut:
     parents: bool
     fsync: bool
 
-    async def into(self, files: Files, path: str) -> Response:
-        """Receive the file and write it; raises what is wrong with it, and then nothing has changed."""
+    async def receive(self, files: Files, path: str) -> Response:
+        """Receive the body and write the file. On an error nothing has changed."""
         call = self.call
         limits = call.cluster.limits
         given = select_headers(call.scope["headers"], WRITE_HEADERS)
@@ -102,7 +102,7 @@ async def _checked(body: RequestBody, check: DigestCheck) -> AsyncGenerator[byte
 
 
 def _refuse_encodings(headers: Mapping[str, str]) -> None:
-    """Raise Invalid for a body that is not the file, byte by byte."""
+    """Raise Invalid for a body that is not the plain content of the file."""
     if "content-range" in headers:
         raise _invalid("header", "content-range", "is not taken: a file is written whole")
     if headers.get("content-encoding", "identity").strip().lower() not in {"identity", ""}:

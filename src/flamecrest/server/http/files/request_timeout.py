@@ -1,4 +1,4 @@
-"""Patience: how long a caller wants to wait for a long operation, and what to do instead when that is not enough."""
+"""The time limit that a caller sets for a long operation, and the advice in the error when it was too short."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ TimeoutSeconds = Annotated[
         alias="timeout",
         gt=0,
         allow_inf_nan=False,
-        description="Seconds that this may take, up to the system's max_request_timeout. The header "
-        "`Request-Timeout` says the same; this parameter goes before it.",
+        description="Greatest duration of the request in seconds, up to the system's max_request_timeout. The header "
+        "`Request-Timeout` means the same; this parameter takes precedence.",
     ),
 ]
 
 
 class RequestTimeout:
-    """The deadline of one long operation. `instead` is the request that does the same as a job."""
+    """The deadline of one long operation. `instead` is the request that runs the same operation as a job."""
 
     def __init__(self, call: Call, seconds: float | None, instead: str | None = None) -> None:
-        self._most = call.cluster.limits.longest
+        self._greatest = call.cluster.limits.longest
         name, location = "timeout", "query"
         if seconds is None and HEADER in call.headers:
             name, location = "Request-Timeout", "header"
             seconds = _number(call.headers[HEADER])
-        if seconds is not None and not 0 < seconds <= self._most:
-            message = f"must be a number of seconds, greater than 0 and at most {self._most:g}"
+        if seconds is not None and not 0 < seconds <= self._greatest:
+            message = f"must be a number of seconds, greater than 0 and at most {self._greatest:g}"
             raise Invalid(f"`{name}` {message}", fields=(Field(location, name, message),))
         self._deadline = call.deadline if seconds is None else Deadline.after(seconds)
         system = call.cluster.name.lower()
@@ -51,12 +51,12 @@ class RequestTimeout:
         )
 
     @asynccontextmanager
-    async def limited(self) -> AsyncIterator[Deadline]:
-        """The deadline; a Timeout of the block is told with what to do instead."""
+    async def enforce(self) -> AsyncIterator[Deadline]:
+        """Yield the deadline; a Timeout of the block gets advice what to do instead."""
         try:
             yield self._deadline
         except Timeout as error:
-            message = f"{error.public}. Give it more time (timeout=, at most {self._most:g} s) or {self._instead}"
+            message = f"{error.public}. Give it more time (timeout=, at most {self._greatest:g} s) or {self._instead}"
             raise Timeout(message, detail=error.detail) from None
 
 

@@ -1,4 +1,4 @@
-"""Routes of `/filesystem/{system_name}/ops`: from wire to Files and back, a few lines each."""
+"""Routes of `/filesystem/{system_name}/ops` in FirecREST v2. Each converts between the wire and the Files port."""
 
 import posixpath
 from contextlib import aclosing
@@ -41,7 +41,7 @@ Count = Annotated[int, Field(ge=1, le=2**63 - 1)]
 
 @router.get("/stat", response_model=wire.GetFileStatResponse)
 async def get_stat(call: Call, path: QueryPath, dereference: bool = False) -> Response:
-    """Show the attributes of a file."""
+    """Show the attributes of a file, as stat(2) with `dereference`, else as lstat(2)."""
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
     return JsonResponse({"output": file_stat(await files.queries.stat(path, call.deadline, follow=dereference))})
@@ -50,7 +50,11 @@ async def get_stat(call: Call, path: QueryPath, dereference: bool = False) -> Re
 @router.head("/download", response_model=None, responses=HEAD_RESPONSES)
 @router.get("/download", response_model=None, responses=DOWNLOAD_RESPONSES)
 async def get_download(call: Call, path: QueryPath) -> Response:
-    """Download a file (of max_ops_file_size bytes at most), or parts of it (Range), or only if it changed (If-…)."""
+    """Download a file of at most `max_ops_file_size` bytes.
+
+    Ranges (`Range`), conditions (`If-Match`, `If-None-Match`, `If-Modified-Since`, `If-Unmodified-Since`, `If-Range`)
+    and digests (`Want-Repr-Digest`, `Want-Content-Digest`) work as in RFC 9110 and RFC 9530.
+    """
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
     return DownloadResponse(files, path, call.deadline, call.cluster.limits.max_ops_file_size)
@@ -70,17 +74,21 @@ async def get_ls(
     limit: listing.Limit = None,
     cursor: listing.Cursor = None,
 ) -> Response:
-    """List a directory, or a file itself: all of it, what is chosen, in pages, or line by line (NDJSON by Accept)."""
-    asked = listing.ListingRequest.of(glob, sort, kinds, limit, cursor)
+    """List a directory; a file is listed as one entry.
+
+    `glob` and `type` filter the entries, `sort` orders them. With `limit` the response is one page, and its
+    `nextCursor` is the `cursor` of the next. With `Accept: application/x-ndjson` each line is one File.
+    """
+    request = listing.ListingRequest.of(glob, sort, kinds, limit, cursor)
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
     options = ListOptions(show_hidden, numeric_uid, recursive, dereference)
-    return await asked.answer(call, files, path, options)
+    return await request.respond(call, files, path, options)
 
 
 @router.get("/view", response_model=wire.GetViewFileResponse)
 async def get_view(call: Call, path: QueryPath, size: int | None = None, offset: int | None = 0) -> Response:
-    """Show `size` bytes of a file from `offset` on as text (as many as are allowed, when no size is given)."""
+    """Show `size` bytes of a file, from `offset`, as text. Without `size`: as many as the system allows."""
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
     start, length = view_slice(offset, size, call.cluster.limits.view_size)
@@ -95,11 +103,11 @@ async def get_head(
     count_lines: Annotated[Count | None, Query(alias="lines")] = None,
     skip_trailing: Annotated[bool, Query(alias="skipTrailing")] = False,
 ) -> Response:
-    """Show the first bytes or lines (10 lines by default), or all but the last."""
+    """Show the first bytes or lines of a file (default: 10 lines); with `skipTrailing` all but the last."""
     part = Excerpt.of(count_bytes, count_lines, skip=skip_trailing, limit=call.cluster.limits.view_size)
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
-    return JsonResponse(part.from_start(await files.queries.head(path, call.deadline, part.text_range)))
+    return JsonResponse(part.head_response(await files.queries.head(path, call.deadline, part.text_range)))
 
 
 @router.get("/tail", response_model=wire.GetFileTailResponse, responses=TAIL_RESPONSES)
@@ -111,16 +119,17 @@ async def get_tail(
     skip_heading: Annotated[bool, Query(alias="skipHeading")] = False,
     follow: bool = False,
 ) -> Response:
-    """Show the last bytes or lines (10 lines by default), or all from one of them on (1 is the first).
+    """Show the last bytes or lines of a file (default: 10 lines); with `skipHeading` all from that number on (1-based).
 
-    With `follow` go on as the file grows, as server-sent events that resume by Last-Event-ID.
+    With `follow` the response is a stream of server-sent events that continues while the file grows. `Last-Event-ID`
+    resumes a stream.
     """
     if follow:
         return await follow_tail(call, path, count_bytes, count_lines, skip=skip_heading)
     part = Excerpt.of(count_bytes, count_lines, skip=skip_heading, limit=call.cluster.limits.view_size)
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
-    return JsonResponse(part.to_end(await files.queries.tail(path, call.deadline, part.text_range)))
+    return JsonResponse(part.tail_response(await files.queries.tail(path, call.deadline, part.text_range)))
 
 
 @router.get("/checksum", response_model=wire.GetFileChecksumResponse)
@@ -130,11 +139,11 @@ async def get_checksum(
     algorithm: ChecksumAlgorithm = "sha256",
     timeout: TimeoutSeconds = None,  # noqa: ASYNC109 -- the caller's own
 ) -> Response:
-    """Compute the checksum of a file, SHA-256 by default."""
-    patience = RequestTimeout(call, timeout)
+    """Compute the checksum of a file (default: SHA-256) on the system."""
+    request_timeout = RequestTimeout(call, timeout)
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
-    async with patience.limited() as deadline:
+    async with request_timeout.enforce() as deadline:
         checksum = await files.queries.checksum(path, deadline, algorithm=algorithm)
     name = "BLAKE2b" if algorithm == "blake2b" else algorithm.upper()
     return JsonResponse({"output": {"algorithm": name, "checksum": checksum}})
@@ -142,7 +151,7 @@ async def get_checksum(
 
 @router.get("/file", response_model=wire.GetFileTypeResponse)
 async def get_file(call: Call, path: QueryPath) -> Response:
-    """Say what a file's content is."""
+    """Describe the content of a file, as the command `file` does."""
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
     return JsonResponse({"output": await files.queries.file_type(path, call.deadline)})
@@ -150,7 +159,7 @@ async def get_file(call: Call, path: QueryPath) -> Response:
 
 @router.put("/chmod", response_model=wire.PutFileChmodResponse)
 async def put_chmod(call: Call, body: wire.PutFileChmodRequest) -> Response:
-    """Change a file's mode."""
+    """Change the mode of a file."""
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path)
     await files.changes.chmod(body.path, body.mode, call.deadline)
@@ -159,7 +168,7 @@ async def put_chmod(call: Call, body: wire.PutFileChmodRequest) -> Response:
 
 @router.put("/chown", response_model=wire.PutFileChownResponse)
 async def put_chown(call: Call, body: wire.PutFileChownRequest) -> Response:
-    """Change a file's owner and group."""
+    """Change the owner and the group of a file."""
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path)
     await files.changes.chown(body.path, body.owner, body.group, call.deadline)
@@ -168,7 +177,7 @@ async def put_chown(call: Call, body: wire.PutFileChownRequest) -> Response:
 
 @router.post("/mkdir", status_code=201, response_model=wire.PostMkdirResponse)
 async def post_mkdir(call: Call, body: wire.PostMakeDirRequest) -> Response:
-    """Make a directory."""
+    """Create a directory."""
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path)
     await files.changes.mkdir(body.path, call.deadline, parents=body.parent, exist_ok=body.exist_ok)
@@ -177,7 +186,7 @@ async def post_mkdir(call: Call, body: wire.PostMakeDirRequest) -> Response:
 
 @router.post("/symlink", status_code=201, response_model=wire.PostFileSymlinkResponse)
 async def post_symlink(call: Call, body: wire.PostFileSymlinkRequest) -> Response:
-    """Make a symbolic link, to the path as it is or as it is seen from the link."""
+    """Create a symbolic link to the path. With `relative` the link stores the path relative to itself."""
     leads_to, target = link_target(body.path, body.link_path, relative=body.relative)
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=leads_to, linkPath=body.link_path)
@@ -187,18 +196,21 @@ async def post_symlink(call: Call, body: wire.PostFileSymlinkRequest) -> Respons
 
 @router.delete("/rm", status_code=204, response_model=None)
 async def delete_rm(call: Call, path: QueryPath, timeout: TimeoutSeconds = None) -> Response:  # noqa: ASYNC109
-    """Remove a file, or a directory with all that is in it."""
-    patience = RequestTimeout(call, timeout, "DELETE /filesystem/{system}/transfer/rm")
+    """Remove a file, or a directory with everything in it."""
+    request_timeout = RequestTimeout(call, timeout, "DELETE /filesystem/{system}/transfer/rm")
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(path=path)
-    async with patience.limited() as deadline:
+    async with request_timeout.enforce() as deadline:
         await files.changes.rm(path, deadline)
     return no_content()
 
 
 @router.post("/upload", status_code=204, response_model=None, openapi_extra=UPLOAD_BODY)
 async def post_upload(call: Call, path: QueryPath) -> Response:
-    """Upload a file (of max_ops_file_size bytes at most) into the directory `path`."""
+    """Upload a file of at most `max_ops_file_size` bytes into the directory `path`.
+
+    The body is a form with the part `file`. An existing file is replaced when the upload is complete.
+    """
     allowed = await call.allow(Verb.FILES_WRITE)
     allowed.files(path=path)
     limits = call.cluster.limits
@@ -219,30 +231,34 @@ async def put_upload(
     parents: Parents = False,
     fsync: Fsync = False,
 ) -> Response:
-    """Write a file (of max_ops_file_size bytes at most): the body is its content, `path` the file itself."""
+    """Write a file of at most `max_ops_file_size` bytes. `path` is the file, the body is its content.
+
+    An existing file is replaced when the body is complete. `Content-Digest` and `Repr-Digest` are verified;
+    `If-Match`, `If-None-Match`, `If-Modified-Since` and `If-Unmodified-Since` make the write conditional.
+    """
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(path=path)
-    return await FilePut(call, mode, mtime, parents, fsync).into(files, path)
+    return await FilePut(call, mode, mtime, parents, fsync).receive(files, path)
 
 
 @router.post("/compress", status_code=204, response_model=None)
 async def post_compress(call: Call, body: wire.PostCompressRequest, timeout: TimeoutSeconds = None) -> Response:  # noqa: ASYNC109
-    """Archive a file or directory with tar."""
-    patience = RequestTimeout(call, timeout, "POST /filesystem/{system}/transfer/compress")
+    """Create a tar archive of a file or directory."""
+    request_timeout = RequestTimeout(call, timeout, "POST /filesystem/{system}/transfer/compress")
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
     options = CompressOptions(body.compression, body.match_pattern or None, body.dereference)
-    async with patience.limited() as deadline:
+    async with request_timeout.enforce() as deadline:
         await files.changes.compress(body.path, body.target_path, deadline, options)
     return no_content()
 
 
 @router.post("/extract", status_code=204, response_model=None)
 async def post_extract(call: Call, body: wire.PostExtractRequest, timeout: TimeoutSeconds = None) -> Response:  # noqa: ASYNC109
-    """Unpack a tar archive."""
-    patience = RequestTimeout(call, timeout, "POST /filesystem/{system}/transfer/extract")
+    """Unpack a tar archive into a directory, which is created if it is missing."""
+    request_timeout = RequestTimeout(call, timeout, "POST /filesystem/{system}/transfer/extract")
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
-    async with patience.limited() as deadline:
+    async with request_timeout.enforce() as deadline:
         await files.changes.extract(body.path, body.target_path, deadline, compression=body.compression)
     return no_content()

@@ -1,8 +1,8 @@
-"""`tail?follow=true`: a file as it grows, as server-sent events that can be taken up again; knows the Files port only.
+"""`tail?follow=true`: sends a file while it grows, as server-sent events. Knows the Files port and no adapter.
 
-An event's id says which file was read how far, so that a client that was cut off goes on exactly there (the header
-`Last-Event-ID`, which browsers send by themselves). The stream ends with the caller's token, or after an hour: who
-goes on asks again, and is looked at again.
+The id of an event names the file and the position after the event, so a client that was disconnected resumes there
+(header `Last-Event-ID`, which browsers send by themselves). The stream ends when the caller's token expires, at the
+latest after an hour; the client then reconnects and is authenticated again.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from flamecrest.server.files.values import FollowEvent
     from flamecrest.server.http.core.route import Call
 
-HEARTBEAT: Final = 15.0  # seconds of silence after which a comment keeps proxies from closing the connection
-MAX_STREAM: Final = 3600.0  # seconds that one stream may last
-RETRY: Final = b"retry: 1000\n\n"  # milliseconds after which a browser comes again
+HEARTBEAT: Final = 15.0  # seconds without an event, after which a comment keeps proxies from closing the connection
+MAX_STREAM: Final = 3600.0  # seconds
+RETRY: Final = b"retry: 1000\n\n"  # milliseconds after which a browser reconnects
 
 DEFAULT_LINES: Final = 10
 TAIL_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
@@ -54,7 +54,7 @@ _HEADERS: Final = (
 
 
 def parse_event_id(text: str | None) -> FollowPosition | None:
-    """The place that a Last-Event-ID names; None where there is none, Invalid for one that is not ours."""
+    """The position that a Last-Event-ID names; None without one. Raises Invalid for an unknown format."""
     if not text:
         return None
     found = _ID.fullmatch(text)
@@ -67,7 +67,7 @@ def parse_event_id(text: str | None) -> FollowPosition | None:
 async def follow_tail(
     call: Call, path: str, count_bytes: int | None, count_lines: int | None, *, skip: bool
 ) -> Response:
-    """The answer to `tail?follow=true`."""
+    """The response of `tail?follow=true`. Raises Invalid, and the errors of `allow` and `files`."""
     if count_bytes is not None or skip:
         message = "can't go with `bytes` or `skipHeading`: it begins at a line counted from the end"
         raise Invalid(f"`follow` {message}", fields=(Field("query", "follow", message),))
@@ -78,7 +78,7 @@ async def follow_tail(
 
 
 class TailResponse(Response):
-    """Sends what is added to a file. It is opened before the first header goes, so that errors are proper ones."""
+    """Sends what is added to a file. It is opened before the headers are sent, so an error can be the response."""
 
     def __init__(self, call: Call, files: Files, path: str, *, lines: int, after: FollowPosition | None) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class TailResponse(Response):
         self._until = time.monotonic() + min(MAX_STREAM, max(0.0, left))
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send events until the client goes; whoever sees that it went cancels this."""
+        """Send events until the stream ends; cancelled when the client disconnects."""
         async with self._following as pieces:
             await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
             await send({"type": "http.response.body", "body": RETRY, "more_body": True})
@@ -105,7 +105,7 @@ class TailResponse(Response):
 
 
 def event_bytes(piece: FollowEvent) -> bytes:
-    """One event: of the default kind for what was added, else `truncated` or `rotated`. JSON holds no newline."""
+    """Encode one event: unnamed for added text, else `truncated` or `rotated`. JSON contains no newline."""
     mark = piece.mark
     data = dumps({"content": piece.text, "startPosition": piece.start, "endPosition": mark.offset})
     kind = b"" if piece.event == "added" else b"event: %b\n" % piece.event.encode("ascii")

@@ -1,8 +1,7 @@
-"""Upload: a multipart form read piece by piece, whose one file is passed on as it comes; knows no file system.
+"""Reads an upload form (multipart/form-data) and passes on the content of its file while the form arrives.
 
-Memory stays bounded: no more than what the server hands over at once is ever held, and nothing more is taken from it
-before that was passed on. The stream of bytes ends only when the whole form was read and found right; until then
-whatever is wrong with it is raised into whoever writes the file, who then leaves nothing behind.
+Memory is bounded: only one chunk of the request is held at a time. The chunks that the Files port reads end only
+after the whole form was valid. Any error is raised from the chunks, and the port then leaves the file unchanged.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 FIELD: Final = "file"
-OTHER_BYTES: Final = 1024 * 1024  # of a form that are not the file's: other fields, headers, boundaries
-HEADER_BYTES: Final = 16384  # a name has 255 bytes; percent-encoded, and twice
+OTHER_BYTES: Final = 1024 * 1024  # of other fields, headers and boundaries together
+HEADER_BYTES: Final = 16384  # of one part; a name of 255 bytes may be percent-encoded and given twice
 NAME_BYTES: Final = 255  # Linux' NAME_MAX
 
 _LINE: Final = rb"[A-Za-z][A-Za-z0-9-]{0,40}: [!-~][^\r\n\0]{0,1000}"
@@ -41,7 +40,7 @@ def _too_large(limit: int) -> TooLarge:
 
 
 class UploadFormReader:
-    """The file in a form that is being received. A client that sends nothing for `patience` seconds is given up."""
+    """The file in the form of one request. `timeout` (seconds) applies to each chunk, `limit` (bytes) to the file."""
 
     def __init__(self, request: Request, limit: int | None, *, timeout: float) -> None:
         if limit is not None and declared_length(request.headers) > limit + OTHER_BYTES:
@@ -53,14 +52,14 @@ class UploadFormReader:
         self._header_name = bytearray()
         self._header_value = bytearray()
         self._headers: dict[bytes, bytes] = {}
-        self._inside = False  # in the file's part
+        self._inside = False  # in the part of the file
         self._ended = False
         self._name: str | None = None
         self._boundary = _boundary(request.headers.get("content-type", ""))
         self._parser: MultipartParser | None = None  # until it is needed
 
     async def name(self) -> str:
-        """Read up to the file's first byte and return its name; raises Invalid."""
+        """Read up to the first byte of the file and return its name. Raises Invalid and the errors of the body."""
         while self._name is None and await self._read():
             pass
         if self._name is None:
@@ -68,7 +67,7 @@ class UploadFormReader:
         return self._name
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """The file's bytes; raises Invalid, TooLarge, or ClientDisconnect."""
+        """The content of the file. Raises Invalid, TooLarge and the errors of the body."""
         while True:
             pieces, self._pieces = self._pieces, []
             for piece in pieces:
@@ -77,7 +76,7 @@ class UploadFormReader:
                 break
 
     async def _read(self) -> bool:
-        """Take the next piece of the request; False at its end."""
+        """Parse the next chunk of the body; False at its end."""
         chunk = await self._body.next_chunk()
         if chunk is None:
             if not self._ended:
@@ -172,7 +171,7 @@ class UploadFormReader:
 
 
 def _boundary(content_type: str) -> bytes:
-    """The form's boundary; raises Invalid if the request holds no form."""
+    """The boundary of the form. Raises Invalid if the body is no form."""
     try:
         kind, given = parse_parameters(content_type.encode("latin-1"))
     except ValueError:
@@ -184,7 +183,7 @@ def _boundary(content_type: str) -> bytes:
 
 
 def _checked(name: str | None) -> str:
-    """Return the name of an upload if it is one plain name."""
+    """Return the file name if it is valid, without directories."""
     if not name:
         raise _invalid("must have a file name")
     if "/" in name or "\0" in name or name in {".", ".."}:

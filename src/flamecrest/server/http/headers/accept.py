@@ -1,4 +1,4 @@
-"""Which of several media types a caller wants most, by its Accept header (RFC 9110, 12.5.1); knows no route."""
+"""The Accept header (RFC 9110, 12.5.1)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _QUALITY: Final = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 
 
 def acceptable(header: str | None, offered: Sequence[str], aliases: Mapping[str, str]) -> list[str]:
-    """The offered media types that are accepted, the most wanted first; among equals as they are offered."""
+    """The offered media types that are accepted, by descending quality; equal ones in the offered order."""
     if header is None or not header.strip():
         return list(offered)
     ranges: dict[str, float] = {}

@@ -1,6 +1,6 @@
 """Validators and conditional requests (RFC 9110, sections 8.8 and 13): ETag, Last-Modified, and the five If- headers.
 
-Pure: knows a file's attributes and the headers of a request, and neither routes nor how a file is read.
+Pure: knows the attributes of a file and the headers of a request.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Final
 
 from flamecrest.server.files.values import Stat
 
-RECENT: Final = 2.0  # seconds: a younger file could change again without a sign, where only seconds are known
+RECENT: Final = 2.0  # seconds; a younger file can change again within the same second of its modification time
 _TAG: Final = re.compile(r'[ \t]*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?:,|$)')
 _DATES: Final = (
     (re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", re.ASCII), "%a, %d %b %Y %H:%M:%S GMT"),
@@ -23,11 +23,11 @@ _DATES: Final = (
 )
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_LAST_YEAR: Final = 253402300799  # the end of 9999, which is as far as a date goes
+_LAST_YEAR: Final = 253402300799  # the end of the year 9999
 
 
 class Outcome(Enum):
-    """What conditions make of a request."""
+    """The result of evaluating the conditions of a request."""
 
     GO_ON = "go on"
     NOT_MODIFIED = "not modified"
@@ -36,29 +36,29 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """What tells one state of a file from another."""
+    """The validators of one state of a file."""
 
     etag: str | None
     modified: int | None  # seconds since the epoch
-    settled: bool  # the date alone tells, too: the file is not so young that it could change within its second
+    settled: bool  # old enough that a later change would have another modification time
 
     @classmethod
     def of(cls, stat: Stat, now: float) -> "Validators":
-        """Those of a file. Weak where another state of it could have the same."""
+        """The validators of a file at the time `now`; weak if another state of the file could have the same."""
         exact = stat.mtime_ns
         settled = now - stat.mtime >= RECENT
         tag = f'"{stat.ino:x}-{stat.size:x}-{stat.mtime * 10**9 if exact is None else exact:x}"'
         strong = stat.ino > 0 and (exact is not None or settled)
-        # later than now is not a date that may be sent, and a year of five digits is not one at all
+        # a date in the future must not be sent (RFC 9110, 8.8.2.1); years have four digits
         modified = stat.mtime if 0 <= stat.mtime <= min(now, _LAST_YEAR) else None
         return cls(tag if strong else f"W/{tag}", modified, settled)
 
 
-NO_VALIDATORS: Final = Validators(None, None, settled=False)  # of a file that is made as it is read
+NO_VALIDATORS: Final = Validators(None, None, settled=False)  # of a file whose content is generated while it is read
 
 
 def evaluate(given: Mapping[str, str], found: Validators | None, *, reading: bool) -> Outcome:
-    """What the conditions in the headers `given` (lower-case names) make of it; `found` None: there is no file."""
+    """Evaluate the conditions in the headers `given` (lower-case names). `found` is None if there is no file."""
     if (tags := given.get("if-match")) is not None:
         if not _matches(tags, found, strong=True):
             return Outcome.FAILED
@@ -81,7 +81,7 @@ def evaluate(given: Mapping[str, str], found: Validators | None, *, reading: boo
 
 
 def range_applies(given: Mapping[str, str], found: Validators) -> bool:
-    """Whether the part that is asked for belongs to what the caller has already (If-Range)."""
+    """Whether If-Range lets a Range header apply: the client has parts of the same state."""
     condition = given.get("if-range")
     if condition is None:
         return True
@@ -105,7 +105,7 @@ def _matches(header: str, found: Validators | None, *, strong: bool) -> bool:
 
 
 def _tags(header: str) -> list[str]:
-    """The entity tags of a list; what comes after something that is none is not looked at."""
+    """The entity tags of a list, up to the first invalid one."""
     tags, at = [], 0
     while match := _TAG.match(header, at):
         tags.append(match[1])
@@ -121,7 +121,7 @@ def _seconds(given: Mapping[str, str], name: str) -> int | None:
 
 
 def parse_http_date(text: str) -> int | None:
-    """An HTTP date in any of its three forms, as seconds since the epoch; None: it is none."""
+    """Parse an HTTP date in any of its three formats: seconds since the epoch, None if it is invalid."""
     text = text.strip()
     for shape, form in _DATES:
         if shape.fullmatch(text):
@@ -135,8 +135,8 @@ def parse_http_date(text: str) -> int | None:
     return None
 
 
-@lru_cache(maxsize=1024)  # files that were written together are asked for together
+@lru_cache(maxsize=1024)  # files that were written at the same time are often requested together
 def format_http_date(seconds: int) -> str:
-    """An HTTP date as it has to be written, whatever the locale."""
+    """Write an HTTP date, independent of the locale."""
     at = datetime.fromtimestamp(seconds, UTC)
     return f"{_DAYS[at.weekday()]}, {at.day:02} {_MONTHS[at.month - 1]} {at.year:04} {at:%H:%M:%S} GMT"

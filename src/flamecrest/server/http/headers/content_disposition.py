@@ -1,22 +1,22 @@
-"""Content-Disposition, read and written: the names of files on their way through HTTP. Pure, knows no file system."""
+"""The Content-Disposition header: parses and writes file names (RFC 6266, RFC 7578). Pure."""
 
 import re
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
-# One parameter: a token, then a quoted string (in which a backslash keeps the next byte from ending it) or a token.
+# One parameter: a token, then a quoted string (a backslash escapes the next byte) or a token.
 _PARAMETER: Final = re.compile(
     rb"""(?:;[ \t]*)+([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*=[ \t]*("(?:\\.|[^"\\])*"|[^;"]*)[ \t]*""", re.DOTALL
 )
 _QUOTED_PAIR: Final = re.compile(rb'\\([\\"])')
-# What a form's encoder can't write in a quoted string it writes like this (the HTML standard's three; httpx: tabs).
+# Escapes of form encoders in quoted strings (HTML standard; httpx also escapes tabs).
 _FORM_ESCAPE: Final = re.compile(rb"%(09|0A|0D|22)")
 
 
 def parse_parameters(header: bytes) -> tuple[bytes, dict[bytes, bytes]]:
     """Split a header into its value and its parameters, names in lower case, values as written but unquoted.
 
-    Raises ValueError when it is not written as such a header has to be.
+    Raises ValueError if the syntax is invalid.
     """
     value, semicolon, _ = header.partition(b";")
     rest = header[len(value) :] if semicolon else b""
@@ -37,10 +37,10 @@ def parse_parameters(header: bytes) -> tuple[bytes, dict[bytes, bytes]]:
 
 
 def file_name(given: dict[bytes, bytes]) -> str | None:
-    """The file name in a part's parameters, as text with lone surrogates; None when there is none.
+    """The file name in the parameters of a part; bytes that are not UTF-8 become lone surrogates. None without one.
 
-    `filename*` (RFC 5987) is exact and wins over `filename`, in which forms write a quote as %22, and a backslash
-    as one or two. Raises ValueError for a character set nobody knows.
+    `filename*` (RFC 5987) takes precedence over `filename`, in which forms write a quote as %22, and a backslash
+    once or twice. Raises ValueError for an unknown character set.
     """
     extended = given.get(b"filename*")
     if extended is not None:
@@ -60,7 +60,7 @@ def file_name(given: dict[bytes, bytes]) -> str | None:
 
 
 def attachment_header(name: str) -> str:
-    """The header that gives a download its name: a plain one for old clients, and the exact one."""
+    """The header that names a download: in ASCII for old clients, and exactly."""
     safe = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
     exact = quote(name.encode("utf-8", "surrogateescape"), safe="")
     return f"attachment; filename=\"{safe}\"; filename*=UTF-8''{exact}"

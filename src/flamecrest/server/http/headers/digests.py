@@ -1,6 +1,6 @@
-"""Digests of contents and representations (RFC 9530): which a request wants, which it brings, and the check of those.
+"""Digest fields (RFC 9530): Want-Repr-Digest and Want-Content-Digest, Repr-Digest and Content-Digest.
 
-Pure, knows no file. Algorithms that can be forged are not known here.
+Pure. Insecure algorithms (md5, sha, crc) are not supported.
 """
 
 import base64
@@ -21,7 +21,7 @@ _GIVEN: Final = re.compile(r"[ \t]*([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/]*={0,2})
 
 
 def preferred_digest(header: str | None) -> DigestName | None:
-    """The algorithm that a Want- header prefers of those known here; None: none, or it can't be understood."""
+    """The supported algorithm that a Want- header prefers; None without one or if the header is invalid."""
     if header is None or len(header) > 1024:
         return None
     best: tuple[int, DigestName] | None = None
@@ -42,15 +42,15 @@ def digest_field(name: DigestName, digest: bytes) -> str:
 
 
 def compute_digest(name: DigestName, data: bytes) -> bytes:
-    """The digest of what is in memory."""
+    """The digest of the data."""
     return hashlib.new(PROGRAMS[name], data).digest()
 
 
 class DigestCheck:
-    """The digests that came with a body, and those of the body so far."""
+    """Verifies a body against the digests in the request's headers."""
 
     def __init__(self, given: Mapping[str, str]) -> None:
-        """Read Content-Digest and Repr-Digest, which are the same for a body without encoding; raises Invalid."""
+        """Read Content-Digest and Repr-Digest, which are equal for a body without encoding. Raises Invalid."""
         self._expected: list[tuple[str, DigestName, bytes]] = []
         for header in ("content-digest", "repr-digest"):
             if (value := given.get(header)) is not None:
@@ -58,12 +58,12 @@ class DigestCheck:
         self._sums = {name: hashlib.new(PROGRAMS[name]) for _, name, _ in self._expected}
 
     def update(self, data: bytes) -> None:
-        """Take the next piece of the body."""
+        """Add the next chunk of the body."""
         for one in self._sums.values():
             one.update(data)
 
     def finish(self) -> None:
-        """Raise Invalid if the body is not what was announced."""
+        """Raise Invalid if the body does not match."""
         for header, name, digest in self._expected:
             if self._sums[name].digest() != digest:
                 raise _invalid(header, f"does not match: the {name} of what was received is another")

@@ -1,7 +1,4 @@
-"""Byte ranges (RFC 9110, section 14): which parts of a file a request wants, and how several are put into one body.
-
-Pure, knows no file.
-"""
+"""Byte ranges (RFC 9110, section 14): the Range header, and multipart/byteranges bodies. Pure."""
 
 import re
 import secrets
@@ -9,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-MAX_RANGES: Final = 64  # more in one request is no client's need; such a request gets the whole file
+MAX_RANGES: Final = 64  # a request with more gets the whole file
 MAX_HEADER: Final = 4096  # bytes
 _SPEC: Final = re.compile(r"[ \t]*(?:(\d+)-(\d*)|-(\d+))[ \t]*", re.ASCII)
-_BEYOND: Final = 10**19  # no file is that long
+_BEYOND: Final = 10**19  # longer than any file
 
 
 class UnsatisfiableRange(Exception):
-    """None of the ranges lies in the file."""
+    """None of the ranges overlaps the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """The bytes from `start` up to `end`, which is not part of them."""
+    """The bytes from `start` to `end`, exclusive."""
 
     start: int
     end: int
@@ -36,10 +33,10 @@ class ByteRange:
 
 
 def parse_range(header: str, size: int) -> list[ByteRange]:
-    """The parts of a file of `size` bytes that a Range header asks for, in its order; none: the whole file.
+    """The ranges that a Range header requests of a file of `size` bytes, in its order; empty: the whole file.
 
-    A header that can't be understood, or that asks for more than the file holds, is ignored, as the RFC allows.
-    Raises Unsatisfiable when nothing of what it asks for is there.
+    A header that is invalid, or whose ranges are longer than the file together, is ignored, as the RFC allows.
+    Raises UnsatisfiableRange.
     """
     unit, equals, text = header.partition("=")
     if not equals or unit.strip().lower() != "bytes" or len(header) > MAX_HEADER:
@@ -73,10 +70,10 @@ def _number(digits: str) -> int:
 
 
 class MultipartRanges:
-    """A multipart/byteranges body: what stands before each part and after the last."""
+    """A multipart/byteranges body: the bytes before each part and after the last."""
 
     def __init__(self, spans: Sequence[ByteRange], whole: int, content_type: str) -> None:
-        boundary = secrets.token_hex(16)  # 128 random bits: they do not stand in the file
+        boundary = secrets.token_hex(16)  # 128 random bits do not occur in the file
         self.content_type = f"multipart/byteranges; boundary={boundary}"
         self.heads = [
             f"\r\n--{boundary}\r\nContent-Type: {content_type}\r\n"

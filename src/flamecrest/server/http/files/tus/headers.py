@@ -1,4 +1,4 @@
-"""What a request of the tus protocol says in its headers, and its body piece by piece; knows no route and no upload."""
+"""Parses the headers of tus requests. Knows no route and no upload."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 VERSION: Final = "1.0.0"
 CONTENT_TYPE: Final = "application/offset+octet-stream"
 METADATA_BYTES: Final = 16384
-MAX_FILE_SIZE: Final = 2**63 - 1  # what a file's size can be
+MAX_FILE_SIZE: Final = 2**63 - 1  # bytes
 NAME_BYTES: Final = 255  # Linux' NAME_MAX
 
 _NUMBER: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
@@ -29,44 +29,44 @@ _DIGEST_BYTES: Final = {"sha1": 20, "sha256": 32, "md5": 16}
 
 
 def invalid_header(name: str, message: str) -> Invalid:
-    """A header that can't be understood."""
+    """The error for an invalid header."""
     return Invalid(f"`{name}` {message}", fields=(Field("header", name, message),))
 
 
 class TusHeaders:
-    """The headers of one request; each method raises Invalid for what it can't understand."""
+    """The tus headers of one request. All methods raise Invalid for an invalid header."""
 
     def __init__(self, headers: Headers) -> None:
         self._headers = headers
 
     def one(self, name: str) -> str | None:
-        """A header that may be given once."""
+        """The value of a header that may be given once."""
         given = self._headers.getlist(name)
         if len(given) > 1:
             raise invalid_header(name, "must be given once only")
         return given[0].strip() if given else None
 
     def version(self) -> None:
-        """Refuse another version of the protocol, or none."""
+        """Check the protocol version; raises HTTPException 412."""
         if self.one("Tus-Resumable") != VERSION:
             raise HTTPException(412, f"Tus-Resumable must be {VERSION}", {"Tus-Version": VERSION})
         if "upload-concat" in self._headers:
             raise invalid_header("Upload-Concat", "is not supported: uploads can't be joined")
 
     def content_type(self) -> None:
-        """Refuse a body that is no piece of an upload."""
+        """Check that the body is content of an upload; raises HTTPException 415."""
         if self.one("Content-Type") != CONTENT_TYPE:
             raise HTTPException(415, f"Content-Type must be {CONTENT_TYPE}")
 
     def offset(self) -> int:
-        """Where the body's first byte belongs."""
+        """The position of the body's first byte in the file."""
         found = self._number("Upload-Offset")
         if found is None:
             raise invalid_header("Upload-Offset", "Field required")
         return found
 
     def length(self, *, new: bool = False) -> int | None:
-        """The whole file's length; for a new upload it must be told, or that it will be."""
+        """The length of the whole file; a new upload must give it or defer it."""
         found, later = self._number("Upload-Length"), self.one("Upload-Defer-Length")
         if later not in {None, "1"}:
             raise invalid_header("Upload-Defer-Length", "must be 1")
@@ -75,7 +75,7 @@ class TusHeaders:
         return found
 
     def checksum(self) -> PieceChecksum | None:
-        """What the body must hash to."""
+        """The expected checksum of the body."""
         given = self.one("Upload-Checksum")
         if given is None:
             return None
@@ -97,7 +97,7 @@ class TusHeaders:
 
 
 def parse_metadata(given: str) -> dict[str, str]:
-    """The pairs of Upload-Metadata; values are any bytes, as os.fsdecode has them."""
+    """The pairs of Upload-Metadata; values are arbitrary bytes, decoded with os.fsdecode."""
     if len(given) > METADATA_BYTES:
         raise invalid_header("Upload-Metadata", f"must not be longer than {METADATA_BYTES} bytes")
     found: dict[str, str] = {}
@@ -115,7 +115,7 @@ def parse_metadata(given: str) -> dict[str, str]:
 
 
 def plain_file_name(given: Mapping[str, str], *, needs_folder: bool = False) -> str:
-    """The plain name in `filename`."""
+    """The value of `filename`, which must not contain directories."""
     name = given.get("filename")
     if name is None or needs_folder:
         raise invalid_header("Upload-Metadata", "must have `path`; or `filename`, and the query the folder as `path`")
@@ -125,7 +125,7 @@ def plain_file_name(given: Mapping[str, str], *, needs_folder: bool = False) -> 
 
 
 def has_content(headers: Headers) -> bool:
-    """Whether a request that creates an upload brings its first bytes along; raises Invalid if it brings others."""
+    """Whether the request that creates an upload has a body; raises HTTPException 415 if that is no content."""
     if headers.get("content-length", "0").strip("0") == "" and "transfer-encoding" not in headers:
         return False
     TusHeaders(headers).content_type()

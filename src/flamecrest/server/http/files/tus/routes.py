@@ -1,4 +1,4 @@
-"""Routes of `/filesystem/{system_name}/uploads`: the tus 1.0.0 protocol over the Uploads port; knows no adapter.
+"""Routes of `/filesystem/{system_name}/uploads`: the tus 1.0.0 protocol on the Uploads port. Knows no adapter.
 
 https://tus.io/protocols/resumable-upload, with creation, creation-defer-length, creation-with-upload, checksum,
 expiration and termination.
@@ -37,7 +37,7 @@ _TUS: Final = (b"tus-resumable", VERSION.encode())
 
 
 class TusRoute(FilesRoute):
-    """A route whose every answer, an error's too, says which protocol it speaks."""
+    """A route whose responses, errors included, have the header Tus-Resumable."""
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def stamped(message: Message) -> None:
@@ -55,11 +55,11 @@ router = APIRouter(
     prefix="/filesystem/{system_name}/uploads", tags=["filesystem"], route_class=TusRoute, responses=ERRORS
 )
 
-UploadId = Annotated[str, Path(description="The upload, as the Location of its creation has it")]
+UploadId = Annotated[str, Path(description="Id of the upload: the last part of the `Location` of its creation")]
 Folder = Annotated[
     str | None,
     AfterValidator(lambda path: None if path is None else check_name(path)),
-    Query(description="Folder for the file that `filename` of Upload-Metadata names, where that has no `path`"),
+    Query(description="Directory of the file if Upload-Metadata has `filename` and no `path`"),
 ]
 
 
@@ -82,7 +82,7 @@ _CREATION: Final[dict[str, Any]] = {
     "parameters": [
         _RESUMABLE,
         _header("Upload-Length", "Bytes of the whole file"),
-        _header("Upload-Defer-Length", "1: the length is told later"),
+        _header("Upload-Defer-Length", "1: the length is given later"),
         _header("Upload-Metadata", "`path`, or `filename` with the query's `path`: a space, the value in base64"),
         _CHECKSUM,
     ],
@@ -91,8 +91,8 @@ _CREATION: Final[dict[str, Any]] = {
 _ADDITION: Final[dict[str, Any]] = {
     "parameters": [
         _RESUMABLE,
-        _header("Upload-Offset", "How much the upload has already", required=True),
-        _header("Upload-Length", "Bytes of the whole file, if that was not told"),
+        _header("Upload-Offset", "Current offset of the upload in bytes", required=True),
+        _header("Upload-Length", "Bytes of the whole file, if it was deferred"),
         _CHECKSUM,
     ],
     "requestBody": {"required": True, **_PIECE},
@@ -101,9 +101,9 @@ _ADDITION: Final[dict[str, Any]] = {
 
 @router.options("", status_code=204, response_model=None)
 async def options_uploads(call: Call) -> Response:
-    """Say what of the tus protocol is spoken."""
+    """Show the version, the extensions and the limits of the tus protocol that are supported."""
     limit = call.cluster.limits.max_ops_file_size
-    return _said(
+    return _response(
         204,
         {
             "Tus-Version": VERSION,
@@ -116,33 +116,33 @@ async def options_uploads(call: Call) -> Response:
 
 @router.post("", status_code=201, response_model=None, openapi_extra=_CREATION)
 async def post_uploads(call: Call, path: Folder = None) -> Response:
-    """Begin a resumable upload (tus); a body is its first piece."""
-    asked = TusHeaders(call.headers)
-    asked.version()
-    given = asked.one("Upload-Metadata") or ""
+    """Create a resumable upload (tus). A body is its first content."""
+    tus = TusHeaders(call.headers)
+    tus.version()
+    given = tus.one("Upload-Metadata") or ""
     target = _target(parse_metadata(given), path)
-    length = asked.length(new=True)
-    checksum, piece = asked.checksum(), has_content(call.headers)
+    length = tus.length(new=True)
+    checksum, has_body = tus.checksum(), has_content(call.headers)
     limits = call.cluster.limits
     _fits(length, limits.max_ops_file_size)
     allowed = await call.allow(Verb.FILES_WRITE)
     uploads = allowed.uploads(path=target)
     upload = await uploads.create(target, length, given, call.deadline)
-    if piece and not upload.complete:
+    if has_body and not upload.complete:
         room = limits.max_ops_file_size if length is None else length
         try:
             async with aclosing(_content(call, room)) as chunks:
                 upload = await uploads.append(upload.key, 0, chunks, call.deadline, checksum=checksum)
         except Exception:
-            with suppress(GatewayError):  # its name was told to nobody
+            with suppress(GatewayError):  # nobody else knows its id
                 await uploads.remove(upload.key, Deadline.after(limits.files))
             raise
-    return _said(201, {"Location": _location(call, upload), **_progress_of(upload)})
+    return _response(201, {"Location": _location(call, upload), **_progress_of(upload)})
 
 
 @router.head("/{upload}", response_model=None, openapi_extra={"parameters": [_RESUMABLE]})
 async def head_upload(call: Call, upload: UploadId) -> Response:
-    """Say how far a resumable upload is."""
+    """Show the offset of a resumable upload."""
     TusHeaders(call.headers).version()
     key = UploadKey.parse(upload)
     allowed = await call.allow(Verb.FILES_WRITE)
@@ -155,16 +155,16 @@ async def head_upload(call: Call, upload: UploadId) -> Response:
         headers["Upload-Defer-Length"] = "1"
     else:
         headers["Upload-Length"] = str(found.length)
-    return _said(200, headers)
+    return _response(200, headers)
 
 
 @router.patch("/{upload}", status_code=204, response_model=None, openapi_extra=_ADDITION)
 async def patch_upload(call: Call, upload: UploadId) -> Response:
-    """Add bytes to a resumable upload; its file is there when the last one is."""
-    asked = TusHeaders(call.headers)
-    asked.version()
-    asked.content_type()
-    offset, length, checksum = asked.offset(), asked.length(), asked.checksum()
+    """Append to a resumable upload. The file exists when the last byte has arrived."""
+    tus = TusHeaders(call.headers)
+    tus.version()
+    tus.content_type()
+    offset, length, checksum = tus.offset(), tus.length(), tus.checksum()
     key = UploadKey.parse(upload)
     limits = call.cluster.limits
     _fits(length, limits.max_ops_file_size)
@@ -173,23 +173,23 @@ async def patch_upload(call: Call, upload: UploadId) -> Response:
     room = None if limits.max_ops_file_size is None else max(0, limits.max_ops_file_size - offset)
     async with aclosing(_content(call, room)) as chunks:
         found = await uploads.append(key, offset, chunks, call.deadline, length=length, checksum=checksum)
-    return _said(204, _progress_of(found))
+    return _response(204, _progress_of(found))
 
 
 @router.delete("/{upload}", status_code=204, response_model=None, openapi_extra={"parameters": [_RESUMABLE]})
 async def delete_upload(call: Call, upload: UploadId) -> Response:
-    """End a resumable upload; what has arrived of it is removed."""
+    """Cancel a resumable upload and remove its data."""
     TusHeaders(call.headers).version()
     key = UploadKey.parse(upload)
     allowed = await call.allow(Verb.FILES_WRITE)
     uploads = allowed.uploads(path=key.path)
     await uploads.remove(key, call.deadline)
-    return _said(204, {})
+    return _response(204, {})
 
 
 @router.post("/{upload}", response_model=None, include_in_schema=False)
 async def post_upload(call: Call, upload: UploadId) -> Response:
-    """Any of these, for a client that can send POST only: X-HTTP-Method-Override names it."""
+    """Any of these for a client that can only POST; X-HTTP-Method-Override names the method."""
     meant = {"PATCH": patch_upload, "HEAD": head_upload, "DELETE": delete_upload}
     handler = meant.get(call.headers.get("x-http-method-override", "").upper())
     if handler is None:
@@ -205,7 +205,7 @@ def _content(call: Call, room: int | None) -> AsyncGenerator[bytes]:
     return RequestBody(call, timeout=timeout, limit=room, too_large=too_large).chunks()
 
 
-def _said(status: int, headers: Mapping[str, str]) -> Response:
+def _response(status: int, headers: Mapping[str, str]) -> Response:
     return Response(status_code=status, headers=headers)
 
 
@@ -219,7 +219,7 @@ def _location(call: Call, upload: UploadStatus) -> str:
 
 
 def _target(given: Mapping[str, str], folder: str | None) -> str:
-    """The path of the file to be."""
+    """The path of the file."""
     if "path" in given:
         return given["path"]
     return (
