@@ -14,7 +14,7 @@ from flamecrest.server.schedulers.slurm.jobs import parse_sacct, parse_squeue
 from flamecrest.server.schedulers.values import Job, JobSpec
 from flamecrest.server.ssh.command import Command
 
-from .recorded import SEP, VERSIONS, RecordedSession, both, output, recording, recordings, scheduler, soon
+from .recorded import FOLDER, SEP, VERSIONS, RecordedSession, both, output, recording, recordings, scheduler, soon
 
 OLDEST, *NEWER = VERSIONS
 slurm = Slurm(separator=lambda: SEP)
@@ -77,6 +77,15 @@ def job_of(name: str, version: str) -> str:
     found = re.search(r"--jobs=(\S+)", recording(name, version).line)
     assert found, name
     return found[1]
+
+
+def test_the_recordings_are_of_the_versions_that_are_claimed():
+    assert sorted(path.name for path in FOLDER.glob("slurm-*")) == [f"slurm-{version}" for version in VERSIONS]
+    requirements = (FOLDER.parents[1] / "docs" / "operators" / "install.md").read_text()
+    claimed = re.search(r"Slurm's commands \(tested with ([^)]+)\)", requirements)
+    assert claimed is not None
+    for text in (claimed[1], Slurm.__doc__ or ""):
+        assert re.findall(r"[0-9]+\.[0-9]+", text) == list(VERSIONS)
 
 
 @any_version
