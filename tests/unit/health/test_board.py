@@ -23,7 +23,7 @@ KEYS: list[Key] = [
 
 
 class Clock:
-    """A clock that moves when it is told to."""
+    """A clock that is set by hand."""
 
     def __init__(self) -> None:
         self.now = START

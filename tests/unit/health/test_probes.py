@@ -1,4 +1,4 @@
-"""The probe loop on a real event loop; time between the probes is given by hand."""
+"""The probe loop on a real event loop; the pauses between probes end by hand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEVER = 3600.0  # a timeout that no test reaches
 
 
 class Night:
-    """What probes sleep by: `pause` returns how long the next sleeper wanted to, and wakes it."""
+    """The sleep function of the probe loop: `pause` returns the length of the next sleep and ends it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -37,7 +37,7 @@ class Night:
         await morning.wait()
 
     async def asleep(self) -> float:
-        """Wait for a probe to have finished; leave it asleep."""
+        """Wait until a probe has finished, without ending its sleep."""
         seconds, _ = await self._asleep.get()
         return seconds
 

@@ -1,4 +1,4 @@
-"""A Shell whose far side is recorded output of a real Slurm, and faults on demand. It knows no scheduler's words."""
+"""A CommandRunner that answers with recorded output of real Slurm, and with faults on demand."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def scheduler(
     counters: SchedulerCounters | None = None,
     now: float = RECORDED_AT,
 ) -> CliScheduler:
-    """The driver over Slurm's dialect, as the user of the recordings."""
+    """The CLI scheduler with Slurm's dialect, as the user of the recordings."""
     return CliScheduler(
         Slurm(separator=lambda: SEP),
         JobLookup("slurm", counters or SchedulerCounters(), second_source_seconds=second_source_seconds),
@@ -145,5 +145,5 @@ def soon(seconds: float = 60.0) -> Deadline:
 
 
 def both(name: str) -> list[str]:
-    """The recordings of both sources at one moment."""
+    """The names of the recordings of both sources at one moment."""
     return [f"{name}-live", f"{name}-history"]

@@ -1,4 +1,4 @@
-"""The driver, over recorded answers of a real Slurm: what is asked, what is put together, what is survived."""
+"""Jobs by the CLI scheduler over recorded output of real Slurm: commands, merged results, failures of one source."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ async def test_a_source_that_is_a_little_late_is_waited_for():
 
 
 async def test_what_hangs_is_cut_before_the_deadline():
-    """The history knows nothing of the job yet, so live gets all the time there is, but no more."""
+    """The history does not know the job yet, so the live source is waited for until shortly before the deadline."""
     session = RecordedSession(both("lag-not-yet"), faults={"squeue": asyncio.Event()})
     with pytest.raises(Timeout, match="Cannot tell whether job 72 exists"):
         await scheduler(session, second_source_seconds=0.0).job("72", soon(0.05))

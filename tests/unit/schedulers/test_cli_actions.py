@@ -1,4 +1,4 @@
-"""What the driver does beside telling of jobs, over recorded answers of a real Slurm."""
+"""Operations of the CLI scheduler other than job queries, over recorded output of real Slurm."""
 
 from __future__ import annotations
 

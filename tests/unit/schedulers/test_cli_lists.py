@@ -1,4 +1,4 @@
-"""The driver's lists, over recorded answers of a real Slurm."""
+"""Job lists of the CLI scheduler, over recorded output of real Slurm."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_what_one_source_lists_is_listed():
 
 
 async def test_a_list_waits_for_both():
-    """A job that is missing from a list is taken for gone, so patience does not cut a list short."""
+    """Clients take a job that is missing from a list as gone, so a list waits for both sources."""
     late = asyncio.Event()
     session = RecordedSession(both("list-own"), faults={"sacct": late})
     ask = scheduler(session, second_source_seconds=0.0).jobs(

@@ -1,4 +1,4 @@
-"""The loader that brings environment and script to sbatch, in a real bash with a program that shows what arrived."""
+"""The loader for environment and script, run by real bash with a program that prints what it received."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHOW = (
 
 
 def load(env: dict[str, str], script: str = SCRIPT, base: dict[str, str] | None = None, program: str = sys.executable):
-    """Run the loader as a login node would; what it started, with which environment, and what was left to read."""
+    """Run the loader as a login node does. Returns the program's environment, remaining input, and errors."""
     command = Slurm().submit(JobSpec("/", env=env, script=script))
     argv = ["bash", "-c", LOADER, "flamecrest", program, "-c", SHOW, "--chdir=a b"]
     base = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", **(base or {})}
@@ -90,7 +90,7 @@ def test_a_large_script_arrives_whole():
 
 
 def test_names_that_bash_keeps_are_all_refused():
-    """Whatever this bash changes, counts with or keeps must be in BASH_OWN: else it would arrive changed."""
+    """Every variable that this bash changes, evaluates or keeps is in BASH_OWN."""
     clean = {"PATH": "/usr/bin:/bin"}  # without what whoever runs the tests has set for programs
     asked = subprocess.run(["bash", "-c", "compgen -v"], env=clean, capture_output=True, check=True, text=True)
     names = asked.stdout.split()

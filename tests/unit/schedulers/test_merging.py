@@ -1,4 +1,4 @@
-"""Live and history add up to one truth: nothing is lost, nothing goes backwards, nothing is told twice."""
+"""The merge of live and history: no job is lost or listed twice, and no state goes backwards."""
 
 from __future__ import annotations
 
@@ -86,9 +86,9 @@ def test_oldest_first_and_elements_in_order():
 def test_what_one_source_lacks_the_other_fills_in():
     times = JobTimes(submit=100, suspended=7)
     past = record("1", Stage.ENDED)
-    past = replace(past, raw="1", job=replace(past.job, times=times, kill_request_user="ann"))
+    past = replace(past, raw_id="1", job=replace(past.job, times=times, kill_request_user="ann"))
     (one,) = merge([record("1", Stage.ENDED)], [past])
-    assert (one.job.times.suspended, one.job.kill_request_user, one.raw) == (7, "ann", "1")
+    assert (one.job.times.suspended, one.job.kill_request_user, one.raw_id) == (7, "ann", "1")
 
 
 stages = st.sampled_from(Stage)
@@ -105,22 +105,24 @@ sources = st.one_of(st.none(), records)
 def known(*sources_) -> set[tuple[str, int | None]]:
     """Every job, and every element of every array, that a source knows."""
     every = [one for source in sources_ for one in source or ()]
-    elements = {(one.base, number) for one in every if one.elements for number in range(10) if number in one.elements}
-    return elements | {(one.base, None) for one in every if one.elements is None}
+    elements = {
+        (one.base_id, number) for one in every if one.elements for number in range(10) if number in one.elements
+    }
+    return elements | {(one.base_id, None) for one in every if one.elements is None}
 
 
 @given(sources, sources)
 def test_nothing_is_lost_and_nothing_is_told_twice(live, history):
     merged = merge(live, history)
     assert known(merged) == known(live, history)
-    places = [(one.base, number) for one in merged if one.elements for number in range(10) if number in one.elements]
+    places = [(one.base_id, number) for one in merged if one.elements for number in range(10) if number in one.elements]
     names = [one.job.id for one in merged]
     assert len(places) == len(set(places)) or live_is_twofold(live) or live_is_twofold(history)
     assert len(names) == len(set(names))
 
 
 def live_is_twofold(source) -> bool:
-    """Whether one source itself tells of an element twice, as itself and in a group (no scheduler does)."""
+    """Whether one source lists an element twice, alone and in a group. No scheduler does."""
     told = [number for one in source or () if one.elements for number in range(10) if number in one.elements]
     return len(told) != len(set(told))
 
@@ -134,7 +136,7 @@ def lives(draw):
 
 
 def seen(runs, at: int, *, live: bool) -> JobRecord | None:
-    """What a source shows at that time; the history knows of an end when completing starts, live when it is over."""
+    """The record of a source at a time. The history has the end when completing starts, live when it is over."""
     submit, answer = 0, None
     for number, (wait, run, completing) in enumerate(runs):
         start, end, over = submit + wait, submit + wait + run, submit + wait + run + completing

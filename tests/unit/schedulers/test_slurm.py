@@ -1,4 +1,4 @@
-"""The commands that Slurm is given: options that stay values, input that is safe, and each one recorded."""
+"""The commands of Slurm's dialect: values stay values, input is safe, and each command was recorded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ slurm = Slurm(separator=lambda: SEP)
 
 
 def commands():
-    """Every command that a factory can make, by the recording of it."""
+    """Every command of the dialect, with the name of its recording."""
     yield "lag-not-yet-live", slurm.live(JobQuery(job_id="72"))
     yield "lag-not-yet-history", slurm.history(JobQuery(job_id="72"))
     yield "array-element-live", slurm.live(JobQuery(job_id="78_2"))

@@ -1,4 +1,4 @@
-"""What callers are told when Slurm's commands fail: the kind, and the scheduler's own words."""
+"""Failures of Slurm's commands: the kind of the error, and Slurm's message."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_no_submission_while_the_controller_is_away(name):
 
 
 def test_a_controller_that_hangs_may_have_taken_the_job():
-    """Recorded: sbatch gave up after its MessageTimeout, and the job ran when the controller went on."""
+    """As recorded: sbatch gave up after MessageTimeout; the job ran when the controller continued."""
     error = errors.submit_error(output("ctld-hangs-submit"))
     assert type(error) is Timeout
     assert "may have been submitted" in error.public

@@ -111,7 +111,7 @@ names = st.text(max_size=12).filter(lambda name: SEP not in name)
 
 def rows(output: str) -> tuple[list[list[str]], int]:
     found = Rows(output, SEP, ("id", "name", "end"), ID)
-    return [list(row.values()) for row in found], found.unread
+    return [list(row.values()) for row in found], found.unreadable_rows
 
 
 def lines(table: list[list[str]]) -> str:

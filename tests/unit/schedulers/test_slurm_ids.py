@@ -1,4 +1,4 @@
-"""Job ids as callers write them, and what they mean."""
+"""Job ids: their syntax, and the records that they select."""
 
 from __future__ import annotations
 
@@ -63,18 +63,18 @@ def test_what_is_taken_can_only_be_an_id(text):
     assert job.argument[0] in "123456789"
 
 
-def record(job_id: str, stage: Stage, state: str, *, raw: str = "", code: int | None = None, **times) -> JobRecord:
+def record(job_id: str, stage: Stage, state: str, *, raw_id: str = "", code: int | None = None, **times) -> JobRecord:
     base, _, element = job_id.partition("_")
     base, _, offset = base.partition("+")
     job = Job(job_id, "arr", state, exit_code=code, times=JobTimes(**times), nodes="n1" if times else "", node_count=1)
     elements = ArrayElements.parse(element.strip("[]")) if element else None
-    return JobRecord(job, stage, base, raw=raw, elements=elements, offset=int(offset) if offset else None)
+    return JobRecord(job, stage, base, raw_id=raw_id, elements=elements, component=int(offset) if offset else None)
 
 
 ARRAY = [
-    record("14_0", Stage.ENDED, "COMPLETED", raw="15", code=0, submit=10, start=11, end=14, elapsed=3),
-    record("14_1", Stage.RUNNING, "RUNNING", raw="16", code=0, submit=10, start=12, elapsed=5),
-    record("14_[2-4]", Stage.WAITING, "PENDING", raw="14"),
+    record("14_0", Stage.ENDED, "COMPLETED", raw_id="15", code=0, submit=10, start=11, end=14, elapsed=3),
+    record("14_1", Stage.RUNNING, "RUNNING", raw_id="16", code=0, submit=10, start=12, elapsed=5),
+    record("14_[2-4]", Stage.WAITING, "PENDING", raw_id="14"),
 ]
 
 
@@ -134,7 +134,7 @@ def test_an_array_of_one_element_is_an_array():
 
 
 def test_components_of_a_heterogeneous_job():
-    het = [record("21+0", Stage.RUNNING, "RUNNING", raw="21"), record("21+1", Stage.RUNNING, "RUNNING", raw="22")]
+    het = [record("21+0", Stage.RUNNING, "RUNNING", raw_id="21"), record("21+1", Stage.RUNNING, "RUNNING", raw_id="22")]
     assert (pick("21", het).id, len(pick("21", het).steps)) == ("21", 2)
     assert pick("21+1", het) is het[1].job
     assert pick("22", het[1:]) is het[1].job

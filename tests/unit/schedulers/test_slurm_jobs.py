@@ -15,13 +15,13 @@ OWN = "/home/fireuser"
 
 def lives(name: str) -> dict[str, JobRecord]:
     reading = parse_squeue(output(f"{name}-live").text(), SEP)
-    assert (reading.unread, reading.unknown_states) == (0, ())
+    assert (reading.unreadable_rows, reading.unknown_states) == (0, ())
     return {record.job.id: record for record in reading.records}
 
 
 def pasts(name: str) -> dict[str, JobRecord]:
     reading = parse_sacct(output(f"{name}-history").text(), SEP)
-    assert (reading.unread, reading.unknown_states) == (0, ())
+    assert (reading.unreadable_rows, reading.unknown_states) == (0, ())
     return {record.job.id: record for record in reading.records}
 
 
@@ -95,7 +95,7 @@ def test_cancelled_before_it_began():
 
 
 def test_a_moment_of_cancelling_is_no_start():
-    """So sacct tells it of the waiting elements of an array."""
+    """sacct prints it as the start of waiting array elements."""
     text = output("held-cancelled-history").text().replace(f"{SEP}None{SEP}", f"{SEP}1795299998{SEP}")
     assert "1795299998" in text
     assert parse_sacct(text, SEP).records[0].job.times.start is None
@@ -113,7 +113,7 @@ def test_an_array_that_has_begun():
     waiting = now["78_[4,6,8,11%2]"]
     assert waiting.is_group
     assert str(waiting.elements) == "4,6,8,11"
-    assert (now["78_2"].base, now["78_2"].raw, now["78_2"].is_group) == ("78", "80", False)
+    assert (now["78_2"].base_id, now["78_2"].raw_id, now["78_2"].is_group) == ("78", "80", False)
     assert set(pasts("array-mixed")) >= {"78_0", "78_2"}
     assert pasts("array-mixed")["78_0"].job.steps[0].id == "78_0.batch"
 
@@ -125,8 +125,8 @@ def test_one_element():
 
 
 def test_a_heterogeneous_job():
-    assert [(one.base, one.offset) for one in lives("het").values()] == [("87", 0), ("87", 1)]
-    assert [(one.base, one.offset) for one in pasts("het-component").values()] == [("87", 1)]
+    assert [(one.base_id, one.component) for one in lives("het").values()] == [("87", 0), ("87", 1)]
+    assert [(one.base_id, one.component) for one in pasts("het-component").values()] == [("87", 1)]
 
 
 def test_a_requeued_job():
@@ -143,7 +143,7 @@ def test_a_suspended_job():
 
 
 def test_a_name_made_to_mislead():
-    """Name and folder hold line ends, the bare separator, something like a row, and a byte that is no UTF-8."""
+    """Name and folder contain line ends, the bare separator, text like a row, and a byte that is not UTF-8."""
     text = output("hostile-name-live").stdout.decode("utf-8", "replace")
     (now,) = parse_squeue(text, SEP).records
     (past,) = parse_sacct(output("hostile-name-history").text(), SEP).records
@@ -214,14 +214,14 @@ def test_rows_that_cannot_be_read_cost_only_themselves():
     rows = text.split("\n")
     broken = "\n".join([rows[0].replace(SEP, "|", 3), *rows[1:]])
     reading = parse_squeue(broken, SEP)
-    assert reading.unread == 1
+    assert reading.unreadable_rows == 1
     assert len(reading.records) == len(parse_squeue(text, SEP).records) - 1
 
 
 def test_an_id_that_cannot_be_read_is_counted():
     text = output("array-mixed-live").text().replace("78_[4,6,8,11%2]", "78_[4,6,...]")
     reading = parse_squeue(text, SEP)
-    assert (reading.unread, {one.job.id for one in reading.records}) == (1, {"78_0", "78_2"})
+    assert (reading.unreadable_rows, {one.job.id for one in reading.records}) == (1, {"78_0", "78_2"})
 
 
 def test_a_state_that_no_table_knows_is_shown_with_care():

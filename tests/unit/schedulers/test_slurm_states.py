@@ -1,4 +1,4 @@
-"""States of jobs and nodes: what callers may and may not be shown."""
+"""The mapping of the states of jobs and nodes."""
 
 from __future__ import annotations
 

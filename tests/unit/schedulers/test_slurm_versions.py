@@ -94,7 +94,7 @@ def test_every_row_of_a_job_is_readable_and_every_state_known(version):
         if one.output.status == 0:
             reader = parse_squeue if one.name.endswith("live") else parse_sacct
             snapshot = reader(one.output.stdout.decode("utf-8", "replace"), SEP)
-            assert (snapshot.unread, snapshot.unknown_states) == (0, ()), one.name
+            assert (snapshot.unreadable_rows, snapshot.unknown_states) == (0, ()), one.name
 
 
 @newer_version

@@ -1,4 +1,4 @@
-"""A batch system of one node: it runs a job's script with bash, at once, and knows nothing else of jobs."""
+"""A batch system that runs a job's script with bash at once and keeps no records."""
 
 # ruff: noqa: ARG002 - the port says what a method is given
 
@@ -21,7 +21,7 @@ NO_RECORDS = "bash keeps no records of jobs"
 
 @dataclass
 class LocalBash:
-    """The Scheduler port with submit alone; `statuses` holds each job's exit status by its id."""
+    """The Scheduler port with submit only; `statuses` are the exit statuses by job id."""
 
     folder: Path
     user: int | None = None  # the user id that jobs run as
@@ -91,4 +91,4 @@ class LocalBash:
         raise Unsupported(NO_RECORDS)
 
     async def ping(self, deadline: Deadline) -> None:
-        """It is there."""
+        """Always up."""

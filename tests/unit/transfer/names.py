@@ -75,7 +75,7 @@ def grow(folder: Path, name: str, inner: str, *, content: bytes = b"content") ->
 
 
 def tree(top: Path) -> Tree:
-    """What is at `top` and below: by relative path the mode and the content, or a link's target."""
+    """All files at and below `top`: mode and content, or the target of a link, by relative path."""
     found: Tree = {}
     for path in [top, *top.rglob("*")]:
         mode = path.lstat().st_mode

@@ -31,7 +31,7 @@ COMPRESSIONS: list[Compression] = ["none", "gzip", "bzip2", "xz"]
 
 
 def run(script: Script, *, user: int | None = None, env: dict[str, str] | None = None) -> None:
-    """Run a script as a login node would and read its output as the gateway does."""
+    """Run a script as a login node does and parse its output as the gateway does."""
     done = subprocess.run(
         script.argv,
         capture_output=True,
@@ -52,7 +52,7 @@ def members(archive: Path) -> set[str]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A folder `data` with files, beside a file that belongs into no archive."""
+    """A folder `data` with files, and beside it a file that must not be archived."""
     top = tmp_path / "in" / "data"
     (top / "sub").mkdir(parents=True)
     (top / "a.txt").write_text("a")

@@ -1,4 +1,4 @@
-"""The scripts of transfer jobs: accounts, directives, and names that no script can hold."""
+"""The scripts of transfer jobs: accounts, directives, and paths that a script cannot contain."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 
 def directives(spec: JobSpec) -> list[str]:
-    """The directives that sbatch would find: before the first line that is a command."""
+    """The directives that sbatch reads: those above the first command."""
     assert spec.script is not None
     found = []
     for line in spec.script.split("\n")[1:]:

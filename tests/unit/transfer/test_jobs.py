@@ -31,7 +31,7 @@ SUCCESS = "Files were successfully"
 
 @dataclass
 class Site:
-    """A cluster of one user: where the jobs run, who submits them, and how they went."""
+    """A cluster with one user: its folder, its scheduler and its transfers."""
 
     root: Path
     scheduler: LocalBash
@@ -48,14 +48,14 @@ class Site:
         return self.scheduler.statuses[ticket.job_id]
 
     def worked(self, ticket: SubmittedTransfer, done: str) -> None:
-        """The job succeeded by its exit status and by what clients look for."""
+        """Assert that the job succeeded, by exit status and by the line that clients look for."""
         errors = Path(ticket.error_log).read_text(errors="replace")
         assert self.status(ticket) == 0, errors
         assert f"{SUCCESS} {done}.\n" in Path(ticket.output_log).read_text()
         assert errors == ""
 
     def failed(self, ticket: SubmittedTransfer, *reasons: str, status: int = 1) -> None:
-        """The job failed by its exit status, by what clients look for, and said why."""
+        """Assert that the job failed, by exit status and by its logs, with these reasons."""
         errors = Path(ticket.error_log).read_text(errors="replace")
         assert self.status(ticket) == status
         assert SUCCESS not in Path(ticket.output_log).read_text()

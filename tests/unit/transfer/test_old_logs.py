@@ -1,4 +1,4 @@
-"""Logs of transfer jobs: a later job removes those that are a month old, and nothing that only looks like one."""
+"""A transfer job removes logs that are older than a month, and no other files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def log(folder: Path, *, days: int, error: bool = False, name: str = "") -> Path
 
 
 def alike(folder: Path) -> list[Path]:
-    """What is as old and is no log of ours, or is not there for us to remove."""
+    """Files as old that are not logs of this user."""
     names = (
         "{}.log",
         "x.f7t_file_handling_job_{}.log",

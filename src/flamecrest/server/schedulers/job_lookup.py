@@ -127,15 +127,15 @@ class JobLookup:
         except RECOVERABLE as error:
             self.note_failure(name, error)
             return error
-        if snapshot.unread or snapshot.unknown_states:
-            self._counters.unreadable_rows[name] += snapshot.unread
+        if snapshot.unreadable_rows or snapshot.unknown_states:
+            self._counters.unreadable_rows[name] += snapshot.unreadable_rows
             self._counters.count_unknown_states(name, snapshot.unknown_states)
             states = snapshot.unknown_states[:10]
             _log.warning(
-                "%s: %s: %d unreadable rows, unknown states %s", self._scheduler, name, snapshot.unread, states
+                "%s: %s: %d unreadable rows, unknown states %s", self._scheduler, name, snapshot.unreadable_rows, states
             )
-        if snapshot.unread and not snapshot.records:
-            unreadable = Upstream(f"None of the scheduler's {snapshot.unread} rows about jobs could be read")
+        if snapshot.unreadable_rows and not snapshot.records:
+            unreadable = Upstream(f"None of the scheduler's {snapshot.unreadable_rows} rows about jobs could be read")
             self.note_failure(name, unreadable)
             return unreadable
         return snapshot

@@ -25,16 +25,16 @@ class Stage(IntEnum):
 class JobRecord:
     """What one source knows about a job, an array element, or a set of elements (`14_[2-4%2]`).
 
-    `base` is the id without element, `raw` another id under which the scheduler knows the job. A `placeholder`
+    `base_id` is the id without element, `raw_id` another id under which the scheduler knows the job. A `placeholder`
     is a history row that was written before the job's start was recorded: only id and steps are valid.
     """
 
     job: Job
     stage: Stage
-    base: str
-    raw: str = ""
+    base_id: str
+    raw_id: str = ""
     elements: ArrayElements | None = None
-    offset: int | None = None  # the number of a component of a heterogeneous job
+    component: int | None = None  # of a heterogeneous job
     restarts: int = 0
     placeholder: bool = False
 
@@ -49,7 +49,7 @@ class Snapshot:
     """The answer of one source: its records, the number of unreadable rows, and the unknown states."""
 
     records: Sequence[JobRecord] = ()
-    unread: int = 0
+    unreadable_rows: int = 0
     unknown_states: Sequence[str] = ()
 
 
@@ -88,7 +88,7 @@ def _join(live: JobRecord, past: JobRecord | None) -> JobRecord:
         kill_request_user=latest.job.kill_request_user or past.job.kill_request_user,
         steps=_valid_steps(latest.stage, past.job.steps),
     )
-    return replace(latest, job=job, raw=live.raw or past.raw)
+    return replace(latest, job=job, raw_id=live.raw_id or past.raw_id)
 
 
 def _valid_steps(stage: Stage, steps: Sequence[JobStep]) -> Sequence[JobStep]:
@@ -103,20 +103,20 @@ def _remaining_groups(groups: Iterable[JobRecord], single: Iterable[JobRecord]) 
     seen: dict[str, ArrayElements] = {}
     for record in single:
         if record.elements is not None:
-            seen[record.base] = seen.get(record.base, ArrayElements()) | record.elements
+            seen[record.base_id] = seen.get(record.base_id, ArrayElements()) | record.elements
     for record in groups:
         if record.elements is None:
             continue
-        known = seen.get(record.base, ArrayElements())
+        known = seen.get(record.base_id, ArrayElements())
         rest = record.elements - known
-        seen[record.base] = known | record.elements
+        seen[record.base_id] = known | record.elements
         if rest == record.elements:
             yield record
         elif rest:
-            yield replace(record, elements=rest, job=replace(record.job, id=f"{record.base}_[{rest}]"))
+            yield replace(record, elements=rest, job=replace(record.job, id=f"{record.base_id}_[{rest}]"))
 
 
 def _sort_key(record: JobRecord) -> tuple[int, int, str, int]:
-    number = _NUMBER.match(record.base)
-    lowest = record.elements.lowest() if record.elements else record.offset or 0
-    return (record.job.times.submit or 0, int(number[0]) if number else 0, record.base, lowest)
+    number = _NUMBER.match(record.base_id)
+    lowest = record.elements.lowest() if record.elements else record.component or 0
+    return (record.job.times.submit or 0, int(number[0]) if number else 0, record.base_id, lowest)

@@ -140,7 +140,7 @@ class Slurm:
     def raw_job_id(self, job_id: str, records: Iterable[JobRecord]) -> str | None:
         """The number of that job, which srun needs; None if the id means several jobs or none."""
         parts = SlurmJobId.parse(job_id).parts(records)
-        return parts[0].raw if len(parts) == 1 and not parts[0].is_group else None
+        return parts[0].raw_id if len(parts) == 1 and not parts[0].is_group else None
 
     def matches(self, query: JobQuery, job: Job) -> bool:
         """Whether account and name of the job are those of the query.
@@ -160,7 +160,7 @@ class Slurm:
                 return None
             if output.status != 0:
                 raise errors.command_error("scontrol", output)
-            return slurm_jobs.parse_job_paths(_display(output), job.base, element)
+            return slurm_jobs.parse_job_paths(_display(output), job.base_id, element)
 
         return Command((self._program("scontrol"), "show", "job", job.argument), parse, repeatable=True)
 

@@ -70,19 +70,19 @@ class Rows:
     """The rows of an output in which each cell is followed by `separator`; no cell contains it.
 
     The first cell of a row must match `first`. A malformed row is skipped up to the next row and counted in
-    `unread`, which is complete after the iteration. Lines before the first row (printed by a .bashrc) are ignored.
+    `unreadable_rows`, which is complete after the iteration. Lines before the first row (of a .bashrc) are ignored.
     """
 
     output: str
     separator: str
     columns: Sequence[str]
     first: re.Pattern[str]
-    unread: int = field(default=0, init=False)
+    unreadable_rows: int = field(default=0, init=False)
 
     def __iter__(self) -> Iterator[dict[str, str]]:
         cells = self.output.split(self.separator)
         rest = cells.pop()
-        self.unread = 0
+        self.unreadable_rows = 0
         at, width, cut = 0, len(self.columns), bool(rest.strip())
         while at < len(cells):
             end = at + width
@@ -92,12 +92,12 @@ class Rows:
                 yield dict(zip(self.columns, (name, *cells[at + 1 : end]), strict=True))
                 at = end
                 continue
-            self.unread += 1
+            self.unreadable_rows += 1
             at += 1
             while at < len(cells) and not self._starts(cells[at]):
                 at += 1
             cut = cut and at < len(cells)  # the rest is part of the malformed row counted above
-        self.unread += cut
+        self.unreadable_rows += cut
 
     def _starts(self, cell: str) -> bool:
         _, newline, name = cell.rpartition("\n")

@@ -28,9 +28,9 @@ _ID = re.compile(r"([0-9]{1,20})(?:_([0-9]{1,7})|_?\[([0-9,:%-]+)\]|\+([0-9]{1,4
 class SlurmJobId:
     """A job, some elements of an array, or a component of a heterogeneous job."""
 
-    base: str
+    base_id: str
     elements: ArrayElements | None = None
-    offset: int | None = None
+    component: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> SlurmJobId:
@@ -38,34 +38,34 @@ class SlurmJobId:
         found = _ID.fullmatch(text) if len(text) <= MAX_ID_LENGTH else None
         if found is None:
             raise _invalid()
-        number, element, several, offset = found.groups()
+        number, element, elements_text, component = found.groups()
         if not 0 < int(number) < MAX_JOB_NUMBER:
             raise job_not_found(f"{number} is not a possible job number")
         try:
-            elements = ArrayElements.parse(element or several) if element or several else None
+            elements = ArrayElements.parse(element or elements_text) if element or elements_text else None
         except ValueError:
             raise _invalid() from None
-        return cls(str(int(number)), elements, None if offset is None else int(offset))
+        return cls(str(int(number)), elements, None if component is None else int(component))
 
     def __str__(self) -> str:
         if self.elements is not None:
-            return f"{self.base}_{self.elements}" if len(self.elements) == 1 else f"{self.base}_[{self.elements}]"
-        return self.base if self.offset is None else f"{self.base}+{self.offset}"
+            return f"{self.base_id}_{self.elements}" if len(self.elements) == 1 else f"{self.base_id}_[{self.elements}]"
+        return self.base_id if self.component is None else f"{self.base_id}+{self.component}"
 
     @property
     def argument(self) -> str:
         """The id to pass to squeue and sacct: they accept one array element but no set of elements."""
-        return self.base if self.elements is not None and len(self.elements) > 1 else str(self)
+        return self.base_id if self.elements is not None and len(self.elements) > 1 else str(self)
 
     def parts(self, records: Iterable[JobRecord]) -> list[JobRecord]:
         """The records that the id means, whole or in part. A plain number may also be an element's raw id."""
         records = list(records)
-        mine = [record for record in records if record.base == self.base]
+        mine = [record for record in records if record.base_id == self.base_id]
         if self.elements is not None:
             return [part for record in mine if (part := _part(record, self.elements))]
-        if self.offset is not None:
-            return [record for record in mine if record.offset == self.offset]
-        return mine or [record for record in records if record.raw == self.base][:1]
+        if self.component is not None:
+            return [record for record in mine if record.component == self.component]
+        return mine or [record for record in records if record.raw_id == self.base_id][:1]
 
     def select(self, records: Iterable[JobRecord]) -> Job | None:
         """The one job that the id means: that of a single record, or the summary of several."""
@@ -77,8 +77,8 @@ class SlurmJobId:
     def _is_exactly(self, record: JobRecord) -> bool:
         """Whether the record is all that the id means, and not one part of it."""
         one_element = self.elements is not None and len(self.elements) == 1
-        named_so = self.offset is not None or record.base != self.base
-        return one_element or named_so or (record.elements is None and record.offset is None)
+        named_so = self.component is not None or record.base_id != self.base_id
+        return one_element or named_so or (record.elements is None and record.component is None)
 
 
 def _part(record: JobRecord, elements: ArrayElements) -> JobRecord | None:
@@ -87,7 +87,7 @@ def _part(record: JobRecord, elements: ArrayElements) -> JobRecord | None:
         return None
     if common == record.elements:
         return record
-    return replace(record, elements=common, job=replace(record.job, id=str(SlurmJobId(record.base, common))))
+    return replace(record, elements=common, job=replace(record.job, id=str(SlurmJobId(record.base_id, common))))
 
 
 def sum_up(job_id: str, records: Sequence[JobRecord]) -> Job:

@@ -40,7 +40,7 @@ def parse_squeue(output: str, separator: str) -> Snapshot:
     unknown: list[str] = []
     found = [_of_squeue(row, unknown) for row in rows]
     records = [record for record in found if record is not None]
-    return Snapshot(records, rows.unread + len(found) - len(records), tuple(unknown))
+    return Snapshot(records, rows.unreadable_rows + len(found) - len(records), tuple(unknown))
 
 
 def parse_sacct(output: str, separator: str) -> Snapshot:
@@ -57,7 +57,7 @@ def parse_sacct(output: str, separator: str) -> Snapshot:
             jobs.append(row)
     found = [_of_sacct(row, unknown, steps.get(row["JobID"], [])) for row in jobs]
     records = [record for record in found if record is not None]
-    return Snapshot(records, rows.unread + len(found) - len(records), tuple(unknown))
+    return Snapshot(records, rows.unreadable_rows + len(found) - len(records), tuple(unknown))
 
 
 def parse_job_paths(output: str, job_id: str, element: str) -> JobMetadata:
@@ -133,7 +133,7 @@ def _of_squeue(row: _Row, unknown: list[str]) -> JobRecord | None:
         priority=count(row["PriorityLong"]),
         working_directory=text(row["WorkDir"]),
     )
-    return _record(job, state.stage, raw=row["JobID"], restarts=count(row["RestartCnt"]) or 0)
+    return _record(job, state.stage, raw_id=row["JobID"], restarts=count(row["RestartCnt"]) or 0)
 
 
 def _of_sacct(row: _Row, unknown: list[str], steps: Sequence[JobStep]) -> JobRecord | None:
@@ -169,26 +169,26 @@ def _of_sacct(row: _Row, unknown: list[str], steps: Sequence[JobStep]) -> JobRec
         kill_request_user=_cancelled_by(state.cancelled_by, row),
         steps=tuple(steps),
     )
-    return _record(job, state.stage, raw=row["JobIDRaw"], placeholder=placeholder)
+    return _record(job, state.stage, raw_id=row["JobIDRaw"], placeholder=placeholder)
 
 
-def _record(job: Job, stage: Stage, *, raw: str, restarts: int = 0, placeholder: bool = False) -> JobRecord | None:
+def _record(job: Job, stage: Stage, *, raw_id: str, restarts: int = 0, placeholder: bool = False) -> JobRecord | None:
     """The record of the job; None if its id cannot be parsed (an array expression that was cut)."""
     found = _ID.fullmatch(job.id)
     if found is None:
         return None
-    base, element, several, offset = found.groups()
+    base, element, elements_text, component = found.groups()
     try:
-        elements = ArrayElements.parse(element or several) if element or several is not None else None
+        elements = ArrayElements.parse(element or elements_text) if element or elements_text is not None else None
     except ValueError:
         return None
     return JobRecord(
         job,
         stage,
         base,
-        raw=raw,
+        raw_id=raw_id,
         elements=elements,
-        offset=None if offset is None else int(offset),
+        component=None if component is None else int(component),
         restarts=restarts,
         placeholder=placeholder,
     )
