@@ -21,7 +21,7 @@ USERS = ("ann", "bob", "cyd")
 
 
 class World:
-    """The server, everybody's keys, and a way to make pools."""
+    """The server, the users' keys, and a way to make pools."""
 
     def __init__(self, server: SshServer, keys: dict[str, asyncssh.SSHKey], root: Path, *, accelerate: bool) -> None:
         self.server = server
@@ -46,14 +46,15 @@ class World:
 
     @asynccontextmanager
     async def pool(
-        self, *, host: Host | None = None, host_keys: HostKeyVerifier | None = None, **rules: object
+        self, *hosts: Host, host_keys: HostKeyVerifier | None = None, **limits: object
     ) -> AsyncIterator[Pool]:
-        rules = {"tick": 0.02, **rules}
+        """A pool on these hosts, by default on the server, with other limits than the default ones."""
+        limits = {"tick": 0.02, **limits}
         async with Pool(
-            [host or self.host()],
+            hosts or [self.host()],
             self.credentials(),
             host_keys or self.known_hosts(),
-            PoolLimits(**rules),  # type: ignore[arg-type]
+            PoolLimits(**limits),  # type: ignore[arg-type]
         ) as pool:
             yield pool
 

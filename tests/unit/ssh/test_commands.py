@@ -17,7 +17,7 @@ from flamecrest.server.ssh.channels.stat_command import stat_command
 from flamecrest.server.ssh.command import Command, Output
 from flamecrest.server.ssh.command_line import MARK, MAX_PREAMBLE, Preamble, shell_line
 from flamecrest.server.ssh.user import whoami
-from tests.unit.ssh.asking import answers
+from tests.unit.ssh.channels.asking import answers
 
 anything = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=40)
 

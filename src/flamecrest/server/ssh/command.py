@@ -1,4 +1,4 @@
-"""A program to run on a login node, and what it leaves behind: values, no I/O."""
+"""A program to run on a login node, and the output of a finished one: values, no I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flamecrest.server.errors import Unsupported
 T = TypeVar("T")
 
 MAX_OUTPUT = 64 * 1024 * 1024  # bytes of stdout and stderr together that a command may print before it is ended
-# as bash and dash, coreutils' timeout, and tar say it in the C locale
+# messages of bash and dash, of coreutils' timeout, and of tar, in the C locale
 _NOT_FOUND: Final = re.compile(
     r": ([\w.+-]+): (?:command )?not found$|: failed to run command '([\w.+-]+)': |: ([\w.+-]+): Cannot exec: ",
     re.MULTILINE | re.ASCII,
@@ -21,27 +21,27 @@ _NOT_FOUND: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a finished program left behind."""
+    """The exit status and output of a finished program."""
 
-    status: int  # exit status; 128 + number for a program ended by a signal, as a shell says it
+    status: int  # exit status; 128 + number for a program ended by a signal, as in shells
     stdout: bytes = b""
     stderr: bytes = b""
 
     def text(self) -> str:
-        """Standard output; bytes that are not UTF-8 become lone surrogates, as in file names."""
+        """Standard output as text; bytes that are not UTF-8 become lone surrogates, as in file names."""
         return self.stdout.decode("utf-8", "surrogateescape")
 
     def errors(self) -> str:
-        """Standard error as text to show: what is not UTF-8 is replaced."""
+        """Standard error as text for messages; bytes that are not UTF-8 are replaced."""
         return self.stderr.decode("utf-8", "replace").strip()
 
     @property
     def not_installed(self) -> bool:
-        """Whether the program, or one that it needs, could not be started: shells say so by status 126 or 127."""
+        """Whether the program, or one that it needs, could not be started: the shell's status is then 126 or 127."""
         return self.status in {126, 127}
 
     def check_installed(self) -> None:
-        """Raise Unsupported when a program could not be started; its name is told where the shell tells it."""
+        """Raise Unsupported if a program could not be started, with its name if the shell's message has it."""
         if self.not_installed:
             found = _NOT_FOUND.search(self.errors())
             name = f": {found[found.lastindex or 0]}" if found else ""
@@ -51,13 +51,13 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Command(Generic[T]):
-    """A program to run and how to read what it says. Built without I/O, run by Session.run.
+    """A program to run and the parser of its output. `Session.run` runs it.
 
-    `argv` is quoted in one place (session.py); strings may hold surrogate escapes for bytes that are not UTF-8.
-    `parse` maps Output to a value or raises a GatewayError; it also sees non-zero exit statuses.
-    `stdin` is sent whole and followed by EOF; None is EOF at once. Everything secret goes here, never in argv.
+    `argv` is quoted in one place (command_line.py); strings may hold surrogate escapes for bytes that are not UTF-8.
+    `parse` maps the Output, of any exit status, to a value or raises a GatewayError.
+    `stdin` is sent whole and followed by EOF; None is EOF at once. Secrets go here, never into `argv`.
     `env` holds public variables only: they are visible in the login node's process list.
-    `repeatable` marks a command that changes nothing: it is run once more when the connection is lost under it.
+    `repeatable` marks a command that changes nothing: it is run once more if the connection breaks.
     """
 
     argv: Sequence[str]

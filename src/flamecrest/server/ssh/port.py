@@ -1,7 +1,7 @@
-"""Commands and SFTP on login nodes, over connections that many requests share: the ports.
+"""The ports of the SSH room: commands, SFTP and the agent on login nodes, over connections that requests share.
 
-`Sessions` is one cluster's; `Session` is one user's on it. Both are cheap handles: connections are opened,
-shared, replaced and closed underneath (pool.py). Only this package knows asyncssh.
+`Sessions` belongs to one cluster, `Session` to one user of it. Both are cheap handles: the pool opens, shares, replaces
+and closes the connections. No other package of the server knows asyncssh.
 """
 
 from __future__ import annotations
@@ -26,61 +26,62 @@ class Session(Protocol):
     """One user's access to one cluster."""
 
     async def run(self, command: Command[T], deadline: Deadline) -> T:
-        """Run the command and return what its parser makes of the output.
+        """Run the command and return the value of its parser.
 
-        Raises whatever the parser raises; Upstream for SSH failures; Timeout at the deadline, Busy when no
-        slot came free by then; TooLarge over `max_output`. On any of these, and on cancellation, the remote
-        process is ended and the slot is free again.
+        Raises what the parser raises; Upstream for SSH failures; Timeout at the deadline, Busy if no channel was free
+        by then; TooLarge over `max_output`. After any of these, and after cancellation, the remote process is ended
+        and the channel becomes free. Repeated once if the command is `repeatable` and the connection breaks.
         """
         ...
 
     def stream(self, command: Command[Any], deadline: Deadline) -> AbstractAsyncContextManager[RemoteStream]:
-        """The command as it runs, with its input and output as streams; `parse` and `stdin` are not used.
+        """Start the command, with its input and output as streams; `parse` and `stdin` are not used.
 
-        The deadline limits the start. Leaving the block ends the program if it still runs. Not repeated.
+        Raises as `run`. The deadline limits the start only. The end of the block ends the program if it still runs.
+        Not repeated.
         """
         ...
 
     async def sftp(self, use: Callable[[Sftp], Awaitable[T]], deadline: Deadline, *, repeatable: bool = False) -> T:
-        """Call `use` with the connection's shared SFTP client; again once if `repeatable` and the connection broke.
+        """Call `use` with a shared SFTP client; once more if `repeatable` and the connection breaks.
 
-        Raises what `use` raises, Upstream for SSH failures, Timeout at the deadline, Unsupported when the
-        server has no SFTP subsystem.
+        Raises what `use` raises, Upstream for SSH failures, Timeout at the deadline, Unsupported if the cluster offers
+        no SFTP.
         """
         ...
 
     async def stat(self, path: str, deadline: Deadline, *, follow: bool) -> tuple[int, ...]:
-        """The numbers of stat(2): dev ino mode nlink uid gid rdev size atime mtime ctime. Can be repeated.
+        """The result of stat(2), of lstat(2) without `follow`: dev ino mode nlink uid gid rdev size atime mtime ctime.
 
-        A twelfth number is the nanoseconds of mtime's fraction, 0 where only the second is known.
-        Raises StatError with the errno; else as `sftp`.
+        A twelfth number is the nanoseconds of mtime's fraction, 0 if only the second is known. Repeated once if the
+        connection breaks. Raises StatError with the errno; else as `run`.
         """
         ...
 
     async def ask(self, question: Question[T], deadline: Deadline) -> T | None:
-        """Ask the agent, in one round trip; again once if the question is repeatable and the connection broke.
+        """Ask the agent, in one round trip; once more if the question is repeatable and the connection breaks.
 
-        None where there is no agent or it leaves this question to a slower way: then nothing was changed.
-        Raises StatError where the question is about attributes; else as `sftp`.
+        None if there is no agent, or if it leaves the question to SFTP; then nothing was changed.
+        Raises StatError if the question is about attributes; else as `sftp`.
         """
         ...
 
     def open_sftp(self, deadline: Deadline) -> AbstractAsyncContextManager[Sftp]:
-        """The shared SFTP client for work that outlives the deadline (streams): it limits the opening only."""
+        """A shared SFTP client for streams: the deadline limits the opening only. Raises as `sftp`."""
         ...
 
 
 class Sessions(Protocol):
-    """One cluster's login nodes."""
+    """Access to one cluster's login nodes."""
 
     def of(self, identity: Identity) -> Session:
-        """The session of a user: no I/O, never fails."""
+        """The session of a user. Does no I/O and does not fail."""
         ...
 
     async def close(self) -> None:
-        """Close every connection; waits for nothing that runs."""
+        """Close every connection. Does not wait for commands that run."""
         ...
 
     def stats(self) -> Mapping[str, int]:
-        """Counters (opened, replaced, messages and bytes …) and gauges (connections, channels, waiting …)."""
+        """Counters (opened, replaced, messages, bytes …) and gauges (connections, channels, waiting …) by name."""
         ...

@@ -2,7 +2,7 @@
 
 They use asyncssh's private attributes. So they are installed only for versions of asyncssh with which the test suite
 has passed, and only if asyncssh's AES-GCM keeps key and nonce as expected. Every other connection works by asyncssh
-alone: slower, otherwise the same. See docs/adr/0017-accelerated-ssh.md.
+alone: slower, otherwise the same. See docs/adr/0018-accelerated-ssh.md.
 """
 
 # ruff: noqa: SLF001 -- asyncssh offers none of this in its public interface

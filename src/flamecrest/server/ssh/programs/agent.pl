@@ -1,8 +1,8 @@
-# The agent: answers small questions about files on standard input and output, in order, each in one round trip, and ends
-# with its input. A question is a letter, the length of what follows (32 bits) and that; an answer is its length
-# and a text that begins with = (so it is), - (ask by another way: nothing was changed) or ~ (an errno in decimal).
-# Nothing but perl's core modules, 5.10 or later with 64-bit integers; names are bytes. See sftp_server.pl for what a
-# source that is sent as one line may not hold.
+# The agent: answers questions about files on standard input and output, in order, and ends with its input. A question
+# is a letter, the length of its text (32 bits) and the text. An answer is its length and a text that begins with = (the
+# result), - (use SFTP: nothing was changed) or ~ (errno in decimal).
+# Names are bytes. It needs perl 5.10 or later with 64-bit integers, and only core modules. sftp_server.pl lists what a
+# source that is sent as one line must not contain.
 use Errno qw(ENOENT);
 use Fcntl qw(:mode O_CREAT O_EXCL O_NOCTTY O_NONBLOCK O_RDONLY O_WRONLY);
 
@@ -11,9 +11,9 @@ my $MAX_ANSWER = 1048576;
 my $fine = eval { require Time::HiRes; Time::HiRes->can("lstat") };
 my $in = "";
 
-# What stat(2) says of a path or an open file, the first eleven, and the nanoseconds of the fraction of its mtime.
-# Time::HiRes adds the fraction as a double does: seconds are exact as long as it is neither 0 nor rounded up to a whole
-# second, and where it is, the plain stat is asked for them.
+# The first eleven fields of stat(2) of a path or an open file, and the nanoseconds of the fraction of its mtime.
+# Time::HiRes gives times as doubles: their whole seconds are exact unless the fraction is 0 or was rounded up to a
+# second. Then the seconds come from the plain stat.
 sub stated {
   my ($file, $follow) = @_;
   my @plain;
@@ -36,13 +36,13 @@ sub look {
   return @s ? "=@s" : "~" . ($errno + 0);
 }
 
-# a small file whole, with its attributes; of a larger one only those
+# the attributes of a regular file, and its content if it is small
 sub whole {
   my ($most, $path) = split /\0/, $_[0], 2;
-  # nothing but a regular file is opened: the others may wait for somebody, or do something
+  # only a regular file is opened: to open another may block or have an effect
   my @there = stat $path or return "~" . ($errno + 0);
   return "-" unless S_ISREG($there[2]) and sysopen(my $file, $path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-  # whatever PERL_UNICODE says
+  # regardless of PERL_UNICODE
   binmode $file;
   my @s = stated($file, 1);
   return "-" unless @s and S_ISREG($s[2]);
@@ -50,13 +50,13 @@ sub whole {
   my $data;
   my $n = sysread $file, $data, $s[7] + 1;
   return "-" unless defined $n and $n == $s[7];
-  # what was written to meanwhile is left to those who can tell more about it
+  # a file that was written meanwhile is left to SFTP
   my @now = stated($file, 1);
   return "-" unless @now and $now[7] == $n and $now[9] == $s[9] and $now[11] == $s[11];
   return "=@s\0$data";
 }
 
-# a file beside its target, with its mode and group, renamed over it
+# writes a new file beside its target, with its mode and group, and renames it over the target
 sub put {
   my ($mode, $new, $path, $data) = split /\0/, $_[0], 4;
   my @old = lstat $path;
@@ -82,13 +82,13 @@ sub written {
     my @mine = stat $file or return;
     chown -1, $old[5], $file if $mine[5] ne $old[5];
   }
-  # after the group: a change of that takes bits away
+  # after the group: chown clears mode bits
   return if $mode ne "" and not chmod $mode, $file;
   return stated($file, 1);
 }
 
-# the entries of a directory that is not too large: the names of its owners, then mode, uid, gid, size and mtime of each
-# entry, then for each its name, and behind a link's where that leads
+# the entries of a directory that is not too large: the names of the owners, then mode, uid, gid, size and mtime of each
+# entry, then the name of each entry, followed by the target if it is a link
 sub list {
   my ($how, $most, $path) = split /\0/, $_[0], 3;
   my ($hidden, $follow) = (index($how, "h") >= 0, index($how, "f") >= 0);

@@ -1,5 +1,5 @@
-# What our programs for perl have in common: it stands before each of them when they are sent (perl.py). See
-# sftp_server.pl for what a source that is sent as one line may not hold.
+# The beginning of each of our perl programs: perl.py puts it before their source. sftp_server.pl lists what a source
+# that is sent as one line must not contain.
 use strict;
 use warnings;
 use Errno qw(EINTR);
@@ -10,7 +10,7 @@ $SIG{__WARN__} = sub { };
 binmode STDIN;
 binmode STDOUT;
 
-# what is to be answered and not written yet
+# answers that are not written yet
 my $out = "";
 
 sub flush {
@@ -22,7 +22,7 @@ sub flush {
   $out = "";
 }
 
-# the names of owners, asked for once each; a number that has none is its own
+# the names of owners, looked up once each; an id without a name is its own name
 my (%user, %group);
 sub owner {
   my ($known, $number, $ask) = @_;

@@ -1,10 +1,10 @@
-# An SFTP server, version 3, on standard input and output: for login nodes that run commands but no SFTP subsystem.
-# It answers in order, as OpenSSH's sftp-server does, with its status codes, limits and argument order, and ends with
-# its input. Names are bytes. Nothing but perl's core modules, 5.10 or later with 64-bit integers.
+# An SFTP server, version 3, on standard input and output, for login nodes that run commands but have no SFTP subsystem.
+# It answers in order, with the status codes, limits and argument order of OpenSSH's sftp-server, and ends with its
+# input. Names are bytes. It needs perl 5.10 or later with 64-bit integers, and only core modules.
 #
-# It is sent as one line that every login shell takes in single quotes: lines that begin with # are left out, the rest
-# is joined by spaces. So no comment behind code, no string over two lines, and neither the exclamation mark (history
-# in csh) nor the single quote anywhere: errno has a name here.
+# The source is sent as one line in single quotes, for any login shell: lines that begin with # are left out, the others
+# are joined by spaces. So it must not contain a comment after code, a string over two lines, an exclamation mark
+# (history expansion in csh) or a single quote. $errno stands for the variable whose name is an exclamation mark.
 use Errno qw(EACCES EBADF EFAULT EINVAL ELOOP ENAMETOOLONG ENOENT ENOSYS ENOTDIR EOPNOTSUPP EPERM EXDEV);
 use Fcntl qw(:mode O_APPEND O_CREAT O_EXCL O_RDONLY O_RDWR O_TRUNC O_WRONLY SEEK_SET);
 
@@ -22,12 +22,12 @@ my $malformed = \"malformed";
 my $syncs = eval { require IO::Handle; IO::Handle->can("sync") };
 my $started = eval { require Cwd; Cwd::getcwd() } || $ENV{PWD} || "/";
 
-# the packet being read lies in $in from $at to $stop; $id is its number
+# the packet in progress is in $in from $at to $stop; $id is its number
 my ($in, $at, $stop, $id, $greeted) = ("", 0, 0, 0, 0);
 my (%file, %folder);
 my $handles = 0;
 
-# --- reading a request
+# --- parsing a request
 
 sub u32 {
   die $malformed if $at + 4 > $stop;
@@ -64,7 +64,7 @@ sub attrs {
   return \%given;
 }
 
-# --- answering
+# --- writing an answer
 
 sub answer {
   my ($type, $body) = @_;
@@ -98,7 +98,7 @@ sub long {
     owner(\%user, $s[4], sub { getpwuid $_[0] }), owner(\%group, $s[5], sub { getgrgid $_[0] }), $s[7], $when, $name;
 }
 
-# --- changing attributes; every one is tried, the last failure is told
+# --- changing attributes: each one is tried, the last failure is returned
 
 sub change {
   my ($target, $given) = @_;
@@ -111,7 +111,7 @@ sub change {
   status($code);
 }
 
-# as OpenSSH has it: links resolved, and only the last name need not exist
+# as in OpenSSH: links are resolved, and only the last name may be missing
 sub resolved {
   my ($left) = @_;
   my $path = $left =~ m{^/} ? "" : $started eq "/" ? "" : $started;
@@ -142,7 +142,7 @@ sub resolved {
   return length $path ? $path : "/";
 }
 
-# version 3 does not replace: a file is linked and the old name removed, so that nothing can come between
+# version 3 does not replace an existing file: link and unlink, so that there is no race with other processes
 sub rename_new {
   my ($old, $new) = @_;
   my @s = lstat $old or return failed();
@@ -259,7 +259,7 @@ my %REQUEST = (
   200 => sub { my $request = $EXTENDED{bytes()}; $request ? $request->[1]->() : status($UNSUPPORTED) },
 );
 
-# one packet; false where the other side does not speak SFTP
+# handles one packet; false if the client does not speak SFTP
 sub serve {
   my ($type) = @_;
   if ($type == 1) {
@@ -269,7 +269,7 @@ sub serve {
   }
   return 0 unless $greeted;
   my $request = $REQUEST{$type} or return status($UNSUPPORTED), 1;
-  # what perl itself gives up on (no memory, a call the system does not have) is a failure of this request only
+  # an exception of perl itself (no memory, a system call that does not exist) fails this request only
   eval { $request->(); 1 } or status(ref $@ ? $BAD : $FAILURE);
   return 1;
 }

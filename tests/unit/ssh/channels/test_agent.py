@@ -27,8 +27,8 @@ from flamecrest.server.ssh.channels.agent_protocol import Question, StatError, r
 from flamecrest.server.ssh.errors import ChannelLost
 from flamecrest.server.ssh.pool.connection import Connection
 from flamecrest.server.ssh.pool.pool import Pool
-from tests.unit.ssh.asking import answers, raw_answers
-from tests.unit.ssh.test_pool import ANN, session, sh, soon
+from tests.unit.ssh.channels.asking import answers, raw_answers
+from tests.unit.ssh.pool.test_pool import ANN, session, sh, soon
 
 pytestmark = pytest.mark.anyio
 

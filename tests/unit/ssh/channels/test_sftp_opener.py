@@ -141,7 +141,7 @@ async def test_where_neither_is_served(world):
     async with (
         no_channels(world.host_key) as port,
         world.pool(
-            host=Host("127.0.0.1", port),
+            Host("127.0.0.1", port),
             host_keys=HostKeyVerifier(pinned=[world.host_key.export_public_key("openssh").decode()]),
         ) as pool,
     ):

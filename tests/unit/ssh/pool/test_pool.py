@@ -241,7 +241,7 @@ async def test_an_agent_that_gave_way_comes_back(world):
 
 async def test_a_server_that_accepts_and_says_nothing_is_given_up(world):
     world.server.hang()
-    async with world.pool(host=world.host(connect_timeout=0.1, login_timeout=0.1)) as pool:
+    async with world.pool(world.host(connect_timeout=0.1, login_timeout=0.1)) as pool:
         with pytest.raises(Upstream) as caught:
             await session(pool).run(sh("true"), soon())
         assert "no answer" in caught.value.public or "closed" in caught.value.public
@@ -299,7 +299,7 @@ async def test_unreachable_hosts_are_told_apart(world):
     async with world.pool() as pool:
         with pytest.raises(Upstream, match="connection refused"):
             await session(pool).run(sh("true"), soon())
-    async with world.pool(host=world.host(host="no-such-host.invalid")) as pool:
+    async with world.pool(world.host(host="no-such-host.invalid")) as pool:
         with pytest.raises(Upstream, match="could not be resolved"):
             await session(pool).run(sh("true"), soon())
 
@@ -314,10 +314,21 @@ async def test_logins_that_the_server_drops_at_random_are_tried_again(world):
 
 async def test_a_jump_host_is_used_and_closed(world):
     host = world.host(proxy_host="127.0.0.1", proxy_port=world.server.port)
-    async with world.pool(host=host) as pool:
+    async with world.pool(host) as pool:
         assert (await session(pool).run(sh("echo $USER"), soon())).stdout == b"ann\n"
         assert world.server.counts.connected == 2
     await until(lambda: world.server.counts.connected == 0)
+
+
+async def test_connections_are_spread_over_the_hosts(world):
+    hosts = world.host(), world.host(connect_timeout=6.0)  # the same server under two values
+    async with world.pool(*hosts, max_sessions=1) as pool:
+        tasks = [asyncio.create_task(session(pool).run(sh("sleep 60"), soon(60))) for _ in range(2)]
+        await until(lambda: world.server.counts.commands == 2)
+        assert {connection.host for connection in pool.connections(ANN)} == set(hosts)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_leaving_the_pool_leaves_nothing(world):

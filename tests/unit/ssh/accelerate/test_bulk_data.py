@@ -9,7 +9,7 @@ from typing import Any
 import asyncssh
 import pytest
 
-from .bulk_world import Echoed, connected, cutting, sent_and_back
+from tests.unit.ssh.accelerate.bulk_world import Echoed, connected, cutting, sent_and_back
 
 pytestmark = pytest.mark.anyio
 

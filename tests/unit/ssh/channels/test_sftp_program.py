@@ -17,9 +17,8 @@ from flamecrest.server.ssh.channels import sftp_packets as p
 from flamecrest.server.ssh.channels.sftp_packets import Attrs, string
 from flamecrest.server.ssh.channels.sftp_program import PROGRAM, program_line
 from flamecrest.server.ssh.command_line import MAX_LINE
-
-from .sftp_play import play
-from .sftp_speaker import OPENSSH, OURS, SftpError, Speaker, packets, speaking
+from tests.unit.ssh.channels.sftp_play import play
+from tests.unit.ssh.channels.sftp_speaker import OPENSSH, OURS, SftpError, Speaker, packets, speaking
 
 READ, WRITE, APPEND, CREATE, TRUNCATE, EXCLUSIVE = 1, 2, 4, 8, 16, 32
 INIT = struct.pack(">IBI", 5, p.INIT, 3)

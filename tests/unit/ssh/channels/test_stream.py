@@ -14,8 +14,7 @@ from flamecrest.server.ssh.channels.stream import MAX_UNREAD
 from flamecrest.server.ssh.command import Command
 from flamecrest.server.ssh.errors import Lost
 from flamecrest.server.ssh.session import PooledSessions
-
-from .test_pool import alive, until
+from tests.unit.ssh.pool.test_pool import alive, until
 
 pytestmark = pytest.mark.anyio
 

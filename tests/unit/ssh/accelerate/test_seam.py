@@ -16,8 +16,7 @@ from cryptography.hazmat.primitives.ciphers import aead
 
 from flamecrest.server.ssh import accelerate as room
 from flamecrest.server.ssh.accelerate import fast_receive, fast_send
-
-from .bulk_world import connected, sent_and_back
+from tests.unit.ssh.accelerate.bulk_world import connected, sent_and_back
 
 pytestmark = pytest.mark.anyio
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from flamecrest.server.ssh.channels import sftp_packets as p
 from flamecrest.server.ssh.channels.sftp_packets import Attrs, string
-
-from .sftp_speaker import Speaker, inside
+from tests.unit.ssh.channels.sftp_speaker import Speaker, inside
 
 PATHS = (
     b"", b".", b"..", b"/", b"f", b"f/", b"f/x", b"d", b"d/", b"d/.", b"d/../f", b"l", b"l/", b"dl", b"dl/", b"dl/..",
