@@ -93,20 +93,20 @@ class SshdConnection(asyncssh.SSHServerConnection):
         self._faults = faults
         self._admit = admit  # called when TCP has connected; False refuses the connection
         self._dismiss = dismiss  # called when the connection has ended
-        self._transport: ControlledTransport | None = None
-        self._transport_below: asyncio.Transport | None = None
+        self._controlled: ControlledTransport | None = None
+        self._tcp: asyncio.Transport | None = None
         self._greeted = False
         self._early = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport_below = cast("asyncio.Transport", transport)
-        self._transport = ControlledTransport(self._transport_below, self._allow)
+        self._tcp = cast("asyncio.Transport", transport)
+        self._controlled = ControlledTransport(self._tcp, self._allow)
         if self._admit(self):
             if not self._faults.silent:
                 self.greet()
         else:
-            self._transport_below.write(b"Exceeded MaxStartups\r\n")
-            self._transport_below.close()
+            self._tcp.write(b"Exceeded MaxStartups\r\n")
+            self._tcp.close()
 
     def data_received(self, data: bytes, datatype: int | None = None) -> None:
         if self._greeted:
@@ -125,27 +125,27 @@ class SshdConnection(asyncssh.SSHServerConnection):
 
     def greet(self) -> None:
         """Send the SSH version string, if that has not happened yet."""
-        if self._greeted or self._transport is None:
+        if self._greeted or self._controlled is None:
             return
         self._greeted = True
-        super().connection_made(self._transport)
+        super().connection_made(self._controlled)
         early, self._early = self._early, b""
         if early:
             super().data_received(early)
 
     def freeze(self) -> None:
         """Neither read nor write until thaw()."""
-        if self._transport is not None:
-            self._transport.freeze()
+        if self._controlled is not None:
+            self._controlled.freeze()
 
     def thaw(self) -> None:
-        if self._transport is not None:
-            self._transport.thaw()
+        if self._controlled is not None:
+            self._controlled.thaw()
 
     def cut(self) -> None:
         """Close the TCP connection immediately."""
-        if self._transport_below is not None:
-            self._transport_below.abort()
+        if self._tcp is not None:
+            self._tcp.abort()
 
     def create_server_channel(
         self, encoding: str | None = "", errors: str = "", window: int = 0, max_pktsize: int = 0
