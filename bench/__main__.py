@@ -21,7 +21,7 @@ try:
     from .contenders.servers import RunningGateway, Servers
     from .measure.resources import listener
     from .report import files, markdown
-    from .report.document import Document
+    from .report.document import ReportDocument
     from .results import Results
     from .targets import TARGETS, comparison, judge
     from .workloads.catalogue import WORKLOADS
@@ -110,7 +110,7 @@ def main() -> int:
     options = arguments()
     workloads = [workload for workload in WORKLOADS if workload.name in options.only]
     site = "the sandbox" if options.sandbox else "real sshd (tests/live/centre)"
-    document = Document(workloads, site, quick=options.quick)
+    document = ReportDocument(workloads, site, quick=options.quick)
     print(markdown.preface(document), flush=True)
     for missing in sites.missing_programs():
         say(f"bench: {missing}")

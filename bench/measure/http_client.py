@@ -33,7 +33,7 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class EndpointClient:
     """An open connection to one endpoint."""
 
     connection: http.client.HTTPConnection
@@ -65,9 +65,9 @@ class Client:
 
 
 @contextmanager
-def client(endpoint: Endpoint) -> Iterator[Client]:
+def client(endpoint: Endpoint) -> Iterator[EndpointClient]:
     """Connect to an endpoint."""
     parts = urlsplit(endpoint.url)
     connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=TIMEOUT, blocksize=BUFFER)
     with closing(connection):
-        yield Client(connection, parts.path, {"Authorization": f"Bearer {endpoint.token}"})
+        yield EndpointClient(connection, parts.path, {"Authorization": f"Bearer {endpoint.token}"})

@@ -30,7 +30,7 @@ def machine() -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class Document:
+class ReportDocument:
     """The content of a report; results and verdicts are filled in while the benchmark runs."""
 
     workloads: Sequence[Workload]

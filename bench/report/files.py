@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 from . import html, markdown, workload_plots
-from .document import RESOURCES, Document
+from .document import RESOURCES, ReportDocument
 from .workload_plots import Plot
 
 
-def write_report(folder: Path, content: Document) -> None:
+def write_report(folder: Path, content: ReportDocument) -> None:
     """Write all files into a directory, which is created if necessary."""
     folder.mkdir(parents=True, exist_ok=True)
     plots = draw_plots(content)
@@ -21,7 +21,7 @@ def write_report(folder: Path, content: Document) -> None:
     (folder / "result.json").write_text(json.dumps(content.as_json(), indent=1) + "\n", "utf-8")
 
 
-def draw_plots(content: Document) -> dict[str, list[Plot]]:
+def draw_plots(content: ReportDocument) -> dict[str, list[Plot]]:
     """The plots by workload, and those of RESOURCES."""
     plots = {workload.name: workload_plots.plots_of(workload.name, content.results) for workload in content.workloads}
     return {RESOURCES: workload_plots.resource_plots(content.results), **plots}

@@ -9,7 +9,7 @@ from bench.targets import Verdict
 from bench.workloads.workload import Workload
 
 from . import tables
-from .document import RESOURCES, Document
+from .document import RESOURCES, ReportDocument
 from .escaping import in_html
 from .tables import Table
 from .workload_plots import Plot
@@ -35,7 +35,7 @@ svg { display: block; width: 100%; max-width: 900px; height: auto; margin: 8px 0
 """
 
 
-def page(content: Document, plots: Mapping[str, Sequence[Plot]]) -> str:
+def page(content: ReportDocument, plots: Mapping[str, Sequence[Plot]]) -> str:
     """The whole report; `plots` are those of each workload, and of RESOURCES."""
     sections = (_section(one, content.results, plots.get(one.name, ())) for one in content.workloads)
     return "\n".join(

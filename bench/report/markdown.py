@@ -9,13 +9,13 @@ from bench.targets import Verdict
 from bench.workloads.workload import Workload
 
 from . import tables
-from .document import RESOURCES, Document
+from .document import RESOURCES, ReportDocument
 from .escaping import in_markdown
 from .tables import Table
 from .workload_plots import Plot
 
 
-def document(content: Document, plots: Mapping[str, Sequence[Plot]]) -> str:
+def document(content: ReportDocument, plots: Mapping[str, Sequence[Plot]]) -> str:
     """The whole report; `plots` are those of each workload, and of RESOURCES."""
     parts = [preface(content), verdicts(content.verdicts)]
     if plots.get(RESOURCES):
@@ -26,7 +26,7 @@ def document(content: Document, plots: Mapping[str, Sequence[Plot]]) -> str:
     return "\n".join(parts)
 
 
-def preface(content: Document) -> str:
+def preface(content: ReportDocument) -> str:
     """The title and the conditions of the run."""
     return f"# {content.title}\n\n{content.conditions}\n"
 

@@ -130,7 +130,7 @@ class ReadThroughput(Throughput):
 
 
 class ListingThroughput(Throughput):
-    """ListingThroughput of one or more directories with those files, in rotation.
+    """Listings of one or more directories with those files, in rotation.
 
     The gateway sends one query to the cluster for all requests that wait for the same directory. The other
     contenders send one per request.
@@ -161,7 +161,7 @@ class ListingThroughput(Throughput):
 
 
 class UploadThroughput(Throughput):
-    """UploadThroughput of 1 KB as forms, with the same names repeatedly, into a directory of the contender's own."""
+    """Uploads of 1 KB as forms, with the same names repeatedly, into a directory of the contender's own."""
 
     content = "x" * SIZE
 

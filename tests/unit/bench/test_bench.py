@@ -9,7 +9,7 @@ import pytest
 from bench.columns import GATEWAY, OPENSSH, OTHER
 from bench.measure import load
 from bench.report import markdown, tables
-from bench.report.document import Document
+from bench.report.document import ReportDocument
 from bench.results import Cell, Results
 from bench.targets import TARGETS, Target, comparison, judge
 from bench.workloads.catalogue import WORKLOADS
@@ -142,7 +142,7 @@ def test_workload_without_cells_is_not_measured() -> None:
 
 def test_json_contains_every_sample_and_verdict() -> None:
     measured = results(cell(GATEWAY, 1.0, 3.0), cell("0", 2.0))
-    document = Document((), "here", quick=False, results=measured, verdicts=[judge(SLOWER, measured)])
+    document = ReportDocument((), "here", quick=False, results=measured, verdicts=[judge(SLOWER, measured)])
     again = json.loads(json.dumps(document.as_json()))
     assert again["cells"][0]["samples"] == [1.0, 3.0]
     assert again["cells"][0]["deviation"] == pytest.approx(2**0.5)

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from bench.columns import GATEWAY, OPENSSH
 from bench.report import files, html, markdown, plots, workload_plots
-from bench.report.document import RESOURCES, Document
+from bench.report.document import RESOURCES, ReportDocument
 from bench.results import Cell, Results
 from bench.targets import TARGETS, judge
 from bench.workloads.catalogue import WORKLOADS
@@ -48,9 +48,9 @@ def everything() -> Results:
     return Results(cells)
 
 
-def document(results: Results) -> Document:
+def document(results: Results) -> ReportDocument:
     verdicts = [judge(target, results) for target in TARGETS]
-    return Document(WORKLOADS, "this & that", quick=True, results=results, verdicts=verdicts)
+    return ReportDocument(WORKLOADS, "this & that", quick=True, results=results, verdicts=verdicts)
 
 
 class Page(HTMLParser):

@@ -35,7 +35,7 @@ def _users(folder: Path) -> UnixUsers:
 
 
 @dataclass
-class Site:
+class SshdSite:
     """An SSH server, the keys of its users, and functions to connect."""
 
     server: SshServer
@@ -58,7 +58,7 @@ class Site:
 
 
 @pytest.fixture
-async def site(users: UnixUsers) -> AsyncIterator[Site]:
+async def site(users: UnixUsers) -> AsyncIterator[SshdSite]:
     keys = {name: asyncssh.generate_private_key("ssh-ed25519") for name in NAMES}
     authority, host = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
     variables = userland.install(users, users.root / "bin")
@@ -72,7 +72,7 @@ async def site(users: UnixUsers) -> AsyncIterator[Site]:
     )
     await server.start()
     try:
-        yield Site(server, users, keys, authority)
+        yield SshdSite(server, users, keys, authority)
     finally:
         await server.stop()
         processes.end_all(users.root)
@@ -85,7 +85,7 @@ class CommandResult:
     err: str
 
 
-class Shell:
+class ToyShell:
     """Runs command lines with the toy Slurm, as over SSH."""
 
     def __init__(self, users: UnixUsers, toy: ToySlurm) -> None:
@@ -133,24 +133,24 @@ class Shell:
 
 
 @pytest.fixture
-def shell(users: UnixUsers) -> Iterator[Shell]:
+def shell(users: UnixUsers) -> Iterator[ToyShell]:
     with running(users) as shell:
         yield shell
 
 
 @pytest.fixture(scope="module")
-def shared_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+def shared_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ToyShell]:
     """One shell for all tests of a module that change nothing."""
     with running(_users(tmp_path_factory.mktemp("shared"))) as shell:
         yield shell
 
 
 @contextmanager
-def running(users: UnixUsers) -> Iterator[Shell]:
+def running(users: UnixUsers) -> Iterator[ToyShell]:
     toy = ToySlurm(users)
     toy.start(start_delay=0)
     try:
-        yield Shell(users, toy)
+        yield ToyShell(users, toy)
     finally:
         processes.end_all(users.root, toy.sessions())
 

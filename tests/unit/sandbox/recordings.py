@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .conftest import CommandResult, Shell
+from .conftest import CommandResult, ToyShell
 
 FOLDERS = (Path(__file__).parents[2] / "recorded" / "slurm-22.05", Path(__file__).parent / "recorded")
 MARK = "\x1f0a1b2c3d"
@@ -23,14 +23,14 @@ _DURATIONS = {"TimeUsed", "ElapsedRaw"}
 
 
 @dataclass
-class Recording:
+class SlurmRecording:
     line: str
     user: str
     stdin: str
     result: CommandResult
 
 
-def recording(number: int) -> Recording:
+def recording(number: int) -> SlurmRecording:
     (path,) = (found for folder in FOLDERS for found in folder.glob(f"{number:03}-*.cmd"))
     line, _, rest = path.read_bytes().decode("utf-8", "surrogateescape").partition("\n# run as ")
     status = re.search(r"# exit status (\d+)", rest)
@@ -44,10 +44,10 @@ def recording(number: int) -> Recording:
         one.read_bytes().decode("utf-8", "surrogateescape") if one.exists() else ""
         for one in (path.with_suffix(".out"), err)
     )
-    return Recording(line, rest.partition(" ")[0], stdin, CommandResult(int(status[1]), *texts))
+    return SlurmRecording(line, rest.partition(" ")[0], stdin, CommandResult(int(status[1]), *texts))
 
 
-def replay(shell: Shell, number: int, line: str | None = None) -> tuple[CommandResult, CommandResult]:
+def replay(shell: ToyShell, number: int, line: str | None = None) -> tuple[CommandResult, CommandResult]:
     """The recorded result and the toy's, both without times, host names and paths."""
     recorded = recording(number)
     home, theirs = str(shell.users["fireuser"].home), str(shell.users["user01"].home)

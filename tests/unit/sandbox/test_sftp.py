@@ -13,13 +13,13 @@ import pytest
 from asyncssh.constants import FX_BAD_MESSAGE, FX_FAILURE, FX_NO_SUCH_FILE, FX_PERMISSION_DENIED
 from asyncssh.packet import String, UInt32
 
-from .conftest import Site
+from .conftest import SshdSite
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def home(site: Site) -> Path:
+def home(site: SshdSite) -> Path:
     return site.users["fireuser"].home
 
 
@@ -32,7 +32,7 @@ async def refused(work: Any, code: int) -> str:
 
 
 class TestFiles:
-    async def test_write_read_append_truncate(self, site: Site, home: Path) -> None:
+    async def test_write_read_append_truncate(self, site: SshdSite, home: Path) -> None:
         data = os.urandom(2_000_000)
         async with site.login() as connection, connection.start_sftp_client() as sftp:
             assert sftp.version == 3
@@ -57,7 +57,7 @@ class TestFiles:
             await refused(sftp.open("big", "xb"), FX_FAILURE)
             assert (home / "big").stat().st_size == 5
 
-    async def test_new_file_has_the_requested_mode(self, site: Site, home: Path) -> None:
+    async def test_new_file_has_the_requested_mode(self, site: SshdSite, home: Path) -> None:
         async with site.login() as connection, connection.start_sftp_client() as sftp:
             async with sftp.open("secret", "wb", asyncssh.SFTPAttrs(permissions=0o600)):
                 pass
@@ -67,13 +67,13 @@ class TestFiles:
         modes = {name: (home / name).stat().st_mode & 0o777 for name in ("secret", "folder", "plain")}
         assert modes == {"secret": 0o600, "folder": 0o750, "plain": 0o644}
 
-    async def test_directory_can_be_opened_but_not_read(self, site: Site) -> None:
+    async def test_directory_can_be_opened_but_not_read(self, site: SshdSite) -> None:
         async with site.login() as connection, connection.start_sftp_client() as sftp:
             async with sftp.open(".", "rb") as file:
                 await refused(file.read(10), FX_FAILURE)
             await refused(sftp.open(".", "wb"), FX_FAILURE)
 
-    async def test_owners_are_made_up(self, site: Site, home: Path) -> None:
+    async def test_owners_are_made_up(self, site: SshdSite, home: Path) -> None:
         (home / "mine").write_text("x" * 7)
         root = site.users.root
         async with site.login() as connection, connection.start_sftp_client() as sftp:
@@ -89,14 +89,14 @@ class TestFiles:
             assert homes == {".": 0, "..": 0, "fireuser": 1001, "firesrv": 1002, "user01": 1003}
             assert (await sftp.stat(str(root / "scratch" / "user01"))).uid == 1003
 
-    async def test_many_entries(self, site: Site, home: Path) -> None:
+    async def test_many_entries(self, site: SshdSite, home: Path) -> None:
         names = {f"file {number}" for number in range(300)}
         for name in names:
             (home / name).touch()
         async with site.login() as connection, connection.start_sftp_client() as sftp:
             assert set(await sftp.listdir(".")) - {".", ".."} == names
 
-    async def test_links(self, site: Site, home: Path) -> None:
+    async def test_links(self, site: SshdSite, home: Path) -> None:
         (home / "file").write_text("text")
         async with site.login() as connection, connection.start_sftp_client() as sftp:
             await sftp.symlink("file", "link")
@@ -116,7 +116,7 @@ class TestFiles:
             await sftp.symlink("loop", "loop")
             await refused(sftp.stat("loop"), FX_NO_SUCH_FILE)
 
-    async def test_renaming(self, site: Site, home: Path) -> None:
+    async def test_renaming(self, site: SshdSite, home: Path) -> None:
         for name in ("a", "b"):
             (home / name).write_text(name)
         async with site.login() as connection, connection.start_sftp_client() as sftp:
@@ -127,7 +127,7 @@ class TestFiles:
         assert [entry.name for entry in home.iterdir()] == ["c"]
         assert (home / "c").read_text() == "a"
 
-    async def test_removing(self, site: Site, home: Path) -> None:
+    async def test_removing(self, site: SshdSite, home: Path) -> None:
         (home / "folder" / "inner").mkdir(parents=True)
         (home / "file").touch()
         async with site.login() as connection, connection.start_sftp_client() as sftp:
@@ -143,7 +143,7 @@ class TestFiles:
             await sftp.remove("file")
         assert not list(home.iterdir())
 
-    async def test_modes_and_times(self, site: Site, home: Path) -> None:
+    async def test_modes_and_times(self, site: SshdSite, home: Path) -> None:
         (home / "file").touch()
         (home / "link").symlink_to("file")
         async with site.login() as connection, connection.start_sftp_client() as sftp:
@@ -156,14 +156,14 @@ class TestFiles:
                 await file.chmod(0o600)
             assert (home / "file").stat().st_mode & 0o7777 == 0o600
 
-    async def test_owner_cannot_be_changed(self, site: Site, home: Path) -> None:
+    async def test_owner_cannot_be_changed(self, site: SshdSite, home: Path) -> None:
         (home / "file").touch()
         async with site.login() as connection, connection.start_sftp_client() as sftp:
             await sftp.chown("file", 1001, 1001)
             for uid, gid in ((1003, 1001), (1001, 1003), (0, 0)):
                 assert await refused(sftp.chown("file", uid, gid), FX_PERMISSION_DENIED) == "Permission denied"
 
-    async def test_names_are_arbitrary_bytes(self, site: Site, home: Path) -> None:
+    async def test_names_are_arbitrary_bytes(self, site: SshdSite, home: Path) -> None:
         names = [b"new\nline", b" space ", b"\xff\xfe", b"-rf", b"*", b"'\"$(x)`", b"back\\slash", b"x" * 255]
         async with site.login() as connection, connection.start_sftp_client(path_encoding=None) as sftp:
             for name in names:
@@ -175,7 +175,7 @@ class TestFiles:
             await refused(sftp.stat(b"/".join([b"x" * 200] * 30)), FX_NO_SUCH_FILE)
         assert {os.fsencode(entry.name) for entry in home.iterdir()} == set(names)
 
-    async def test_named_pipe_does_not_block(self, site: Site, home: Path) -> None:
+    async def test_named_pipe_does_not_block(self, site: SshdSite, home: Path) -> None:
         os.mkfifo(home / "pipe")
         async with site.login() as connection, connection.start_sftp_client() as sftp:
             await refused(sftp.open("pipe", "wb"), FX_FAILURE)
@@ -183,7 +183,7 @@ class TestFiles:
 
 
 class TestPermissions:
-    async def test_private_home_is_inaccessible(self, site: Site) -> None:
+    async def test_private_home_is_inaccessible(self, site: SshdSite) -> None:
         there = site.users["user01"].home
         (there / "file").write_text("theirs")
         (there / "file").chmod(0o666)
@@ -212,7 +212,7 @@ class TestPermissions:
             assert (await sftp.stat(there)).uid == 1003
         assert (there / "file").read_text() == "theirs"
 
-    async def test_open_home_follows_its_modes(self, site: Site) -> None:
+    async def test_open_home_follows_its_modes(self, site: SshdSite) -> None:
         there = site.users["user01"].home
         there.chmod(0o755)
         for name, mode in (("private", 0o600), ("readable", 0o644), ("shared", 0o777)):
@@ -230,7 +230,7 @@ class TestPermissions:
             async with sftp.open(there / "shared" / "gift", "wb"):
                 pass
 
-    async def test_links_do_not_bypass_permissions(self, site: Site, home: Path) -> None:
+    async def test_links_do_not_bypass_permissions(self, site: SshdSite, home: Path) -> None:
         there = site.users["user01"].home
         (there / "file").write_text("theirs")
         (home / "way").symlink_to(there)
@@ -240,7 +240,7 @@ class TestPermissions:
                 await refused(sftp.open(path), FX_PERMISSION_DENIED)
             assert await sftp.readlink("way") == str(there)
 
-    async def test_owner_is_bound_by_the_owner_bits(self, site: Site, home: Path) -> None:
+    async def test_owner_is_bound_by_the_owner_bits(self, site: SshdSite, home: Path) -> None:
         (home / "file").write_text("mine")
         (home / "file").chmod(0)
         async with site.login() as connection, connection.start_sftp_client() as sftp:
@@ -249,7 +249,7 @@ class TestPermissions:
             async with sftp.open("file") as file:
                 assert await file.read() == "mine"
 
-    async def test_the_sticky_bit(self, site: Site) -> None:
+    async def test_the_sticky_bit(self, site: SshdSite) -> None:
         there = site.users.root / "scratch" / "user01"
         there.chmod(0o1777)
         (there / "file").touch()
@@ -258,7 +258,7 @@ class TestPermissions:
             there.chmod(0o777)
             await sftp.remove(there / "file")
 
-    async def test_root_of_the_sandbox_cannot_be_changed(self, site: Site) -> None:
+    async def test_root_of_the_sandbox_cannot_be_changed(self, site: SshdSite) -> None:
         root = site.users.root
         (root / "keys").mkdir(mode=0o700)
         (root / "keys" / "secret").touch()
@@ -267,14 +267,14 @@ class TestPermissions:
             await refused(sftp.stat(root / "keys" / "secret"), FX_PERMISSION_DENIED)
             await refused(sftp.rename(root / "home" / "fireuser", root / "home" / "x"), FX_PERMISSION_DENIED)
 
-    async def test_other_directories_follow_their_modes(self, site: Site) -> None:
+    async def test_other_directories_follow_their_modes(self, site: SshdSite) -> None:
         async with site.login() as connection, connection.start_sftp_client() as sftp:
             async with sftp.open("/etc/passwd") as file:
                 assert "root" in str(await file.read())
             await refused(sftp.open("/etc/shadow"), FX_PERMISSION_DENIED)
             await refused(sftp.open("/etc/new", "wb"), FX_PERMISSION_DENIED)
 
-    async def test_stat_of_perl_agrees(self, site: Site, home: Path) -> None:
+    async def test_stat_of_perl_agrees(self, site: SshdSite, home: Path) -> None:
         there = site.users["user01"].home
         (home / "file").touch()
         (there / "file").touch()
@@ -286,7 +286,7 @@ class TestPermissions:
 
 
 class TestExtensions:
-    async def test_names_by_number(self, site: Site) -> None:
+    async def test_names_by_number(self, site: SshdSite) -> None:
         async with site.login() as connection, connection.start_sftp_client() as sftp:
             uids = b"".join(UInt32(uid) for uid in (1001, 0, 1003, 4_000_000_000))
             answer = await _extended(sftp, b"users-groups-by-id@openssh.com", String(uids), String(UInt32(1002)))
@@ -294,7 +294,7 @@ class TestExtensions:
         assert _strings(users) == [b"fireuser", b"root", b"user01", b""]
         assert _strings(groups) == [b"firesrv"]
 
-    async def test_extensions(self, site: Site) -> None:
+    async def test_extensions(self, site: SshdSite) -> None:
         async with site.login() as connection:
             writer, reader, _ = await connection.open_session(subsystem="sftp", encoding=None)
             writer.write(UInt32(5) + b"\x01" + UInt32(3))
@@ -313,7 +313,7 @@ class TestExtensions:
             b"copy-data": b"1",
         }
 
-    async def test_limits(self, site: Site, home: Path) -> None:
+    async def test_limits(self, site: SshdSite, home: Path) -> None:
         (home / "file").write_bytes(bytes(400_000))
         async with site.login() as connection, connection.start_sftp_client() as sftp:
             assert (sftp.limits.max_read_len, sftp.limits.max_write_len) == (261120, 261120)
@@ -321,7 +321,7 @@ class TestExtensions:
                 data, _ = await sftp._handler.read(file.handle, 0, 400_000)
                 assert len(data) == 261120
 
-    async def test_too_large_packet_ends_the_session(self, site: Site) -> None:
+    async def test_too_large_packet_ends_the_session(self, site: SshdSite) -> None:
         async with site.login() as connection:
             writer, reader, _ = await connection.open_session(subsystem="sftp", encoding=None)
             writer.write(UInt32(5) + b"\x01" + UInt32(3))
@@ -330,7 +330,7 @@ class TestExtensions:
             writer.write(UInt32(262145) + b"\x06" + bytes(262144))
             assert await reader.read() == b""
 
-    async def test_copy_data(self, site: Site, home: Path) -> None:
+    async def test_copy_data(self, site: SshdSite, home: Path) -> None:
         data = os.urandom(3_000_000)
         (home / "from").write_bytes(data)
         async with site.login() as connection, connection.start_sftp_client() as sftp:
@@ -341,7 +341,7 @@ class TestExtensions:
         assert (home / "to").read_bytes() == data
         assert (home / "part").read_bytes() == bytes(5) + data[10:30]
 
-    async def test_statvfs(self, site: Site, home: Path) -> None:
+    async def test_statvfs(self, site: SshdSite, home: Path) -> None:
         async with site.login() as connection, connection.start_sftp_client() as sftp:
             assert (await sftp.statvfs(".")).bsize == os.statvfs(home).f_bsize
 

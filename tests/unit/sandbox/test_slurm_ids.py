@@ -18,14 +18,14 @@ from flamecrest.sandbox.slurm import ids
 from flamecrest.sandbox.slurm.commands import program
 from flamecrest.sandbox.slurm.formats import CommandFailedError
 
-from .conftest import CommandResult, Shell, _users, eventually, running
+from .conftest import CommandResult, ToyShell, _users, eventually, running
 
 FOLDER = Path(__file__).parent / "recorded"
 ASKED, CANCELLED = (json.loads((FOLDER / f"ids-{name}.json").read_text()) for name in ("asked", "cancelled"))
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ToyShell]:
     with running(_users(tmp_path_factory.mktemp("ids"))) as shell:
         shell.toy.set(first_id=959)
         assert shell.submit("true") == "959"
@@ -36,7 +36,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 
 
 @pytest.fixture
-def run(world: Shell, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]):
+def run(world: ToyShell, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]):
     """Run a program as fireuser; return its lines, sorted, up to a job's name."""
 
     def run(argv: list[str]) -> CommandResult:
@@ -61,7 +61,7 @@ def test_queries_by_id(run, command: str, count: int) -> None:
         assert run(argv) == CommandResult(status, lines("\n".join(out)), lines("\n".join(err))), argv
 
 
-def test_cancelling_by_id(world: Shell, run) -> None:
+def test_cancelling_by_id(world: ToyShell, run) -> None:
     held = [world.submit("sleep 1000", options) for options in ("--hold --array=0-9", "--hold")]
     assert held == ["962", "963"]
     for argv, out, err, status in CANCELLED:
@@ -84,7 +84,7 @@ def test_arbitrary_ids_do_not_break_a_command(text: str) -> None:
             continue
 
 
-def test_single_step_is_cancelled(shell: Shell) -> None:
+def test_single_step_is_cancelled(shell: ToyShell) -> None:
     job = shell.submit("srun sleep 1000\nsleep 1000")
     shell.wait(job, "RUNNING")
     assert eventually(lambda: f"{job}.0|RUNNING" in shell.run(f"sacct -n -P -j {job}.0 --format=JobID,State").out)

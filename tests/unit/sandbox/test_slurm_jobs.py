@@ -14,17 +14,17 @@ from flamecrest.sandbox import processes
 from flamecrest.sandbox.slurm.toy import ToySlurm
 from flamecrest.sandbox.users import UnixUsers
 
-from .conftest import Shell, alive, eventually
+from .conftest import ToyShell, alive, eventually
 
 pytestmark = pytest.mark.exhaustive
 
 
 @pytest.fixture
-def home(shell: Shell) -> Path:
+def home(shell: ToyShell) -> Path:
     return shell.users["fireuser"].home
 
 
-def test_job_runs_and_completes(shell: Shell, home: Path) -> None:
+def test_job_runs_and_completes(shell: ToyShell, home: Path) -> None:
     shell.run("mkfifo gate")
     job = shell.submit(
         "echo out; echo err >&2; read line < gate; exit 3", "--hold -e err-%j.txt -o 'out %x.txt' -J 'a b'"
@@ -40,7 +40,7 @@ def test_job_runs_and_completes(shell: Shell, home: Path) -> None:
     assert "NonZeroExitCode" in shell.run(f"scontrol show job {job}").out
 
 
-def test_environment_of_a_job(shell: Shell, home: Path) -> None:
+def test_environment_of_a_job(shell: ToyShell, home: Path) -> None:
     (home / "sub").mkdir()
     job = shell.submit('pwd; echo "$0 $*"; env | sort', "--chdir=sub -J name -A other -p long -n 3")
     shell.wait(job)
@@ -71,7 +71,7 @@ def test_environment_of_a_job(shell: Shell, home: Path) -> None:
         ("--export-file=3 3< vars", {"FROM": "file\nwith=lines"}, set[str]()),
     ],
 )
-def test_export_options(shell: Shell, home: Path, option: str, there: dict[str, str], absent: set[str]) -> None:
+def test_export_options(shell: ToyShell, home: Path, option: str, there: dict[str, str], absent: set[str]) -> None:
     (home / "vars").write_bytes(b"FROM=file\nwith=lines\0")
     result = shell.run(f"export MINE=1 OTHER=2; sbatch --parsable {option}", stdin="#!/bin/bash\nenv -0 > seen\n")
     assert result.status == 0, result
@@ -81,7 +81,7 @@ def test_export_options(shell: Shell, home: Path, option: str, there: dict[str, 
     assert not absent & set(seen)
 
 
-def test_directives(shell: Shell) -> None:
+def test_directives(shell: ToyShell) -> None:
     script = (
         "# a comment\n#SBATCH --job-name='quoted # name' --comment=\"it's\" -p long\n"
         "#SBATCH -t 1-02:03 # the rest is comment\n"
@@ -91,21 +91,21 @@ def test_directives(shell: Shell) -> None:
     assert shell.run(f"squeue -h -j {job} -o '%j|%k|%P|%l'").out == "quoted # name|it's|debug|1-02:03:00\n"
 
 
-def test_script_is_returned(shell: Shell) -> None:
+def test_script_is_returned(shell: ToyShell) -> None:
     text = "echo 'R&D' \"$x\" \udcff\n"
     job = shell.submit(text, "--hold")
     assert shell.run(f"scontrol write batch_script {job} -").out == f"#!/bin/bash\n{text}\n"
     assert f"\n#!/bin/bash\n{text}\n" in shell.run(f"sacct -j {job} --batch-script").out
 
 
-def test_script_arguments(shell: Shell, home: Path) -> None:
+def test_script_arguments(shell: ToyShell, home: Path) -> None:
     (home / "args.sh").write_text('#!/bin/bash\nprintf "%s\\n" "$@" > args\n')
     job = shell.run("sbatch --parsable -- args.sh 'a b' '' $'new\\nline' --opt").out.strip()
     shell.wait(job)
     assert (home / "args").read_text() == "a b\n\nnew\nline\n--opt\n"
 
 
-def test_jobs_wait_for_free_cpus(shell: Shell) -> None:
+def test_jobs_wait_for_free_cpus(shell: ToyShell) -> None:
     shell.toy.set(cpus=1)  # per node; the partition has three
     jobs = [shell.submit("until [ -e go ]; do sleep 0.02; done") for _ in range(5)]
     eventually(lambda: shell.run("squeue -h -t R -o %i").out.count("\n") == 3)
@@ -116,7 +116,7 @@ def test_jobs_wait_for_free_cpus(shell: Shell) -> None:
     assert [shell.wait(job) for job in jobs] == ["COMPLETED"] * 5
 
 
-def test_job_that_cannot_start_has_a_reason(shell: Shell) -> None:
+def test_job_that_cannot_start_has_a_reason(shell: ToyShell) -> None:
     wanted = {
         "-N 100": "PartitionConfig",
         "-c 64": "PartitionConfig",
@@ -132,13 +132,13 @@ def test_job_that_cannot_start_has_a_reason(shell: Shell) -> None:
     assert {shell.state(job) for job in jobs} == {"CANCELLED"}
 
 
-def test_reservation(shell: Shell) -> None:
+def test_reservation(shell: ToyShell) -> None:
     job = shell.submit("true", "--reservation=testres")
     shell.wait(job)
     assert shell.run(f"sacct -nPX -j {job} --format=NodeList,Reservation").out == "nid004|testres\n"
 
 
-def test_dependencies(shell: Shell) -> None:
+def test_dependencies(shell: ToyShell) -> None:
     shell.run("mkfifo gate")
     first = shell.submit("read line < gate; exit 1")
     after = {
@@ -150,7 +150,7 @@ def test_dependencies(shell: Shell) -> None:
     assert shell.run(f"squeue -h -j {after['afterok']} -o '%T %r'").out == "PENDING DependencyNeverSatisfied\n"
 
 
-def test_cancelling_ends_all_processes_of_a_job(shell: Shell, home: Path) -> None:
+def test_cancelling_ends_all_processes_of_a_job(shell: ToyShell, home: Path) -> None:
     job = shell.submit("sleep 1000 & echo $! $$ > pids; mv pids ready; sleep 1000")
     pids = eventually(lambda: (home / "ready").exists() and (home / "ready").read_text()).split()
     assert shell.run(f"scancel {job}", "user01").status == 210
@@ -161,7 +161,7 @@ def test_cancelling_ends_all_processes_of_a_job(shell: Shell, home: Path) -> Non
     assert "CANCELLED AT" in (home / f"slurm-{job}.out").read_text()
 
 
-def test_job_that_ignores_sigterm_is_killed(shell: Shell, home: Path) -> None:
+def test_job_that_ignores_sigterm_is_killed(shell: ToyShell, home: Path) -> None:
     shell.toy.set(kill_wait=0.1)
     job = shell.submit("trap '' TERM; echo > ready; while true; do sleep 0.05; done")
     eventually((home / "ready").exists)
@@ -170,7 +170,7 @@ def test_job_that_ignores_sigterm_is_killed(shell: Shell, home: Path) -> None:
     assert shell.run(f"sacct -nP -j {job}.batch --format=State,ExitCode").out == "CANCELLED|0:9\n"
 
 
-def test_signal_to_the_script(shell: Shell, home: Path) -> None:
+def test_signal_to_the_script(shell: ToyShell, home: Path) -> None:
     job = shell.submit("trap 'echo got it; exit 5' USR1; echo > ready; while true; do sleep 0.05; done")
     eventually((home / "ready").exists)
     assert shell.run(f"scancel --signal=USR1 --batch {job}").status == 0
@@ -178,7 +178,7 @@ def test_signal_to_the_script(shell: Shell, home: Path) -> None:
     assert "got it" in (home / f"slurm-{job}.out").read_text()
 
 
-def test_output_that_cannot_be_opened_fails_the_job(shell: Shell, home: Path) -> None:
+def test_output_that_cannot_be_opened_fails_the_job(shell: ToyShell, home: Path) -> None:
     theirs = shell.users["user01"].home
     for option in ("--chdir=/nosuch", f"-o {theirs}/x", "-o no/such/folder/x", "-i nosuch", "-e /etc/x"):
         job = shell.submit("true", option)
@@ -190,13 +190,13 @@ def test_output_that_cannot_be_opened_fails_the_job(shell: Shell, home: Path) ->
     assert (home / "out").read_text().splitlines()[1:] == ["/tmp"]
 
 
-def test_missing_interpreter_fails_the_job(shell: Shell, home: Path) -> None:
+def test_missing_interpreter_fails_the_job(shell: ToyShell, home: Path) -> None:
     job = shell.run("sbatch --parsable", stdin="#!/no/such/interpreter\n").out.strip()
     assert shell.wait(job) == "FAILED"
     assert "No such file or directory" in (home / f"slurm-{job}.out").read_text()
 
 
-def test_steps(shell: Shell, home: Path) -> None:
+def test_steps(shell: ToyShell, home: Path) -> None:
     job = shell.submit(
         "srun -n 2 bash -c 'echo task $SLURM_PROCID'; srun false; echo last $?; read line < gate", "--hold"
     )
@@ -227,7 +227,7 @@ def test_steps(shell: Shell, home: Path) -> None:
     ]
 
 
-def test_step_ends_with_its_job(shell: Shell, home: Path) -> None:
+def test_step_ends_with_its_job(shell: ToyShell, home: Path) -> None:
     job = shell.submit("read line < gate", "--hold")
     shell.run("mkfifo gate")
     shell.run(f"scontrol release {job}")
@@ -240,14 +240,14 @@ def test_step_ends_with_its_job(shell: Shell, home: Path) -> None:
     assert not alive(int((home / "ready").read_text()))
 
 
-def test_concurrent_submissions_get_different_ids(shell: Shell) -> None:
+def test_concurrent_submissions_get_different_ids(shell: ToyShell) -> None:
     with ThreadPoolExecutor(8) as pool:
         jobs = list(pool.map(lambda _: shell.submit("true"), range(12)))
     assert sorted(map(int, jobs)) == list(range(1, 13))
     assert {shell.wait(job) for job in jobs} == {"COMPLETED"}
 
 
-def test_killed_runner_fails_the_job(shell: Shell) -> None:
+def test_killed_runner_fails_the_job(shell: ToyShell) -> None:
     job = shell.submit("sleep 1000")
     shell.wait(job, "RUNNING")
     ((runner, _),) = shell.toy.sessions()
@@ -255,7 +255,7 @@ def test_killed_runner_fails_the_job(shell: Shell) -> None:
     assert shell.wait(job) == "NODE_FAIL"
 
 
-def test_controller_forgets_ended_jobs_and_accounting_keeps_them(shell: Shell) -> None:
+def test_controller_forgets_ended_jobs_and_accounting_keeps_them(shell: ToyShell) -> None:
     job = shell.submit("true")
     shell.wait(job)
     shell.toy.set(min_job_age=0)
@@ -264,7 +264,7 @@ def test_controller_forgets_ended_jobs_and_accounting_keeps_them(shell: Shell) -
     assert shell.run(f"sacct -nPX -j {job} --format=State").out == "COMPLETED\n"
 
 
-def test_visibility_of_jobs(shell: Shell) -> None:
+def test_visibility_of_jobs(shell: ToyShell) -> None:
     mine, theirs = shell.submit("true", "-J x"), shell.submit("true", "-J y", "user01")
     for job in (mine, theirs):
         shell.wait(job)
@@ -276,7 +276,7 @@ def test_visibility_of_jobs(shell: Shell) -> None:
     assert shell.run(f"scontrol write batch_script {theirs} -").err == "job script retrieval failed: Invalid user id\n"
 
 
-def test_lost_response_of_sbatch(shell: Shell) -> None:
+def test_lost_response_of_sbatch(shell: ToyShell) -> None:
     shell.toy.set(lost_answers=1)
     result = shell.run("sbatch --parsable", stdin="#!/bin/sh\n")
     assert (result.status, result.out) == (1, "")
@@ -285,7 +285,7 @@ def test_lost_response_of_sbatch(shell: Shell) -> None:
     assert shell.wait("1") == "COMPLETED"
 
 
-def test_no_process_is_left(shell: Shell, home: Path) -> None:
+def test_no_process_is_left(shell: ToyShell, home: Path) -> None:
     job = shell.submit("env -i sleep 1000 & echo $! > pids; setsid sleep 1000 & echo $! >> pids; mv pids ready; wait")
     pids = eventually(lambda: (home / "ready").exists() and (home / "ready").read_text()).split()
     ((runner, _),) = shell.toy.sessions()
@@ -295,7 +295,7 @@ def test_no_process_is_left(shell: Shell, home: Path) -> None:
     assert shell.state(job) == "NODE_FAIL"
 
 
-def test_existing_state_is_used(shell: Shell, users: UnixUsers) -> None:
+def test_existing_state_is_used(shell: ToyShell, users: UnixUsers) -> None:
     job = shell.submit("true")
     shell.wait(job)
     again = ToySlurm(users)
@@ -315,7 +315,7 @@ def test_existing_state_is_used(shell: Shell, users: UnixUsers) -> None:
         "srun --nosuch",
     ],
 )
-def test_unknown_options(shell: Shell, line: str) -> None:
+def test_unknown_options(shell: ToyShell, line: str) -> None:
     program = line.partition(" ")[0]
     result = shell.run(line)
     assert result.err.splitlines() == [
@@ -338,7 +338,7 @@ NONSENSE = (
 )  # fmt: skip
 
 
-def test_arbitrary_arguments_do_not_break_a_program(shell: Shell) -> None:
+def test_arbitrary_arguments_do_not_break_a_program(shell: ToyShell) -> None:
     shell.submit("true", "--hold")
     for line in NONSENSE:
         result = shell.run(line)
@@ -347,6 +347,6 @@ def test_arbitrary_arguments_do_not_break_a_program(shell: Shell) -> None:
     assert len(shell.toy.jobs()) == 1
 
 
-def test_unknown_setting_is_refused(shell: Shell) -> None:
+def test_unknown_setting_is_refused(shell: ToyShell) -> None:
     with pytest.raises(KeyError):
         shell.toy.set(contoller_down=1)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from .conftest import Shell, eventually
+from .conftest import ToyShell, eventually
 from .recordings import MARK, recording, replay
 
 SCRIPTS = {
@@ -17,17 +17,17 @@ SCRIPTS = {
 
 
 @pytest.fixture
-def world(shell: Shell) -> Shell:
+def world(shell: ToyShell) -> ToyShell:
     return furnished(shell)
 
 
 @pytest.fixture(scope="module")
-def calm(shared_shell: Shell) -> Shell:
+def calm(shared_shell: ToyShell) -> ToyShell:
     """A shell without jobs."""
     return furnished(shared_shell)
 
 
-def furnished(shell: Shell) -> Shell:
+def furnished(shell: ToyShell) -> ToyShell:
     for user in ("fireuser", "user01"):
         for name, text in SCRIPTS.items():
             (shell.users[user].home / name).write_text(text)
@@ -42,7 +42,7 @@ KNOWLEDGE = (2, 4, 8, 12, 16, 17, 18, 20, 21, 22, 592, 595, 597)
 
 
 @pytest.mark.parametrize("number", [*REFUSALS, *KNOWLEDGE])
-def test_output_equals_the_recording(calm: Shell, number: int) -> None:
+def test_output_equals_the_recording(calm: ToyShell, number: int) -> None:
     recorded, toy = replay(calm, number)
     assert toy == recorded
     assert not calm.toy.jobs()
@@ -58,7 +58,7 @@ def test_output_equals_the_recording(calm: Shell, number: int) -> None:
         ("strict_limits", [328, 329, 330]),
     ],
 )
-def test_output_equals_the_recording_when_a_service_is_down(world: Shell, fault: str, numbers: list[int]) -> None:
+def test_output_equals_the_recording_when_a_service_is_down(world: ToyShell, fault: str, numbers: list[int]) -> None:
     world.toy.set(**{fault: 1})
     for number in numbers:
         line = recording(number).line
@@ -69,13 +69,13 @@ def test_output_equals_the_recording_when_a_service_is_down(world: Shell, fault:
     assert not world.toy.jobs()
 
 
-def _as_fireuser(world: Shell, number: int) -> tuple[object, object]:
+def _as_fireuser(world: ToyShell, number: int) -> tuple[object, object]:
     recorded = recording(number)
     return recorded.result, world.run(recorded.line)
 
 
 @pytest.mark.parametrize("number", [5, 10, 11, 14, 15, 591, 593, 594])
-def test_columns_about_the_cluster_equal_the_recording(calm: Shell, number: int) -> None:
+def test_columns_about_the_cluster_equal_the_recording(calm: ToyShell, number: int) -> None:
     """Keys and columns are equal. Loads, memory sizes and times are this machine's."""
     recorded = recording(number)
     result = calm.run(recorded.line)
@@ -98,15 +98,15 @@ def test_columns_about_the_cluster_equal_the_recording(calm: Shell, number: int)
     assert ours_ == theirs_
 
 
-def test_hidden_partition(world: Shell) -> None:
-    """Recording 13 with one additional line."""
+def test_hidden_partition(world: ToyShell) -> None:
+    """SlurmRecording 13 with one additional line."""
     theirs, ours = recording(13), world.run(recording(13).line)
     assert ours.out.startswith(theirs.result.out)
     assert ours.out.removeprefix(theirs.result.out).startswith("PartitionName=service ")
     assert "service" not in world.run("scontrol show partitions").out + world.run("sinfo").out
 
 
-def test_job_from_submission_to_end(world: Shell) -> None:
+def test_job_from_submission_to_end(world: ToyShell) -> None:
     """Recordings 500-517: no record, then an allocation, then the complete record."""
     world.toy.set(first_id=72, history_lag=3600)
     script = '#!/bin/bash\necho "$GREETING"\nread line < gate\n'
@@ -137,7 +137,7 @@ def test_job_from_submission_to_end(world: Shell) -> None:
         assert toy == recorded, number
 
 
-def test_held_job(world: Shell) -> None:
+def test_held_job(world: ToyShell) -> None:
     world.toy.set(first_id=73)
     world.submit("sleep 1000", "--hold --job-name=held")
     for number in range(519, 527):
@@ -145,7 +145,7 @@ def test_held_job(world: Shell) -> None:
         assert toy == recorded, number
 
 
-def test_failed_jobs(world: Shell) -> None:
+def test_failed_jobs(world: ToyShell) -> None:
     world.toy.set(first_id=74)
     home = world.users["fireuser"].home
     (home / "fail.sh").write_text("#!/bin/bash\nexit 7\n")
@@ -163,7 +163,7 @@ def test_failed_jobs(world: Shell) -> None:
             assert toy == recorded, number
 
 
-def test_array(world: Shell) -> None:
+def test_array(world: ToyShell) -> None:
     world.toy.set(first_id=78)
     world.run("mkfifo go0 go2 go4 go6 go8")
     wait = "read line < go$SLURM_ARRAY_TASK_ID; exit $((SLURM_ARRAY_TASK_ID == 4))"
@@ -182,7 +182,7 @@ def test_array(world: Shell) -> None:
         assert toy.out == theirs, number
 
 
-def test_job_name_with_separators(world: Shell) -> None:
+def test_job_name_with_separators(world: ToyShell) -> None:
     """squeue prints the name unchanged, sacct as the database stores it."""
     name = "a\n99\x1f99\x1fRUNNING\x1f\udcff'\"|é"
     quoted = name.replace("'", "'\\''")
@@ -196,7 +196,7 @@ def test_job_name_with_separators(world: Shell) -> None:
     ("line", "number"),
     [("squeue -j 2", 24), ("squeue -l", 26), ("squeue --me", 25), ("sacct -j 2", 41), ("squeue --start -j 2", 84)],
 )
-def test_column_positions_equal_the_recording(world: Shell, line: str, number: int) -> None:
+def test_column_positions_equal_the_recording(world: ToyShell, line: str, number: int) -> None:
     """The columns of tables for humans start and end at the same positions."""
     world.toy.set(first_id=2)
     world.run("sbatch --hold hello.sh")

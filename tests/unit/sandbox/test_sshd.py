@@ -16,7 +16,7 @@ import pytest
 
 from flamecrest.sandbox import processes
 
-from .conftest import Site, alive, started
+from .conftest import SshdSite, alive, started
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.anyio]
 
@@ -27,12 +27,12 @@ async def gone(pid: int) -> None:
 
 
 class TestCommands:
-    async def test_output_error_and_status(self, site: Site) -> None:
+    async def test_output_error_and_status(self, site: SshdSite) -> None:
         async with site.login() as connection:
             done = await connection.run("echo out; echo err >&2; exit 3")
         assert (done.stdout, done.stderr, done.exit_status) == ("out\n", "err\n", 3)
 
-    async def test_directory_and_environment(self, site: Site) -> None:
+    async def test_directory_and_environment(self, site: SshdSite) -> None:
         async with site.login("user01") as connection:
             done = await connection.run('pwd; echo "$HOME $USER $LOGNAME $SHELL"; id; whoami; echo "$PATH"; umask')
         home = site.users["user01"].home
@@ -45,7 +45,7 @@ class TestCommands:
             "0022",
         ]
 
-    async def test_only_locale_variables_are_accepted(self, site: Site) -> None:
+    async def test_only_locale_variables_are_accepted(self, site: SshdSite) -> None:
         async with site.login() as connection:
             given = {"LC_ALL": "C", "LANG": "C", "EVIL": "1", "LD_PRELOAD": "/x", "PATH": "/nowhere"}
             done = await connection.run("env", env=given)
@@ -54,14 +54,14 @@ class TestCommands:
         assert not {"EVIL", "LD_PRELOAD"} & names
         assert "/nowhere" not in str(done.stdout)
 
-    async def test_rc_files_are_read_only_with_the_switch(self, site: Site) -> None:
+    async def test_rc_files_are_read_only_with_the_switch(self, site: SshdSite) -> None:
         (site.users["fireuser"].home / ".bashrc").write_text("echo noise\n")
         async with site.login() as connection:
             assert (await connection.run("echo x")).stdout == "x\n"
             site.server.faults.rc_files = True
             assert (await connection.run("echo x")).stdout == "noise\nx\n"
 
-    async def test_command_of_arbitrary_bytes(self, site: Site) -> None:
+    async def test_command_of_arbitrary_bytes(self, site: SshdSite) -> None:
         (site.users["fireuser"].home / os.fsdecode(b"\xff\xfe name")).write_text("found")
         async with site.login() as connection:
             raw: Any = b"cat '\xff\xfe name'"
@@ -70,23 +70,23 @@ class TestCommands:
         assert isinstance(session, _Bytes)
         assert session.data == b"found"
 
-    async def test_input_of_any_size_is_echoed(self, site: Site) -> None:
+    async def test_input_of_any_size_is_echoed(self, site: SshdSite) -> None:
         data = os.urandom(3 * 1024 * 1024)
         async with site.login() as connection:
             done = await connection.run("cat", input=data, encoding=None)
         assert isinstance(done.stdout, bytes)
         assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(data).digest()
 
-    async def test_command_without_input_gets_end_of_file(self, site: Site) -> None:
+    async def test_command_without_input_gets_end_of_file(self, site: SshdSite) -> None:
         async with site.login() as connection:
             assert (await connection.run("wc -c", stdin=asyncssh.DEVNULL)).stdout == "0\n"
 
-    async def test_unread_input_is_discarded(self, site: Site) -> None:
+    async def test_unread_input_is_discarded(self, site: SshdSite) -> None:
         async with site.login() as connection:
             done = await connection.run("exec <&-; echo ready", input=b"x" * 5_000_000, encoding=None)
         assert (done.stdout, done.exit_status) == (b"ready\n", 0)
 
-    async def test_large_output_waits_for_a_slow_reader(self, site: Site) -> None:
+    async def test_large_output_waits_for_a_slow_reader(self, site: SshdSite) -> None:
         async with site.login() as connection:
             process = await connection.create_process("head -c 20000000 /dev/zero", encoding=None)
             await asyncio.sleep(0.1)
@@ -96,22 +96,22 @@ class TestCommands:
             assert size == 20_000_000
             assert (await process.wait()).exit_status == 0
 
-    async def test_too_long_command(self, site: Site) -> None:
+    async def test_too_long_command(self, site: SshdSite) -> None:
         async with site.login() as connection:
             done = await connection.run("#" * 200_000)
         assert (done.exit_status, done.stderr) == (1, "/bin/bash: Argument list too long\n")
 
-    async def test_missing_home(self, site: Site) -> None:
+    async def test_missing_home(self, site: SshdSite) -> None:
         site.users["fireuser"].home.rmdir()
         async with site.login() as connection:
             assert (await connection.run("pwd")).stdout == "/\n"
 
-    async def test_shell_without_a_terminal(self, site: Site) -> None:
+    async def test_shell_without_a_terminal(self, site: SshdSite) -> None:
         async with site.login() as connection:
             done = await connection.run(None, input="echo $((6 * 7))\nexit 5\n")
         assert (done.stdout, done.exit_status) == ("42\n", 5)
 
-    async def test_background_process_keeps_the_channel_open(self, site: Site) -> None:
+    async def test_background_process_keeps_the_channel_open(self, site: SshdSite) -> None:
         async with site.login() as connection:
             process = await connection.create_process("mkfifo pipe; (read line < pipe; echo late) & echo early")
             assert await process.stdout.readline() == "early\n"
@@ -119,7 +119,7 @@ class TestCommands:
             assert await process.stdout.readline() == "late\n"
             assert (await process.wait()).exit_status == 0
 
-    async def test_other_subsystems_are_refused(self, site: Site) -> None:
+    async def test_other_subsystems_are_refused(self, site: SshdSite) -> None:
         async with site.login() as connection:
             with pytest.raises(asyncssh.ChannelOpenError):
                 await connection.create_process(subsystem="netconf")
@@ -134,14 +134,14 @@ class _Bytes(asyncssh.SSHClientSession[bytes]):
 
 
 class TestSignals:
-    async def test_signal_is_reported(self, site: Site) -> None:
+    async def test_signal_is_reported(self, site: SshdSite) -> None:
         async with site.login() as connection:
             done = await connection.run("kill -SEGV $$")
         assert done.exit_signal is not None
         assert done.exit_signal[0] == "SEGV"
 
     @pytest.mark.parametrize("name", ["TERM", "KILL", "INT", "HUP"])
-    async def test_signal_ends_the_process_group(self, site: Site, name: str) -> None:
+    async def test_signal_ends_the_process_group(self, site: SshdSite, name: str) -> None:
         async with site.login() as connection:
             process = await connection.create_process("sleep 1000 | sleep 1000 | { echo $$; exec sleep 1000; }")
             pid = await started(process)
@@ -154,7 +154,7 @@ class TestSignals:
             for one in group:
                 await gone(one)
 
-    async def test_ignored_signals_of_the_server_are_reset(self, site: Site) -> None:
+    async def test_ignored_signals_of_the_server_are_reset(self, site: SshdSite) -> None:
         """A server under nohup(1) ignores SIGHUP; its commands do not, as with sshd."""
         before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
@@ -162,21 +162,21 @@ class TestSignals:
         finally:
             signal.signal(signal.SIGHUP, before)
 
-    async def test_unknown_signal_is_ignored(self, site: Site) -> None:
+    async def test_unknown_signal_is_ignored(self, site: SshdSite) -> None:
         async with site.login() as connection:
             process = await connection.create_process("read line; echo $line")
             process.send_signal("NOSUCH")
             process.stdin.write("still here\n")
             assert await process.stdout.readline() == "still here\n"
 
-    async def test_signal_before_the_start_of_the_process(self, site: Site) -> None:
+    async def test_signal_before_the_start_of_the_process(self, site: SshdSite) -> None:
         async with site.login() as connection:
             process = await connection.create_process("sleep 1000")
             process.terminate()
             assert (await process.wait()).exit_signal is not None
         assert not site.server.running
 
-    async def test_closing_a_channel_does_not_end_its_command(self, site: Site) -> None:
+    async def test_closing_a_channel_does_not_end_its_command(self, site: SshdSite) -> None:
         async with site.login() as connection:
             first = await connection.create_process("echo $$; exec sleep 1000")
             second = await connection.create_process("echo $$; exec sleep 1000")
@@ -192,7 +192,7 @@ class TestSignals:
         await site.server.stop()
         assert not any(alive(pid) for pid in pids)
 
-    async def test_daemon_is_found_by_its_mark(self, site: Site) -> None:
+    async def test_daemon_is_found_by_its_mark(self, site: SshdSite) -> None:
         async with site.login() as connection:
             done = await connection.run("mkfifo pid; setsid sh -c 'echo $$ > pid; exec sleep 1000' >&- 2>&- & cat pid")
         pid = int(str(done.stdout))
@@ -218,7 +218,7 @@ def _sleeping(pids: set[int]) -> set[int]:
 
 
 class TestLogins:
-    async def test_key_of_another_user_is_refused(self, site: Site) -> None:
+    async def test_key_of_another_user_is_refused(self, site: SshdSite) -> None:
         for user, key in (
             ("fireuser", site.keys["user01"]),
             ("nobody9", site.keys["user01"]),
@@ -229,7 +229,7 @@ class TestLogins:
                     pass
         assert site.server.counts.logins == 0
 
-    async def test_disabled_user(self, site: Site) -> None:
+    async def test_disabled_user(self, site: SshdSite) -> None:
         site.server.faults.disabled.add("fireuser")
         with pytest.raises(asyncssh.PermissionDenied):
             async with site.login():
@@ -250,7 +250,9 @@ class TestLogins:
             (["fireuser"], 60, 120, False),
         ],
     )
-    async def test_certificates(self, site: Site, principals: list[str], after: int, before: int, good: bool) -> None:
+    async def test_certificates(
+        self, site: SshdSite, principals: list[str], after: int, before: int, good: bool
+    ) -> None:
         key = asyncssh.generate_private_key("ssh-ed25519")
         now = int(time.time())
         certificate = site.authority.generate_user_certificate(
@@ -265,7 +267,7 @@ class TestLogins:
                 async with site.login("fireuser", pair):
                     pass
 
-    async def test_certificate_of_another_authority_is_refused(self, site: Site) -> None:
+    async def test_certificate_of_another_authority_is_refused(self, site: SshdSite) -> None:
         key, other = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
         certificate = other.generate_user_certificate(key, "id", principals=["fireuser"])
         (pair, *_) = asyncssh.load_keypairs([(key, certificate)])
@@ -273,13 +275,13 @@ class TestLogins:
             async with site.login("fireuser", pair):
                 pass
 
-    async def test_host_key(self, site: Site) -> None:
+    async def test_host_key(self, site: SshdSite) -> None:
         known = f"[127.0.0.1]:{site.server.port} ".encode() + site.server.host_key.export_public_key()
         options = {"username": "fireuser", "client_keys": [site.keys["fireuser"]], "config": None}
         async with asyncssh.connect("127.0.0.1", site.server.port, known_hosts=known, **options) as connection:
             assert connection.get_extra_info("server_version").startswith("SSH-2.0-OpenSSH")
 
-    async def test_jump_host(self, site: Site) -> None:
+    async def test_jump_host(self, site: SshdSite) -> None:
         async with (
             site.login() as jump,
             asyncssh.connect(
@@ -296,7 +298,7 @@ class TestLogins:
 
 
 class TestLimits:
-    async def test_channels_over_the_limit_are_refused(self, site: Site) -> None:
+    async def test_channels_over_the_limit_are_refused(self, site: SshdSite) -> None:
         site.server.max_sessions = 3
         async with site.login() as connection:
             sftp = await connection.start_sftp_client()
@@ -323,7 +325,7 @@ class TestLimits:
             await asyncio.gather(*(connection.run("true") for connection in (first, second) for _ in range(3)))
         assert counts.channels == 0
 
-    async def test_connections_without_login_are_limited(self, site: Site) -> None:
+    async def test_connections_without_login_are_limited(self, site: SshdSite) -> None:
         site.server.max_startups = 2
         streams = [await asyncio.open_connection("127.0.0.1", site.server.port) for _ in range(2)]
         for reader, _ in streams:
@@ -338,7 +340,7 @@ class TestLimits:
         async with site.login():
             assert site.server.counts.startups_refused == 1
 
-    async def test_arbitrary_bytes_do_not_stop_the_server(self, site: Site) -> None:
+    async def test_arbitrary_bytes_do_not_stop_the_server(self, site: SshdSite) -> None:
         async with site.login() as connection:
             for nonsense in (b"GET / HTTP/1.1\r\n\r\n", b"\0" * 10_000, b"SSH-2.0-x\r\n" + os.urandom(4000)):
                 reader, writer = await asyncio.open_connection("127.0.0.1", site.server.port)

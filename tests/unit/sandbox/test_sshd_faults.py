@@ -7,12 +7,12 @@ import asyncio
 import asyncssh
 import pytest
 
-from .conftest import Site, alive, started
+from .conftest import SshdSite, alive, started
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.anyio]
 
 
-async def test_hang_and_thaw(site: Site) -> None:
+async def test_hang_and_thaw(site: SshdSite) -> None:
     async with site.login() as old:
         site.server.hang()
         coming = asyncio.ensure_future(site.login("user01").__aenter__())
@@ -27,7 +27,7 @@ async def test_hang_and_thaw(site: Site) -> None:
         await connection.wait_closed()
 
 
-async def test_freeze_and_thaw(site: Site) -> None:
+async def test_freeze_and_thaw(site: SshdSite) -> None:
     async with site.login() as connection:
         process = await connection.create_process("read line; echo $line; read line; echo $line")
         process.stdin.write("one\n")
@@ -42,7 +42,7 @@ async def test_freeze_and_thaw(site: Site) -> None:
         assert await answer == "two\n"
 
 
-async def test_frozen_output_is_held_back(site: Site) -> None:
+async def test_frozen_output_is_held_back(site: SshdSite) -> None:
     async with site.login() as connection:
         process = await connection.create_process("mkfifo pipe; echo made; read line < pipe; echo $line")
         assert await process.stdout.readline() == "made\n"
@@ -56,7 +56,7 @@ async def test_frozen_output_is_held_back(site: Site) -> None:
         assert await answer == "from outside\n"
 
 
-async def test_frozen_connection_is_dropped(site: Site) -> None:
+async def test_frozen_connection_is_dropped(site: SshdSite) -> None:
     async with site.login() as connection:
         site.server.freeze()
         site.server.drop()
@@ -64,7 +64,7 @@ async def test_frozen_connection_is_dropped(site: Site) -> None:
             await connection.run("true")
 
 
-async def test_drop(site: Site) -> None:
+async def test_drop(site: SshdSite) -> None:
     async with site.login() as connection:
         process = await connection.create_process("echo $$; exec sleep 1000")
         pid = await started(process)
@@ -76,7 +76,7 @@ async def test_drop(site: Site) -> None:
         assert (await connection.run("true")).exit_status == 0
 
 
-async def test_drop_after_some_bytes(site: Site) -> None:
+async def test_drop_after_some_bytes(site: SshdSite) -> None:
     async with site.login() as connection:
         site.server.drop(after=100_000)
         process = await connection.create_process("head -c 1000000 /dev/zero", encoding=None)
@@ -90,7 +90,7 @@ async def test_drop_after_some_bytes(site: Site) -> None:
         assert len(str((await connection.run("head -c 200000 /dev/zero")).stdout)) == 200_000
 
 
-async def test_refuse_and_start_again(site: Site) -> None:
+async def test_refuse_and_start_again(site: SshdSite) -> None:
     port = site.server.port
     async with site.login() as old:
         site.server.refuse()
@@ -103,7 +103,7 @@ async def test_refuse_and_start_again(site: Site) -> None:
             assert (await new.run("echo new")).stdout == "new\n"
 
 
-async def test_slow(site: Site) -> None:
+async def test_slow(site: SshdSite) -> None:
     loop = asyncio.get_running_loop()
     async with site.login() as connection, connection.start_sftp_client() as sftp:
         for slow, work in ((0.2, lambda: connection.run("true")), (0.1, lambda: sftp.stat("."))):
@@ -113,7 +113,7 @@ async def test_slow(site: Site) -> None:
             assert loop.time() - began >= slow
 
 
-async def test_counts(site: Site) -> None:
+async def test_counts(site: SshdSite) -> None:
     async with site.login() as connection, site.login("user01"):
         await connection.run("true")
     while site.server.connections:

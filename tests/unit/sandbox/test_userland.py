@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import Shell
+from .conftest import ToyShell
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from .conftest import Shell
         ("getent group 1002", "firesrv:x:1002:\n"),
     ],
 )
-def test_user_names_and_numbers(shared_shell: Shell, line: str, result: str) -> None:
+def test_user_names_and_numbers(shared_shell: ToyShell, line: str, result: str) -> None:
     assert shared_shell.run(line).out == result
 
 
@@ -53,7 +53,7 @@ def test_user_names_and_numbers(shared_shell: Shell, line: str, result: str) -> 
         ("chown fireuser file nothing file", 1, "chown: cannot access 'nothing': No such file or directory\n"),
     ],
 )
-def test_owner_cannot_be_changed(shared_shell: Shell, line: str, status: int, error: str) -> None:
+def test_owner_cannot_be_changed(shared_shell: ToyShell, line: str, status: int, error: str) -> None:
     (shared_shell.users["fireuser"].home / "file").touch()
     result = shared_shell.run(line)
     assert (result.status, result.out, result.err) == (status, "", error)
