@@ -271,7 +271,7 @@ async def _urls(tokens: dict[str, Any], clusters: list[dict[str, Any]] | None = 
             "clusters": clusters or [],
         }
     )
-    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=50) as client:
         return [
             await run_check(what, ask(client), {httpx.ConnectError: "check the host and the port"})
             for what, ask in url_checks(settings)

@@ -65,7 +65,7 @@ def test_it_stays_up_until_it_is_told_to_stop(environment: dict[str, str], tmp_p
             assert any(b"serve" in _line(child) for child in children)
         finally:
             process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=50) == 0
         assert process.stderr.read() == ""
     assert not any(processes.started(child) for child in children)
     assert not list(tmp_path.glob("flamecrest-*"))
@@ -95,7 +95,7 @@ def test_a_tour_that_fails_says_what_and_ends_with_1(environment: dict[str, str]
                 break
         process.stdout.read()
         assert "error: the gateway did not answer: " in process.stderr.read()
-        assert process.wait(timeout=10) == 1
+        assert process.wait(timeout=50) == 1
     assert not list(tmp_path.glob("flamecrest-*"))
 
 

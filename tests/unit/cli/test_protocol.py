@@ -47,7 +47,7 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 def connected(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=15)
+    return socket.create_connection(("127.0.0.1", port), timeout=50)
 
 
 def everything(client: socket.socket) -> tuple[bytes, dict[str, object]]:

@@ -236,7 +236,7 @@ def test_step_ends_with_its_job(shell: ToyShell, home: Path) -> None:
         step = pool.submit(shell.run, f"srun --jobid={job} bash -c 'echo $$ > pid; mv pid ready; sleep 1000; true'")
         eventually((home / "ready").exists)
         shell.run("echo > gate")
-        assert step.result(timeout=10).status == 137
+        assert step.result(timeout=50).status == 137
     assert not alive(int((home / "ready").read_text()))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 
 from flamecrest.server.settings import (
@@ -36,12 +37,12 @@ READ = [(section, name) for section in ALL for name in section.model_fields if i
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A configuration file that sets every supported field, with its keys."""
     folder = tmp_path_factory.mktemp("everything")
-    key = folder / "alice"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    key.write_private_key(folder / "alice")
     (folder / "known_hosts").write_text("")
     (folder / "keys.json").write_text('{"keys": []}')
     path = folder / "everything.yaml"
-    public = " ".join(key.with_suffix(".pub").read_text().split()[:2])
+    public = " ".join(key.export_public_key().decode().split()[:2])
     path.write_text(EVERYTHING.read_text().replace("FOLDER", str(folder)).replace("PUBLIC_KEY", public))
     return path
 
