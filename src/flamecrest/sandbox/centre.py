@@ -164,9 +164,11 @@ class Centre:
             ],
             "data_operation": {"datatransfer_jobs_directives": list(DIRECTIVES)},
         }
-        if self.users.get(SERVICE) is not None:
-            settings["service_account"] = service
-        return settings | ({} if probing is None else {"probing": dict(probing)})
+        if probing is not None:
+            settings["probing"] = dict(probing)
+            if self.users.get(SERVICE) is not None:  # probes alone need it
+                settings["service_account"] = service
+        return settings
 
     # Setting up
 

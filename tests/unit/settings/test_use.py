@@ -39,6 +39,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("everything")
     key = asyncssh.generate_private_key("ssh-ed25519")
     key.write_private_key(folder / "alice")
+    key.write_public_key(folder / "alice.pub")
     (folder / "known_hosts").write_text("")
     (folder / "keys.json").write_text('{"keys": []}')
     path = folder / "everything.yaml"
