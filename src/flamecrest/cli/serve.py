@@ -41,7 +41,7 @@ def serve(
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C.
 
-    On SIGUSR1 it logs the state of each cluster's SSH connections.
+    On SIGUSR1 it logs its counters, among them the state of each cluster's SSH connections.
 
     \b
     Exit status:

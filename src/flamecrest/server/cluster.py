@@ -160,7 +160,8 @@ class Gateway:
             raise NotFound("System not found") from None
 
     def report(self) -> None:
-        """Log all counters: one line for each component of each cluster."""
+        """Log all counters: one line for each component, of each cluster or of the gateway."""
         for source in self.counters:
             log = logging.getLogger(f"flamecrest.{source.component}")
-            log.info(source.component, extra={"fields": {"cluster": source.cluster, **source.read()}})
+            where = {} if source.cluster is None else {"cluster": source.cluster}
+            log.info(source.component, extra={"fields": {**where, **source.read()}})

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class CounterSource:
-    """The counters of one component (`pool`, `scheduler`) of one cluster. `read` returns their values by name."""
+    """The counters of one component (`pool`, `scheduler`, `authenticator`). `read` returns their values by name.
 
-    cluster: str
+    `cluster` is None for a component that all clusters share.
+    """
+
+    cluster: str | None
     component: str
     read: Callable[[], Mapping[str, int]]
 
@@ -21,7 +24,7 @@ class Counters:
 
     _sources: list[CounterSource] = field(default_factory=list)
 
-    def register(self, cluster: str, component: str, read: Callable[[], Mapping[str, int]]) -> None:
+    def register(self, cluster: str | None, component: str, read: Callable[[], Mapping[str, int]]) -> None:
         """Add a source. `read` is called from the event loop and must not block."""
         self._sources.append(CounterSource(cluster, component, read))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         authenticator = await stack.enter_async_context(make_authenticator(settings, http))
         authorizer, credentials = choose_authorizer(settings), choose_credentials(settings)
         counters = Counters()
+        counters.register(None, "authenticator", lambda: asdict(authenticator.stats()))
         clusters = {}
         for cluster in settings.clusters:
             sessions = PooledSessions(await stack.enter_async_context(make_pool(cluster.ssh, credentials)))
