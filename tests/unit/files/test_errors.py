@@ -10,9 +10,9 @@ import pytest
 from flamecrest.server.errors import Conflict, Denied, GatewayError, Invalid, NotFound, Unsupported, Upstream
 from flamecrest.server.files.remote.commands.command_errors import check_success
 from flamecrest.server.files.remote.errors import REASONS, operation_error, reason_kind
-from flamecrest.server.ssh.channels.agent_protocol import StatError
 from flamecrest.server.ssh.channels.sftp_packets import SftpError
 from flamecrest.server.ssh.command import Output
+from flamecrest.server.ssh.errors import StatError
 
 PREFIX = "stat: cannot statx '/x'"
 

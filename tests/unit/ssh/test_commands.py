@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flamecrest.server.errors import Invalid, Unsupported, Upstream
-from flamecrest.server.ssh.channels.agent_protocol import StatError, stat_question
+from flamecrest.server.ssh.channels.agent import stat_question
 from flamecrest.server.ssh.channels.stat_command import stat_command
 from flamecrest.server.ssh.command import Command, Output
 from flamecrest.server.ssh.command_line import MARK, MAX_PREAMBLE, Preamble, shell_line
+from flamecrest.server.ssh.errors import StatError
 from flamecrest.server.ssh.user import whoami
 from tests.unit.ssh.channels.asking import answers
 

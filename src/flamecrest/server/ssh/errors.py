@@ -1,4 +1,4 @@
-"""The errors of the SSH room: a lost connection or channel, and a channel that the server refuses."""
+"""The errors of the SSH room: a lost connection or channel, a refused channel, and a failed stat(2)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ from flamecrest.server.errors import Upstream
 
 
 class Lost(Upstream):
-    """The connection broke under the work; whether a change was made is not known."""
+    """The connection broke during a request; it is not known whether the request took effect."""
 
 
 class ChannelLost(Lost):
-    """A channel closed under the work; its connection is well."""
+    """A channel closed during a request; its connection is still usable."""
 
 
 class ChannelRefused(Exception):
-    """The server takes no more channels on this connection."""
+    """The server accepts no more channels on this connection. The argument is the reason code (RFC 4254)."""
+
+
+class StatError(Exception):
+    """stat(2) failed with this errno."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.errno = number

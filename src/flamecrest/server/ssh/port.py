@@ -15,7 +15,7 @@ from flamecrest.server.ssh.command import Command
 if TYPE_CHECKING:
     from flamecrest.server.auth.port import Identity
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.ssh.channels.agent_protocol import Question
+    from flamecrest.server.ssh.channels.agent import Question
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.ssh.channels.stream import RemoteStream
 

@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flamecrest.server.errors import Timeout
+from flamecrest.server.ssh.channels.agent import Question, stat_question
 from flamecrest.server.telemetry.trace import phase
 
 from .channels.agent import Agent
-from .channels.agent_protocol import Question, stat_question
 from .channels.process import RemoteProcess
 from .channels.sftp import Sftp
 from .channels.sftp_program import SftpOpener
@@ -28,8 +28,8 @@ from .pool.pool import SharedUse
 if TYPE_CHECKING:
     from flamecrest.server.auth.port import Identity
     from flamecrest.server.deadline import Deadline
+    from flamecrest.server.ssh.channels.agent import StatNumbers
 
-    from .channels.agent_protocol import StatNumbers
     from .command import Command, Output
     from .pool.connection import Connection
     from .pool.pool import Lease, Pool

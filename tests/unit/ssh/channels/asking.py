@@ -3,8 +3,8 @@
 import subprocess
 from typing import Any
 
-from flamecrest.server.ssh.channels.agent import PROGRAM
-from flamecrest.server.ssh.channels.agent_protocol import Question, StatError, read_answer
+from flamecrest.server.ssh.channels.agent import PROGRAM, Question, read_answer
+from flamecrest.server.ssh.errors import StatError
 
 
 def raw_answers(asked: bytes) -> list[bytes]:

@@ -22,9 +22,8 @@ from hypothesis import strategies as st
 from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.writing import temporary_beside
 from flamecrest.server.files.values import ListingEntry, ListOptions, Stat
-from flamecrest.server.ssh.channels.agent import MAX_UNANSWERED, PROGRAM, Agent
-from flamecrest.server.ssh.channels.agent_protocol import Question, StatError, read_answer, stat_numbers
-from flamecrest.server.ssh.errors import ChannelLost
+from flamecrest.server.ssh.channels.agent import MAX_UNANSWERED, PROGRAM, Agent, Question, read_answer, stat_numbers
+from flamecrest.server.ssh.errors import ChannelLost, StatError
 from flamecrest.server.ssh.pool.connection import Connection
 from flamecrest.server.ssh.pool.pool import Pool
 from tests.unit.ssh.channels.asking import answers, raw_answers

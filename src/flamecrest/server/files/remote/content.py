@@ -28,9 +28,9 @@ from flamecrest.server.files.remote.writing import (
     temporary_beside,
 )
 from flamecrest.server.files.values import DEFAULT_WRITE, Stat, WriteOptions, WriteResult
-from flamecrest.server.ssh.channels.agent_protocol import StatError, stat_question
+from flamecrest.server.ssh.channels.agent import stat_question
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, Attrs, SftpError
-from flamecrest.server.ssh.errors import Lost
+from flamecrest.server.ssh.errors import Lost, StatError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -11,8 +11,8 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import Conflict, Denied, GatewayError, Invalid, NotFound, Unsupported, Upstream
-from flamecrest.server.ssh.channels.agent_protocol import StatError
 from flamecrest.server.ssh.channels.sftp_packets import NO_SUCH_FILE, PERMISSION_DENIED, UNSUPPORTED, SftpError
+from flamecrest.server.ssh.errors import StatError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

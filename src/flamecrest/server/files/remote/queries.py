@@ -37,9 +37,9 @@ from flamecrest.server.files.values import (
     kind_letter,
     permission_letters,
 )
-from flamecrest.server.ssh.channels.agent_protocol import StatError
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, Attrs, SftpError
 from flamecrest.server.ssh.command import Command
+from flamecrest.server.ssh.errors import StatError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping

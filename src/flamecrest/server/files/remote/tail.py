@@ -15,8 +15,8 @@ from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.text import TextFile
 from flamecrest.server.files.remote.writing import STALL_TIMEOUT, require_regular, stall_timeout
 from flamecrest.server.files.values import FollowEvent, FollowPosition, Stat
-from flamecrest.server.ssh.channels.agent_protocol import StatError
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, Attrs, SftpError
+from flamecrest.server.ssh.errors import StatError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

@@ -37,7 +37,6 @@ from flamecrest.server.files.resumable.append import UploadWriter
 from flamecrest.server.files.resumable.lock import UploadLock, acquire, open_regular, released_soon
 from flamecrest.server.files.resumable.port import PieceChecksum, UploadStatus
 from flamecrest.server.files.resumable.state import HEAD_SIZE, MAX_STATE, UploadFiles, UploadKey, UploadState, expired
-from flamecrest.server.ssh.channels.agent_protocol import StatError
 from flamecrest.server.ssh.channels.sftp_packets import (
     FAILURE,
     FLAG_CREATE,
@@ -48,6 +47,7 @@ from flamecrest.server.ssh.channels.sftp_packets import (
     Attrs,
     SftpError,
 )
+from flamecrest.server.ssh.errors import StatError
 
 if TYPE_CHECKING:
     from flamecrest.server.ssh.channels.sftp import Sftp

@@ -8,6 +8,7 @@ perl, stat_command.py asks coreutils for attributes, one process for each questi
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -16,11 +17,9 @@ import asyncssh
 
 from flamecrest.server.ssh.command import Command
 from flamecrest.server.ssh.command_line import Preamble, shell_line
-from flamecrest.server.ssh.errors import Lost
+from flamecrest.server.ssh.errors import Lost, StatError
 from flamecrest.server.ssh.programs.perl import one_line
 from flamecrest.server.ssh.transport import SshTransport
-
-from .agent_protocol import Question, StatError, read_answer
 
 T = TypeVar("T")
 
@@ -28,6 +27,56 @@ PROGRAM = one_line("agent.pl")
 MAX_ANSWER = 1024 * 1024  # bytes
 MAX_UNANSWERED = 1024 * 1024  # bytes of questions; further ones are left to SFTP, which has a window
 SLOW_SENT = 2  # slow questions sent and not answered, at most: one in progress, and the next
+
+# dev ino mode nlink uid gid rdev size atime mtime ctime, and the nanoseconds of mtime's fraction (rounded as a double
+# rounds them, so that the agent and `stat` give the same number for a file; 0: only the second is known)
+StatNumbers = tuple[int, ...]
+
+_HEAD = struct.Struct(">cI")  # letter, length of the text
+
+
+class Question(Generic[T]):
+    """A question to the agent: a letter, its arguments as text, and how to read the answer.
+
+    `read` raises ValueError for anything that is not an answer of our agent. A `repeatable` question changes nothing.
+    A `slow` question waits while two others are in progress, and shares its answer with questions of the same text:
+    `read` must depend on the text alone.
+    """
+
+    __slots__ = ("read", "repeatable", "slow", "text")
+
+    def __init__(
+        self, letter: bytes, text: bytes, read: Callable[[bytes], T], *, repeatable: bool = True, slow: bool = False
+    ) -> None:
+        self.text = _HEAD.pack(letter, len(text)) + text
+        self.read = read
+        self.repeatable = repeatable
+        self.slow = slow
+
+
+def stat_numbers(answer: bytes) -> StatNumbers:
+    """Read the numbers of an answer; ValueError for anything else."""
+    found = tuple(map(int, answer.split(b" ")))
+    if len(found) != 12:
+        raise ValueError("not 12 numbers")
+    return found
+
+
+def stat_question(path: bytes, *, follow: bool) -> Question[StatNumbers]:
+    """The question for the attributes of a path, of a link's target with `follow`."""
+    return Question(b"s" if follow else b"l", path, stat_numbers)
+
+
+def read_answer(question: Question[T], answer: bytes) -> T | None:
+    """The value of an answer; None: use SFTP instead. Raises StatError, ValueError if it is not an answer."""
+    match answer[:1]:
+        case b"=":
+            return question.read(answer[1:])
+        case b"-":
+            return None
+        case b"~":
+            raise StatError(int(answer[1:]))
+    raise ValueError("not an answer of the agent")
 
 
 class _PendingQuestion(Generic[T]):

@@ -8,8 +8,9 @@ import os
 
 from flamecrest.server.errors import Upstream
 from flamecrest.server.ssh.command import Command, Output
+from flamecrest.server.ssh.errors import StatError
 
-from .agent_protocol import StatError, StatNumbers
+from .agent import StatNumbers
 
 
 def stat_command(path: str, *, follow: bool) -> Command[StatNumbers]:

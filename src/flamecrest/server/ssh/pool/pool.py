@@ -59,7 +59,8 @@ class Lease:
     def release(self) -> None:
         """Give the channel back."""
         self.connection.end_channel()
-        self._pool.released(self.connection)
+        if self._pool.requests_wait:
+            self._pool.released(self.connection)
 
     def release_after(self, cleanup: Coroutine[Any, Any, None]) -> None:
         """Give the channel back when the clean-up has ended, which may outlive the request."""
@@ -90,7 +91,8 @@ class SharedUse:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.connection.end_use()
-        self._pool.released(self.connection)
+        if self._pool.requests_wait:
+            self._pool.released(self.connection)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -235,10 +237,9 @@ class Pool:
 
     def released(self, connection: Connection) -> None:
         """Serve requests that wait: a channel or a use of this connection has ended."""
-        if self.requests_wait:
-            self.freed(connection)
-            if not connection.busy:
-                self._serve_others()
+        self.freed(connection)
+        if not connection.busy:
+            self._serve_others()
 
     def freed(self, connection: Connection) -> None:
         """Serve the user's requests that wait: the connection has a free channel."""
