@@ -42,13 +42,8 @@ async def post_cp(call: Call, body: wire.CopyRequest) -> Response:
     """Copy a file or directory in a job."""
     allowed = await call.allow(Verb.TRANSFER)
     transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
-    job = await transfers.cp(
-        body.path,
-        body.target_path,
-        call.deadline,
-        account=body.account or None,
-        dereference=body.dereference,
-    )
+    paths, account = (body.path, body.target_path), body.account or None
+    job = await transfers.cp(*paths, call.deadline, account=account, dereference=body.dereference)
     return JsonResponse(_submitted(call.cluster, job), 201)
 
 
@@ -85,9 +80,7 @@ async def post_extract(call: Call, body: wire.ExtractRequest) -> Response:
 async def post_upload(call: Call, body: wire.PostFileUploadRequest) -> Response:
     """Start an upload of any size."""
     transfers = (await call.allow(Verb.TRANSFER)).transfers(sourcePath=body.path)
-    wanted = body.transfer_directives
-    size, code = getattr(wanted, "file_size", None), getattr(wanted, "wormhole_code", None)
-    request = TransferRequest(wanted.transfer_method, size, code)
+    request = _request(body.transfer_directives)
     started = await transfers.upload(body.path, call.deadline, account=body.account or None, request=request)
     return JsonResponse(_started(call.cluster, started), 201)
 
@@ -96,9 +89,26 @@ async def post_upload(call: Call, body: wire.PostFileUploadRequest) -> Response:
 async def post_download(call: Call, body: wire.PostFileDownloadRequest) -> Response:
     """Start a download of any size."""
     transfers = (await call.allow(Verb.TRANSFER)).transfers(sourcePath=body.path)
-    request = TransferRequest(body.transfer_directives.transfer_method)
+    request = _request(body.transfer_directives)
     started = await transfers.download(body.path, call.deadline, account=body.account or None, request=request)
     return JsonResponse(_started(call.cluster, started), 201)
+
+
+def _request(
+    directives: wire.S3TransferRequest
+    | wire.StreamerTransferRequest
+    | wire.WormholeTransferRequest
+    | wire.WormholeTransferUploadRequest,
+) -> TransferRequest:
+    match directives:
+        case wire.S3TransferRequest():
+            return TransferRequest("s3", file_size=directives.file_size)
+        case wire.WormholeTransferUploadRequest():
+            return TransferRequest("wormhole", wormhole_code=directives.wormhole_code)
+        case wire.StreamerTransferRequest() | wire.WormholeTransferRequest():
+            return TransferRequest(directives.transfer_method)
+        case _:
+            assert_never(directives)
 
 
 def _submitted(cluster: Cluster, job: SubmittedTransfer) -> dict[str, Any]:

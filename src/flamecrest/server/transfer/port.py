@@ -28,8 +28,8 @@ class TransferRequest:
     """The method by which a client wants to send or receive a file, and the parameters of that method."""
 
     method: str  # s3, streamer or wormhole
-    file_size: int | None = None  # bytes; of an upload by s3
-    wormhole_code: str | None = None  # the sender's code; of an upload by wormhole
+    file_size: int | None = None  # bytes; for an upload by s3
+    wormhole_code: str | None = None  # the sender's code; for an upload by wormhole
 
 
 @dataclass(frozen=True, slots=True)
