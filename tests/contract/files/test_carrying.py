@@ -17,7 +17,7 @@ from flamecrest.server.files.remote.agent_requests import SMALL
 from flamecrest.server.files.values import ListOptions, Stat, WriteOptions
 from flamecrest.server.ssh.errors import Lost
 
-from .conftest import Place, soon
+from .places import Place, soon
 
 pytestmark = pytest.mark.anyio
 
@@ -118,10 +118,9 @@ def append(file: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "whole"), [(shorten, False), (write_over, False), (replace, True), (Path.unlink, True), (append, True)]
 )
+@pytest.mark.needs("disk")
 async def test_files_that_change_while_they_are_read(place, change, whole):
     """What can't be the file that was there at first is not brought to its end."""
-    if place.server is None:
-        pytest.skip("needs the disc of the cluster")
     path = await put(place, "f", BIG)
     os.utime(path, (1, 1))
     got = bytearray()
@@ -158,12 +157,11 @@ async def test_what_is_no_file_is_not_opened(place):
             await part(place.files, path, 0, None)
     with pytest.raises(NotFound):
         await part(place.files, place.path("none"), 0, None)
-    if place.server is not None:
-        os.mkfifo(place.path("pipe"))
-        with pytest.raises(Invalid):
-            await part(place.files, place.path("pipe"), 0, None)
-        with pytest.raises(Invalid):
-            await put(place, "pipe")
+    await place.run('mkfifo "$1"', place.path("pipe"))
+    with pytest.raises(Invalid):
+        await part(place.files, place.path("pipe"), 0, None)
+    with pytest.raises(Invalid):
+        await put(place, "pipe")
 
 
 # --- in
@@ -190,12 +188,12 @@ async def test_folders_where_there_is_a_file(place):
         await put(place, "file/a/f", landing=WriteOptions(parents=True))
 
 
+@pytest.mark.needs("accounts")
 async def test_folders_that_may_not_be_made(place):
     await place.changes.mkdir(place.path("closed"), soon())
     await place.changes.chmod(place.path("closed"), "555", soon())
-    if place.user != "root":
-        with pytest.raises(Denied):
-            await put(place, "closed/a/f", landing=WriteOptions(parents=True))
+    with pytest.raises(Denied):
+        await put(place, "closed/a/f", landing=WriteOptions(parents=True))
     await place.changes.chmod(place.path("closed"), "755", soon())
 
 
@@ -214,10 +212,9 @@ SECOND = b"second" * SMALL  # more than goes in one round trip
 
 
 @pytest.mark.parametrize("stage", range(6))
+@pytest.mark.needs("faults")
 async def test_who_goes_away_leaves_nothing(place, stage):
     """Whichever answer the upload waits for when its caller goes: requests are slow, and time is counted in them."""
-    if place.server is None:
-        pytest.skip("the live server has no slow motion")
     await put(place, "f", b"first")
     place.server.faults.slow = 0.04
     try:
@@ -232,9 +229,8 @@ async def test_who_goes_away_leaves_nothing(place, stage):
     assert await part(place.files, place.path("f"), 0, None) in {b"first", SECOND}
 
 
+@pytest.mark.needs("faults")
 async def test_a_lost_connection_leaves_nothing(place):
-    if place.server is None:
-        pytest.skip("the live server is not to be cut")
     server = place.server
 
     async def cut() -> AsyncIterator[bytes]:

@@ -13,12 +13,13 @@ from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Conflict, Denied, GatewayError, Invalid, NotFound
 from flamecrest.server.files.values import CompressOptions, ListOptions
 
-from .conftest import soon
+from .places import soon
 from .test_files import fetch, names, put
 
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.without_subsystem
 async def test_an_upload_replaces_atomically_and_keeps_the_mode(place):
     path = await put(place, "file", b"old")
     await place.changes.chmod(path, "640", soon())
@@ -40,6 +41,7 @@ async def test_an_upload_replaces_atomically_and_keeps_the_mode(place):
     assert await names(place, hidden=True) == ["file"]
 
 
+@pytest.mark.without_subsystem
 @pytest.mark.parametrize("how", ["fails", "is cancelled"])
 async def test_a_broken_upload_changes_and_leaves_nothing(place, how):
     path = await put(place, "file", b"old")
@@ -95,6 +97,7 @@ async def test_symlink_refuses_what_exists(place):
         await place.changes.symlink("/tmp", path, soon())
 
 
+@pytest.mark.without_subsystem
 async def test_rm_takes_trees_and_links_but_not_what_they_lead_to(place):
     await place.changes.mkdir(place.path("tree/x/y"), soon(), parents=True)
     kept = await put(place, "kept")
@@ -172,6 +175,7 @@ async def test_archive_patterns_and_bad_archives(place):
 # --- limits
 
 
+@pytest.mark.needs("deadlines")
 async def test_a_deadline_that_has_passed_is_a_timeout(place):
     from flamecrest.server.errors import Busy, Timeout
 
@@ -181,8 +185,9 @@ async def test_a_deadline_that_has_passed_is_a_timeout(place):
             await operation(place.folder, Deadline.after(0))
 
 
+@pytest.mark.needs("accounts")
 async def test_other_peoples_files_are_denied(place):
-    if place.server is not None:
+    if place.ssh.server is not None:
         bob = place.folder.replace("/ann/", "/bob/").rpartition("/")[0]
         secret = f"{bob}/secret"
         Path(secret).write_text("secret")
@@ -197,4 +202,4 @@ async def test_other_peoples_files_are_denied(place):
         ):
             with pytest.raises((Denied, NotFound)) as caught:
                 await operation
-            assert caught.type is Denied or place.server is None
+            assert caught.type is Denied or place.ssh.server is None

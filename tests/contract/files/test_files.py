@@ -14,7 +14,7 @@ from flamecrest.server.errors import Invalid, NotFound, TooLarge, Upstream
 from flamecrest.server.files.listing_filter import ALL_ENTRIES, ListingFilter
 from flamecrest.server.files.values import CompressOptions, ListOptions, TextRange
 
-from .conftest import soon
+from .places import soon
 
 pytestmark = pytest.mark.anyio
 
@@ -108,6 +108,7 @@ async def is_a_name(place, name: str) -> None:
 # --- ls
 
 
+@pytest.mark.without_subsystem
 async def test_ls_shows_what_ls_shows(place):
     await put(place, "b.txt", b"12345")
     await put(place, ".hidden")
@@ -157,6 +158,7 @@ async def test_ls_of_a_link_to_a_folder(place):
     ]
 
 
+@pytest.mark.without_subsystem
 async def test_ls_recursive_joins_names_and_enters_no_link(place):
     await place.changes.mkdir(place.path("a/b/c"), soon(), parents=True)
     await put(place, "a/b/file")
@@ -220,6 +222,7 @@ async def test_what_is_missing_is_not_found(place):
 # --- reading
 
 
+@pytest.mark.without_subsystem
 async def test_head_tail_and_view(place):
     lines = [f"line {n}\n" for n in range(1, 101)]
     path = await put(place, "lines", "".join(lines).encode())
@@ -294,6 +297,7 @@ async def test_an_answer_has_a_limit(place):
     )
 
 
+@pytest.mark.without_subsystem
 @pytest.mark.parametrize("size", [0, 1, 32768, 65535, 65536, 65537, 300_000, 5_000_000])
 async def test_sizes_survive_up_and_down(place, size):
     data = os.urandom(size)
@@ -311,10 +315,8 @@ async def test_only_regular_files_are_read(place, what):
     path = place.path(what)
     if what == "folder":
         await place.changes.mkdir(path, soon())
-    elif place.server is None:
-        pytest.skip("a FIFO can't be made over the Files port")
     else:
-        os.mkfifo(path)
+        await place.run('mkfifo "$1"', path)
     for operation in (
         place.queries.view(path, soon(), offset=0, size=1),
         place.queries.head(path, soon(), TextRange(count=1, unit="lines", skip=False, limit=9)),
@@ -327,6 +329,7 @@ async def test_only_regular_files_are_read(place, what):
             await operation
 
 
+@pytest.mark.without_subsystem
 async def test_a_file_that_shrinks_is_never_passed_off_as_whole(place):
     path = await put(place, "shrinking", b"x" * 9_000_000)
     with pytest.raises(Upstream, match="shorter"):
@@ -334,10 +337,7 @@ async def test_a_file_that_shrinks_is_never_passed_off_as_whole(place):
             chunks = reader.chunks()
             await anext(chunks)
             await put(place, "other", b"short")
-            if place.server is not None:
-                os.truncate(path, 100_000)
-            else:
-                pytest.skip("a file can't be cut over the Files port")
+            await place.run('truncate -s 100000 "$1"', path)
             async for _ in chunks:
                 pass
 

@@ -11,9 +11,8 @@ import pytest
 from flamecrest.server.errors import Invalid, NotFound
 from flamecrest.server.files.values import FollowEvent, FollowPosition
 
-from .conftest import soon
+from .places import soon
 from .test_files import put
-from .test_more_files import run
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +28,7 @@ async def test_follow(place):
     async with place.queries.follow(path, soon(), lines=2) as pieces, aclosing(pieces):
         first = await added(pieces)
         assert (first.event, first.text, first.start, first.mark.offset) == ("added", "two\nthree\n", 4, 14)
-        await run(place, 'printf "four\\n" >> "$1"', path)
+        await place.run('printf "four\\n" >> "$1"', path)
         second = await added(pieces)
         assert (second.text, second.start, second.mark.offset) == ("four\n", 14, 19)
     async with place.queries.follow(path, soon(), after=first.mark) as pieces, aclosing(pieces):
@@ -40,10 +39,10 @@ async def test_follow_never_cuts_a_character(place):
     path = await put(place, "log", b"")
     async with place.queries.follow(path, soon()) as pieces, aclosing(pieces):
         assert await anext(pieces) is None
-        await run(place, r'printf "a\303" >> "$1"', path)
+        await place.run(r'printf "a\303" >> "$1"', path)
         half = await added(pieces)
         assert (half.text, half.mark.offset) == ("a", 1)
-        await run(place, r'printf "\251b\377c" >> "$1"', path)
+        await place.run(r'printf "\251b\377c" >> "$1"', path)
         rest = await added(pieces)
         assert (rest.text, rest.start, rest.mark.offset) == ("éb\ufffdc", 1, 6)
     async with place.queries.follow(path, soon(), after=half.mark) as pieces, aclosing(pieces):
@@ -54,7 +53,7 @@ async def test_follow_through_truncation(place):
     path = await put(place, "log", b"a long line\n")
     async with place.queries.follow(path, soon()) as pieces, aclosing(pieces):
         mark = (await added(pieces)).mark
-        await run(place, 'printf "new\\n" > "$1"', path)
+        await place.run('printf "new\\n" > "$1"', path)
         assert (await added(pieces)).event == "truncated"
         assert (await added(pieces)).text == "new\n"
     async with place.queries.follow(path, soon(), after=mark) as pieces, aclosing(pieces):
@@ -62,11 +61,12 @@ async def test_follow_through_truncation(place):
         assert (await added(pieces)).text == "new\n"
 
 
+@pytest.mark.needs("rotation")
 async def test_follow_through_rotation(place):
     path = await put(place, "log", b"old\n")
     async with place.queries.follow(path, soon()) as pieces, aclosing(pieces):
         mark = (await added(pieces)).mark
-        await run(place, 'printf "last of old\\n" >> "$1"; mv "$1" "$1.1"; printf "first of new\\n" > "$1"', path)
+        await place.run('printf "last of old\\n" >> "$1"; mv "$1" "$1.1"; printf "first of new\\n" > "$1"', path)
         seen = [await added(pieces), await added(pieces), await added(pieces)]
     assert [(one.event, one.text) for one in seen] == [
         ("added", "last of old\n"),
@@ -91,7 +91,7 @@ async def test_follow_waits_for_a_file_that_is_gone(place):
 
 @pytest.mark.parametrize("after", [None, FollowPosition(1, 2**64 - 1), FollowPosition(2**64 - 1, 0)])
 async def test_follow_what_cannot_be_followed(place, after):
-    await run(place, 'mkfifo "$1"', place.path("fifo"))
+    await place.run('mkfifo "$1"', place.path("fifo"))
     for path, error in [(place.path("none"), NotFound), (place.path("fifo"), Invalid), (place.folder, Invalid)]:
         with pytest.raises(error):
             async with place.queries.follow(path, soon(), after=after):

@@ -8,9 +8,8 @@ from flamecrest.server.errors import NotFound
 from flamecrest.server.files.listing_filter import ListingFilter
 from flamecrest.server.files.values import ListOptions
 
-from .conftest import soon
+from .places import soon
 from .test_files import names, put
-from .test_more_files import run
 
 pytestmark = pytest.mark.anyio
 
@@ -74,7 +73,7 @@ async def test_scan_refuses_at_once(place):
 
 
 async def test_many_entries(place):
-    await run(place, 'cd "$1" && seq -f "f%05g" 1200 | xargs touch', place.folder)
+    await place.run('cd "$1" && seq -f "f%05g" 1200 | xargs touch', place.folder)
     expected = [f"f{number:05}" for number in range(1, 1201)]
     assert await names(place) == expected
     async with place.queries.scan(place.folder, soon()) as batches:

@@ -16,7 +16,7 @@ from flamecrest.server.files.archives.packing import zstd_frame
 from flamecrest.server.files.archives.remote import RemoteBulk
 from flamecrest.server.files.values import CompressOptions
 
-from .conftest import Place, on_sandbox, soon
+from .places import Place, on_sandbox, soon
 from .test_files import fetch, names, put
 
 pytestmark = pytest.mark.anyio

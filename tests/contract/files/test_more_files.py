@@ -14,22 +14,10 @@ import pytest
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Conflict, Denied, Invalid, NotFound, Timeout, TooLarge
 
-from .conftest import soon
+from .places import soon
 from .test_files import SOME_AT_A_TIME, fetch, names, put
 
 pytestmark = pytest.mark.anyio
-
-
-async def run(place, script: str, *arguments: str) -> bytes:
-    """Run a program as the user, for what no port has."""
-    from flamecrest.server.auth.port import Identity
-    from flamecrest.server.ssh.command import Command
-    from flamecrest.server.ssh.session import PooledSessions
-
-    command = Command(("sh", "-c", script, "sh", *arguments), lambda output: output)
-    output = await PooledSessions(place.pool).of(Identity(place.user)).run(command, Deadline.after(15))
-    assert output.status == 0, output.errors()
-    return bytes(output.stdout)
 
 
 # --- any name
@@ -129,6 +117,7 @@ async def test_mv_to_another_file_system(place):
     assert await names(place) == ["file"]
 
 
+@pytest.mark.needs("accounts")
 async def test_mv_where_one_may_not(place):
     file = await put(place, "file")
     await place.changes.mkdir(place.path("closed"), soon())
@@ -157,7 +146,7 @@ async def test_cp_of_a_tree(place):
     await place.changes.mkdir(place.path("tree/deep"), soon(), parents=True)
     await put(place, "tree/deep/file", b"1")
     await place.changes.symlink("file", place.path("tree/deep/link"), soon())
-    await run(place, 'mkfifo "$1/fifo"', place.path("tree"))
+    await place.run('mkfifo "$1/fifo"', place.path("tree"))
     await place.changes.cp(place.path("tree/"), place.path("copy"), soon())
     assert await names(place, recursive=True, hidden=True) == [
         "copy", "copy/deep", "copy/deep/file", "copy/deep/link", "copy/fifo",
@@ -235,9 +224,7 @@ class EndlessCopy:
 
 
 @pytest.fixture
-def endless(place, tmp_path: Path) -> EndlessCopy:
-    if place.server is None:
-        pytest.skip("the live site has a cp of its own")
+def endless(tmp_path: Path) -> EndlessCopy:
     return EndlessCopy(tmp_path)
 
 
@@ -251,6 +238,7 @@ async def left_over(place, endless: EndlessCopy) -> list[str]:
     return await names(place, hidden=True)
 
 
+@pytest.mark.needs("faults")
 async def test_a_copy_that_is_given_up_leaves_nothing(place, endless):
     await place.changes.mkdir(place.path("tree/deep"), soon(), parents=True)
     copying = asyncio.create_task(place.changes.cp(place.path("tree"), place.path("copy"), Deadline.after(60)))
@@ -264,6 +252,7 @@ async def test_a_copy_that_is_given_up_leaves_nothing(place, endless):
     assert await left_over(place, endless) == ["tree"]
 
 
+@pytest.mark.needs("faults")
 async def test_a_copy_has_a_deadline(place, endless):
     await place.changes.mkdir(place.path("tree/deep"), soon(), parents=True)
     seconds = 0.25
@@ -286,7 +275,7 @@ async def test_touch(place):
     await place.changes.touch(path, soon())
     assert (await place.queries.stat(path, soon())).mtime > 1_700_000_000
     assert await fetch(place, path) == b"kept"
-    await run(place, 'mkfifo "$1"', place.path("fifo"))
+    await place.run('mkfifo "$1"', place.path("fifo"))
     await place.changes.touch(place.path("fifo"), soon())
     await place.changes.touch(place.path("fifo"), soon(), mtime=7)
     assert (await place.queries.stat(place.path("fifo"), soon())).mtime == 7
@@ -300,7 +289,7 @@ async def test_truncate(place):
     assert await fetch(place, path) == b"0123"
     await place.changes.truncate(path, 6, soon())
     assert await fetch(place, path) == b"0123\0\0"
-    if not await run(place, 'truncate -s 4E "$1" 2> "$1.said" && echo "it does" || true', place.path("takes any size")):
+    if not await place.run('truncate -s 4E "$1" 2> "$1.said" && echo "it does" || true', place.path("takes any size")):
         with pytest.raises(TooLarge, match="more than the file system or your quota takes"):
             await place.changes.truncate(path, 2**62, soon())
         assert await fetch(place, path) == b"0123\0\0"
@@ -308,7 +297,7 @@ async def test_truncate(place):
         await place.changes.truncate(place.path("none"), 4, soon())
     with pytest.raises(Invalid, match="Is a directory"):
         await place.changes.truncate(place.folder, 4, soon())
-    await run(place, 'mkfifo "$1"', place.path("fifo"))
+    await place.run('mkfifo "$1"', place.path("fifo"))
     with pytest.raises(Invalid, match="Not a regular file"):
         await place.changes.truncate(place.path("fifo"), 4, soon())
 
@@ -348,7 +337,7 @@ async def test_du(place):
     await place.changes.mkdir(place.path("tree/deep"), soon(), parents=True)
     await put(place, "tree/deep/file", b"x" * 10_000)
     empty = await place.queries.du(place.path("tree"), soon())
-    await run(place, 'cd "$1" && ln file other && ln -s file link && mkfifo fifo', place.path("tree/deep"))
+    await place.run('cd "$1" && ln file other && ln -s file link && mkfifo fifo', place.path("tree/deep"))
     usage = await place.queries.du(place.path("tree"), soon())
     assert usage.entries == empty.entries + 2 == 5  # a second name of the same file is none
     assert 10_000 <= empty.size < usage.size
@@ -360,7 +349,7 @@ async def test_du(place):
 
 
 async def test_checksums_of_what_has_none(place):
-    await run(place, 'mkfifo "$1"', place.path("fifo"))
+    await place.run('mkfifo "$1"', place.path("fifo"))
     for algorithm in ("md5", "blake2b"):
         with pytest.raises(Invalid, match="Not a regular file"):
             await place.queries.checksum(place.path("fifo"), soon(), algorithm=algorithm)

@@ -12,8 +12,7 @@ from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import NotFound, Timeout
 from flamecrest.server.files.values import QuotaUsage
 
-from .conftest import Place, on_sandbox, soon
-from .test_more_files import run
+from .places import Place, on_sandbox, soon
 
 pytestmark = pytest.mark.anyio
 
@@ -44,7 +43,7 @@ async def test_quotas_come_with_df(place_with: With, tmp_path: Path) -> None:
     script = f"""printf '%s\\n' "$@" > '{asked}'; sed "1,2d; s/gid 2002/gid $(id -g)/" '{RECORDED}'; exit 1"""
     async with place_with(script) as place:
         space = await place.queries.df(place.folder, soon())
-        found = await run(place, 'df --output=source,target "$1"', place.folder)
+        found = await place.run('df --output=source,target "$1"', place.folder)
     assert space.total > 0
     assert space.quota is not None
     assert space.quota.user is not None

@@ -1,52 +1,80 @@
 """The operations that FirecREST v2 does not have, on this machine's own disc, for the HTTP room."""
 
-# ruff: noqa: ARG002, PTH118, PTH123 -- a port takes what it says; Path would tidy hostile names
+# ruff: noqa: ARG002, PTH112, PTH123 -- the port's arguments; Path normalizes names
 
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
-import errno
 import os
 import shutil
-from abc import abstractmethod
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+import stat as bits
+from asyncio.subprocess import PIPE
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from flamecrest.server.errors import Conflict, Denied, Invalid, NotFound
+from flamecrest.server.errors import Conflict, Invalid, TooLarge, Upstream
+from flamecrest.server.files.paths import within
+from flamecrest.server.files.remote.commands import archive
+from flamecrest.server.files.remote.commands.command_errors import check_success
+from flamecrest.server.files.remote.commands.copying import copy
+from flamecrest.server.files.remote.commands.space import usage_command
+from flamecrest.server.files.remote.errors import operation_error
+from flamecrest.server.files.remote.writing import require_regular
 from flamecrest.server.files.values import (
+    DEFAULT_COMPRESSION,
     DEFAULT_LISTING,
+    Compression,
+    CompressOptions,
     DiskSpace,
     DiskUsage,
     FollowEvent,
     FollowPosition,
     ListOptions,
 )
+from flamecrest.server.ssh.channels.sftp_packets import Attrs
+from flamecrest.server.ssh.command import Command, Output
+from flamecrest.server.ssh.errors import StatError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.errors import GatewayError
-    from flamecrest.server.files.values import ListingEntry, ListOptions, Stat
+    from flamecrest.server.files.values import ListingEntry, ListOptions
 
 
-_KINDS: dict[int, type[GatewayError]] = {
-    errno.ENOENT: NotFound,
-    errno.EEXIST: Conflict,
-    errno.ENOTEMPTY: Conflict,
-    errno.EACCES: Denied,
-    errno.EPERM: Denied,
-}
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
-def said(words: str) -> Iterator[None]:
-    """Turn an OSError into what the command line tool would say."""
+def said(prefix: str) -> Iterator[None]:
+    """Turn an OSError into the error that the adapters over SSH raise."""
     try:
         yield
     except OSError as error:
-        raise _KINDS.get(error.errno or 0, Invalid)(f"{words}: {error.strerror}", detail=repr(error)) from error
+        failure = operation_error(StatError(error.errno or 0), prefix)
+        failure.detail = repr(error)
+        raise failure from error
+
+
+async def do(prefix: str, function: Callable[..., T], *args: Any, **options: Any) -> T:
+    """Call a blocking function in a thread."""
+    with said(prefix):
+        return await asyncio.to_thread(function, *args, **options)
+
+
+async def run(command: Command[T]) -> T:
+    """Run a program of the adapters on this machine."""
+    environment = {**os.environ, "LC_ALL": "C"}
+    process = await asyncio.create_subprocess_exec(*command.argv, stdout=PIPE, stderr=PIPE, env=environment)
+    try:
+        stdout, stderr = await process.communicate()
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    return command.parse(Output(process.returncode or 0, stdout, stderr))
 
 
 class LocalOperations:
@@ -54,8 +82,7 @@ class LocalOperations:
 
     ls: Any  # the other half's
 
-    @abstractmethod
-    async def stat(self, path: str, deadline: Deadline, *, follow: bool = False) -> Stat: ...
+    stat: Any
 
     @asynccontextmanager
     async def scan(
@@ -73,79 +100,121 @@ class LocalOperations:
     async def follow(
         self, path: str, deadline: Deadline, *, lines: int = 10, after: FollowPosition | None = None
     ) -> AsyncIterator[AsyncIterator[FollowEvent | None]]:
-        found = await self.stat(path, deadline, follow=True)
-
-        async def pieces() -> AsyncIterator[FollowEvent | None]:
-            offset = found.size if after is None else after.offset
-            while True:
-                data = await asyncio.to_thread(_part, path, offset)
-                if data:
-                    start, offset = offset, offset + len(data)
-                    yield FollowEvent(
-                        "added", data.decode("utf-8", "replace"), start, FollowPosition(found.ino, offset)
-                    )
-                else:
-                    yield None
-                await asyncio.sleep(0.01)
-
-        yield pieces()
+        prefix = f"tail: cannot open '{path}' for reading"
+        require_regular(prefix, Attrs(mode=(await do(prefix, os.stat, path)).st_mode))
+        follower = _Follower(path, *await do(prefix, _content, path))
+        async with aclosing(follower.events(lines, after)) as events:
+            yield events
 
     async def df(self, path: str, deadline: Deadline) -> DiskSpace:
-        await self.stat(path, deadline)
-        of = await asyncio.to_thread(os.statvfs, path)
+        of = await do(f"df: {path}", os.statvfs, path)
         unit = of.f_frsize
         return DiskSpace(of.f_blocks * unit, of.f_bfree * unit, of.f_bavail * unit, of.f_files, of.f_ffree, None)
 
     async def du(self, path: str, deadline: Deadline) -> DiskUsage:
-        await self.stat(path, deadline)
+        await do(f"du: cannot access '{path}'", os.lstat, path)
+        return await run(usage_command(path))
 
-        def walked() -> list[os.stat_result]:
-            inside = (os.path.join(at, one) for at, folders, files in os.walk(path) for one in folders + files)
-            return [os.lstat(name) for name in (path, *inside)]
+    async def chmod(self, path: str, mode: str, deadline: Deadline) -> None:
+        await run(Command(("chmod", "--", mode, path), check_success))
 
-        found = await asyncio.to_thread(walked)
-        return DiskUsage(
-            sum(s.st_size for s in found), sum(s.st_blocks * 512 for s in found), len(found), complete=True
-        )
+    async def chown(self, path: str, owner: str, group: str, deadline: Deadline) -> None:
+        await do(f"chown: cannot access '{path}'", os.stat, path)
+        if owner or group:
+            await run(Command(("chown", "--", f"{owner}:{group}" if group else owner, path), check_success))
+
+    async def mkdir(self, path: str, deadline: Deadline, *, parents: bool = False, exist_ok: bool = False) -> None:
+        def make() -> None:
+            if not ((parents or exist_ok) and os.path.isdir(path)):
+                (os.makedirs if parents else os.mkdir)(path)
+
+        await do(f"mkdir: cannot create directory '{path}'", make)
+
+    async def symlink(self, target: str, link: str, deadline: Deadline) -> None:
+        await do(f"ln: failed to create symbolic link '{link}'", os.symlink, target, link)
+
+    async def rm(self, path: str, deadline: Deadline) -> None:
+        prefix = f"rm: cannot remove '{path}'"
+        is_tree = bits.S_ISDIR((await do(prefix, os.lstat, path)).st_mode)
+        await do(prefix, shutil.rmtree if is_tree else os.unlink, path)
 
     async def mv(self, source: str, target: str, deadline: Deadline, *, overwrite: bool = False) -> None:
-        await self._free(source, target, deadline, "mv", overwrite=overwrite)
-        with said(f"mv: cannot move '{source}' to '{target}'"):
-            await asyncio.to_thread(os.rename, source, target)
+        prefix = f"mv: cannot move '{source}' to '{target}'"
+        source, target = source.rstrip("/"), target.rstrip("/")
+        await do(f"mv: cannot stat '{source}'", os.lstat, source)
+        if within(target, source):
+            raise Invalid(f"{prefix}: a directory can't be moved into itself")
+        if not overwrite and await asyncio.to_thread(os.path.lexists, target):
+            raise Conflict(f"{prefix}: File exists")
+        try:
+            await do(prefix, os.rename, source, target)
+        except Upstream as error:
+            if "cross-device" in error.public:
+                hint = "they are on different file systems; copy it, or use /transfer/mv"
+                raise Invalid(f"{prefix}: {hint}") from None
+            raise
 
     async def cp(
         self, source: str, target: str, deadline: Deadline, *, overwrite: bool = False, dereference: bool = False
     ) -> None:
-        await self._free(source, target, deadline, "cp", overwrite=overwrite)
-        with said(f"cp: cannot copy '{source}' to '{target}'"):
-            if await asyncio.to_thread(os.path.isdir, source):
-                await asyncio.to_thread(shutil.copytree, source, target, dirs_exist_ok=overwrite)
-            else:
-                await asyncio.to_thread(shutil.copy2, source, target)
+        await run(copy(source, target, overwrite=overwrite, dereference=dereference))
 
     async def touch(self, path: str, deadline: Deadline, *, mtime: int | None = None) -> None:
-        def touched() -> None:
+        def touch() -> None:
             if not os.path.lexists(path):
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
             os.utime(path, None if mtime is None else (mtime, mtime))
 
-        with said(f"touch: cannot touch '{path}'"):
-            await asyncio.to_thread(touched)
+        await do(f"touch: cannot touch '{path}'", touch)
 
     async def truncate(self, path: str, size: int, deadline: Deadline) -> None:
-        await self.stat(path, deadline)
-        if await asyncio.to_thread(os.path.isdir, path):
-            raise Invalid(f"truncate: cannot open '{path}' for writing: Is a directory")
-        with said(f"truncate: cannot open '{path}' for writing"):
+        prefix = f"truncate: cannot open '{path}' for writing"
+        require_regular(prefix, Attrs(mode=(await do(prefix, os.stat, path)).st_mode))
+        try:
             await asyncio.to_thread(os.truncate, path, size)
+        except OSError:
+            larger = f"truncate: cannot make '{path}' {size} bytes large"
+            raise TooLarge(f"{larger}: more than the file system or your quota takes") from None
 
-    async def _free(self, source: str, target: str, deadline: Deadline, what: str, *, overwrite: bool) -> None:
-        await self.stat(source, deadline)
-        if not overwrite and await asyncio.to_thread(os.path.lexists, target):
-            raise Conflict(f"{what}: cannot put '{source}' at '{target}': File exists")
+    async def compress(
+        self, source: str, target: str, deadline: Deadline, options: CompressOptions = DEFAULT_COMPRESSION
+    ) -> None:
+        await run(Command(archive.compress(source, target, options).argv, archive.finished))
+
+    async def extract(self, source: str, target: str, deadline: Deadline, *, compression: Compression = "gzip") -> None:
+        await run(Command(archive.extract(source, target, compression=compression).argv, archive.finished))
 
 
-def _part(path: str, offset: int) -> bytes:
+class _Follower:
+    """Reads the whole file again whenever it looks; after a rotation it does not see what the old file got last."""
+
+    def __init__(self, path: str, data: bytes, ino: int) -> None:
+        self._path = path
+        self._data = data
+        self._ino = ino
+
+    async def events(self, lines: int, after: FollowPosition | None) -> AsyncGenerator[FollowEvent | None]:
+        offset = len(self._data) - len(b"".join(self._data.splitlines(keepends=True)[-lines:])) if lines else 0
+        if after is not None:
+            offset = after.offset
+        ino = self._ino if after is None else after.ino
+        while True:
+            if ino != self._ino or offset > len(self._data):
+                event: Literal["rotated", "truncated"] = "rotated" if ino != self._ino else "truncated"
+                ino, offset = self._ino, 0
+                yield FollowEvent(event, "", 0, FollowPosition(ino, 0))
+            decoder = codecs.getincrementaldecoder("utf-8")("replace")
+            text = decoder.decode(self._data[offset:])
+            if text:
+                start, offset = offset, len(self._data) - len(decoder.getstate()[0])
+                yield FollowEvent("added", text, start, FollowPosition(ino, offset))
+            else:
+                yield None
+            await asyncio.sleep(0.01)
+            with contextlib.suppress(FileNotFoundError):
+                self._data, self._ino = await asyncio.to_thread(_content, self._path)
+
+
+def _content(path: str) -> tuple[bytes, int]:
     with open(path, "rb") as file:
-        file.seek(offset)
-        return file.read()
+        return file.read(), os.fstat(file.fileno()).st_ino

@@ -139,7 +139,7 @@ class Endless(LocalFiles):
         self.closed = asyncio.Event()
 
     @asynccontextmanager
-    async def download(self, path: str, deadline: Deadline, *, choose_start: Any = None) -> AsyncIterator[LocalReader]:
+    async def download(self, path: str, deadline: Deadline, *, choose_start: Any = None) -> AsyncIterator[Any]:
         async with super().download(path, deadline, choose_start=choose_start) as reader:
             try:
                 yield reader

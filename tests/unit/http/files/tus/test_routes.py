@@ -17,7 +17,7 @@ from flamecrest.server.auth.port import Verb
 from flamecrest.server.errors import Invalid
 from flamecrest.server.files.resumable.remote import RemoteUploads
 from flamecrest.server.http.files.tus.headers import parse_metadata
-from tests.contract.files.conftest import Place, on_sandbox
+from tests.contract.files.places import Place, on_sandbox
 from tests.unit.http.world import World
 
 TUS = {"Tus-Resumable": "1.0.0"}
