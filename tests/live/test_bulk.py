@@ -1,4 +1,4 @@
-"""Much data over real OpenSSH, the short way out and in, with new keys under way."""
+"""Much data over real OpenSSH, accelerated and by asyncssh alone, with rekeying during the transfer."""
 
 from __future__ import annotations
 
@@ -23,13 +23,18 @@ pytestmark = pytest.mark.anyio
 SIZE = 20_000_000
 
 
+@pytest.mark.parametrize("accelerate", [True, False], ids=["accelerated", "asyncssh"])
 @pytest.mark.parametrize("rekey", [2**40, 3_000_000, 40_000])
-async def test_the_same_bytes_come_back(site: Site, rekey: int) -> None:
+async def test_the_same_bytes_come_back(site: Site, rekey: int, accelerate: bool) -> None:
     content = os.urandom(SIZE)
     user = site.users[0]
     pairs = asyncssh.load_keypairs(str(site.keys / user))
     transport = await dial(
-        Host(site.host, site.port), user, pairs, HostKeyVerifier([str(site.known_hosts)]), PoolCounters()
+        Host(site.host, site.port, accelerate=accelerate),
+        user,
+        pairs,
+        HostKeyVerifier([str(site.known_hosts)]),
+        PoolCounters(),
     )
     try:
         transport.raw._rekey_bytes = rekey

@@ -1,4 +1,4 @@
-"""The one line that is quoted, and the parsers of the programs that this room runs itself."""
+"""The quoted shell line, and the parsers of this room's own commands."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def _own(data: bytes) -> bytes:
 @given(
     st.lists(st.one_of(anything, st.binary(max_size=20).map(lambda b: os.fsdecode(b.replace(b"\0", b"")))), max_size=4)
 )
-def test_words_arrive_as_they_are(words):
+def test_arguments_arrive_unchanged(words):
     line = shell_line(Command(("printf", "%s\\0", *words), same), 5)
     got = _own(subprocess.run([b"/bin/sh", b"-c", line], capture_output=True, check=True).stdout)
     assert got == b"".join(os.fsencode(word) + b"\0" for word in words) or not words
 
 
-def test_variables_and_locale_are_set_and_the_far_side_ends_it_too():
+def test_variables_and_locale_are_set_and_timeout_ends_the_command():
     line = shell_line(Command(("env",), same, env={"SLURM_TIME_FORMAT": "%s a'b"}), 2.2)
     assert b" timeout -k 2 8 env " in line
     got = _own(subprocess.run([b"/bin/sh", b"-c", line], capture_output=True, check=True).stdout).splitlines()
@@ -55,7 +55,7 @@ def test_nul_is_refused(command):
         shell_line(command)
 
 
-def test_what_no_program_can_be_given_is_refused():
+def test_a_line_that_is_too_long_is_refused():
     shell_line(Command(("echo", "x" * 130_000), same))
     with pytest.raises(Invalid, match="too long"):
         shell_line(Command(("echo", "x" * 131_072), same))
@@ -63,7 +63,7 @@ def test_what_no_program_can_be_given_is_refused():
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 @pytest.mark.parametrize("trace", ["", "set -x; ", "set -v; "])
-def test_what_login_scripts_print_is_told_apart(shell, trace):
+def test_text_of_login_scripts_is_not_output(shell, trace):
     line = shell_line(Command(("sh", "-c", "echo own; echo error >&2"), same))
     noisy = f"{trace}echo welcome; echo quota >&2\n".encode() + line
     done = subprocess.run([shell, "-c", noisy], capture_output=True, check=True)
@@ -81,7 +81,7 @@ def test_the_mark_is_found_however_it_is_cut(noise, own, cuts):
     assert not preamble.text
 
 
-def test_endless_noise_is_held_within_bounds():
+def test_a_long_preamble_is_kept_within_bounds():
     preamble = Preamble()
     for number in range(100):
         assert preamble.strip(b"%d" % number * 5000) == b""
@@ -95,7 +95,7 @@ def test_whoami_reads_ids_with_and_without_names():
     user = parse(Output(0, b"uid=1001(ann) gid=1002(lab) groups=1002(lab),27(sudo),100(domain users)\n"))
     assert (user.user.id, user.user.name, user.group.name) == ("1001", "ann", "lab")
     assert [group.name for group in user.groups] == ["lab", "sudo", "domain users"]
-    # a group without a name: exit status 1, and the number stands for it
+    # a group without a name: `id` exits with 1 and prints the number
     assert parse(Output(1, b"uid=5 gid=6 groups=6,7(x)\n", b"id: cannot find name")).group.name == "6"
     assert parse(Output(0, b"uid=1(a) gid=2(b) groups=2(b) context=u:r:t\n")).groups[0].name == "b"
 
@@ -115,13 +115,13 @@ def test_whoami_does_not_guess(text):
         (b"stat: cannot statx '/x': Stale file handle", errno.ESTALE),
     ],
 )
-def test_stat_by_command_knows_errno(said, number):
+def test_stat_by_command_maps_messages_to_errno(said, number):
     with pytest.raises(StatError) as caught:
         stat_command("/x", follow=False).parse(Output(1, b"", said))
     assert caught.value.errno == number
 
 
-def test_stat_by_command_and_by_agent_say_what_stat_says(tmp_path):
+def test_stat_by_command_and_by_agent_agree_with_os_stat(tmp_path):
     path = tmp_path / "a\nb"
     path.write_bytes(b"123")
     found = path.stat()
@@ -150,7 +150,7 @@ def test_times_are_the_same_by_command_and_by_agent(tmp_path, seconds, part):
     assert by_agent == by_command
     assert by_command[8:11] == tuple(t // 10**9 for t in (found.st_atime_ns, found.st_mtime_ns, found.st_ctime_ns))
     off = by_command[11] - (found.st_mtime_ns % 10**9 if seconds >= 0 else 0)
-    assert min(off % 10**9, -off % 10**9) < 1000  # what rounds up to a whole second is 0
+    assert min(off % 10**9, -off % 10**9) < 1000  # a fraction that is rounded up to a second is 0
 
 
 @pytest.mark.parametrize("output", [Output(0, b"1 2 3"), Output(0, b""), Output(1, b"", b"boom")])

@@ -1,4 +1,4 @@
-"""Host keys and credentials: what is trusted, what is refused, and what is said about it."""
+"""Host keys and credentials: accepted, refused, and the error texts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def log_in(pool) -> str:
     return await PooledSessions(pool).of(ANN).run(Command(("echo", "in"), lambda o: o.text()), Deadline.after(8))
 
 
-async def test_an_unknown_key_is_refused_with_the_line_that_would_make_it_known(world):
+async def test_an_unknown_key_is_refused_with_its_known_hosts_line(world):
     empty = world.root / "empty"
     empty.touch()
     trust = HostKeyVerifier([str(empty)])
@@ -34,11 +34,11 @@ async def test_an_unknown_key_is_refused_with_the_line_that_would_make_it_known(
         with pytest.raises(Upstream, match="is unknown") as caught:
             await log_in(pool)
         told = caught.value.public.rpartition("known_hosts is: ")[2]
-        empty.write_text(told + "\n")  # what an operator would do; no restart
+        empty.write_text(told + "\n")  # as an operator would do, without a restart
         assert await log_in(pool) == "in\n"
 
 
-async def test_a_changed_key_is_refused_and_called_so(world):
+async def test_a_changed_key_is_refused_as_changed(world):
     other = asyncssh.generate_private_key("ssh-ed25519")
     path = world.root / "known"
     path.write_text(known_hosts_line("127.0.0.1", world.server.port, other) + "\n")
@@ -48,7 +48,7 @@ async def test_a_changed_key_is_refused_and_called_so(world):
                 await log_in(pool)
 
 
-async def test_pinned_keys_and_bad_lines_beside_good_ones(world):
+async def test_pinned_keys_and_malformed_lines(world):
     pinned = world.host_key.export_public_key("openssh").decode()
     async with world.pool(host_keys=HostKeyVerifier(pinned=[pinned])) as pool:
         assert await log_in(pool) == "in\n"
@@ -60,7 +60,7 @@ async def test_pinned_keys_and_bad_lines_beside_good_ones(world):
         assert await log_in(pool) == "in\n"
 
 
-async def test_accept_new_believes_once(world):
+async def test_accept_new_accepts_the_first_key(world):
     trust = HostKeyVerifier(["/nonexistent"], policy="accept-new")
     async with world.pool(host_keys=trust) as pool:
         assert await log_in(pool) == "in\n"
@@ -73,7 +73,7 @@ async def test_accept_new_believes_once(world):
             await log_in(pool)
 
 
-async def test_off_believes_everything(world):
+async def test_off_accepts_every_key(world):
     async with world.pool(host_keys=HostKeyVerifier(["/nonexistent"], policy="off")) as pool:
         assert await log_in(pool) == "in\n"
 

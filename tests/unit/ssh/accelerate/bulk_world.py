@@ -1,4 +1,4 @@
-"""A real SSH server that echoes, as narrow as one likes, and a network that cuts and spoils what goes through it."""
+"""A real SSH server that echoes, with small windows if wanted, and a proxy that cuts and changes the bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from flamecrest.server.ssh.transport import SshTransport
 
 
 class Echoed(asyncssh.SSHClientSession[bytes]):
-    """What comes back on a channel, and how it ends."""
+    """Collects the data of a channel, and its end."""
 
     def __init__(self) -> None:
         self.got = bytearray()
@@ -43,7 +43,7 @@ class Echoed(asyncssh.SSHClientSession[bytes]):
 
 
 async def echo(process: asyncssh.SSHServerProcess[bytes]) -> None:
-    """Send back all there is, and then end."""
+    """Send all input back, and end."""
     while data := await process.stdin.read(50_000):
         process.stdout.write(data)
         await process.stdout.drain()
@@ -93,7 +93,7 @@ async def connected(
 
 
 def cutting(seed: int, spoil_after: int | None = None) -> Callable[[int], Any]:
-    """A network whose pieces to the client are of all sizes; one bit is changed after so many bytes."""
+    """A proxy that cuts the data to the client into pieces of many sizes, and changes one bit after some bytes."""
 
     def through(port: int) -> Any:
         async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -127,7 +127,7 @@ async def _pass(
 
 
 async def sent_and_back(transport: SshTransport, content: bytes, piece: int = 100_000) -> Echoed:
-    """Send it in pieces, as far as there is room, and an end; what came back when all is over."""
+    """Send the content in pieces and EOF; the session, when the channel has closed."""
     session = Echoed()
     channel = await transport.open_channel(session, b"echo")
     for start in range(0, len(content), piece):

@@ -1,4 +1,4 @@
-"""Much data over SSH, accelerated and by asyncssh alone: the same bytes, whatever happens on the way."""
+"""Much data over SSH, accelerated and by asyncssh alone: the same bytes in every case."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ async def test_there_and_back_under_every_cipher(tmp_path, cipher, accelerate):
 
 
 @pytest.mark.parametrize("narrow", [{"window": 1}, {"window": 5000, "max_pktsize": 999}, {"window": 40_000}])
-async def test_no_more_than_the_window_and_the_packet_size_allow(tmp_path, narrow, accelerate):
-    """asyncssh's server ends the connection when there is more."""
+async def test_window_and_packet_size_are_respected(tmp_path, narrow, accelerate):
+    """asyncssh's server ends the connection if the client sends more."""
     content = CONTENT[: 300 if narrow["window"] == 1 else 300_000]
     async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM], **narrow) as transport:
         session = await sent_and_back(transport, content)
@@ -41,7 +41,7 @@ async def test_no_more_than_the_window_and_the_packet_size_allow(tmp_path, narro
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(30_000, 2**30), (2**30, 40_000), (70_000, 50_000)])
-async def test_new_keys_under_way(tmp_path, ours, theirs, accelerate):
+async def test_rekeying_during_transfers(tmp_path, ours, theirs, accelerate):
     async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM], rekey_bytes=theirs) as transport:
         first = transport.raw._send_encryption
         transport.raw._rekey_bytes = ours
@@ -53,7 +53,7 @@ async def test_new_keys_under_way(tmp_path, ours, theirs, accelerate):
         assert transport.raw._send_encryption is not first
 
 
-async def test_nothing_goes_out_while_new_keys_are_made(tmp_path):
+async def test_no_data_is_sent_during_a_key_exchange(tmp_path):
     async with connected(tmp_path, encryption_algs=[GCM]) as transport:
         session, raw = Echoed(), transport.raw
         channel = await transport.open_channel(session, b"echo")
@@ -69,7 +69,7 @@ async def test_nothing_goes_out_while_new_keys_are_made(tmp_path):
         assert session.got == CONTENT[:800_000]
 
 
-async def test_a_server_that_sends_more_than_it_may(tmp_path, accelerate):
+async def test_a_server_that_exceeds_the_window_ends_the_connection(tmp_path, accelerate):
     async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM]) as transport:
         session = Echoed()
         channel = await transport.open_channel(session, b"echo")
@@ -80,7 +80,7 @@ async def test_a_server_that_sends_more_than_it_may(tmp_path, accelerate):
         assert len(session.got) <= 1000
 
 
-async def test_new_keys_when_it_is_time(tmp_path, accelerate):
+async def test_rekeying_after_a_time(tmp_path, accelerate):
     async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM]) as transport:
         first = transport.raw._send_encryption
         transport.raw._rekey_seconds, transport.raw._rekey_time = 3600, 0.0
@@ -89,7 +89,7 @@ async def test_new_keys_when_it_is_time(tmp_path, accelerate):
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_a_network_that_cuts_messages_anywhere(tmp_path, seed, accelerate):
+async def test_messages_cut_anywhere(tmp_path, seed, accelerate):
     size = 60_000 if seed else 300_000
     async with connected(
         tmp_path, cutting(seed), accelerate=accelerate, encryption_algs=[GCM], rekey_bytes=100_000
@@ -99,7 +99,7 @@ async def test_a_network_that_cuts_messages_anywhere(tmp_path, seed, accelerate)
 
 
 @pytest.mark.parametrize("after", [5_000, 5_001, 40_000, 100_003])
-async def test_a_spoilt_byte_ends_the_connection(tmp_path, after, accelerate):
+async def test_a_changed_byte_ends_the_connection(tmp_path, after, accelerate):
     network = cutting(0, spoil_after=after)
     async with connected(tmp_path, network, accelerate=accelerate, encryption_algs=[GCM]) as transport:
         session = Echoed()
@@ -111,8 +111,8 @@ async def test_a_spoilt_byte_ends_the_connection(tmp_path, after, accelerate):
         assert len(session.got) < after
 
 
-async def test_what_waits_for_room_goes_when_the_channel_is_closed(tmp_path, accelerate):
-    """A program that reads nothing: closing needs no room, and nothing comes after it."""
+async def test_data_that_waits_for_the_window_is_dropped_with_the_channel(tmp_path, accelerate):
+    """A program that reads nothing: the channel closes without window, and no data follows."""
     at_rest = asyncio.Event()
 
     async def deaf(process: asyncssh.SSHServerProcess[bytes]) -> None:
@@ -140,7 +140,7 @@ async def _answer(transport: Any) -> Any:
     return await transport.open_channel(Echoed(), b"deaf")
 
 
-async def test_a_fault_in_who_receives_ends_the_connection(tmp_path, accelerate):
+async def test_an_exception_in_a_session_ends_the_connection(tmp_path, accelerate):
     class Faulty(Echoed):
         def data_received(self, data: bytes, datatype: int | None) -> None:
             raise ZeroDivisionError(len(data), datatype)
@@ -153,8 +153,8 @@ async def test_a_fault_in_who_receives_ends_the_connection(tmp_path, accelerate)
         assert transport.lost
 
 
-async def test_a_message_too_long_is_not_waited_for(tmp_path, accelerate):
-    """The length stands before the encrypted part: whoever changes it makes us collect up to 4 GiB."""
+async def test_a_message_that_is_too_long_ends_the_connection(tmp_path, accelerate):
+    """The length is not encrypted: an attacker could make the client collect up to 4 GiB."""
     async with connected(tmp_path, accelerate=accelerate, encryption_algs=[GCM]) as transport:
         session = Echoed()
         await transport.open_channel(session, b"echo")

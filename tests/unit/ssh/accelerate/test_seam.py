@@ -51,7 +51,9 @@ async def test_off_leaves_asyncssh_alone(tmp_path):
 
 
 async def test_an_untested_version_is_left_alone_and_named_once_in_the_log(tmp_path, caplog, anyio_backend):
-    version = f"2.21.{anyio_backend[1]['use_uvloop']:d}"  # its own: the line is written once per process
+    version = (
+        f"2.21.{anyio_backend[1]['use_uvloop']:d}"  # one for each event loop: the line is written once per process
+    )
     async with connected(tmp_path, accelerate=False, encryption_algs=[GCM]) as transport:
         with caplog.at_level(logging.WARNING):
             assert not room.accelerate(transport.raw, version)
@@ -86,7 +88,7 @@ class CountsBeforeUse(GCMCipher):
         return header + sealed[:-16], sealed[-16:]
 
 
-def test_a_cipher_that_works_otherwise_is_found():
+def test_a_cipher_that_works_differently_is_detected():
     assert room.cipher_as_expected(GCMCipher)
     for other in (CountsBackwards, KeepsTheNonce, RenamesTheKey, CountsBeforeUse):
         assert not room.cipher_as_expected(other)
@@ -129,7 +131,7 @@ def messages(monkeypatch: pytest.MonkeyPatch) -> Messages:
 
 
 @pytest.mark.parametrize(("client", "server"), [(30_000, 2**30), (2**30, 40_000), (70_000, 50_000), (35_000, 35_000)])
-async def test_no_two_messages_share_a_nonce_whoever_asks_for_new_keys(tmp_path, messages, client, server):
+async def test_no_two_messages_share_a_nonce_over_rekeying(tmp_path, messages, client, server):
     async with connected(tmp_path, encryption_algs=[GCM], rekey_bytes=server) as transport:
         transport.raw._rekey_bytes = client
         sizes = (700_000, 10, 400_001)

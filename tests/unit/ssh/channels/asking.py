@@ -1,4 +1,4 @@
-"""The agent's program run here, without SSH: what it answers to questions."""
+"""Runs the agent's program as a local process, without SSH."""
 
 import subprocess
 from typing import Any
@@ -8,7 +8,7 @@ from flamecrest.server.ssh.errors import StatError
 
 
 def raw_answers(asked: bytes) -> list[bytes]:
-    """The answers to questions as they go over the wire; the program ends in peace."""
+    """The raw answers to raw questions; the program must end with status 0."""
     done = subprocess.run(["perl", "-e", PROGRAM], input=asked, capture_output=True, check=True, timeout=20)
     assert done.stderr == b""
     found, at = [], 0
@@ -21,7 +21,7 @@ def raw_answers(asked: bytes) -> list[bytes]:
 
 
 def answers(*questions: Question[Any]) -> list[Any]:
-    """What becomes of each: what was read, None where it is left to another way, or the StatError."""
+    """The result of each question: the value, None if it is left to SFTP, or the StatError."""
     found: list[Any] = []
     for question, answer in zip(questions, raw_answers(b"".join(one.text for one in questions)), strict=True):
         try:

@@ -1,4 +1,4 @@
-"""A long conversation with an SFTP server, told so that two servers can be compared."""
+"""A long sequence of SFTP requests, with answers that can be compared between two servers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OFFSETS = (0, 1, 6, 7, 8, 2**31, 2**32, 2**40, 2**63 - 1, 2**63, 2**64 - 1)
 
 
 def play(server: Speaker, folder: Path) -> list[tuple[str, Any]]:
-    """What the server says to each request; times and the folder's own name are taken out."""
+    """The server's answer to each request, without times and the directory's own name."""
     told: list[tuple[str, Any]] = []
 
     def ask(what: str, kind: int, *parts: bytes) -> bytes:
@@ -60,7 +60,7 @@ def _prepare(folder: Path) -> None:
 
 def _open(ask: Any, folder: Path) -> None:
     for flags in range(64):
-        # no pipe, whose other end would be waited for
+        # no pipe: to open one blocks
         for path in (b"f", b"d", b"none", b"dangling", b"none/x"):
             packet = ask(f"open {path!r} {flags}", p.OPEN, string(path), struct.pack(">I", flags), p.NO_ATTRS.packed())
             if packet[0] == p.HANDLE:
@@ -92,8 +92,8 @@ def _change(ask: Any) -> None:
     for old in pairs:
         for new in pairs:
             if new == b"dangling" and old in {b"d", b"l", new}:
-                continue  # OpenSSH looks whether something is there by stat, which does not see such a link; ours does
-            # what is moved is moved back, so that the next pair finds the same
+                continue  # OpenSSH tests by stat, which does not find a dangling link; ours does
+            # moved back, so that the next pair finds the same files
             moved = ask(f"rename {old!r} {new!r}", p.RENAME, string(old), string(new))
             if moved[5:9] == bytes(4) and old != new:
                 ask(f"rename back {old!r} {new!r}", p.RENAME, string(new), string(old))
@@ -130,7 +130,7 @@ def _plain(packet: bytes, folder: bytes) -> Any:
 
 
 def _timeless(attrs: Attrs) -> Attrs:
-    """Without the times that the play did not set."""
+    """The attributes without times that no request has set."""
     return attrs if attrs.mtime in {0, 6, 1_000_000_000, 2**32 - 1} else attrs._replace(atime=0, mtime=0)
 
 

@@ -1,4 +1,4 @@
-"""One SFTP server as a process over pipes, asked packet by packet."""
+"""An SFTP server as a process, asked packet by packet over pipes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from flamecrest.server.ssh.channels.sftp_program import PROGRAM
 
 OURS = ("perl", "-e", PROGRAM)
 OPENSSH = ("/usr/lib/openssh/sftp-server",)
-# what changes files: such a request must name nothing outside the server's own folder, whoever runs the test
+# requests that change files: their paths must be inside the server's directory
 CHANGING = {p.OPEN, p.SETSTAT, p.REMOVE, p.MKDIR, p.RMDIR, p.RENAME, p.SYMLINK, p.EXTENDED}
-PATIENCE = 60  # seconds without a byte after which a server is taken for stuck
+PATIENCE = 60  # seconds without a byte after which a server counts as stuck
 
 
 def inside(path: bytes) -> bool:
-    """Whether a path, as it is written, leads no further up than where it starts."""
+    """Whether a path, as written, does not lead above its start."""
     return not path.startswith(b"/") and b".." not in path.split(b"/")
 
 
 def _check(kind: int, body: bytes) -> None:
-    """Never let a request out that could change anything but the test's own files."""
+    """Refuse a request that could change files other than the test's own."""
     at = 0
     for _ in range(3 if kind in CHANGING else 0):
         try:
@@ -39,7 +39,7 @@ def _check(kind: int, body: bytes) -> None:
 
 
 class Speaker:
-    """Sends packets and reads what comes, in order. Requests raise SftpError as the server says."""
+    """Sends packets and reads answers in order. Requests raise SftpError for a status other than OK."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin
@@ -53,12 +53,12 @@ class Speaker:
         self._in.write(data)
 
     def ended(self) -> tuple[int, bytes]:
-        """Its exit status after its input has ended, and what it said until then."""
+        """End its input; its exit status and the rest of its output."""
         out, _ = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, out
 
     def packet(self) -> bytes:
-        """The next packet without its length."""
+        """The next packet, without its length."""
         return self._exactly(struct.unpack(">I", self._exactly(4))[0])
 
     def hello(self) -> dict[bytes, bytes]:
@@ -105,7 +105,7 @@ class Speaker:
         return p.names_reply(self.raw(kind, string(path)))
 
     def folder(self, path: bytes) -> list[p.Name]:
-        """Everything in a folder."""
+        """All entries of a directory."""
         handle, found = self.opendir(path), []
         while batch := self.names(p.READDIR, handle):
             found += batch
@@ -119,7 +119,7 @@ class Speaker:
         return path
 
     def code(self, kind: int, *parts: bytes) -> int:
-        """The status of a request, whatever its answer; -1 for one that is no status."""
+        """The status code of the answer; -1 if it is not a STATUS packet."""
         packet = self.raw(kind, b"".join(parts))
         return int(struct.unpack_from(">I", packet, 5)[0]) if packet[0] == p.STATUS else -1
 
@@ -136,7 +136,7 @@ class Speaker:
 
 @contextmanager
 def speaking(argv: Sequence[str], folder: Path, **environment: str) -> Iterator[Speaker]:
-    """A server that works in a folder, for as long as the block lasts."""
+    """A server that runs in a directory until the block ends."""
     pipe: Any = subprocess.PIPE
     with subprocess.Popen(
         argv,
@@ -157,7 +157,7 @@ def speaking(argv: Sequence[str], folder: Path, **environment: str) -> Iterator[
 
 
 def packets(stream: bytes) -> list[bytes]:
-    """Cut what a server said into packets; it must be whole ones."""
+    """Cut a server's output into packets, which must be whole."""
     found, at = [], 0
     while at < len(stream):
         size = struct.unpack_from(">I", stream, at)[0]

@@ -1,4 +1,4 @@
-"""The agent: its program as it runs on a login node, and what the gateway makes of one that is something else."""
+"""The agent: its program run as a process, and the gateway with programs that are not the agent."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def entries(
     )
 
 
-def test_the_program_is_one_line_that_every_shell_takes_and_perl_has_no_complaint():
+def test_the_program_is_one_line_for_every_shell_and_compiles_without_warnings():
     assert not set("\n\r'!") & set(PROGRAM)
     assert PROGRAM.isascii()
     checked = subprocess.run(["perl", "-wc", "-e", PROGRAM], capture_output=True, check=True)
@@ -57,7 +57,7 @@ def test_the_program_is_one_line_that_every_shell_takes_and_perl_has_no_complain
 
 class TestReading:
     @pytest.mark.parametrize("size", [0, 1, 1024, agent_requests.SMALL])
-    def test_a_small_file_comes_whole(self, tmp_path, size):
+    def test_a_small_file_is_read_whole(self, tmp_path, size):
         path = tmp_path / "a\nb \xff"
         path.write_bytes(os.urandom(size))
         (found,) = answers(read(path))
@@ -65,14 +65,14 @@ class TestReading:
         now = path.stat()
         assert (found.stat.ino, found.stat.size, found.stat.mode) == (now.st_ino, size, now.st_mode)
 
-    def test_of_a_larger_one_only_the_attributes(self, tmp_path):
+    def test_of_a_larger_file_only_the_attributes_are_returned(self, tmp_path):
         path = tmp_path / "f"
         path.write_bytes(bytes(agent_requests.SMALL + 1))
         (found,) = answers(read(path))
         assert found.data is None
         assert found.stat.size == agent_requests.SMALL + 1
 
-    def test_links_are_followed_and_what_is_missing_is_said(self, tmp_path):
+    def test_links_are_followed_and_a_missing_file_is_an_error(self, tmp_path):
         (tmp_path / "f").write_bytes(b"1")
         (tmp_path / "link").symlink_to("f")
         (tmp_path / "nowhere").symlink_to("none")
@@ -82,7 +82,7 @@ class TestReading:
         assert linked.data == b"1"
         assert [dangling.errno, missing.errno, below.errno] == [errno.ENOENT, errno.ENOENT, errno.ENOTDIR]
 
-    def test_what_is_no_plain_file_is_left_alone(self, tmp_path):
+    def test_special_files_are_left_to_sftp(self, tmp_path):
         os.mkfifo(tmp_path / "fifo")
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(tmp_path / "socket"))
@@ -90,13 +90,13 @@ class TestReading:
         assert answers(*map(read, others)) == [None] * len(others)
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-    def test_what_may_not_be_read_is_left_to_another_way(self, tmp_path):
+    def test_unreadable_files_are_left_to_sftp(self, tmp_path):
         (tmp_path / "f").touch(mode=0)
         assert answers(read(tmp_path / "f")) == [None]
 
 
 class TestWriting:
-    def test_a_new_file_and_one_that_is_replaced(self, tmp_path):
+    def test_a_file_is_created_or_replaced(self, tmp_path):
         path = tmp_path / "f\n"
         data = b"a\0b\xff" * 1000
         first, again = answers(write(path, b"first", 0o640), write(path, data))
@@ -106,7 +106,7 @@ class TestWriting:
         assert (again.stat.ino, again.stat.size) == (path.stat().st_ino, len(data))
         assert list(tmp_path.iterdir()) == [path]
 
-    def test_bytes_stay_bytes_whatever_the_account_has_set_for_its_own_programs(self, tmp_path, monkeypatch):
+    def test_bytes_are_unchanged_by_perl_variables_of_the_account(self, tmp_path, monkeypatch):
         monkeypatch.setenv("PERL_UNICODE", "SDAL")
         path = tmp_path / "f\xe9"
         data = bytes(range(256)) * 10
@@ -121,7 +121,7 @@ class TestWriting:
         assert answers(write(path, b"1", mode), write(path, b""))[1].created is False
         assert stat.S_IMODE(path.stat().st_mode) == mode
 
-    def test_without_a_mode_the_umask_counts(self, tmp_path):
+    def test_without_a_mode_the_umask_applies(self, tmp_path):
         before = os.umask(0o027)
         try:
             answers(write(tmp_path / "f", b"1"))
@@ -129,7 +129,7 @@ class TestWriting:
             os.umask(before)
         assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o640
 
-    def test_what_takes_more_is_left_and_nothing_is_changed(self, tmp_path):
+    def test_complicated_writes_are_left_to_sftp_and_change_nothing(self, tmp_path):
         (tmp_path / "f").write_bytes(b"old")
         (tmp_path / "link").symlink_to("f")
         (tmp_path / "folder").mkdir()
@@ -140,20 +140,20 @@ class TestWriting:
         assert sorted(tmp_path.iterdir()) == before
         assert (tmp_path / "f").read_bytes() == b"old"
 
-    def test_nothing_that_is_there_is_taken_for_its_own(self, tmp_path):
+    def test_an_existing_temporary_file_is_not_overwritten(self, tmp_path):
         (tmp_path / ".new").write_bytes(b"somebody's")
         assert answers(write(tmp_path / "f", b"new")) == [None]
         assert (tmp_path / ".new").read_bytes() == b"somebody's"
         assert not (tmp_path / "f").exists()
 
-    def test_names_that_are_made_up_differ(self):
+    def test_temporary_names_differ(self):
         names = {temporary_beside(b"/a/b") for _ in range(100)}
         assert len(names) == 100
         assert all(re.fullmatch(rb"/a/\.flamecrest-upload-[0-9a-f]{16}", name) for name in names)
 
 
 class TestListing:
-    def test_entries_are_what_lstat_says(self, tmp_path):
+    def test_entries_agree_with_lstat(self, tmp_path):
         odd = os.fsdecode(b"a\xff\nb 1 2  3")
         (tmp_path / odd).write_bytes(b"12345")
         (tmp_path / ".hidden").touch()
@@ -176,10 +176,10 @@ class TestListing:
         (found,) = answers(entries(tmp_path, numeric=False))
         assert found[0].user == user
 
-    def test_nothing_in_it(self, tmp_path):
+    def test_an_empty_directory(self, tmp_path):
         assert answers(entries(tmp_path)) == [[]]
 
-    def test_which_way_a_link_goes(self, tmp_path):
+    def test_links_in_a_listing(self, tmp_path):
         (tmp_path / "folder").mkdir()
         (tmp_path / "folder" / "f").touch()
         (tmp_path / "link").symlink_to("folder")
@@ -187,12 +187,12 @@ class TestListing:
             entries(tmp_path / "link"),
             agent_requests.listing(os.fsencode(tmp_path / "link") + b"/", UTC, ListOptions(numeric=True)),
             entries(tmp_path / "link", dereference=True),
-            entries(tmp_path, dereference=True),  # of a link in it more would have to be asked
+            entries(tmp_path, dereference=True),  # contains a link, whose target needs another question
         )
         assert (itself, inside) == (None, None)
         assert [entry.name for entry in behind] == [entry.name for entry in followed] == ["f"]
 
-    def test_what_is_no_folder_or_too_large_is_left(self, tmp_path):
+    def test_other_files_and_large_directories_are_left_to_sftp(self, tmp_path):
         for name in ("a", "b", "c"):
             (tmp_path / name).touch()
         most = [Question(b"d", b"\0%d\0%b" % (count, os.fsencode(tmp_path)), bytes) for count in (2, 3)]
@@ -202,22 +202,22 @@ class TestListing:
 
 
 class TestTheWire:
-    def test_what_it_does_not_know_is_left(self):
+    def test_unknown_questions_are_left_to_sftp(self):
         assert raw_answers(struct.pack(">cI", b"z", 3) + b"abc" + struct.pack(">cI", b"z", 0)) == [b"-", b"-"]
 
     @pytest.mark.parametrize("end", range(1, 9))
-    def test_a_question_that_is_cut_is_not_answered(self, end):
+    def test_an_incomplete_question_is_not_answered(self, end):
         asked = agent_requests.read(b"/etc").text
         assert raw_answers(asked + asked[:end]) == [b"-"]
 
-    def test_what_can_be_no_question_ends_it(self):
+    def test_an_impossible_question_length_ends_it(self):
         asked = agent_requests.read(b"/etc").text + struct.pack(">cI", b"r", 2**32 - 1)
         done = subprocess.run(["perl", "-e", PROGRAM], input=asked, capture_output=True, check=False, timeout=20)
         assert (done.returncode, done.stdout, done.stderr) == (1, b"\0\0\0\1-", b"")
 
-    @settings(max_examples=30)  # a process each
+    @settings(max_examples=30)  # each starts a process
     @given(st.lists(st.tuples(st.sampled_from([b"l", b"s", b"r", b"d", b"z"]), st.binary(max_size=30)), max_size=5))
-    def test_whatever_is_asked_is_answered(self, asked):
+    def test_every_question_is_answered(self, asked):
         found = raw_answers(b"".join(struct.pack(">cI", letter, len(text)) + text for letter, text in asked))
         assert len(found) == len(asked)
         assert all(answer[:1] in {b"=", b"-", b"~"} for answer in found)
@@ -226,7 +226,7 @@ class TestTheWire:
         st.sampled_from([agent_requests.read(b"/f"), entries(Path("/f")), write(Path("/f"), b"")]),
         st.binary(max_size=60),
     )
-    def test_an_answer_is_understood_or_no_answer(self, question, answer):
+    def test_an_answer_is_read_or_refused(self, question, answer):
         with suppress(StatError, ValueError):
             read_answer(question, answer)
 
@@ -237,7 +237,7 @@ class TestTheWire:
 
 
 def instead_of_perl(world, program: str) -> None:
-    """Let the account's login script put something else in perl's place."""
+    """Have the account's login script put another program in perl's place."""
     world.server.faults.rc_files = True
     home = world.server.users["ann"].home
     (home / "bin").mkdir(exist_ok=True)
@@ -264,7 +264,7 @@ async def started(pool: Pool) -> Agent:
     "program",
     [
         "exit 127",
-        "exit 2",  # as a perl that lacks a module
+        "exit 2",  # as perl without a module
         "head -c 1 >/dev/null; exit 255",
         "head -c 1 >/dev/null; echo 'Good morning'; exec cat >/dev/null",
         "head -c 1 >/dev/null; printf '\\0\\0\\0\\3=ab'; exec cat >/dev/null",
@@ -273,7 +273,7 @@ async def started(pool: Pool) -> Agent:
         "printf '\\0\\0\\0\\1-\\0\\0\\0\\1-'; exec cat >/dev/null",
     ],
 )
-async def test_what_is_no_agent_of_ours_is_not_believed_and_done_without(world, program):
+async def test_a_program_that_is_not_our_agent_is_not_used(world, program):
     instead_of_perl(world, program)
     async with world.pool() as pool:
         me = session(pool)
@@ -284,8 +284,8 @@ async def test_what_is_no_agent_of_ours_is_not_believed_and_done_without(world, 
         assert await me.ask(agent_requests.read(b"/etc/passwd"), soon()) is None
 
 
-async def test_a_perl_without_fractions_of_seconds_does_the_rest(world):
-    """Time::HiRes is no part of Debian's perl-base, nor of Fedora's perl-interpreter."""
+async def test_perl_without_time_hires_gives_whole_seconds(world):
+    """Neither Debian's perl-base nor Fedora's perl-interpreter contains Time::HiRes."""
     folder = world.server.users["ann"].home / "lib" / "Time"
     folder.mkdir(parents=True)
     (folder / "HiRes.pm").write_text("die;\n")
@@ -307,7 +307,7 @@ async def test_a_change_that_an_agent_does_not_confirm_is_not_made_twice(world):
             await session(pool).ask(write(world.root / "f", b"1"), soon())
 
 
-async def test_an_agent_that_is_asked_too_much_leaves_the_rest(world):
+async def test_an_agent_with_too_many_questions_leaves_the_next_to_sftp(world):
     path = world.server.users["ann"].home / "f"
     async with world.pool() as pool:
         me = session(pool)
@@ -323,7 +323,7 @@ async def test_an_agent_that_is_asked_too_much_leaves_the_rest(world):
         assert written.created
 
 
-async def test_slow_questions_wait_here_and_the_same_ones_are_asked_once(world):
+async def test_slow_questions_wait_in_the_gateway_and_equal_ones_share_an_answer(world):
     home = world.server.users["ann"].home
     for name in ("a", "b", "c"):
         (home / name).mkdir()
@@ -334,9 +334,9 @@ async def test_slow_questions_wait_here_and_the_same_ones_are_asked_once(world):
         found = [agent.ask(entries(home / name)) for name in "aabbbcccaad"]
         quick = agent_requests.read(b"/etc/passwd")
         answer = agent.ask(quick)
-        found[3].cancel()  # who goes away takes nothing from the others
+        found[3].cancel()  # a cancelled request does not affect the others
         found[5].cancel()
-        found[10].cancel()  # nor is it asked for him alone
+        found[10].cancel()  # a question without a request is not sent
         await answer
         assert not found[-2].done(), "what is quick does not wait for all that is slow"
         listed = [await future for future in found if not future.cancelled()]
@@ -347,7 +347,7 @@ async def test_slow_questions_wait_here_and_the_same_ones_are_asked_once(world):
         assert agent._unanswered == 0
 
 
-async def test_an_agent_that_changes_something_does_not_give_way(world):
+async def test_an_agent_that_changes_something_is_not_closed_for_a_command(world):
     async with world.pool(max_sessions=1, per_user=1) as pool:
         me = session(pool)
         agent = await started(pool)

@@ -1,4 +1,4 @@
-"""SFTP answers as they come and as a broken or hostile server might send them."""
+"""SFTP answers, as servers send them and as a broken or hostile server might."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def test_a_status_is_an_error_with_code_and_message():
     assert (caught.value.code, caught.value.message) == (3, "the reason")
 
 
-def test_the_end_of_a_file_and_of_a_folder_is_no_error():
+def test_the_end_of_a_file_or_a_directory_is_not_an_error():
     assert packets.data_reply(status(packets.EOF)) == b""
     assert packets.names_reply(status(packets.EOF)) == []
 
 
-def test_a_server_may_leave_the_message_out():
+def test_a_status_without_a_message_is_accepted():
     with pytest.raises(SftpError):
         packets.attrs_reply(struct.pack(">BII", packets.STATUS, 1, 2))
 
@@ -62,8 +62,8 @@ def test_a_server_may_leave_the_message_out():
 @pytest.mark.parametrize(
     "read", ["handle_reply", "data_reply", "attrs_reply", "names_reply", "status_reply", "limits_reply"]
 )
-def test_garbage_is_told_apart_from_answers(read, packet):
-    with suppress(SftpError, struct.error, IndexError):  # what Sftp.answered turns into an error for the caller
+def test_malformed_answers_are_errors(read, packet):
+    with suppress(SftpError, struct.error, IndexError):  # Sftp.answered turns these into errors for the caller
         getattr(packets, read)(packet)
 
 
@@ -73,7 +73,7 @@ def test_an_absurd_count_of_names_is_malformed():
 
 
 async def collected(cuts: list[int], data: bytes, *, asked_for_data: bool = True) -> list[object]:
-    """What two requests get when their answers arrive cut at these places."""
+    """The results of two requests whose answers arrive cut at these offsets."""
     sftp = Sftp(cast("SshTransport", Quiet()))
     hello = asyncio.get_running_loop().create_future()
     channel = SftpSession(sftp, cast("SshTransport", Quiet()), hello)
@@ -101,7 +101,7 @@ def test_answers_are_whole_however_they_are_cut(cuts, size):
 
 
 @pytest.mark.parametrize("cuts", [[], [40_000, 70_000]])
-def test_data_that_nobody_asked_for_is_an_error(cuts):
+def test_data_for_another_request_is_an_error(cuts):
     first, second = asyncio.run(collected(cuts, b"x" * 100_000, asked_for_data=False))
     assert isinstance(first, SftpError | Upstream)
     assert isinstance(second, SftpError)

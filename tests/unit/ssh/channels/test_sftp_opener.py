@@ -1,4 +1,4 @@
-"""How SFTP is reached: the subsystem, OpenSSH's program, ours, or not at all; and what is remembered of it."""
+"""Opening SFTP: by the subsystem, OpenSSH's program or ours, or not at all; and what is remembered."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Clock:
 
 
 async def extensions(sessions: PooledSessions, user: str = "ann") -> set[bytes]:
-    """What the SFTP server that a user reaches offers."""
+    """The extensions of the SFTP server that a user gets."""
 
     async def use(sftp: Sftp) -> set[bytes]:
         assert (await sftp.stat(b"/")).mode
@@ -70,7 +70,7 @@ async def test_a_refusal_is_remembered_for_a_while(world):
         clock.now += 1
         await extensions(sessions, "cyd")
         assert (world.server.counts.sftp_sessions, world.server.counts.commands) == (1, 2)
-        # who is served by the program stays with it as long as the connection lasts
+        # a connection keeps its SFTP channel until it closes
         await extensions(sessions)
         assert (world.server.counts.sftp_sessions, world.server.counts.commands) == (1, 2)
 
@@ -84,7 +84,7 @@ async def test_the_first_server_that_can_be_run_is_used(world, tmp_path):
     never = script(tmp_path / "never", "exit 1")
     async with world.pool() as pool:
         sessions = PooledSessions(pool, SftpOpener([str(tmp_path / "none"), str(tmp_path), str(plain), first, never]))
-        # it starts no server in the end, but it was the one that was chosen
+        # the chosen program ends at once, but it was the right one
         with pytest.raises(Lost):
             await extensions(sessions)
     assert ran.exists()
@@ -92,7 +92,7 @@ async def test_the_first_server_that_can_be_run_is_used(world, tmp_path):
 
 @pytest.mark.parametrize("perl", [None, "exit 2"], ids=["none", "one that lacks a module"])
 async def test_without_perl_it_is_unsupported(world, tmp_path, perl):
-    """The login shell finds a shell, and nothing else of use."""
+    """PATH of the login shell contains sh only."""
     world.server.sftp = False
     world.server.faults.rc_files = True
     programs = tmp_path / "programs"
@@ -105,11 +105,11 @@ async def test_without_perl_it_is_unsupported(world, tmp_path, perl):
         with pytest.raises(Unsupported, match="no subsystem, no sftp-server, no perl"):
             await extensions(PooledSessions(pool, SftpOpener(servers=())))
         assert pool.stats()["channels"] == 0
-        # others have it
+        # another account has perl
         assert await extensions(PooledSessions(pool, SftpOpener(servers=())), "bob")
 
 
-async def test_noise_of_login_scripts_comes_first(world):
+async def test_text_of_login_scripts_is_skipped(world):
     world.server.sftp = False
     world.server.faults.rc_files = True
     (world.server.users["ann"].home / ".bashrc").write_text("echo 'Welcome!'; head -c 5000 /dev/zero\n")
@@ -118,7 +118,7 @@ async def test_noise_of_login_scripts_comes_first(world):
 
 
 class _Nothing(asyncssh.SSHServerSession[bytes]):
-    """A channel that is opened and good for nothing."""
+    """A channel that is opened, and refuses every request."""
 
 
 class _Closed(asyncssh.SSHServer):
@@ -136,8 +136,8 @@ async def no_channels(key: asyncssh.SSHKey) -> AsyncIterator[int]:
         yield server.get_port()
 
 
-async def test_where_neither_is_served(world):
-    """A server that refuses the subsystem and commands is told so, not asked again and again."""
+async def test_a_server_with_neither_sftp_nor_commands_is_unsupported(world):
+    """The error names the problem, and the server is not asked again and again."""
     async with (
         no_channels(world.host_key) as port,
         world.pool(
@@ -150,7 +150,7 @@ async def test_where_neither_is_served(world):
         assert pool.stats()["channels"] == 0
 
 
-async def test_many_at_once_on_a_server_of_one_channel(world):
+async def test_many_requests_on_a_server_with_one_channel(world):
     world.server.sftp = False
     world.server.max_sessions = 1
     async with world.pool(per_user=1) as pool:

@@ -1,4 +1,4 @@
-"""Our own SFTP server for perl, as a process: every request, and packets that nobody should send."""
+"""Our SFTP server in perl, as a process: every request, and malformed packets."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ def test_one_line_that_every_login_shell_takes():
     assert len(program_line()) < MAX_LINE // 4
 
 
-def test_perl_finds_nothing_to_complain_of():
+def test_perl_compiles_it_without_warnings():
     checked = subprocess.run(["perl", "-wc", "-e", PROGRAM], capture_output=True, check=True)
     assert checked.stderr == b"-e syntax OK\n"
 
 
 @pytest.mark.live
 @pytest.mark.skipif(not Path(OPENSSH[0]).exists(), reason="needs openssh-sftp-server")
-def test_it_does_what_openssh_does(tmp_path):
+def test_it_answers_as_openssh_does(tmp_path):
     played = []
-    for name, argv in (("ours", OURS), ("open", OPENSSH)):  # names of one length: a link holds them
+    for name, argv in (("ours", OURS), ("open", OPENSSH)):  # names of one length, since they are in the size of a link
         folder = tmp_path / name
         folder.mkdir()
         with speaking(argv, folder) as speaker:
@@ -106,7 +106,7 @@ def test_files_up_and_down(speaker, tmp_path):
     for at in range(0, len(content), 261_120):
         speaker.write(handle, at, content[at : at + 261_120])
     assert (tmp_path / "f").read_bytes() == content
-    assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o640  # the login's umask
+    assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o640  # the umask of the login
     assert speaker.read(handle, 0, 1 << 20) == content[:261_120]
     assert speaker.read(handle, 699_999, 10) == content[-1:]
     assert speaker.read(handle, 700_000, 10) == b""
@@ -117,7 +117,7 @@ def test_files_up_and_down(speaker, tmp_path):
         speaker.read(handle, 0, 1)
 
 
-def test_how_files_are_opened(speaker, tmp_path):
+def test_open_flags(speaker, tmp_path):
     speaker.file(b"f", b"0123")
     with refused(p.FAILURE):
         speaker.open(b"f", NEW)
@@ -128,12 +128,12 @@ def test_how_files_are_opened(speaker, tmp_path):
     assert (tmp_path / "f").read_bytes() == b"012345"
     handle = speaker.open(b"f", WRITE | TRUNCATE)
     assert (tmp_path / "f").read_bytes() == b""
-    with refused(p.NO_SUCH_FILE):  # EBADF, as OpenSSH tells it
+    with refused(p.NO_SUCH_FILE):  # EBADF, as in OpenSSH
         speaker.read(handle, 0, 1)
 
 
 @pytest.mark.parametrize("offset", [2**31, 2**32 + 1, 2**40])
-def test_far_into_a_file(speaker, tmp_path, offset):
+def test_large_offsets(speaker, tmp_path, offset):
     handle = speaker.open(b"f", READ | NEW)
     speaker.write(handle, offset, b"far")
     assert speaker.read(handle, offset - 1, 9) == b"\0far"
@@ -158,7 +158,7 @@ def test_attributes(speaker, tmp_path):
         speaker.attrs(p.STAT, b"none")
 
 
-def test_folders(speaker, tmp_path):
+def test_directories(speaker, tmp_path):
     names = {b"f%03d" % n for n in range(250)} | {b"new\nline", b"\xff\xfe", b" tail ", b"-rf", b"'q\""}
     speaker.do(p.MKDIR, string(b"d"), Attrs(mode=0o755).packed())
     for name in names:
@@ -179,7 +179,7 @@ def test_folders(speaker, tmp_path):
         speaker.opendir(b"d")
 
 
-def test_names_change(speaker, tmp_path):
+def test_renames(speaker, tmp_path):
     speaker.file(b"a", b"a")
     speaker.file(b"b", b"b")
     with refused(p.FAILURE):
@@ -217,14 +217,14 @@ def test_paths_are_resolved(speaker, tmp_path):
             real(path)
 
 
-def test_what_it_does_not_know(speaker):
+def test_unknown_requests_are_unsupported(speaker):
     for name in (b"statvfs@openssh.com", b"", b"\0\xff" * 1000):
         assert speaker.code(p.EXTENDED, string(name), string(b".")) == p.UNSUPPORTED
     for kind in (0, 2, 21, 101, 255):
         assert speaker.code(kind, string(b".")) == p.UNSUPPORTED
 
 
-# --- what nobody should send
+# --- malformed packets
 
 HANDLE = string(b"\0\0\0\0")  # of a file that the test opens first
 BODIES = {
@@ -263,7 +263,7 @@ def test_a_request_cut_anywhere_is_refused_and_changes_nothing(speaker, tmp_path
     assert (tmp_path / "f").read_bytes() == b"content"
 
 
-def test_a_name_with_a_nul_is_no_name(speaker, tmp_path):
+def test_a_path_with_a_nul_byte_is_refused(speaker, tmp_path):
     speaker.file(b"f")
     for kind in (p.LSTAT, p.REMOVE, p.OPENDIR, p.REALPATH, p.READLINK):
         assert speaker.code(kind, string(b"f\0x")) == p.BAD_MESSAGE
@@ -272,7 +272,7 @@ def test_a_name_with_a_nul_is_no_name(speaker, tmp_path):
 
 @pytest.mark.parametrize("handle", [b"", b"\0\0\0\1", b"\0\0\0\0\0", b"f", b"STDIN", b"x" * 300])
 def test_unknown_handles(speaker, handle):
-    speaker.opendir(b".")  # is \0\0\0\0, and no file
+    speaker.opendir(b".")  # its handle is \0\0\0\0, and not a file's
     rest = struct.pack(">QI", 0, 0)
     for kind in (p.READ, p.WRITE, p.FSTAT, p.FSETSTAT, p.READDIR):
         body = rest if kind in {p.READ, p.WRITE} else p.NO_ATTRS.packed()
@@ -283,7 +283,7 @@ def test_unknown_handles(speaker, handle):
 
 
 @pytest.mark.parametrize("size", [0, 4, 262_145, 2**31, 2**32 - 1])
-def test_a_length_that_cannot_be_ends_it(tmp_path, size):
+def test_an_impossible_packet_length_ends_it(tmp_path, size):
     with speaking(OURS, tmp_path) as speaker:
         speaker.send(INIT + struct.pack(">IBI", size, p.STAT, 1))
         status, out = speaker.ended()
@@ -291,7 +291,7 @@ def test_a_length_that_cannot_be_ends_it(tmp_path, size):
     assert len(packets(out)) == 1
 
 
-def test_it_wants_to_be_greeted(tmp_path):
+def test_a_request_before_the_greeting_ends_it(tmp_path):
     with speaking(OURS, tmp_path) as speaker:
         speaker.send(struct.pack(">IBI", 5, p.REMOVE, 1))
         assert speaker.ended() == (1, b"")
@@ -301,7 +301,7 @@ def test_it_ends_with_its_input(speaker):
     assert speaker.ended() == (0, b"")
 
 
-def test_many_at_once_are_answered_in_order(speaker):
+def test_pipelined_requests_are_answered_in_order(speaker):
     speaker.file(b"f", bytes(100_000))
     handle = speaker.open(b"f", READ)
     asked = [(number, 300 * number) for number in range(2000)]
@@ -321,8 +321,8 @@ LOOKING = (p.READ, p.LSTAT, p.FSTAT, p.OPENDIR, p.READDIR, p.REALPATH, p.STAT, p
     st.lists(st.tuples(st.sampled_from(LOOKING), st.binary(max_size=60) | st.binary(max_size=30).map(string))),
     st.binary(max_size=20),
 )
-def test_any_packets_get_an_answer_each(tmp_path, requests, rest):
-    """Whole ones; what is left over at the end is dropped with the channel."""
+def test_each_of_any_packets_is_answered(tmp_path, requests, rest):
+    """Only whole packets; a rest is dropped with the channel."""
     sent = [struct.pack(">IBI", len(body) + 5, kind, n) + body for n, (kind, body) in enumerate(requests)]
     with speaking(OURS, tmp_path) as speaker:
         speaker.send(INIT + b"".join(sent))

@@ -1,4 +1,4 @@
-"""Commands as streams: whole, in bounded memory, and gone when nobody wants them any more."""
+"""Commands as streams: complete, in bounded memory, and ended with their request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def command(*argv: str) -> Command[None]:
     return Command(argv, lambda _: None)
 
 
-async def test_what_goes_in_comes_out(world):
+async def test_input_comes_back_as_output(world):
     data = os.urandom(5_000_000)
     async with world.pool() as pool:
         session = PooledSessions(pool).of(Identity("ann"))
@@ -49,7 +49,7 @@ async def test_a_slow_reader_holds_the_program_back(world):
             chunks = stream.chunks(60)
             await anext(chunks)
             await until(lambda: stream._unread >= MAX_UNREAD)
-            for _ in range(20):  # what still comes, comes before the answers to those
+            for _ in range(20):  # data on its way arrives before the answers to these
                 await session.run(command("true"), Deadline.after(60))
             assert stream._unread < 5_000_000
             rest = [len(chunk) async for chunk in chunks]

@@ -1,4 +1,4 @@
-"""The pool against a real SSH server: sharing, limits, loss, and that nothing is left behind."""
+"""The pool with a real SSH server: sharing, limits, lost connections, and cleaning up."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def session(pool, who: Identity = ANN) -> PooledSession:
     return PooledSessions(pool).of(who)
 
 
-async def test_many_who_wait_share_one_connect(world):
+async def test_waiting_requests_share_one_connect(world):
     async with world.pool() as pool:
         answers = await asyncio.gather(*(session(pool).run(sh("echo $1", str(n)), soon()) for n in range(20)))
         assert [answer.stdout for answer in answers] == [b"%d\n" % n for n in range(20)]
@@ -88,7 +88,7 @@ async def test_a_configured_limit_is_never_exceeded(world):
         assert world.server.counts.channels_refused == 0
 
 
-async def test_who_waits_too_long_for_a_channel_is_told_to_come_back(world):
+async def test_a_request_that_waits_too_long_for_a_channel_gets_busy(world):
     async with world.pool(max_sessions=1, per_user=1) as pool:
         long = asyncio.create_task(session(pool).run(sh("sleep 60"), soon(60)))
         await until(lambda: world.server.counts.commands == 1)
@@ -97,7 +97,7 @@ async def test_who_waits_too_long_for_a_channel_is_told_to_come_back(world):
         assert caught.value.retry_after
         long.cancel()
         await asyncio.wait([long])
-        # the slot is free again once the remote process has ended
+        # the channel is free again when the remote process has ended
         assert (await session(pool).run(sh("echo back"), soon())).stdout == b"back\n"
 
 
@@ -166,7 +166,7 @@ async def test_a_frozen_connection_is_noticed_and_replaced(world):
         me = session(pool)
         await me.sftp(lambda sftp: sftp.stat(b"/"), soon())
         world.server.freeze()
-        # the old connection says nothing: it is tested, dropped, and the read is made over a new one
+        # the old connection is silent: it is tested and dropped, and the read is repeated over a new one
         assert (await me.sftp(lambda sftp: sftp.stat(b"/"), soon(), repeatable=True)).mode
         assert world.server.counts.connections == 2
         world.server.thaw()
@@ -203,7 +203,7 @@ async def test_what_login_scripts_print_is_not_taken_for_an_answer(world):
             assert await stream.wait(5) == Output(4, b"", b"")
 
 
-async def test_an_account_that_runs_nothing_says_why(world):
+async def test_the_message_of_an_account_without_commands_is_returned(world):
     world.server.faults.rc_files = True
     (world.server.users["ann"].home / ".bashrc").write_text("echo 'This account is closed.'; exit 1\n")
     async with world.pool() as pool:
@@ -211,7 +211,7 @@ async def test_an_account_that_runs_nothing_says_why(world):
         assert (done.status, done.stdout, done.errors()) == (1, b"", "This account is closed.")
 
 
-async def test_the_pool_counts_what_it_sends_and_gets(world):
+async def test_the_pool_counts_messages_and_bytes(world):
     async with world.pool() as pool:
         me = session(pool)
         await me.run(sh("cat", stdin=b"x" * 100_000), soon())
@@ -223,23 +223,23 @@ async def test_the_pool_counts_what_it_sends_and_gets(world):
         assert 4 <= stats["messages_received"] < 100
 
 
-async def test_an_agent_that_gave_way_comes_back(world):
+async def test_an_agent_closed_for_a_command_is_started_again(world):
     async with world.pool(max_sessions=1, per_user=1) as pool:
         me = session(pool)
         await me.stat("/", soon(), follow=True)
         (connection,) = pool.connections(ANN)
         assert connection.shared(Agent) is not None
-        await me.run(sh("true"), soon())  # one channel only: the agent gives way
+        await me.run(sh("true"), soon())  # one channel only: the agent is closed
         assert connection.shared(Agent) is None
         assert connection.agent_paused
-        assert len(await me.stat("/", soon(), follow=True)) == 12  # by a process
+        assert len(await me.stat("/", soon(), follow=True)) == 12  # by the stat command
         assert connection.shared(Agent) is None
         connection.resume_agent()
         assert len(await me.stat("/", soon(), follow=True)) == 12
         assert connection.shared(Agent) is not None
 
 
-async def test_a_server_that_accepts_and_says_nothing_is_given_up(world):
+async def test_a_silent_server_is_given_up(world):
     world.server.hang()
     async with world.pool(world.host(connect_timeout=0.1, login_timeout=0.1)) as pool:
         with pytest.raises(Upstream) as caught:
@@ -257,7 +257,7 @@ async def test_the_remote_process_ends_with_the_request(world, how):
             "yes" if how == "too much output" else "sleep 60 | cat"
         )
         seconds = 0.3 if how == "deadline" else 60
-        while not pidfile.exists():  # a deadline that had passed before the process began tells nothing about its end
+        while not pidfile.exists():  # the deadline must pass after the process has started
             seconds *= 2
             task = asyncio.create_task(session(pool).run(sh(script, max_output=100_000), soon(seconds)))
             await until(lambda task=task: pidfile.exists() or task.done())
@@ -278,14 +278,14 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def test_a_command_without_input_gets_its_end(world):
+async def test_a_command_without_input_gets_eof(world):
     async with world.pool() as pool:
         assert (await session(pool).run(Command(("cat",), lambda output: output), soon())).stdout == b""
         data = bytes(range(256)) * 40_000  # ten times the channel's window
         assert (await session(pool).run(Command(("cat",), lambda output: output, stdin=data), soon())).stdout == data
 
 
-async def test_who_may_not_log_in_hears_why(world):
+async def test_a_failed_login_is_explained(world):
     world.server.faults.disabled.add("bob")
     async with world.pool() as pool:
         with pytest.raises(Upstream, match="did not accept the SSH credentials of bob"):
@@ -294,7 +294,7 @@ async def test_who_may_not_log_in_hears_why(world):
             await session(pool, Identity("eve")).run(sh("true"), soon())
 
 
-async def test_unreachable_hosts_are_told_apart(world):
+async def test_unreachable_hosts_are_explained(world):
     world.server.refuse()
     async with world.pool() as pool:
         with pytest.raises(Upstream, match="connection refused"):
@@ -321,7 +321,7 @@ async def test_a_jump_host_is_used_and_closed(world):
 
 
 async def test_connections_are_spread_over_the_hosts(world):
-    hosts = world.host(), world.host(connect_timeout=6.0)  # the same server under two values
+    hosts = world.host(), world.host(connect_timeout=6.0)  # two values for the same server
     async with world.pool(*hosts, max_sessions=1) as pool:
         tasks = [asyncio.create_task(session(pool).run(sh("sleep 60"), soon(60))) for _ in range(2)]
         await until(lambda: world.server.counts.commands == 2)
@@ -341,8 +341,8 @@ async def test_leaving_the_pool_leaves_nothing(world):
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_a_question_is_answered_whatever_gives_way(world, seed):
-    """One channel a connection, wanted by commands, SFTP and the agent at once."""
+async def test_every_request_succeeds_with_one_channel_per_connection(world, seed):
+    """Commands, SFTP and the agent need the one channel of a connection at the same time."""
     rng = random.Random(seed)
     async with world.pool(max_sessions=1, per_user=2) as pool:
         me = session(pool)
