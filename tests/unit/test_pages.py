@@ -18,7 +18,7 @@ from flamecrest.cli.main import app
 from flamecrest.server.http.core.errors import STATUS
 from flamecrest.server.ssh.counters import PoolCounters
 from flamecrest.server.telemetry import log
-from flamecrest.server.telemetry.trace import Trace, phase
+from flamecrest.server.telemetry.trace import Trace, log_request, phase
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -134,7 +134,7 @@ def test_every_field_of_the_access_log_is_described() -> None:
         log.log_to_stream(stream, logging.DEBUG)
         loggers[1].setLevel(logging.DEBUG)
         phases = {name: phase(name) for name in ("auth", "queue", "ssh")}
-        log.log_request(Trace("id", "id", error="NotFound", detail="why", phases=phases), 0.5, "/path")
+        log_request(Trace("id", "id", error="NotFound", detail="why", phases=phases), 0.5, "/path")
     finally:
         loggers[0].handlers[:] = handlers
         for one, level in zip(loggers, levels, strict=True):

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from flamecrest.server.telemetry.log import ACCESS, log_to_stream
+from flamecrest.server.telemetry.log import log_to_stream
+from flamecrest.server.telemetry.trace import ACCESS
 
 from .memory import keep_freed_memory
 from .reception import Reception

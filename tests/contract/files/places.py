@@ -27,6 +27,7 @@ from flamecrest.server.files.archives.port import Bulk
 from flamecrest.server.files.archives.remote import RemoteBulk
 from flamecrest.server.files.port import FileChanges, FileContent, FileQueries, Files
 from flamecrest.server.files.remote.cluster_facts import ClusterFacts
+from flamecrest.server.files.remote.queries import remote_files
 from flamecrest.server.ssh.channels.sftp_program import SftpOpener
 from flamecrest.server.ssh.command import Command
 from flamecrest.server.ssh.credentials import StaticCredentials, StaticKey
@@ -36,7 +37,6 @@ from flamecrest.server.ssh.pool.policy import PoolLimits
 from flamecrest.server.ssh.pool.pool import Pool
 from flamecrest.server.ssh.port import Session
 from flamecrest.server.ssh.session import PooledSessions
-from flamecrest.server.wiring.gateway import remote_files
 from tests.live.site import Site
 from tests.unit.http.local_bulk import LocalBulk
 from tests.unit.http.local_files import LocalFiles

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from flamecrest.sandbox.issuer import SigningKey
-from flamecrest.server.auth.cache import TokenCache
 from flamecrest.server.auth.keyring import KeyRing
 from flamecrest.server.auth.keys import Key, KeySet, read_keys
+from flamecrest.server.auth.oidc import TokenCache
 from flamecrest.server.auth.port import Identity
 
 

@@ -14,7 +14,6 @@ import secrets
 import stat as bits
 import time
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -57,7 +56,7 @@ class LocalReader:
         self.content: bytes | None = None
         self.stat = _stat(os.fstat(fd))
         if self.stat.size <= _CHUNK and len(data := os.pread(fd, 1 << 20, 0)) != self.stat.size:  # /proc, /sys
-            self.content, self.stat = data, replace(self.stat, size=len(data), ino=0)
+            self.content, self.stat = data, self.stat._replace(size=len(data), ino=0)
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         end = self.stat.size if end is None else end
@@ -266,7 +265,7 @@ def _stat(found: os.stat_result) -> Stat:
         ino=found.st_ino,
         dev=found.st_dev,
         nlink=found.st_nlink,
-        mtime_ns=found.st_mtime_ns if found.st_mtime_ns % 10**9 else None,
+        mtime_fraction=found.st_mtime_ns % 10**9,
     )
 
 

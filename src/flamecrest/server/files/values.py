@@ -6,7 +6,7 @@ Paths and names are text as Python's os.fsdecode makes it: UTF-8, other bytes as
 from __future__ import annotations
 
 import stat as stat_bits
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -14,28 +14,29 @@ Compression = Literal["none", "gzip", "bzip2", "xz"]
 ChecksumAlgorithm = Literal["md5", "sha1", "sha256", "sha512", "blake2b"]
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
-    """The attributes of a file; `mode` holds type and permission bits, times are seconds since the epoch."""
+class Stat(NamedTuple):
+    """The attributes of a file, in the order of the agent's numbers, so that an answer is a Stat by `Stat(*numbers)`.
 
-    mode: int
-    uid: int
-    gid: int
-    size: int
-    atime: int
-    mtime: int
-    ctime: int = 0
-    ino: int = 0
+    `mode` holds type and permission bits; times are seconds since the epoch. 0 stands for what is not known.
+    """
+
     dev: int = 0
+    ino: int = 0
+    mode: int = 0
     nlink: int = 1
-    mtime_ns: int | None = None  # mtime in nanoseconds; None where only the second is known
+    uid: int = 0
+    gid: int = 0
+    rdev: int = 0
+    size: int = 0
+    atime: int = 0
+    mtime: int = 0
+    ctime: int = 0
+    mtime_fraction: int = 0  # nanoseconds; 0 where only the second is known
 
-    @classmethod
-    def of(cls, numbers: Sequence[int]) -> Stat:
-        """The Stat of `Session.stat`'s twelve numbers."""
-        dev, ino, mode, nlink, uid, gid, _, size, atime, mtime, ctime, part = numbers
-        exact = mtime * 10**9 + part if part else None
-        return cls(mode, uid, gid, size, atime, mtime, ctime, ino, dev, nlink, exact)
+    @property
+    def mtime_ns(self) -> int | None:
+        """`mtime` in nanoseconds; None where only the second is known."""
+        return self.mtime * 10**9 + self.mtime_fraction if self.mtime_fraction else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,27 @@
-"""Trace: what the log records about one request, and how long its phases took. It knows nothing of HTTP."""
+"""Trace: what the log records about one request and how long its phases took, and the request's line in the access log.
+
+It knows nothing of HTTP. log.py formats all other records.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import IO, Any
+
+import orjson
+
+from flamecrest.wire.json import dumps
+
+from .redact import redact
+
+ACCESS = logging.getLogger("flamecrest.access")
+BATCH_SECONDS = 0.02  # how long a line may wait to be written together with others
 
 
 @dataclass(slots=True)
@@ -63,3 +80,108 @@ class phase:  # noqa: N801 - used like a function; a class because it runs sever
             first.running -= 1
             if not first.running:
                 first.seconds += time.perf_counter() - first.since
+
+
+class BatchedStreamHandler(logging.StreamHandler[IO[str]]):
+    """Writes the lines of `BATCH_SECONDS` with one system call, in order: a write per line costs more than the line.
+
+    A record above INFO is written at once, together with all lines before it. The rest is written at exit at the
+    latest. Without a running event loop every line is written at once.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        super().__init__(stream)
+        self._waiting: list[str] = []
+        self._loop: asyncio.AbstractEventLoop | None = None  # the loop on which a flush is scheduled
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Format a record and add it to the batch."""
+        try:
+            self.add(self.format(record), record.levelno)
+        except Exception:  # noqa: BLE001 -- as in the logging module: a failure to log must not fail the request
+            self.handleError(record)
+
+    def add(self, line: str, level: int) -> None:
+        """Add a formatted line to the batch."""
+        self._waiting.append(line)
+        if level > logging.INFO:
+            self.flush()
+        elif self._loop is None or self._loop.is_closed():
+            try:
+                self._loop = asyncio.get_running_loop()
+                self._loop.call_later(BATCH_SECONDS, self.flush)
+            except RuntimeError:  # no loop
+                self.flush()
+
+    def flush(self) -> None:
+        """Write the batch."""
+        with self.lock or contextlib.nullcontext():
+            self._loop = None
+            count = len(self._waiting)  # other threads may add lines in the meantime
+            if count:
+                self.stream.write("\n".join(self._waiting[:count]) + "\n")
+                del self._waiting[:count]
+            super().flush()
+
+
+def log_request(trace: Trace, seconds: float, path: str) -> None:
+    """Write the access log line of a finished request. The path itself is added at level DEBUG only."""
+    cut_off = trace.error is not None and trace.status < 400
+    level = logging.WARNING if trace.status >= 500 or cut_off else logging.INFO
+    if not ACCESS.isEnabledFor(level):
+        return
+    line: dict[str, Any] = {
+        "ts": datetime.fromtimestamp(time.time(), UTC),
+        "level": logging.getLevelName(level),
+        "logger": ACCESS.name,
+        "message": "request",
+        "request_id": trace.request_id,
+        "correlation_id": trace.correlation_id,
+        "user": trace.user,
+        "cluster": trace.cluster,
+        "route": trace.route,
+        "method": trace.method,
+        "status": trace.status,
+        "ms": int(seconds * 1e6 + 0.5) / 1000,
+        "bytes": trace.sent,
+    }
+    phases = trace.phases
+    for name, phase in phases.items():
+        spent = phase.seconds
+        if name == "ssh" and "queue" in phases:
+            spent = max(0.0, spent - phases["queue"].seconds)
+        line[f"{name}_ms"] = int(spent * 1e6 + 0.5) / 1000
+    if trace.error is not None:
+        line["error"] = trace.error
+    if trace.detail is not None:
+        line["detail"] = redact(trace.detail)
+    if trace.headers is not None:
+        line["headers"] = {name: redact(value) for name, value in trace.headers.items()}
+    if ACCESS.isEnabledFor(logging.DEBUG):
+        line["path"] = path
+    _dispatch(level, line)
+
+
+def _dispatch(level: int, line: dict[str, Any]) -> None:
+    """Pass an access log line to all handlers as logging does, but without a LogRecord for our own handler.
+
+    Creating a record looks up thread, process and source line each time, which costs as much as the rest of the line.
+    """
+    record = None
+    logger: logging.Logger | None = ACCESS
+    while logger is not None:
+        for handler in logger.handlers:
+            if level < handler.level:
+                continue
+            if isinstance(handler, BatchedStreamHandler):
+                try:
+                    encoded = orjson.dumps(line)
+                except TypeError:  # lone surrogates
+                    encoded = dumps(line)
+                handler.add(encoded.decode(), level)
+                continue
+            if record is None:
+                record = logging.LogRecord(ACCESS.name, level, "", 0, "request", (), None)
+                record.fields = line
+            handler.handle(record)
+        logger = logger.parent if logger.propagate else None

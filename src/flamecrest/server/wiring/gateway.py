@@ -16,11 +16,8 @@ import httpx
 from flamecrest.server.auth.port import Identity
 from flamecrest.server.cluster import Cluster, Gateway, Limits, Ports
 from flamecrest.server.files.archives.remote import RemoteBulk
-from flamecrest.server.files.port import Files
-from flamecrest.server.files.remote.changes import RemoteChanges
 from flamecrest.server.files.remote.cluster_facts import ClusterFacts
-from flamecrest.server.files.remote.content import RemoteContent
-from flamecrest.server.files.remote.queries import RemoteQueries
+from flamecrest.server.files.remote.queries import remote_files
 from flamecrest.server.files.resumable.remote import RemoteUploads
 from flamecrest.server.health.board import Board
 from flamecrest.server.settings import Settings, require_supported
@@ -85,12 +82,6 @@ def _cluster(settings: Settings, cluster: ClusterSettings, ports: Ports, authori
         authorizer=authorizer,
         describe=lambda: with_health(described, board.results(), board.last_run),
     )
-
-
-def remote_files(sessions: Sessions, facts: ClusterFacts, identity: Identity) -> Files:
-    """Compose the Files port of one user; `facts` is shared by all users of the cluster."""
-    session = sessions.of(identity)
-    return Files(RemoteQueries(session, facts), RemoteContent(session), RemoteChanges(session))
 
 
 def _ports(

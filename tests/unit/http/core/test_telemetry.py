@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.telemetry.log import ACCESS, BATCH_SECONDS, JsonFormatter, log_request, log_to_stream
+from flamecrest.server.telemetry.log import JsonFormatter, log_to_stream
 from flamecrest.server.telemetry.redact import redact
-from flamecrest.server.telemetry.trace import Trace, current_trace, phase
+from flamecrest.server.telemetry.trace import ACCESS, BATCH_SECONDS, Trace, current_trace, log_request, phase
 from flamecrest.wire.json import dumps
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl"

@@ -231,7 +231,7 @@ class TestTheWire:
             read_answer(question, answer)
 
     def test_attributes_are_twelve_numbers(self):
-        assert Stat.of(stat_numbers(b"1 2 3 4 5 6 7 8 9 10 11 12")).size == 8
+        assert Stat(*stat_numbers(b"1 2 3 4 5 6 7 8 9 10 11 12")).size == 8
         with pytest.raises(ValueError, match="12"):
             stat_numbers(b"1 2 3")
 
@@ -295,7 +295,7 @@ async def test_perl_without_time_hires_gives_whole_seconds(world):
     os.utime(path, ns=(5 * 10**8, 15 * 10**8))
     async with world.pool() as pool:
         agent = await started(pool)
-        found = Stat.of(await session(pool).stat(str(path), soon(), follow=True))
+        found = Stat(*await session(pool).stat(str(path), soon(), follow=True))
         assert (found.size, found.mtime, found.mtime_ns) == (3, 1, None)
         assert connected(pool).shared(Agent) is agent
 

@@ -1,4 +1,4 @@
-"""Helpers of the Files adapter: use SFTP with errors in the words of the operation."""
+"""Helpers of the Files adapter: use SFTP and stat(2) with errors in the words of the operation."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, TypeVar
 from flamecrest.server.errors import Upstream
 from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.writing import require_regular
+from flamecrest.server.files.values import Stat
 from flamecrest.server.ssh.channels.sftp_packets import FAILURE, SftpError
+from flamecrest.server.ssh.errors import StatError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.files.values import Stat
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.ssh.port import Session
 
@@ -37,4 +38,12 @@ async def stat_regular(sftp: Sftp, path: str, deadline: Deadline, prefix: str) -
         async with deadline.enforce("Opening the file"):
             return require_regular(prefix, await sftp.stat(os.fsencode(path)))
     except SftpError as error:
+        raise operation_error(error, prefix) from None
+
+
+async def stat_path(session: Session, path: str, deadline: Deadline, prefix: str, *, follow: bool) -> Stat:
+    """Return the attributes of a path; the text of an error begins with `prefix` (see errors.py)."""
+    try:
+        return Stat(*await session.stat(path, deadline, follow=follow))
+    except StatError as error:
         raise operation_error(error, prefix) from None

@@ -56,7 +56,7 @@ def read(path: bytes) -> Question[SmallFile]:
 
 def _small(answer: bytes) -> SmallFile:
     words, found, data = answer.partition(b"\0")
-    return SmallFile(Stat.of(stat_numbers(words)), data if found else None)
+    return SmallFile(Stat(*stat_numbers(words)), data if found else None)
 
 
 async def buffer_small(chunks: AsyncIterator[bytes]) -> tuple[bytes, bool, AsyncIterator[bytes]]:
@@ -89,7 +89,7 @@ def write(path: bytes, temporary: bytes, data: bytes, mode: int | None) -> Quest
 
 def _written(answer: bytes) -> WriteReply:
     created, _, words = answer.partition(b" ")
-    return WriteReply(created == b"1", Stat.of(stat_numbers(words)))
+    return WriteReply(created == b"1", Stat(*stat_numbers(words)))
 
 
 def listing(path: bytes, zone: tzinfo, options: ListOptions) -> Question[list[ListingEntry]]:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import Invalid, TooLarge, Upstream
-from flamecrest.server.files.remote.access import use_sftp
+from flamecrest.server.files.remote.access import stat_path, use_sftp
 from flamecrest.server.files.remote.commands import archive, command_errors
 from flamecrest.server.files.remote.commands.copying import copy
 from flamecrest.server.files.remote.directories import explain_not_created, make_directories
-from flamecrest.server.files.remote.queries import stat_path
 from flamecrest.server.files.remote.rename import rename
 from flamecrest.server.files.remote.writing import require_regular
 from flamecrest.server.files.values import DEFAULT_COMPRESSION, Compression, CompressOptions

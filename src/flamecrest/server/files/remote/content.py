@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Conflict, GatewayError, Invalid, NotFound, PreconditionFailed
 from flamecrest.server.files.remote import agent_requests
-from flamecrest.server.files.remote.access import stat_regular
+from flamecrest.server.files.remote.access import stat_path, stat_regular
 from flamecrest.server.files.remote.directories import make_directories
 from flamecrest.server.files.remote.errors import operation_error
-from flamecrest.server.files.remote.queries import stat_path
 from flamecrest.server.files.remote.reading import SftpReader, UnopenedReader
 from flamecrest.server.files.remote.writing import (
     STALL_TIMEOUT,
@@ -108,7 +107,7 @@ class RemoteContent:
             raise operation_error(error, prefix) from None
         if numbers is None:
             return await stat_regular(sftp, path, deadline, prefix)
-        found = Stat.of(numbers)
+        found = Stat(*numbers)
         require_regular(prefix, Attrs(mode=found.mode))
         return found
 

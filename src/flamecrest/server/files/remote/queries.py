@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, Unsupported
 from flamecrest.server.files.listing_filter import ALL_ENTRIES, ListingFilter
+from flamecrest.server.files.port import Files
 from flamecrest.server.files.remote import agent_requests
-from flamecrest.server.files.remote.access import stat_regular, use_sftp
+from flamecrest.server.files.remote.access import stat_path, stat_regular, use_sftp
+from flamecrest.server.files.remote.changes import RemoteChanges
 from flamecrest.server.files.remote.cluster_facts import local_time
 from flamecrest.server.files.remote.commands import command_errors, quota, space
+from flamecrest.server.files.remote.content import RemoteContent
 from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.listing import Listing
 from flamecrest.server.files.remote.reading import UNSIZED_LIMIT
@@ -45,10 +48,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from datetime import tzinfo
 
+    from flamecrest.server.auth.port import Identity
     from flamecrest.server.files.remote.cluster_facts import ClusterFacts
     from flamecrest.server.files.values import PathQuotas
     from flamecrest.server.ssh.channels.sftp import Sftp
-    from flamecrest.server.ssh.port import Session
+    from flamecrest.server.ssh.port import Session, Sessions
 
 _CHECKSUM_PROGRAMS: Mapping[ChecksumAlgorithm, tuple[str, int]] = {  # program and number of hexadecimal digits
     "md5": ("md5sum", 32),
@@ -67,7 +71,10 @@ class RemoteQueries:
     facts: ClusterFacts
 
     async def stat(self, path: str, deadline: Deadline, *, follow: bool = False) -> Stat:
-        return await stat_path(self.session, path, deadline, f"stat: cannot statx '{path}'", follow=follow)
+        try:  # as stat_path does, without a call: this is what clients ask most often
+            return Stat(*await self.session.stat(path, deadline, follow=follow))
+        except StatError as error:
+            raise operation_error(error, f"stat: cannot statx '{path}'") from None
 
     async def entry(self, path: str, deadline: Deadline) -> ListingEntry:
         return await self._entry(path, deadline, DEFAULT_LISTING)
@@ -239,12 +246,10 @@ class RemoteQueries:
             return await self.session.run(space.command(path), deadline)
 
 
-async def stat_path(session: Session, path: str, deadline: Deadline, prefix: str, *, follow: bool) -> Stat:
-    """Return the attributes of a path; the text of an error begins with `prefix` (see errors.py)."""
-    try:
-        return Stat.of(await session.stat(path, deadline, follow=follow))
-    except StatError as error:
-        raise operation_error(error, prefix) from None
+def remote_files(sessions: Sessions, facts: ClusterFacts, identity: Identity) -> Files:
+    """The Files port of one user. `facts` is shared by all users of the cluster."""
+    session = sessions.of(identity)
+    return Files(RemoteQueries(session, facts), RemoteContent(session), RemoteChanges(session))
 
 
 async def _open_directory(sftp: Sftp, path: str, *, dereference: bool) -> asyncio.Future[bytes] | None:

@@ -86,7 +86,9 @@ class SftpReader:
         self.content = data
         if len(data) != size:
             found = self.stat
-            self.stat = Stat(found.mode, found.uid, found.gid, len(data), found.atime, found.mtime)
+            self.stat = Stat(
+                mode=found.mode, uid=found.uid, gid=found.gid, size=len(data), atime=found.atime, mtime=found.mtime
+            )
 
     def _read_ahead(self, start: int) -> None:
         size, step = self.stat.size, self._sftp.read_size

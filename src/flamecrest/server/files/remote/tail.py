@@ -143,7 +143,7 @@ class Follower:
             if error.errno == errno.ENOENT and not must:  # between two names of a log that is rotated
                 return None
             raise operation_error(error, self._prefix) from None
-        return Stat.of(numbers)
+        return Stat(*numbers)
 
     async def _read(self) -> bytes:
         try:

@@ -44,7 +44,14 @@ def require_regular(prefix: str, attrs: Attrs) -> Stat:
         raise Invalid(f"{prefix}: Is a directory")
     if not stat_bits.S_ISREG(mode):
         raise Invalid(f"{prefix}: Not a regular file")
-    return Stat(mode, attrs.uid or 0, attrs.gid or 0, attrs.size or 0, attrs.atime or 0, attrs.mtime or 0)
+    return Stat(
+        mode=mode,
+        uid=attrs.uid or 0,
+        gid=attrs.gid or 0,
+        size=attrs.size or 0,
+        atime=attrs.atime or 0,
+        mtime=attrs.mtime or 0,
+    )
 
 
 def temporary_beside(path: bytes) -> bytes:

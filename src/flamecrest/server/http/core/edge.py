@@ -17,8 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from flamecrest.server.errors import GatewayError
-from flamecrest.server.telemetry.log import log_request
-from flamecrest.server.telemetry.trace import Trace, current_trace
+from flamecrest.server.telemetry.trace import Trace, current_trace, log_request
 
 from .disconnect import DisconnectMonitor, DisconnectWatch
 from .errors import error_response
