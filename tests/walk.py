@@ -28,7 +28,8 @@ from flamecrest.server.telemetry.log import log_to_stream
 
 SOURCE: Final = Path(flamecrest.__file__).parent
 USER: Final = "fireuser"
-REPEATS: Final = 5  # the shortest walk counts: background tasks of the gateway may run during one of them
+QUIET: Final = ("asyncssh", "httpx", "httpcore")  # libraries that log only warnings under `flamecrest serve`
+REPEATS: Final = 12  # the shortest walk counts: background tasks of the gateway may run during one of them
 
 
 @dataclass(frozen=True)
@@ -81,18 +82,20 @@ class Recorder:
 
 @contextmanager
 def access_log() -> Iterator[None]:
-    """Log as `flamecrest serve` does, into memory; httpx is the client's and logs nothing."""
-    root, httpx_log = logging.getLogger(), logging.getLogger("httpx")
-    levels, handlers = (root.level, httpx_log.level), root.handlers[:]
+    """Log as `flamecrest serve` does, into memory."""
+    root = logging.getLogger()
+    libraries = [logging.getLogger(name) for name in QUIET]
+    levels, handlers = [logger.level for logger in (root, *libraries)], root.handlers[:]
     root.handlers.clear()
     log_to_stream(io.StringIO())
-    httpx_log.setLevel(logging.WARNING)
+    for library in libraries:
+        library.setLevel(logging.WARNING)
     try:
         yield
     finally:
         root.handlers[:] = handlers
-        root.setLevel(levels[0])
-        httpx_log.setLevel(levels[1])
+        for logger, level in zip((root, *libraries), levels, strict=True):
+            logger.setLevel(level)
 
 
 @asynccontextmanager

@@ -64,7 +64,7 @@ class JobDescriptionModel(WireModel):
     standard_output: Path | None = Field(default=None, description="File for standard output")
     standard_error: Path | None = Field(default=None, description="File for standard error")
     env: Environment = Field(
-        default_factory=lambda: {"F7T_version": "v2.0.0"},
+        default={"F7T_version": "v2.0.0"},
         validation_alias=AliasChoices("env", "environment"),
         serialization_alias="env",
         repr=False,

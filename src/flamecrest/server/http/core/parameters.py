@@ -192,13 +192,15 @@ async def _read_json(request: Request, limit: int, deadline: Deadline) -> Any:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise _invalid(Invalid, "header", "content-type", "must be application/json")
-    message = f"must not be larger than {limit} bytes"
-    too_large = TooLarge(f"`body` {message}", fields=(Field("body", "body", message),))
-    if declared_length(request.headers) > limit:
-        raise too_large
-    body = RequestBody(request, timeout=None, limit=limit, too_large=too_large)
+    body = RequestBody(request, timeout=None)
+    data = bytearray()
     async with deadline.enforce("Receiving the request"):
-        data = b"".join([chunk async for chunk in body.chunks()])
+        while max(declared_length(request.headers), len(data)) <= limit:
+            if (chunk := await body.next_chunk()) is None:
+                break
+            data += chunk
+        else:
+            raise _invalid(TooLarge, "body", "body", f"must not be larger than {limit} bytes")
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
