@@ -7,7 +7,7 @@ the input (ADR 0006).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from flamecrest.server.errors import Field, Invalid
@@ -51,17 +51,13 @@ def submit_command(submit: Sequence[str], spec: JobSpec, parse: Callable[[Output
     Neither appears in a process list. Raises Invalid for variables and scripts that cannot be passed on.
     """
     script = encode_text("script", spec.script or "")
-    argv = ("bash", "-c", LOADER, "flamecrest", *submit)
-    return Command(argv, parse, stdin=_entries(spec.env) + b"\0" + script)
-
-
-def _entries(env: Mapping[str, str]) -> bytes:
     entries = []
-    for name, value in env.items():
+    for name, value in spec.env.items():
         if not _NAME.fullmatch(name) or name in BASH_OWN:
             raise invalid_field("env", f"{name[:80]!r} cannot be the name of a variable")
         entries.append(f"{name}=".encode() + encode_text("env", value) + b"\0")
-    return b"".join(entries)
+    argv = ("bash", "-c", LOADER, "flamecrest", *submit)
+    return Command(argv, parse, stdin=b"".join(entries) + b"\0" + script)
 
 
 def check_line(field: str, value: str) -> str:

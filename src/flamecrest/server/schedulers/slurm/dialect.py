@@ -68,7 +68,7 @@ class Slurm:
     name = "slurm"
 
     def __init__(self, *, bin_dir: str | None = None, separator: Callable[[], str] = random_separator) -> None:
-        self._bin_dir = bin_dir
+        self._bin = "" if bin_dir is None else f"{bin_dir.rstrip('/')}/"
         self._separator = separator
 
     # jobs
@@ -86,12 +86,12 @@ class Slurm:
         if spec.script_path is not None:
             options += ["--", check_absolute_path("scriptPath", check_line("scriptPath", spec.script_path))]
         check_absolute_path("workingDirectory", spec.working_directory)
-        return submit_command([self._program("sbatch"), *options], spec, _parse_job_id)
+        return submit_command([f"{self._bin}sbatch", *options], spec, _parse_job_id)
 
     def live(self, query: JobQuery) -> Command[Snapshot]:
         """Run squeue: the jobs that the controller knows, including those that ended just now."""
         separator = self._separator()
-        argv = [self._program("squeue"), "--all", "--noheader", "--states=all"]
+        argv = [f"{self._bin}squeue", "--all", "--noheader", "--states=all"]
         argv.append("--Format=" + ",".join(f"{column}:{separator}" for column in slurm_jobs.SQUEUE_COLUMNS))
         argv += self._filters(query, account="--account", jobs="--jobs")
 
@@ -108,7 +108,7 @@ class Slurm:
     def history(self, query: JobQuery) -> Command[Snapshot]:
         """Run sacct: the jobs in the accounting database, which may lag by some seconds."""
         separator = self._separator()
-        argv = [self._program("sacct"), "--noheader", "--parsable", f"--delimiter={separator}"]
+        argv = [f"{self._bin}sacct", "--noheader", "--parsable", f"--delimiter={separator}"]
         argv.append("--format=" + ",".join(slurm_jobs.SACCT_COLUMNS))
         argv += self._filters(query, account="--accounts", jobs="--jobs")
         if query.job_id is None:
@@ -162,13 +162,13 @@ class Slurm:
                 raise errors.command_error("scontrol", output)
             return slurm_jobs.parse_job_paths(_display(output), job.base_id, element)
 
-        return Command((self._program("scontrol"), "show", "job", job.argument), parse, repeatable=True)
+        return Command((f"{self._bin}scontrol", "show", "job", job.argument), parse, repeatable=True)
 
     def scripts(self, job_id: str) -> tuple[Command[str | None], ...]:
         """Read the script from the controller, else from the database; None if missing or owned by another user."""
         job = SlurmJobId.parse(job_id).argument
-        live = (self._program("scontrol"), "write", "batch_script", job, "-")
-        past = (self._program("sacct"), f"--jobs={job}", "--batch-script")
+        live = (f"{self._bin}scontrol", "write", "batch_script", job, "-")
+        past = (f"{self._bin}sacct", f"--jobs={job}", "--batch-script")
         return Command(live, _live_script, repeatable=True), Command(past, _past_script, repeatable=True)
 
     def cancel(self, job_id: str) -> Command[CancelOutcome]:
@@ -183,14 +183,14 @@ class Slurm:
                 raise errors.command_error("scancel", output)
             return CancelOutcome.DONE
 
-        return Command((self._program("scancel"), "--verbose", str(SlurmJobId.parse(job_id))), parse)
+        return Command((f"{self._bin}scancel", "--verbose", str(SlurmJobId.parse(job_id))), parse)
 
     def attach(self, raw_job_id: str, command: str) -> Command[None]:
         """Run srun, one task, in the allocation of the job. srun accepts no id of an array element."""
         shell = encode_text("command", command).decode()
         if not shell.strip() or len(shell.encode()) > _MAX_COMMAND:
             raise invalid_field("command", f"must have 1 to {_MAX_COMMAND} bytes")
-        srun = (self._program("srun"), f"--jobid={raw_job_id}", "--overlap", "--nodes=1", "--ntasks=1", "--input=none")
+        srun = (f"{self._bin}srun", f"--jobid={raw_job_id}", "--overlap", "--nodes=1", "--ntasks=1", "--input=none")
 
         def parse(output: Output) -> None:
             if output.status != 0:
@@ -204,24 +204,24 @@ class Slurm:
         """Run sinfo, which prints one row for each pair of node and partition."""
         separator = self._separator()
         columns = ",".join(f"{column}:{separator}" for column in resources.SINFO_COLUMNS)
-        argv = (self._program("sinfo"), "--all", "--Node", "--noheader", f"--Format={columns}")
+        argv = (f"{self._bin}sinfo", "--all", "--Node", "--noheader", f"--Format={columns}")
         return self._read(argv, lambda printed: resources.parse_nodes(printed, separator))
 
     def partitions(self, *, hidden: bool) -> Command[list[Partition]]:
         """Run `scontrol show partitions`."""
         every = ("--all",) if hidden else ()
-        argv = (self._program("scontrol"), *every, "--oneliner", "show", "partitions")
+        argv = (f"{self._bin}scontrol", *every, "--oneliner", "show", "partitions")
         return self._read(argv, resources.parse_partitions)
 
     def reservations(self) -> Command[list[Reservation]]:
         """Run `scontrol show reservations`."""
-        argv = (self._program("scontrol"), "--all", "--oneliner", "show", "reservations")
+        argv = (f"{self._bin}scontrol", "--all", "--oneliner", "show", "reservations")
         return self._read(argv, resources.parse_reservations)
 
     def accounts(self, user: str) -> Command[list[Account] | None]:
         """Run sacctmgr; None if there is no accounting or its database is down."""
         columns = "format=user,defaultaccount,account,cluster"
-        sacctmgr = (self._program("sacctmgr"), "--noheader", "--parsable2")
+        sacctmgr = (f"{self._bin}sacctmgr", "--noheader", "--parsable2")
         argv = (*sacctmgr, "show", "user", f"name={user}", "withassoc", columns)
 
         def parse(output: Output) -> list[Account] | None:
@@ -245,10 +245,7 @@ class Slurm:
                 raise Unavailable(f"The scheduler does not answer: {errors.error_text(output)}")
             raise errors.command_error("scontrol", output)
 
-        return Command((self._program("scontrol"), "ping"), parse, repeatable=True)
-
-    def _program(self, name: str) -> str:
-        return name if self._bin_dir is None else f"{self._bin_dir.rstrip('/')}/{name}"
+        return Command((f"{self._bin}scontrol", "ping"), parse, repeatable=True)
 
     def _read(self, argv: tuple[str, ...], parse: Callable[[str], T]) -> Command[T]:
         """A command about the cluster, whose exit status tells reliably whether it failed."""
@@ -265,7 +262,7 @@ def _parse_job_id(output: Output) -> str:
     """The job id: the last line that can be one, because a .bashrc or a plugin may print lines before it."""
     if output.status != 0:
         raise errors.submit_error(output)
-    for line in reversed(_display(output).splitlines()):
+    for line in reversed(output.stdout.decode("utf-8", "replace").splitlines()):
         if found := _JOB_LINE.fullmatch(line.strip()):
             return found[1]
     raise errors.submit_error(output)
