@@ -99,7 +99,7 @@ def test_columns_about_the_cluster_equal_the_recording(calm: ToyShell, number: i
 
 
 def test_hidden_partition(world: ToyShell) -> None:
-    """SlurmRecording 13 with one additional line."""
+    """Recording 13 with one additional line."""
     theirs, ours = recording(13), world.run(recording(13).line)
     assert ours.out.startswith(theirs.result.out)
     assert ours.out.removeprefix(theirs.result.out).startswith("PartitionName=service ")
