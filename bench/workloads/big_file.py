@@ -56,7 +56,7 @@ class BigFile:
     async def _row(self, bench: Bench, copy: FileCopy, direction: str) -> list[Cell]:
         samples: dict[str, list[float]] = {key: [] for key in (OPENSSH, *bench.gateways)}
         wrong = dict.fromkeys(samples, 0)
-        for turn in range(2 if bench.quick else 5):
+        for turn in range(bench.runs(2, 5)):
             for key in rotated([*samples], turn):
                 bench.say(f"{self.name}: {direction}, run {turn + 1}, {key}")
                 seconds, right = await copy.run(direction, bench.contenders.get(key))

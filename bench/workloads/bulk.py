@@ -15,7 +15,7 @@ from bench.measure import load
 from bench.measure.http_client import client
 from bench.results import Cell
 
-from .workload import Bench
+from .workload import Bench, rotated
 
 Sample = tuple[float, int]  # seconds, number of wrong files
 
@@ -52,9 +52,9 @@ class BulkDownload:
 
     async def _row(self, bench: Bench, row: str, paths: Sequence[str], command: str) -> dict[str, list[Sample]]:
         found: dict[str, list[Sample]] = {key: [] for key in (*bench.gateways, OPENSSH, OPENSSH_OPEN)}
-        for turn in range(5 if bench.quick else 15):
+        for turn in range(bench.runs(5, 15)):
             bench.say(f"{self.name}: {row}, run {turn + 1}")
-            for key in bench.gateways:
+            for key in rotated(bench.gateways, turn):
                 found[key].append(await self._archive(bench, key, paths))
             for key in (OPENSSH, OPENSSH_OPEN):
                 seconds, output = await bench.ssh.run(command, shared=key == OPENSSH_OPEN)

@@ -37,7 +37,7 @@ class HttpxDownloads:
         samples: dict[str, list[float]] = {key: [] for key in keys}
         wrong = dict.fromkeys(keys, 0)
         slow = bench.quick and count > 100  # (a) takes minutes for so many: extrapolate from a tenth
-        for turn in range(2 if bench.quick else 5):
+        for turn in range(bench.runs(2, 5)):
             for contender in bench.turn(keys, turn):
                 key = contender.key
                 if key == "a" and slow and turn > 0:

@@ -39,7 +39,7 @@ class Entries:
             bench.say(f"{self.name}: {count} entries")
             samples: dict[str, list[float]] = {key: [] for key in keys}
             wrong = dict.fromkeys(keys, 0)
-            for turn in range(max(1, repeats // 4) if bench.quick else repeats):
+            for turn in range(bench.runs(max(1, repeats // 4), repeats)):
                 for contender in bench.turn(keys, turn):
                     with client(contender.endpoint) as http:
                         response = await asyncio.to_thread(http.request, "GET", _ls(bench, count), keep=True)
@@ -87,7 +87,7 @@ class Sizes:
             await bench.shell(f"head -c {size}K /dev/urandom > {shlex.quote(path)}")
             samples: dict[str, list[float]] = {key: [] for key in keys}
             wrong = dict.fromkeys(keys, 0)
-            for turn in range(max(1, repeats // 3) if bench.quick else repeats):
+            for turn in range(bench.runs(max(1, repeats // 3), repeats)):
                 for contender in bench.turn(keys, turn):
                     with client(contender.endpoint) as http:
                         response = await asyncio.to_thread(http.request, "GET", f"/ops/download?path={quote(path)}")

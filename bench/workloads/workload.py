@@ -31,6 +31,10 @@ class Bench:
         """The keys of this checkout's gateway and, in a comparison, of the other one's."""
         return [GATEWAY] if self.servers.other_checkout is None else [GATEWAY, OTHER]
 
+    def runs(self, quick: int, full: int) -> int:
+        """The number of runs. A comparison needs all of them, also a quick one."""
+        return quick if self.quick and self.servers.other_checkout is None else full
+
     def measured(self, needs: Sequence[str]) -> list[str]:
         """The keys of the contenders that run: those of `needs`, and the gateway of the other checkout."""
         return [key for key in (*needs, OTHER) if key in self.contenders]
