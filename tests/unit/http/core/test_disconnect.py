@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flamecrest.server.http.core import disconnect
+from flamecrest.server.http.core.disconnect import DisconnectMonitor
+from flamecrest.server.http.core.edge import Exchange
 
 if TYPE_CHECKING:
     from starlette.types import Message
@@ -37,72 +38,77 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def begun(server: Server, *, has_body: bool) -> tuple[disconnect.DisconnectWatch, asyncio.Task[bool]]:
-    """A watch over a task that never ends; it listens from the start."""
-    watches: list[disconnect.DisconnectWatch] = []
+async def begun(server: Server, method: str = "GET") -> tuple[Exchange, asyncio.Task[bool]]:
+    """An exchange of a task that never ends; it listens from the start."""
+    exchanges: list[Exchange] = []
 
     async def work() -> bool:
-        watches.append(disconnect.DisconnectWatch(server.receive, disconnect.DisconnectMonitor(), has_body=has_body))
+        scope = {"type": "http", "method": method, "headers": []}
+        exchanges.append(Exchange(scope, server.receive, ignored, DisconnectMonitor()))
         await asyncio.Event().wait()
         return True
 
     task = asyncio.create_task(work())
     await settle()
-    watches[0].listen()
+    exchanges[0].listen()
     await settle()
-    return watches[0], task
+    return exchanges[0], task
+
+
+async def ignored(message: Message) -> None:
+    """Send nothing."""
 
 
 async def test_a_client_that_goes_ends_the_work() -> None:
     server = Server(LAST, GONE)
-    found, task = await begun(server, has_body=False)
+    found, task = await begun(server)
     assert found.disconnected
     assert task.cancelled()
     assert await found.receive() == GONE
-    found.stop()
+    found.close("/")
 
 
 async def test_a_client_that_stays_does_not() -> None:
     server = Server(LAST)
-    found, task = await begun(server, has_body=False)
+    found, task = await begun(server)
     assert not found.disconnected
     assert not task.done()
     server.said.put_nowait(GONE)
     assert await found.receive() == GONE
     await settle()
     assert task.cancelled()
-    found.stop()
+    found.close("/")
 
 
 async def test_the_end_of_an_answer_is_no_going_away() -> None:
     """Servers say http.disconnect when the answer is complete as well."""
     server = Server()
-    found, task = await begun(server, has_body=False)
-    found.responded = True
+    found, task = await begun(server)
+    await found.send({"type": "http.response.body"})
     server.said.put_nowait(GONE)
     await settle()
     assert not found.disconnected
     assert not task.done()
     task.cancel()
-    found.stop()
+    found.close("/")
 
 
 async def test_a_body_is_left_to_who_reads_it() -> None:
     server = Server(MORE, LAST, GONE)
-    found, task = await begun(server, has_body=True)
+    found, task = await begun(server, "PUT")
     assert [await found.receive(), await found.receive()] == [MORE, LAST]
     assert not task.done()
     found.listen()
     await settle()
     assert found.disconnected
     assert task.cancelled()
-    found.stop()
+    found.close("/")
 
 
 async def test_after_the_stop_nobody_listens() -> None:
     server = Server()
-    found, task = await begun(server, has_body=False)
-    found.stop()
+    found, task = await begun(server)
+    found.close("/")
     await settle()
     server.said.put_nowait(GONE)
     await settle()

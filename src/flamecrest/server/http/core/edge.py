@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from flamecrest.server.errors import GatewayError
 from flamecrest.server.telemetry.trace import Trace, current_trace, log_request
 
-from .disconnect import DisconnectMonitor, DisconnectWatch
+from .disconnect import DisconnectMonitor
 from .errors import error_response
 from .openapi import complete
 from .route_table import RouteTable
@@ -78,9 +78,9 @@ class Edge(FastAPI):
         trace = exchange.trace
         token = current_trace.set(trace)
         try:
-            await self._routes(scope, exchange.watch.receive, exchange.send)
+            await self._routes(scope, exchange.receive, exchange.send)
         except asyncio.CancelledError:
-            if not exchange.watch.disconnected:
+            if not exchange.disconnected:
                 raise
             if task := asyncio.current_task():
                 task.uncancel()
@@ -103,16 +103,32 @@ class Edge(FastAPI):
 
 
 class Exchange:
-    """One request and its response."""
+    """One request and its response. Cancels its task if the client disconnects before the response ends."""
 
-    __slots__ = ("_begun", "_scope", "_send", "_started", "trace", "watch")
+    __slots__ = (
+        "_begun", "_body_read", "_listener", "_monitor", "_receive", "_responded", "_scope", "_send", "_started",
+        "_task", "disconnected", "trace",
+    )  # fmt: skip
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, disconnects: DisconnectMonitor) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, monitor: DisconnectMonitor) -> None:
         """Take valid ids from the request's headers; make those that are missing."""
+        task = asyncio.current_task(monitor.loop)
+        if task is None:  # the application runs in another event loop now
+            monitor.timer = None
+            task = asyncio.current_task()
+        assert task is not None  # noqa: S101 -- a coroutine runs in a task
+        if monitor.timer is None:
+            monitor.start(task.get_loop())
+        monitor.new.add(self)
         self._begun = time.perf_counter()
         self._scope = scope
+        self._receive = receive
         self._send = send
-        self._started = False
+        self._monitor = monitor
+        self._task = task
+        self._body_read = scope["method"] in _BODILESS
+        self._listener: asyncio.Task[None] | None = None
+        self._started = self._responded = self.disconnected = False
         request_id = correlation_id = ""
         for name, value in scope["headers"]:
             if name in _IDS and _VALID_ID.fullmatch(value):
@@ -123,7 +139,16 @@ class Exchange:
         if not request_id:
             request_id = f"{random.getrandbits(128):032x}"  # not a secret
         self.trace = Trace(request_id, correlation_id or request_id, scope["method"])
-        self.watch = DisconnectWatch(receive, disconnects, has_body=scope["method"] not in _BODILESS)
+
+    async def receive(self) -> Message:
+        """Receive a message of the request. While `listen` runs, only a disconnect is delivered."""
+        if self._listener is not None:
+            await asyncio.wait((self._listener,))
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            self._body_read = True
+        return message
 
     async def send(self, message: Message) -> None:
         """Send a message of the response, with the headers that every response has."""
@@ -143,7 +168,7 @@ class Exchange:
         else:
             trace.sent += len(message.get("body", b""))
             if not message.get("more_body", False):
-                self.watch.responded = True
+                self._responded = True
         await self._send(message)
 
     async def fail(self, error: Exception) -> None:
@@ -153,15 +178,35 @@ class Exchange:
             log.error("%s", what, exc_info=error)
         response = error_response(error)
         if not self._started:
-            await response(self._scope, self.watch.receive, self.send)
+            await response(self._scope, self.receive, self.send)
 
     def close(self, path: str) -> None:
-        """Stop the watch and write the access log line."""
-        self.watch.stop()
+        """Stop listening for a disconnect, and write the access log line."""
+        self._monitor.new.discard(self)
+        self._monitor.old.discard(self)
+        if self._listener is not None:
+            self._listener.cancel()
         route = self._scope.get("route")
         if route is not None:
             self.trace.route = route.path
         log_request(self.trace, time.perf_counter() - self._begun, path)
+
+    def listen(self) -> bool:
+        """Start to listen for a disconnect; False if that is not possible yet.
+
+        While the handler reads the body it receives a disconnect itself, and listening could lose a chunk of the body.
+        """
+        if not self._body_read:
+            return False
+        self._listener = self._task.get_loop().create_task(self._listen())
+        return True
+
+    async def _listen(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if not self._responded:
+            self.disconnected = True
+            self._task.cancel()
 
 
 def _selected(scope: Scope, names: Mapping[bytes, str]) -> dict[str, str]:
