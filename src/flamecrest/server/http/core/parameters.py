@@ -20,22 +20,15 @@ from starlette.requests import Request
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Field, GatewayError, Invalid, TooLarge
-from flamecrest.wire.text import PATH_BYTES, Word, check_name
+from flamecrest.wire.text import Word, check_name
 
 from .errors import validation_failure
 from .request_body import RequestBody, declared_length
 
 JSON_LIMIT: Final = 1024 * 1024  # bytes of a JSON body; `body_limit` changes it for a handler
-
-
-def _check_path(path: str) -> str:
-    """As check_name, which costs more than this look at the paths that nearly all requests have."""
-    return path if len(path) <= PATH_BYTES // 4 and "\0" not in path else check_name(path)
-
-
 QueryPath = Annotated[
     str,
-    AfterValidator(_check_path),
+    AfterValidator(check_name),
     Query(description="Absolute path; bytes that are not UTF-8 are percent-encoded as they are"),
 ]
 JobId = Annotated[
