@@ -25,7 +25,7 @@ from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.files.archives.port import Bulk
 from flamecrest.server.files.archives.remote import RemoteBulk
-from flamecrest.server.files.port import FileChanges, FileContent, FileQueries, Files
+from flamecrest.server.files.port import FileChanges, FileContents, FileQueries, Files
 from flamecrest.server.files.remote.cluster_facts import ClusterFacts
 from flamecrest.server.files.remote.queries import remote_files
 from flamecrest.server.ssh.channels.sftp_program import SftpOpener
@@ -75,7 +75,7 @@ class Place:
         return self.files.queries
 
     @property
-    def content(self) -> FileContent:
+    def content(self) -> FileContents:
         return self.files.content
 
     @property

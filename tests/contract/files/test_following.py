@@ -27,11 +27,11 @@ async def test_follow(place):
     path = await put(place, "log", b"one\ntwo\nthree\n")
     async with place.queries.follow(path, soon(), lines=2) as pieces, aclosing(pieces):
         first = await added(pieces)
-        assert (first.event, first.text, first.start, first.mark.offset) == ("added", "two\nthree\n", 4, 14)
+        assert (first.event, first.text, first.start, first.position.offset) == ("added", "two\nthree\n", 4, 14)
         await place.run('printf "four\\n" >> "$1"', path)
         second = await added(pieces)
-        assert (second.text, second.start, second.mark.offset) == ("four\n", 14, 19)
-    async with place.queries.follow(path, soon(), after=first.mark) as pieces, aclosing(pieces):
+        assert (second.text, second.start, second.position.offset) == ("four\n", 14, 19)
+    async with place.queries.follow(path, soon(), after=first.position) as pieces, aclosing(pieces):
         assert await added(pieces) == second
 
 
@@ -41,18 +41,18 @@ async def test_follow_never_cuts_a_character(place):
         assert await anext(pieces) is None
         await place.run(r'printf "a\303" >> "$1"', path)
         half = await added(pieces)
-        assert (half.text, half.mark.offset) == ("a", 1)
+        assert (half.text, half.position.offset) == ("a", 1)
         await place.run(r'printf "\251b\377c" >> "$1"', path)
         rest = await added(pieces)
-        assert (rest.text, rest.start, rest.mark.offset) == ("éb\ufffdc", 1, 6)
-    async with place.queries.follow(path, soon(), after=half.mark) as pieces, aclosing(pieces):
+        assert (rest.text, rest.start, rest.position.offset) == ("éb\ufffdc", 1, 6)
+    async with place.queries.follow(path, soon(), after=half.position) as pieces, aclosing(pieces):
         assert await added(pieces) == rest
 
 
 async def test_follow_through_truncation(place):
     path = await put(place, "log", b"a long line\n")
     async with place.queries.follow(path, soon()) as pieces, aclosing(pieces):
-        mark = (await added(pieces)).mark
+        mark = (await added(pieces)).position
         await place.run('printf "new\\n" > "$1"', path)
         assert (await added(pieces)).event == "truncated"
         assert (await added(pieces)).text == "new\n"
@@ -65,7 +65,7 @@ async def test_follow_through_truncation(place):
 async def test_follow_through_rotation(place):
     path = await put(place, "log", b"old\n")
     async with place.queries.follow(path, soon()) as pieces, aclosing(pieces):
-        mark = (await added(pieces)).mark
+        mark = (await added(pieces)).position
         await place.run('printf "last of old\\n" >> "$1"; mv "$1" "$1.1"; printf "first of new\\n" > "$1"', path)
         seen = [await added(pieces), await added(pieces), await added(pieces)]
     assert [(one.event, one.text) for one in seen] == [
@@ -73,7 +73,7 @@ async def test_follow_through_rotation(place):
         ("rotated", ""),
         ("added", "first of new\n"),
     ]
-    assert seen[-1].mark.ino != mark.ino
+    assert seen[-1].position.ino != mark.ino
     async with place.queries.follow(path, soon(), after=mark) as pieces, aclosing(pieces):
         assert (await added(pieces)).event == "rotated"
 

@@ -1,4 +1,4 @@
-"""Which entries of a listing are wanted, and in which order: pure, and in memory that a limit bounds."""
+"""Select, sort and limit the entries of a listing. No I/O; a limit bounds the memory."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from flamecrest.server.files.values import ListingEntry
 
 SortOrder = Literal["name", "size", "mtime"]
-ListingPosition = tuple[int, bytes]  # where an entry stands in an order: its size or time (0 by name), then its name
+ListingPosition = tuple[int, bytes]  # sort key of an entry: its size or time (0 when sorted by name), then its name
 
 _name = attrgetter("name")
 
-_SLACK = 1000  # entries over the limit that are held before the surplus is thrown away
+_SLACK = 1000  # entries kept above the limit before the surplus is dropped
 
 
 @dataclass(frozen=True, slots=True)
 class ListingFilter:
-    """`glob` is matched as a shell does it: against the last name of a path, or all of it if it holds a slash.
+    """`glob` is a shell pattern for the last name of a path, or for the whole path if it contains a slash.
 
-    Entries stand in `order` (ties by name), at most `limit` of them, beginning behind the place `after`.
+    At most `limit` entries after the position `after`, in `order` (ties by name).
     """
 
     glob: str | None = None
@@ -37,8 +37,8 @@ class ListingFilter:
     after: ListingPosition | None = None
 
     def place(self, entry: ListingEntry) -> ListingPosition:
-        """Where an entry stands, counted forwards."""
-        # "/" sorts as the smallest byte, so that what is in a folder follows it at once
+        """Return the sort key of an entry, for ascending order."""
+        # "/" sorts as the smallest byte, so that the content of a directory follows it directly
         name = os.fsencode(entry.name).replace(b"/", b"\0")
         match self.order:
             case "name":
@@ -48,7 +48,7 @@ class ListingFilter:
         return entry.mtime, name
 
     def matcher(self) -> Callable[[ListingEntry], bool] | None:
-        """Whether an entry is wanted, wherever it stands; None: every one is."""
+        """Return a function that tests glob and type of an entry; None if every entry passes."""
         kinds, glob = self.kinds, self.glob
         if glob is None:
             return (lambda entry: entry.kind in kinds) if kinds else None
@@ -62,7 +62,7 @@ class ListingFilter:
         return wanted
 
     async def collect(self, batches: AsyncIterator[Sequence[ListingEntry]]) -> list[ListingEntry]:
-        """The entries that are wanted, in order; never many more of them are held than twice the limit."""
+        """Return the selected entries, sorted. At most about twice the limit are in memory."""
         wanted = self._wanted()
         kept: list[ListingEntry] = []
         async for batch in batches:
@@ -88,7 +88,7 @@ class ListingFilter:
 
     def _cut(self, kept: list[ListingEntry]) -> None:
         names = "".join(map(_name, kept)) if self.order == "name" else "/"
-        if names.isascii() and "/" not in names:  # as text they sort as they do as bytes
+        if names.isascii() and "/" not in names:  # the order of text is the order of bytes
             kept.sort(key=_name, reverse=self.backwards)
         else:
             kept.sort(key=self.place, reverse=self.backwards)

@@ -138,7 +138,7 @@ class FileQueries(Protocol):
         ...
 
 
-class FileContent(Protocol):
+class FileContents(Protocol):
     """Upload and download of whole files."""
 
     async def upload(
@@ -229,5 +229,5 @@ class Files:
     """One user's access to the files of one cluster."""
 
     queries: FileQueries
-    content: FileContent
+    content: FileContents
     changes: FileChanges

@@ -1,4 +1,4 @@
-"""Values of the file ports: attributes, entries of a listing, sizes, and options of an upload.
+"""Values of the file ports: attributes, listing entries, sizes and options.
 
 Paths and names are text as Python's os.fsdecode makes it: UTF-8, other bytes as lone surrogates.
 """
@@ -116,17 +116,17 @@ class ListingEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class QuotaUsage:
-    """What is used of something, and the limits; None is no limit."""
+    """Usage of one resource and its limits; None is no limit."""
 
     used: int
-    soft: int | None  # may be exceeded, for a time
+    soft: int | None  # may be exceeded for a grace period
     hard: int | None
-    grace_until: int | None  # over the soft limit: when that time ends or has ended, in seconds since the epoch
+    grace_until: int | None  # end of the grace period, in seconds since the epoch; None below the soft limit
 
 
 @dataclass(frozen=True, slots=True)
 class OwnerQuota:
-    """Of one user or group on one file system."""
+    """The quota of one user or group on one file system."""
 
     name: str
     space: QuotaUsage  # in bytes
@@ -135,38 +135,38 @@ class OwnerQuota:
 
 @dataclass(frozen=True, slots=True)
 class PathQuotas:
-    """Whose quotas count when the user writes at a path; None where the file system keeps none, or does not tell."""
+    """The quotas that apply when the user writes to a path; None if there is none or it is unknown."""
 
     user: OwnerQuota | None
-    group: OwnerQuota | None  # of the group that new files get there, or that the file at the path has
+    group: OwnerQuota | None  # of the group of new files there, or of the file at the path
 
 
 @dataclass(frozen=True, slots=True)
 class DiskSpace:
-    """How full a path's file system is, in bytes; `available` is what the user may still write."""
+    """Size and usage of a path's file system in bytes; `available` is what the user can still write."""
 
     total: int
     free: int
     available: int
-    files: int  # inodes there are
+    files: int  # total number of inodes
     files_free: int
-    read_only: bool | None  # None: not known
-    quota: PathQuotas | None = None  # None: there are none, or they are not known
+    read_only: bool | None  # None: unknown
+    quota: PathQuotas | None = None  # None: there are none, or they are unknown
 
 
 @dataclass(frozen=True, slots=True)
 class DiskUsage:
-    """What a tree holds: bytes as `ls` shows them, bytes on disc, entries (with the tree's own root)."""
+    """Disk usage of a tree: sum of file sizes, bytes on disk, number of entries including the root."""
 
     size: int
     allocated: int
     entries: int
-    complete: bool  # no part of it was unreadable
+    complete: bool  # every part was readable
 
 
 @dataclass(frozen=True, slots=True)
 class FollowPosition:
-    """A place in a followed file: which file it is, and how many bytes of it were given out."""
+    """A position in a followed file: its inode, and the bytes that were delivered."""
 
     ino: int
     offset: int
@@ -174,12 +174,12 @@ class FollowPosition:
 
 @dataclass(frozen=True, slots=True)
 class FollowEvent:
-    """What has happened to a followed file; after everything but `added` it is read from its start."""
+    """A change of a followed file. After `truncated` and `rotated` it is read from its start."""
 
     event: Literal["added", "truncated", "rotated"]
-    text: str  # what was added; invalid UTF-8 replaced, a character never cut
-    start: int  # byte of the file at which it begins
-    mark: FollowPosition  # where to go on
+    text: str  # the added text; invalid UTF-8 is replaced, no character is split
+    start: int  # byte offset of the text in the file
+    position: FollowPosition  # for `after`, to resume behind this event
 
 
 _KINDS = {
@@ -194,10 +194,10 @@ _KINDS = {
 
 
 def kind_letter(mode: int) -> str:
-    """The letter `ls -l` shows for a mode; `?` for a type nobody knows."""
+    """Return the type letter of `ls -l`; `?` for an unknown type."""
     return _KINDS.get(stat_bits.S_IFMT(mode), "?")
 
 
 def permission_letters(mode: int) -> str:
-    """The nine letters `ls -l` shows for a mode."""
+    """Return the nine permission letters of `ls -l`."""
     return stat_bits.filemode(mode)[1:]

@@ -1,4 +1,4 @@
-"""From a compressed archive to a plain one as it comes, within bounds; knows nothing of what is in it."""
+"""Decompress an archive as a stream, within limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .untar import TruncatedArchive
 if TYPE_CHECKING:
     from .port import UnpackLimits
 
-STEP: Final = 256 * 1024  # bytes that are decompressed at once
+STEP: Final = 256 * 1024  # bytes per decompression step
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _OTHERS: Final = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"\x04\x22\x4d\x18": "lz4"}
@@ -23,7 +23,7 @@ Decompressor = Callable[[AsyncIterator[bytes]], AsyncGenerator[bytes]]
 
 
 async def plain(chunks: AsyncIterator[bytes], zstd: Decompressor, bounds: UnpackLimits) -> AsyncGenerator[bytes]:
-    """The archive without its compression, which its first bytes tell; Invalid, Truncated, TooLarge."""
+    """Yield the decompressed archive; the first bytes tell the format. Raises Invalid, TruncatedArchive, TooLarge."""
     taken = given = 0
 
     async def counted() -> AsyncGenerator[bytes]:
@@ -64,7 +64,7 @@ async def _beginning(chunks: AsyncIterator[bytes]) -> bytes:
 
 
 async def gunzip(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    """What gzip members, one after the other, hold; Truncated, Invalid."""
+    """Yield the content of a sequence of gzip members. Raises TruncatedArchive, Invalid."""
     inflater, members = None, 0
     async for chunk in chunks:
         data, full = chunk.lstrip(b"\0") if members and inflater is None else chunk, False

@@ -1,4 +1,4 @@
-"""One remote tar as a stream: how it is called, what it says on standard error, how its archive is ended; no I/O."""
+"""The remote tar that packs a selection: its command line, its messages, and the end of its archive. No I/O."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # - --no-unquote first: else tar reads `a\tb` in the list as a name with a tab in it.
 # - A name that begins with a dash comes as `./-name`, so that it is no option; the transform takes the `./` off.
-# - GNU's format has a size in every header, and no header that says something of another but for long names.
+# - In GNU format every header has a size, and only headers of long names describe another header.
 _OPTIONS: Final = ("--create", "--file=-", "--format=gnu", "--no-unquote", r"--transform=s,^\./-,-,S")
 _LIST: Final = ("--null", "--files-from=-")
 
@@ -58,13 +58,13 @@ _LETTERS: Final = {
     b" ": b" ",
 }
 _NOISE: Final = ("tar: Exiting with failure status", "tar: Removing leading")
-_ZSTD_BLOCK: Final = 128 * 1024  # the most that a block of a zstd frame may hold
+_ZSTD_BLOCK: Final = 128 * 1024  # the largest block of a zstd frame
 
 
 def command(form: ArchiveFormat, base: str) -> Command[Any]:
-    """The program; it reads names from its standard input, each ended by NUL."""
+    """Return the command; it reads names from its standard input, each terminated by NUL."""
     if form in {"tar", "zip"}:
-        links = ("--hard-dereference",) if form == "zip" else ()  # a zip archive knows no hard links
+        links = ("--hard-dereference",) if form == "zip" else ()  # zip has no hard links
         argv = ("tar", *_OPTIONS, *links, f"--directory={base}", *_LIST)
         return Command(argv, lambda output: output, env={"TAR_OPTIONS": ""})
     return Command(("bash", "-c", _COMPRESSED, "bash", form, base), lambda output: output)
@@ -77,7 +77,7 @@ def check_available(output: Output, form: ArchiveFormat) -> None:
 
 
 def failures(output: Output, base: str) -> list[PathFailure]:
-    """What tar could not read, by how it ended; Upstream when it did not finish the archive."""
+    """Return what tar could not read; raises Upstream if tar did not finish the archive."""
     said = output.errors()
     if output.status > 2 or "not recoverable" in said:
         raise Upstream("The archive could not be finished", detail=f"{output.status}: {said[:1000]}")
@@ -99,7 +99,7 @@ def _unescape(found: re.Match[bytes]) -> bytes:
 
 
 def report(failed: Iterable[PathFailure]) -> tuple[bytes, bytes]:
-    """The last member of an archive that is not complete: its name and content."""
+    """Return name and content of the last member of an incomplete archive, which lists the failures."""
     errors = [
         {"path": one.path or None, "message": one.message}
         if is_plain(one.path)
@@ -110,7 +110,7 @@ def report(failed: Iterable[PathFailure]) -> tuple[bytes, bytes]:
 
 
 def ending(failed: Sequence[PathFailure], form: ArchiveFormat) -> bytes:
-    """What comes after the last byte of the remote program: the report, if there is one, and the end mark."""
+    """Return the bytes that follow the remote program's: the report, if there is one, and the end mark."""
     tail = bytes(2 * tarfile.BLOCKSIZE)
     if failed:
         name, content = report(failed)
@@ -127,7 +127,7 @@ def ending(failed: Sequence[PathFailure], form: ArchiveFormat) -> bytes:
 
 
 def zstd_frame(content: bytes) -> bytes:
-    """The content as a zstd frame of its own, not compressed (RFC 8878, sections 3.1.1 and 3.1.1.2)."""
+    """Return the content as an uncompressed zstd frame (RFC 8878, sections 3.1.1 and 3.1.1.2)."""
     frame = [b"\x28\xb5\x2f\xfd\xa0", struct.pack("<I", len(content))]  # one segment, its size in four bytes
     for start in range(0, len(content), _ZSTD_BLOCK):
         block = content[start : start + _ZSTD_BLOCK]

@@ -1,4 +1,4 @@
-"""Many files in one request: the Bulk port, its values, and which form of an archive a caller gets; no I/O."""
+"""The Bulk port: many files in one request, packed as an archive or unpacked from one."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 ArchiveFormat = Literal["tar", "gzip", "zstd", "zip"]
 
-TRAILER = ".flamecrest-errors.json"  # the last member of an archive that is not complete
-MAX_LISTED = 1000  # failures that are named; the others are only counted
+TRAILER = ".flamecrest-errors.json"  # the last member of an incomplete archive
+MAX_LISTED = 1000  # failures that are listed; further ones are only counted
 
 
 @dataclass(frozen=True, slots=True)
 class PathFailure:
-    """A path that something did not work for, and why."""
+    """A path for which an operation failed, and the reason."""
 
     path: str
     message: str
@@ -26,7 +26,7 @@ class PathFailure:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What an archive will hold: names relative to `base`, as tar reads them, and what was not found."""
+    """The content of an archive: names relative to `base`, as tar reads them, and the paths that were not found."""
 
     base: str
     names: tuple[bytes, ...]
@@ -35,7 +35,7 @@ class Selection:
 
 @dataclass(slots=True)
 class UnpackResult:
-    """What became of an archive's entries. `complete` is False when the archive ended too early."""
+    """The result of unpacking. `complete` is False if the archive was truncated."""
 
     created: int = 0
     failed: list[PathFailure] = field(default_factory=list)
@@ -43,7 +43,7 @@ class UnpackResult:
     complete: bool = True
 
     def fail(self, path: str, message: str) -> None:
-        """Note a failure; the first MAX_LISTED by name."""
+        """Count a failure, and list it if fewer than MAX_LISTED are."""
         self.failures += 1
         if len(self.failed) < MAX_LISTED:
             self.failed.append(PathFailure(path, message))
@@ -51,19 +51,19 @@ class UnpackResult:
 
 @dataclass(frozen=True, slots=True)
 class UnpackLimits:
-    """How much an archive may unpack to: it protects the gateway; the user's quota protects the cluster."""
+    """Limits of one archive. They protect the gateway; the user's quota protects the cluster."""
 
     entries: int = 1_000_000
     size: int = 1 << 44  # bytes, after decompression
-    ratio: int = 250  # of plain to compressed bytes, beyond `free`
-    free: int = 1 << 28  # plain bytes that need no ratio
+    ratio: int = 250  # of decompressed to compressed bytes, beyond `free`
+    free: int = 1 << 28  # decompressed bytes to which the ratio does not apply
 
 
 class Bulk(Protocol):
-    """Archives of a cluster's files, seen as one user. Paths are absolute and were checked by `check_path`."""
+    """Archives of one user's files on one cluster. Paths are absolute and were checked by `check_path`."""
 
     async def select(self, paths: Sequence[str], base: str | None, deadline: Deadline) -> Selection:
-        """Find out what is there: files, folders (with all in them) and patterns.
+        """Look up files, directories (with their content) and patterns.
 
         NotFound when nothing is; Invalid for a path with `..` or outside `base`. Can be repeated.
         """
@@ -72,7 +72,7 @@ class Bulk(Protocol):
     def pack(
         self, selection: Selection, form: ArchiveFormat, deadline: Deadline
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """The archive, as one remote tar writes it; the deadline limits its start.
+        """Yield the archive as one remote tar writes it; the deadline limits its start.
 
         Unsupported before the block is entered when the cluster lacks the program for that form. What failed is
         in the member TRAILER, which is missing when nothing did. Raises Upstream from the iterator when the
@@ -83,9 +83,10 @@ class Bulk(Protocol):
     async def unpack(
         self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, *, setuid: bool = False
     ) -> UnpackResult:
-        """Write a tar archive (plain, gzip or zstd) into the folder `path`, each file whole or not at all.
+        """Unpack a tar archive (plain, gzip or zstd) into the directory `path`; no file appears incomplete.
 
-        NotFound, Invalid for the folder; Invalid for bytes that are no archive; TooLarge beyond Bounds; Unsupported
-        for a compression that the cluster can't undo. An archive that is cut off is reported, not raised.
+        Raises NotFound and Invalid for the directory, Invalid for bytes that are not an archive, TooLarge beyond
+        UnpackLimits, Unsupported if the cluster has no program for the compression. A truncated archive is reported,
+        not raised.
         """
         ...

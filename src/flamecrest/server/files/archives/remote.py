@@ -1,4 +1,4 @@
-"""The Bulk port over SSH: one remote tar for what goes out, pipelined SFTP for what comes in."""
+"""The Bulk port over SSH: one remote tar packs; unpacking is pipelined SFTP."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from flamecrest.server.ssh.channels.stream import RemoteStream
     from flamecrest.server.ssh.port import Session
 
-OUTPUT_TIMEOUT: Final = 300.0  # seconds that tar may be silent: it walks folders without writing
-INPUT_TIMEOUT: Final = 24 * 3600.0  # seconds that a program may not read its input: the caller may read slowly
+OUTPUT_TIMEOUT: Final = 300.0  # seconds without output from tar, which walks directories without writing
+INPUT_TIMEOUT: Final = 24 * 3600.0  # seconds in which a program does not read its input: the client may read slowly
 PIECE: Final = 64 * 1024
-AFTER: Final = 16 * 1024 * 1024  # bytes that may follow the end mark
+MAX_PADDING: Final = 16 * 1024 * 1024  # bytes that may follow the end mark
 
 
 class RemoteBulk:
-    """One user's archives on one cluster."""
+    """The Bulk port of one user on one cluster."""
 
     def __init__(self, session: Session, bounds: UnpackLimits | None = None) -> None:
         self._session = session
@@ -75,7 +75,7 @@ class RemoteBulk:
         return outcome
 
     async def _unzstd(self, chunks: AsyncIterator[bytes], deadline: Deadline) -> AsyncGenerator[bytes]:
-        """Have the cluster decompress: Python learned zstd in 3.14 only."""
+        """Decompress on the cluster: Python has zstd from 3.14 on."""
         program: Command[Any] = Command(("zstd", "-q", "-d", "-c"), lambda output: output)
         async with self._session.stream(program, deadline) as stream:
             feeding = asyncio.create_task(_feed(stream, chunks))
@@ -99,7 +99,7 @@ class RemoteBulk:
 async def _packed(
     chunks: AsyncIterator[bytes], stream: RemoteStream, selection: Selection, form: ArchiveFormat
 ) -> AsyncGenerator[bytes]:
-    """The archive with its ending."""
+    """Yield the archive with its end."""
     make = _zipped if form == "zip" else _tarred
     try:
         async for piece in make(chunks, stream, selection, form):
@@ -136,7 +136,7 @@ async def _zipped(
 
 
 async def _feed(stream: RemoteStream, chunks: AsyncIterator[bytes]) -> None:
-    """Pass on what the program reads; its input ends whatever happens."""
+    """Write the chunks to the program's input, and close it in any case."""
     try:
         async for chunk in chunks:
             await stream.write(chunk, INPUT_TIMEOUT)
@@ -162,8 +162,8 @@ async def _chain(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncGenerator[b
 
 
 async def _rest(chunks: AsyncIterator[bytes]) -> None:
-    """Read what follows the end mark: padding, and checksums of the compression, which may be wrong."""
-    left = AFTER
+    """Read the padding after the end mark, so that checksums of the compression are verified."""
+    left = MAX_PADDING
     async for chunk in chunks:
         left -= len(chunk)
         if left < 0:

@@ -1,7 +1,7 @@
-"""What an archive shall hold: paths looked up together and patterns expanded over SFTP; knows no tar.
+"""Select what an archive will contain: look up paths and expand patterns over SFTP.
 
-Patterns are the shell's: `*`, `?` and `[...]` within a name, `**` for any number of folders (links to folders are
-not entered by it); a leading dot is matched by a dot only. A path that exists as it is written is no pattern.
+Patterns are those of a shell: `*`, `?` and `[...]` within a name, `**` for any number of directories (it does not
+follow links); a leading dot matches a dot only. An existing path is never treated as a pattern.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from .port import PathFailure, Selection
 if TYPE_CHECKING:
     from flamecrest.server.ssh.channels.sftp import Sftp
 
-WINDOW: Final = 256  # questions under way at once
+WINDOW: Final = 256  # requests in flight
 MAX_MATCHES: Final = 100_000
-MAX_FOLDERS: Final = 10_000  # that are read for one pattern
+MAX_FOLDERS: Final = 10_000  # directories that are read for one pattern
 _MAGIC: Final = re.compile(rb"[*?[]")
 
-FoundPaths = dict[bytes, bool]  # path: whether it is a folder
+FoundPaths = dict[bytes, bool]  # whether each path is a directory
 
 
 def tidy(path: str, name: str = "paths") -> bytes:
-    """The path without doubled slashes and dots; Invalid for one with `..`, which an archive can't hold."""
+    """Return the path without doubled slashes and dots; raises Invalid for `..`, which an archive cannot contain."""
     parts = [part for part in os.fsencode(path).split(b"/") if part not in {b"", b"."}]
     if b".." in parts:
         raise Invalid(f"`{name}` must not hold `..`")
@@ -41,7 +41,7 @@ def tidy(path: str, name: str = "paths") -> bytes:
 
 
 def anchor(path: bytes, *, literal: bool) -> bytes:
-    """The folder in whose terms a path is named: its parent, or that of a pattern's first wild part."""
+    """Return the directory to which a path is relative: its parent, or that of a pattern's first wildcard."""
     parts = path.split(b"/")[1:]
     wild = len(parts) - 1
     if not literal:
@@ -50,7 +50,7 @@ def anchor(path: bytes, *, literal: bool) -> bytes:
 
 
 def relative(path: bytes, base: bytes) -> bytes:
-    """The path as tar is to read it, in terms of the base; Invalid when it is not below it."""
+    """Return the path relative to the base, as tar reads it; raises Invalid if it is not below the base."""
     if path == base:
         return b"."
     start = base.rstrip(b"/") + b"/"
@@ -61,7 +61,7 @@ def relative(path: bytes, base: bytes) -> bytes:
 
 
 def uncovered(found: FoundPaths) -> list[bytes]:
-    """The paths without those that are in a folder which is there too."""
+    """Return the paths that are not below another one of them."""
     folders = {path.rstrip(b"/") for path, is_folder in found.items() if is_folder}
 
     def covered(path: bytes) -> bool:
@@ -76,7 +76,7 @@ def uncovered(found: FoundPaths) -> list[bytes]:
 
 
 async def select(sftp: Sftp, paths: Sequence[str], base: str | None) -> Selection:
-    """Look all paths up; NotFound when none is there."""
+    """Look up all paths; raises NotFound if none exists."""
     asked = list(dict.fromkeys(tidy(path) for path in paths))
     root = None if base is None else tidy(base, "base")
     if root is not None:
@@ -108,7 +108,7 @@ async def select(sftp: Sftp, paths: Sequence[str], base: str | None) -> Selectio
 
 
 async def lstats(sftp: Sftp, paths: Sequence[bytes]) -> list[Attrs | SftpError]:
-    """The attributes of many paths, or why there are none, in order."""
+    """Return the attributes or the error of each path, in order."""
     answers: list[Attrs | SftpError] = []
     for start in range(0, len(paths), WINDOW):
         asked = (sftp.lstat(path) for path in paths[start : start + WINDOW])
@@ -120,7 +120,7 @@ async def lstats(sftp: Sftp, paths: Sequence[bytes]) -> list[Attrs | SftpError]:
 
 
 async def expand(sftp: Sftp, pattern: bytes) -> FoundPaths:
-    """What a pattern matches, by name. Folders that can't be read match nothing."""
+    """Return what a pattern matches. Unreadable directories match nothing."""
     top = anchor(pattern, literal=False)
     parts = pattern[len(top.rstrip(b"/")) + 1 :].split(b"/")
     budget = _Budget()
@@ -145,7 +145,7 @@ async def expand(sftp: Sftp, pattern: bytes) -> FoundPaths:
 
 
 class _Budget:
-    """How many folders may still be read."""
+    """The number of directories that may still be read."""
 
     def __init__(self) -> None:
         self.left = MAX_FOLDERS
@@ -169,7 +169,7 @@ async def _matching(sftp: Sftp, places: FoundPaths, part: bytes, budget: _Budget
 
 
 async def _below(sftp: Sftp, places: FoundPaths, budget: _Budget) -> FoundPaths:
-    """The places and all folders below them."""
+    """Return the directories and all directories below them."""
     found, level = dict(places), places
     while level:
         deeper: FoundPaths = {}

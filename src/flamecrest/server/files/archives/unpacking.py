@@ -1,7 +1,7 @@
-"""Writing an archive's entries below one folder over SFTP: many small files under way at once, none outside.
+"""Create an archive's entries below one directory over SFTP, with many small files in flight.
 
-Nothing is ever written through a symbolic link below the folder, whoever made it: each folder on the way to an
-entry was seen to be one, or was made here, and nothing here takes a folder away. So an entry can't leave.
+No entry can leave the directory: nothing is written through a symbolic link below it. Each directory on the path of an
+entry was created here or was seen to be a directory, and no directory is removed here.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
 
     from .port import UnpackLimits, UnpackResult
 
-SMALL: Final = 128 * 1024  # bytes of a file that is read whole, so that the next can be begun
-IN_FLIGHT: Final = 64  # small files that are written at once
-WINDOW: Final = 4 * 1024 * 1024  # bytes under way of small files together, and again of one that is not small
-REMEMBERED: Final = 2 * 1024 * 1024  # bytes of names of folders that are known to be folders
+SMALL: Final = 128 * 1024  # bytes; such a file is read completely, so that the next one can start
+IN_FLIGHT: Final = 64  # small files written at the same time
+WINDOW: Final = 4 * 1024 * 1024  # bytes in flight of all small files, and the same of one large file
+REMEMBERED: Final = 2 * 1024 * 1024  # bytes of names in the cache of known directories
 
 
 class EntryRefused(Exception):
-    """This entry can't be made; the text says why."""
+    """The entry cannot be created; the text is the reason."""
 
 
 def entry_path(name: bytes) -> bytes:
-    """Where an entry goes, in terms of the target folder ("" is the folder itself); Refused when it would leave."""
+    """Return the path of an entry relative to the target ("" is the target); raises EntryRefused if it leaves it."""
     if name.startswith(b"/"):
         raise EntryRefused("Its name is absolute")
     if b"\0" in name:
@@ -61,7 +61,7 @@ def entry_path(name: bytes) -> bytes:
 
 
 def link_target(link: bytes, target: bytes) -> bytes:
-    """The target of the symbolic link at `link`, if it stays in the folder as it is written."""
+    """Return the target of the symbolic link `link`; raises EntryRefused if it leads out of the directory."""
     if target.startswith(b"/") or not target or b"\0" in target or len(target) > PATH_MAX:
         raise EntryRefused("The symbolic link leads out of the folder")
     depth = link.count(b"/")
@@ -73,7 +73,7 @@ def link_target(link: bytes, target: bytes) -> bytes:
 
 
 class Unpacker:
-    """One archive on its way into one folder."""
+    """Unpacks one archive into one directory."""
 
     def __init__(self, sftp: Sftp, folder: bytes, outcome: UnpackResult, *, setuid: bool) -> None:
         self._sftp = sftp
@@ -82,11 +82,11 @@ class Unpacker:
         self._modes = 0o7777 if setuid else 0o777
         self._folders: set[bytes] = {b""}
         self._remembered = 0
-        self._tasks: dict[bytes, asyncio.Task[None]] = {}  # by place, in the order they were begun
+        self._tasks: dict[bytes, asyncio.Task[None]] = {}  # by path, in order of their start
         self._bytes = 0
 
     async def run(self, blocks: ByteReader, bounds: UnpackLimits) -> None:
-        """Write all entries; Truncated after all that were complete are written."""
+        """Create all entries. TruncatedArchive is raised after the complete ones were created."""
         count = 0
         try:
             async for member in members(blocks):
@@ -97,7 +97,7 @@ class Unpacker:
                     raise TooLarge("The archive unpacks to more than is accepted")
                 await self._attempt(member.name, partial(self._entry, member, blocks))
         except (TruncatedArchive, GatewayError):
-            await self._settle()  # what was complete stays
+            await self._settle()  # complete entries are kept
             raise
         except BaseException:
             self._cancel()
@@ -105,7 +105,7 @@ class Unpacker:
         await self._settle()
 
     async def _attempt(self, name: bytes, work: Callable[[], Awaitable[bool]]) -> None:
-        """Do something for an entry, and count how it went."""
+        """Create an entry and count the result."""
         try:
             if await work():
                 self._outcome.created += 1
@@ -115,7 +115,7 @@ class Unpacker:
             self._outcome.fail(os.fsdecode(name), _reason(error))
 
     async def _entry(self, member: Member, blocks: ByteReader) -> bool:
-        """Make one entry, or begin to; True when it is made."""
+        """Create one entry, or start a task for it; return True if it was created."""
         at = entry_path(member.name)
         if member.kind == "other":
             raise EntryRefused("It is a device, a FIFO or nothing known")
@@ -138,10 +138,10 @@ class Unpacker:
         await self._begin(at, member, await blocks.exactly(member.stored))
         return False
 
-    # --- folders and links
+    # --- directories and links
 
     async def _folder(self, at: bytes, mode: int) -> bool:
-        """Make sure that there is a folder, and no link to one; True when it was made."""
+        """Ensure that a directory exists, not a link to one; return True if it was created."""
         if at in self._folders:
             return False
         path = self._path(at)
@@ -165,7 +165,7 @@ class Unpacker:
         return made
 
     async def _way(self, at: bytes) -> None:
-        """Make sure of a folder and of all above it."""
+        """Ensure that a directory and its parents exist."""
         if at not in self._folders:
             await self._way(at.rpartition(b"/")[0])
             await self._folder(at, 0o777)
@@ -177,7 +177,7 @@ class Unpacker:
         return True
 
     async def _hardlink(self, at: bytes, target: bytes) -> bool:
-        """A second name for a file of the folder: the way to it is looked at as is that of a file to be written."""
+        """Create a hard link to a file of the target. All directories on its path must not be links."""
         if not target or target == at:
             raise EntryRefused("The hard link leads nowhere")
         await self._settle()
@@ -198,7 +198,7 @@ class Unpacker:
     # --- files
 
     async def _begin(self, at: bytes, member: Member, content: bytes) -> None:
-        """Write a small file in a task of its own, when there is room."""
+        """Start a task that writes a small file; waits while too many are in flight."""
         while self._tasks and (len(self._tasks) >= IN_FLIGHT or self._bytes + len(content) > WINDOW):
             await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
             self._reap()
@@ -226,7 +226,7 @@ class Unpacker:
         return True
 
     async def _write(self, at: bytes, member: Member, blocks: ByteReader) -> bool:
-        """Write a file as it comes, its parts to where they belong; what is between them stays a hole."""
+        """Write a large or sparse file as it arrives; gaps between its segments stay holes."""
         temporary = self._temporary(at)
         handle = await self._open(temporary, member)
         sent: deque[asyncio.Future[None]] = deque()
@@ -266,13 +266,13 @@ class Unpacker:
             raise
 
     async def _finish(self, handle: bytes, member: Member, sent: list[asyncio.Future[None]]) -> None:
-        """Size, times and mode after the content, all asked for together; the handle is closed whatever happens."""
+        """Set size, times and mode after the content, in one turn; closes the handle in any case."""
         moment = min(max(member.mtime, 0), 0xFFFFFFFF)
         size = member.size if member.segments is not None else None
         asked = [*sent]
         if size is not None:
             asked.append(self._sftp.fsetstat(handle, Attrs(size=size)))
-        if member.mode & self._modes & 0o7000:  # writing takes these bits away
+        if member.mode & self._modes & 0o7000:  # write(2) clears these bits
             asked.append(self._sftp.fsetstat(handle, Attrs(mode=member.mode & self._modes)))
         asked.append(self._sftp.fsetstat(handle, Attrs(atime=moment, mtime=moment)))
         asked.append(self._sftp.close_handle(handle))
@@ -297,13 +297,13 @@ class Unpacker:
             raise
 
     def _discard(self, temporary: bytes) -> None:
-        # sent without waiting: this may run because the caller has gone
+        # does not wait for the answer, as the caller may be cancelled
         self._sftp.forget(self._sftp.remove(temporary))
 
-    # --- what is under way
+    # --- tasks
 
     async def _wait_for(self, at: bytes) -> None:
-        """The same name twice: the later one counts, so it must come later."""
+        """Wait for an earlier entry of the same name: the last one in the archive must win."""
         self._reap()
         if at in self._tasks:
             await asyncio.wait([self._tasks[at]])
@@ -340,7 +340,7 @@ class Unpacker:
 
 
 async def target_folder(sftp: Sftp, path: str) -> bytes:
-    """The folder to unpack into, as bytes; NotFound, Denied, Invalid."""
+    """Return the directory to unpack into, as bytes. Raises NotFound, Denied, Invalid."""
     try:
         found = await sftp.stat(os.fsencode(path))
     except SftpError as error:

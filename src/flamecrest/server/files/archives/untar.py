@@ -1,4 +1,4 @@
-"""Reading tar archives as they come: headers of every dialect become Members; knows nothing of where they go.
+"""Read tar archives of all common formats as a stream of Members.
 
 Formats: v7, ustar, GNU (long names, base-256 numbers, sparse files) and pax. Names are bytes.
 """
@@ -13,7 +13,7 @@ from flamecrest.server.errors import GatewayError, Invalid
 
 BLOCK: Final = 512
 ZEROS: Final = bytes(BLOCK)
-MAX_EXTENSION: Final = 1024 * 1024  # bytes of one header that extends another: names, pax records
+MAX_EXTENSION: Final = 1024 * 1024  # bytes of one extension header: a long name, pax records
 MAX_SEGMENTS: Final = 65536  # of one sparse file
 
 MemberKind = Literal["file", "folder", "symlink", "hardlink", "other"]
@@ -36,12 +36,12 @@ class TruncatedArchive(Exception):
 
 
 class DamagedArchive(Invalid):
-    """The bytes are no tar archive."""
+    """The bytes are not a tar archive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One entry: `stored` bytes of content follow, which make a file of `size` bytes (not the same when sparse)."""
+    """One entry. `stored` bytes of content follow; the file has `size` bytes, which is more if it is sparse."""
 
     name: bytes
     kind: MemberKind
@@ -54,7 +54,7 @@ class Member:
 
 
 class ByteReader:
-    """Bytes that come in pieces, taken in others."""
+    """Reads a stream of chunks in pieces of any size."""
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
@@ -62,7 +62,7 @@ class ByteReader:
         self.position = 0
 
     async def some(self, most: int) -> bytes:
-        """Between 1 and `most` bytes; Truncated at the end."""
+        """Return 1 to `most` bytes; raises TruncatedArchive at the end."""
         while not self._piece:
             try:
                 self._piece = memoryview(await anext(self._chunks))
@@ -74,7 +74,7 @@ class ByteReader:
         return data
 
     async def exactly(self, size: int) -> bytes:
-        """That many bytes; Truncated when there are fewer."""
+        """Return `size` bytes; raises TruncatedArchive if there are fewer."""
         if len(self._piece) >= size:
             return await self.some(size) if size else b""
         parts = []
@@ -84,15 +84,15 @@ class ByteReader:
         return b"".join(parts)
 
     async def skip(self, size: int) -> None:
-        """Drop that many bytes."""
+        """Skip `size` bytes."""
         while size > 0:
             size -= len(await self.some(size))
 
 
 async def members(blocks: ByteReader) -> AsyncIterator[Member]:
-    """The entries, until the end mark. Content is read from `blocks` by who wants it, the rest is skipped.
+    """Yield the entries up to the end mark. The consumer may read content from `blocks`; the rest is skipped.
 
-    Raises Damaged, Truncated.
+    Raises DamagedArchive, TruncatedArchive.
     """
     shared: Records = {}
     own: Records = {}
@@ -114,7 +114,7 @@ async def members(blocks: ByteReader) -> AsyncIterator[Member]:
 
 
 def check(header: bytes) -> None:
-    """Raise Damaged unless the header's checksum is right (as unsigned or, in old archives, as signed bytes)."""
+    """Raise DamagedArchive unless the header's checksum is right (as unsigned or, in old archives, as signed bytes)."""
     plain = header[:148] + b" " * 8 + header[156:]
     wanted, total = number(header[148:156]), sum(plain)
     if wanted != total and wanted != total - 256 * sum(byte > 127 for byte in plain):
@@ -122,7 +122,7 @@ def check(header: bytes) -> None:
 
 
 def number(field: bytes) -> int:
-    """A number of a header: octal digits, or base 256 as GNU has it. Never negative, except for times."""
+    """Return a number of a header: octal digits, or base 256 (GNU)."""
     if field[0] & 0x80:
         value = int.from_bytes(field, "big", signed=False) & ((1 << (8 * len(field) - 1)) - 1)
         if field[0] & 0x40:
@@ -132,17 +132,17 @@ def number(field: bytes) -> int:
     if not digits:
         return 0
     if digits.strip(b"01234567"):
-        raise DamagedArchive("The archive is damaged, or no tar archive: a header holds a number that is none")
+        raise DamagedArchive("The archive is damaged, or no tar archive: a header contains an invalid number")
     return int(digits, 8)
 
 
 def padded(size: int) -> int:
-    """Bytes that content of this size takes in an archive."""
+    """Return the bytes that content of this size occupies in an archive."""
     return -(-size // BLOCK) * BLOCK
 
 
 def pax_records(content: bytes) -> Records:
-    """The records `length name=value` of a pax header; repeated GNU.sparse ones are joined with commas."""
+    """Return the records `length name=value` of a pax header; repeated GNU.sparse records are joined by commas."""
     records: Records = {}
     at = 0
     while at < len(content) and content[at]:
@@ -171,7 +171,7 @@ async def _extension(blocks: ByteReader, size: int) -> bytes:
 
 
 async def _member(blocks: ByteReader, header: bytes, records: Records) -> tuple[Member, int]:
-    """The entry of a header, and where its content ends."""
+    """Return the entry of a header and the position at which its content ends."""
     letter = header[156:157]
     name, target = _text(header[:100]), _text(header[157:257])
     if header[257:263] == b"ustar\0" and (prefix := _text(header[345:500])):
@@ -190,7 +190,7 @@ async def _member(blocks: ByteReader, header: bytes, records: Records) -> tuple[
     if stored < 0:
         raise DamagedArchive("The archive is damaged: a size is negative")
     if kind == "file" and letter != b"7" and name.endswith(b"/") and not stored:
-        kind = "folder"  # how archives had it before there was a type for folders
+        kind = "folder"  # the notation of old archives for directories
     segments, size, extra = None, stored, 0
     end = blocks.position + padded(stored)
     if letter == b"S":
@@ -213,7 +213,7 @@ def _text(field: bytes) -> bytes:
 
 def _decimal(value: bytes) -> int:
     if not value.isdigit() or len(value) > 20:
-        raise DamagedArchive("The archive is damaged: a pax header holds a number that is none")
+        raise DamagedArchive("The archive is damaged: a pax header contains an invalid number")
     return int(value)
 
 
@@ -224,7 +224,7 @@ def _time(value: bytes) -> int:
 
 
 async def _gnu_sparse(blocks: ByteReader, header: bytes) -> tuple[Segments, int]:
-    """The parts of an old GNU sparse file: four in its header, the others in blocks that follow it."""
+    """Return the segments of an old GNU sparse file: four in its header, the others in the blocks after it."""
     segments = _pairs(header, 386, 4)
     more = header[482]
     while more:
@@ -243,21 +243,21 @@ def _pairs(block: bytes, at: int, count: int) -> list[tuple[int, int]]:
 
 
 async def _pax_sparse(blocks: ByteReader, records: Records, stored: int) -> tuple[Segments, int]:
-    """The parts of a sparse file in any of the three ways that pax headers have for it."""
+    """Return the segments of a sparse file in any of the three pax formats."""
     size = _decimal(records.get(b"GNU.sparse.realsize", records.get(b"GNU.sparse.size", b"0")))
     if b"GNU.sparse.map" in records:
         numbers = [_decimal(one) for one in records[b"GNU.sparse.map"].split(b",") if one]
     elif records.get(b"GNU.sparse.major") == b"1":
         numbers = await _leading_map(blocks, stored)
     else:
-        raise DamagedArchive("The archive has a sparse file in a format that nobody knows")
+        raise DamagedArchive("The archive has a sparse file in an unknown format")
     if len(numbers) % 2:
         raise DamagedArchive("The archive is damaged: the map of a sparse file is")
     return tuple(pair for pair in zip(numbers[::2], numbers[1::2], strict=True) if pair[1]), size
 
 
 async def _leading_map(blocks: ByteReader, stored: int) -> list[int]:
-    """Version 1.0: the map stands before the data, in decimal lines, the first of which says how many pairs."""
+    """Read the map of format 1.0: decimal lines before the data; the first is the number of pairs."""
     start, lines, rest, wanted = blocks.position, list[int](), b"", 1
     while len(lines) < wanted:
         if blocks.position - start + BLOCK > min(padded(stored), MAX_EXTENSION):
@@ -279,7 +279,7 @@ def _check_segments(segments: Segments, size: int, stored: int) -> None:
 
 
 class EndMarkFilter:
-    """Passes an archive on as GNU tar writes it, and holds back its end mark."""
+    """Passes on an archive as GNU tar writes it, without its end mark."""
 
     def __init__(self) -> None:
         self.seen = False
@@ -287,7 +287,7 @@ class EndMarkFilter:
         self._content = 0
 
     def feed(self, chunk: bytes) -> bytes:
-        """What may be passed on of all that came."""
+        """Return the bytes that can be passed on."""
         if self.seen:
             return b""
         data, at = self._held + chunk, 0
@@ -311,4 +311,4 @@ class EndMarkFilter:
             check(header)
             return number(header[124:136])
         except GatewayError as error:
-            raise TruncatedArchive from error  # not what our tar writes
+            raise TruncatedArchive from error  # not written by our tar command

@@ -1,4 +1,4 @@
-"""From a tar archive to a zip archive as it comes, in bounded memory; knows nothing of where either is."""
+"""Convert a tar archive to a zip archive as a stream, in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .untar import ByteReader, Member, members
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-PIECE: Final = 256 * 1024  # bytes that are compressed at once: smaller contents in the event loop, larger in a thread
-INLINE: Final = 16 * 1024
+PIECE: Final = 256 * 1024  # bytes per compression step
+INLINE: Final = 16 * 1024  # bytes; smaller contents are compressed in the event loop, larger ones in a thread
 _TYPES: Final = {"file": stat_bits.S_IFREG, "folder": stat_bits.S_IFDIR, "symlink": stat_bits.S_IFLNK}
 
 
 class ZipWriter:
-    """A zip archive that is written piece by piece."""
+    """A zip archive that is written in pieces."""
 
     def __init__(self) -> None:
         self._sink = _Sink()
@@ -30,18 +30,18 @@ class ZipWriter:
         self.skipped: list[PathFailure] = []
 
     async def convert(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-        """The members of a tar archive; Truncated, Damaged."""
+        """Convert the members of a tar archive. Raises TruncatedArchive, DamagedArchive."""
         blocks = ByteReader(chunks)
         async for member in members(blocks):
             async for piece in self._add(member, blocks):
                 yield piece
 
     def add(self, name: bytes, content: bytes) -> None:
-        """A small file."""
+        """Add a small file."""
         self._zip.writestr(zipfile.ZipInfo(name.decode(), time.gmtime()[:6]), content)
 
     def close(self) -> bytes:
-        """The rest of the archive: its table of contents."""
+        """Return the rest of the archive: its central directory."""
         self._zip.close()
         return self._sink.take()
 
@@ -50,7 +50,7 @@ class ZipWriter:
             self.skipped.append(PathFailure(os.fsdecode(member.name), "A zip archive can hold no devices and FIFOs"))
             return
         name = os.fsdecode(member.name).encode("utf-8", "replace").decode()
-        moment = time.gmtime(min(max(member.mtime, 315532800), 4354819198))  # 1980 to 2107 is all that zip knows
+        moment = time.gmtime(min(max(member.mtime, 315532800), 4354819198))  # zip has the years 1980 to 2107 only
         info = zipfile.ZipInfo(name.rstrip("/") + "/" if member.kind == "folder" else name, moment[:6])
         info.external_attr = (_TYPES[member.kind] | member.mode) << 16
         if member.kind != "file":
@@ -73,7 +73,7 @@ class ZipWriter:
 
 
 class _Sink:
-    """A file that can only be written to."""
+    """A write-only file in memory."""
 
     def __init__(self) -> None:
         self.held = bytearray()
@@ -83,7 +83,7 @@ class _Sink:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def take(self) -> bytes:
         held, self.held = bytes(self.held), bytearray()

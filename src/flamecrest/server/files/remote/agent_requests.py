@@ -1,6 +1,6 @@
-"""What the agent does in one round trip: read and write a small file, list a directory that is not large. No I/O.
+"""Requests that the agent answers in one round trip: read or write a small file, list a directory. No I/O.
 
-What it leaves to SFTP (whatever fails, is large or odd) it has not changed.
+The agent declines what fails, is large or unusual; then nothing was changed, and SFTP is used.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from flamecrest.server.files.values import ListOptions
 
-SMALL = 64 * 1024  # bytes of a file that is read or written in one round trip
-LISTED = 4000  # entries of a directory that is listed in one
+SMALL = 64 * 1024  # bytes; the agent reads and writes files up to this size
+LISTED = 4000  # entries; the agent lists directories up to this size
 
 
 class SmallFile(NamedTuple):
-    """A regular file: its attributes, and what is in it if that is not more than SMALL bytes."""
+    """A regular file: its attributes, and its content if it has at most SMALL bytes."""
 
     stat: Stat
     data: bytes | None
@@ -37,20 +37,20 @@ class MemoryReader:
         self.content = data
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes from `start` to `end`."""
+        """Yield the bytes from `start` to `end`."""
         if part := self.content[start:end]:
             yield part
 
 
 class WriteReply(NamedTuple):
-    """A new file that has landed: whether nothing was there before, and its attributes."""
+    """The result of a write: whether no file existed before, and the new attributes."""
 
     created: bool
     stat: Stat
 
 
 def read(path: bytes) -> Question[SmallFile]:
-    """Ask for a regular file."""
+    """Request a regular file."""
     return Question(b"r", b"%d\0%b" % (SMALL, path), _small)
 
 
@@ -60,7 +60,7 @@ def _small(answer: bytes) -> SmallFile:
 
 
 async def buffer_small(chunks: AsyncIterator[bytes]) -> tuple[bytes, bool, AsyncIterator[bytes]]:
-    """What comes first of an upload, whether that is all of it (SMALL bytes at most), and all of it once more."""
+    """Read up to SMALL bytes ahead. Returns them if they are everything, whether they are, and all chunks again."""
     pieces: list[bytes] = []
     size, ended = 0, False
     while size <= SMALL and not ended:
@@ -82,7 +82,7 @@ async def buffer_small(chunks: AsyncIterator[bytes]) -> tuple[bytes, bool, Async
 
 
 def write(path: bytes, temporary: bytes, data: bytes, mode: int | None) -> Question[WriteReply]:
-    """Write a file beside its target and rename it over; without `mode` it gets that of the file it replaces."""
+    """Request to write a temporary file and rename it; without `mode` it gets that of the replaced file."""
     bits = b"" if mode is None else b"%d" % mode
     return Question(b"w", b"\0".join((bits, temporary, path, data)), _written, repeatable=False)
 
@@ -102,7 +102,7 @@ def listing(path: bytes, zone: tzinfo, options: ListOptions) -> Question[list[Li
 def _entries(answer: bytes, zone: tzinfo, *, numeric: bool) -> list[ListingEntry]:
     users, groups, stat_numbers, *names = answer.decode("utf-8", "surrogateescape").split("\0")
     words = stat_numbers.split()
-    # column by column: what is not needed for each of a thousand entries is not done for each
+    # by columns, as most work is needed once per distinct value only
     modes, uids, gids, sizes, mtimes = (words[at::5] for at in range(5))
     letters = {mode: _letters(int(mode)) for mode in set(modes)}
     user, group = _named(uids, users, numeric=numeric), _named(gids, groups, numeric=numeric)
@@ -123,13 +123,13 @@ def _entries(answer: bytes, zone: tzinfo, *, numeric: bool) -> list[ListingEntry
             [times[mtime] for mtime in mtimes],
             targets,
             map(int, mtimes),
-            strict=False,  # what ends the last name follows the names
+            strict=False,  # an empty string follows the last name
         )
     ]
 
 
 def _targets(names: list[str], kinds: Sequence[str]) -> list[str | None]:
-    """Where links lead, taken out from behind their names."""
+    """Remove the targets of links from `names` and return them."""
     rest = iter(names[:])
     names.clear()
     targets: list[str | None] = []
@@ -141,7 +141,7 @@ def _targets(names: list[str], kinds: Sequence[str]) -> list[str | None]:
 
 
 def _named(ids: Sequence[str], pairs: str, *, numeric: bool) -> dict[str, str]:
-    """What to call these users or groups; their numbers where nobody knows more."""
+    """Return the names of users or groups; their numbers if they have none."""
     called = {number: number for number in set(ids)}
     if not numeric:
         words = pairs.split(":")
@@ -150,5 +150,5 @@ def _named(ids: Sequence[str], pairs: str, *, numeric: bool) -> dict[str, str]:
 
 
 def _letters(mode: int) -> tuple[str, str]:
-    mode &= 0o177777  # whatever the cluster says
+    mode &= 0o177777  # ignore further bits
     return kind_letter(mode), permission_letters(mode)

@@ -1,4 +1,4 @@
-"""What all users of one cluster share about its files: names of owners, and the time zone of its listings."""
+"""Facts shared by all users of one cluster: names of file owners, and the time zone of listings."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.ssh.port import Session
 
-KEPT_FOR = 600.0  # seconds for which a name or the time zone is believed
+CACHE_SECONDS = 600.0  # seconds for which names and time zone are cached
 
 
 class ClusterFacts:
-    """The names and the clock of one cluster, asked for once and kept for a while."""
+    """A cache of owner names and time zone of one cluster."""
 
     def __init__(self) -> None:
         self._names: dict[tuple[str, int], tuple[str, float]] = {}
         self._zone: tuple[tzinfo, float] | None = None
 
     async def owner(self, session: Session, uid: int, gid: int, deadline: Deadline) -> tuple[str, str]:
-        """The names of a user and a group; the numbers where they have none."""
+        """Return the names of a user and a group, or their numbers if they have none."""
         user, group = self._known("passwd", uid), self._known("group", gid)
         if user is None or group is None:
             answer = await session.run(_getent(uid, gid), deadline)
@@ -37,22 +37,22 @@ class ClusterFacts:
         return user, group
 
     def learn(self, uid: int, gid: int, names: tuple[str, str]) -> None:
-        """Remember names that some answer brought along."""
+        """Cache names that came with another answer."""
         now = time.monotonic()
         self._names["passwd", uid] = (names[0], now)
         self._names["group", gid] = (names[1], now)
 
     def _known(self, database: str, number: int) -> str | None:
         found = self._names.get((database, number))
-        return found[0] if found is not None and time.monotonic() - found[1] < KEPT_FOR else None
+        return found[0] if found is not None and time.monotonic() - found[1] < CACHE_SECONDS else None
 
     @property
     def known_zone(self) -> tzinfo | None:
-        """The cluster's time zone, if it was asked for lately."""
-        return self._zone[0] if self._zone is not None and time.monotonic() - self._zone[1] <= KEPT_FOR else None
+        """The cluster's time zone if it is cached, else None."""
+        return self._zone[0] if self._zone is not None and time.monotonic() - self._zone[1] <= CACHE_SECONDS else None
 
     async def zone(self, sftp: Sftp) -> tzinfo:
-        """The cluster's time zone, from its own /etc/localtime; UTC where it has none."""
+        """Return the cluster's time zone from its /etc/localtime; UTC if there is none."""
         known = self.known_zone
         if known is None:
             known = await _zone(sftp)
@@ -61,7 +61,7 @@ class ClusterFacts:
 
 
 def local_time(seconds: int, zone: tzinfo) -> str:
-    """A time as `ls` of the cluster shows it: YYYY-MM-DDTHH:MM:SS without offset."""
+    """Format a time in a time zone: YYYY-MM-DDTHH:MM:SS without offset."""
     try:
         return datetime.fromtimestamp(seconds, zone).replace(tzinfo=None).isoformat()
     except (OverflowError, ValueError, OSError):
@@ -78,7 +78,7 @@ async def _zone(sftp: Sftp) -> tzinfo:
 
 
 def _getent(uid: int, gid: int) -> Command[dict[str, str]]:
-    # one process for both; an id without a name is an empty answer and no failure
+    # one process for both; an id without a name gives an empty line, not an error
     script = 'getent passwd "$1" | sed "s/^/passwd:/"; getent group "$2" | sed "s/^/group:/"'
     return Command(("sh", "-c", script, "getent", str(uid), str(gid)), _parse, repeatable=True)
 

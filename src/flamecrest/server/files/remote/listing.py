@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from flamecrest.server.files.values import ListOptions
     from flamecrest.server.ssh.channels.sftp import Sftp
 
-AHEAD = 2  # READDIR requests under way at once
-AHEAD_MORE = 8  # and in a big directory
-KEPT_TIMES = 1024  # times of which the text is kept: files that were written together have few
+AHEAD = 2  # READDIR requests in flight
+AHEAD_MORE = 8  # the same in a large directory
+KEPT_TIMES = 1024  # formatted times in the cache: files written together share few times
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Listing:
     _owners: dict[tuple[int | None, int | None], tuple[str, str]] = field(default_factory=dict)  # by uid and gid
 
     async def directory(self, handle: bytes, path: bytes, prefix: str = "") -> AsyncGenerator[list[ListingEntry], None]:
-        """The entries of an open directory, as they come; `prefix` stands before each name."""
+        """Yield the entries of an open directory in batches; `prefix` is put before each name."""
         async with aclosing(_batches(self.sftp, handle)) as batches:
             async for batch in batches:
                 if self.options.hidden:
@@ -50,7 +50,7 @@ class Listing:
                     yield await self._entries(shown, path, prefix)
 
     async def tree(self, handle: bytes, path: bytes) -> AsyncGenerator[list[ListingEntry], None]:
-        """The entries of a directory and of all below it. Links are not entered; what may not be read is left out."""
+        """Yield the entries of a directory tree. Links are not followed; unreadable directories are omitted."""
         folders: list[str] = []
         async with aclosing(self.directory(handle, path)) as batches:
             async for batch in batches:
@@ -76,7 +76,7 @@ class Listing:
 
     async def _entries(self, names: Sequence[Name], path: bytes, prefix: str) -> list[ListingEntry]:
         if not self.options.numeric:
-            # one name of each owner is enough
+            # one entry of each owner is enough
             for ids, name in {name.attrs[1:3]: name for name in names}.items():
                 if ids not in self._owners:
                     self._owners[ids] = _named(name)
@@ -113,7 +113,7 @@ class Listing:
     def _entry(
         self, name: Name, attrs: Attrs, owner: tuple[str, str] | None, target: str | None, prefix: str
     ) -> ListingEntry:
-        # positional, and without a call that is not needed: this runs for each of 100,000 entries
+        # positional arguments and few calls: this runs for each of 100,000 entries
         size, uid, gid, mode, _, mtime = attrs
         if attrs is not name.attrs and owner:
             user, group = owner
@@ -138,7 +138,7 @@ class Listing:
 
 
 def _named(name: Name) -> tuple[str, str]:
-    """The names in the server's `ls -l` line, which are the entry's own: mode, links, user, group and so on."""
+    """Return user and group from the server's `ls -l` line of the entry."""
     words = name.longname.split(None, 4)
     if len(words) < 5:
         uid, gid = _ids(name.attrs)
@@ -151,7 +151,7 @@ def _ids(attrs: Attrs) -> tuple[int, int]:
 
 
 async def _batches(sftp: Sftp, handle: bytes) -> AsyncGenerator[list[Name], None]:
-    """The answers to READDIR until the directory's end, some of them asked for ahead."""
+    """Yield the answers to READDIR until the end of the directory, with some requests ahead."""
     ahead = AHEAD
     asked = [sftp.readdir(handle) for _ in range(ahead)]
     try:

@@ -1,4 +1,4 @@
-"""Renaming over SFTP, atomic both ways: over what is there, or only where nothing is. It knows no copying."""
+"""Rename over SFTP, atomically, with and without replacing an existing file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def rename(sftp: Sftp, source: str, target: str, *, overwrite: bool) -> st
         # without posix-rename the server refuses to replace a file: an atomic replacement is then impossible
         await (sftp.rename(old, new) if overwrite else sftp.rename_new(old, new))
     except SftpError as error:
-        if error.code not in {FAILURE, BAD_MESSAGE}:  # the latter is EINVAL: into itself
+        if error.code not in {FAILURE, BAD_MESSAGE}:  # BAD_MESSAGE is EINVAL: a directory into itself
             raise operation_error(error, prefix) from None
         return await _explain_refusal(sftp, source, target, prefix, error)
     return None

@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.ssh.port import Session
 
-SOONEST: Final = 0.2  # seconds until the end of the file is looked at again, after something was added
-LATEST: Final = 2.0  # the same, when nothing has been for a while
-SLOWER: Final = 1.4  # how much longer each wait is than the one before
-PIECE: Final = 64 * 1024  # bytes of one piece
-FIRST: Final = 1024 * 1024  # bytes that the lines at the beginning may have
-TRIES: Final = 5  # how often a file is opened that is replaced meanwhile
+MIN_INTERVAL: Final = 0.2  # seconds until the next poll after the file has grown
+MAX_INTERVAL: Final = 2.0  # the longest interval
+INTERVAL_GROWTH: Final = 1.4  # factor by which the interval grows while nothing changes
+PIECE: Final = 64 * 1024  # bytes per event
+MAX_FIRST_LINES: Final = 1024 * 1024  # the most bytes of the first lines
+OPEN_ATTEMPTS: Final = 5  # attempts to open a file that is replaced meanwhile
 
 
 class Follower:
-    """A file that is read at its end."""
+    """Follows one file."""
 
     def __init__(self, session: Session, sftp: Sftp, path: str) -> None:
         self._session = session
@@ -46,10 +46,10 @@ class Follower:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     async def begin(self, lines: int, after: FollowPosition | None) -> FollowEvent | None:
-        """Open the file `lines` before its end, or where it was left; what has happened to it since then."""
+        """Open the file at `lines` before its end or at `after`; return the change that happened since `after`."""
         found = await self._open()
         if after is None:
-            text = TextFile(self._sftp, self._handle or b"", found.size, FIRST)
+            text = TextFile(self._sftp, self._handle or b"", found.size, MAX_FIRST_LINES)
             self._offset = found.size - len(await text.tail_lines(lines, skip=False))
             return None
         if found.ino != after.ino:
@@ -60,8 +60,8 @@ class Follower:
         return None
 
     async def pieces(self) -> AsyncGenerator[FollowEvent | None, None]:
-        """What is added, for ever; None now and then while nothing is."""
-        pause = SOONEST
+        """Yield changes without end; None after each poll without one."""
+        pause = MIN_INTERVAL
         while True:
             read = False
             async with aclosing(self._rest()) as rest:
@@ -77,31 +77,31 @@ class Follower:
                 read = True
             else:
                 yield None
-            pause = SOONEST if read else min(LATEST, pause * SLOWER)
+            pause = MIN_INTERVAL if read else min(MAX_INTERVAL, pause * INTERVAL_GROWTH)
             await asyncio.sleep(pause)
 
     def close(self) -> None:
-        """Close the file without waiting."""
+        """Close the file without waiting for the answer."""
         handle, self._handle = self._handle, None
         if handle is not None:
             self._sftp.forget(self._sftp.close_handle(handle))
 
     async def _rest(self) -> AsyncGenerator[FollowEvent, None]:
-        """What there is between the place reached and the end of the open file."""
+        """Yield the rest of the open file."""
         while data := await self._read():
             start = self._offset - len(self._decoder.getstate()[0])
             self._offset += len(data)
             text = self._decoder.decode(data)
-            if text:  # else the first bytes of a character, whose others are not written yet
-                yield FollowEvent("added", text, start, self._mark())
+            if text:  # else the character is incomplete
+                yield FollowEvent("added", text, start, self._position())
 
     async def _anew(self, event: Literal["rotated", "truncated"]) -> AsyncGenerator[FollowEvent, None]:
-        """The last of the file as it was, then the beginning of the new one."""
+        """Yield the rest of the old file, then the event; reading continues at the start of the new one."""
         if event == "rotated":
             async with aclosing(self._rest()) as rest:
                 async for piece in rest:
                     yield piece
-        start = self._mark()
+        start = self._position()
         if left := self._decoder.decode(b"", final=True):
             yield FollowEvent("added", left, start.offset, FollowPosition(self._ino, self._offset))
         self._decoder.reset()
@@ -113,14 +113,14 @@ class Follower:
             self._offset = 0
             yield FollowEvent("truncated", "", 0, FollowPosition(self._ino, 0))
 
-    def _mark(self) -> FollowPosition:
+    def _position(self) -> FollowPosition:
         return FollowPosition(self._ino, self._offset - len(self._decoder.getstate()[0]))
 
     async def _open(self) -> Stat:
-        """Open what is at the path now, knowing which file it is; reading begins at its start."""
-        for _ in range(TRIES):
+        """Open the file at the path, at its start, and make sure of its inode."""
+        for _ in range(OPEN_ATTEMPTS):
             before = await self._look(must=True)
-            assert before is not None  # noqa: S101 -- `must` says so
+            assert before is not None  # noqa: S101 -- because of `must`
             require_regular(self._prefix, Attrs(mode=before.mode))
             opening = self._sftp.open_file(os.fsencode(self._path), FLAG_READ)
             try:
@@ -133,14 +133,14 @@ class Follower:
                 self._ino, self._offset = after.ino, 0
                 return after
             self.close()
-        raise Upstream(f"{self._prefix}: it is replaced all the time")
+        raise Upstream(f"{self._prefix}: it is replaced continuously")
 
     async def _look(self, *, must: bool = False) -> Stat | None:
-        """The attributes of what is at the path; None for nothing, if that is allowed."""
+        """Return the attributes of the path; None if it does not exist and `must` is not set."""
         try:
             numbers = await self._session.stat(self._path, Deadline.after(STALL_TIMEOUT), follow=True)
         except StatError as error:
-            if error.errno == errno.ENOENT and not must:  # between two names of a log that is rotated
+            if error.errno == errno.ENOENT and not must:  # a log that is being rotated
                 return None
             raise operation_error(error, self._prefix) from None
         return Stat(*numbers)

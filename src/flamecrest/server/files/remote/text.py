@@ -1,4 +1,4 @@
-"""Parts of text files over SFTP: head, tail and view, never more of a file in memory than the answer may hold."""
+"""Parts of text files over SFTP for head, tail and view; memory is bounded by the limit of the response."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from flamecrest.server.errors import TooLarge
 if TYPE_CHECKING:
     from flamecrest.server.ssh.channels.sftp import Sftp
 
-BLOCK = 32768  # bytes asked for at once where it is not known how many are needed
+BLOCK = 32768  # bytes per read where the number needed is unknown
 
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
-    """An open regular file of `size` bytes of which at most `limit` go into an answer."""
+    """An open regular file of `size` bytes; at most `limit` are returned, else TooLarge is raised."""
 
     sftp: Sftp
     handle: bytes
@@ -68,7 +68,7 @@ class TextFile:
         if skip:
             return await self._from_line(max(1, count))
         found, start = b"", self.size
-        # one newline more than lines: the one that ends the line before
+        # one more newline than lines: that of the line before
         while start > 0 and found.count(b"\n") <= count:
             begin = max(0, start - BLOCK)
             found = await self.part(begin, start - begin) + found
@@ -106,7 +106,7 @@ class TextFile:
 
 
 class _SplitLines(bytes):
-    """Bytes that are cut at newlines only, as head and tail do."""
+    """Bytes that are split at newlines only, as head and tail do."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""The growing end of a resumable upload: bytes written ahead of their acknowledgements, and how far all is safe.
+"""Writes the bytes of a resumable upload ahead of their acknowledgements, and records the offset that is on disk.
 
 It knows open files and nothing of how they are found, locked or finished.
 """
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from flamecrest.server.files.resumable.state import UploadState
     from flamecrest.server.ssh.channels.sftp import Sftp
 
-CHECKPOINT_BYTES = 64 * 1024 * 1024  # at most so much is sent again after a gateway was killed,
-CHECKPOINT_SECONDS = 2.0  # or what arrived in so long
+CHECKPOINT_BYTES = 64 * 1024 * 1024  # the most that is sent again after a gateway was killed,
+CHECKPOINT_SECONDS = 2.0  # or what arrived in this time
 
 
 class UploadWriter:
-    """The growing end of an upload's data: writes under way, and up to where all of them were acknowledged."""
+    """The data file of an upload: the writes in flight, and the offset up to which all are acknowledged."""
 
     def __init__(self, sftp: Sftp, handle: bytes, head: bytes, lock: UploadLock, state: UploadState) -> None:
-        self.state = state  # as it was last written down
+        self.state = state  # as recorded last
         self.lock = lock
         self.safe = state.offset
         self._sent = state.offset
@@ -39,10 +39,10 @@ class UploadWriter:
         self._handle = handle
         self._head = head
         self._under_way: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._written_down = time.monotonic()
+        self._recorded_at = time.monotonic()
 
     async def take(self, chunks: AsyncIterator[bytes], checksum: PieceChecksum | None) -> None:
-        """Write all that comes and write down how far it goes; before that, every now and then."""
+        """Write all chunks, and record the offset at intervals and at the end."""
         digest = None if checksum is None else hashlib.new(checksum.algorithm, usedforsecurity=False)
         async for chunk in chunks:
             if self.state.length is not None and self._sent + len(chunk) > self.state.length:
@@ -51,7 +51,7 @@ class UploadWriter:
                 digest.update(chunk)
             await self.lock.beat()
             await self._add(chunk)
-            late = time.monotonic() - self._written_down > CHECKPOINT_SECONDS
+            late = time.monotonic() - self._recorded_at > CHECKPOINT_SECONDS
             if digest is None and (late or self.safe - self.state.offset > CHECKPOINT_BYTES):
                 await self.checkpoint()
         if checksum is not None and digest is not None and not hmac.compare_digest(digest.digest(), checksum.digest):
@@ -73,12 +73,12 @@ class UploadWriter:
             await within_stall_timeout(future)
         except BaseException:
             self._sftp.forget(future)
-            self.forget()  # there may be a gap now: nothing after it counts
+            self.forget()  # the file may have a gap here: later writes do not count
             raise
         self.safe += size
 
     async def checkpoint(self) -> None:
-        """Have what was acknowledged on the disk, and written down that it is."""
+        """Sync the acknowledged bytes to disk, then record their offset."""
         while self._under_way:
             await self._acknowledged()
         if self.safe > self.state.offset:
@@ -87,10 +87,10 @@ class UploadWriter:
             state = replace(self.state, offset=self.safe)
             await within_stall_timeout(self._sftp.write(self._head, 0, state.head()))
             self.state = state
-        self._written_down = time.monotonic()
+        self._recorded_at = time.monotonic()
 
     def forget(self) -> None:
-        """Let the writes that are under way go their way."""
+        """Ignore the answers to the writes in flight."""
         for _, future in self._under_way:
             self._sftp.forget(future)
         self._under_way.clear()

@@ -1,8 +1,8 @@
-"""The lock of a resumable upload: a file beside it, taken by making it, so that replicas see each other's.
+"""The lock of a resumable upload: a file beside it, created exclusively, so that all replicas respect it.
 
-Who holds it beats as bytes arrive. A lock that is still for a while belongs to nobody any more (a gateway that was
-killed, a client that has stalled) and is taken over: renamed away first, which only one can do, then marked, so that
-its former holder, who looks at every beat, finds out before it writes again. No clock is compared with another.
+The owner writes heartbeats while bytes arrive. A lock without a heartbeat for STALE_AFTER seconds (its gateway was
+killed, or its client stalls) is taken over: it is renamed, which only one request can do, then marked, so that its
+former owner, which reads the file at each heartbeat, stops writing. Clocks of different machines are not compared.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from flamecrest.server.ssh.channels.sftp_packets import (
 if TYPE_CHECKING:
     from flamecrest.server.ssh.channels.sftp import Sftp
 
-STALE_AFTER = 2.0  # seconds without a beat after which a lock belongs to nobody
-HEARTBEAT = 0.5  # seconds of work between two beats
+STALE_AFTER = 2.0  # seconds without a heartbeat after which another request may take the lock over
+HEARTBEAT = 0.5  # seconds between two heartbeats
 _POLL = 0.05
 _TAKEN = b"taken".ljust(32)
 
 
 @asynccontextmanager
 async def open_regular(sftp: Sftp, path: bytes, flags: int) -> AsyncIterator[bytes]:
-    """A file beside an upload, open: a plain file and no link, whoever put it there."""
+    """Open a file beside an upload; raises Invalid if it is not a regular file, as anyone may have created it."""
     async with stall_timeout():
         require_regular("upload", await sftp.lstat(path))
         handle = await sftp.open_file(path, flags)
@@ -49,7 +49,7 @@ async def open_regular(sftp: Sftp, path: bytes, flags: int) -> AsyncIterator[byt
 
 
 class UploadLock:
-    """A lock that is held."""
+    """A lock held by this request."""
 
     def __init__(self, sftp: Sftp, handle: bytes, token: bytes) -> None:
         self._sftp = sftp
@@ -60,7 +60,7 @@ class UploadLock:
         self._last = time.monotonic()
 
     async def beat(self) -> None:
-        """Show that there is progress, if it is time for that; Locked when somebody else has taken over."""
+        """Write a heartbeat if one is due; raises Locked if another request has taken the lock over."""
         now = time.monotonic()
         if now - self._last >= HEARTBEAT:
             self._last = now
@@ -72,12 +72,12 @@ class UploadLock:
 
     @property
     def fresh(self) -> bool:
-        """Whether nobody can have taken over yet: the last beat is not long ago."""
+        """Whether the last heartbeat is so recent that no other request can have taken the lock over."""
         return not self._taken and time.monotonic() - self._last < STALE_AFTER - HEARTBEAT
 
     def release(self, path: bytes) -> None:
-        """Give it up. One that somebody else may have by now is left alone: it is taken over in time."""
-        # sent without waiting: this may run because the caller has gone
+        """Release the lock. One that another request may have taken over is left in place; it becomes stale."""
+        # does not wait for the answers, as the caller may be cancelled
         if self.fresh:
             self._sftp.forget(self._sftp.remove(path))
         self._sftp.forget(self._sftp.close_handle(self._handle))
@@ -85,7 +85,7 @@ class UploadLock:
 
 @asynccontextmanager
 async def acquire(sftp: Sftp, path: bytes) -> AsyncIterator[UploadLock]:
-    """The lock, held for the block; Locked when somebody else works on the upload."""
+    """Hold the lock for the block; raises Locked while another request works on the upload."""
     token = secrets.token_hex(16).encode()
     async with stall_timeout():
         handle = await _acquire(sftp, path, token)
@@ -94,7 +94,7 @@ async def acquire(sftp: Sftp, path: bytes) -> AsyncIterator[UploadLock]:
         await within_stall_timeout(sftp.write(handle, 0, token + b"%016d" % 0))
         yield lock
     except Locked:
-        sftp.forget(sftp.close_handle(handle))  # the file is the other's by now
+        sftp.forget(sftp.close_handle(handle))  # the file belongs to the other request now
         raise
     except BaseException:
         lock.release(path)
@@ -103,7 +103,7 @@ async def acquire(sftp: Sftp, path: bytes) -> AsyncIterator[UploadLock]:
 
 
 async def released_soon(sftp: Sftp, path: bytes) -> bool:
-    """Whether a lock was there and went within a moment; takes nothing over."""
+    """Whether there was a lock that was released within HEARTBEAT seconds. Takes nothing over."""
     there = await _content(sftp, path)
     if there is None:
         return False
@@ -116,17 +116,17 @@ async def released_soon(sftp: Sftp, path: bytes) -> bool:
 
 
 async def _acquire(sftp: Sftp, path: bytes, token: bytes) -> bytes:
-    """Make the lock file; wait for one that is there to go, to move, or to be still for long enough."""
+    """Create the lock file; wait until an existing one is removed or stale. Raises Locked if it has a heartbeat."""
     seen: bytes | None = None
     since = begun = time.monotonic()
     while time.monotonic() - begun < 3 * STALE_AFTER:
         try:
             return await sftp.open_file(path, FLAG_READ | FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE, Attrs(mode=0o600))
         except SftpError as error:
-            if error.code != FAILURE:  # which is what version 3 says to a file that is there
+            if error.code != FAILURE:  # the status for a file that exists
                 raise
         found = await _content(sftp, path)
-        if found is None or seen is None or (found and not seen):  # one without a name yet is just being made
+        if found is None or seen is None or (found and not seen):  # an empty one is just being created
             seen, since = found, time.monotonic()
         elif found != seen:
             break
@@ -139,9 +139,9 @@ async def _acquire(sftp: Sftp, path: bytes, token: bytes) -> bytes:
 
 
 async def _evict(sftp: Sftp, path: bytes, seen: bytes, token: bytes) -> None:
-    """Take a still lock out of the way; Locked if it moves at the last moment."""
+    """Remove a stale lock; raises Locked if its owner writes a heartbeat meanwhile."""
     aside = path + b"-" + token
-    with suppress(SftpError):  # another was faster
+    with suppress(SftpError):  # another request was faster
         await sftp.rename(path, aside)
         async with open_regular(sftp, aside, FLAG_READ | FLAG_WRITE) as handle:
             if await sftp.read(handle, 0, 64) != seen:
@@ -152,7 +152,7 @@ async def _evict(sftp: Sftp, path: bytes, seen: bytes, token: bytes) -> None:
 
 
 async def _content(sftp: Sftp, path: bytes) -> bytes | None:
-    """What a lock file holds; None when it is gone."""
+    """Return the content of a lock file; None if there is none."""
     try:
         async with open_regular(sftp, path, FLAG_READ) as handle:
             return await sftp.read(handle, 0, 64)

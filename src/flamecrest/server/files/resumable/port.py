@@ -1,4 +1,4 @@
-"""The Uploads port: files on their way to a cluster in pieces, and what is known of them; it knows no adapter."""
+"""The Uploads port: resumable uploads of files in several requests."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.files.resumable.state import UploadKey
 
-CHECKSUM_ALGORITHMS = ("sha1", "sha256", "md5")  # of a checksum that goes with a piece
+CHECKSUM_ALGORITHMS = ("sha1", "sha256", "md5")  # of the checksum of one piece
 
 
 @dataclass(frozen=True, slots=True)
 class PieceChecksum:
-    """What the bytes of one piece must hash to."""
+    """The expected digest of one piece."""
 
     algorithm: str
     digest: bytes
@@ -23,7 +23,7 @@ class PieceChecksum:
 
 @dataclass(frozen=True, slots=True)
 class UploadStatus:
-    """An upload as it stands. `metadata` is as it was given; `length` is None until the client has told it."""
+    """The state of an upload. `metadata` is the client's; `length` is None until the client has declared it."""
 
     key: UploadKey
     offset: int
@@ -36,19 +36,19 @@ class UploadStatus:
 
 
 class Uploads(Protocol):
-    """Files on their way to a cluster, as one user. The path of every key was checked by `check_path`.
+    """One user's uploads to one cluster. The path of every key was checked by `check_path`.
 
     NotFound for an upload that is not there, Gone once it has expired, Locked while another request works on it;
-    Denied, Invalid, Conflict as the cluster says about the file to be; Unavailable when the connection was lost: ask
-    `look` and go on. The file to be changes only by an atomic rename, after the last byte.
+    Denied, Invalid, Conflict as the cluster reports for the target; Unavailable when the connection was lost: ask
+    `look` and go on. The target changes by one atomic rename after the last byte.
     """
 
     async def create(self, path: str, length: int | None, metadata: str, deadline: Deadline) -> UploadStatus:
-        """Begin an upload (an empty one is complete at once). Not repeatable: each call begins another."""
+        """Create an upload (an empty one is complete at once). Cannot be repeated: each call creates another."""
         ...
 
     async def look(self, key: UploadKey, deadline: Deadline) -> UploadStatus:
-        """How far an upload is; also completes one whose last byte has arrived. Can be repeated."""
+        """Return the offset of an upload; completes one whose last byte has arrived. Can be repeated."""
         ...
 
     async def append(
@@ -61,7 +61,7 @@ class Uploads(Protocol):
         length: int | None = None,
         checksum: PieceChecksum | None = None,
     ) -> UploadStatus:
-        """Add bytes at `offset`: StaleState if it is not the upload's. What arrived stays if `chunks` raises.
+        """Append bytes at `offset`; StaleState if that is not the upload's offset. Bytes are kept if `chunks` raises.
 
         `length` tells it where it was not known. With a checksum all is kept or nothing; wrong: ChecksumMismatch.
         The deadline limits the opening and each step's progress, not the whole.
@@ -69,5 +69,5 @@ class Uploads(Protocol):
         ...
 
     async def remove(self, key: UploadKey, deadline: Deadline) -> None:
-        """End an upload and remove what is there of it."""
+        """Cancel an upload and remove its files."""
         ...

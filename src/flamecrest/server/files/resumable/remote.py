@@ -1,7 +1,7 @@
-"""The Uploads port over SFTP. The state of an upload lies beside the file to be, on the cluster.
+"""The Uploads port over SFTP. The state of an upload is a file beside its target, on the cluster.
 
-An upload's offset is what was written down after the data was on the disk, never the data file's size: whatever a
-killed gateway left behind after it is written again, so that a gap or a torn block can't end in the finished file.
+The offset of an upload is recorded after its data was synced; the size of the data file is never used. Bytes after
+the recorded offset, as a killed gateway leaves them, are written again: no gap or torn block gets into the target.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LIFETIME = 7 * 24 * 3600  # seconds after its creation for which an upload can be resumed
-SWEEP = 32  # answers of a directory that are looked at for uploads that have expired
-RESCUE = 10.0  # seconds for writing down what had arrived when a connection broke
+SWEEP = 32  # READDIR answers that are searched for expired uploads
+RESCUE = 10.0  # seconds to record the offset over another connection after one was lost
 
 
 class RemoteUploads:
@@ -94,7 +94,7 @@ class RemoteUploads:
             if state is None:
                 return None
             if state.offset == state.length:
-                # what is told to be complete must be in its place
+                # a complete upload must be at its target before it is reported
                 async with acquire(sftp, names.lock) as lock:
                     await self._finish(sftp, key, names, state, lock)
             elif await released_soon(sftp, names.lock):
@@ -133,7 +133,7 @@ class RemoteUploads:
                     except SftpError as error:
                         if error.code != NO_SUCH_FILE:
                             raise
-                        # completed by another request meanwhile, or taken away
+                        # completed or removed by another request meanwhile
                     else:
                         state = tail.state
                         if state.offset == state.length:
@@ -152,14 +152,14 @@ class RemoteUploads:
             return True
 
         if not await self._sftp(use, deadline, key.path):
-            await self._finished(key, deadline)  # nothing is left to remove, and the file is the user's now
+            await self._finished(key, deadline)  # a completed upload has nothing to remove
 
     # --- steps
 
     async def _receive(
         self, tail: UploadWriter, names: UploadFiles, chunks: AsyncIterator[bytes], checksum: PieceChecksum | None
     ) -> None:
-        """Write what comes. If it breaks, keep what is there in order; what the gateway alone saw is lost."""
+        """Write the chunks. On a failure record the offset of what is on disk."""
         try:
             await tail.take(chunks, checksum)
         except Upstream:
@@ -168,7 +168,7 @@ class RemoteUploads:
                     await self._rescue(names, tail)
             raise
         except Locked:
-            raise  # what is there is the other's business now
+            raise  # another request owns the upload now
         except Exception:
             if checksum is None:
                 with suppress(GatewayError, SftpError):
@@ -178,7 +178,7 @@ class RemoteUploads:
             tail.forget()
 
     async def _rescue(self, names: UploadFiles, tail: UploadWriter) -> None:
-        """The connection is gone, what it had acknowledged is not: write that down over another one."""
+        """Record the acknowledged offset over another connection, after the first was lost."""
 
         async def use(sftp: Sftp) -> None:
             async with (
@@ -195,11 +195,11 @@ class RemoteUploads:
     async def _finish(
         self, sftp: Sftp, key: UploadKey, names: UploadFiles, state: UploadState, lock: UploadLock
     ) -> None:
-        """Move a complete upload to its place, with the mode of the file that it replaces."""
+        """Rename a complete upload to its target, with the mode of the file that it replaces."""
         prefix = f"upload: {key.path}"
         target, existing = await resolve_target(sftp, os.fsencode(key.path), prefix)
         if target != names.target:
-            raise StaleState(f"{prefix}: the path leads elsewhere by now")
+            raise StaleState(f"{prefix}: the path leads to another file now")
         try:
             async with open_regular(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle:
                 if (await sftp.fstat(handle)).size != state.length:
@@ -214,11 +214,11 @@ class RemoteUploads:
         except SftpError as error:
             if error.code != NO_SUCH_FILE:
                 raise
-            await self._finished(key, Deadline.after(RESCUE))  # another request did it, or took it away
+            await self._finished(key, Deadline.after(RESCUE))  # another request completed or removed it
         sftp.forget(sftp.remove(names.state))
 
     async def _finished(self, key: UploadKey, deadline: Deadline) -> UploadStatus:
-        """An upload that has left no trace but its file: a rename keeps the inode. NotFound, Gone otherwise."""
+        """Return a completed upload: its target has the inode of its data file. Raises NotFound, Gone."""
         found: tuple[int, ...] | None = None
         if key.expires > time.time() and key.inode:
             with suppress(StatError):
@@ -227,10 +227,10 @@ class RemoteUploads:
             raise (NotFound if key.expires > time.time() else Gone)("There is no such upload any more")
         return UploadStatus(key, found[7], found[7], "")
 
-    # --- the ways to ask
+    # --- helpers
 
     async def _names(self, sftp: Sftp, key: UploadKey) -> UploadFiles:
-        """The files of an upload; Gone, and they are as well, once it has expired."""
+        """Return the files of an upload. If it has expired, they are removed and Gone is raised."""
         prefix = f"upload: {key.path}"
         target, _ = await resolve_target(sftp, os.fsencode(key.path), prefix)
         names = key.beside(target)
@@ -268,7 +268,7 @@ def _explained(error: SftpError, path: str) -> GatewayError:
 
 
 def _again(error: Upstream) -> Unavailable:
-    """What is worth another try, as a kind that clients of the protocol try again after: they do on a 5xx only."""
+    """Turn a failure into Unavailable: clients of the tus protocol resume after a 5xx only."""
     return Unavailable(f"{error.public}: the upload can be resumed", detail=error.detail, retry_after=1)
 
 
@@ -286,11 +286,11 @@ def _with_length(state: UploadState, length: int) -> UploadState:
 
 
 async def _begin(sftp: Sftp, names: UploadFiles, state: UploadState, path: str) -> None:
-    """Make the files of an upload; they are the user's own until it is finished."""
+    """Create the files of an upload, accessible to their owner only."""
     exclusive = FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE
     try:
         async with sftp.handle(sftp.open_file(names.data, exclusive)) as handle:
-            # the mode that a new file gets here, umask and all
+            # the mode of a new file, as the umask has it
             state = replace(state, mode=(await sftp.fstat(handle)).mode or 0)
             await sftp.fsetstat(handle, Attrs(mode=0o600))
         async with sftp.handle(sftp.open_file(names.state, exclusive, Attrs(mode=0o600))) as handle:
@@ -305,7 +305,7 @@ async def _begin(sftp: Sftp, names: UploadFiles, state: UploadState, path: str) 
 
 
 async def _read(sftp: Sftp, names: UploadFiles) -> UploadState | None:
-    """The state of an upload; None when it is not there."""
+    """Return the state of an upload; None if there is none."""
     try:
         async with open_regular(sftp, names.state, FLAG_READ) as handle:
             return UploadState.parse(await sftp.read(handle, 0, MAX_STATE))
@@ -316,14 +316,14 @@ async def _read(sftp: Sftp, names: UploadFiles) -> UploadState | None:
 
 
 async def _discard(sftp: Sftp, names: UploadFiles) -> None:
-    """Remove the files of an upload; those that are not there are no failure."""
+    """Remove the files of an upload; missing ones are ignored."""
     for future in (sftp.remove(names.state), sftp.remove(names.data), sftp.remove(names.lock)):
         with suppress(SftpError):
             await future
 
 
 async def _sweep(sftp: Sftp, folder: bytes) -> None:
-    """Remove uploads that have expired, in the first entries of a folder: a large one must not cost each upload."""
+    """Remove expired uploads among the first entries of a directory; a large one is not searched to its end."""
     now = time.time()
     with suppress(SftpError):
         async with sftp.handle(sftp.opendir(folder)) as handle:

@@ -1,7 +1,7 @@
-"""What a resumable upload is called and what is written down about it: pure, bytes in and values out.
+"""The id and the state file of a resumable upload. No I/O.
 
-An id says where the upload is, so that any replica finds it; it grants nothing: the path in it is checked like every
-other path, and what lies there is read and written with the caller's own permissions.
+The id contains the path, so that any replica finds the upload. It grants no access: its path is checked as every
+other path, and files are read and written with the caller's permissions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from flamecrest.server.errors import Conflict, NotFound
 
 PREFIX = b".flamecrest-upload-"
-MAX_STATE = 64 * 1024  # bytes of a state file; more is none of ours
+MAX_STATE = 64 * 1024  # bytes; a larger file is not a state file
 MAX_ID = 8192  # characters: a path has 4096 bytes at most
 _NAME = re.compile(rb"\.flamecrest-upload-([0-9a-f]{8})[0-9a-f]{24}(?:\.json|\.lock(?:-[0-9a-f]{32})?)?")
 _HEAD = re.compile(rb"([0-9]{20}) ([0-9]{20}|-{20})\n")
@@ -26,21 +26,21 @@ HEAD_SIZE = 42
 
 @dataclass(frozen=True, slots=True)
 class UploadKey:
-    """An upload's id: the path of the file to be, when it expires, random bits, and the inode that holds its data."""
+    """The id of an upload: target path, time of expiry, random bits, and the inode of the data file."""
 
     path: str
     expires: int  # seconds since the epoch
     nonce: bytes
-    inode: int = 0  # 0: not known
+    inode: int = 0  # 0: unknown
 
     @classmethod
     def new(cls, path: str, expires: int) -> UploadKey:
-        """A key that nobody can guess."""
+        """Create a key with random bits."""
         return cls(path, expires, secrets.token_bytes(12))
 
     @classmethod
     def parse(cls, text: str) -> UploadKey:
-        """Read an id of a URL; NotFound for whatever we have not made."""
+        """Parse the id in a URL; raises NotFound if it is malformed."""
         try:
             raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), b"-_", validate=True)
         except (binascii.Error, UnicodeEncodeError, ValueError):
@@ -52,12 +52,12 @@ class UploadKey:
 
     @property
     def text(self) -> str:
-        """The id as it stands in a URL."""
+        """The id for a URL."""
         numbers = self.expires.to_bytes(4, "big") + self.nonce + self.inode.to_bytes(8, "big")
         return base64.urlsafe_b64encode(numbers + os.fsencode(self.path)).decode("ascii").rstrip("=")
 
     def beside(self, target: bytes) -> UploadFiles:
-        """The files of this upload, beside the file to be."""
+        """Return the paths of this upload's files, beside its target."""
         folder = target.rpartition(b"/")[0]
         data = folder + b"/" + PREFIX + self.expires.to_bytes(4, "big").hex().encode() + self.nonce.hex().encode()
         return UploadFiles(target, data, data + b".json", data + b".lock")
@@ -65,7 +65,7 @@ class UploadKey:
 
 @dataclass(frozen=True, slots=True)
 class UploadFiles:
-    """The files of one upload."""
+    """The paths of one upload's files."""
 
     target: bytes
     data: bytes
@@ -78,31 +78,31 @@ class UploadFiles:
 
 
 def expired(name: bytes, now: float) -> bool:
-    """Whether a directory entry belongs to a resumable upload that has expired: its name says when it does."""
+    """Whether a directory entry belongs to an expired upload; the name contains the time of expiry."""
     found = _NAME.fullmatch(name)
     return found is not None and int(found[1], 16) < now
 
 
 @dataclass(frozen=True, slots=True)
 class UploadState:
-    """The state file: a line of fixed width that is written anew as bytes arrive, and what never changes."""
+    """The state file: a line of fixed width that is overwritten as bytes arrive, then constant JSON."""
 
-    offset: int  # bytes that are known to be on the disk, without a gap
-    length: int | None  # None: the client will tell
-    mode: int  # of the finished file, where none is replaced
-    metadata: str  # Upload-Metadata as it was given
+    offset: int  # bytes that are on disk without a gap
+    length: int | None  # None: not declared yet
+    mode: int  # of the target if no file is replaced
+    metadata: str  # header Upload-Metadata of the client
 
     def head(self) -> bytes:
-        """The line that changes."""
+        """The first line."""
         length = b"-" * 20 if self.length is None else b"%020d" % self.length
         return b"%020d %s\n" % (self.offset, length)
 
     def packed(self) -> bytes:
-        """The whole file."""
+        """The content of the state file."""
         return self.head() + json.dumps({"mode": self.mode, "metadata": self.metadata}).encode()
 
     def with_head(self, line: bytes) -> UploadState:
-        """This state as a newer first line has it."""
+        """Return this state with the values of a newer first line."""
         found = _HEAD.fullmatch(line)
         if found is None:
             raise Conflict("The upload's state file was damaged", detail="first line")
@@ -111,7 +111,7 @@ class UploadState:
 
     @classmethod
     def parse(cls, data: bytes) -> UploadState:
-        """Read a state file, which anybody may have written; Conflict when it is none."""
+        """Parse a state file; raises Conflict if it is damaged, as the user can write to it."""
         try:
             rest = json.loads(data[HEAD_SIZE:])
             mode, metadata = rest["mode"], rest["metadata"]

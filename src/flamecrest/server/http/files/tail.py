@@ -106,7 +106,7 @@ class TailResponse(Response):
 
 def event_bytes(piece: FollowEvent) -> bytes:
     """Encode one event: unnamed for added text, else `truncated` or `rotated`. JSON contains no newline."""
-    mark = piece.mark
-    data = dumps({"content": piece.text, "startPosition": piece.start, "endPosition": mark.offset})
+    position = piece.position
+    data = dumps({"content": piece.text, "startPosition": piece.start, "endPosition": position.offset})
     kind = b"" if piece.event == "added" else b"event: %b\n" % piece.event.encode("ascii")
-    return b"id: %x-%x\n%bdata: %b\n\n" % (mark.ino, mark.offset, kind, data)
+    return b"id: %x-%x\n%bdata: %b\n\n" % (position.ino, position.offset, kind, data)

@@ -1,7 +1,7 @@
-"""Packing and unpacking with tar, as programs for bash; knows neither SSH nor who runs them.
+"""Bash scripts that pack and unpack with tar. They run over SSH and in batch jobs.
 
-A script's text is constant and what a caller says goes into its positional arguments, so nothing that stands
-in a name or a pattern is ever read as shell. The cluster must have GNU tar, findutils and coreutils.
+The text of a script is constant; values of a request are its positional arguments, so that names and patterns are
+never parsed as shell code. The cluster must have GNU tar, findutils and coreutils.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _FILTERS: Final[Mapping[Compression, str]] = {
 }
 
 # Arguments: folder and name of the source, target, tar's compression option, "yes" to follow links, pattern.
-# - Names are given as `./name`, so that none looks like an option; the transform takes the `./` off again.
+# - Names are given as `./name`, so that none looks like an option; the transform removes the `./`.
 # - Without --no-unquote tar reads `a\tb` as a name with a tab in it.
-# - The list goes through a file and not through a pipe: find's own failure is seen, and so is an empty list.
-# - `timeout` above passes TERM on twice: the second would end the trap that clears up, so it is ignored.
+# - The list is a file instead of a pipe, so that a failure of find and an empty list are detected.
+# - `timeout` sends TERM twice: the second one would end the cleanup in the trap, so it is ignored.
 # - An older archive below the source is not packed into the new one, and neither are our temporary files.
 _COMPRESS: Final = r"""set -u
 export LC_ALL=C
@@ -76,7 +76,7 @@ mv -T -- "$temporary" "$target"
 """
 
 # Arguments: archive, target folder, tar's compression option.
-# GNU tar itself takes leading slashes off, refuses `..` and puts links in place last.
+# GNU tar removes leading slashes, refuses `..` and creates links last.
 _EXTRACT: Final = r"""set -u
 export LC_ALL=C
 unset TAR_OPTIONS
@@ -103,7 +103,7 @@ _TAR_REASONS: Final[Mapping[str, type[GatewayError]]] = {
     "File removed before we read it": Conflict,
 }
 
-# What tar says when the compression program is not there, by way of sh and without.
+# Messages of tar if the compression program is missing, with and without sh.
 _NO_FILTER: Final = {
     "tar: Child returned status 127",
     *(f"tar (child): {name}: Cannot exec: No such file or directory" for name in ("gzip", "bzip2", "xz")),
@@ -112,7 +112,7 @@ _NO_FILTER: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A program for bash: constant text and the positional arguments that it works on.
+    """A bash script: constant text and positional arguments.
 
     Raises Invalid for an argument that no program can be given: one with a NUL, or that is no text of bytes.
     """
@@ -127,16 +127,18 @@ class Script:
             try:
                 argument.encode("utf-8", "surrogateescape")
             except UnicodeEncodeError:
-                raise Invalid("A path or pattern holds half a surrogate pair, which no file name can") from None
+                raise Invalid(
+                    "A path or pattern contains an unpaired surrogate, which no file name can contain"
+                ) from None
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """The program and its arguments, to run as it is."""
+        """The command line that runs the script."""
         return ("bash", "-c", self.text, "bash", *self.arguments)
 
 
 def compress(source: str, target: str, options: CompressOptions = DEFAULT_COMPRESSION) -> Script:
-    """Pack `source`, kept as the archive's top folder, into the file `target`.
+    """Pack `source` into the file `target`; its last name is the archive's top directory.
 
     `options.pattern` is a regular expression as find -regex has it, for the whole path `./NAME/…` of regular files,
     where NAME is the source's own. The archive is written beside its target and renamed when it is complete:
@@ -150,7 +152,7 @@ def compress(source: str, target: str, options: CompressOptions = DEFAULT_COMPRE
 
 
 def extract(source: str, target: str, *, compression: Compression = "gzip") -> Script:
-    """Unpack the archive `source` into the folder `target`, which is made if it is missing.
+    """Unpack the archive `source` into the directory `target`, which is created if it is missing.
 
     With compression `none` tar finds out by itself what the archive is compressed with.
     """
@@ -158,9 +160,9 @@ def extract(source: str, target: str, *, compression: Compression = "gzip") -> S
 
 
 def finished(output: Output) -> None:
-    """Read what a script of this module left behind: return if it worked, raise what went wrong if not.
+    """Return if a script of this module has succeeded, else raise its error.
 
-    A failure that names no reason of the operating system is the archive's or the pattern's: Invalid.
+    A failure without a reason of the operating system is caused by the archive or the pattern: Invalid.
     """
     if output.status == 0:
         return
@@ -169,7 +171,7 @@ def finished(output: Output) -> None:
     if output.status == NOTHING_MATCHED:
         raise NotFound(first, detail=said)
     output.check_installed()
-    if output.status > 125:  # as bash has it: ended by a signal
+    if output.status > 125:  # ended by a signal
         raise Upstream(f"The archive program failed: {first}", detail=said)
     for line in said.splitlines():
         if line in _NO_FILTER:

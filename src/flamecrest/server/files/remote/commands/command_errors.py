@@ -1,6 +1,6 @@
-"""What programs on the cluster leave behind, as errors for the caller; knows no connection.
+"""Errors of programs on the cluster, from their exit status and messages.
 
-They run in the C locale, where a message ends in strerror's English words: there are no codes.
+Programs run in the C locale: their messages end in the English text of strerror(3); there are no codes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _INVALID: Final = re.compile(
 
 
 def check_success(output: Output) -> None:
-    """Return if the program worked, else raise what it says went wrong."""
+    """Return if the program has succeeded, else raise its error."""
     if output.status == 0:
         return
     output.check_installed()
@@ -28,7 +28,7 @@ def check_success(output: Output) -> None:
     first = said[0] if said else f"exit status {output.status}"
     if _INVALID.match(output.errors()):
         raise Invalid(first)
-    # the first line that ends in a reason: names before it may hold newlines
+    # the first line that ends in a reason; names before it may contain newlines
     for end, line in enumerate(said):
         kind = reason_kind(line.rpartition(": ")[2])
         if kind not in {None, Upstream}:
@@ -37,7 +37,7 @@ def check_success(output: Output) -> None:
 
 
 def parse_file_type(output: Output) -> str:
-    """What `file -b` says."""
+    """Return the output of `file -b`."""
     output.check_installed()
     text = output.stdout.decode("utf-8", "replace").strip()
     if output.status != 0 or not text:
@@ -46,9 +46,9 @@ def parse_file_type(output: Output) -> str:
 
 
 def parse_checksum(output: Output, words: str, digits: int) -> str:
-    """The checksum, of that many hexadecimal digits, that one of coreutils' *sum programs has printed."""
+    """Return the checksum, `digits` hexadecimal digits, in the output of sha256sum and the like."""
     if output.status == 0:
-        # a name with a newline or backslash makes the line start with a backslash
+        # the line starts with a backslash if the name contains a newline or backslash
         found = re.match(rb"\\?([0-9a-f]{%d}) " % digits, output.stdout)
         if found:
             return found[1].decode("ascii")

@@ -1,7 +1,7 @@
-"""Copies on the cluster itself, by its own cp, as a program for bash; knows neither SSH nor who runs it.
+"""A bash script that copies files on the cluster with cp.
 
-What is copied is written beside its target and put in place by one rename, so that nobody sees half of it and a
-copy that breaks off leaves nothing. Only a directory over a directory is merged in place: there is no such rename.
+The copy is written beside its target and renamed, so that it appears complete or not at all. Only a directory is
+merged in place into an existing one, as no rename can do that.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from flamecrest.server.files.remote.commands.archive import Script
 from flamecrest.server.ssh.command import Command
 
 # Arguments: source, target, "yes" to overwrite, "yes" to follow links.
-# - `wait` for a copy in the background: only then does bash run its trap at once when it is told to end.
-# - `timeout` above passes TERM on twice: the second would end the trap that clears up, so it is ignored.
-# - mv -n does not say that it did nothing (before coreutils 9.2): the copy that is still there does.
+# - cp runs in the background with `wait`: only then does bash run its trap immediately on a signal.
+# - `timeout` sends TERM twice: the second one would end the cleanup in the trap, so it is ignored.
+# - mv -n does not report that it did nothing (before coreutils 9.2); then the copy still exists.
 _COPY: Final = r"""set -u
 export LC_ALL=C
 source=$1 target=$2 overwrite=$3 follow=$4 copy=
@@ -52,6 +52,6 @@ copy=
 
 
 def copy(source: str, target: str, *, overwrite: bool, dereference: bool) -> Command[None]:
-    """Copy a file, a link itself (what it points to with `dereference`), or a whole tree, with all attributes."""
+    """Copy a file, a link (with `dereference` its target) or a tree, with all attributes."""
     script = Script(_COPY, (source, target, "yes" if overwrite else "", "yes" if dereference else ""))
     return Command(script.argv, command_errors.check_success)

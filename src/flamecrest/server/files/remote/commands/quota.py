@@ -1,4 +1,4 @@
-"""What a user and a group may store on a path's file system, as Linux's `quota` program says it. No I/O."""
+"""Quotas of a user and a group on a path's file system, from the program `quota` of Linux. No I/O."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from flamecrest.server.ssh.command import Output
 
-TIMEOUT: Final = 3.0  # seconds: `quota` asks every NFS server itself, and one that hangs is not worth a wait
+TIMEOUT: Final = 3.0  # seconds; `quota` asks every NFS server, and one of them may hang
 
-_UNIT: Final = 1024  # bytes of the program's blocks, whatever the file system's are
-_OUTPUT: Final = 1 << 20  # bytes; a section for each of the user's groups
+_UNIT: Final = 1024  # bytes per block in the output of `quota`
+_OUTPUT: Final = 1 << 20  # bytes; there is a section for each of the user's groups
 
 # First the path's mode and group and the user's own group, then all quotas of the user on that file system. A device is
 # found in whatever place it is mounted, also a part of it (as `mount --bind` does it); NFS has none and goes by the
@@ -30,16 +30,16 @@ exec quota -u -g -v -w -p -f -- "$on"
 """
 _PLACE: Final = re.compile(r"([0-9a-f]{1,8}) ([0-9]{1,10})\n([0-9]{1,10})\n")
 _WHOSE: Final = re.compile(r"Disk quotas for (user|group) (.+) \([ug]id ([0-9]{1,10})\): *")
-_NUMBER: Final = re.compile(r"([0-9]{1,20})\*?")  # the star: more than is allowed
+_NUMBER: Final = re.compile(r"([0-9]{1,20})\*?")  # a star: the limit is exceeded
 
 
 def command(path: str) -> Command[PathQuotas | None]:
-    """Ask on the cluster; whatever goes wrong there, the answer is None: not known."""
+    """Return the command that reads the quotas; any failure gives None (unknown)."""
     return Command(("sh", "-c", _SCRIPT, "sh", path), _quotas, repeatable=True, max_output=_OUTPUT)
 
 
 def _quotas(output: Output) -> PathQuotas | None:
-    # the exit status is no help: 1 is also said when a quota is exceeded
+    # the exit status is not used: it is 1 if a quota is exceeded
     text = output.stdout.decode("utf-8", "replace")
     place = _PLACE.match(text)
     if place is None:
@@ -60,7 +60,7 @@ def _quotas(output: Output) -> PathQuotas | None:
 
 
 def _numbers(line: str) -> list[int]:
-    """The eight numbers at a line's end, behind the file system's name, which may hold anything; else nothing."""
+    """Return the eight numbers at the end of a line, after the file system's name; [] if there are none."""
     words = [_NUMBER.fullmatch(word) for word in line.rsplit(maxsplit=8)[1:]]
     numbers = [int(word[1]) for word in words if word]
     return numbers if len(numbers) == 8 else []
@@ -73,5 +73,5 @@ def _quota(name: str, numbers: Sequence[int]) -> OwnerQuota:
 
 def _allowance(numbers: Sequence[int]) -> QuotaUsage:
     used, *limits = numbers
-    soft, hard, grace = (limit or None for limit in limits)  # 0 is the program's word for none
+    soft, hard, grace = (limit or None for limit in limits)  # 0 is no limit
     return QuotaUsage(used, soft, hard, grace)

@@ -1,4 +1,4 @@
-"""How full file systems are and how much a tree holds, as programs on the cluster say it. No I/O."""
+"""Size and usage of file systems and trees, from SFTP and from programs on the cluster. No I/O."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _READ_ONLY: Final = 1  # of statvfs@openssh.com's flags
 
-# One line an entry: size, blocks of 512 bytes, and (where there are several names) which inode. awk remembers only
-# those, so that its memory does not grow with the tree; like du it counts a file with several names once.
+# One line per entry: size, blocks of 512 bytes, and the inode if the file has several names. awk stores only those
+# inodes, so that its memory does not grow with the tree; like du it counts such a file once.
 _USAGE: Final = r"""export LC_ALL=C
 { find "$1" \( -type d -o -links 1 \) -printf '%s %b\n' -o -printf '%s %b %D:%i\n'; echo "end $?"; } | awk '
 $1 == "end" { status = $2; next }
@@ -31,18 +31,18 @@ END { printf "%.0f %.0f %.0f %d\n", size, blocks * 512, entries, status }'
 
 
 def from_statvfs(numbers: Sequence[int]) -> DiskSpace:
-    """The answer of statvfs@openssh.com: eleven numbers in the order of struct statvfs."""
+    """Convert the answer of statvfs@openssh.com: eleven numbers in the order of struct statvfs."""
     _, unit, total, free, available, files, files_free, _, _, flags, _ = numbers
     return DiskSpace(total * unit, free * unit, available * unit, files, files_free, bool(flags & _READ_ONLY))
 
 
 def command(path: str) -> Command[DiskSpace]:
-    """The same question to coreutils, which does not say what is read-only."""
+    """Return the command that reads the same from coreutils, which does not report read-only mounts."""
     return Command(("stat", "-f", "--printf=%S %b %f %a %c %d", "--", path), _space, repeatable=True)
 
 
 def usage_command(path: str) -> Command[DiskUsage]:
-    """Add up a tree. Links are not followed."""
+    """Return the command that sums up a tree. Links are not followed."""
     return Command(("sh", "-c", _USAGE, "sh", path), _usage, repeatable=True)
 
 
