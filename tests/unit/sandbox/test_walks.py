@@ -9,7 +9,7 @@ import pytest
 from tests import walk
 
 # (files, functions); to be lowered, never raised. The goals: stat 20 and 80, submit 24 and 100.
-BUDGETS = {"stat": (20, 80), "submit": (26, 112), "upload": (26, 102)}
+BUDGETS = {"stat": (20, 80), "submit": (24, 105), "upload": (26, 102)}
 
 
 @pytest.mark.anyio

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from typing import TYPE_CHECKING, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flamecrest.server.ssh.counters import PoolCounters
+from flamecrest.server.ssh.pool.connection import Connection
 from flamecrest.server.ssh.pool.host import Host
 from flamecrest.server.ssh.pool.policy import ConnectionState, Decision, PoolLimits, choose_host, decide, expired
+from flamecrest.server.ssh.transport import SshTransport
+
+if TYPE_CHECKING:
+    import asyncssh
 
 states = st.builds(
     ConnectionState,
@@ -37,6 +45,22 @@ def test_decide_keeps_every_limit(mine, dialing, total, evictable, limits, max_a
     else:
         assert decision is (Decision.USE if free else Decision.WAIT), "an older connection rather than none"
     assert index == ((young or free)[0] if decision is Decision.USE else -1), "the first, so that others become idle"
+
+
+@given(st.integers(0, 3), st.integers(1, 3), st.booleans(), st.booleans(), st.floats(-2, 2), st.floats(-2, 2))
+def test_a_connection_accepts_work_as_the_policy_decides(channels, limit, lost, retired, opened, since):
+    """The pool asks a connection first, and `decide` only if none accepts."""
+    transport = SshTransport(cast("asyncssh.SSHClientConnection", None), None, PoolCounters())
+    transport.lost = lost
+    connection = Connection("ann", Host("a"), transport, limit, limit_known=True)
+    connection.retired, connection._opened = retired, connection._opened + opened
+    for _ in range(channels):
+        connection.begin_channel()
+    now = time.monotonic()
+    after = now + since
+    state = connection.state(now, 1.0)
+    young = connection._opened >= after
+    assert connection.accepts(now, 1.0, after) == (state.usable and state.free > 0 and young)
 
 
 @given(states, limits)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import suppress
-from typing import Any, Self
+from typing import Self
 
 import asyncssh
 
@@ -42,10 +42,10 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
         process = cls(transport, max_output)
         opening = asyncio.ensure_future(transport.open_channel(process, line))
         try:
-            await asyncio.shield(opening)
+            process._channel = await asyncio.shield(opening)
         except asyncio.CancelledError:
             # the server may still start the program
-            opening.add_done_callback(process._abandon)
+            opening.add_done_callback(_abandon)
             raise
         return process
 
@@ -61,9 +61,6 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
     def closed(self) -> bool:
         """Whether the channel has closed."""
         return self._closed.done()
-
-    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
-        self._channel = chan
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         data = self._strip_preamble(data, datatype)
@@ -116,12 +113,13 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
         channel.close()
         await asyncio.wait([self._closed], timeout=GRACE)
 
-    def _abandon(self, opening: asyncio.Future[Any]) -> None:
-        """Kill a program that was started after its request had ended."""
-        if not opening.cancelled() and opening.exception() is None and self._channel is not None:
-            with suppress(OSError, asyncssh.Error):
-                self._channel.send_signal("KILL")
-                self._channel.close()
+
+def _abandon(opening: asyncio.Future[asyncssh.SSHClientChannel[bytes]]) -> None:
+    """Kill a program that was started after its request had ended."""
+    if not opening.cancelled() and opening.exception() is None:
+        with suppress(OSError, asyncssh.Error):
+            opening.result().send_signal("KILL")
+            opening.result().close()
 
 
 def _number(name: str) -> int:

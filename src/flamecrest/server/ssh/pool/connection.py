@@ -89,6 +89,10 @@ class Connection:
         opened = self._opened
         return opened >= since and now - opened < max_age and not (self.transport.lost or self.retired)
 
+    def accepts(self, now: float, max_age: float, since: float = 0.0) -> bool:
+        """Whether it may get new work and has a free channel."""
+        return self._channels < self._limit and self.usable(now, max_age, since)
+
     def state(self, now: float, max_age: float) -> ConnectionState:
         """What the pool's policy needs to know."""
         free = self._limit - self._channels
@@ -104,7 +108,7 @@ class Connection:
 
     def begin_channel(self) -> None:
         """Count a leased channel."""
-        if not self.busy:
+        if not self._uses and self._channels <= len(self._shared):
             self.transport.heard = time.monotonic()  # silence counts from the first request on
         self._channels += 1
 

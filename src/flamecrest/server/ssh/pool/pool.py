@@ -21,7 +21,7 @@ from flamecrest.server.telemetry.trace import phase
 
 from .connection import Connection
 from .dial import Dialer
-from .policy import Decision, PoolLimits, available, choose_host, decide, expired
+from .policy import Decision, PoolLimits, choose_host, decide, expired
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -145,10 +145,11 @@ class Pool:
         """
         user = self._users.get(identity.username) or self._users.setdefault(identity.username, _User())
         user.identity = identity
-        if not user.waiting:
-            decision, index = self._decide(user, since)
-            if decision is Decision.USE:
-                return Lease(self, user.connections[index])
+        if not user.waiting:  # the usual case of `decide`, for which the connections of others need not be counted
+            now, age = time.monotonic(), self.limits.age
+            for connection in user.connections:
+                if connection.accepts(now, age, since):
+                    return Lease(self, connection)
         waiter = _Waiter(asyncio.get_running_loop().create_future(), since)
         user.waiting.append(waiter)
         self.requests_wait += 1
@@ -265,13 +266,10 @@ class Pool:
     def _decide(self, user: _User, since: float) -> tuple[Decision, int]:
         now = time.monotonic()
         states = [connection.state(now, self.limits.age) for connection in user.connections]
-        max_age = now - since if since else float("inf")
-        if (index := available(states, max_age)) is not None:
-            return Decision.USE, index  # the usual case, and the connections of others need not be counted
         return decide(
             states,
             self.limits,
-            max_age=max_age,
+            max_age=now - since if since else float("inf"),
             dialing=user.dialing is not None,
             total=sum(len(u.connections) + (u.dialing is not None) for u in self._users.values()),
             evictable=self._idle_longest() is not None,
