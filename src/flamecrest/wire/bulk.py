@@ -1,4 +1,4 @@
-"""Messages of `/filesystem/{system_name}/bulk`: many files in one request, with a result for each."""
+"""Messages of `/filesystem/{system_name}/bulk`: many files in one request, each with its own result."""
 
 from typing import Annotated, Any
 
@@ -12,34 +12,35 @@ MAX_ITEMS = 10_000
 
 
 class BulkDownloadRequest(WireModel):
-    """What an archive shall hold. A path that does not exist as it is written may be a pattern."""
+    """The content of an archive. A path that does not exist literally is used as a pattern."""
 
     encoding: Encoding | None = Field(default=None, description="`percent`: paths are percent-encoded bytes.")
     paths: list[Path] = Field(
         min_length=1,
         max_length=MAX_ITEMS,
-        description="Files, folders (with all in them) and patterns (`*`, `?`, `[...]`, `**` for any folders)",
+        description="Files, directories with their content, and patterns (`*`, `?`, `[...]`, `**` for any directories)",
     )
     base: Path | None = Field(
-        default=None, description="Names in the archive are relative to this folder; else to the paths' common one"
+        default=None,
+        description="Names in the archive are relative to this directory; default: to the common parent of the paths",
     )
 
 
 class BulkItem(WireModel):
-    """A path. What is wrong with it is told in its result and does not concern the others."""
+    """A path. An error is part of its result and does not affect the others."""
 
     encoding: Encoding | None = Field(default=None, description="`percent`: the path is percent-encoded bytes.")
     path: str = Field(validation_alias=PATH_NAMES, serialization_alias="path")
 
 
 class StatItem(BulkItem):
-    """A path to look at."""
+    """A path whose attributes are shown."""
 
     dereference: bool = False
 
 
 class ChmodItem(BulkItem):
-    """A path and the mode it shall have."""
+    """A path and its new mode."""
 
     mode: Annotated[str, StringConstraints(min_length=1, max_length=255)] = Field(
         description="In octal, or as chmod's symbolic modes"
@@ -47,13 +48,13 @@ class ChmodItem(BulkItem):
 
 
 class MkdirItem(BulkItem):
-    """A directory to make."""
+    """A directory to create."""
 
-    parent: bool = Field(default=False, description="Make missing directories above it too")
+    parent: bool = Field(default=False, description="Create missing parent directories")
 
 
 class BulkStatRequest(WireModel):
-    """Paths to look at."""
+    """Paths whose attributes are shown."""
 
     items: list[StatItem] = Field(min_length=1, max_length=MAX_ITEMS)
 
@@ -71,13 +72,13 @@ class BulkChmodRequest(WireModel):
 
 
 class BulkMkdirRequest(WireModel):
-    """Directories to make."""
+    """Directories to create."""
 
     items: list[MkdirItem] = Field(min_length=1, max_length=MAX_ITEMS)
 
 
 class BulkResult(WireModel):
-    """What became of one item: the status that a request for it alone would have had, and its answer."""
+    """The result of one item: status and output of a request for it alone."""
 
     path: str
     encoding: Encoding | None = None
@@ -101,7 +102,7 @@ class BulkFailure(WireModel):
 
 
 class BulkUploadResponse(WireModel):
-    """How many files, folders and links were made; the first thousand that were not; how many were not."""
+    """Number of created files, directories and links; the first thousand failures; number of failures."""
 
     created: int
     failed: list[BulkFailure]

@@ -1,14 +1,14 @@
-"""WireModel: snake_case inside, camelCase on the wire, both accepted; knows no particular message."""
+"""WireModel: snake_case in Python, camelCase on the wire; both are accepted."""
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 
 class WireModel(BaseModel):
-    """What every FirecREST v2 message is made of.
+    """Base class of all FirecREST v2 messages.
 
     Written by its camelCase alias; read by alias or by its own snake_case name. Unknown fields are ignored, so
-    that clients of other versions go on working.
+    that clients of other versions keep working.
     """
 
     model_config = ConfigDict(

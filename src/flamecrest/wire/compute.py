@@ -1,4 +1,4 @@
-"""Messages of `/compute`: jobs as they are submitted and as they are shown; knows no batch system."""
+"""Messages of `/compute`: jobs as submitted and as shown."""
 
 import re
 from enum import StrEnum
@@ -14,7 +14,7 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class JobsTimeWindow(StrEnum):
-    """How far back a list of jobs goes."""
+    """How far back a list of jobs reaches."""
 
     HOUR = "1h"
     SHIFT = "8h"
@@ -24,13 +24,13 @@ class JobsTimeWindow(StrEnum):
 
     @property
     def seconds(self) -> int:
-        """The window's length."""
+        """The length of the window."""
         number, unit = int(self.value[:-1]), self.value[-1]
         return number * (86400 if unit == "d" else 3600)
 
 
 def _read_env(value: Any) -> dict[str, str]:
-    """Read variables given as an object or as a list of `NAME=value`. No value is ever part of an error."""
+    """Read variables given as an object or as a list of `NAME=value`. Errors contain no values."""
     pairs: list[tuple[Any, Any]]
     match value:
         case dict():
@@ -81,7 +81,7 @@ class PostJobSubmitRequest(WireModel):
 
 
 class PostJobSubmissionResponse(WireModel):
-    """The job that was submitted."""
+    """The submitted job."""
 
     job_id: str | None = None
 
@@ -101,7 +101,7 @@ class PostJobAttachRequest(WireModel):
 
 
 class JobStatus(WireModel):
-    """A job's state in the scheduler's base word, and how it ended."""
+    """The state of a job, without the scheduler's suffixes, and how the job ended."""
 
     state: str
     state_reason: str | None = None
@@ -155,7 +155,7 @@ class GetJobResponse(WireModel):
 
 
 class JobMetadataModel(WireModel):
-    """What a job was submitted with."""
+    """Script and standard files of a job."""
 
     job_id: str
     script: str | None = None
@@ -165,6 +165,6 @@ class JobMetadataModel(WireModel):
 
 
 class GetJobMetadataResponse(WireModel):
-    """What jobs were submitted with."""
+    """Scripts and standard files of jobs."""
 
     jobs: list[JobMetadataModel] | None = None

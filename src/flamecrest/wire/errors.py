@@ -1,4 +1,4 @@
-"""The error envelope of FirecREST v2: every answer that is not a success; knows no kind of error."""
+"""The error envelope of FirecREST v2: the body of every response with a status of 400 or more."""
 
 from enum import StrEnum
 from typing import Any
@@ -9,14 +9,14 @@ from .casing import WireModel
 
 
 class ApResponseErrorType(StrEnum):
-    """Whether the request failed (error) or was not understood (validation). The name is the contract's."""
+    """Whether the request failed (error) or is not valid (validation). The class name is part of the contract."""
 
     ERROR = "error"
     VALIDATION = "validation"
 
 
 class ApiResponseError(WireModel):
-    """What went wrong, for people (`message`) and, for a request that was not understood, field by field (`data`)."""
+    """An error: a message for people, and for a request that is not valid its fields (`data`)."""
 
     error_type: ApResponseErrorType = ApResponseErrorType.ERROR
     message: str

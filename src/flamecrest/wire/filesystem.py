@@ -1,4 +1,4 @@
-"""Messages of `/filesystem/{system_name}/ops`: files as they are asked for and as they are shown."""
+"""Messages of `/filesystem/{system_name}/ops` in FirecREST v2."""
 
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -15,14 +15,14 @@ PATH_NAMES = AliasChoices("sourcePath", "source_path", "path")
 
 
 class ContentUnit(StrEnum):
-    """What the positions of a part of a file count."""
+    """The unit of positions in a file."""
 
     LINES = "lines"
     BYTES = "bytes"
 
 
 class File(WireModel):
-    """One line of a listing. A name that is not UTF-8 is percent-encoded, and `encoding` says so."""
+    """One entry of a listing. A name that is not UTF-8 is percent-encoded; then `encoding` is set."""
 
     name: str
     type: str
@@ -33,7 +33,7 @@ class File(WireModel):
     last_modified: str
     size: str
     encoding: Encoding | None = Field(
-        default=None, description="`percent` when name and linkTarget are percent-encoded bytes; else left out."
+        default=None, description="`percent` if name and linkTarget are percent-encoded bytes; else omitted."
     )
 
 
@@ -73,7 +73,7 @@ class GetDirectoryLsResponse(WireModel):
 
     output: list[File] | None = None
     next_cursor: str | None = Field(
-        default=None, description="Where the rest begins, null at the end; left out when no limit was asked for"
+        default=None, description="Cursor of the next page, null on the last page; omitted without `limit`"
     )
 
 
@@ -102,7 +102,7 @@ class GetFileChecksumResponse(WireModel):
 
 
 class GetFileTypeResponse(WireModel):
-    """What `file` says of a file."""
+    """The output of `file`."""
 
     output: str | None = None
 
@@ -138,7 +138,7 @@ class PostFileSymlinkResponse(WireModel):
 
 
 class PathRequest(WireModel):
-    """What all file operations name: a path, in any of the three spellings."""
+    """A path, under any of three names."""
 
     encoding: Encoding | None = Field(default=None, description="`percent`: paths are percent-encoded bytes.")
     path: Path = Field(validation_alias=PATH_NAMES, serialization_alias="sourcePath", examples=["/home/user/dir"])
@@ -160,26 +160,26 @@ class PutFileChmodRequest(PathRequest):
 
 
 class PutFileChownRequest(PathRequest):
-    """An owner and a group to set; empty or null leaves one as it is."""
+    """An owner and a group to set; empty or null leaves it unchanged."""
 
     owner: OwnerName = Field(default="", description="User name or number")
     group: OwnerName = Field(default="", description="Group name or number")
 
 
 class PostMakeDirRequest(PathRequest):
-    """A directory to make."""
+    """A directory to create."""
 
-    parent: bool = Field(default=False, description="Make missing directories above it too")
-    exist_ok: bool = Field(default=False, description="A directory that is there already is no error")
+    parent: bool = Field(default=False, description="Create missing parent directories")
+    exist_ok: bool = Field(default=False, description="An existing directory is no error")
 
 
 class PostFileSymlinkRequest(PathRequest):
-    """A link to make, which points to the path."""
+    """A link to the path to create."""
 
-    link_path: Path = Field(description="Where the link goes")
+    link_path: Path = Field(description="Path of the link")
     relative: bool = Field(
         default=False,
-        description="Let the link say where the path is as seen from the link; then the path may be given so too",
+        description="Store the path relative to the link; then the path may be given relative to it, too",
     )
 
 

@@ -66,7 +66,7 @@ class Quota(WireModel):
 
 
 class Quotas(WireModel):
-    """The quotas that count when the caller writes at the path; null where there is none, or it is not told."""
+    """The quotas that apply when the caller writes at the path; null if there is none or it is unknown."""
 
     user: Quota | None
     group: Quota | None = Field(
@@ -108,11 +108,3 @@ class GetDuResponse(WireModel):
     """What a file or tree holds."""
 
     output: TreeUsage
-
-
-class TailEvent(WireModel):
-    """The data of an event of `tail?follow=true`."""
-
-    content: str = Field(description="What was added; bytes that are not UTF-8 are replaced")
-    start_position: int = Field(description="Where it begins in the file, in bytes")
-    end_position: int

@@ -1,4 +1,4 @@
-"""Messages of `/status`: liveness, nodes, partitions, reservations, who the caller is; systems are in systems.py."""
+"""Messages of `/status`: liveness, nodes, partitions, reservations, the caller; systems are in systems.py."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -131,7 +131,7 @@ class AccountsModel(WireModel):
 
 
 class UserInfoResponse(WireModel):
-    """Who the caller is on a system. `accounts` is null where the scheduler keeps none or can't say now."""
+    """The caller's user and groups on a system. `accounts` is null if the scheduler has none or is down."""
 
     user: PosixIdentified
     group: PosixIdentified

@@ -1,4 +1,4 @@
-"""The systems of a centre as `/status/systems` shows them: configuration without secrets, and health."""
+"""Messages of `/status/systems`: configuration without secrets, and health."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -10,7 +10,7 @@ from .casing import WireModel
 
 
 class BackendServiceType(StrEnum):
-    """The services of a system that are watched."""
+    """The probed services of a system."""
 
     S3 = "s3"
     FILESYSTEM = "filesystem"
@@ -20,7 +20,7 @@ class BackendServiceType(StrEnum):
 
 
 class SchedulerType(StrEnum):
-    """The batch systems that there are."""
+    """The batch systems."""
 
     SLURM = "slurm"
     PBS = "pbs"
@@ -56,7 +56,7 @@ class SSHTimeouts(WireModel):
 
 
 class SSHClientPool(WireModel):
-    """Where a system's login nodes are and how many connections they get."""
+    """Address and connection limits of a system's login nodes."""
 
     host: str
     port: int
@@ -78,7 +78,7 @@ class Scheduler(WireModel):
 
 
 class ServiceHealth(WireModel):
-    """The last look at one service; `latency` in seconds."""
+    """The last probe of one service; `latency` in seconds."""
 
     service_type: BackendServiceType
     last_checked: datetime | None = None
@@ -106,7 +106,7 @@ class S3ServiceHealth(ServiceHealth):
 
 
 class HealthCheckException(ServiceHealth):
-    """A look that went wrong by itself."""
+    """A probe that failed by itself."""
 
 
 HEALTH_OF: dict[BackendServiceType, type[ServiceHealth]] = {
@@ -142,7 +142,7 @@ class FileSystem(WireModel):
 
 
 class MultipartUpload(BaseModel):
-    """How large files are cut for the object store (snake_case on the wire, as in FirecREST)."""
+    """How large files are split for the object store (snake_case on the wire, as in FirecREST)."""
 
     use_split: bool = False
     max_part_size: int = 2 * 1024 * 1024 * 1024
@@ -160,14 +160,14 @@ _SECRETS = ("privateUrl", "accessKeyId", "secretAccessKey")
 
 
 def _name_secrets(schema: dict[str, Any]) -> None:
-    """Name the fields that FirecREST's schema has and that no answer of ours can hold."""
+    """Add the fields of FirecREST's schema that no response contains."""
     for name in _SECRETS:
         schema["properties"][name] = {"type": "string", "format": "password", "writeOnly": True}
     schema["required"] = [*schema["required"], *_SECRETS]
 
 
 class S3DataTransfer(WireModel):
-    """The object store that transfers go through. It has no place for its keys, so that they can't be shown."""
+    """The object store for transfers. It has no fields for keys, so they cannot be shown."""
 
     model_config = ConfigDict(json_schema_extra=_name_secrets)
 
@@ -214,14 +214,14 @@ class DataOperation(BaseModel):
 
 
 class ServiceAccount(WireModel):
-    """The account that probes run as. Part of the contract's schema only: it is in no answer."""
+    """The account that probes run as. Part of the contract's schema only: no response contains it."""
 
     client_id: str
     secret: SecretStr
 
 
 class HPCCluster(WireModel):
-    """One system: how it is reached, what it offers, how it does."""
+    """One system: access, services, file systems, health."""
 
     name: str
     ssh: SSHClientPool

@@ -1,8 +1,8 @@
-"""Text as the wire carries it: paths of any bytes, words without control characters; knows no message.
+"""Types of texts on the wire: paths of arbitrary bytes, words without control characters.
 
-A file name on Linux is any bytes but `/` and NUL. Inside, a name is text with lone surrogates for the bytes that are
-not UTF-8 (as os.fsdecode makes it). JSON can't carry those: there a name is plain text, or percent-encoded bytes
-beside a field `encoding` that says `percent`.
+A file name on Linux is any bytes but `/` and NUL. In Python a name is text with lone surrogates for the bytes that are
+not UTF-8 (as made by os.fsdecode). JSON cannot contain them: there a name is plain text, or percent-encoded bytes
+with the field `encoding` set to `percent`.
 """
 
 import re
@@ -21,7 +21,7 @@ _UNDECODED: Final = re.compile("[\udc80-\udcff%]")
 
 
 def is_plain(name: str) -> bool:
-    """Whether a name can stand in JSON as it is."""
+    """Whether a name is UTF-8, and so can be written to JSON."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -43,7 +43,7 @@ def percent_decode(text: str) -> str:
 
 
 def check_name(text: str) -> str:
-    """Return a path or file name if a file can have it; raises PydanticCustomError."""
+    """Return a path or file name if it is valid on Linux; raises PydanticCustomError."""
     if "\0" in text:
         raise PydanticCustomError("path_nul", "must not contain a NUL byte")
     if len(text) > PATH_BYTES or len(text.encode("utf-8", "surrogateescape")) > PATH_BYTES:
@@ -78,7 +78,7 @@ def _no_control(text: str) -> str:
     return text
 
 
-# A path in a message whose field `encoding` (declared before it) may say that it is percent-encoded.
+# A path in a message whose field `encoding`, declared before it, tells whether it is percent-encoded.
 Path = Annotated[str, AfterValidator(_read_path)]
 AbsolutePath = Annotated[str, AfterValidator(_read_path), AfterValidator(_absolute)]
 
