@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from .reception import Reception
 
 MAX_HEAD: Final = 64 * 1024  # bytes of a request's head; the parser itself has no limit
-MAX_WAITING: Final = 64 * 1024  # bytes of a body that nobody has asked for yet, above which no more is read
+MAX_WAITING: Final = 64 * 1024  # bytes of a body that wait for the application; above this, reading is paused
 
 _ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
-# Of the headers these are for the server: what it must do before the application sees anything.
+# Request headers that the server itself must act on before it calls the application.
 _OURS: Final = frozenset({b"expect", b"x-forwarded-for", b"x-forwarded-proto"})
 
 
-class Connection(asyncio.Protocol):
-    """A connection. Requests that come before their turn (pipelined) wait, and nothing more is read meanwhile."""
+class HttpConnection(asyncio.Protocol):
+    """One connection. Pipelined requests are queued, and reading is paused while they wait."""
 
     __slots__ = (
         "_begun",
@@ -57,23 +57,23 @@ class Connection(asyncio.Protocol):
     def __init__(self, reception: Reception) -> None:
         self._reception = reception
         self._parser = httptools.HttpRequestParser(self)
-        # with "Connection: close" and more behind it: what came first is answered all the same
+        # the request before it said "Connection: close"; it is still answered
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self._headers: list[tuple[bytes, bytes]] | None = None  # of the head that is coming; None outside of one
+        self._headers: list[tuple[bytes, bytes]] | None = None  # of the head being parsed; None between heads
         self._url = b""
         self._expects = self._forwarded = False
         self._in_message = False
-        self._begun = 0  # heads, in what is being parsed
-        self._read = 0  # bytes of the head that is coming
-        self._since = 0.0  # when the head began to come, or else when there was something to do last
-        self._running: Cycle | None = None  # the request that is being answered
-        self._latest: Cycle | None = None  # the one whose body is coming
+        self._begun = 0  # heads begun in the data being parsed
+        self._read = 0  # bytes of the head being parsed
+        self._since = 0.0  # when the current head began, else the last activity
+        self._running: Cycle | None = None  # the request being answered
+        self._latest: Cycle | None = None  # the request whose body is being received
         self._pipeline: deque[Cycle] = deque()
         self._reading = True
-        self.paused = False  # writing, because the client reads too slowly
+        self.paused = False  # writing is paused: the client reads too slowly
         self._writable = asyncio.Event()
 
-    # The transport's side
+    # Called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
         self._lose()
         self.resume_writing()
         self._latest = None
-        del self._parser  # it knows us: without this both would wait for the garbage collector
+        del self._parser  # breaks a reference cycle
 
     def eof_received(self) -> None:
         self._reception.flush()  # the transport closes after this
@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            pass  # nothing is upgraded: it is answered as the plain request that it is too
+            pass  # no upgrades: answered as a plain request
         except httptools.HttpParserError:
             self._refuse(HTTPStatus.BAD_REQUEST, "Invalid HTTP request received.")
             return
@@ -119,7 +119,7 @@ class Connection(asyncio.Protocol):
             if self._read > MAX_HEAD:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's headers are too large")
 
-    # The parser's side
+    # Called by the parser
 
     def on_message_begin(self) -> None:
         self._headers = []
@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         cycle = self._latest
         if cycle is None or cycle.complete:
-            self._since = self._reception.now  # refused already; who goes on sending is not idle
+            self._since = self._reception.now  # refused already; a client that goes on sending is not idle
         elif cycle.feed(body) > MAX_WAITING:
             self.pause_reading()
 
@@ -189,26 +189,26 @@ class Connection(asyncio.Protocol):
         if self._latest is not None:
             self._latest.end_of_body()
 
-    # The cycle's side
+    # Called by the cycle
 
     async def drain(self) -> None:
-        """Wait until more may be written."""
+        """Wait until the transport takes more data."""
         await self._writable.wait()
 
     def pause_reading(self) -> None:
-        """Read no more until somebody wants it."""
+        """Pause reading until the application asks for more."""
         if self._reading and not self.transport.is_closing():
             self._reading = False
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Somebody wants it."""
+        """Resume reading."""
         if not self._reading and not self.transport.is_closing():
             self._reading = True
             self.transport.resume_reading()
 
     def answered(self) -> None:
-        """The running request has its whole answer: on with the next one."""
+        """The response of the running request is complete: start the next one."""
         self._running = None
         if self.transport.is_closing():
             return
@@ -222,18 +222,18 @@ class Connection(asyncio.Protocol):
         if not self._reading:
             self.resume_reading()
 
-    # The reception's side
+    # Called by the reception
 
     def shutdown(self) -> None:
-        """Close now, or else when what has come is answered."""
+        """Close now if idle, else when the requests received so far are answered."""
         if self._running is None:
-            self._reception.flush()  # its answer may be on its way
+            self._reception.flush()  # its response may still be held back
             self.transport.close()
         elif self._latest is not None:
             self._latest.keep_alive = False
 
     def look(self, head_patience: float, idle_patience: float) -> None:
-        """Close when a head, or a next request, has not come for too long."""
+        """Close if the head, or the next request, takes too long."""
         if self._running is not None:
             return
         waited = self._reception.now - self._since
@@ -244,9 +244,9 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
-        """Answer and close; only close where another answer has begun, which this one would get into."""
+        """Answer with an error and close. If another response has begun, only close."""
         self._headers = None
-        self._reception.flush()  # answers that came before this one
+        self._reception.flush()  # earlier responses first
         if self.transport.is_closing():
             return
         running = self._running
@@ -259,7 +259,7 @@ class Connection(asyncio.Protocol):
         self.transport.close()
 
     def _lose(self) -> None:
-        """Nobody gets an answer any more."""
+        """Drop all requests; their clients have disconnected."""
         for cycle in (self._running, *self._pipeline):
             if cycle is not None:
                 cycle.lose()
@@ -267,7 +267,7 @@ class Connection(asyncio.Protocol):
 
 
 def _split(url: bytes) -> tuple[bytes, bytes]:
-    """Path and query of a request's target."""
+    """Split the request target into path and query."""
     if url[:1] == b"/" and b"#" not in url:
         path, _, query = url.partition(b"?")
         return path, query
@@ -278,5 +278,5 @@ def _split(url: bytes) -> tuple[bytes, bytes]:
 
 
 def _address(found: Any) -> tuple[str, int] | None:
-    """Host and port of an end of the connection; None where it has none."""
+    """Host and port of one end of the connection; None if it has none."""
     return (str(found[0]), int(found[1])) if isinstance(found, tuple) else None

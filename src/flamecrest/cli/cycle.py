@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message
 
-    from .connection import Connection
+    from .connection import HttpConnection
     from .reception import Reception
 
-JOINED: Final = 32 * 1024  # bytes of a body that are copied to go out with what is around it; more is not copied
+JOINED: Final = 32 * 1024  # bytes: a smaller piece of a body is copied and sent together with the head
 
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 _STATUS: Final = {code: f"HTTP/1.1 {code} {_PHRASES.get(code, '')}".encode() for code in range(100, 600)}
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection"})
-_CONTROLS: Final = bytes({*range(32), 127} - {9})  # what no header may hold; a tab may stand in a value
+_CONTROLS: Final = bytes({*range(32), 127} - {9})  # bytes that a header must not contain; a tab is allowed in a value
 _BODILESS: Final = frozenset({204, 304})
 _DISCONNECT: Final = {"type": "http.disconnect"}
 
@@ -34,7 +34,7 @@ log = logging.getLogger("flamecrest.http")
 
 
 class Cycle:
-    """A request that is being answered, or waits for its turn."""
+    """A request that is being answered, or is queued behind another one (pipelining)."""
 
     __slots__ = (
         "_body",
@@ -58,34 +58,40 @@ class Cycle:
     )
 
     def __init__(
-        self, connection: Connection, reception: Reception, scope: dict[str, Any], *, keep_alive: bool, expects: bool
+        self,
+        connection: HttpConnection,
+        reception: Reception,
+        scope: dict[str, Any],
+        *,
+        keep_alive: bool,
+        expects: bool,
     ) -> None:
         self._connection = connection
         self._reception = reception
         self._scope = scope
         self.keep_alive = keep_alive
-        self._expects = expects  # the client wants a word before it sends the body
-        self.forwarded = False  # by a proxy, as its headers say
+        self._expects = expects  # the client waits for 100 Continue before it sends the body
+        self.forwarded = False  # a proxy's X-Forwarded headers are present
         self.task: asyncio.Task[None] | None = None
         # the request
         self._body: list[bytes] = []
         self._size = 0
         self._more_body = True
-        self._news = False  # there is something that `receive` has not told
+        self._news = False  # `receive` has something new to return
         self._waiter: asyncio.Future[None] | None = None
-        self._lost = False  # the client
+        self._lost = False  # the client has disconnected
         # the answer
         self.started = False
         self.complete = False
         self._head: bytes | None = None  # until it is written
         self._chunked = False
-        self._left = 0  # bytes of the body that are promised and have not come
+        self._left = 0  # bytes of the response body that Content-Length promises and that are not sent yet
 
     async def run(self, app: ASGIApp) -> None:
-        """Let the application answer, and make an end of what it leaves undone."""
+        """Run the application, and end a response that it has left incomplete."""
         try:
             await app(self._scope, self.receive, self.send)
-        except BaseException:  # a server outlives its application; and this may be a cancellation
+        except BaseException:  # an error of the application must not end the server; a cancellation arrives here too
             log.exception("the application failed")
             await self._give_up()
         else:
@@ -96,7 +102,7 @@ class Cycle:
             self._reception.done(self)
 
     async def _give_up(self) -> None:
-        """Answer with an error; where an answer has begun, cut the connection, so that nobody takes it for whole."""
+        """Answer with an error. If a response has begun, cut the connection, so that it is not taken for complete."""
         self.keep_alive = False
         if not self.started:
             response = envelope(500, "Internal Server Error")
@@ -106,27 +112,27 @@ class Cycle:
             self.flush()
             self._connection.transport.close()
 
-    # The connection's side
+    # Called by the connection
 
     def feed(self, piece: bytes) -> int:
-        """Take a piece of the body; says how many bytes wait now."""
+        """Append a chunk of the request body; returns the number of bytes that wait to be read."""
         self._body.append(piece)
         self._size += len(piece)
         self._tell()
         return self._size
 
     def end_of_body(self) -> None:
-        """Nothing more comes of it."""
+        """Note the end of the request body."""
         self._more_body = False
         self._tell()
 
     def lose(self) -> None:
-        """The client is gone."""
+        """Note that the client has disconnected."""
         self._lost = True
         self._tell()
 
     def flush(self) -> None:
-        """Send the head, if it still waits for a body."""
+        """Send the response head if it is still held back for the body."""
         head, self._head = self._head, None
         if head is not None and not self._lost:
             self._connection.transport.write(head)
@@ -137,10 +143,10 @@ class Cycle:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    # The application's side
+    # Called by the application (ASGI)
 
     async def receive(self) -> Message:
-        """The next piece of the body, or that nobody waits for the answer any more."""
+        """ASGI receive: the next chunk of the body, or http.disconnect."""
         if self._expects and not self.started and not self._lost:
             self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._expects = False
@@ -160,7 +166,7 @@ class Cycle:
         }
 
     async def send(self, message: Message) -> None:
-        """Take the head of the answer, or a piece of its body."""
+        """ASGI send: the head of the response, or a chunk of its body."""
         if self._connection.paused and not self._lost:
             await self._connection.drain()
         if self._lost:
@@ -185,7 +191,7 @@ class Cycle:
             self._connection.answered()
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        """The head of the answer; how long its body is, or how that will be told."""
+        """Build the response head, with Content-Length, chunked encoding, or the end of the connection as framing."""
         lines = [_STATUS[status], *self._reception.preamble()]
         framed = self._scope["method"] == "HEAD" or status in _BODILESS
         close = not self.keep_alive
@@ -197,7 +203,7 @@ class Cycle:
                     self._left = int(value)
                     framed = True
                 elif name == b"transfer-encoding":
-                    continue  # this is where that is decided
+                    continue  # decided here
                 elif b"close" in value.lower():
                     close = True
                     continue
@@ -210,11 +216,11 @@ class Cycle:
             lines.append(b"transfer-encoding: chunked")
         head = b"\r\n".join(lines) + b"\r\n\r\n"
         if len(head) - len(head.translate(None, _CONTROLS)) != 2 * (len(lines) + 1):
-            raise RuntimeError("a control character in a header")  # it would begin a line of its own
+            raise RuntimeError("a control character in a header")  # it would start a new header line
         return head
 
     def _write(self, body: bytes | memoryview, *, more: bool) -> None:
-        """Send a piece of the body, with the head if that is still here."""
+        """Send a chunk of the body, together with the head if that is held back."""
         size = len(body)
         if self._scope["method"] == "HEAD":
             pieces = []

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
-    from flamecrest.cli.connection import Connection
+    from flamecrest.cli.connection import HttpConnection
 
 
 class Server(uvicorn.Server):
@@ -30,7 +30,7 @@ class Server(uvicorn.Server):
         self.up.set()
 
     @property
-    def connections(self) -> list[Connection]:
+    def connections(self) -> list[HttpConnection]:
         return list(self.server_state.connections)  # type: ignore[arg-type]
 
 
