@@ -39,8 +39,13 @@ async def get_jobs(
     """List the jobs of a time window: the caller's, or with `allusers` all that the caller may see."""
     allowed = await call.allow(Verb.JOBS_READ)
     scheduler = allowed.scheduler()
-    wanted = {"account": account or None, "name": name or None}
-    jobs = await scheduler.jobs(all_users=allusers, window=time_window.seconds, deadline=call.deadline, **wanted)
+    jobs = await scheduler.jobs(
+        all_users=allusers,
+        account=account or None,
+        name=name or None,
+        window=time_window.seconds,
+        deadline=call.deadline,
+    )
     return JsonResponse({"jobs": [_job(job) for job in jobs]})
 
 

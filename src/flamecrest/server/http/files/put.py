@@ -104,9 +104,9 @@ async def _checked(body: RequestBody, check: DigestCheck) -> AsyncGenerator[byte
 def _refuse_encodings(headers: Mapping[str, str]) -> None:
     """Raise Invalid for a body that is not the plain content of the file."""
     if "content-range" in headers:
-        raise _invalid("header", "content-range", "is not taken: a file is written whole")
+        raise _invalid("header", "content-range", "is not supported: the whole file is written")
     if headers.get("content-encoding", "identity").strip().lower() not in {"identity", ""}:
-        raise _invalid("header", "content-encoding", "is not taken: the body is the file as it is")
+        raise _invalid("header", "content-encoding", "is not supported: the body must be the content of the file")
     try:
         kind, _ = parse_parameters(headers.get("content-type", "").encode("latin-1"))
     except ValueError:

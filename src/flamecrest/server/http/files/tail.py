@@ -69,7 +69,7 @@ async def follow_tail(
 ) -> Response:
     """The response of `tail?follow=true`. Raises Invalid, and the errors of `allow` and `files`."""
     if count_bytes is not None or skip:
-        message = "can't go with `bytes` or `skipHeading`: it begins at a line counted from the end"
+        message = "cannot be combined with `bytes` or `skipHeading`: it starts at a line counted from the end"
         raise Invalid(f"`follow` {message}", fields=(Field("query", "follow", message),))
     after = parse_event_id(call.headers.get("last-event-id"))
     allowed = await call.allow(Verb.FILES_READ)

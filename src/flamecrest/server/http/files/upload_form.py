@@ -130,7 +130,7 @@ class UploadFormReader:
         try:
             self._parser.write(chunk)
         except FormParserError:
-            raise _invalid("the form's parts can't be told apart") from None
+            raise _invalid("is in a form with invalid boundaries or headers") from None
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._header_name += data[start:end]
@@ -150,7 +150,7 @@ class UploadFormReader:
                 return
             name = file_name(given)
         except ValueError as error:
-            raise _invalid(f"has a Content-Disposition that can't be read: {error}") from None
+            raise _invalid(f"has an invalid Content-Disposition: {error}") from None
         if self._name is not None:
             raise _invalid("must be given once only")
         self._name = _checked(name)

@@ -51,7 +51,7 @@ class TusHeaders:
         if self.one("Tus-Resumable") != VERSION:
             raise HTTPException(412, f"Tus-Resumable must be {VERSION}", {"Tus-Version": VERSION})
         if "upload-concat" in self._headers:
-            raise invalid_header("Upload-Concat", "is not supported: uploads can't be joined")
+            raise invalid_header("Upload-Concat", "is not supported: uploads cannot be concatenated")
 
     def content_type(self) -> None:
         """Check that the body is content of an upload; raises HTTPException 415."""
