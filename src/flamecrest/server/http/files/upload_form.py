@@ -13,6 +13,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
 from flamecrest.server.errors import Field, Invalid, TooLarge
+from flamecrest.server.files.paths import NAME_MAX
 from flamecrest.server.http.core.request_body import RequestBody, declared_length
 from flamecrest.server.http.headers.content_disposition import file_name, parse_parameters
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 FIELD: Final = "file"
 OTHER_BYTES: Final = 1024 * 1024  # of other fields, headers and boundaries together
 HEADER_BYTES: Final = 16384  # of one part; a name of 255 bytes may be percent-encoded and given twice
-NAME_BYTES: Final = 255  # Linux' NAME_MAX
 
 _LINE: Final = rb"[A-Za-z][A-Za-z0-9-]{0,40}: [!-~][^\r\n\0]{0,1000}"
 _PLAIN_HEADERS: Final = re.compile(rb"%s(?:\r\n%s){0,2}" % (_LINE, _LINE))
@@ -188,6 +188,6 @@ def _checked(name: str | None) -> str:
         raise _invalid("must have a file name")
     if "/" in name or "\0" in name or name in {".", ".."}:
         raise _invalid("must have a plain file name: no `/`, not `.` or `..`")
-    if len(name.encode("utf-8", "surrogateescape")) > NAME_BYTES:
-        raise _invalid(f"must have a file name of at most {NAME_BYTES} bytes")
+    if len(name.encode("utf-8", "surrogateescape")) > NAME_MAX:
+        raise _invalid(f"must have a file name of at most {NAME_MAX} bytes")
     return name

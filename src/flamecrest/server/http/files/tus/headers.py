@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.exceptions import HTTPException
 
 from flamecrest.server.errors import Field, Invalid
+from flamecrest.server.files.paths import NAME_MAX
 from flamecrest.server.files.resumable.port import CHECKSUM_ALGORITHMS, PieceChecksum
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ VERSION: Final = "1.0.0"
 CONTENT_TYPE: Final = "application/offset+octet-stream"
 METADATA_BYTES: Final = 16384
 MAX_FILE_SIZE: Final = 2**63 - 1  # bytes
-NAME_BYTES: Final = 255  # Linux' NAME_MAX
 
 _NUMBER: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
 _KEY: Final = re.compile(r"[!-+\--~]+", re.ASCII)  # printable ASCII without space and comma
@@ -119,7 +119,7 @@ def plain_file_name(given: Mapping[str, str], *, needs_folder: bool = False) -> 
     name = given.get("filename")
     if name is None or needs_folder:
         raise invalid_header("Upload-Metadata", "must have `path`; or `filename`, and the query the folder as `path`")
-    if not name or "/" in name or "\0" in name or name in {".", ".."} or len(os.fsencode(name)) > NAME_BYTES:
+    if not name or "/" in name or "\0" in name or name in {".", ".."} or len(os.fsencode(name)) > NAME_MAX:
         raise invalid_header("Upload-Metadata", "must have a plain name as `filename`: no `/`, not `.` or `..`")
     return name
 
