@@ -1,4 +1,4 @@
-"""A fresh world for each test."""
+"""Fixtures: a new World, and a client of it, for each test."""
 
 from __future__ import annotations
 

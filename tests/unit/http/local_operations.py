@@ -1,4 +1,4 @@
-"""The operations that FirecREST v2 does not have, on this machine's own disc, for the HTTP room."""
+"""The operations that FirecREST v2 does not have, on the local disk, to test the HTTP room without SSH."""
 
 # ruff: noqa: ARG002, PTH112, PTH123 -- the port's arguments; Path normalizes names
 

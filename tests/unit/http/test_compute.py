@@ -1,4 +1,4 @@
-"""Jobs: what is submitted is what the scheduler gets, and what it says is what is shown."""
+"""Routes of jobs: what the scheduler receives, and what the responses show."""
 
 from __future__ import annotations
 

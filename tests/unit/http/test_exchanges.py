@@ -1,4 +1,4 @@
-"""The recorded exchanges against the HTTP room over the toy ports."""
+"""The recorded FirecREST exchanges, replayed against the HTTP room over in-memory ports."""
 
 # ruff: noqa: ARG002 -- a port's method takes what the port says
 

@@ -1,4 +1,4 @@
-"""The systems, what is in them, and who the caller is."""
+"""Routes of status: systems, nodes, partitions, reservations, the caller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The watch over a client: pure ASGI, played message by message."""
+"""Listening for a disconnect, tested with single ASGI messages."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def ignored(message: Message) -> None:
     """Send nothing."""
 
 
-async def test_a_client_that_goes_ends_the_work() -> None:
+async def test_disconnect_cancels_the_task() -> None:
     server = Server(LAST, GONE)
     found, task = await begun(server)
     assert found.disconnected
@@ -68,7 +68,7 @@ async def test_a_client_that_goes_ends_the_work() -> None:
     found.close("/")
 
 
-async def test_a_client_that_stays_does_not() -> None:
+async def test_task_runs_while_the_client_is_connected() -> None:
     server = Server(LAST)
     found, task = await begun(server)
     assert not found.disconnected
@@ -80,7 +80,7 @@ async def test_a_client_that_stays_does_not() -> None:
     found.close("/")
 
 
-async def test_the_end_of_an_answer_is_no_going_away() -> None:
+async def test_disconnect_after_the_response_cancels_nothing() -> None:
     """Servers say http.disconnect when the answer is complete as well."""
     server = Server()
     found, task = await begun(server)
@@ -93,7 +93,7 @@ async def test_the_end_of_an_answer_is_no_going_away() -> None:
     found.close("/")
 
 
-async def test_a_body_is_left_to_who_reads_it() -> None:
+async def test_listening_starts_after_the_body_was_read() -> None:
     server = Server(MORE, LAST, GONE)
     found, task = await begun(server, "PUT")
     assert [await found.receive(), await found.receive()] == [MORE, LAST]
@@ -105,7 +105,7 @@ async def test_a_body_is_left_to_who_reads_it() -> None:
     found.close("/")
 
 
-async def test_after_the_stop_nobody_listens() -> None:
+async def test_closed_exchange_does_not_listen() -> None:
     server = Server()
     found, task = await begun(server)
     found.close("/")

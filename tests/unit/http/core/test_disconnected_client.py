@@ -1,4 +1,4 @@
-"""A client that goes away takes its work with it; one that stays gets its answer."""
+"""Client disconnects over real sockets: the work is cancelled."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def requests(root: str) -> list[bytes]:
 
 
 @pytest.mark.parametrize("which", range(3))
-async def test_work_ends_with_its_client(tmp_path: Path, which: int) -> None:
+async def test_disconnect_cancels_the_work(tmp_path: Path, which: int) -> None:
     files = Stuck()
     world = World(str(tmp_path), files=files)
     with logged() as lines:
@@ -79,7 +79,7 @@ async def test_work_ends_with_its_client(tmp_path: Path, which: int) -> None:
 
 
 @pytest.mark.parametrize("which", range(3))
-async def test_long_work_is_answered(tmp_path: Path, which: int) -> None:
+async def test_long_work_is_completed_while_the_client_stays(tmp_path: Path, which: int) -> None:
     """Longer than it takes until somebody listens for the client; and the connection goes on being useful."""
     files = Stuck()
     world = World(str(tmp_path), files=files)
@@ -99,7 +99,7 @@ async def test_long_work_is_answered(tmp_path: Path, which: int) -> None:
     assert not files.cancelled
 
 
-async def test_a_slow_body_is_not_lost_to_the_watch(tmp_path: Path) -> None:
+async def test_listening_loses_no_chunk_of_a_slow_body(tmp_path: Path) -> None:
     """Half of a body comes after the watch would have begun to listen."""
     world = World(str(tmp_path))
     body = b'{"path": "%b/made"}' % world.root.encode()
@@ -113,7 +113,7 @@ async def test_a_slow_body_is_not_lost_to_the_watch(tmp_path: Path) -> None:
     assert (tmp_path / "made").is_dir()
 
 
-async def test_a_body_that_never_comes_is_408(tmp_path: Path) -> None:
+async def test_body_that_never_arrives_is_408(tmp_path: Path) -> None:
     world = World(str(tmp_path)).with_limits(files=0.05)
     length = b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
     async with world.served() as served, served.connect() as (reader, writer):
@@ -121,7 +121,7 @@ async def test_a_body_that_never_comes_is_408(tmp_path: Path) -> None:
         assert (await reader.readline()).startswith(b"HTTP/1.1 408")
 
 
-async def test_a_cancelled_server_cancels(tmp_path: Path) -> None:
+async def test_cancellation_by_the_server_is_passed_on(tmp_path: Path) -> None:
     """Cancellation that is none of ours is passed on."""
     files = Stuck()
     world = World(str(tmp_path), files=files)

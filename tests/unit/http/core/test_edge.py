@@ -1,4 +1,4 @@
-"""What happens around every request: ids, headers, the line in the log, the prefix, the documentation."""
+"""The edge: ids, headers, access log, path prefix, documentation pages."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ async def test_ids_are_made(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-async def test_ids_that_are_not_sane_are_not_taken_over(client: httpx.AsyncClient, value: bytes) -> None:
+async def test_invalid_ids_are_replaced(client: httpx.AsyncClient, value: bytes) -> None:
     names = (b"x-request-id", b"x-correlation-id")
     response = await client.get("/nope", headers=[(name, value) for name in names])
     for name in names:
         assert re.fullmatch("[0-9a-f]{32}", response.headers[name.decode()])
 
 
-async def test_one_line_a_request(client: httpx.AsyncClient, world: World) -> None:
+async def test_one_log_line_per_request(client: httpx.AsyncClient, world: World) -> None:
     secret = f"{world.root}/hunter2"
     with logged() as lines:
         response = await client.get(
@@ -75,13 +75,13 @@ async def test_the_path_is_logged_at_debug_level_only(client: httpx.AsyncClient)
     assert "hunter2" not in json.dumps(line)
 
 
-async def test_nobody_writes_a_line_of_his_own(client: httpx.AsyncClient) -> None:
+async def test_request_cannot_inject_a_log_line(client: httpx.AsyncClient) -> None:
     with logged(logging.DEBUG) as lines:
         await client.get('/x%0a{"level":"ERROR"}%0d%1b[31m%00')
     assert len([line for line in lines if line["logger"] == "flamecrest.access"]) == 1
 
 
-async def test_nothing_is_formatted_when_nobody_listens(client: httpx.AsyncClient) -> None:
+async def test_disabled_log_formats_nothing(client: httpx.AsyncClient) -> None:
     with logged(logging.ERROR) as lines:
         await client.get("/nope")
     assert lines == []
@@ -99,7 +99,7 @@ async def test_liveness_is_open_with_and_without_a_slash(client: httpx.AsyncClie
     assert body["lastUpdate"] > 0
 
 
-async def test_a_trailing_slash_is_answered_not_redirected(client: httpx.AsyncClient) -> None:
+async def test_trailing_slash_is_served_without_redirect(client: httpx.AsyncClient) -> None:
     assert (await client.get("/status/systems/")).status_code == 200
     assert (await client.get("/")).status_code == 404
     assert (await client.get("//")).status_code == 404
@@ -118,7 +118,7 @@ async def test_a_prefix(world: World) -> None:
         assert "/firecrest/v2/openapi.json" in (await client.get("/firecrest/v2/docs")).text
 
 
-async def test_the_documentation_names_the_servers_it_is_told(world: World) -> None:
+async def test_documentation_names_the_configured_servers(world: World) -> None:
     servers = [{"url": "https://api.example.org", "description": "Production"}]
     async with world.client(app=world.app(root_path="/v2", servers=servers)) as client:
         assert (await client.get("/openapi.json")).json()["servers"] == servers
@@ -133,7 +133,7 @@ async def test_the_documentation_is_open(client: httpx.AsyncClient) -> None:
         assert words in response.text
 
 
-async def test_the_pages_need_no_other_host(world: World) -> None:
+async def test_pages_load_nothing_from_other_hosts(world: World) -> None:
     async with world.client(app=world.app(root_path="/v2")) as client:
         for page in ("/v2/docs", "/docs", "/redoc"):
             text = (await client.get(page)).text
@@ -146,7 +146,7 @@ async def test_the_pages_need_no_other_host(world: World) -> None:
             assert (await client.get(f"/docs/{name}")).status_code == 404
 
 
-async def test_the_gateway_is_entered_and_left_with_the_application(world: World) -> None:
+async def test_gateway_is_opened_and_closed_with_the_application(world: World) -> None:
     first, second = world.app(), world.app()
     async with world.client(app=first), world.client(app=second) as client:
         assert (await client.get("/status/systems")).status_code == 200

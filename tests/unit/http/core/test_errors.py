@@ -1,4 +1,4 @@
-"""Errors: one table, one envelope, and nothing in it that the caller must not see."""
+"""Errors: the status table, the envelope, and no internal detail in it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_every_kind_has_a_status() -> None:
     assert len(STATUS) == 16
 
 
-def test_a_kind_of_a_kind_has_its_status() -> None:
+def test_subclass_has_the_status_of_its_base() -> None:
     class Gone(errors.NotFound):
         pass
 
@@ -94,7 +94,7 @@ async def test_any_text_is_a_message(tmp_path: Path, text: str) -> None:
     assert response.json()["message"] == text.replace("\udcff", "\ufffd").replace("\ud800", "\ufffd")
 
 
-async def test_what_nobody_foresaw_says_nothing_to_the_caller_and_all_to_the_log(tmp_path: Path) -> None:
+async def test_unexpected_error_is_logged_and_not_shown(tmp_path: Path) -> None:
     response, lines = await ask(tmp_path, RuntimeError("password hunter2 in /etc/secret"))
     assert response.status_code == 500
     assert "hunter2" not in response.text
@@ -104,7 +104,7 @@ async def test_what_nobody_foresaw_says_nothing_to_the_caller_and_all_to_the_log
     assert line["request_id"] == response.headers["x-request-id"]
 
 
-async def test_what_nobody_foresaw_leaves_the_connection_usable(tmp_path: Path) -> None:
+async def test_connection_is_usable_after_an_unexpected_error(tmp_path: Path) -> None:
     world = World(str(tmp_path), files=Failing())
     assert isinstance(world.files, Failing)
     world.files.error = ZeroDivisionError()
@@ -117,7 +117,7 @@ async def test_what_nobody_foresaw_leaves_the_connection_usable(tmp_path: Path) 
     assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"500", b"200"]
 
 
-async def test_the_frameworks_own_refusals(tmp_path: Path) -> None:
+async def test_errors_of_the_framework(tmp_path: Path) -> None:
     async with World(str(tmp_path)).client() as client:
         unknown = await client.get("/nope")
         assert (unknown.status_code, unknown.json()["message"]) == (404, "Not Found")

@@ -1,4 +1,4 @@
-"""Plain queries are read without pydantic, with the same outcome, or left to it."""
+"""Parameters: simple queries are read without pydantic with the same result; other locations are refused."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NAMES = st.sampled_from(["path", "showHidden", "plain", "number", "short", "othe
 
 
 @given(st.dictionaries(NAMES, TEXTS))
-def test_it_is_as_pydantic_says(given_: dict[str, str]) -> None:
+def test_simple_query_agrees_with_pydantic(given_: dict[str, str]) -> None:
     found = PLAIN.read(given_)
     try:
         expected = MODEL.model_validate(given_).__dict__
@@ -47,7 +47,7 @@ def test_it_is_as_pydantic_says(given_: dict[str, str]) -> None:
     assert found is None or found == expected
 
 
-def test_what_is_read_without_pydantic() -> None:
+def test_simple_query_reads_texts_and_booleans_only() -> None:
     found = PLAIN.read({"path": "/a\udc80", "showHidden": "true", "plain": "é"})
     defaults = {"number": None, "short": "", "other": "", "maybe": None}
     assert found == defaults | {"path": "/a\udc80", "show_hidden": True, "plain": "é"}
@@ -90,7 +90,7 @@ async def with_embedded_body(call: Call, name: Annotated[Message, Body(embed=Tru
         with_embedded_body,
     ],
 )
-def test_a_parameter_that_is_not_read_is_refused_when_the_route_is_made(handler: Any) -> None:
+def test_parameter_that_is_not_read_raises_type_error(handler: Any) -> None:
     router = APIRouter(route_class=GatewayRoute)
     with pytest.raises(TypeError, match=rf"{handler.__name__}: the parameter `name` cannot be read"):
         router.post("/x", response_model=None)(handler)

@@ -1,4 +1,4 @@
-"""In which order a request is looked at: nobody learns anything before it is known who asks."""
+"""The order in which a request is processed: authentication, system, parameters, permission."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ EVERY = [
 
 @pytest.mark.parametrize(("method", "path"), EVERY)
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer x", "Basic token-of-fireuser", "Bearer \u00ff"])
-async def test_first_of_all_a_token(client: httpx.AsyncClient, method: str, path: str, header: str | None) -> None:
+async def test_authentication_comes_first(
+    client: httpx.AsyncClient, method: str, path: str, header: str | None
+) -> None:
     sent = [(b"authorization", (header or "").encode("latin-1"))]
     request = client.build_request(method, path, content=b"{" * 5000, headers=sent)
     if header is None:
@@ -46,14 +48,14 @@ async def test_first_of_all_a_token(client: httpx.AsyncClient, method: str, path
     assert "f7t-authusername" not in response.headers
 
 
-async def test_two_tokens_are_none(client: httpx.AsyncClient) -> None:
+async def test_two_authorization_headers_are_401(client: httpx.AsyncClient) -> None:
     good = client.headers["authorization"].encode()
     request = client.build_request("GET", "/status/systems")
     request.headers = httpx.Headers([*request.headers.raw, (b"authorization", good)])
     assert (await client.send(request)).status_code == 401
 
 
-async def test_then_the_system(client: httpx.AsyncClient) -> None:
+async def test_unknown_system_is_404_before_anything_is_validated(client: httpx.AsyncClient) -> None:
     for request in (
         client.get("/filesystem/nosuch/ops/stat"),
         client.post("/compute/nosuch/jobs", content=b"{"),
@@ -64,7 +66,7 @@ async def test_then_the_system(client: httpx.AsyncClient) -> None:
         assert response.headers["f7t-authusername"] == "fireuser"
 
 
-async def test_then_the_parameters_then_the_permission(client: httpx.AsyncClient, world: World) -> None:
+async def test_parameters_are_validated_before_the_permission(client: httpx.AsyncClient, world: World) -> None:
     world.rules.forbidden = {("fireuser", verb) for verb in Verb}
     assert fields(await client.get("/filesystem/toy/ops/stat")) == [("query", "path")]
     assert fields(await client.post("/compute/toy/jobs", json={})) == [("body", "job")]
@@ -115,7 +117,7 @@ def test_every_operation_has_its_verb(world: World) -> None:
 
 
 @pytest.mark.parametrize("verb", Verb)
-async def test_who_may_not_may_not(client: httpx.AsyncClient, world: World, verb: Verb) -> None:
+async def test_denied_verb_denies_exactly_its_operations(client: httpx.AsyncClient, world: World, verb: Verb) -> None:
     """One verb is forbidden: exactly its operations are."""
     world.rules.forbidden = {("fireuser", verb)}
     body = {
@@ -139,7 +141,7 @@ async def test_who_may_not_may_not(client: httpx.AsyncClient, world: World, verb
             assert (response.status_code == 403) == (one is verb), (method, path, response.text)
 
 
-async def test_the_name_of_a_system_is_the_same_in_any_case(client: httpx.AsyncClient, world: World) -> None:
+async def test_system_names_ignore_case(client: httpx.AsyncClient, world: World) -> None:
     for name in ("toy", "Toy", "TOY"):
         response = await client.get(f"/filesystem/{name}/ops/ls", params={"path": world.root})
         assert response.status_code == 200

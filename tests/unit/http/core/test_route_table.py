@@ -1,4 +1,4 @@
-"""The table of routes finds what the framework's router finds, or leaves it to the router."""
+"""The route table finds the route that the framework's router finds, or passes the request to the router."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_every_route_is_found() -> None:
 
 
 @given(st.sampled_from(METHODS), st.lists(st.sampled_from([*WORDS, "x", "", "a\n", "%", ".."]), max_size=8))
-def test_other_paths_are_found_or_left_to_the_router(method: str, words: list[str]) -> None:
+def test_other_paths_are_found_or_passed_to_the_router(method: str, words: list[str]) -> None:
     path = "/" + "/".join(words)
     found = TABLE.find(method, path)
     expected = by_router(method, path)
@@ -56,7 +56,7 @@ def endpoint() -> None:
     """Nothing is asked of it."""
 
 
-def test_the_first_of_two_that_match_is_taken() -> None:
+def test_first_matching_route_is_taken() -> None:
     paths = ["/a/{x}/c", "/a/b/{y}", "/{z}/b/c", "/a/b/c", "/{one}/{two}/{three}"]
     for turn in range(len(paths)):
         ordered = [APIRoute(path, endpoint) for path in paths[turn:] + paths[:turn]]
@@ -65,7 +65,7 @@ def test_the_first_of_two_that_match_is_taken() -> None:
             assert table.find("GET", path) == by_router("GET", path, ordered), (turn, path)
 
 
-def test_what_is_no_plain_segment_is_left_to_the_router() -> None:
+def test_parameters_that_are_not_whole_segments_are_passed_to_the_router() -> None:
     others = [APIRoute("/n/{x:int}", endpoint), APIRoute("/p/{x:path}", endpoint), APIRoute("/s/a{x}", endpoint)]
     table = RouteTable([*others, Route("/docs", router)], router)
     for path in ("/n/1", "/p/a", "/s/ab", "/docs"):

@@ -1,4 +1,4 @@
-"""The log: one JSON object a line, whatever is in it, and nothing secret."""
+"""The log: one JSON object per line, whatever is logged, and no secrets."""
 
 from __future__ import annotations
 

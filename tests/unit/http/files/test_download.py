@@ -1,4 +1,4 @@
-"""Downloads: the whole file or a proper error, and never a part that looks like the whole."""
+"""Downloads: the whole file or an error; a truncated response is recognisable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GET and HEAD of a file as HTTP has them: parts, conditions, digests."""
+"""GET and HEAD of a file: ranges, conditions, digests."""
 
 from __future__ import annotations
 

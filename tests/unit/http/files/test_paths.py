@@ -1,4 +1,4 @@
-"""Paths and names of any bytes, through every operation; and paths that are none."""
+"""Paths of arbitrary bytes in every operation, and invalid paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PUT of a file: what is sent lands, whole and as it was announced, or nothing has changed."""
+"""PUT of a file: it is written completely and as its headers declare, or nothing has changed."""
 
 from __future__ import annotations
 

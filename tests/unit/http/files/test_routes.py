@@ -1,4 +1,4 @@
-"""File operations: what is asked is what is done, and what comes back says so."""
+"""File operations: their effects and their responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploads: what a form holds is what lands, whole or not at all."""
+"""Uploads by form: the file is written completely or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A form is read the same whether it comes whole or in pieces."""
+"""A form is parsed equally whether it arrives in one chunk or in several."""
 
 from __future__ import annotations
 

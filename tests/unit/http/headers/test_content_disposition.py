@@ -1,4 +1,4 @@
-"""Content-Disposition as it is sent, and as it should never be."""
+"""Content-Disposition: headers of common clients, and malformed ones."""
 
 from __future__ import annotations
 
@@ -90,13 +90,13 @@ def test_forms_of_the_header(header: bytes, name: str | None) -> None:
         b'form-data; filename="a\\"',
     ],
 )
-def test_headers_that_are_none(header: bytes) -> None:
+def test_malformed_headers(header: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         name_in(header)
 
 
 @given(st.binary(max_size=200))
-def test_no_header_breaks_the_reading(header: bytes) -> None:
+def test_any_header_is_parsed_or_a_value_error(header: bytes) -> None:
     try:
         name_in(b"form-data;" + header)
     except UnicodeError:
@@ -106,7 +106,7 @@ def test_no_header_breaks_the_reading(header: bytes) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50))
-def test_what_we_write_is_read_by_others(name: str) -> None:
+def test_other_parsers_read_our_header(name: str) -> None:
     header = attachment_header(name)
     assert header.isascii()
     assert header.isprintable()
