@@ -65,8 +65,8 @@ class Recorder:
         sys.setprofile(None)
 
     def _profile(self, frame: FrameType, event: str, _: Any) -> None:
-        if event == "call":
-            self._codes.setdefault(frame.f_code)
+        if event == "call" and frame.f_code not in self._codes and not _called_by_timer(frame):
+            self._codes[frame.f_code] = None
 
     def walk(self) -> Walk:
         """What was recorded: named functions of the server and the wire models; comprehensions are part of theirs."""
@@ -78,6 +78,15 @@ class Recorder:
                 if file.startswith(("server/", "wire/")):
                     steps[file, code.co_qualname] = None
         return Walk(tuple(steps))
+
+
+def _called_by_timer(frame: FrameType | None) -> bool:
+    """Whether a timer of the event loop has called: it belongs to no request, and a slow machine meets more of them."""
+    while frame is not None:
+        if isinstance(frame.f_locals.get("self"), asyncio.TimerHandle):
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager
