@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from .access import StaticKeysSettings
-from .clusters import ClusterSettings
+from .clusters import SUPPORTED_SCHEDULERS, ClusterSettings
 from .problems import Problem, SettingsError, SourceLocation
 from .root import Settings
 from .section import Section, StoredSecret
@@ -26,8 +26,9 @@ def unsupported(settings: Settings) -> list[str]:
     ]
     for cluster in settings.clusters:
         scheduler, where = cluster.scheduler, f"cluster {cluster.name}: scheduler"
-        if scheduler.type != "slurm":
-            found.append(f"{where}.type {scheduler.type} is not supported in this version: use slurm")
+        if scheduler.type not in SUPPORTED_SCHEDULERS:
+            supported = " or ".join(SUPPORTED_SCHEDULERS)
+            found.append(f"{where}.type {scheduler.type} is not supported in this version: use {supported}")
         if scheduler.connection_mode != "ssh":
             mode = scheduler.connection_mode
             found.append(f"{where}.connection_mode {mode} is not supported in this version: use ssh")

@@ -7,7 +7,7 @@ import binascii
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -168,12 +168,16 @@ class SshSettings(Section):
         return self
 
 
+SchedulerName = Literal["slurm", "pbs"]  # FirecREST's values of `type`
+SUPPORTED_SCHEDULERS: Final[tuple[SchedulerName, ...]] = ("slurm",)  # those with a dialect in wiring/scheduler.py
+
+
 class SchedulerSettings(Section):
     """The scheduler."""
 
     USE = ReadBy("server.wiring")
 
-    type: Literal["slurm", "pbs"] = Field(
+    type: SchedulerName = Field(
         description="The scheduler's type. `pbs` is not supported in this version.", examples=["slurm"]
     )
     version: Word = Field(

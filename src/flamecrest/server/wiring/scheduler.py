@@ -47,7 +47,7 @@ def choose_dialect(settings: SchedulerSettings) -> Dialect:
         case "slurm":
             return Slurm(bin_dir=settings.bin_dir)
         case "pbs":
-            raise NotImplementedError(settings.type)  # refused by require_supported
+            raise NotImplementedError(settings.type)  # not in SUPPORTED_SCHEDULERS: refused by require_supported
         case _:
             assert_never(settings.type)
 

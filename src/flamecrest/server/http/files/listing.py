@@ -14,7 +14,7 @@ from fastapi import Query
 from starlette.responses import Response
 
 from flamecrest.server.errors import Field, Invalid
-from flamecrest.server.files.listing_filter import ALL_ENTRIES, ListingFilter, ListingPosition, SortOrder
+from flamecrest.server.files.listing_filter import ListingFilter, ListingPosition, SortOrder
 from flamecrest.server.http.core.responses import file_entry, plain_file_entries
 from flamecrest.wire.json import dumps
 
@@ -76,19 +76,21 @@ class ListingRequest:
 
     @classmethod
     def of(
-        cls, glob: str | None, sort: str | None, kinds: str | None, limit: int | None, cursor: str | None
+        cls, *, glob: str | None, sort: str | None, kinds: str | None, limit: int | None, cursor: str | None
     ) -> ListingRequest:
         """Make it from the parameters; raises Invalid for a cursor that is malformed or of another order."""
-        if glob is None and sort is None and kinds is None and limit is None and cursor is None:
-            return cls(ALL_ENTRIES, None, paged=False)
         order: SortOrder = "name"
         name = (sort or "name").lstrip("-")
         if name in {"size", "mtime"}:
             order = "size" if name == "size" else "mtime"
         after = None if cursor is None else _position(cursor, sort or "name")
-        backwards = (sort or "").startswith("-")
         listing_filter = ListingFilter(
-            glob, frozenset(kinds or ""), order, backwards, None if limit is None else limit + 1, after
+            glob=glob,
+            kinds=frozenset(kinds or ""),
+            order=order,
+            backwards=(sort or "").startswith("-"),
+            limit=None if limit is None else limit + 1,
+            after=after,
         )
         return cls(listing_filter, sort, paged=limit is not None)
 

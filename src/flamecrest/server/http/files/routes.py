@@ -79,7 +79,7 @@ async def get_ls(
     `glob` and `type` filter the entries, `sort` orders them. With `limit` the response is one page, and its
     `nextCursor` is the `cursor` of the next. With `Accept: application/x-ndjson` each line is one File.
     """
-    request = listing.ListingRequest.of(glob, sort, kinds, limit, cursor)
+    request = listing.ListingRequest.of(glob=glob, sort=sort, kinds=kinds, limit=limit, cursor=cursor)
     allowed = await call.allow(Verb.FILES_READ)
     files = allowed.files(path=path)
     options = ListOptions(show_hidden, numeric_uid, recursive, dereference)

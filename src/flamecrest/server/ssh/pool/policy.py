@@ -12,11 +12,14 @@ from .host import Host
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """The limits of one pool; times in seconds. `max_sessions` None: learn it from the server's refusal."""
+    """The limits of one pool; times in seconds. `max_sessions` None: learn it from the server's refusal.
+
+    The gateway's values come from the settings (wiring/ssh.py). The defaults here are for pools of tests.
+    """
 
     max_clients: int = 100  # connections
     per_user: int = 2  # connections
-    idle: float = 60.0  # unused connections are closed after this
+    idle: float = 60.0  # a connection without a command and without a use of a shared channel is closed after this
     age: float = 3600.0  # older connections get no new work
     max_sessions: int | None = None  # channels on one connection
     tick: float = 1.0  # between two checks for idle, old and silent connections
