@@ -106,10 +106,10 @@ async def _run(centre: Centre, show: DemoOutput, port: int, files: int, *, once:
         show.step("centre", time.perf_counter() - began, f"token issuer, SSH server and toy Slurm in {centre.root}")
         async with gateway(centre, port, show) as url:
             await Tour(centre, show, url).take(files)
-            if once:
-                return
-            show.instructions(centre, url)
-            await asyncio.Event().wait()
+            if not once:
+                show.instructions(centre, url)
+                await asyncio.Event().wait()
+    show.end()
 
 
 @contextlib.asynccontextmanager

@@ -64,29 +64,38 @@ class DemoOutput:
             for line in text.splitlines():
                 self.console.print(Text(f"   | {line}"), soft_wrap=True)
 
+    def note(self, text: str) -> None:
+        self.console.print(Text(f"   {text}", style="dim"), soft_wrap=True)
+
     def waiting(self, what: str) -> contextlib.AbstractContextManager[Any]:
         """A spinner on a terminal."""
         return self.console.status(what) if self.console.is_terminal else contextlib.nullcontext()
 
     def instructions(self, centre: Centre, url: str) -> None:
-        """Print the URL, a token and three commands to try."""
+        """Print the URL, the variables of the documentation's examples, and three commands to try."""
+        work = str(centre.home(USER))
         ask = f'curl -sS -H "Authorization: Bearer $TOKEN" \'{url}'
-        job = {"name": "mine", "workingDirectory": str(centre.home(USER)), "script": "#!/bin/bash\nhostname; date\n"}
+        job = {"name": "mine", "workingDirectory": work, "script": "#!/bin/bash\nhostname; date\n"}
         body = shlex.quote(json.dumps({"job": job}))
         lines = (
-            f"TOKEN={centre.token(USER)}",
+            f"export API={url} SYSTEM={centre.system} WORK={shlex.quote(work)} TOKEN={centre.token(USER)}",
             f"{ask}/status/systems'",
-            f"{ask}/filesystem/{centre.system}/ops/ls?path={centre.home(USER)}&showHidden=true'",
+            f"{ask}/filesystem/{centre.system}/ops/ls?path={work}&showHidden=true'",
             f"{ask}/compute/{centre.system}/jobs' -H 'Content-Type: application/json' -d {body}",
         )
         self.console.print()
+        self.console.print(Text.assemble("The gateway runs at ", (url, "bold"), ", its API documentation at /docs."))
         self.console.print(
-            Text.assemble("The gateway runs at ", (url, "bold"), ", its API documentation at /docs. Try:")
+            "Try it in another terminal. The first line sets the variables of the examples in docs/users:"
         )
         for line in lines:
             self.console.print(Text(line), soft_wrap=True)
         self.console.print()
         self.console.print(Text("Press Ctrl-C to stop.", style="dim"))
+
+    def end(self) -> None:
+        """Print the last line of `--once`, when everything is stopped and removed."""
+        self.console.print("All steps succeeded. The centre is stopped, and its files are removed.")
 
 
 class Tour:
@@ -115,6 +124,7 @@ class Tour:
         took = sorted(self._took)
         middle, late = (1000 * took[int(len(took) * share)] for share in (0.5, 0.99))
         self._show.step("total", None, f"{len(took)} requests, median {middle:.0f} ms, 99th percentile {late:.0f} ms")
+        self._show.note("Times depend on this machine and its load; the centre runs on it, too.")
 
     async def _call(self, method: str, path: str, *, expect: int = 200, **options: Any) -> tuple[httpx.Response, float]:
         """Send a request and measure its time; raises DemoError for any other status than `expect`."""

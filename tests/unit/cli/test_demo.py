@@ -42,19 +42,22 @@ def test_it_stays_up_until_it_is_told_to_stop(environment: dict[str, str], tmp_p
         try:
             for line in process.stdout:
                 lines.append(line.rstrip("\n"))
-                if line.startswith("Ctrl-C"):
+                if line.startswith("Press Ctrl-C"):
                     break
             said = "\n".join(lines)
-            assert lines[-1:] == ["Ctrl-C ends everything."], said + process.stderr.read()
-            steps = re.findall(r"^ ✓ (\S+(?: up| down)?) ", said, re.MULTILINE)
+            assert lines[-1:] == ["Press Ctrl-C to stop."], said + process.stderr.read()
+            steps = re.findall(r"^ ✓ (\S+) ", said, re.MULTILINE)
             assert [step for step in steps if step != "state"] == [
                 "centre", "gateway", "token", "systems", "nodes", "mkdir", "upload", "submit", "output", "download",
-                "checksum", "files up", "files down", "ls", "clean-up", "total",
+                "checksum", "upload", "download", "ls", "clean-up", "total",
             ]  # fmt: skip
             assert "COMPLETED on nid001" in said
-            (token,) = (line for line in lines if line.startswith("TOKEN="))
+            (variables,) = (line for line in lines if line.startswith("export API="))
+            assert re.findall(r" (\w+)=", variables) == ["API", "SYSTEM", "WORK", "TOKEN"]
             systems, listing, job = (
-                json.loads(subprocess.run(["bash", "-c", f"{token}\n{line}"], capture_output=True, check=True).stdout)
+                json.loads(
+                    subprocess.run(["bash", "-c", f"{variables}\n{line}"], capture_output=True, check=True).stdout
+                )
                 for line in lines
                 if line.startswith("curl ")
             )
@@ -71,6 +74,16 @@ def test_it_stays_up_until_it_is_told_to_stop(environment: dict[str, str], tmp_p
     assert not list(tmp_path.glob("flamecrest-*"))
 
 
+def test_once_ends_after_the_tour(environment: dict[str, str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "--once", "--files=5"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    last = done.stdout.splitlines()[-1]
+    assert last == "All steps succeeded. The centre is stopped, and its files are removed."
+    assert not list(tmp_path.glob("flamecrest-*"))
+
+
 def test_a_port_that_is_taken(environment: dict[str, str], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -78,7 +91,7 @@ def test_a_port_that_is_taken(environment: dict[str, str], tmp_path: Path) -> No
             [*COMMAND, "--once", f"--port={port}"], env=environment, capture_output=True, text=True, check=False
         )
     assert done.returncode == 1
-    assert f"port {port} on 127.0.0.1 is in use already" in done.stderr
+    assert f"port {port} on 127.0.0.1 is already in use" in done.stderr
     assert not list(tmp_path.glob("flamecrest-*"))
 
 
@@ -94,7 +107,7 @@ def test_a_tour_that_fails_says_what_and_ends_with_1(environment: dict[str, str]
                 os.kill(serving, signal.SIGKILL)
                 break
         process.stdout.read()
-        assert "error: the gateway did not answer: " in process.stderr.read()
+        assert "error: no response from the gateway: " in process.stderr.read()
         assert process.wait(timeout=50) == 1
     assert not list(tmp_path.glob("flamecrest-*"))
 
