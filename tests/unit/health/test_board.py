@@ -41,7 +41,7 @@ def result(
     return ProbeResult(service, healthy=healthy, checked=at, latency=0.1, message=message, path=path)
 
 
-def test_what_was_never_probed_is_allowed() -> None:
+def test_unprobed_service_is_allowed() -> None:
     board = Board("daint")
     for service, path in [*KEYS, (Service.FILESYSTEM, None), (Service.S3, None)]:
         board.require(service, path)
@@ -50,14 +50,14 @@ def test_what_was_never_probed_is_allowed() -> None:
     assert board.age() is None
 
 
-def test_one_failure_shuts_nobody_out() -> None:
+def test_one_failure_refuses_nothing() -> None:
     board = Board("daint", clock=Clock())
     board.record(result(Service.SSH, healthy=False))
     board.require(Service.SSH)
     assert [health.healthy for health in board.results()] == [False]
 
 
-def test_the_second_does_and_says_what_is_wrong_since_when() -> None:
+def test_second_failure_refuses_with_reason_and_start_time() -> None:
     clock = Clock()
     board = Board("daint", clock=clock)
     for message in ("connection refused", "no route to host"):
@@ -71,7 +71,7 @@ def test_the_second_does_and_says_what_is_wrong_since_when() -> None:
             board.require(service, path)
 
 
-def test_file_systems_are_told_apart_by_path() -> None:
+def test_file_systems_are_distinguished_by_path() -> None:
     board = Board("daint", failures=1, clock=Clock())
     board.record(result(Service.FILESYSTEM, "/home/scratch", healthy=False))
     board.require(Service.FILESYSTEM, "/home")
@@ -107,13 +107,13 @@ def test_pauses() -> None:
     assert short.pause(Service.SSH) == 2
 
 
-def test_no_setting_closes_a_healthy_service() -> None:
+def test_zero_failures_setting_allows_a_healthy_service() -> None:
     board = Board("daint", failures=0)
     board.record(result(Service.SSH, healthy=True))
     board.require(Service.SSH)
 
 
-def test_results_have_one_order() -> None:
+def test_results_are_sorted() -> None:
     board = Board("daint")
     for service, path in reversed(KEYS):
         board.record(result(service, path, healthy=True))
@@ -142,8 +142,8 @@ def refused(board: Board, service: Service, path: str | None) -> Unavailable | N
     return None
 
 
-class Game(RuleBasedStateMachine):
-    """Results of probes in any order."""
+class BoardMachine(RuleBasedStateMachine):
+    """Probe results in any order, compared with the full history."""
 
     @initialize(failures=st.integers(1, 4), interval=st.integers(1, 300), retry=st.integers(1, 10))
     def start(self, failures: int, interval: int, retry: int) -> None:
@@ -172,9 +172,9 @@ class Game(RuleBasedStateMachine):
             events = [(what, when) for of, what, when in self.history if of == key]
             good = [number for number, (what, _) in enumerate(events) if what == "up"]
             row = events[good[-1] + 1 :] if good else events
-            shut = sum(what == "down" for what, _ in row) >= self.failures
+            refuses = sum(what == "down" for what, _ in row) >= self.failures
             refusal = refused(self.board, *key)
-            assert (refusal is not None) is shut
+            assert (refusal is not None) is refuses
             assert self.board.pause(*key) == (min(self.retry, self.interval) if row else self.interval)
             if refusal is not None:
                 assert f"since {row[0][1]:%Y-%m-%dT%H:%M:%SZ}: refused" in refusal.public
@@ -196,4 +196,4 @@ class Game(RuleBasedStateMachine):
         assert age is None or age >= 0
 
 
-TestGame = Game.TestCase
+TestBoardMachine = BoardMachine.TestCase

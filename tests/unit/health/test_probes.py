@@ -1,4 +1,4 @@
-"""The probe loop on a real event loop; the pauses between probes end by hand."""
+"""The probe loop on a real event loop; the tests end the sleeps between probes."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ pytestmark = pytest.mark.anyio
 NEVER = 3600.0  # a timeout that no test reaches
 
 
-class Night:
-    """The sleep function of the probe loop: `pause` returns the length of the next sleep and ends it."""
+class ManualSleep:
+    """The clock and sleep function of the probe loop. `pause` ends the next sleep and returns its length in seconds."""
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self._asleep: asyncio.Queue[tuple[float, asyncio.Event]] = asyncio.Queue()
+        self._sleeping: asyncio.Queue[tuple[float, asyncio.Event]] = asyncio.Queue()
 
     def monotonic(self) -> float:
         return self.now
 
     async def sleep(self, seconds: float) -> None:
-        morning = asyncio.Event()
-        self._asleep.put_nowait((seconds, morning))
-        await morning.wait()
+        wake = asyncio.Event()
+        self._sleeping.put_nowait((seconds, wake))
+        await wake.wait()
 
-    async def asleep(self) -> float:
-        """Wait until a probe has finished, without ending its sleep."""
-        seconds, _ = await self._asleep.get()
+    async def wait_asleep(self) -> float:
+        """Wait until a probe sleeps, and return the length of the sleep in seconds without ending it."""
+        seconds, _ = await self._sleeping.get()
         return seconds
 
     async def pause(self) -> float:
-        seconds, morning = await self._asleep.get()
+        seconds, wake = await self._sleeping.get()
         self.now += seconds
-        morning.set()
+        wake.set()
         return seconds
 
 
-def probes(board: Board, night: Night, *several: Probe, grace: float = 0.0) -> ProbeLoop:
+def probes(board: Board, clock: ManualSleep, *several: Probe, grace: float = 0.0) -> ProbeLoop:
     return ProbeLoop(
         board,
         several,
         grace=grace,
-        sleep=night.sleep,
-        monotonic=night.monotonic,
+        sleep=clock.sleep,
+        monotonic=clock.monotonic,
         spread=lambda _low, _high: 1.0,
     )
 
@@ -63,27 +63,27 @@ def ssh(check: Callable[[Deadline], Awaitable[None]], timeout: float = NEVER) ->
     return Probe(Service.SSH, check, timeout)
 
 
-async def well(deadline: Deadline) -> None:
+async def healthy_check(deadline: Deadline) -> None:
     assert 0 < deadline.left() <= NEVER
 
 
-async def ill(deadline: Deadline) -> None:
+async def failing_check(deadline: Deadline) -> None:
     raise Upstream("connection refused", detail="10.0.0.1 port 22: ECONNREFUSED")
 
 
-async def broken(deadline: Deadline) -> None:
+async def crashing_check(deadline: Deadline) -> None:
     raise ValueError("hunter2")
 
 
-async def hanging(deadline: Deadline) -> None:
+async def hanging_check(deadline: Deadline) -> None:
     await asyncio.Event().wait()
 
 
-async def test_results_reach_the_board() -> None:
-    board, night = Board("daint", interval=60), Night()
-    home = Probe(Service.FILESYSTEM, ill, NEVER, "/home")
-    async with probes(board, night, ssh(well), home):
-        assert sorted([await night.asleep(), await night.asleep()]) == [5, 60]
+async def test_results_are_recorded_on_the_board() -> None:
+    board, clock = Board("daint", interval=60), ManualSleep()
+    home = Probe(Service.FILESYSTEM, failing_check, NEVER, "/home")
+    async with probes(board, clock, ssh(healthy_check), home):
+        assert sorted([await clock.wait_asleep(), await clock.wait_asleep()]) == [5, 60]
         filesystem, login = board.results()
         assert (login.service, login.path, login.healthy, login.message) == (Service.SSH, None, True, None)
         assert (filesystem.service, filesystem.path) == (Service.FILESYSTEM, "/home")
@@ -91,14 +91,14 @@ async def test_results_reach_the_board() -> None:
         assert board.last_run == max(login.checked, filesystem.checked)
 
 
-async def test_the_start_waits_for_nothing() -> None:
-    board, night = Board("daint"), Night()
-    async with probes(board, night, ssh(hanging)):
+async def test_start_does_not_wait_for_probes() -> None:
+    board, clock = Board("daint"), ManualSleep()
+    async with probes(board, clock, ssh(hanging_check)):
         assert board.results() == []
 
 
-async def test_one_that_hangs_is_cut_and_holds_up_no_other() -> None:
-    board, night = Board("daint", interval=60), Night()
+async def test_hanging_probe_is_cancelled_and_delays_no_other() -> None:
+    board, clock = Board("daint", interval=60), ManualSleep()
     cut: list[str] = []
 
     async def stuck(deadline: Deadline) -> None:
@@ -107,8 +107,8 @@ async def test_one_that_hangs_is_cut_and_holds_up_no_other() -> None:
         finally:
             cut.append("cut")
 
-    async with probes(board, night, Probe(Service.SCHEDULER, stuck, 0.01), ssh(well)):
-        assert sorted([await night.asleep(), await night.asleep()]) == [5, 60]
+    async with probes(board, clock, Probe(Service.SCHEDULER, stuck, 0.01), ssh(healthy_check)):
+        assert sorted([await clock.wait_asleep(), await clock.wait_asleep()]) == [5, 60]
         scheduler, login = board.results()
         assert cut == ["cut"]
         assert not scheduler.healthy
@@ -116,41 +116,41 @@ async def test_one_that_hangs_is_cut_and_holds_up_no_other() -> None:
         assert login.healthy
 
 
-async def test_a_door_closes_at_the_second_failure_and_opens_at_the_first_success() -> None:
-    board, night = Board("daint", interval=60, retry=3), Night()
-    answers = [well, ill, ill, ill, well]
+async def test_service_is_refused_after_two_failures_until_a_success() -> None:
+    board, clock = Board("daint", interval=60, retry=3), ManualSleep()
+    answers = [healthy_check, failing_check, failing_check, failing_check, healthy_check]
 
     async def check(deadline: Deadline) -> None:
         await answers.pop(0)(deadline)
 
-    async with probes(board, night, ssh(check)):
-        assert await night.pause() == 60
+    async with probes(board, clock, ssh(check)):
+        assert await clock.pause() == 60
         board.require(Service.SSH)
-        assert await night.pause() == 3
+        assert await clock.pause() == 3
         board.require(Service.SSH)
-        assert await night.pause() == 3
+        assert await clock.pause() == 3
         with pytest.raises(Unavailable, match="connection refused"):
             board.require(Service.SSH)
-        assert await night.pause() == 3
-        assert await night.asleep() == 60
+        assert await clock.pause() == 3
+        assert await clock.wait_asleep() == 60
         board.require(Service.SSH)
 
 
-async def test_failures_in_the_period_of_grace_close_no_door() -> None:
-    board, night = Board("daint", interval=60, retry=5), Night()
-    async with probes(board, night, ssh(ill), grace=12):
+async def test_failures_during_the_grace_period_do_not_count() -> None:
+    board, clock = Board("daint", interval=60, retry=5), ManualSleep()
+    async with probes(board, clock, ssh(failing_check), grace=12):
         for _ in range(3):  # at 0, 5 and 10 seconds
-            assert await night.pause() == 5
-        assert await night.pause() == 5  # at 15: the first that counts
+            assert await clock.pause() == 5
+        assert await clock.pause() == 5  # at 15: the first that counts
         assert [health.healthy for health in board.results()] == [False]
         board.require(Service.SSH)
-        await night.asleep()
+        await clock.wait_asleep()
         with pytest.raises(Unavailable):
             board.require(Service.SSH)
 
 
-async def test_a_probe_never_runs_beside_itself() -> None:
-    board, night = Board("daint"), Night()
+async def test_runs_of_a_probe_do_not_overlap() -> None:
+    board, clock = Board("daint"), ManualSleep()
     running = most = runs = 0
 
     async def check(deadline: Deadline) -> None:
@@ -161,28 +161,28 @@ async def test_a_probe_never_runs_beside_itself() -> None:
             await asyncio.sleep(0)
         running -= 1
 
-    async with probes(board, night, ssh(check)):
+    async with probes(board, clock, ssh(check)):
         for _ in range(5):
-            await night.pause()
-        await night.asleep()
+            await clock.pause()
+        await clock.wait_asleep()
     assert (runs, most) == (6, 1)
 
 
-async def test_a_crash_ends_nothing_and_is_told_to_the_log_alone(caplog: pytest.LogCaptureFixture) -> None:
-    board, night = Board("daint", retry=5), Night()
-    answers = [broken, broken, well]
+async def test_crash_of_a_probe_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
+    board, clock = Board("daint", retry=5), ManualSleep()
+    answers = [crashing_check, crashing_check, healthy_check]
 
     async def check(deadline: Deadline) -> None:
         await answers.pop(0)(deadline)
 
     with caplog.at_level(logging.INFO):
-        async with probes(board, night, ssh(check)):
-            assert await night.pause() == 5
-            assert await night.pause() == 5
+        async with probes(board, clock, ssh(check)):
+            assert await clock.pause() == 5
+            assert await clock.pause() == 5
             with pytest.raises(Unavailable, match="gateway's log") as caught:
                 board.require(Service.SSH)
             assert "hunter2" not in caught.value.public + str(board.results()) + str(caught.value.detail)
-            await night.asleep()
+            await clock.wait_asleep()
             board.require(Service.SSH)
     said = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert said == [
@@ -192,34 +192,34 @@ async def test_a_crash_ends_nothing_and_is_told_to_the_log_alone(caplog: pytest.
     assert "hunter2" in caplog.text
 
 
-async def test_the_detail_goes_to_the_log_and_the_public_text_to_users(
+async def test_detail_is_only_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    board, night = Board("daint"), Night()
-    async with probes(board, night, Probe(Service.FILESYSTEM, ill, NEVER, "/home")):
-        await night.asleep()
+    board, clock = Board("daint"), ManualSleep()
+    async with probes(board, clock, Probe(Service.FILESYSTEM, failing_check, NEVER, "/home")):
+        await clock.wait_asleep()
     assert [record.getMessage() for record in caplog.records] == [
         "probe of daint filesystem /home: 10.0.0.1 port 22: ECONNREFUSED"
     ]
     assert "ECONNREFUSED" not in str(board.results())
 
 
-async def test_a_check_that_is_cancelled_from_below_has_failed() -> None:
-    board, night = Board("daint"), Night()
+async def test_cancelled_error_in_a_check_is_a_failure() -> None:
+    board, clock = Board("daint"), ManualSleep()
 
     async def check(deadline: Deadline) -> None:
         future = asyncio.get_running_loop().create_future()
         future.cancel()
         await future
 
-    async with probes(board, night, ssh(check)):
-        await night.pause()
-        await night.asleep()  # the loop goes on
+    async with probes(board, clock, ssh(check)):
+        await clock.pause()
+        await clock.wait_asleep()  # the loop continues
     assert [health.healthy for health in board.results()] == [False]
 
 
-async def test_leaving_cancels_what_runs_and_what_sleeps() -> None:
-    board, night = Board("daint"), Night()
+async def test_exit_cancels_running_and_sleeping_probes() -> None:
+    board, clock = Board("daint"), ManualSleep()
     entered, left = asyncio.Event(), asyncio.Event()
 
     async def check(deadline: Deadline) -> None:
@@ -230,34 +230,34 @@ async def test_leaving_cancels_what_runs_and_what_sleeps() -> None:
             left.set()
 
     before = asyncio.all_tasks()
-    async with probes(board, night, ssh(check), Probe(Service.SCHEDULER, well, NEVER)):
+    async with probes(board, clock, ssh(check), Probe(Service.SCHEDULER, healthy_check, NEVER)):
         await entered.wait()
-        await night.asleep()
+        await clock.wait_asleep()
     assert left.is_set()
     assert asyncio.all_tasks() == before
     assert [health.service for health in board.results()] == [Service.SCHEDULER]
 
 
-async def test_an_error_of_the_body_comes_out_as_it_is() -> None:
+async def test_error_of_the_body_propagates_unchanged() -> None:
     with pytest.raises(KeyError, match="mine"):
-        async with probes(Board("daint"), Night(), ssh(hanging)):
+        async with probes(Board("daint"), ManualSleep(), ssh(hanging_check)):
             raise KeyError("mine")
 
 
-async def test_pauses_are_spread_by_a_tenth() -> None:
-    board, night = Board("daint", interval=100), Night()
+async def test_pauses_have_ten_percent_jitter() -> None:
+    board, clock = Board("daint", interval=100), ManualSleep()
     asked: list[tuple[float, float]] = []
 
     def spread(low: float, high: float) -> float:
         asked.append((low, high))
         return high
 
-    async with ProbeLoop(board, [ssh(well)], sleep=night.sleep, spread=spread):
-        assert await night.asleep() == pytest.approx(110)
+    async with ProbeLoop(board, [ssh(healthy_check)], sleep=clock.sleep, spread=spread):
+        assert await clock.wait_asleep() == pytest.approx(110)
     assert asked == [(0.9, 1.1)]
 
 
-async def test_on_the_real_clock() -> None:
+async def test_real_clock_and_sleep() -> None:
     board = Board("daint")
     done = asyncio.Event()
 

@@ -80,7 +80,7 @@ class LocalReader:
 
 
 class LocalFiles(LocalOperations):
-    """The Files port. `opened` counts what is open, so that a test sees what was left behind."""
+    """The Files port. `opened` counts the open files, so a test can detect a leak."""
 
     def __init__(self) -> None:
         self.opened = 0

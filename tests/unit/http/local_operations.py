@@ -78,7 +78,7 @@ async def run(command: Command[T]) -> T:
 
 
 class LocalOperations:
-    """Half of the Files port, over the other half."""
+    """The second half of the Files port, built on the first."""
 
     ls: Any  # the other half's
 
@@ -186,7 +186,7 @@ class LocalOperations:
 
 
 class _Follower:
-    """Reads the whole file again whenever it looks; after a rotation it does not see what the old file got last."""
+    """Rereads the whole file at each poll. After a rotation it misses the last lines of the old file."""
 
     def __init__(self, path: str, data: bytes, ino: int) -> None:
         self._path = path

@@ -28,7 +28,7 @@ async def submit(client: httpx.AsyncClient, **job: Any) -> httpx.Response:
     return await client.post(JOBS, json={"job": {"workingDirectory": "/anywhere", **job}})
 
 
-async def test_every_field_arrives(client: httpx.AsyncClient, world: World) -> None:
+async def test_all_job_fields_reach_the_scheduler(client: httpx.AsyncClient, world: World) -> None:
     whole = {
         "name": "na me", "account": "acc", "partition": "p", "reservation": "r", "constraints": "gpu&ib",
         "standard_input": "in file", "standardOutput": "slurm-%j.out", "standard_error": "/x/\u00e9",
@@ -45,7 +45,7 @@ async def test_every_field_arrives(client: httpx.AsyncClient, world: World) -> N
     assert (spec.working_directory, spec.script_path) == ("/anywhere", None)
 
 
-async def test_nothing_is_as_good_as_an_empty_text(client: httpx.AsyncClient, world: World) -> None:
+async def test_empty_string_and_null_mean_absent(client: httpx.AsyncClient, world: World) -> None:
     names = ("name", "account", "partition", "reservation", "constraints", "standardInput", "standardOutput")
     for empty in ("", None):
         response = await submit(client, scriptPath="/s", script=empty, **dict.fromkeys(names, empty))
@@ -55,12 +55,12 @@ async def test_nothing_is_as_good_as_an_empty_text(client: httpx.AsyncClient, wo
 
 
 @pytest.mark.parametrize("scripts", [{}, {"script": "x", "scriptPath": "/x"}, {"script": ""}, {"script": None}])
-async def test_exactly_one_script(client: httpx.AsyncClient, world: World, scripts: Any) -> None:
+async def test_exactly_one_of_script_and_script_path(client: httpx.AsyncClient, world: World, scripts: Any) -> None:
     assert fields(await submit(client, **scripts)) == [("body", "script")]
     assert world.queue.specs == {}
 
 
-async def test_paths_of_any_bytes(client: httpx.AsyncClient, world: World) -> None:
+async def test_percent_encoded_paths(client: httpx.AsyncClient, world: World) -> None:
     await submit(client, encoding="percent", script_path="/%FF", standard_output="slurm-%25j", workingDirectory="/%FE")
     spec = world.queue.specs["315"]
     assert (spec.script_path, spec.standard_output) == ("/\udcff", "slurm-%j")
@@ -86,7 +86,7 @@ async def test_paths_of_any_bytes(client: httpx.AsyncClient, world: World) -> No
         ({"standardError": {"a": 1}}, "standardError"),
     ],
 )
-async def test_the_field_that_is_wrong(client: httpx.AsyncClient, world: World, job: Any, name: str) -> None:
+async def test_error_names_the_invalid_field(client: httpx.AsyncClient, world: World, job: Any, name: str) -> None:
     assert fields(await submit(client, **{"script": SCRIPT, **job})) == [("body", name)]
     assert world.queue.specs == {}
 
@@ -128,14 +128,14 @@ async def test_filters(client: httpx.AsyncClient, world: World, query: str, aske
         "account=" + "x" * 256,
     ],
 )
-async def test_wrong_filters(client: httpx.AsyncClient, query: str) -> None:
+async def test_invalid_filters(client: httpx.AsyncClient, query: str) -> None:
     assert fields(await client.get(f"{JOBS}?{query}")) == [("query", query.split("=", maxsplit=1)[0])]
 
 
 @pytest.mark.parametrize(
     "job_id", ["123", "123_4", "123[1-5]", "123[1-5%2]", "123.server", "123[4].server.example-1", "a" * 128]
 )
-async def test_ids_as_schedulers_write_them(client: httpx.AsyncClient, world: World, job_id: str) -> None:
+async def test_valid_job_ids(client: httpx.AsyncClient, world: World, job_id: str) -> None:
     await submit(client, script=SCRIPT, name="n")
     world.queue.specs[job_id], world.queue.states[job_id] = world.queue.specs["315"], "RUNNING"
     url = f"{JOBS}/{job_id.replace('%', '%25')}"
@@ -152,7 +152,7 @@ async def test_ids_as_schedulers_write_them(client: httpx.AsyncClient, world: Wo
 @pytest.mark.parametrize(
     "job_id", ["-1", "--all", "1;id", "1 2", "%0A1", "%00", "1%0A", "a" * 129, "_1", "*", "$(id)", "%FF"]
 )
-async def test_ids_that_are_none(client: httpx.AsyncClient, world: World, job_id: str) -> None:
+async def test_invalid_job_ids(client: httpx.AsyncClient, world: World, job_id: str) -> None:
     for request in (
         client.get(f"{JOBS}/{job_id}"),
         client.get(f"{JOBS}/{job_id}/metadata"),
@@ -171,19 +171,19 @@ async def test_unknown_jobs(client: httpx.AsyncClient) -> None:
 
 
 class Pbs(Queue):
-    """A scheduler without a way to attach."""
+    """A scheduler that does not support attach."""
 
     async def attach(self, job_id: str, command: str, deadline: Deadline) -> None:  # noqa: ARG002
         raise Unsupported("PBS has no way to attach to a job")
 
 
-async def test_what_a_scheduler_cannot_do_is_501(tmp_path: Path) -> None:
+async def test_unsupported_scheduler_operation_gives_501(tmp_path: Path) -> None:
     async with World(str(tmp_path), queue=Pbs()).client() as client:
         response = await client.put(f"{JOBS}/1/attach", json={"command": "x"})
     assert response.status_code == 501
 
 
-async def test_names_that_are_not_text_are_shown_as_well_as_can_be(client: httpx.AsyncClient, world: World) -> None:
+async def test_undecodable_bytes_are_replaced_in_responses(client: httpx.AsyncClient, world: World) -> None:
     await submit(client, script=SCRIPT, encoding="percent", workingDirectory="/%FF")
     (job,) = (await client.get(f"{JOBS}/315")).json()["jobs"]
     assert job["workingDirectory"] == "/\ufffd"

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 EXCHANGES = exchanges.load()
 
 
-class Walled(LocalFiles):
-    """A disc with places where the user may not go: the tests run as root, whom nothing stops."""
+class DeniedPaths(LocalFiles):
+    """A disk that denies access to some paths. The tests run as root, so file modes deny nothing."""
 
     async def mkdir(self, path: str, deadline: Deadline, *, parents: bool = False, exist_ok: bool = False) -> None:
         if path.endswith("root-owned"):
@@ -45,7 +45,7 @@ class Walled(LocalFiles):
 
 
 def prepare(folder: Path, case: str) -> None:
-    """Put in place what lay there when the exchange was recorded, and no request of the recording made."""
+    """Create the files that existed when the exchange was recorded and that no recorded request creates."""
     if case == "symlink":
         (folder / "lines.txt").write_text("".join(f"line {number}\n" for number in range(1, 101)))
         for name, data in {"empty": b"", ".hidden": b".", "bin.dat": bytes(1024)}.items():
@@ -55,7 +55,7 @@ def prepare(folder: Path, case: str) -> None:
 
 async def replayed(root: Path) -> Mapping[str, httpx.Response]:
     """The response to every exchange, sent in the recorded order."""
-    world = World(str(root), files=Walled())
+    world = World(str(root), files=DeniedPaths())
     home = root / "fireuser"
     home.mkdir()
     responses = {}
@@ -90,5 +90,5 @@ def test_exchange(root: Path, responses: Mapping[str, httpx.Response], exchange:
     exchanges.compare(exchange, responses[exchange["case"]], renaming(root))
 
 
-def test_no_exchange_is_missing() -> None:
+def test_all_exchanges_are_replayed() -> None:
     assert len(EXCHANGES) == 68

@@ -1,6 +1,6 @@
-"""Every field of every operation gets what nobody should send: an error that names the field, and nothing is done.
+"""Invalid values in every field of every operation: the error names the field, and nothing is changed.
 
-The operations and their fields are read from the OpenAPI document, so that none can be forgotten.
+The operations and their fields are read from the OpenAPI document, so new ones are covered.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def prepared(root: str) -> dict[str, Any]:
 
 
 def named(response: httpx.Response, name: str) -> bool:
-    """Whether an error says which field is meant: in its list of fields, or in its message."""
+    """Whether an error names the field, in its list of fields or in its message."""
     body = response.json()
     listed = [one["name"] for one in (body["data"] or {}).get("fields", [])]
     return name in listed or f"`{name}`" in body["message"] or name in body["message"]
@@ -121,7 +121,7 @@ async def test_every_field_of_every_body(client: httpx.AsyncClient, world: World
      b'{"path":"\\ud800"}',
      b"[" * 100_000, b'{"a":' * 100_000, b"\x00", b"\xef\xbb\xbf{}", b"{}{}", b'{"path":"a"'],
 )  # fmt: skip
-async def test_what_is_no_json_document(client: httpx.AsyncClient, world: World, path: str, raw: bytes) -> None:
+async def test_invalid_json_is_refused(client: httpx.AsyncClient, world: World, path: str, raw: bytes) -> None:
     response = await client.post(path, content=raw, headers={"content-type": "application/json"})
     assert {location for location, _ in fields(response)} == {"body"}
     assert raw_names(world.root) == set()
@@ -130,7 +130,7 @@ async def test_what_is_no_json_document(client: httpx.AsyncClient, world: World,
 @pytest.mark.parametrize(
     "kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonx", "json", "\u00ff"]
 )
-async def test_what_is_not_declared_as_json(client: httpx.AsyncClient, world: World, kind: str) -> None:
+async def test_non_json_content_type_is_refused(client: httpx.AsyncClient, world: World, kind: str) -> None:
     headers = [(b"content-type", kind.encode("latin-1"))]
     body = json.dumps(prepared(world.root)).encode()
     response = await client.post("/filesystem/toy/ops/mkdir", content=body, headers=headers)
@@ -140,13 +140,13 @@ async def test_what_is_not_declared_as_json(client: httpx.AsyncClient, world: Wo
 @pytest.mark.parametrize(
     "kind", ["application/json", "application/json; charset=utf-8", "APPLICATION/JSON", "application/vnd.x+json"]
 )
-async def test_what_is(client: httpx.AsyncClient, world: World, kind: str) -> None:
+async def test_json_content_types_are_accepted(client: httpx.AsyncClient, world: World, kind: str) -> None:
     body = json.dumps(prepared(world.root)).encode()
     response = await client.post("/filesystem/toy/ops/mkdir", content=body, headers={"content-type": kind})
     assert response.status_code == 201
 
 
-async def test_ten_megabytes_of_json(client: httpx.AsyncClient, world: World) -> None:
+async def test_json_body_over_the_limit_gives_413(client: httpx.AsyncClient, world: World) -> None:
     large = json.dumps(prepared(world.root) | {"more": "x" * 10_000_000}).encode()
 
     async def without_length():
@@ -161,8 +161,8 @@ async def test_ten_megabytes_of_json(client: httpx.AsyncClient, world: World) ->
     assert raw_names(world.root) == set()
 
 
-async def test_no_value_of_a_request_is_repeated(client: httpx.AsyncClient, world: World) -> None:
-    """What is wrong may be a secret in the wrong place."""
+async def test_errors_do_not_echo_request_values(client: httpx.AsyncClient, world: World) -> None:
+    """An invalid value may be a secret sent in the wrong field."""
     body = {
         "job": {
             "workingDirectory": ["hunter2"],
@@ -178,7 +178,7 @@ async def test_no_value_of_a_request_is_repeated(client: httpx.AsyncClient, worl
     assert "hunter2" not in response.text
 
 
-async def test_a_document_with_everything_wrong_is_answered_shortly(client: httpx.AsyncClient) -> None:
+async def test_error_list_is_bounded(client: httpx.AsyncClient) -> None:
     response = await client.post("/compute/toy/jobs", json={"job": {"env": ["\0"] * 100_000, "workingDirectory": 1}})
     assert len(response.content) < 10_000
 
@@ -190,7 +190,7 @@ async def test_a_document_with_everything_wrong_is_answered_shortly(client: http
      b"GET //status//systems HTTP/1.1",
      b"GET /filesystem/toy/ops/stat?path=%zz HTTP/1.1", b"GET /" + b"a" * 30_000 + b" HTTP/1.1", b"OPTIONS * HTTP/1.1"],
 )  # fmt: skip
-async def test_lines_that_no_client_sends(tmp_path: Path, request_line: bytes) -> None:
+async def test_malformed_request_lines(tmp_path: Path, request_line: bytes) -> None:
     async with World(str(tmp_path)).served() as served:
         answer = await served.raw(
             request_line + b"\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer token-of-fireuser\r\n\r\n"

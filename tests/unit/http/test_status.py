@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-async def test_systems_keep_their_mixture_of_spellings(client: httpx.AsyncClient) -> None:
+async def test_systems_keep_firecrest_spellings(client: httpx.AsyncClient) -> None:
     (system,) = (await client.get("/status/systems")).json()["systems"]
     assert set(system["dataOperation"]) == {"max_ops_file_size", "datatransfer_jobs_directives", "data_transfer"}
     assert system["servicesHealth"][0]["serviceType"] == "filesystem"
@@ -50,8 +50,8 @@ async def test_userinfo(client: httpx.AsyncClient) -> None:
     assert info["accounts"][1] == {"name": "test", "default": True}
 
 
-class Quiet(Queue):
-    """A scheduler that has nothing to say of accounts, and may say why."""
+class NoAccounts(Queue):
+    """A scheduler whose `accounts` returns None or raises the given error."""
 
     def __init__(self, error: Exception | None) -> None:
         super().__init__()
@@ -64,13 +64,13 @@ class Quiet(Queue):
 
 
 @pytest.mark.parametrize("error", [Unavailable("down"), Unsupported("none"), None])
-async def test_who_one_is_is_true_without_a_scheduler(tmp_path: Path, error: Exception | None) -> None:
-    async with World(str(tmp_path), queue=Quiet(error)).client() as client:
+async def test_userinfo_without_accounts(tmp_path: Path, error: Exception | None) -> None:
+    async with World(str(tmp_path), queue=NoAccounts(error)).client() as client:
         info = (await client.get("/status/toy/userinfo")).json()
     assert (info["user"]["name"], info["accounts"]) == ("fireuser", None)
 
 
-async def test_what_failed_is_not_hidden(tmp_path: Path) -> None:
-    world = World(str(tmp_path), queue=Quiet(Upstream("sacctmgr: segmentation fault")))
+async def test_scheduler_error_is_reported(tmp_path: Path) -> None:
+    world = World(str(tmp_path), queue=NoAccounts(Upstream("sacctmgr: segmentation fault")))
     async with world.client() as client:
         assert (await client.get("/status/toy/userinfo")).status_code == 424

@@ -1,4 +1,4 @@
-"""Transfers: what is asked is what the movers get."""
+"""Transfer routes: the arguments that the port receives, and the responses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PLAIN: dict[str, Any] = {"account": None}
         ("extract", {"compression": "none", "account": "b"}, {"account": "b", "compression": "none"}),
     ],
 )  # fmt: skip
-async def test_movers_get_what_is_asked(
+async def test_port_receives_the_request_arguments(
     client: httpx.AsyncClient, world: World, verb: str, sent: Any, options: Any
 ) -> None:
     paths = (f"{world.root}/it's", f"{world.root}/b c")
@@ -47,20 +47,20 @@ async def test_movers_get_what_is_asked(
 
 
 @pytest.mark.parametrize("account", [None, "", "a"])
-async def test_rm_is_200(client: httpx.AsyncClient, world: World, account: str | None) -> None:
+async def test_rm_gives_200(client: httpx.AsyncClient, world: World, account: str | None) -> None:
     query = {"path": world.root} | ({} if account is None else {"account": account})
     assert (await client.delete(f"{URL}/rm", params=query)).status_code == 200
     assert world.movers.asked == [("rm", (world.root,), {"account": account or None})]
 
 
-async def test_paths_of_any_bytes(client: httpx.AsyncClient, world: World) -> None:
+async def test_percent_encoded_paths(client: httpx.AsyncClient, world: World) -> None:
     body = {"path": f"{world.root}/%FF", "targetPath": f"{world.root}/%25", "encoding": "percent"}
     assert (await client.post(f"{URL}/mv", json=body)).status_code == 201
     assert world.movers.asked[0][1] == (f"{world.root}/\udcff", f"{world.root}/%")
 
 
 @pytest.mark.parametrize("account", ["a\0", "a\n#SBATCH --wrap=id", "x" * 300])
-async def test_accounts_are_words(client: httpx.AsyncClient, world: World, account: str) -> None:
+async def test_account_syntax(client: httpx.AsyncClient, world: World, account: str) -> None:
     response = await client.delete(f"{URL}/rm", params={"path": world.root, "account": account})
     assert fields(response) == [("query", "account")]
     body = {"path": world.root, "targetPath": world.root, "account": account}
@@ -71,7 +71,7 @@ async def test_accounts_are_words(client: httpx.AsyncClient, world: World, accou
 
 @pytest.mark.parametrize("what", ["upload", "download"])
 @pytest.mark.parametrize("method", ["streamer", "wormhole"])
-async def test_methods_that_are_not_there_are_400_naming_those_that_are(
+async def test_unknown_method_gives_400_and_lists_the_known(
     client: httpx.AsyncClient, world: World, what: str, method: str
 ) -> None:
     directives = {"transfer_method": method, "fileSize": "7", "wormholeCode": "1-a-b"}
@@ -106,7 +106,7 @@ async def test_methods_that_are_not_there_are_400_naming_those_that_are(
         ),
     ],
 )  # fmt: skip
-async def test_a_transfer_that_was_started(
+async def test_started_transfer_response(
     client: httpx.AsyncClient, world: World, what: str, sent: Any, upload: Any, directives: Any, shown: Any
 ) -> None:
     world.movers.methods = {upload.method: directives}
@@ -134,6 +134,8 @@ async def test_a_transfer_that_was_started(
         ("download", {"transferMethod": 3}, "transferMethod"),
     ],
 )
-async def test_wrong_directives(client: httpx.AsyncClient, world: World, what: str, directives: Any, name: str) -> None:
+async def test_invalid_directives(
+    client: httpx.AsyncClient, world: World, what: str, directives: Any, name: str
+) -> None:
     response = await client.post(f"{URL}/{what}", json={"path": world.root, "transferDirectives": directives})
     assert fields(response) == [("body", name)]

@@ -40,7 +40,7 @@ TOKENS = {"token-of-fireuser": "fireuser", "token-of-bob": "bob"}
 
 
 class Tokens:
-    """An Authenticator that knows its tokens by heart."""
+    """An Authenticator with a fixed set of tokens."""
 
     async def authenticate(self, authorization: str | None, deadline: Deadline) -> Identity:
         if authorization is None:
@@ -67,7 +67,7 @@ def no_uploads(_: Identity) -> Uploads:
 
 
 class Queue:
-    """A Scheduler in memory: jobs are pending until somebody finishes or cancels them."""
+    """A Scheduler in memory: jobs stay pending until a test finishes or cancels them."""
 
     def __init__(self) -> None:
         self.specs: dict[str, JobSpec] = {}
@@ -172,7 +172,7 @@ class Queue:
 
 
 class Movers:
-    """Transfers that only record the calls. `methods` are those by which uploads and downloads can be started."""
+    """Transfers that only record the calls. `methods` are the supported upload and download methods."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, tuple[str, ...], dict[str, Any]]] = []

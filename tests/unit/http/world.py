@@ -1,7 +1,7 @@
-"""A centre in one process, for the HTTP room: real ports over a local folder and memory, and ways to ask them.
+"""A gateway in one process for the HTTP tests: real ports over a local folder and memory, and clients.
 
-`World.client()` checks every answer on its way: the headers that all have, and that the body is what its route
-declares. `World.served()` is the same application behind a real uvicorn, for what only a socket shows.
+`World.client()` checks every response: the common headers, and the body against the schema of its route.
+`World.served()` runs the same application behind a real uvicorn, for tests that need a socket.
 """
 
 from __future__ import annotations
@@ -112,13 +112,13 @@ class World:
 
     @asynccontextmanager
     async def client(self, *, app: FastAPI | None = None) -> AsyncIterator[httpx.AsyncClient]:
-        """A client of the application itself, without a socket, that checks every answer."""
+        """An in-process client of the application, without a socket, that checks every response."""
         application = app or self.app()
         transport = httpx.ASGITransport(application, raise_app_exceptions=True)
 
         async def check(response: httpx.Response) -> None:
             await response.aread()
-            honest(application, response)
+            check_response(application, response)
 
         async with (
             application.router.lifespan_context(application),
@@ -143,7 +143,7 @@ class Served:
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """A connection of one's own; whatever is left of it at the end is cut off."""
+        """Open a separate connection; it is aborted at the end of the block."""
         async with dialed(self.port) as streams:
             yield streams
 
@@ -154,8 +154,8 @@ class Served:
             return await reader.read()
 
 
-def honest(app: FastAPI, response: httpx.Response) -> None:
-    """Fail unless an answer has the headers of all answers, and the status and the shape its route declares."""
+def check_response(app: FastAPI, response: httpx.Response) -> None:
+    """Fail unless a response has the common headers, and the status and schema that its route declares."""
     headers = response.headers
     assert headers["f7t-appversion"] == "2.5.7"
     assert abs(float(headers["f7t-timestamp"]) - time.time()) < 60
@@ -184,7 +184,7 @@ def honest(app: FastAPI, response: httpx.Response) -> None:
 
 
 def _without_encoding(data: Any) -> Any:
-    """Only these fields, all of them ours, are left out of an answer when they say nothing."""
+    """Only these extension fields are omitted from a response when they have no value."""
     match data:
         case dict():
             return {
@@ -200,7 +200,7 @@ def _without_encoding(data: Any) -> Any:
 
 @contextmanager
 def logged(level: int = logging.INFO) -> Iterator[list[dict[str, Any]]]:
-    """The lines that are logged in the block, as they would be written."""
+    """The log lines of the block, formatted as in production."""
     stream = io.StringIO()
     lines: list[dict[str, Any]] = []
     handler = logging.StreamHandler(stream)
@@ -218,7 +218,7 @@ def logged(level: int = logging.INFO) -> Iterator[list[dict[str, Any]]]:
 
 
 def fields(response: httpx.Response) -> list[tuple[str, str]]:
-    """The fields that an answer names as wrong, each with where it stands."""
+    """The invalid fields that an error response names, each with its location."""
     assert response.status_code == 400, response.text
     assert response.json()["data"], (response.request.url, response.request.content, response.text)
     return [(one["location"], one["name"]) for one in response.json()["data"]["fields"]]

@@ -33,7 +33,7 @@ def head(path: Path) -> bytes:
 
 
 @pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, 300_000])
-async def test_the_bytes_come_as_they_are(client: httpx.AsyncClient, world: World, tmp_path: Path, size: int) -> None:
+async def test_content_is_unchanged(client: httpx.AsyncClient, world: World, tmp_path: Path, size: int) -> None:
     data = os.urandom(size)
     (tmp_path / "f").write_bytes(data)
     response = await client.get(URL, params={"path": str(tmp_path / "f")})
@@ -56,7 +56,9 @@ async def test_the_bytes_come_as_they_are(client: httpx.AsyncClient, world: Worl
         (b"\xff", "attachment; filename=\"_\"; filename*=UTF-8''%FF"),
     ],
 )
-async def test_any_name_is_safe_in_a_header(client: httpx.AsyncClient, tmp_path: Path, raw: bytes, header: str) -> None:
+async def test_file_names_are_escaped_in_headers(
+    client: httpx.AsyncClient, tmp_path: Path, raw: bytes, header: str
+) -> None:
     path = os.fsdecode(os.fsencode(tmp_path) + b"/" + raw)
     Path(path).touch()
     escaped = "".join(f"%{byte:02X}" for byte in os.fsencode(path))
@@ -66,21 +68,21 @@ async def test_any_name_is_safe_in_a_header(client: httpx.AsyncClient, tmp_path:
 
 
 @pytest.mark.parametrize(("limit", "status"), [(3, 413), (4, 200), (None, 200)])
-async def test_the_limit_is_exact(world: World, tmp_path: Path, limit: int | None, status: int) -> None:
+async def test_size_limit_is_inclusive(world: World, tmp_path: Path, limit: int | None, status: int) -> None:
     (tmp_path / "f").write_bytes(b"1234")
     async with world.with_limits(max_ops_file_size=limit).client() as client:
         assert (await client.get(URL, params={"path": str(tmp_path / "f")})).status_code == status
     assert world.files.opened == 0
 
 
-async def test_errors_are_proper_errors(client: httpx.AsyncClient, world: World, tmp_path: Path) -> None:
+async def test_errors_use_the_envelope(client: httpx.AsyncClient, world: World, tmp_path: Path) -> None:
     assert (await client.get(URL, params={"path": str(tmp_path / "none")})).status_code == 404
     assert (await client.get(URL, params={"path": str(tmp_path)})).status_code == 400
     assert world.files.opened == 0
 
 
 class Breaking(LocalReader):
-    """An open file that can't be read to its end."""
+    """An open file whose reads fail before the end."""
 
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:  # noqa: ARG002
         if self.stat.size < 10:
@@ -89,8 +91,8 @@ class Breaking(LocalReader):
         raise Upstream("The connection to the cluster broke")
 
 
-class BrokenDisc(LocalFiles):
-    """A disc that breaks under its readers."""
+class BrokenDisk(LocalFiles):
+    """A disk whose files fail while they are read."""
 
     @asynccontextmanager
     async def download(self, path: str, deadline: Deadline, *, choose_start: Any = None) -> AsyncIterator[LocalReader]:  # noqa: ARG002
@@ -105,17 +107,17 @@ class BrokenDisc(LocalFiles):
             self.opened -= 1
 
 
-async def test_before_the_first_byte_a_failure_is_a_proper_error(tmp_path: Path) -> None:
+async def test_failure_before_the_first_byte_is_an_error_response(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("short")
-    world = World(str(tmp_path), files=BrokenDisc())
+    world = World(str(tmp_path), files=BrokenDisk())
     async with world.client() as client:
         assert (await client.get(URL, params={"path": str(tmp_path / "f")})).status_code == 424
     assert world.files.opened == 0
 
 
-async def test_half_way_a_failure_cuts_the_connection(tmp_path: Path) -> None:
+async def test_failure_midway_aborts_the_connection(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(bytes(1000))
-    world = World(str(tmp_path), files=BrokenDisc())
+    world = World(str(tmp_path), files=BrokenDisk())
     with logged() as lines:
         async with world.served() as served, served.connect() as (reader, writer):
             writer.write(head(tmp_path / "f"))
@@ -132,7 +134,7 @@ async def test_half_way_a_failure_cuts_the_connection(tmp_path: Path) -> None:
 
 
 class Endless(LocalFiles):
-    """A disc with a file that has no end, and that says when nobody reads it any more."""
+    """A disk with an endless file that signals when it is closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,7 +149,7 @@ class Endless(LocalFiles):
                 self.closed.set()
 
 
-async def test_the_file_is_closed_when_the_client_goes(tmp_path: Path) -> None:
+async def test_client_disconnect_closes_the_file(tmp_path: Path) -> None:
     with (tmp_path / "f").open("wb") as file:
         file.truncate(1 << 40)
     files = Endless()
@@ -161,8 +163,8 @@ async def test_the_file_is_closed_when_the_client_goes(tmp_path: Path) -> None:
     assert files.opened == 0
 
 
-async def test_nothing_is_read_ahead_of_a_slow_client(tmp_path: Path) -> None:
-    """What the gateway holds of a file is what a few buffers hold, not what the disc can give."""
+async def test_slow_client_limits_reading(tmp_path: Path) -> None:
+    """The gateway buffers only a bounded part of the file, whatever the speed of the disk."""
     with (tmp_path / "f").open("wb") as file:
         file.truncate(1 << 40)
     read = 0
@@ -174,7 +176,7 @@ async def test_nothing_is_read_ahead_of_a_slow_client(tmp_path: Path) -> None:
                 read += len(chunk)
                 yield chunk
 
-    class Disc(LocalFiles):
+    class CountingDisk(LocalFiles):
         @asynccontextmanager
         async def download(
             self,
@@ -188,12 +190,12 @@ async def test_nothing_is_read_ahead_of_a_slow_client(tmp_path: Path) -> None:
                 choose_start(reader.stat)
                 yield reader
 
-    world = World(str(tmp_path), files=Disc()).with_limits(max_ops_file_size=None)
+    world = World(str(tmp_path), files=CountingDisk()).with_limits(max_ops_file_size=None)
     async with world.served() as served, served.connect() as (reader, writer):
         writer.write(head(tmp_path / "f"))
         await reader.readuntil(b"\r\n\r\n")
         before = -1
-        while before != read:  # until nothing moves any more: all buffers on the way are full
+        while before != read:  # until no progress is made: all buffers are full
             before = read
             for _ in range(200):
                 await asyncio.sleep(0)

@@ -37,7 +37,7 @@ async def get(client: httpx.AsyncClient, path: Path, method: str = "GET", **head
     return await client.request(method, URL, params={"path": str(path)}, headers=named)
 
 
-async def test_what_is_said_of_a_file(client: httpx.AsyncClient, file: Path, world: World) -> None:
+async def test_headers_of_get_and_head(client: httpx.AsyncClient, file: Path, world: World) -> None:
     whole, head = await get(client, file), await get(client, file, "HEAD")
     for answer in (whole, head):
         assert answer.status_code == 200
@@ -55,7 +55,7 @@ async def test_what_is_said_of_a_file(client: httpx.AsyncClient, file: Path, wor
     ("asked", "start", "end"),
     [("0-0", 0, 1), ("999-", 999, 1000), ("-1", 999, 1000), ("10-99999", 10, 1000), ("-5000", 0, 1000)],
 )
-async def test_one_part(client: httpx.AsyncClient, file: Path, asked: str, start: int, end: int) -> None:
+async def test_single_range(client: httpx.AsyncClient, file: Path, asked: str, start: int, end: int) -> None:
     answer = await get(client, file, range=f"bytes={asked}")
     assert answer.status_code == 206
     assert answer.content == DATA[start:end]
@@ -63,7 +63,7 @@ async def test_one_part(client: httpx.AsyncClient, file: Path, asked: str, start
     assert answer.headers["content-length"] == str(end - start)
 
 
-async def test_several_parts(client: httpx.AsyncClient, file: Path) -> None:
+async def test_multiple_ranges(client: httpx.AsyncClient, file: Path) -> None:
     answer = await get(client, file, range="bytes=900-,0-9,5-7")
     assert answer.status_code == 206
     assert len(answer.content) == int(answer.headers["content-length"])
@@ -76,7 +76,7 @@ async def test_several_parts(client: httpx.AsyncClient, file: Path) -> None:
     ]  # fmt: skip
 
 
-async def test_no_such_part(client: httpx.AsyncClient, file: Path, world: World) -> None:
+async def test_unsatisfiable_range(client: httpx.AsyncClient, file: Path, world: World) -> None:
     answer = await get(client, file, range="bytes=1000-")
     assert answer.status_code == 416
     assert answer.headers["content-range"] == "bytes */1000"
@@ -84,23 +84,23 @@ async def test_no_such_part(client: httpx.AsyncClient, file: Path, world: World)
 
 
 @pytest.mark.parametrize("asked", ["bytes=9-1", "lines=1-2", "bytes=x", "nonsense", "bytes=0-999,0-999"])
-async def test_a_range_that_makes_no_sense_is_the_whole(client: httpx.AsyncClient, file: Path, asked: str) -> None:
+async def test_invalid_range_is_ignored(client: httpx.AsyncClient, file: Path, asked: str) -> None:
     answer = await get(client, file, range=asked)
     assert (answer.status_code, answer.content) == (200, DATA)
 
 
-async def test_an_empty_file_has_no_parts(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_range_of_an_empty_file(client: httpx.AsyncClient, tmp_path: Path) -> None:
     (tmp_path / "e").touch()
     answer = await get(client, tmp_path / "e", range="bytes=0-5")
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-async def test_a_head_has_no_parts(client: httpx.AsyncClient, file: Path) -> None:
+async def test_head_ignores_range(client: httpx.AsyncClient, file: Path) -> None:
     answer = await get(client, file, "HEAD", range="bytes=0-5")
     assert (answer.status_code, answer.headers["content-length"]) == (200, "1000")
 
 
-async def test_conditions(client: httpx.AsyncClient, file: Path, world: World) -> None:
+async def test_conditional_requests(client: httpx.AsyncClient, file: Path, world: World) -> None:
     tag = (await get(client, file, "HEAD")).headers["etag"]
     date = "Tue, 14 Nov 2023 22:13:20 GMT"
     for method in ("GET", "HEAD"):
@@ -115,7 +115,7 @@ async def test_conditions(client: httpx.AsyncClient, file: Path, world: World) -
     assert world.files.opened == 0
 
 
-async def test_a_part_of_what_one_has(client: httpx.AsyncClient, file: Path) -> None:
+async def test_if_range(client: httpx.AsyncClient, file: Path) -> None:
     tag = (await get(client, file, "HEAD")).headers["etag"]
     for condition, status in ((tag, 206), ("Tue, 14 Nov 2023 22:13:20 GMT", 206), ('"x"', 200), ("W/" + tag, 200)):
         answer = await get(client, file, range="bytes=5-", if_range=condition)
@@ -142,7 +142,7 @@ async def test_digests_on_request(client: httpx.AsyncClient, tmp_path: Path, nam
 
 
 @pytest.mark.parametrize("asked", ["bytes=0-9", "bytes=0-9,20-29"])
-async def test_a_part_has_its_own_digest(client: httpx.AsyncClient, file: Path, asked: str) -> None:
+async def test_digest_of_a_partial_response(client: httpx.AsyncClient, file: Path, asked: str) -> None:
     answer = await get(client, file, range=asked, want_repr_digest="sha-256=1", want_content_digest="sha-256=1")
     assert answer.status_code == 206
     assert answer.headers["repr-digest"] == digest("sha-256", DATA)
@@ -156,12 +156,12 @@ async def test_no_digest_unless_asked(client: httpx.AsyncClient, file: Path) -> 
         assert not {"repr-digest", "content-digest"} & set(answer.headers)
 
 
-async def test_a_part_of_a_file_over_the_limit(world: World, file: Path) -> None:
+async def test_range_of_a_file_over_the_limit(world: World, file: Path) -> None:
     async with world.with_limits(max_ops_file_size=999).client() as client:
         assert (await get(client, file, range="bytes=0-1")).status_code == 413
         assert (await get(client, file, "HEAD")).status_code == 413
 
 
-async def test_a_file_of_tomorrow_has_no_date(client: httpx.AsyncClient, file: Path) -> None:
+async def test_future_mtime_gives_no_last_modified(client: httpx.AsyncClient, file: Path) -> None:
     os.utime(file, (0, time.time() + 100))
     assert "last-modified" not in (await get(client, file)).headers

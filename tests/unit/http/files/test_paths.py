@@ -33,7 +33,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("raw", NAMES)
-async def test_any_name_through_every_operation(client: httpx.AsyncClient, tmp_path: Path, raw: bytes) -> None:
+async def test_all_operations_accept_any_file_name(client: httpx.AsyncClient, tmp_path: Path, raw: bytes) -> None:
     name = os.fsdecode(raw)
     path = f"{tmp_path}/folder/{name}"
     query = quote(os.fsencode(path))
@@ -82,7 +82,7 @@ async def test_any_name_through_every_operation(client: httpx.AsyncClient, tmp_p
 
 
 @pytest.mark.parametrize("raw", [name for name in NAMES if name == name.decode("utf-8", "replace").encode()])
-async def test_text_needs_no_encoding(client: httpx.AsyncClient, tmp_path: Path, raw: bytes) -> None:
+async def test_utf8_names_need_no_encoding(client: httpx.AsyncClient, tmp_path: Path, raw: bytes) -> None:
     path = f"{tmp_path}/{raw.decode()}"
     assert (await client.post(f"{OPS}/mkdir", json={"path": path})).json()["output"]["name"] == path
     assert raw_names(str(tmp_path)) == {raw}
@@ -91,8 +91,8 @@ async def test_text_needs_no_encoding(client: httpx.AsyncClient, tmp_path: Path,
 
 
 @pytest.mark.parametrize("raw", [b"\xff", b"caf\xe9", b"%FF", b"caf%e9"])
-async def test_bytes_need_not_be_escaped(world: World, tmp_path: Path, raw: bytes) -> None:
-    """Not every server refuses them, as uvicorn does."""
+async def test_raw_bytes_in_the_query(world: World, tmp_path: Path, raw: bytes) -> None:
+    """uvicorn refuses unescaped bytes, other ASGI servers do not."""
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + unquote_to_bytes(raw))).touch()
     app, sent = world.app(), []
 
@@ -112,7 +112,7 @@ async def test_bytes_need_not_be_escaped(world: World, tmp_path: Path, raw: byte
     assert sent[0]["status"] == 200
 
 
-async def test_a_name_that_is_missing_is_shown_as_well_as_can_be(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_not_found_message_replaces_undecodable_bytes(client: httpx.AsyncClient, tmp_path: Path) -> None:
     response = await client.get(f"{OPS}/stat?path={quote(str(tmp_path))}/%FF")
     assert response.status_code == 404
     assert response.json()["message"].endswith("/\ufffd': No such file or directory")
@@ -134,7 +134,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("path", BAD)
-async def test_a_path_outside_is_400_always(client: httpx.AsyncClient, world: World, path: str) -> None:
+async def test_path_outside_the_file_systems_gives_400(client: httpx.AsyncClient, world: World, path: str) -> None:
     path = path.replace("{root}", world.root)
     inside = f"{world.root}/x"
 
@@ -163,7 +163,7 @@ async def test_a_path_outside_is_400_always(client: httpx.AsyncClient, world: Wo
 
 
 @pytest.mark.parametrize("path", ["/a\0b", "/" + "x" * 5000, "/" + "é" * 3000])
-async def test_a_path_no_file_can_have(client: httpx.AsyncClient, path: str) -> None:
+async def test_impossible_paths_are_refused(client: httpx.AsyncClient, path: str) -> None:
     query = "path=" + quote(path)
     assert fields(await client.get(f"{OPS}/stat?{query}")) == [("query", "path")]
     assert fields(await client.post(f"{OPS}/upload?{query}", files={"file": ("x", b"")})) == [("query", "path")]
@@ -173,12 +173,12 @@ async def test_a_path_no_file_can_have(client: httpx.AsyncClient, path: str) -> 
     assert fields(await client.post(f"{OPS}/symlink", json=body)) == [("body", "source_path"), ("body", "link_path")]
 
 
-async def test_a_parameter_given_twice_is_refused(client: httpx.AsyncClient, world: World) -> None:
+async def test_duplicate_parameter_is_refused(client: httpx.AsyncClient, world: World) -> None:
     twice = f"path={world.root}&p%61th=/etc&x=1&x=2"
     assert fields(await client.get(f"{OPS}/stat?{twice}")) == [("query", "path")]
     assert (await client.get(f"{OPS}/stat?path={world.root}&x=1&x=2&&=&x")).status_code == 200
 
 
-async def test_plus_is_a_space_and_names_may_be_escaped(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_query_decoding_of_plus_and_parameter_names(client: httpx.AsyncClient, tmp_path: Path) -> None:
     (tmp_path / "a b+c").touch()
     assert (await client.get(f"{OPS}/stat?%70ath={tmp_path}/a+b%2Bc")).status_code == 200

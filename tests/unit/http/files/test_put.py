@@ -1,4 +1,4 @@
-"""PUT of a file: it is written completely and as its headers declare, or nothing has changed."""
+"""PUT of a file: the file is written completely and matches the headers, or nothing changes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def put(
 
 
 @pytest.mark.parametrize("size", [0, 1, 300_000])
-async def test_made_and_replaced(client: httpx.AsyncClient, world: World, tmp_path: Path, size: int) -> None:
+async def test_create_and_replace(client: httpx.AsyncClient, world: World, tmp_path: Path, size: int) -> None:
     data = os.urandom(size)
     made = await put(client, tmp_path / "f", data)
     assert (made.status_code, made.content) == (201, b"")
@@ -45,7 +45,7 @@ async def test_made_and_replaced(client: httpx.AsyncClient, world: World, tmp_pa
     assert world.files.opened == 0
 
 
-async def test_in_pieces(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_chunked_body(client: httpx.AsyncClient, tmp_path: Path) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for piece in (b"a", b"", b"bc"):
             yield piece
@@ -54,7 +54,7 @@ async def test_in_pieces(client: httpx.AsyncClient, tmp_path: Path) -> None:
     assert (tmp_path / "f").read_bytes() == b"abc"
 
 
-async def test_conditions(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_conditional_requests(client: httpx.AsyncClient, tmp_path: Path) -> None:
     file = tmp_path / "f"
     assert (await put(client, file, headers={"If-Match": "*"})).status_code == 412
     assert not file.exists()
@@ -105,7 +105,7 @@ async def test_digests(client: httpx.AsyncClient, world: World, tmp_path: Path, 
         ("4294967295", 2**32 - 1),
     ],
 )
-async def test_mode_and_time(client: httpx.AsyncClient, tmp_path: Path, given: str, seconds: int) -> None:
+async def test_mode_and_modification_time(client: httpx.AsyncClient, tmp_path: Path, given: str, seconds: int) -> None:
     answer = await put(client, tmp_path / "f", mode="0640", mtime=given)
     assert answer.status_code == 201
     found = (tmp_path / "f").stat()
@@ -124,14 +124,14 @@ async def test_mode_and_time(client: httpx.AsyncClient, tmp_path: Path, given: s
         ("parents", "perhaps"),
     ],
 )  # fmt: skip
-async def test_wrong_parameters(client: httpx.AsyncClient, tmp_path: Path, name: str, value: str) -> None:
+async def test_invalid_parameters(client: httpx.AsyncClient, tmp_path: Path, name: str, value: str) -> None:
     assert fields(await client.put(URL, params={"path": str(tmp_path / "f"), name: value}, content=b"x")) == [
         ("query", name)
     ]
     assert raw_names(str(tmp_path)) == set()
 
 
-async def test_folders_above(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_missing_parent_folders(client: httpx.AsyncClient, tmp_path: Path) -> None:
     assert (await put(client, tmp_path / "a/b/f")).status_code == 404
     assert (await put(client, tmp_path / "a/b/f", parents="true")).status_code == 201
     assert (tmp_path / "a/b/f").read_bytes() == b"new"
@@ -145,13 +145,15 @@ async def test_folders_above(client: httpx.AsyncClient, tmp_path: Path) -> None:
         ("Content-Type", "multipart/form-data; boundary=x"),
     ],
 )
-async def test_a_body_that_is_not_the_file(client: httpx.AsyncClient, tmp_path: Path, name: str, value: str) -> None:
+async def test_encoded_or_partial_body_is_refused(
+    client: httpx.AsyncClient, tmp_path: Path, name: str, value: str
+) -> None:
     assert fields(await put(client, tmp_path / "f", headers={name: value})) == [("header", name.lower())]
     assert raw_names(str(tmp_path)) == set()
 
 
 @pytest.mark.parametrize("limit", [0, 5])
-async def test_the_limit_is_exact(world: World, tmp_path: Path, limit: int) -> None:
+async def test_size_limit_is_inclusive(world: World, tmp_path: Path, limit: int) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield bytes(limit)
         yield b"x"
@@ -169,7 +171,7 @@ def head(path: Path, *lines: bytes) -> bytes:
     return asked % (URL.encode(), os.fsencode(path)) + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
 
 
-async def test_a_client_is_told_to_go_on_only_when_it_may(world: World, tmp_path: Path) -> None:
+async def test_100_continue_only_when_preconditions_hold(world: World, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"old")
     expect = (b"Content-Length: 3", b"Expect: 100-continue")
     async with world.served() as served:
@@ -194,7 +196,7 @@ async def test_a_client_is_told_to_go_on_only_when_it_may(world: World, tmp_path
         ((b"Transfer-Encoding: chunked",), b"zz\r\n12345\r\n0\r\n\r\n"),
     ],
 )
-async def test_a_body_that_breaks_off_changes_nothing(
+async def test_truncated_body_changes_nothing(
     world: World, tmp_path: Path, lines: tuple[bytes, ...], body: bytes
 ) -> None:
     (tmp_path / "f").write_bytes(b"old")
@@ -208,12 +210,12 @@ async def test_a_body_that_breaks_off_changes_nothing(
     assert raw_names(str(tmp_path)) == {b"f"}
 
 
-async def test_a_path_outside(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_path_outside_the_file_systems(client: httpx.AsyncClient, tmp_path: Path) -> None:
     assert (await put(client, tmp_path.parent / "elsewhere")).status_code == 400
     assert (await put(client, tmp_path / "../elsewhere")).status_code == 400
 
 
-async def test_without_permission(world: World, tmp_path: Path) -> None:
+async def test_missing_token(world: World, tmp_path: Path) -> None:
     async with world.client() as client:
         answer = await client.put(
             URL, params={"path": str(tmp_path / "f")}, content=b"x", headers={"Authorization": ""}

@@ -56,7 +56,7 @@ async def excerpt(client: httpx.AsyncClient, what: str, path: str, **asked: Any)
         ("tail", {"skipHeading": "true"}, "line 91\n", 10, "lines", 10, -1),
     ],
 )
-async def test_parts(
+async def test_head_and_tail(
     client: httpx.AsyncClient,
     lines: str,
     what: str,
@@ -78,21 +78,21 @@ async def test_parts(
 @pytest.mark.parametrize(
     "value", ["0", "-1", "x", "", "1.5", "1e3", "9223372036854775808", "9" * 5000, "\udcff", "\u0661x"]
 )
-async def test_counts(client: httpx.AsyncClient, lines: str, what: str, name: str, value: str) -> None:
+async def test_invalid_counts(client: httpx.AsyncClient, lines: str, what: str, name: str, value: str) -> None:
     raw = value.encode("utf-8", "surrogateescape")
     response = await client.get(f"{OPS}/{what}?path={lines}&{name}=" + "".join(f"%{byte:02X}" for byte in raw))
     assert fields(response) == [("query", name)]
 
 
 @pytest.mark.parametrize("what", ["head", "tail"])
-async def test_bytes_or_lines(client: httpx.AsyncClient, what: str) -> None:
-    """Refused before the file is looked for."""
+async def test_bytes_and_lines_exclude_each_other(client: httpx.AsyncClient, what: str) -> None:
+    """The error comes before the file is accessed."""
     response = await client.get(f"{OPS}/{what}", params={"path": "/nowhere", "bytes": 1, "lines": 1})
     assert response.status_code == 400
     assert response.json()["message"] == "Only one of `bytes` or `lines` can be specified."
 
 
-async def test_parts_have_a_limit(world: World, lines: str) -> None:
+async def test_head_and_tail_size_limit(world: World, lines: str) -> None:
     async with world.with_limits(view_size=10).client() as client:
         for what in ("head", "tail"):
             assert (await client.get(f"{OPS}/{what}", params={"path": lines})).status_code == 413
@@ -100,7 +100,7 @@ async def test_parts_have_a_limit(world: World, lines: str) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 10, 100_000_000])
-async def test_view_needs_no_size(world: World, lines: str, limit: int) -> None:
+async def test_view_size_is_optional(world: World, lines: str, limit: int) -> None:
     async with world.with_limits(view_size=limit, max_ops_file_size=limit).client() as client:
         whole = Path(lines).read_text()
         for asked in ({}, {"offset": 0}, {"size": limit}):
@@ -119,18 +119,18 @@ async def test_view_needs_no_size(world: World, lines: str, limit: int) -> None:
         ({"offset": 2**63}, "`offset` value must be an integer value equal or greater than 0"),
     ],
 )
-async def test_slices(client: httpx.AsyncClient, lines: str, asked: Any, message: str) -> None:
+async def test_view_range_limits(client: httpx.AsyncClient, lines: str, asked: Any, message: str) -> None:
     response = await client.get(f"{OPS}/view", params={"path": lines, **asked})
     assert (response.status_code, response.json()["message"]) == (400, message)
 
 
 @pytest.mark.parametrize("asked", [{"size": "x"}, {"offset": ""}, {"size": "1.5"}, {"offset": "nan"}])
-async def test_slices_are_numbers(client: httpx.AsyncClient, lines: str, asked: Any) -> None:
+async def test_view_range_must_be_integers(client: httpx.AsyncClient, lines: str, asked: Any) -> None:
     response = await client.get(f"{OPS}/view", params={"path": lines, **asked})
     assert fields(response) == [("query", *asked)]
 
 
-async def test_changing_things(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_mkdir_symlink_chmod_chown_rm(client: httpx.AsyncClient, tmp_path: Path) -> None:
     folder, link = f"{tmp_path}/a/b", f"{tmp_path}/link"
     made = await client.post(f"{OPS}/mkdir", json={"source_path": folder, "parent": "true"})
     assert made.json()["output"]["name"] == folder
@@ -148,7 +148,7 @@ async def test_changing_things(client: httpx.AsyncClient, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("compression", [None, "none", "gzip", "bzip2", "xz"])
-async def test_archives(client: httpx.AsyncClient, tmp_path: Path, compression: str | None) -> None:
+async def test_compress_and_extract(client: httpx.AsyncClient, tmp_path: Path, compression: str | None) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/file").write_text("x")
     how = {} if compression is None else {"compression": compression}
@@ -178,8 +178,8 @@ async def test_listing_options(client: httpx.AsyncClient, tmp_path: Path) -> Non
     assert {one["user"] for one in await listed(numericUid="1")} == {"0"}
 
 
-class Crowded(LocalFiles):
-    """A directory with more in it than anybody wants to make."""
+class LargeDirectory(LocalFiles):
+    """A directory with 10,000 entries."""
 
     async def ls(self, path: str, deadline: Deadline, *_: Any, **__: Any) -> list[ListingEntry]:  # noqa: ARG002
         return [
@@ -196,8 +196,8 @@ class Crowded(LocalFiles):
         ]
 
 
-async def test_a_long_listing_is_whole_and_in_order(tmp_path: Path) -> None:
-    async with World(str(tmp_path), files=Crowded()).client() as client:
+async def test_long_listing_is_complete_and_ordered(tmp_path: Path) -> None:
+    async with World(str(tmp_path), files=LargeDirectory()).client() as client:
         output = (await client.get(f"{OPS}/ls", params={"path": str(tmp_path)})).json()["output"]
     assert [one["size"] for one in output] == [str(number) for number in range(10_000)]
     assert (output[4321]["name"], output[4321]["encoding"]) == ("file04321%FF", "percent")
@@ -205,11 +205,11 @@ async def test_a_long_listing_is_whole_and_in_order(tmp_path: Path) -> None:
     assert output[4320]["name"] == "file04320%"
 
 
-async def test_an_empty_listing(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_empty_listing(client: httpx.AsyncClient, tmp_path: Path) -> None:
     assert (await client.get(f"{OPS}/ls", params={"path": str(tmp_path)})).json() == {"output": []}
 
 
-async def test_stat_follows_when_asked(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_stat_dereference(client: httpx.AsyncClient, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("file")
     for follow, kind in (("false", bits.S_ISLNK), ("true", bits.S_ISREG)):
@@ -217,8 +217,8 @@ async def test_stat_follows_when_asked(client: httpx.AsyncClient, tmp_path: Path
         assert kind(found.json()["output"]["mode"])
 
 
-class Limited(LocalFiles):
-    """A disc with quotas."""
+class WithQuotas(LocalFiles):
+    """A disk with quotas."""
 
     def __init__(self, quota: PathQuotas | None) -> None:
         super().__init__()
@@ -233,7 +233,7 @@ class Limited(LocalFiles):
 )
 async def test_quotas(tmp_path: Path, group: OwnerQuota | None) -> None:
     user = OwnerQuota("ann", QuotaUsage(4096, None, 2048, None), QuotaUsage(14, 10, 20, 1795925742))
-    async with World(str(tmp_path), files=Limited(PathQuotas(user, group))).client() as client:
+    async with World(str(tmp_path), files=WithQuotas(PathQuotas(user, group))).client() as client:
         found = (await client.get(f"{OPS}/df", params={"path": str(tmp_path)})).json()["output"]["quota"]
     assert found["user"] == {
         "name": "ann",
@@ -247,7 +247,7 @@ async def test_no_quotas(client: httpx.AsyncClient, tmp_path: Path) -> None:
     assert (await client.get(f"{OPS}/df", params={"path": str(tmp_path)})).json()["output"]["quota"] is None
 
 
-async def test_a_file_system_that_is_down_is_503_at_once(client: httpx.AsyncClient, world: World) -> None:
+async def test_unhealthy_file_system_gives_503(client: httpx.AsyncClient, world: World) -> None:
     from datetime import UTC, datetime
 
     for _ in range(2):
@@ -258,8 +258,8 @@ async def test_a_file_system_that_is_down_is_503_at_once(client: httpx.AsyncClie
     assert int(response.headers["retry-after"]) >= 1
 
 
-class Late(LocalFiles):
-    """A disc that answers after the deadline."""
+class Slow(LocalFiles):
+    """A disk that responds after the deadline."""
 
     async def file_type(self, path: str, deadline: Deadline) -> str:  # noqa: ARG002
         import asyncio
@@ -269,8 +269,8 @@ class Late(LocalFiles):
         raise NotFound("never")
 
 
-async def test_the_deadline_is_408(tmp_path: Path) -> None:
-    world = World(str(tmp_path), files=Late()).with_limits(files=0.01, jobs=1000)
+async def test_expired_deadline_gives_408(tmp_path: Path) -> None:
+    world = World(str(tmp_path), files=Slow()).with_limits(files=0.01, jobs=1000)
     async with world.client() as client:
         response = await client.get(f"{OPS}/file", params={"path": str(tmp_path)})
     assert response.status_code == 408

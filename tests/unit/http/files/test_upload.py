@@ -41,12 +41,12 @@ async def put(client: httpx.AsyncClient, folder: Path, form: Any, **headers: str
 @pytest.mark.parametrize(
     "data", [b"", b"x", b"\r\n", b"\r\n--BOUNDX", b"\r\n--BOUN\r\n--BOUND-", b"--BOUND--", bytes(300_000)]
 )
-async def test_what_is_sent_lands(client: httpx.AsyncClient, tmp_path: Path, data: bytes) -> None:
+async def test_uploaded_content(client: httpx.AsyncClient, tmp_path: Path, data: bytes) -> None:
     assert (await put(client, tmp_path, part(data) + END)).status_code == 204
     assert (tmp_path / "f").read_bytes() == data
 
 
-async def test_in_pieces_of_any_size(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_body_split_into_chunks_of_any_size(client: httpx.AsyncClient, tmp_path: Path) -> None:
     data = os.urandom(2000) + b"\r\n--BOUN" + b"\r\n\r\n--BOUNX" + os.urandom(50)
     form = (
         part(b"ignored", b'form-data; name="other"')
@@ -68,7 +68,7 @@ async def test_in_pieces_of_any_size(client: httpx.AsyncClient, tmp_path: Path) 
 @pytest.mark.parametrize(
     "name", ["plain", "with space", 'quo"te', "back\\slash", "caf\u00e9", "tab\tname", "new\nline", "100%", ";"]
 )
-async def test_names_as_httpx_sends_them(client: httpx.AsyncClient, tmp_path: Path, name: str) -> None:
+async def test_file_names_as_httpx_encodes_them(client: httpx.AsyncClient, tmp_path: Path, name: str) -> None:
     response = await client.post(URL, params={"path": str(tmp_path)}, files={"file": (name, b"x")})
     assert response.status_code == 204
     assert raw_names(str(tmp_path)) == {os.fsencode(name)}
@@ -76,7 +76,7 @@ async def test_names_as_httpx_sends_them(client: httpx.AsyncClient, tmp_path: Pa
 
 @pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"../x", b"/etc/passwd", b"a\0b", b"x" * 256, b"%2e%2e/x"])
 @pytest.mark.parametrize("exact", [True, False])
-async def test_a_name_is_one_plain_name(client: httpx.AsyncClient, tmp_path: Path, name: bytes, exact: bool) -> None:
+async def test_invalid_file_names(client: httpx.AsyncClient, tmp_path: Path, name: bytes, exact: bool) -> None:
     given = b"filename*=UTF-8''" + quote(name, safe="").encode() if exact else b'filename="' + name + b'"'
     response = await put(client, tmp_path, part(b"x", b'form-data; name="file"; ' + given) + END)
     assert fields(response) == [("body", "file")]
@@ -89,24 +89,24 @@ WRONG = {
     "no part": END,
     "only another field": part(b"x", b'form-data; name="other"; filename="f"') + END,
     "no file name": part(b"x", b'form-data; name="file"') + END,
-    "not a form's part": part(b"x", b'attachment; name="file"; filename="f"') + END,
+    "wrong disposition type": part(b"x", b'attachment; name="file"; filename="f"') + END,
     "two files": part(b"x") + part(b"y", b'form-data; name="file"; filename="g"') + END,
-    "the same twice": part(b"x") + part(b"x") + END,
+    "the same part twice": part(b"x") + part(b"x") + END,
     "cut in the file": part(bytes(100_000))[:-2],
     "cut before the end": part(b"x") + b"--BOUND",
     "cut in the headers": b"--BOUND\r\nContent-Disposition: form-data; na",
-    "another boundary": part(b"x").replace(b"BOUND", b"OTHER") + END,
+    "wrong boundary": part(b"x").replace(b"BOUND", b"OTHER") + END,
     "an unreadable header": part(b"x", b'form-data; name="file"; filename="open') + END,
     "two names": part(b"x", b'form-data; name="file"; filename="a"; filename="b"') + END,
-    "unknown letters": part(b"x", b"form-data; name=\"file\"; filename*=klingon''x") + END,
+    "unknown charset": part(b"x", b"form-data; name=\"file\"; filename*=klingon''x") + END,
     "too many headers": part(b"x", more=b"X-A: b\r\n" * 50) + END,
     "a header without end": part(b"x", more=b"X-A: " + b"b" * 100_000 + b"\r\n") + END,
-    "a header that is none": part(b"x", more=b"X A\x00: b\r\n") + END,
+    "an invalid header": part(b"x", more=b"X A\x00: b\r\n") + END,
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
-async def test_a_wrong_form_creates_nothing(client: httpx.AsyncClient, world: World, tmp_path: Path, case: str) -> None:
+async def test_invalid_form_creates_nothing(client: httpx.AsyncClient, world: World, tmp_path: Path, case: str) -> None:
     response = await put(client, tmp_path, WRONG[case])
     assert fields(response) == [("body", "file")]
     assert raw_names(str(tmp_path)) == set()
@@ -119,13 +119,13 @@ async def test_a_wrong_form_creates_nothing(client: httpx.AsyncClient, world: Wo
      "multipart/mixed; boundary=BOUND",
      "multipart/form-data; boundary=" + "x" * 500, "multipart/form-data; boundary", "", "\u00ff"],
 )  # fmt: skip
-async def test_it_has_to_be_a_form(client: httpx.AsyncClient, tmp_path: Path, kind: str) -> None:
+async def test_content_type_must_be_form_data(client: httpx.AsyncClient, tmp_path: Path, kind: str) -> None:
     headers = [(b"content-type", kind.encode("latin-1"))]
     response = await client.post(URL, params={"path": str(tmp_path)}, content=part(b"x") + END, headers=headers)
     assert fields(response) == [("body", "file")]
 
 
-async def test_the_old_file_stays_when_the_new_one_is_not_whole(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_truncated_upload_keeps_the_old_file(client: httpx.AsyncClient, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("old")
     assert (await put(client, tmp_path, part(b"new"))).status_code == 400
     assert (tmp_path / "f").read_text() == "old"
@@ -133,7 +133,7 @@ async def test_the_old_file_stays_when_the_new_one_is_not_whole(client: httpx.As
 
 
 @pytest.mark.parametrize("limit", [0, 1, 1000])
-async def test_the_limit_is_exact(world: World, tmp_path: Path, limit: int) -> None:
+async def test_size_limit_is_inclusive(world: World, tmp_path: Path, limit: int) -> None:
     async with world.with_limits(max_ops_file_size=limit).client() as client:
         assert (await put(client, tmp_path, part(bytes(limit)) + END)).status_code == 204
         (tmp_path / "f").unlink()
@@ -152,7 +152,7 @@ async def test_no_limit(world: World, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "beside", [part(bytes(2_000_000), b'form-data; name="other"') + part(b"x"), part(b"x") + END + bytes(2_000_000)]
 )
-async def test_what_is_beside_the_file_is_limited_too(client: httpx.AsyncClient, tmp_path: Path, beside: bytes) -> None:
+async def test_size_of_other_form_data_is_limited(client: httpx.AsyncClient, tmp_path: Path, beside: bytes) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         form = beside + END
         for start in range(0, len(form), 65536):
@@ -162,7 +162,7 @@ async def test_what_is_beside_the_file_is_limited_too(client: httpx.AsyncClient,
     assert raw_names(str(tmp_path)) == set()
 
 
-async def test_a_missing_folder_is_said_before_all_is_sent(world: World, tmp_path: Path) -> None:
+async def test_missing_folder_gives_404_before_the_body_ends(world: World, tmp_path: Path) -> None:
     head = b"POST %b?path=%b/none HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n" % (
         URL.encode(),
         str(tmp_path).encode(),
@@ -173,7 +173,7 @@ async def test_a_missing_folder_is_said_before_all_is_sent(world: World, tmp_pat
         assert (await reader.readline()).startswith(b"HTTP/1.1 404")
 
 
-async def test_too_much_is_said_before_it_is_sent(world: World, tmp_path: Path) -> None:
+async def test_declared_length_over_the_limit_gives_413_at_once(world: World, tmp_path: Path) -> None:
     head = b"POST %b?path=%b HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n" % (
         URL.encode(),
         str(tmp_path).encode(),
@@ -184,7 +184,7 @@ async def test_too_much_is_said_before_it_is_sent(world: World, tmp_path: Path) 
         assert (await reader.readline()).startswith(b"HTTP/1.1 413")
 
 
-async def test_a_client_that_stops_sending_is_given_up(world: World, tmp_path: Path) -> None:
+async def test_stalled_upload_gives_408(world: World, tmp_path: Path) -> None:
     head = b"POST %b?path=%b HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n" % (URL.encode(), str(tmp_path).encode())
     head += TOKEN + b"Content-Type: multipart/form-data; boundary=BOUND\r\n\r\n"
     world = world.with_limits(files=0.05)
@@ -198,10 +198,10 @@ async def test_a_client_that_stops_sending_is_given_up(world: World, tmp_path: P
     assert raw_names(str(tmp_path)) == set()
 
 
-async def test_a_client_that_goes_leaves_nothing(tmp_path: Path) -> None:
+async def test_client_disconnect_leaves_no_temporary_file(tmp_path: Path) -> None:
     begun = asyncio.Event()
 
-    class Telling(LocalFiles):
+    class SignallingFiles(LocalFiles):
         async def upload(
             self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, landing: WriteOptions = DEFAULT_WRITE
         ) -> WriteResult:
@@ -212,7 +212,7 @@ async def test_a_client_that_goes_leaves_nothing(tmp_path: Path) -> None:
 
             return await super().upload(path, watched(), deadline, landing)
 
-    world = World(str(tmp_path), files=Telling())
+    world = World(str(tmp_path), files=SignallingFiles())
     head = b"POST %b?path=%b HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n" % (URL.encode(), str(tmp_path).encode())
     head += TOKEN + b"Content-Type: multipart/form-data; boundary=BOUND\r\n\r\n"
     async with world.served() as served, served.connect() as (_, writer):
@@ -225,7 +225,7 @@ async def test_a_client_that_goes_leaves_nothing(tmp_path: Path) -> None:
     assert raw_names(str(tmp_path)) == set()
 
 
-async def test_a_large_upload_through_a_socket(world: World, tmp_path: Path) -> None:
+async def test_large_upload_over_a_socket(world: World, tmp_path: Path) -> None:
     data = os.urandom(1_000_000) * 4
     async with (
         world.served() as served,
@@ -236,11 +236,11 @@ async def test_a_large_upload_through_a_socket(world: World, tmp_path: Path) -> 
     assert (tmp_path / "f").read_bytes() == data
 
 
-async def test_no_more_is_taken_than_can_be_written(tmp_path: Path) -> None:
-    """While the disc stands still the client is held back: what is under way is what a few buffers hold."""
+async def test_backpressure_of_a_slow_disk(tmp_path: Path) -> None:
+    """While the disk is blocked, the gateway buffers only a bounded part of the upload."""
     stands, goes_on = asyncio.Event(), asyncio.Event()
 
-    class Standing(LocalFiles):
+    class BlockedFiles(LocalFiles):
         async def upload(
             self,
             path: str,  # noqa: ARG002
@@ -255,7 +255,7 @@ async def test_no_more_is_taken_than_can_be_written(tmp_path: Path) -> None:
                 pass
             return WriteResult(True, None)
 
-    world = World(str(tmp_path), files=Standing()).with_limits(max_ops_file_size=None)
+    world = World(str(tmp_path), files=BlockedFiles()).with_limits(max_ops_file_size=None)
     head = b"POST %b?path=%b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"
     head = head % (URL.encode(), str(tmp_path).encode(), 1 << 40)
     async with world.served() as served, served.connect() as (_, writer):

@@ -1,4 +1,4 @@
-"""A form is parsed equally whether it arrives in one chunk or in several."""
+"""The result of parsing a form does not depend on how it is split into chunks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CONTENT = st.lists(
 
 
 def read(pieces: Sequence[bytes]) -> Any:
-    """The name and the bytes in a form that comes in these pieces, or what is said about it."""
+    """Parse a form that arrives in these chunks: the file name and content, or the error."""
 
     async def main() -> Any:
         left = list(pieces)
@@ -68,18 +68,18 @@ def read(pieces: Sequence[bytes]) -> Any:
 )
 @example([NAMED], b"content", b"--\r\n")
 @example([NAMED, NAMED], b"", b"--\r\n")
-def test_the_same_whole_and_in_pieces(headers, content, last):
+def test_any_form_parses_equally_in_chunks(headers, content, last):
     form = b"--B\r\n" + b"".join(header + b"\r\n" for header in headers) + b"\r\n" + content + b"\r\n--B" + last
     assert read([form]) == read([form[:3], form[3:]])
 
 
 @given(st.integers(0, len(FORM)), st.sampled_from([b"", b"\r", b"\n", b"-", b"\0", b"B", b" "]), st.integers(0, 3))
-def test_the_same_with_a_fault_anywhere(at, put, removed):
+def test_damaged_form_parses_equally_in_chunks(at, put, removed):
     form = FORM[:at] + put + FORM[at + removed :]
     if len(form) > 1:
         assert read([form]) == read([form[:1], form[1:]])
 
 
-def test_as_it_should_be():
+def test_valid_form():
     assert read([FORM]) == ("f", b"content")
     assert read([b"", FORM[:30], b"", FORM[30:], b""]) == ("f", b"content")

@@ -63,7 +63,7 @@ class Uploads(Protocol):
     ) -> UploadStatus:
         """Append bytes at `offset`; StaleState if that is not the upload's offset. Bytes are kept if `chunks` raises.
 
-        `length` tells it where it was not known. With a checksum all is kept or nothing; wrong: ChecksumMismatch.
+        `length` declares a deferred length. With a checksum, all bytes are kept or none; wrong: ChecksumMismatch.
         The deadline limits the opening and each step's progress, not the whole.
         """
         ...

@@ -40,7 +40,7 @@ class Decision(Enum):
 
     USE = auto()
     OPEN = auto()
-    EVICT = auto()  # close the connection that has been idle longest, whosever it is, then open
+    EVICT = auto()  # close the connection that has been idle longest, of any user, then open
     WAIT = auto()
 
 

@@ -1,4 +1,4 @@
-"""Resumable uploads at the edge of a gateway: prefixes, limits, permissions, and headers that make no sense."""
+"""Routes of resumable uploads: root path, limits, permissions, and invalid headers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def named(path: str, length: int) -> dict[str, str]:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("prefix", ["", "/api", "/a/b c"])
-async def test_the_location_has_the_prefix_that_clients_see(place: Place, prefix: str) -> None:
+async def test_location_includes_the_root_path(place: Place, prefix: str) -> None:
     async with asked(place, root_path=prefix) as client:
         made = await client.post("/filesystem/toy/uploads", headers=named(place.path("f"), 2))
         assert made.status_code == 201
@@ -66,7 +66,7 @@ async def test_the_location_has_the_prefix_that_clients_see(place: Place, prefix
 
 
 @pytest.mark.anyio
-async def test_the_limit_is_exact(place: Place) -> None:
+async def test_size_limit_is_inclusive(place: Place) -> None:
     async with asked(place, limit=5) as client:
         url = "/filesystem/toy/uploads"
         assert (await client.options(url)).headers["Tus-Max-Size"] == "5"
@@ -87,7 +87,7 @@ async def test_the_limit_is_exact(place: Place) -> None:
 
 
 @pytest.mark.anyio
-async def test_who_may_not_write_may_not_upload(place: Place) -> None:
+async def test_forbidden_write_gives_403(place: Place) -> None:
     world = Uploading(place, None)
     async with world.client() as client:
         made = await client.post("/filesystem/toy/uploads", headers=named(place.path("f"), 2))
@@ -103,13 +103,13 @@ async def test_who_may_not_write_may_not_upload(place: Place) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_cluster_that_takes_none(world: World, client: httpx.AsyncClient) -> None:
+async def test_cluster_without_resumable_uploads_gives_501(world: World, client: httpx.AsyncClient) -> None:
     answer = await client.post("/filesystem/toy/uploads", headers=named(f"{world.root}/f", 2))
     assert answer.status_code == 501
 
 
 @given(st.text(max_size=60))
-def test_metadata_is_read_or_refused(text: str) -> None:
+def test_any_metadata_is_parsed_or_refused(text: str) -> None:
     try:
         found = parse_metadata(text)
     except Invalid:

@@ -200,7 +200,7 @@ async def post_upload(call: Call, upload: UploadId) -> Response:
 
 def _content(call: Call, room: int | None) -> AsyncGenerator[bytes]:
     """The body, of at most `room` bytes."""
-    too_large = TooLarge("The file is larger than it may be")
+    too_large = TooLarge("The file exceeds the size limit")
     timeout = call.cluster.limits.files
     return RequestBody(call, timeout=timeout, limit=room, too_large=too_large).chunks()
 
