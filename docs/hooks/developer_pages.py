@@ -64,5 +64,5 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     for flow in FLOWS:
         mark = f"<!-- walk: {flow} -->"
         if mark in markdown:
-            markdown = markdown.replace(mark, f"```text\n{walks()[flow]}\n```")
+            markdown = markdown.replace(mark, f"```{{ .text .walk }}\n{walks()[flow]}\n```")
     return markdown
