@@ -86,7 +86,8 @@ class DemoOutput:
         self.console.print()
         self.console.print(Text.assemble("The gateway runs at ", (url, "bold"), ", its API documentation at /docs."))
         self.console.print(
-            "Try it in another terminal. The first line sets the variables of the examples in docs/users:"
+            "Try it in another terminal. The first line sets the variables of the examples in docs/users:",
+            soft_wrap=True,
         )
         for line in lines:
             self.console.print(Text(line), soft_wrap=True)
