@@ -84,6 +84,13 @@ CASES = [
     ("clusters:", "server: {host: }\nservr:", 5, "servr", "is not a setting", "`server`"),
     ("clusters:", "server: {log_level: loud}\nclusters:", 4, "server.log_level", "`loud` is unknown", "one of debug"),
     ("clusters:", "logger: {loggable_request_headers: [{input: Authorization, output: x}]}\nclusters:", 4, "logger.loggable_request_headers[0].input", "is never logged", ""),
+    ("clusters:", "logger: {loggable_request_headers: [{input: x-a, output: x}, {input: X-A, output: y}]}\nclusters:", 4, "logger.loggable_request_headers", "x-a is given twice", "keep one"),
+    ("clusters:", "server: {trusted_proxies: [10.0.0.0/8, proxy.example.org]}\nclusters:", 4, "server.trusted_proxies[1]", "neither an IP address nor a network", "10.0.0.0/8"),
+    ("clusters:", "server: {trusted_proxies: [10.0.0.1/8]}\nclusters:", 4, "server.trusted_proxies[0]", "neither an IP address nor a network", ""),
+    ("clusters:", "apis_root_path: v2\nclusters:", 4, "apis_root_path", "must begin with one slash", "/firecrest/v2"),
+    ("clusters:", "apis_root_path: //v2\nclusters:", 4, "apis_root_path", "must begin with one slash", ""),
+    ("clusters:", "doc_servers: [{url: /}, {description: x}]\nclusters:", 4, "doc_servers[1]", "needs the text `url`", "https://"),
+    ("clusters:", "doc_servers: [{url: /, description: [x]}]\nclusters:", 4, "doc_servers[0]", "`description`", ""),
     ("issuer: https://id.example.org", "username_claim: x", 2, "auth.authentication", "has no keys", "issuer: "),
     ("issuer: https://id.example.org", "issuer: id.example.org", 2, "auth.authentication.issuer", "is not a URL", "https://"),
     ("issuer: https://id.example.org", "issuer: 'https://id.example.org:x'", 2, "auth.authentication.issuer", "is not a URL", ""),
@@ -226,7 +233,21 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Authorization", "cookie", "X-Auth-Token", "x-api-key", "X-Amz-Signature", "a b", "é"]
+    "name",
+    [
+        "Authorization",
+        "cookie",
+        "X-Auth-Token",
+        "x-api-key",
+        "X_API_KEY",
+        "X-Access-Key",
+        "X-Amz-Signature",
+        "X-Auth",
+        "X-Session-Id",
+        "X-Goog-IAP-JWT-Assertion",
+        "a b",
+        "é",
+    ],
 )
 def test_header_that_may_hold_a_secret_is_never_logged(
     problems: Callable[..., list[Problem]], minimal: str, name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
@@ -16,7 +17,11 @@ from .transfers import DataOperationSettings, S3TransferSettings, StorageSetting
 from .use import ReadBy
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110, 5.1
-_SECRET_HEADER = re.compile(r"authoriz|cookie|token|secret|passw|api-?key|credential|signature", re.IGNORECASE)
+_SECRET_HEADER = re.compile(
+    r"authoriz|authenti|cookie|token|secret|passw|(api|access|private)[._-]?key|credential|signature|session|jwt|bearer"
+    r"|assertion|^x-auth$",
+    re.IGNORECASE,
+)
 
 
 def _loggable_header(value: str) -> str:
@@ -25,6 +30,32 @@ def _loggable_header(value: str) -> str:
     if _SECRET_HEADER.search(value):
         raise InvalidSetting("may contain a secret and is never logged", "another header")
     return value
+
+
+def _root_path(value: str) -> str:
+    if value and (not value.startswith("/") or value.startswith("//")):
+        raise InvalidSetting("must begin with one slash", "/firecrest/v2")
+    return value
+
+
+def _doc_server(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(value.get("url"), str):
+        raise InvalidSetting("needs the text `url`", "{url: https://api.example.org}")
+    if not isinstance(value.get("description", ""), str):
+        raise InvalidSetting("has a `description` that is not a text")
+    return value
+
+
+def _proxy(value: str) -> str:
+    if value != "*":  # any address
+        try:
+            ipaddress.ip_network(value)
+        except ValueError:
+            raise InvalidSetting("is neither an IP address nor a network", "10.0.0.0/8") from None
+    return value
+
+
+DocServer = Annotated[Mapping[str, Any], AfterValidator(_doc_server)]
 
 
 class LoggableHeaderSettings(Section):
@@ -40,6 +71,13 @@ class LoggableHeaderSettings(Section):
     )
 
 
+def _unique_inputs(value: tuple[LoggableHeaderSettings, ...]) -> tuple[LoggableHeaderSettings, ...]:
+    name = first_duplicate([header.input for header in value])
+    if name is not None:
+        raise InvalidSetting(f"the header {name} is given twice (case does not matter)", "keep one")
+    return value
+
+
 class LoggerSettings(Section):
     """Request headers in the access log."""
 
@@ -49,7 +87,7 @@ class LoggerSettings(Section):
     enable_tracing_log: bool = Field(
         default=False, description="Add the headers of `loggable_request_headers` to the access log."
     )
-    loggable_request_headers: tuple[LoggableHeaderSettings, ...] = Field(
+    loggable_request_headers: Annotated[tuple[LoggableHeaderSettings, ...], AfterValidator(_unique_inputs)] = Field(
         default=(), description="The request headers to log, if `enable_tracing_log` is true."
     )
 
@@ -79,9 +117,9 @@ class ServerSettings(Section):
         description="Time that a client has to send the header of a request; then the connection is closed.",
         json_schema_extra=FLAMECREST_ONLY,
     )
-    trusted_proxies: tuple[Word, ...] = Field(
+    trusted_proxies: tuple[Annotated[Word, AfterValidator(_proxy)], ...] = Field(
         default=("127.0.0.1",),
-        description="Addresses and networks of reverse proxies whose `X-Forwarded-*` headers are used.",
+        description="IP addresses and networks of reverse proxies whose `X-Forwarded-*` headers are used; `*`: all.",
         json_schema_extra=FLAMECREST_ONLY,
     )
 
@@ -113,10 +151,10 @@ class Settings(Section):
     app_debug: Annotated[bool, ReadBy("cli")] = Field(
         default=False, description="Log at level debug, whatever `server.log_level` says."
     )
-    apis_root_path: Annotated[str, ReadBy("server.app")] = Field(
+    apis_root_path: Annotated[str, AfterValidator(_root_path), ReadBy("server.app")] = Field(
         default="", description="The path prefix of the API behind a reverse proxy.", examples=["/firecrest/v2"]
     )
-    doc_servers: Annotated[tuple[Mapping[str, Any], ...], ReadBy("server.app")] = Field(
+    doc_servers: Annotated[tuple[DocServer, ...], ReadBy("server.app")] = Field(
         default=(),
         description="The servers in the OpenAPI document (`servers`).",
         examples=[[{"url": "https://api.example.org", "description": "Production"}]],
