@@ -129,7 +129,9 @@ async def test_attributes_that_nothing_can_tell_are_not_called_missing(without: 
         assert await names(place) == ["file"]
 
 
-@pytest.mark.parametrize(("program", "form"), [("zstd", "zstd"), ("gzip", "gzip"), ("tar", "tar"), ("tar", "gzip")])
+@pytest.mark.parametrize(
+    ("program", "form"), [("zstd", "zstd"), ("gzip", "gzip"), ("tar", "tar"), ("tar", "gzip"), ("head", "gzip")]
+)
 async def test_archives_of_many_files_that_cannot_be_made(without: Without, program: str, form: Any) -> None:
     async with without(program) as place:
         bulk, path = RemoteBulk(place.session), await put(place, "file", b"data")

@@ -109,6 +109,13 @@ def test_a_program_that_is_not_there():
     assert "/nosuch/sbatch" in (error.detail or "")
 
 
+def test_a_missing_program_that_the_command_is_run_with_is_named():
+    error = errors.command_error("squeue", Output(127, b"", b"sh: 1: exec: timeout: not found\n"))
+    assert error.public == "The scheduler's command squeue cannot be run on this cluster: timeout is not installed"
+    error = errors.command_error("squeue", Output(127, b"", b"timeout: failed to run command 'squeue': No such file\n"))
+    assert error.public == "The scheduler's command squeue cannot be run on this cluster"
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

@@ -175,5 +175,7 @@ def test_a_program_that_is_not_installed_is_named(said, name):
     with pytest.raises(Unsupported) as caught:
         stat_command("/x", follow=False).parse(Output(127, b"", said))
     assert caught.value.public == f"The program that this needs is not installed on the cluster{name}"
+    with pytest.raises(Unsupported):
+        whoami().parse(Output(127, b"", said))
     for status in (0, 1, 125, 128):
         Output(status, b"", said).check_installed()

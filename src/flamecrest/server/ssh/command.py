@@ -40,11 +40,17 @@ class Output:
         """Whether the program, or one that it needs, could not be started: the shell's status is then 126 or 127."""
         return self.status in {126, 127}
 
+    @property
+    def missing_program(self) -> str | None:
+        """The name of the program that could not be started, if the shell's message has it."""
+        found = _NOT_FOUND.search(self.errors()) if self.not_installed else None
+        return found[found.lastindex or 0] if found else None
+
     def check_installed(self) -> None:
         """Raise Unsupported if a program could not be started, with its name if the shell's message has it."""
         if self.not_installed:
-            found = _NOT_FOUND.search(self.errors())
-            name = f": {found[found.lastindex or 0]}" if found else ""
+            missing = self.missing_program
+            name = f": {missing}" if missing else ""
             message = f"The program that this needs is not installed on the cluster{name}"
             raise Unsupported(message, detail=self.errors()[:200])
 

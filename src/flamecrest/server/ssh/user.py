@@ -37,6 +37,7 @@ def whoami() -> Command[User]:
 
 def _parse(output: Output) -> User:
     """Read `uid=1001(ann) gid=1001(ann) groups=1001(ann),27(sudo)`; some groups may lack a name (then status 1)."""
+    output.check_installed()
     parts = dict(re.findall(r"\b(uid|gid|groups)=(\S+(?: [^=]*?)?)(?= \w+=|$)", output.text().strip()))
     found = {key: _named(parts.get(key, "")) for key in ("uid", "gid", "groups")}
     if not found["uid"] or not found["gid"]:

@@ -32,7 +32,7 @@ _LIST: Final = ("--null", "--files-from=-")
 _COMPRESSED: Final = rf"""set -u
 unset TAR_OPTIONS
 program=$1 base=$2
-command -v tar >/dev/null && command -v "$program" >/dev/null || exit 127
+for needed in tar head "$program"; do command -v "$needed" >/dev/null || exit 127; done
 quick() {{ if [ "$program" = zstd ]; then zstd -q -c; else gzip -n -c; fi; }}
 tar {" ".join(f"'{option}'" for option in _OPTIONS)} --blocking-factor=1 --directory="$base" {" ".join(_LIST)} |
     head --bytes=-1024 | quick

@@ -59,7 +59,9 @@ def command_error(program: str, output: Output) -> GatewayError:
     """The error for a failure that any command can have."""
     message, detail = error_text(output), f"{program}: status {output.status}: {output.errors()[:_MAX_TEXT]!r}"
     if output.status in (126, 127):
-        return Upstream(f"The scheduler's command {program} cannot be run on this cluster", detail=detail)
+        missing = output.missing_program  # may be one that it is run with, such as timeout
+        reason = "" if missing in {None, program} else f": {missing} is not installed"
+        return Upstream(f"The scheduler's command {program} cannot be run on this cluster{reason}", detail=detail)
     if any(phrase in message for phrase in (*_UNREACHABLE, *_NO_ANSWER)):
         return Unavailable(f"The scheduler does not answer: {message}", detail=detail)
     if any(phrase in message for phrase in _DENIED):
