@@ -84,6 +84,16 @@ async def test_one_source_is_enough_if_it_knows_the_job():
         await find("6", JobSources(answers(RUNNING), down))
 
 
+async def test_a_source_that_ignores_its_deadline_is_not_waited_for():
+    async def deaf(_: Deadline) -> Snapshot:
+        return await asyncio.Future()
+
+    deadline = Deadline.after(0.01)
+    assert await lookup().records(JobSources(answers(RUNNING), deaf), deadline) == [RUNNING]
+    with pytest.raises(Timeout, match="did not answer in time"):
+        await lookup().records(JobSources(deaf, deaf), deadline)
+
+
 async def test_the_more_severe_failure_is_raised():
     sources = JobSources(fails(Timeout("late")), fails(Unavailable("down")))
     with pytest.raises(Unavailable, match="down"):

@@ -107,11 +107,13 @@ class JobLookup:
             "history": asyncio.create_task(self._answer("history", sources.history, early)),
         }
         try:
-            done, pending = await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+            until = deadline.left()
+            done, pending = await asyncio.wait(tasks.values(), timeout=until, return_when=asyncio.FIRST_COMPLETED)
             if pending:
                 answers = [task.result() for task in done]
                 enough = any(not isinstance(one, GatewayError) and is_enough(one) for one in answers)
-                await asyncio.wait(pending, timeout=self._second_source_seconds if enough else None)
+                until = min(deadline.left(), self._second_source_seconds) if enough else deadline.left()
+                await asyncio.wait(pending, timeout=until)
             return _Answers(*(self._result(source, task) for source, task in tasks.items()))
         finally:
             for task in tasks.values():
