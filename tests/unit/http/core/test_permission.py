@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,12 +11,13 @@ from fastapi.routing import APIRoute
 
 from flamecrest.server.app import routes
 from flamecrest.server.auth.port import Verb
-from flamecrest.server.cluster import Ports
 from flamecrest.server.files.resumable.state import UploadKey
 from tests.unit.http.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from flamecrest.server.cluster import Ports
 
 pytestmark = pytest.mark.anyio
 
@@ -26,6 +28,10 @@ OPEN = {
     ("GET", "/status/systems"),
     ("OPTIONS", "/filesystem/{system_name}/uploads"),
 }
+PORTS = ("files", "scheduler", "transfers", "user", "uploads", "bulk")
+# Requests of /compute that change jobs, and operations on files that change nothing.
+SUBMITTING = {("POST", ""), ("DELETE", "/{job_id}"), ("PUT", "/{job_id}/attach")}
+READING = {"stat", "download", "ls", "view", "head", "tail", "checksum", "file", "df", "du"}
 ROUTES = {(method, route.path) for route in routes() if isinstance(route, APIRoute) for method in route.methods or ()}
 
 
@@ -46,7 +52,8 @@ class Closed(World):
             return port
 
         ports = super().ports()
-        return Ports(**{name: recorded(name, getattr(ports, name)) for name in Ports.__slots__})
+        made = {name: recorded(name, getattr(ports, name)) for name in PORTS}
+        return replace(ports, **made)
 
 
 def request(method: str, path: str, root: str) -> dict[str, Any]:
@@ -81,6 +88,34 @@ async def test_without_permission_no_port_is_handed_out(tmp_path: Path, method: 
     async with world.client() as client:
         response = await client.request(method, **request(method, path, str(tmp_path)))
     assert (response.status_code, world.touched) == (403, [])
+
+
+def verb_of(method: str, path: str) -> Verb:
+    """The verb that a route must ask for."""
+    if path.startswith("/status/"):
+        return Verb.STATUS
+    if path.startswith("/compute/"):
+        rest = path.removeprefix("/compute/{system_name}/jobs")
+        return Verb.JOBS_SUBMIT if (method, rest) in SUBMITTING else Verb.JOBS_READ
+    _, _, _, room, *operation = path.split("/")
+    if room == "transfer":
+        return Verb.TRANSFER
+    return Verb.FILES_READ if room in {"ops", "bulk"} and operation[0] in READING else Verb.FILES_WRITE
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(ROUTES - OPEN))
+async def test_each_route_asks_for_its_own_verb_only(tmp_path: Path, method: str, path: str) -> None:
+    """With all verbs but this one it is refused, with this one alone it is not."""
+    world = Closed(str(tmp_path))
+    verb = verb_of(method, path)
+    statuses = []
+    for forbidden in ({verb}, set(Verb) - {verb}):
+        world.rules.forbidden = {("fireuser", one) for one in forbidden}
+        async with world.client() as client:
+            response = await client.request(method, **request(method, path, str(tmp_path)))
+        statuses.append(response.status_code)
+    assert statuses[0] == 403
+    assert statuses[1] not in {403, 500}
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(OPEN))
