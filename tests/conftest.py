@@ -1,4 +1,4 @@
-"""What every test stands on."""
+"""Hypothesis profiles and fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 from blockbuster import BlockBuster
 from hypothesis import HealthCheck, settings
 
-# Every run draws other examples. To look harder by hand: pytest --hypothesis-profile=thorough
-# How long one takes says something about the machine only: no deadline (200 ms by default), none called too slow.
+# Every run draws new examples. To look harder by hand: pytest --hypothesis-profile=thorough
+# No deadline (200 ms by default) and no too_slow check: durations depend on the machine.
 settings.register_profile("quick", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=2000)
 settings.load_profile("quick")
 
 
 def pytest_collection_finish() -> None:
-    """Thousands of tests live to the end: nobody need look whether they are garbage, again and again."""
+    """Freeze the collected tests: they live to the end, so the garbage collector need not scan them."""
     gc.collect()
     gc.freeze()
 
@@ -32,7 +32,7 @@ def anyio_backend() -> str:
 def never_blocked() -> Iterator[None]:
     """A call in flamecrest.server that blocks the event loop (file, socket, sleep) fails the test."""
     guard = BlockBuster(scanned_modules="flamecrest.server")
-    del guard.functions["io.TextIOWrapper.write"]  # a log is written where it is said
+    del guard.functions["io.TextIOWrapper.write"]  # log records are written synchronously
     for function in guard.functions.values():
         function.can_block_in("server/settings/loading.py", {"load"})  # settings are read before requests are served
         function.can_block_in("server/ssh/host_keys.py", {"_refresh"})  # a small local file, when it changed

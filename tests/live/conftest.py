@@ -1,4 +1,4 @@
-"""What the live tests stand on: a site that is up, a token issuer, a gateway in a process of its own."""
+"""Fixtures of the live tests: a running site, a token issuer, a gateway in a process of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECONDS = 60  # a live test without a timeout mark of its own
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this directory is live, and may take longer than other tests."""
+    """Mark all tests in this directory as live, with a longer timeout."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.live)
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def site() -> Site:
-    """The site; tests are skipped where it is not up, and fail when FLAMECREST_LIVE says that it should be."""
+    """The site. If it is down, tests are skipped, or fail if FLAMECREST_LIVE is set."""
     found = Site.from_environment()
     reason = found.why_not()
     if reason is not None:
@@ -60,7 +60,7 @@ def live_issuer(site: Site) -> Iterator[Issuer]:
 
 @pytest.fixture
 def world(site: Site, live_issuer: Issuer, tmp_path: Path) -> Iterator[World]:
-    """What a test needs to make something fail; left as it was."""
+    """The tools to inject faults; the site is restored afterwards."""
     with ExitStack() as stack:
         yield World(site, live_issuer, tmp_path, stack)
 

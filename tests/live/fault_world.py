@@ -1,4 +1,4 @@
-"""What a test of faults is given: gateways with short deadlines, SSH servers to break, clients of any user."""
+"""The environment of fault tests: gateways with short deadlines, SSH servers to break, clients of any user."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class World:
         return self.stack.enter_context(faults.sshd(self.site, self.folder, **options))
 
     def gateway(self, server: Sshd | None = None, *, scheduler: float = 4, **timeouts: float) -> Server:
-        """One without probes, so that nothing but requests opens connections."""
+        """A gateway without probes, so that only requests open connections."""
         settings = self.site.settings(self.issuer, self.folder / "service_secret", probing=False)
         cluster = settings["clusters"][0]
         cluster["scheduler"]["timeout"] = scheduler
@@ -59,7 +59,7 @@ class World:
 
 
 def is_error(answer: httpx.Response, *statuses: int) -> bool:
-    """Whether it is an error of these kinds, in the envelope, that tells no more than it should."""
+    """Whether it is an error of these kinds, in the envelope, without internal details."""
     body = answer.json()
     assert answer.status_code in statuses, answer.text
     assert {"errorType", "message", "causedBy", "data", "user"} <= set(body)

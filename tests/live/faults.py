@@ -1,6 +1,6 @@
-"""What breaks on purpose: an SSH server of our own beside the centre's, processes that stop, a profile that prints.
+"""Fault injection: a separate SSH server, stopped processes, a profile that prints.
 
-Nothing here touches the centre's own servers, except `stopped` and `ended`, whose callers say how shortly.
+Only `stopped` and `ended` touch the centre's own servers, for as long as their callers need.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CENTRE = Path(__file__).parent / "centre"
 
 
 def until(true: Callable[[], object], what: str, seconds: float = 15) -> None:
-    """Wait for something to become true; fail when it does not."""
+    """Wait for a condition; fail if it does not become true."""
     end = time.monotonic() + seconds
     while not true():
         if time.monotonic() > end:
@@ -54,7 +54,7 @@ def pids() -> list[int]:
 
 
 def children(pid: int) -> list[int]:
-    """Everything that a process has started, and what that has."""
+    """All descendants of a process."""
     parents: dict[int, list[int]] = {}
     for one in pids():
         with contextlib.suppress(OSError):
@@ -67,7 +67,7 @@ def children(pid: int) -> list[int]:
 
 
 def running(words: str) -> list[int]:
-    """The processes whose command line holds these words, zombies and ourselves left out."""
+    """The processes whose command line holds these words, except zombies and this process."""
     found = []
     for pid in pids():
         with contextlib.suppress(OSError):
@@ -85,7 +85,7 @@ def end(some: list[int], number: int = signal.SIGKILL) -> None:
 
 @contextmanager
 def stopped(*some: int) -> Iterator[None]:
-    """Processes that are there and do nothing."""
+    """Stop these processes (SIGSTOP) for the duration of the block."""
     end(list(some), signal.SIGSTOP)
     try:
         yield
@@ -101,7 +101,7 @@ def pid_of(piece: str) -> int:
 
 @contextmanager
 def ended(piece: str) -> Iterator[None]:
-    """One of the centre's own servers is down."""
+    """End one of the centre's own servers for the duration of the block."""
     pid = pid_of(piece)
     os.kill(pid, signal.SIGTERM)
     try:
@@ -112,7 +112,7 @@ def ended(piece: str) -> Iterator[None]:
 
 
 def up() -> None:
-    """Start what of the centre is down, and wait until all is well."""
+    """Start the centre's servers that are down, and wait until all respond."""
     done = subprocess.run([str(CENTRE / "up.sh")], check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -122,7 +122,7 @@ def up() -> None:
 
 @dataclass
 class Sshd:
-    """The centre's sshd once more, on another port and with some settings changed."""
+    """A second sshd of the centre, on another port and with some settings changed."""
 
     port: int
     known_hosts: Path
@@ -141,13 +141,13 @@ class Sshd:
         return False
 
     def sessions(self) -> list[int]:
-        """Its processes behind its connections; not the programs that they run."""
+        """The sshd processes of its connections, without the programs that they run."""
         if self.process is None:
             return []
         return [pid for pid in children(self.process.pid) if _name(pid) == "sshd"]
 
     def cut(self) -> None:
-        """Cut every connection. What runs behind them is left running, as OpenSSH leaves it."""
+        """Cut every connection. Remote programs keep running, as with OpenSSH."""
         end(self.sessions())
 
     def stop(self) -> None:
@@ -210,6 +210,6 @@ def noisy_profile(site: Site, user: str, text: str) -> Iterator[None]:
 
 
 def give(path: Path, user: str) -> None:
-    """Make it the user's own."""
+    """Change the owner to the user."""
     entry = pwd.getpwnam(user)
     os.chown(path, entry.pw_uid, entry.pw_gid)

@@ -1,4 +1,4 @@
-"""A second sshd of the centre, which has no SFTP subsystem: for as long as a test wants it."""
+"""A second sshd of the centre, without the SFTP subsystem, for the duration of a test."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 from .process import free_port, running
 from .site import Site
 
-OWN = ("Port ", "PidFile ", "Subsystem ")  # what must not be as in the centre's configuration
+OWN = ("Port ", "PidFile ", "Subsystem ")  # settings that differ from the centre's configuration
 
 
 @contextmanager
 def without_subsystem(site: Site, folder: Path) -> Iterator[Site]:
-    """The same site by another port; skips where the site is not the centre of tests/live/centre."""
+    """The same site on another port; skips if the site is not the centre of tests/live/centre."""
     settings = site.known_hosts.parent / "sshd_config"
     if not settings.exists():
         pytest.skip("only the centre's sshd can be started once more")

@@ -1,4 +1,4 @@
-"""Servers as processes of their own: started, waited for until they answer, ended by their pid."""
+"""Servers as child processes: started, awaited until they respond, ended by pid."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROGRAMS = Path(sys.executable).parent  # of the environment that this process r
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that runs: its base URL, its process, and the file that it logs into."""
+    """A running server: its base URL, its process, and its log file."""
 
     url: str
     pid: int
@@ -30,7 +30,7 @@ class Server:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on at this moment."""
+    """A loopback port without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -38,7 +38,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(argv: Sequence[str], log: Path, ready: Callable[[], bool], seconds: float = 50) -> Iterator[int]:
-    """Run a program until the block is left, which is entered with its pid once `ready` says so.
+    """Run a program for the duration of the block. Yields its pid once `ready` returns true.
 
     It gets none of our FLAMECREST_* variables: they would change its configuration.
     """
@@ -58,7 +58,7 @@ def running(argv: Sequence[str], log: Path, ready: Callable[[], bool], seconds: 
 
 
 def answers(url: str) -> bool:
-    """Whether there is an HTTP server."""
+    """Whether an HTTP server responds."""
     try:
         httpx.get(url, trust_env=False, timeout=5, verify=False)
     except httpx.TransportError:
@@ -78,7 +78,7 @@ def serving(argv: Sequence[str], port: int, log: Path) -> Iterator[Server]:
 def gateway(config: Path, log: Path, programs: Path = PROGRAMS) -> Iterator[Server]:
     """Run `flamecrest serve` from a directory of programs, with a configuration file.
 
-    It listens on a free port that it takes by itself and logs.
+    It chooses a free port and logs it.
     """
     argv = [str(programs / "flamecrest"), "serve", "--config", str(config), "--host", "127.0.0.1", "--port", "0"]
     before = log.stat().st_size if log.exists() else 0

@@ -1,4 +1,4 @@
-"""The site that the live tests and the benchmark run against: where it is, who lives there, how a gateway reaches it.
+"""The site that the live tests and the benchmark run against: its address, its users, how a gateway reaches it.
 
 The defaults are those of tests/live/centre; the variables FLAMECREST_LIVE_* name another site. It starts nothing.
 """
@@ -38,7 +38,7 @@ class Site:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Site:
-        """The centre that `tests/live/centre/up.sh` makes with the same variables, or the one that is described."""
+        """The centre that `tests/live/centre/up.sh` makes with the same variables, or the site that they describe."""
 
         def value(name: str, default: object) -> str:
             return environ.get(f"FLAMECREST_LIVE_{name}") or str(default)
@@ -59,7 +59,7 @@ class Site:
 
     @property
     def user(self) -> str:
-        """The user that tests work as when it does not matter who it is."""
+        """The default user of the tests."""
         return self.users[0]
 
     def key(self, user: str) -> Path:
@@ -71,7 +71,7 @@ class Site:
         return f"{self.root.rstrip('/')}/{user}"
 
     def why_not(self) -> str | None:
-        """Why nothing can be run on it now; None when it answers."""
+        """Why the site cannot be used now; None if it responds."""
         try:
             with socket.create_connection((self.host, self.port), timeout=5) as connection:
                 connection.settimeout(5)

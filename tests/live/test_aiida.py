@@ -60,7 +60,7 @@ def work(site: Site, live_gateway: Server, live_token: Callable[..., str]) -> It
 
 
 @pytest.mark.timeout(240)
-def test_the_plugin_does_all_its_work(
+def test_plugin_transport_scheduler_and_calculation(
     site: Site, live_gateway: Server, live_issuer: Issuer, aiida_python: Path, work: str, tmp_path: Path
 ) -> None:
     client = f"{site.user}-client"

@@ -25,7 +25,7 @@ SIZE = 20_000_000
 
 @pytest.mark.parametrize("accelerate", [True, False], ids=["accelerated", "asyncssh"])
 @pytest.mark.parametrize("rekey", [2**40, 3_000_000, 40_000])
-async def test_the_same_bytes_come_back(site: Site, rekey: int, accelerate: bool) -> None:
+async def test_content_round_trips_with_rekeying(site: Site, rekey: int, accelerate: bool) -> None:
     content = os.urandom(SIZE)
     user = site.users[0]
     pairs = asyncssh.load_keypairs(str(site.keys / user))

@@ -1,4 +1,4 @@
-"""The centre itself: if one of these fails, look there first and not at the gateway."""
+"""The centre itself: if one of these fails, the fault is in the centre, not in the gateway."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(*argv: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(word) for word in argv], check=False, capture_output=True, text=True, timeout=30)
 
 
-def test_every_piece_is_well() -> None:
+def test_all_services_run() -> None:
     result = run(CENTRE / "status.sh")
     assert result.returncode == 0, result.stdout + result.stderr
 
@@ -32,14 +32,14 @@ def ssh(site: Site, user: str, key: Path) -> subprocess.CompletedProcess[str]:
     return run("ssh", "-F", "none", *flags, "-i", key, "-p", site.port, f"{user}@{site.host}", "id", "-un")
 
 
-def test_users_log_in_with_their_keys_and_not_with_others(site: Site) -> None:
+def test_users_log_in_only_with_their_own_keys(site: Site) -> None:
     first, second = site.users[0], site.users[-1]
     assert ssh(site, second, site.key(second)).stdout == f"{second}\n"
     refused = ssh(site, second, site.key(first))
     assert "Permission denied" in refused.stderr
 
 
-def test_a_signed_certificate_logs_its_user_in_and_nobody_else(site: Site, tmp_path: Path) -> None:
+def test_certificate_is_valid_only_for_its_user(site: Site, tmp_path: Path) -> None:
     key = tmp_path / "key"
     assert run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).returncode == 0
     assert ssh(site, site.user, key).returncode != 0

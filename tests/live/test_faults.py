@@ -1,6 +1,6 @@
-"""Everything breaks once: connections, sessions, the login node, what it runs, profiles, the issuer.
+"""Faults of connections, sessions, the login node, remote programs, profiles, and the issuer.
 
-Not the centre's own sshd, but one of our own beside it. The scheduler's turn is in test_faults_scheduler.py.
+A separate sshd is used, not the centre's own. Faults of the scheduler are in test_faults_scheduler.py.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ pytestmark = [
 
 
 def in_background(ask: Callable[[], httpx.Response]) -> Callable[[], httpx.Response]:
-    """Ask in a thread; the answer is had by calling the result."""
+    """Send a request in a thread; call the result to get the response."""
     pool = ThreadPoolExecutor(1)
     future = pool.submit(ask)
     pool.shutdown(wait=False)
@@ -46,7 +46,7 @@ def in_background(ask: Callable[[], httpx.Response]) -> Callable[[], httpx.Respo
 # --- connections
 
 
-def test_a_cut_connection_is_replaced(world: World) -> None:
+def test_lost_connection_is_replaced(world: World) -> None:
     server = world.sshd()
     client = world.client(world.gateway(server))
     for _ in range(3):
@@ -60,7 +60,7 @@ def test_a_cut_connection_is_replaced(world: World) -> None:
     assert [one.status_code for one in answers] == [200] * 4, [one.text[:200] for one in answers]
 
 
-def test_a_read_that_is_cut_is_repeated(world: World) -> None:
+def test_interrupted_read_is_repeated(world: World) -> None:
     server = world.sshd()
     client = world.client(world.gateway(server, command_execution=20))
     with faults.big_file(world.site, world.site.user) as path:
@@ -73,7 +73,7 @@ def test_a_read_that_is_cut_is_repeated(world: World) -> None:
         assert answer().status_code == 200, answer().text
 
 
-def test_a_write_that_is_cut_is_not_repeated_and_leaves_nothing(world: World) -> None:
+def test_interrupted_write_is_not_repeated_and_leaves_no_file(world: World) -> None:
     server = world.sshd()
     client = world.client(world.gateway(server, command_execution=2))
     home = Path(world.site.home("user07"))
@@ -87,7 +87,7 @@ def test_a_write_that_is_cut_is_not_repeated_and_leaves_nothing(world: World) ->
         cut = faults.running(target)
         server.cut()
         is_error(answer(), 424)
-        # the one that was begun may have come further; there is no other
+        # the running process may have new children; no second one was started
         ours = {*cut, *(child for pid in cut for child in faults.children(pid))}
         assert set(faults.running(target)) <= ours
         until(lambda: not faults.running(target), "the far side's own guard has ended it", 20)
@@ -95,7 +95,7 @@ def test_a_write_that_is_cut_is_not_repeated_and_leaves_nothing(world: World) ->
     assert world.stat(client, "user07").status_code == 200
 
 
-def test_a_login_node_that_is_down_and_comes_back(world: World) -> None:
+def test_login_node_recovers(world: World) -> None:
     server = world.sshd()
     client = world.client(world.gateway(server))
     assert world.stat(client).status_code == 200
@@ -109,8 +109,8 @@ def test_a_login_node_that_is_down_and_comes_back(world: World) -> None:
     assert client.get(world.jobs).status_code == 200
 
 
-def test_a_session_that_hangs_is_left(world: World) -> None:
-    """Its server is stopped: it takes bytes and says nothing. Reads go over a new connection."""
+def test_hanging_connection_is_replaced(world: World) -> None:
+    """A stopped server accepts bytes and does not respond. Reads use a new connection."""
     server = world.sshd()
     client = world.client(world.gateway(server))
     assert world.stat(client).status_code == 200
@@ -127,13 +127,13 @@ def test_a_session_that_hangs_is_left(world: World) -> None:
     assert client.put(f"{world.ops}/chmod", json=body).status_code == 200
     hung = server.sessions()
     with faults.stopped(*hung):
-        # whether it was done is not known: it is not tried again
+        # the outcome is unknown, so it is not repeated
         is_error(client.put(f"{world.ops}/chmod", json=body), 408, 424)
         assert world.stat(client).status_code == 200
         faults.end(hung)
 
 
-def test_a_login_node_that_hangs_altogether(world: World) -> None:
+def test_hanging_login_node(world: World) -> None:
     server = world.sshd()
     client = world.client(world.gateway(server))
     assert server.process is not None
@@ -145,7 +145,7 @@ def test_a_login_node_that_hangs_altogether(world: World) -> None:
 # --- small limits
 
 
-def test_thirty_requests_where_two_sessions_are_all(world: World) -> None:
+def test_thirty_requests_with_max_sessions_two(world: World) -> None:
     server = world.sshd(MaxSessions="2", MaxStartups="2:50:4")
     client = world.client(world.gateway(server, command_execution=30))
     home = world.site.home(world.site.user)
@@ -165,7 +165,7 @@ def test_thirty_requests_where_two_sessions_are_all(world: World) -> None:
     assert [one.status_code for one in answers] == [200] * 30, {one.text[:200] for one in answers if one.is_error}
 
 
-def test_ten_users_at_once_where_few_may_log_in(world: World) -> None:
+def test_ten_users_with_low_max_startups(world: World) -> None:
     server = world.sshd(MaxSessions="2", MaxStartups="2:50:4")
     made = world.gateway(server, command_execution=20)
     users = list(world.site.users[:10])
@@ -179,10 +179,10 @@ def test_ten_users_at_once_where_few_may_log_in(world: World) -> None:
     assert [one.status_code for one in answers] == [200] * 30, {one.text[:200] for one in answers if one.is_error}
 
 
-# --- what runs on the cluster ends with those who wanted it
+# --- remote processes end with their request
 
 
-def test_a_lost_client_ends_the_remote_process(world: World, live_gateway: Server) -> None:
+def test_client_disconnect_ends_the_remote_process(world: World, live_gateway: Server) -> None:
     with faults.big_file(world.site, world.site.user) as path:
         headers = {"Authorization": f"Bearer {world.issuer.mint(world.site.user)}"}
 
@@ -199,7 +199,7 @@ def test_a_lost_client_ends_the_remote_process(world: World, live_gateway: Serve
         until(lambda: not faults.running(path), "the checksum's process has ended")
 
 
-def test_a_deadline_ends_the_remote_process(world: World) -> None:
+def test_deadline_ends_the_remote_process(world: World) -> None:
     client = world.client(world.gateway(connection=1, login=1, command_execution=1))
     with faults.big_file(world.site, world.site.user) as path:
         answer = in_background(lambda: client.get(f"{world.ops}/checksum", params={"path": path}))
@@ -209,8 +209,8 @@ def test_a_deadline_ends_the_remote_process(world: World) -> None:
         assert world.stat(client).status_code == 200
 
 
-@pytest.mark.exhaustive  # seconds until the far side's guard strikes
-def test_a_gateway_that_dies_leaves_nothing_running_for_long(world: World) -> None:
+@pytest.mark.exhaustive  # seconds until the remote watchdog acts
+def test_killed_gateway_leaves_no_remote_process(world: World) -> None:
     made = world.gateway(connection=1, login=1, command_execution=1)
     client = world.client(made)
     with faults.big_file(world.site, world.site.user) as path:
@@ -237,8 +237,8 @@ def noisy(world: World) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("subsystem", ["sftp internal-sftp", "sftp /usr/lib/openssh/sftp-server"])
-def test_a_profile_that_prints(world: World, subsystem: str) -> None:
-    """It ends in no answer and ruins none: not even SFTP, where the login shell starts the server and prints first."""
+def test_noisy_profile(world: World, subsystem: str) -> None:
+    """Its output appears in no response and breaks none, not even SFTP, where the login shell prints first."""
     server = world.sshd(Subsystem=subsystem)
     made = world.gateway(server, scheduler=20, command_execution=15)
     site, ops = world.site, world.ops
@@ -289,8 +289,8 @@ def test_a_profile_that_prints(world: World, subsystem: str) -> None:
 # --- the issuer
 
 
-def test_an_issuer_that_comes_late(world: World) -> None:
-    """The gateway starts without it, says so to those who ask, and works once it is there."""
+def test_issuer_that_starts_late(world: World) -> None:
+    """The gateway starts without it, reports the error, and works once the issuer is up."""
     with start_blocking_portal("asyncio") as portal:
         late = portal.call(lambda: Issuer(world.site.clients(), ttl=3600, port=free_port()))
         settings = world.site.settings(late, world.folder / "secret", probing=False)
@@ -307,4 +307,4 @@ def test_an_issuer_that_comes_late(world: World) -> None:
                 until(lambda: world.stat(client).status_code == 200, "tokens are accepted", 70)
             finally:
                 portal.call(late.stop)
-            assert world.stat(client).status_code == 200  # what is known stays known
+            assert world.stat(client).status_code == 200  # known keys stay cached

@@ -1,6 +1,6 @@
-"""The scheduler's servers hang or are down, for seconds: what is known is still told, and nothing is done twice.
+"""The scheduler's servers hang or are down for seconds: known states are still reported, nothing is submitted twice.
 
-They are everybody's on this centre. So nothing else is tried here.
+The scheduler is shared by all users of the centre, so other faults are not injected here.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def state(client: httpx.Client, world: World, job: str) -> str:
 
 @pytest.fixture
 def two_jobs(world: World) -> Iterator[tuple[httpx.Client, str, str, str]]:
-    """A client, the name of our jobs, one that runs and one that has ended and is in the records."""
+    """A client, the name of the test's jobs, a running job, and a finished job that is in the accounting records."""
     client = world.client(world.gateway(connection=1, login=1, scheduler=4), "user06")
     name = f"faults-{secrets.token_hex(4)}"
     done = submit(world, client, name, "#!/bin/sh\n:\n").json()["jobId"]
@@ -75,7 +75,7 @@ def recorded(job: str, wanted: str) -> bool:
     return said.stdout.strip() == wanted
 
 
-def test_the_records_are_down_or_hang(world: World, two_jobs: tuple[httpx.Client, str, str, str]) -> None:
+def test_accounting_is_down_or_hangs(world: World, two_jobs: tuple[httpx.Client, str, str, str]) -> None:
     client, name, done, runs = two_jobs
     hang = faults.stopped(faults.pid_of("slurmdbd"))
     for fault in (hang, faults.ended("slurmdbd")):
@@ -88,8 +88,8 @@ def test_the_records_are_down_or_hang(world: World, two_jobs: tuple[httpx.Client
         wait_for(client, world, during.json()["jobId"], "COMPLETED")
 
 
-def test_the_controller_is_down_or_hangs(world: World, two_jobs: tuple[httpx.Client, str, str, str]) -> None:
-    """The records still tell of jobs; a submission that is not answered is not made twice."""
+def test_controller_is_down_or_hangs(world: World, two_jobs: tuple[httpx.Client, str, str, str]) -> None:
+    """Accounting still reports jobs; a submission without a response is not repeated."""
     client, name, done, runs = two_jobs
     hang = faults.stopped(faults.pid_of("slurmctld"))
     for number, fault in enumerate((hang, faults.ended("slurmctld"))):
@@ -107,6 +107,6 @@ def test_the_controller_is_down_or_hangs(world: World, two_jobs: tuple[httpx.Cli
         until(controller_answers, "the controller is back", 30)
         wait_for(client, world, runs, "RUNNING")
         assert submit(world, client, f"{lost}-after", "#!/bin/sh\n:\n").status_code == 201
-        time.sleep(1)  # what it may have taken before it was stopped is listed by now
+        time.sleep(1)  # jobs that it accepted before the stop are listed by now
         assert len(named(client, world, lost)) <= 1
     faults.up()

@@ -1,4 +1,4 @@
-"""Archives as tests make them, and the requests that send and fetch them."""
+"""Test archives, and the requests that send and fetch them."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from . import hostile_answers as answers
 
 @dataclass(frozen=True)
 class Api:
-    """What a client is told: where the API and its tokens are, on which system to work, and in which folder."""
+    """What a client needs: the URLs of the API and the token endpoint, the system name, and a folder."""
 
     url: str
     token_url: str
@@ -37,7 +37,7 @@ class Api:
     log: Path  # of the gateway
 
     def http(self) -> httpx.Client:
-        """A client; it is plain HTTP, and to read all authorities that there are takes longer than most tests."""
+        """A client without CA certificates: the API is plain HTTP, and loading them takes longer than most tests."""
         headers = {"Authorization": f"Bearer {self.token}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=30, verify=False)
 
@@ -82,7 +82,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def http(api: Api) -> AsyncIterator[httpx.AsyncClient]:
-    """A client that asks side by side."""
+    """An asynchronous client for concurrent requests."""
     async with answers.client(api) as client:
         yield client
 

@@ -1,6 +1,6 @@
-"""What every answer must be, whatever was asked: complete, in the envelope, without a secret.
+"""Checks of every response: complete, in the envelope, without a secret.
 
-And what must not be there afterwards: files that an injected command would have made.
+They also detect files that an injected command would have created.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 WORKERS = 8
 REFUSALS = frozenset({400, 403, 404, 408, 413, 415})
-# What HTTP itself, or a protocol on it, has for some operations, by a part of their path: preconditions, ranges, tus.
+# Additional statuses of some operations, by a part of their path: preconditions, ranges, tus.
 MORE = {"/download": {406, 412, 416}, "/ops/upload": {412}, "/uploads": {409, 410, 412, 460}}
-LONGEST = 20_000  # bytes of an error: it repeats no megabyte
-PATIENCE = 50.0  # seconds for an answer; a hang is longer
+LONGEST = 20_000  # bytes of an error response
+PATIENCE = 50.0  # seconds for a response
 KEYS = {"errorType", "message", "causedBy", "data", "user"}
 PRIVATE = ("PRIVATE KEY", "b3BlbnNzaC1rZXk", "Traceback", 'File "/')
 
@@ -40,7 +40,7 @@ def client(api: Api) -> httpx.AsyncClient:
 
 
 def wrong_with(api: Api, response: httpx.Response) -> str | None:
-    """What is wrong with an answer's form."""
+    """The defects of a response's form."""
     headers = response.headers
     if headers.get("F7T-AppVersion") != "2.5.7" or not headers.get("X-Request-ID"):
         return f"headers {dict(headers)}"
@@ -80,7 +80,7 @@ def camel(name: str) -> str:
 
 
 async def fetch(http: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
-    """The answer; of one that need not end (it has no length), what comes of it at first."""
+    """The response; only the first chunk if it has no length and need not end."""
     answer = await http.send(request, stream=True)
     try:
         if "content-length" in answer.headers or answer.is_error:
@@ -98,7 +98,7 @@ async def fetch(http: httpx.AsyncClient, request: httpx.Request) -> httpx.Respon
 async def ask_all(
     cases: Iterable[Any], ask: Callable[[Any], Awaitable[str | None]], workers: int = WORKERS
 ) -> tuple[int, list[str]]:
-    """Ask everything, some at a time; returns how many cases there were and what was wrong with them."""
+    """Send all requests with limited concurrency; return the number of cases and their failures."""
     wrong: list[str] = []
     number = 0
     gate = anyio.Semaphore(workers)
@@ -146,7 +146,7 @@ async def jobs(http: httpx.AsyncClient, api: Api, folder: str = "") -> dict[str,
 
 
 async def quiet(http: httpx.AsyncClient, api: Api, folder: str = "") -> None:
-    """Wait until no job of the caller's (see `jobs`) runs or is about to."""
+    """Wait until no job of the caller (see `jobs`) runs or is pending."""
     with anyio.fail_after(60):
         while waiting := [
             job for job, state in (await jobs(http, api, folder)).items() if state in {"PENDING", "RUNNING"}
@@ -156,7 +156,7 @@ async def quiet(http: httpx.AsyncClient, api: Api, folder: str = "") -> None:
 
 
 async def tidy(http: httpx.AsyncClient, api: Api, begun: list[httpx.Response]) -> None:
-    """Remove the logs of transfer jobs that were begun; the home is not ours alone."""
+    """Remove the logs of the started transfer jobs: the home directory is shared."""
     for answer in begun:
         if answer.is_success and b"transferJob" in answer.content:
             for log in answer.json()["transferJob"]["logs"].values():
@@ -164,7 +164,7 @@ async def tidy(http: httpx.AsyncClient, api: Api, begun: list[httpx.Response]) -
 
 
 async def no_canary(http: httpx.AsyncClient, api: Api, name: str, folder: str) -> None:
-    """Fail if a command that was hidden in a value has run: in the home, in the folder, or on our own machine."""
+    """Fail if an injected command has run: in the home directory, in the folder, or on this machine."""
     places = [await listing(http, api, api.home, deep=False), await listing(http, api, folder)]
     assert not [path for names in places for path in names if path.rpartition("/")[2] == name]
     for place in (Path("/"), Path("/tmp"), Path.cwd(), Path.home()):
@@ -172,7 +172,7 @@ async def no_canary(http: httpx.AsyncClient, api: Api, name: str, folder: str) -
 
 
 def no_secret_in_log(api: Api, *more: str) -> None:
-    """Fail if the gateway's log holds a token, a key, or what the test says is secret; or an error nobody foresaw."""
+    """Fail if the gateway's log holds a token, a key, another secret of the test, or an unexpected error."""
     text = api.log.read_text("utf-8", "replace")
     lines = text.rstrip("\n").split("\n")
     assert lines

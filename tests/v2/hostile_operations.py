@@ -1,6 +1,6 @@
-"""What the gateway can be asked, read from its own OpenAPI document: operations, their fields, valid requests.
+"""The gateway's operations, read from its OpenAPI document: their fields and valid requests.
 
-It knows no hostile value. A field that a later endpoint requires, and that has no value in `baseline`, is an error.
+It knows no hostile value. A required field of a new endpoint without a value in `baseline` is an error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BOUNDARY = "hostile-boundary"
 
 @dataclass(frozen=True)
 class Raw:
-    """A value that is written into a JSON document as it stands."""
+    """A value that is written into a JSON document unescaped."""
 
     text: str
 
@@ -71,7 +71,7 @@ class Operation:
         return [one for one in self.fields if one.place == place]
 
     def choices(self) -> list[tuple[str, ...]]:
-        """The variants of the body, or none at all as the only one."""
+        """The variants of the body, or `[()]` if it has none."""
         return list(dict.fromkeys(one.choice for one in self.fields if one.choice)) or [()]
 
 
@@ -122,7 +122,7 @@ def walk(
 
 @dataclass(frozen=True)
 class Ground:
-    """A folder on the cluster and what stands in it for the requests: where valid ones work."""
+    """A folder on the cluster with the files that valid requests need."""
 
     system: str
     folder: str
@@ -165,7 +165,7 @@ class Ground:
             "wormholeCode": "1-guitarist-revenge",
         }
 
-    # What is not required and must be there all the same, by the end of the operation's path and the field's name.
+    # Optional fields that a valid request still needs, by the end of the path and the field name.
     ALWAYS = frozenset(
         {("jobs", "script"), ("jobs", "account"), ("attach", "command")}
         | {("uploads", name) for name in ("path", "Upload-Length", "Upload-Metadata")}
@@ -207,7 +207,7 @@ class Request:
     headers: dict[str, str] = field(default_factory=dict)
 
     def put(self, at: Field, value: Any) -> None:
-        """Set a field; drops what can't stand beside it."""
+        """Set a field; drop fields that exclude it."""
         if at.place == "path":
             self.path[at.name] = value
         elif at.place == "query":
@@ -263,12 +263,12 @@ class Request:
 
 
 def quoted(value: str) -> str:
-    """Percent-encode every byte that may be."""
+    """Percent-encode every byte."""
     return quote_from_bytes(os.fsencode(value), safe="")
 
 
 def document(value: Any) -> bytes:
-    """JSON, with what is Raw as it stands."""
+    """JSON, with Raw values unescaped."""
     raws: list[str] = []
 
     def plain(one: Any) -> Any:

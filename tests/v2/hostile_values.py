@@ -1,6 +1,4 @@
-"""Values that nobody should send, by the kind of field: those that no field of the kind can take, and those that are
-legal, strange as they look, and must go through the whole gateway without doing any harm.
-"""
+"""Hostile values by kind of field: invalid ones, and unusual valid ones that must do no harm."""
 
 from __future__ import annotations
 
@@ -9,12 +7,12 @@ from typing import Any
 
 from .hostile_operations import Field, Raw
 
-# Strings by name; all others are told apart by their schema.
+# Kinds of string fields by name; other kinds follow from the schema.
 PATHS = frozenset({"path", "sourcePath", "targetPath", "linkPath"})  # within the configured file systems
-PLACES = frozenset({"workingDirectory", "scriptPath"})  # absolute, anywhere: jobs go where their user may
+PLACES = frozenset({"workingDirectory", "scriptPath"})  # absolute, anywhere: the cluster's permissions apply to jobs
 OUTPUTS = frozenset({"standardInput", "standardOutput", "standardError"})  # patterns of the scheduler, also relative
 WORDS = frozenset({"owner", "group"})
-GLOBS = frozenset({"glob"})  # any bytes are legal in a name, so they are in what names are compared with
+GLOBS = frozenset({"glob"})  # any bytes are valid in a name, so also in patterns for names
 NULL_IS_EMPTY = frozenset({"owner", "group"})
 
 FEW = 9
@@ -29,7 +27,7 @@ CONTROL = ["\0", "a\nb", "\x1b[31mred", "a\x7f", "a\r\n#SBATCH --comment=pwned"]
 
 
 def kind_of(field: Field) -> str:
-    """What a field takes."""
+    """The kind of a field."""
     first = field.kinds[0]
     types = {kind.get("type") for kind in field.kinds}
     if field.place == "header":
@@ -54,7 +52,7 @@ def kind_of(field: Field) -> str:
 
 
 def injections(canary: str) -> list[str]:
-    """Names that do something where somebody forgot to quote, the nastiest first; as names they are as good as any."""
+    """Valid names that run commands where quoting is missing, the most dangerous first."""
     return [
         f"$(touch {canary})",
         f"'; touch {canary}; '",
@@ -72,7 +70,7 @@ def injections(canary: str) -> list[str]:
 
 
 def refused(field: Field, root: str, away: str) -> list[Any]:
-    """What no field of this kind takes. `root` is a file system, `away` an absolute path outside all of them."""
+    """Invalid values for this kind. `root` is a file system, `away` an absolute path outside all of them."""
     kind = kind_of(field)
     if field.place != "body":
         return _refused_texts(field, kind, root, away)
@@ -161,7 +159,7 @@ def _refused_texts(field: Field, kind: str, root: str, away: str) -> list[Any]: 
 
 
 def legal(field: Field, folder: str, canary: str, *, most: int) -> list[Any]:
-    """What may be accepted; of the injections the `most` nastiest: where each of them starts programs."""
+    """Valid values, with the `most` most dangerous injections (fewer where each starts programs)."""
     kind = kind_of(field)
     null = [None] * (field.place == "body" and (field.nullable or field.name in NULL_IS_EMPTY))
     if most < FEW and kind in {"boolean", "enum"}:
@@ -217,10 +215,10 @@ def _legal(field: Field, kind: str, folder: str, strings: list[str], canary: str
 
 
 def os_name(raw: bytes) -> str:
-    """A name of any bytes, as the interpreter writes it."""
+    """A name of arbitrary bytes, with surrogate escapes."""
     return raw.decode("utf-8", "surrogateescape")
 
 
 def texts_only(values: list[str]) -> list[str]:
-    """Without those that JSON can't hold."""
+    """The values that JSON can represent."""
     return [value for value in values if value.isascii() or value == value.encode("utf-8", "replace").decode()]

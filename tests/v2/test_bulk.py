@@ -22,7 +22,7 @@ from .conftest import Api
 NAMES = "plain", "with space", "-dash", "ünï", "new\nline", "back\\tslash", "'quote'", "tail ", "*"
 
 
-def test_a_thousand_files_there_and_back(api: Api, work: str) -> None:
+def test_a_thousand_files_round_trip(api: Api, work: str) -> None:
     files = {f"d{n % 7}/f{n:04}": b"%d\n" % n * 100 for n in range(1000)}
     with api.http() as client:
         answer = send(client, api, work, packed(files))
@@ -75,7 +75,7 @@ def test_zip(api: Api, work: str) -> None:
         assert json.loads(archive.read(".flamecrest-errors.json"))["errors"][0]["path"] == f"{work}/none"
 
 
-def test_what_is_missing_is_told_twice(api: Api, work: str) -> None:
+def test_missing_files_are_reported_in_header_and_archive(api: Api, work: str) -> None:
     with api.http() as client:
         assert send(client, api, work, packed({"a": b"A", "shut/b": b"B", "shut/c": b"C"})).json()["created"] == 3
         chmod = {"items": [{"path": f"{work}/shut/b", "mode": "000"}]}
@@ -88,7 +88,9 @@ def test_what_is_missing_is_told_twice(api: Api, work: str) -> None:
     assert list(found)[-1] == ".flamecrest-errors.json"
     errors = json.loads(found.pop(".flamecrest-errors.json") or b"")["errors"]
     assert errors[0] == {"path": f"{work}/no, ne", "message": "No such file or directory"}
-    unreadable = api.live or os.geteuid() != 0  # the sandbox's users are who runs it, and root reads everything
+    unreadable = (
+        api.live or os.geteuid() != 0
+    )  # the sandbox runs as the user of the tests, and root can read everything
     assert found == {"a": b"A", "shut": None, "shut/c": b"C"} | ({} if unreadable else {"shut/b": b"B"})
     assert (
         errors[1:]
@@ -128,7 +130,7 @@ def test_patterns(api: Api, work: str) -> None:
 
         assert matched("*.txt") == {"a.txt", "b.txt", "[x].txt", "x.txt"}
         assert matched("[ab].*", ".h*") == {"a.txt", "b.txt", ".h.txt"}
-        assert matched("[x].txt") == {"[x].txt"}  # it is there: no pattern
+        assert matched("[x].txt") == {"[x].txt"}  # an existing path is not a pattern
         assert matched("?/e.txt") == {"d/e.txt"}
         assert matched("**/*.txt") == {"a.txt", "b.txt", "[x].txt", "x.txt", "d/e.txt", "d/f/g.txt"}
         assert matched("d*", "d/f", "d/e.txt") == {"d", "d/e.txt", "d/f", "d/f/g.txt", "d/f/.i", "d/f/.i/j.txt"}
@@ -152,7 +154,7 @@ def test_patterns(api: Api, work: str) -> None:
         ({"paths": ["{work}/a"] * 10_001}, 400),
     ],
 )
-def test_downloads_that_make_no_sense(api: Api, work: str, body: dict[str, Any], status: int) -> None:
+def test_invalid_downloads(api: Api, work: str, body: dict[str, Any], status: int) -> None:
     asked = json.loads(json.dumps(body).replace("{work}", work))
     with api.http() as client:
         answer = client.post(bulk(api, "download"), json=asked)
@@ -180,9 +182,9 @@ def test_accept(api: Api, work: str, accept: str, form: str | None) -> None:
     assert (answer.status_code, answer.headers["content-type"]) == ((200, form) if form else (406, "application/json"))
 
 
-def test_tar_ends_with_its_client(api: Api, work: str, tmp_path: Path) -> None:
+def test_client_disconnect_ends_tar(api: Api, work: str, tmp_path: Path) -> None:
     with (tmp_path / "hole").open("wb") as file:
-        file.truncate(8 << 30)  # more than all buffers on the way hold
+        file.truncate(8 << 30)  # more than all buffers hold
     argv = ["tar", "-cSf", "-", "--format=gnu", "-C", str(tmp_path), "hole"]
     hole = subprocess.run(argv, capture_output=True, check=True).stdout
     with api.http() as client:

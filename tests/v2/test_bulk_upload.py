@@ -1,4 +1,4 @@
-"""Archives that are unpacked through a real gateway: every form, cut anywhere, and hostile ones."""
+"""Archives unpacked through a real gateway: all formats, truncated archives, and hostile ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .archives import bulk, contents, fetch, listed, packed, send
 from .conftest import Api
 
 
-def test_forms_of_archives(api: Api, work: str) -> None:
+def test_archive_formats(api: Api, work: str) -> None:
     files = {"a": b"A" * 3000, "d/b": b"B" * 300_000}
     plain = packed(files)
     zstd = subprocess.run(["zstd", "-q", "-c"], input=plain, capture_output=True, check=True).stdout
@@ -98,14 +98,14 @@ FILE, LINK, HARD, FOLDER = tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, ta
         [entry("inside", FILE, content=b"."), entry("l", LINK, "inside/../..")],
         [entry("h", HARD, "../secret")],
         [entry("h", HARD, "{work}/secret")],
-        [entry("out/secret", FILE, content=b"evil")],  # `out` is a link that stands there already
+        [entry("out/secret", FILE, content=b"evil")],  # `out` is an existing link
         [entry("h", HARD, "out/secret")],
         [entry("out", FOLDER), entry("out/x", FILE, content=b"evil")],
         [entry("fifo", tarfile.FIFOTYPE), entry("dev", tarfile.CHRTYPE), entry("blk", tarfile.BLKTYPE)],
         [entry("e" * 256, FILE), entry("x/" * 2050 + "y", FILE)],
     ],
 )
-def test_nothing_leaves_the_folder(api: Api, work: str, entries: list[tuple[Any, bytes]]) -> None:
+def test_members_outside_the_folder_are_refused(api: Api, work: str, entries: list[tuple[Any, bytes]]) -> None:
     data = archive_of(
         *[
             entry(info.name.replace("{work}", work), info.type, info.linkname.replace("{work}", work), content)
@@ -148,8 +148,8 @@ def test_links_within_modes_and_replacement(api: Api, work: str) -> None:
             assert contents(fetch(client, api, [f"{work}/a"]).content) == {"a": b"two"}
 
 
-def test_cut_anywhere(api: Api, work: str) -> None:
-    """Every cut before the end mark is 400; what was complete stays; no part of a file and no temporary is left."""
+def test_truncated_anywhere(api: Api, work: str) -> None:
+    """Truncation before the end mark gives 400. Complete files stay; no partial or temporary file is left."""
     files = {"a": b"A" * 700, "n" * 150: b"B" * 10, "d/e": b"C" * 2000}
     data = packed(files, format=tarfile.GNU_FORMAT)
     end = len(data.rstrip(b"\0")) // 512 * 512 + 512
@@ -191,14 +191,14 @@ def test_cut_anywhere(api: Api, work: str) -> None:
     ],
     ids=["text", "gzip", "zstd", "bzip2", "zip", "checksum", "trailer"],
 )
-def test_what_is_no_archive(api: Api, work: str, data: bytes) -> None:
+def test_invalid_archives(api: Api, work: str, data: bytes) -> None:
     with api.http() as client:
         answer = send(client, api, work, data)
     assert answer.status_code == 400, answer.text
     assert "archive" in answer.json()["message"].lower()
 
 
-def test_a_bomb(api: Api, work: str) -> None:
+def test_decompression_bomb(api: Api, work: str) -> None:
     info = tarfile.TarInfo("bomb")
     info.size = 1 << 50
     with api.http() as client:
@@ -206,7 +206,7 @@ def test_a_bomb(api: Api, work: str) -> None:
         assert listed(client, api, work) == []
 
 
-def test_upload_goes_into_a_folder_that_is_there(api: Api, work: str) -> None:
+def test_upload_needs_an_existing_folder(api: Api, work: str) -> None:
     data = packed({"a": b"A"})
     with api.http() as client:
         assert send(client, api, f"{work}/none", data).status_code == 404

@@ -1,4 +1,4 @@
-"""The file operations with the programs that people have: curl and wget, as they come."""
+"""The file operations with unmodified curl and wget."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ def status(done: subprocess.CompletedProcess[bytes]) -> int:
     return int(done.stdout)
 
 
-def test_there_and_back(api: Api, sent: str, curl: Curl) -> None:
+def test_round_trip(api: Api, sent: str, curl: Curl) -> None:
     assert curl("-f", url(api, "download", sent)).stdout == DATA
 
 
-def test_a_broken_download_goes_on(api: Api, sent: str, curl: Curl, tmp_path: Path) -> None:
+def test_resume_a_partial_file(api: Api, sent: str, curl: Curl, tmp_path: Path) -> None:
     part = tmp_path / "part"
     part.write_bytes(DATA[:1_234_567])
     done = curl("-f", "-C", "-", "-o", part, "-w", "%{http_code} %{size_download}", url(api, "download", sent))
@@ -80,7 +80,7 @@ def test_a_broken_download_goes_on(api: Api, sent: str, curl: Curl, tmp_path: Pa
 
 @contextmanager
 def cut_off(api: Api, after: int) -> Iterator[str]:
-    """A way to the gateway that breaks once so many bytes came back over it: its address."""
+    """The URL of a relay to the gateway that disconnects after this many response bytes."""
     host, port = re.fullmatch(r"http://([^:/]+):(\d+)", api.url).groups()  # type: ignore[union-attr]
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -98,25 +98,25 @@ def cut_off(api: Api, after: int) -> Iterator[str]:
         thread.join()
 
 
-def test_a_download_that_broke_goes_on_where_it_broke(api: Api, sent: str, curl: Curl, tmp_path: Path) -> None:
+def test_resume_an_interrupted_download(api: Api, sent: str, curl: Curl, tmp_path: Path) -> None:
     part = tmp_path / "part"
     address = url(api, "download", sent)
     with cut_off(api, 1_000_000) as way:
         broken = curl("-f", "-o", part, address.replace(api.url, way))
-    assert broken.returncode == 18  # a part only
+    assert broken.returncode == 18  # partial file
     assert 0 < part.stat().st_size < len(DATA)
     assert curl("-f", "-C", "-", "-o", part, address).returncode == 0
     assert part.read_bytes() == DATA
 
 
-def test_nothing_is_left_to_go_on_with(api: Api, sent: str, curl: Curl, tmp_path: Path) -> None:
+def test_resume_of_a_complete_file_gives_416(api: Api, sent: str, curl: Curl, tmp_path: Path) -> None:
     part = tmp_path / "part"
     part.write_bytes(DATA)
     assert status(curl("-C", "-", "-o", part, "-w", "%{http_code}", url(api, "download", sent))) == 416
     assert part.read_bytes() == DATA
 
 
-def test_only_when_it_is_newer(api: Api, sent: str, curl: Curl, tmp_path: Path) -> None:
+def test_conditional_download(api: Api, sent: str, curl: Curl, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     assert curl("-f", "-R", "-o", copy, url(api, "download", sent)).returncode == 0
     assert int(copy.stat().st_mtime) == 1_700_000_000
@@ -127,29 +127,29 @@ def test_only_when_it_is_newer(api: Api, sent: str, curl: Curl, tmp_path: Path) 
     assert status(curl("--etag-compare", tag, *CODE, url(api, "download", sent))) == 304
 
 
-def test_parts(api: Api, sent: str, curl: Curl) -> None:
+def test_ranges(api: Api, sent: str, curl: Curl) -> None:
     assert curl("-f", "-r", "100-199", url(api, "download", sent)).stdout == DATA[100:200]
     assert curl("-f", "-r", "-7", url(api, "download", sent)).stdout == DATA[-7:]
     several = curl("-f", "-r", "0-99,200-299,-10", url(api, "download", sent)).stdout
     assert [several.count(part) for part in (DATA[:100], DATA[200:300], DATA[-10:])] == [1, 1, 1]
 
 
-def test_the_head(api: Api, sent: str, curl: Curl) -> None:
+def test_head(api: Api, sent: str, curl: Curl) -> None:
     lines = curl("-I", "-H", "Want-Repr-Digest: sha-256=1", url(api, "download", sent)).stdout.lower().split(b"\r\n")
     assert b"content-length: %d" % len(DATA) in lines
-    # a digest belongs to a state of the file: without a strong validator there is none to name
+    # a digest needs a strong validator to identify the file version
     strong = any(line.startswith(b'etag: "') for line in lines)
     assert strong == any(line.startswith(b"repr-digest: sha-256=:") for line in lines)
 
 
-def test_not_over_what_is_there(api: Api, sent: str, curl: Curl, tmp_path: Path) -> None:
+def test_if_none_match_protects_an_existing_file(api: Api, sent: str, curl: Curl, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_bytes(bytes(2_000_000))
     assert status(curl("-T", other, "-H", "If-None-Match: *", *CODE, url(api, "upload", sent))) == 412
     assert curl("-f", url(api, "download", sent)).stdout == DATA
 
 
-def test_a_digest_that_is_wrong(api: Api, sent: str, curl: Curl, tmp_path: Path) -> None:
+def test_wrong_digest_gives_400(api: Api, sent: str, curl: Curl, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_bytes(b"other")
     digest = "Content-Digest: sha-256=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:"
@@ -157,8 +157,8 @@ def test_a_digest_that_is_wrong(api: Api, sent: str, curl: Curl, tmp_path: Path)
     assert curl("-f", url(api, "download", sent)).stdout == DATA
 
 
-def test_from_a_pipe(api: Api, work: str, curl: Curl, tmp_path: Path) -> None:
-    """Without a length: chunked."""
+def test_upload_from_a_pipe(api: Api, work: str, curl: Curl, tmp_path: Path) -> None:
+    """Without a known length, curl sends a chunked body."""
     (tmp_path / "source").write_bytes(DATA)
     target = url(api, "upload", f"{work}/new/f", parents="true", mode="600")
     argv: list[str | Path] = [program("curl"), "--config", tmp_path / "curlrc", "-T", "-", *CODE, target]
@@ -168,7 +168,7 @@ def test_from_a_pipe(api: Api, work: str, curl: Curl, tmp_path: Path) -> None:
     assert curl("-f", url(api, "download", f"{work}/new/f")).stdout == DATA
 
 
-def test_wget_goes_on(api: Api, sent: str, tmp_path: Path) -> None:
+def test_wget_resumes(api: Api, sent: str, tmp_path: Path) -> None:
     part, rc = tmp_path / "part", tmp_path / "wgetrc"
     part.write_bytes(DATA[:500_000])
     rc.write_text(f"header = Authorization: Bearer {api.token}\n")

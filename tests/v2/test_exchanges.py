@@ -18,7 +18,7 @@ EXCHANGES = exchanges.load()
 
 
 class Replay:
-    """The recording's world, made to happen here: its folder, and its jobs by their recorded ids."""
+    """Maps the recording to this cluster: its folder, and its job ids."""
 
     def __init__(self, api: Api, client: httpx.AsyncClient) -> None:
         self.api = api
@@ -34,7 +34,7 @@ class Replay:
         return text
 
     async def before(self, case: str) -> None:
-        """Do what was done between two exchanges."""
+        """Do the steps that the recording made before this exchange."""
         match case:
             case "mkdir":
                 await self.client.delete(f"/filesystem/{self.api.system}/ops/rm", params={"path": self.work})

@@ -1,4 +1,4 @@
-"""docs/users/files/index.md: every line in it runs as it stands."""
+"""docs/users/files/index.md: every command in it runs unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .conftest import Api
 PAGE = Path(__file__).parents[2] / "docs" / "users" / "files" / "index.md"
 
 
-def test_every_line(api: Api, work: str, tmp_path: Path) -> None:
+def test_all_commands_of_the_page(api: Api, work: str, tmp_path: Path) -> None:
     lines = [
         line for block in re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL) for line in block.splitlines()
     ]

@@ -1,4 +1,4 @@
-"""Every field of every operation gets what nobody should send: the answer names the field, and nothing is done.
+"""Hostile values in every field of every operation: the error names the field, and nothing is changed.
 
 Operations and fields come from the OpenAPI document, so a new endpoint is covered when it appears there.
 """
@@ -35,7 +35,7 @@ NEVER_WORKS = {"/transfer/upload", "/transfer/download", "/attach", "/transfer/e
 ONCE = ("/mkdir", "/symlink", "/ops/mv", "/ops/cp")  # the second time it is there
 
 every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.id)
-# Half a minute of processor time: with the live tests once, over the real centre; over the sandbox by hand.
+# 30 s of CPU time: runs once with the live tests; over the sandbox only on request.
 once = pytest.mark.parametrize(
     "api",
     [pytest.param("sandbox", marks=pytest.mark.exhaustive), pytest.param("live", marks=pytest.mark.live)],
@@ -90,7 +90,7 @@ def items_refused(response: httpx.Response) -> bool:
     return bool(body.get("results")) and all(400 <= one["status"] < 500 for one in body["results"])
 
 
-async def test_the_document_is_the_gateways(http: httpx.AsyncClient) -> None:
+async def test_openapi_document_is_served_by_the_gateway(http: httpx.AsyncClient) -> None:
     served = operations((await http.get("/openapi.json")).json())
     assert [one.id for one in served] == [one.id for one in OPERATIONS]
     assert len(served) >= 35
@@ -98,7 +98,9 @@ async def test_the_document_is_the_gateways(http: httpx.AsyncClient) -> None:
 
 @once
 @every_operation
-async def test_what_no_field_takes(api: Api, ground: Ground, http: httpx.AsyncClient, operation: Operation) -> None:
+async def test_invalid_values_are_refused(
+    api: Api, ground: Ground, http: httpx.AsyncClient, operation: Operation
+) -> None:
     away = f"/nowhere-{answers.canary()}/x"
     submits = operation.method != "GET" and any(part in operation.path for part in DEAR)
 
@@ -120,7 +122,7 @@ async def test_what_no_field_takes(api: Api, ground: Ground, http: httpx.AsyncCl
         if response.status_code != 400 and not (large and response.status_code == 413):
             return f"{response.status_code} {response.text[:300]}"
         if operation.method == "HEAD":
-            return None  # it says nothing
+            return None  # it has no message
         expected = {answers.camel(field.name)} | ({"body"} if isinstance(value, Raw) or large else set())
         names = answers.named(response)
         return None if names and names <= expected else f"names {names}: {response.text[:300]}"
@@ -134,7 +136,9 @@ async def test_what_no_field_takes(api: Api, ground: Ground, http: httpx.AsyncCl
 
 
 @every_operation
-async def test_what_is_missing(api: Api, ground: Ground, http: httpx.AsyncClient, operation: Operation) -> None:
+async def test_missing_fields_are_refused(
+    api: Api, ground: Ground, http: httpx.AsyncClient, operation: Operation
+) -> None:
     async def ask(field: Field) -> str | None:
         request = ground.request(operation, field.choice or operation.choices()[0])
         request.drop(field)
@@ -151,7 +155,7 @@ async def test_what_is_missing(api: Api, ground: Ground, http: httpx.AsyncClient
 
 @pytest.mark.exhaustive
 @every_operation
-async def test_a_valid_request_and_what_it_ignores(
+async def test_valid_request_ignores_unknown_fields(
     api: Api, ground: Ground, http: httpx.AsyncClient, operation: Operation
 ) -> None:
     begun = []
@@ -176,7 +180,7 @@ async def test_a_valid_request_and_what_it_ignores(
 
 
 @every_operation
-async def test_a_parameter_that_is_given_twice(
+async def test_duplicate_parameter_is_refused(
     api: Api, ground: Ground, http: httpx.AsyncClient, operation: Operation
 ) -> None:
     request = ground.request(operation, operation.choices()[0])
@@ -193,10 +197,8 @@ async def test_a_parameter_that_is_given_twice(
 
 @pytest.mark.exhaustive
 @every_operation
-async def test_what_is_strange_and_legal(
-    api: Api, ground: Ground, http: httpx.AsyncClient, operation: Operation
-) -> None:
-    """Any bytes are a file's name, and any line may be a job's: not found, refused by the scheduler, or done."""
+async def test_unusual_valid_values(api: Api, ground: Ground, http: httpx.AsyncClient, operation: Operation) -> None:
+    """Any bytes are a valid file name, any line a job name: not found, refused by the scheduler, or accepted."""
     canary = answers.canary()
     begun: list[httpx.Response] = []
     most = next((number for part, number in DEAR.items() if part in operation.path), 99)
@@ -219,7 +221,7 @@ async def test_what_is_strange_and_legal(
     await answers.no_canary(http, api, canary, ground.folder)
 
 
-async def test_upper_case_is_the_same_system(api: Api, ground: Ground, http: httpx.AsyncClient) -> None:
+async def test_system_name_is_case_insensitive(api: Api, ground: Ground, http: httpx.AsyncClient) -> None:
     for operation in OPERATIONS:
         if operation.method == "GET" and "{system_name}" in operation.path and operation.path.startswith(("/s", "/f")):
             request = ground.request(operation)
@@ -228,7 +230,7 @@ async def test_upper_case_is_the_same_system(api: Api, ground: Ground, http: htt
             assert response.is_success, response.text
 
 
-async def test_percent_encoding_that_is_none(api: Api, ground: Ground, http: httpx.AsyncClient) -> None:
+async def test_invalid_percent_encoding(api: Api, ground: Ground, http: httpx.AsyncClient) -> None:
     for operation in OPERATIONS:
         if not any(field.name == "encoding" for field in operation.fields):
             continue
@@ -244,8 +246,8 @@ async def test_percent_encoding_that_is_none(api: Api, ground: Ground, http: htt
                     assert refused_well, (operation.id, bad, response.text)
 
 
-async def test_no_secret_was_written_down(api: Api, http: httpx.AsyncClient) -> None:
-    """The values of variables, the script and the token are the caller's business. Last: it reads the whole log."""
+async def test_no_secret_in_the_log(api: Api, http: httpx.AsyncClient) -> None:
+    """Environment values, scripts and tokens are not logged. Runs last, because it reads the whole log."""
     secret = answers.canary()
     bodies: list[Any] = [
         {

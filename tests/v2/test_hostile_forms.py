@@ -1,4 +1,4 @@
-"""Uploads that lie: broken forms, names that are none, forms that end too early. Nothing of them is ever seen."""
+"""Hostile uploads: invalid forms, invalid names, truncated forms. None of them leaves a file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NO_NAMES = [
 ]  # fmt: skip
 
 
-async def test_file_names_that_are_none(api: Api, http: httpx.AsyncClient, work: str) -> None:
+async def test_invalid_file_names(api: Api, http: httpx.AsyncClient, work: str) -> None:
     async def ask(body: bytes) -> str | None:
         response = await http.post(url(api, work), content=body, headers={"content-type": KIND})
         wrong = answers.wrong_with(api, response)
@@ -74,7 +74,7 @@ BROKEN = [
 ]  # fmt: skip
 
 
-async def test_forms_that_are_broken(api: Api, http: httpx.AsyncClient, work: str) -> None:
+async def test_invalid_forms(api: Api, http: httpx.AsyncClient, work: str) -> None:
     async def ask(body: bytes) -> str | None:
         response = await http.post(url(api, work), content=body, headers={"content-type": KIND})
         wrong = answers.wrong_with(api, response)
@@ -87,8 +87,8 @@ async def test_forms_that_are_broken(api: Api, http: httpx.AsyncClient, work: st
     assert await answers.listing(http, api, work) == {}
 
 
-async def test_a_form_that_breaks_off(api: Api, http: httpx.AsyncClient, work: str) -> None:
-    """The client dies at every possible moment: the old file stays as it was, and no part of the new one is left."""
+async def test_disconnect_during_a_form(api: Api, http: httpx.AsyncClient, work: str) -> None:
+    """The client disconnects at every position: the old file is unchanged, and no temporary file is left."""
     old = form(("file", "x", b"the old one"))
     assert (await http.post(url(api, work), content=old, headers={"content-type": KIND})).status_code == 204
     whole = form(("file", "x", b"the new one" * 50_000))
@@ -115,13 +115,13 @@ async def test_a_form_that_breaks_off(api: Api, http: httpx.AsyncClient, work: s
     with anyio.fail_after(40):
         while api.log.read_text("utf-8", "replace").count('"status":499') < gone + 2 * len(ends):
             await anyio.sleep(0.02)
-        while len(await answers.listing(http, api, work)) > 1:  # what was written beside is removed after that
+        while len(await answers.listing(http, api, work)) > 1:  # the temporary file is removed after that
             await anyio.sleep(0.02)
     assert await answers.listing(http, api, work) == {"x": "11"}
 
 
-async def test_a_form_that_ends_in_its_middle(api: Api, http: httpx.AsyncClient, work: str) -> None:
-    """Complete as a request, incomplete as a form."""
+async def test_truncated_form_in_a_complete_request(api: Api, http: httpx.AsyncClient, work: str) -> None:
+    """The request is complete, the form is not."""
     whole = form(("file", "x", b"data" * 10_000))
     for at in range(len(whole) - len(BOUNDARY) - 8, len(whole) - 4):
         response = await http.post(url(api, work), content=whole[:at], headers={"content-type": KIND})
@@ -147,7 +147,7 @@ LEGAL = [
 ]
 
 
-async def test_file_names_that_are_legal(api: Api, http: httpx.AsyncClient, work: str) -> None:
+async def test_unusual_valid_file_names(api: Api, http: httpx.AsyncClient, work: str) -> None:
     for name in LEGAL:
         made = await http.post(url(api, work), content=extended(name), headers={"content-type": KIND})
         assert made.status_code == 204, (name, made.text)

@@ -49,7 +49,7 @@ class Place:
         return (await self.get(operation, path, **more)).json()["output"]
 
     async def do(self, method: str, operation: str, **body: Any) -> Any:
-        """Paths are bytes: those are percent-encoded, with the mark that says so."""
+        """Paths are bytes: they are percent-encoded, with `encoding` set."""
         json = {name: percent_encode(os.fsdecode(one)) if isinstance(one, bytes) else one for name, one in body.items()}
         url = f"/filesystem/{self.api.system}/{operation}"
         answer = await self.ok(self.http.request(method, url, json=json | {"encoding": "percent"}))
@@ -73,7 +73,7 @@ class Place:
         return answer
 
     async def names(self, path: bytes, **more: Any) -> set[bytes]:
-        """What a listing says, as bytes: percent-encoded only where it says so."""
+        """The names of a listing as bytes, percent-decoded where `encoding` is set."""
         found = set()
         for entry in await self.output("ls", path, showHidden=True, **more):
             percent = entry.get("encoding") == "percent"
@@ -82,7 +82,7 @@ class Place:
         return found
 
     async def job(self, method: str, operation: str, path: bytes, **body: Any) -> None:
-        """A transfer job, up to its end: exit code and log say that it worked."""
+        """Run a transfer job to its end; check its exit code and log."""
         account = self.api.account
         if method == "DELETE":
             query = f"path={quote_from_bytes(path, safe='')}&account={account}"
@@ -146,7 +146,7 @@ async def test_every_operation(api: Api, http: httpx.AsyncClient, work: str, nam
 
 
 async def test_every_transfer_job(api: Api, http: httpx.AsyncClient, work: str) -> None:
-    """The target of each is again such a name."""
+    """The target of each job is again a hostile name."""
     place = Place(api, http, work)
 
     async def through(name: bytes) -> None:
@@ -171,8 +171,8 @@ async def test_every_transfer_job(api: Api, http: httpx.AsyncClient, work: str) 
     await answers.no_canary(http, api, "pwned", work)
 
 
-async def test_encodings_that_differ(api: Api, http: httpx.AsyncClient, work: str) -> None:
-    """A percent sign is one in plain bodies; it begins a byte where the body says so, and always in a query."""
+async def test_percent_sign_in_bodies_and_queries(api: Api, http: httpx.AsyncClient, work: str) -> None:
+    """A percent sign is literal in plain bodies; it starts an escape in bodies with `encoding` and in queries."""
     place = Place(api, http, work)
     ops = f"/filesystem/{api.system}/ops"
     assert (await http.post(f"{ops}/mkdir", json={"path": f"{work}/%41"})).status_code == 201

@@ -1,4 +1,4 @@
-"""What is no request at all, or one that lies: documents, headers, methods, paths, and what breaks off."""
+"""Invalid and hostile requests: documents, headers, methods, paths, and truncated requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def address(api: Api, path: str) -> str:
 
 
 async def spoken(api: Api, data: bytes, *, then_close: bool = False) -> bytes:
-    """What the gateway says to these bytes, until it closes; nothing if we are the first to close."""
+    """The gateway's response to these bytes, until it closes; empty if the client closes first."""
     port = int(api.url.rpartition(":")[2])
     with anyio.fail_after(answers.PATIENCE):
         async with await anyio.connect_tcp("127.0.0.1", port) as stream:
@@ -46,7 +46,7 @@ async def spoken(api: Api, data: bytes, *, then_close: bool = False) -> bytes:
                 async for piece in stream:
                     said += piece
             except anyio.BrokenResourceError:
-                pass  # it did not want to hear the rest
+                pass  # the gateway closed before the rest was sent
             return said
 
 
@@ -76,11 +76,11 @@ DOCUMENTS = [
 ]  # fmt: skip
 
 
-DECLARED = {"application/json", "multipart/form-data"}  # what else there is takes any bytes
+DECLARED = {"application/json", "multipart/form-data"}  # the other operations accept any bytes
 
 
 @pytest.mark.parametrize("operation", [one for one in OPERATIONS if one.media in DECLARED], ids=lambda one: one.id)
-async def test_what_is_no_document(api: Api, http: httpx.AsyncClient, operation: Any) -> None:
+async def test_invalid_documents(api: Api, http: httpx.AsyncClient, operation: Any) -> None:
     url = address(api, operation.path)
     query = {"path": api.home} if operation.of("query") else {}
 
@@ -115,7 +115,7 @@ async def test_what_is_no_document(api: Api, http: httpx.AsyncClient, operation:
     assert not wrong, answers.summary(wrong)
 
 
-async def test_documents_that_are_too_large(api: Api, http: httpx.AsyncClient, work: str) -> None:
+async def test_documents_over_the_limit(api: Api, http: httpx.AsyncClient, work: str) -> None:
     large = json.dumps({"path": f"{work}/d", "more": "x" * 10_000_000}).encode()
     job = json.dumps({"job": {"workingDirectory": work, "script": "#!/bin/sh\n" + "#" * 17_000_000}}).encode()
 
@@ -131,8 +131,8 @@ async def test_documents_that_are_too_large(api: Api, http: httpx.AsyncClient, w
     assert await answers.listing(http, api, work) == {}
 
 
-async def test_documents_that_are_cut_short(api: Api, http: httpx.AsyncClient, work: str) -> None:
-    """A client that dies in the middle has asked for nothing, though what came may look complete."""
+async def test_truncated_documents(api: Api, http: httpx.AsyncClient, work: str) -> None:
+    """A request cut short by a disconnect has no effect, even if the received part looks complete."""
     whole = json.dumps({"path": f"{work}/made"}).encode()
     before = set(await answers.jobs(http, api, work))
     job = json.dumps({"job": {"workingDirectory": work, "script": "#!/bin/sh\n", "account": api.account}}).encode()
@@ -143,7 +143,7 @@ async def test_documents_that_are_cut_short(api: Api, http: httpx.AsyncClient, w
             await spoken(api, head(api, line, kind, f"Content-Length: {len(data) + 10}") + sent, then_close=True)
         piece = b"%x\r\n%s\r\n" % (len(data), data)
         await spoken(api, head(api, line, kind, "Transfer-Encoding: chunked") + piece, then_close=True)
-    with anyio.fail_after(30):  # the gateway has noticed them all when it has logged them all
+    with anyio.fail_after(30):  # the gateway has handled all of them once it has logged them
         while api.log.read_text("utf-8", "replace").count('"status":499') < 8:
             await anyio.sleep(0.02)
     assert await answers.listing(http, api, work) == {}
@@ -151,7 +151,7 @@ async def test_documents_that_are_cut_short(api: Api, http: httpx.AsyncClient, w
 
 
 def is_no_http(said: bytes) -> bool:
-    """Whether the answer is that of the server itself, to what no HTTP is: in the same form as all others."""
+    """Whether the response is the HTTP server's own error for invalid HTTP, in the common envelope."""
     status, _, body = parsed(said)
     found = json.loads(body) if status == 400 else {}
     return found.get("message") == "Invalid HTTP request received." and set(found) >= answers.KEYS
@@ -167,8 +167,8 @@ LIES = [
 
 
 @pytest.mark.parametrize("lies", LIES, ids=", ".join)
-async def test_lengths_that_are_none(api: Api, http: httpx.AsyncClient, work: str, lies: tuple[str, ...]) -> None:
-    """Whatever is made of them, no request is smuggled in the body of another, and none is half done."""
+async def test_invalid_content_lengths(api: Api, http: httpx.AsyncClient, work: str, lies: tuple[str, ...]) -> None:
+    """No request is smuggled in the body of another, and none is executed partially."""
     inner = head(api, f"DELETE /filesystem/{api.system}/ops/rm?path={work} HTTP/1.1")
     line = f"POST /filesystem/{api.system}/ops/mkdir HTTP/1.1"
     data = head(api, line, "Content-Type: application/json", *lies) + b"0\r\n\r\n" + inner
@@ -182,7 +182,7 @@ async def test_lengths_that_are_none(api: Api, http: httpx.AsyncClient, work: st
     assert (await http.get(f"/filesystem/{api.system}/ops/stat", params={"path": work})).status_code == 200
 
 
-async def test_methods_that_no_path_has(api: Api, http: httpx.AsyncClient) -> None:
+async def test_unsupported_methods(api: Api, http: httpx.AsyncClient) -> None:
     methods: dict[str, set[str]] = {}
     for operation in OPERATIONS:
         methods.setdefault(operation.path, set()).add(operation.method)
@@ -221,7 +221,7 @@ TARGETS = [
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
-async def test_paths_that_are_none(api: Api, method: str) -> None:
+async def test_invalid_paths(api: Api, method: str) -> None:
     async def ask(target: str) -> str | None:
         target = target.replace("/S", f"/{api.system}")
         said = await spoken(api, head(api, f"{method} {target} HTTP/1.1", "Content-Length: 0"))
@@ -242,7 +242,7 @@ IDS = [
 
 
 @pytest.mark.parametrize("name", ["X-Request-ID", "X-Correlation-ID"])
-async def test_request_ids_that_nobody_should_log(api: Api, http: httpx.AsyncClient, name: str) -> None:
+async def test_hostile_request_ids(api: Api, http: httpx.AsyncClient, name: str) -> None:
     for value in IDS:
         said = await spoken(api, head(api, "GET /status/systems HTTP/1.1", name.encode() + b": " + value))
         if is_no_http(said):
@@ -261,7 +261,7 @@ async def test_request_ids_that_nobody_should_log(api: Api, http: httpx.AsyncCli
      b"X-Request-ID: a\x00b", b"X-Request-ID : a", b": a", b"X-Request-ID", b"\x00: 1", b"X Y: 1",
      b"X-Request-ID: \x7f"],
 )  # fmt: skip
-async def test_headers_that_are_broken(api: Api, raw: bytes) -> None:
+async def test_invalid_headers(api: Api, raw: bytes) -> None:
     said = await spoken(api, head(api, "GET /status/systems HTTP/1.1", raw))
     status, headers, _ = parsed(said)
     assert status in {200, 400}
@@ -269,7 +269,7 @@ async def test_headers_that_are_broken(api: Api, raw: bytes) -> None:
 
 
 def other_tokens(api: Api) -> list[str]:
-    """What has the form of a token and is none."""
+    """Well-formed but invalid tokens."""
     first, claims, signature = api.token.split(".")
     own = jwt.decode(api.token, options={"verify_signature": False})
     none = jwt.encode(own, "", algorithm="none")
@@ -286,8 +286,8 @@ def other_tokens(api: Api) -> list[str]:
     ]
 
 
-async def test_who_is_nobody(api: Api, http: httpx.AsyncClient) -> None:
-    """401 before anything else is looked at, and never an echo."""
+async def test_invalid_credentials_give_401(api: Api, http: httpx.AsyncClient) -> None:
+    """401 precedes all other checks, and the response never echoes the request."""
     token = api.token
     forms = [
         "",
@@ -339,7 +339,7 @@ async def test_who_is_nobody(api: Api, http: httpx.AsyncClient) -> None:
     answers.no_secret_in_log(api, *other_tokens(api))
 
 
-async def test_many_headers_and_none(api: Api) -> None:
+async def test_many_headers_and_no_headers(api: Api) -> None:
     line = "GET /status/liveness/ HTTP/1.1"
     many = await spoken(api, head(api, line, *(f"X-{number}: {number}" for number in range(2000))))
     assert parsed(many)[0] in {200, 400, 431}

@@ -1,4 +1,4 @@
-"""A gateway in front of an SSH server without the SFTP subsystem: nobody notices."""
+"""A gateway in front of an SSH server without the SFTP subsystem: clients see no difference."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def centre(tmp_path: Path) -> Iterator[tuple[Centre, httpx.Client]]:
         yield centre, stack.enter_context(httpx.Client(base_url=server.url, headers=bearer, timeout=30))
 
 
-def test_files_are_served_all_the_same(centre: tuple[Centre, httpx.Client]) -> None:
+def test_file_operations_work(centre: tuple[Centre, httpx.Client]) -> None:
     site, http = centre
     home, files = site.home("fireuser"), f"/filesystem/{site.system}"
     content = os.urandom(3_000_000)

@@ -1,4 +1,4 @@
-"""The file operations beyond FirecREST v2, through a real gateway: what goes over the wire, and who may do what."""
+"""The file operations beyond FirecREST v2, through a real gateway: requests, responses and permissions."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_tail_follows(client: httpx.Client, api: Api, work: str) -> None:
             assert next(events(answer.iter_lines()))["data"]["startPosition"] == 8
 
 
-def test_what_cannot_be_followed(client: httpx.Client, work: str) -> None:
+def test_tail_refuses_other_file_types(client: httpx.Client, work: str) -> None:
     path = put(client, work, "log")
     hostile: list[Any] = ["x", "-", "1-2-3", "1" * 17 + "-0", "٣-٣".encode(), b"1-2\xff"]
     for wrong in hostile:
@@ -198,7 +198,7 @@ def test_what_cannot_be_followed(client: httpx.Client, work: str) -> None:
     assert client.get("tail", params={"path": "/etc/passwd", "follow": "true"}).status_code == 400
 
 
-def test_how_long_a_caller_waits(client: httpx.Client, work: str) -> None:
+def test_request_timeout_parameter(client: httpx.Client, work: str) -> None:
     path = put(client, work, "f")
     big = client.post("truncate", json={"path": path, "size": 2**40})
     assert big.status_code == 200
@@ -220,7 +220,7 @@ def test_how_long_a_caller_waits(client: httpx.Client, work: str) -> None:
     assert "/transfer/rm" in said(client.delete("rm", params={"path": work, "timeout": "0.0001"}), 408)
 
 
-def test_work_on_the_cluster_ends_with_its_client(client: httpx.Client, work: str) -> None:
+def test_client_disconnect_ends_remote_work(client: httpx.Client, work: str) -> None:
     path = put(client, work, "f")
     client.post("truncate", json={"path": path, "size": 2**40})
     asked = client.build_request("GET", "checksum", params={"path": path, "timeout": "300"})

@@ -170,7 +170,7 @@ def test_a_job_from_submit_to_output(client, api, work):
     assert meta["script"] == SCRIPT
     assert meta["standardOutput"] == f"{work}/slurm-{job}.out"
     assert job in [one["jobId"] for one in client.job_info(system)]
-    client.set_api_version("2.6.0")  # whose filters we have already
+    client.set_api_version("2.6.0")  # filters are covered above
     assert job in [one["jobId"] for one in client.job_info(system, name="twin", account=api.account, time_window="1h")]
     assert job not in [one["jobId"] for one in client.job_info(system, name="nosuch")]
     assert job in [one["jobId"] for one in client.job_info(system, allusers=True)]
@@ -253,7 +253,7 @@ def test_the_command_line(api, work, tmp_path):
 
 
 def test_every_method_is_called_here():
-    """What a later pyfirecrest adds is noticed."""
+    """Fails when a new pyfirecrest adds a method."""
     own = {"log", "close_session", "create_new_session", "set_api_version"}
     methods = {name for name, _ in inspect.getmembers(Firecrest, inspect.isfunction) if not name.startswith("_")}
     text = Path(__file__).read_text()

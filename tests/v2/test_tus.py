@@ -1,4 +1,4 @@
-"""Resumable uploads through a real gateway: what the tus protocol says, and what it must not be talked into."""
+"""Resumable uploads through a real gateway: the tus protocol, and hostile requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def http(api: Api) -> Iterator[httpx.Client]:
 
 
 class Uploads:
-    """Short words for the requests."""
+    """Shorthands for the requests."""
 
     def __init__(self, http: httpx.Client, api: Api, work: str) -> None:
         self.http = http
@@ -83,7 +83,7 @@ def test_options(uploads: Uploads) -> None:
     assert "Tus-Max-Size" not in answer.headers
 
 
-def test_pieces_become_the_file(uploads: Uploads) -> None:
+def test_upload_in_pieces(uploads: Uploads) -> None:
     location = uploads.begun(10, "new")
     assert location.startswith("/filesystem/")
     beside = uploads.names()
@@ -101,14 +101,14 @@ def test_pieces_become_the_file(uploads: Uploads) -> None:
     assert uploads.patch(location, 5, b"world").headers["Upload-Offset"] == "10"
     assert uploads.content(f"{uploads.work}/new") == b"helloworld"
     assert uploads.names() == ["new"]
-    # the last answer may have been lost: it can be asked for again
+    # the last response may have been lost: the status can still be queried
     again = uploads.head(location)
     assert (again.headers["Upload-Offset"], again.headers["Upload-Length"]) == ("10", "10")
     assert uploads.patch(location, 10, b"").status_code == 204
     assert uploads.patch(location, 5, b"world").status_code == 409
 
 
-def test_a_new_file_has_the_mode_of_new_files_and_an_old_one_keeps_its_own(uploads: Uploads) -> None:
+def test_new_file_gets_the_default_mode_and_existing_file_keeps_its_mode(uploads: Uploads) -> None:
     plain: dict[str, Any] = {"files": {"file": ("plain", b"x")}, "params": {"path": uploads.work}}
     assert uploads.http.post(f"{uploads.ops}/upload", **plain).status_code == 204
     uploads.patch(uploads.begun(1, "new"), 0, b"y")
@@ -122,7 +122,7 @@ def test_a_new_file_has_the_mode_of_new_files_and_an_old_one_keeps_its_own(uploa
     assert uploads.mode("plain") == 0o750
 
 
-def test_through_a_link_its_target_is_replaced(uploads: Uploads) -> None:
+def test_upload_to_a_symlink_replaces_its_target(uploads: Uploads) -> None:
     uploads.patch(uploads.begun(1, "real"), 0, b"a")
     link = {"path": f"{uploads.work}/real", "linkPath": f"{uploads.work}/link"}
     assert uploads.http.post(f"{uploads.ops}/symlink", json=link).status_code == 201
@@ -142,7 +142,7 @@ def test_any_name(uploads: Uploads, name: bytes) -> None:
     assert found.content == b"ok"
 
 
-def test_a_folder_and_a_name(uploads: Uploads) -> None:
+def test_directory_and_file_name(uploads: Uploads) -> None:
     headers = {**TUS, "Upload-Length": "0", "Upload-Metadata": f"filename {b64('empty')},kind {b64('x')},flag"}
     made = uploads.http.post(uploads.url, headers=headers, params={"path": uploads.work})
     assert made.status_code == 201
@@ -166,7 +166,7 @@ def test_creation_with_upload(uploads: Uploads) -> None:
     assert sorted(uploads.names()) == ["f", "g"]
 
 
-def test_length_that_is_told_later(uploads: Uploads) -> None:
+def test_deferred_length(uploads: Uploads) -> None:
     headers = {**TUS, "Upload-Defer-Length": "1", "Upload-Metadata": f"path {b64(uploads.work + '/f')}"}
     location = uploads.http.post(uploads.url, headers=headers).headers["Location"]
     assert uploads.patch(location, 0, b"abc").status_code == 204
@@ -233,12 +233,12 @@ def test_offsets_that_do_not_match(uploads: Uploads) -> None:
         encoded = httpx.Headers(headers, encoding="latin-1")
         assert uploads.http.patch(location, headers=encoded, content=b"x").status_code == 400, given
     assert uploads.head(location).headers["Upload-Offset"] == "3"
-    # what is too long is refused, and what came before it is kept or not, but never more than fits
+    # excess bytes are refused; earlier bytes may be kept, but never more than the declared length
     assert uploads.patch(location, 3, b"defg").status_code == 413
     assert uploads.content(f"{uploads.work}/f") is None
 
 
-def test_headers_that_are_missing_or_wrong(uploads: Uploads) -> None:
+def test_missing_or_invalid_headers(uploads: Uploads) -> None:
     location = uploads.begun(6, "f")
     versions: list[dict[str, str]] = [{}, {"Tus-Resumable": "0.2.2"}, {"Tus-Resumable": ""}]
     for version in versions:
@@ -259,7 +259,7 @@ def test_headers_that_are_missing_or_wrong(uploads: Uploads) -> None:
     assert uploads.head(location).headers["Upload-Offset"] == "0"
 
 
-def test_creations_that_are_wrong(uploads: Uploads) -> None:
+def test_invalid_creations(uploads: Uploads) -> None:
     path = f"{uploads.work}/f"
     for length in ("-1", "", "x", "1.5", "9" * 25, str(2**63)):
         assert uploads.create(length, path).status_code == 400, length
@@ -287,7 +287,7 @@ def test_creations_that_are_wrong(uploads: Uploads) -> None:
     assert uploads.names() == []
 
 
-def test_targets_that_are_wrong(uploads: Uploads) -> None:
+def test_invalid_targets(uploads: Uploads) -> None:
     for path in ("/etc/cron.d/x", f"{uploads.work}/../../../../etc/x", "f", "", "\0", f"{uploads.work}/a\0b"):
         assert uploads.create(1, path).status_code == 400, path
     assert uploads.create(1, uploads.work).status_code == 400
@@ -305,7 +305,7 @@ def test_a_target_that_becomes_a_directory(uploads: Uploads) -> None:
     assert uploads.head(location).status_code == 400
 
 
-def test_ids_that_are_forged(uploads: Uploads, api: Api) -> None:
+def test_forged_upload_ids(uploads: Uploads, api: Api) -> None:
     def made(path: str, expires: int = 2**32 - 1, inode: int = 0) -> str:
         raw = expires.to_bytes(4, "big") + secrets.token_bytes(12) + inode.to_bytes(8, "big") + path.encode()
         return base64.urlsafe_b64encode(raw).decode().rstrip("=")
@@ -340,7 +340,7 @@ def test_ids_that_are_forged(uploads: Uploads, api: Api) -> None:
     assert uploads.names() == ["there"]
 
 
-def test_nothing_without_a_token(uploads: Uploads, api: Api) -> None:
+def test_missing_token_gives_401(uploads: Uploads, api: Api) -> None:
     location = uploads.begun(3, "f")
     with httpx.Client(base_url=api.url, verify=False) as nobody:
         for method in ("HEAD", "PATCH", "DELETE"):

@@ -1,6 +1,6 @@
-"""A stock tus client, and everything under it killed at random points: the file equals its source or is not there.
+"""A stock tus client while servers are killed at random points: the file equals its source or does not exist.
 
-FLAMECREST_KILLS says how many times (21 unless it does); FLAMECREST_SEED repeats a run.
+FLAMECREST_KILLS sets the number of kills (default 21); FLAMECREST_SEED repeats a run.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 class Client(threading.Thread):
-    """A user's program: tuspy, and the loop around it that goes on after whatever broke."""
+    """A client program: tuspy, with a loop that resumes after every error."""
 
     def __init__(self, place: World, source: bytes, chunk: int, *, checksum: bool) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Client(threading.Thread):
 
     @property
     def created(self) -> bool:
-        url: str | None = self.uploader.url  # tuspy says that it is always one
+        url: str | None = self.uploader.url  # tuspy declares it as one always
         return url is not None
 
     def run(self) -> None:
@@ -75,7 +75,7 @@ class Client(threading.Thread):
                     self.broken += 1
                     if self.uploader.offset > best:
                         best, since = self.uploader.offset, time.monotonic()
-                    if time.monotonic() - since > PATIENCE:  # without a byte more
+                    if time.monotonic() - since > PATIENCE:  # without sending more bytes
                         raise
                     time.sleep(0.2)
                 else:
@@ -85,7 +85,7 @@ class Client(threading.Thread):
 
 
 def upload(place: World, rng: random.Random, faults: list[str]) -> int:
-    """Upload one file while the faults happen; returns how many of them there was time for."""
+    """Upload one file while faults happen; return the number of injected faults."""
     source = rng.randbytes(SIZE)
     target = place.folder / "file"
     old = target.read_bytes() if target.exists() else None
@@ -95,7 +95,7 @@ def upload(place: World, rng: random.Random, faults: list[str]) -> int:
     for fault in faults:
         until = place.line.carried + rng.randrange(1, SIZE // 3)
         while client.is_alive() and place.line.carried < until:
-            # at every moment there is the old file, or the new one
+            # at all times the old or the new file exists
             if not (target.exists() and target.stat().st_size == SIZE):
                 assert (target.read_bytes() if target.exists() else None) == old
             time.sleep(0.002)
@@ -113,7 +113,7 @@ def upload(place: World, rng: random.Random, faults: list[str]) -> int:
 
 @pytest.mark.timeout(180 + 8 * KILLS)
 @pytest.mark.parametrize("faults", [["cut"], ["drop"], ["crash"], ["cut", "drop", "crash"]], ids="-".join)
-def test_killed_at_random(place: World, faults: list[str]) -> None:
+def test_upload_survives_random_kills(place: World, faults: list[str]) -> None:
     seed = int(os.environ.get("FLAMECREST_SEED") or random.randrange(10**9))
     print("FLAMECREST_SEED", seed)
     rng = random.Random(seed)

@@ -1,4 +1,4 @@
-"""docs/users: the lines of shell and the Python programs on these pages run as they stand."""
+"""docs/users: the shell commands and Python programs on these pages run unchanged."""
 
 from __future__ import annotations
 

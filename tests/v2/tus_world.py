@@ -1,4 +1,4 @@
-"""What resumable uploads must survive, as a world: a centre, a gateway that can be killed, a line that can be cut."""
+"""Faults for resumable uploads: a centre, a gateway that can be killed, a relay that can be cut."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.live.process import answers, free_port, running
 from tests.live.site import Site, write_settings
 
 USER = "fireuser"
-PATIENCE = 120.0  # seconds for a gateway to come up: machines are busy
+PATIENCE = 120.0  # seconds for a gateway to start on a busy machine
 PROGRAM = str(Path(sys.executable).parent / "flamecrest")
 
 
 class Line:
-    """A TCP relay to the gateway, slow enough that a cut hits a transfer and not the pause after it."""
+    """A TCP relay to the gateway, slow enough that a cut hits a transfer."""
 
     def __init__(self, port: int) -> None:
         self.port = 0
@@ -103,7 +103,7 @@ class Gateway:
 
 
 class World:
-    """Everything together."""
+    """The centre, the gateway and the relay."""
 
     def __init__(
         self,
@@ -125,15 +125,15 @@ class World:
         self._drop = drop
 
     def cut(self) -> None:
-        """The client's connection breaks."""
+        """Reset the client's connection."""
         self.portal.call(self.line.cut)
 
     def drop(self) -> None:
-        """The SSH connections break."""
+        """Drop the SSH connections."""
         self._drop()
 
     def crash(self) -> None:
-        """The gateway is killed, and another one comes up in its place."""
+        """Kill the gateway and start another one."""
         self.gateway.kill()
         self.gateway.start()
 

@@ -1,4 +1,4 @@
-"""Every contract test runs on every place that has the capabilities it needs; live places when FLAMECREST_LIVE is set.
+"""Run every contract test on every place with the needed capabilities; on live places if FLAMECREST_LIVE is set.
 
 The places: `sandbox` and `live` have the SFTP subsystem; `commands` (the sandbox without it) and `live-commands` have
 neither that nor OpenSSH's program, so that our own server is used; `live-program` is real sshd without the subsystem;
@@ -25,7 +25,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" not in metafunc.fixturenames:
         return
     needed = {name for mark in metafunc.definition.iter_markers("needs") for name in mark.args}
-    # on `commands` all tests would take minutes
+    # all tests on `commands` would take minutes
     fast = {"sandbox", "local", *(("commands",) if metafunc.definition.get_closest_marker("without_subsystem") else ())}
     places = [
         pytest.param(name, marks=() if name in fast else pytest.mark.live)

@@ -52,7 +52,7 @@ Capability = Literal[
 EVERYTHING: Final[frozenset[Capability]] = frozenset({"accounts", "deadlines", "disk", "faults", "rotation", "ssh"})
 CAPABILITIES: Final[dict[str, frozenset[Capability]]] = {
     "sandbox": EVERYTHING,
-    "commands": EVERYTHING - {"accounts"},  # without the SFTP subsystem the sandbox does not keep accounts apart
+    "commands": EVERYTHING - {"accounts"},  # without the SFTP subsystem the sandbox does not separate accounts
     "local": frozenset({"disk"}),
     "live": EVERYTHING - {"disk", "faults"},
     "live-program": EVERYTHING - {"disk", "faults"},
@@ -97,7 +97,7 @@ class Place:
         return f"{self.folder}/{name}"
 
     async def run(self, script: str, *arguments: str) -> bytes:
-        """Run a shell script as the user of the files, for what no port can do."""
+        """Run a shell script as the owner of the files, for setup that no port offers."""
         argv = ("sh", "-c", script, "sh", *arguments)
         if self.ssh is not None:
             output = await self.session.run(Command(argv, lambda found: found), Deadline.after(60))
@@ -111,7 +111,7 @@ class Place:
 
 @dataclass(frozen=True)
 class SshPlace:
-    """What is behind the adapters over SSH."""
+    """The SSH session and server behind the adapters."""
 
     user: str
     session: Session
@@ -134,7 +134,7 @@ async def on_sandbox(root: Path, *, subsystem: bool, programs: Sequence[Path] = 
     users = UnixUsers(root, ["ann", "bob"])
     users.make_homes()
     host_key = asyncssh.generate_private_key("ssh-ed25519")
-    # with its own SFTP the sandbox keeps accounts apart; else what reaches files has the rights of who runs the tests
+    # only with its own SFTP does the sandbox separate accounts; else files are accessed as the user of the tests
     variables = userland.install(users, root / "bin") if subsystem else None
     server = SshServer(
         users,

@@ -1,4 +1,4 @@
-"""What every Bulk adapter does: select paths, pack them as an archive, unpack an archive."""
+"""Contract of the Bulk port: select paths, pack them as an archive, unpack an archive."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def put(place: Place, name: str, data: bytes = b"data") -> str:
 
 
 async def packed(place: Place, paths: Sequence[str], base: str | None = None) -> dict[str, bytes | None]:
-    """The members of the tar archive of some paths: content by name, None for what is no file."""
+    """The members of the tar archive of some paths: content by name, None for a member that is not a file."""
     selection = await place.bulk.select(paths, base, soon())
     async with place.bulk.pack(selection, "tar", soon()) as chunks:
         data = b"".join([chunk async for chunk in chunks])
@@ -122,7 +122,7 @@ async def test_truncated_archive_is_reported(place: Place) -> None:
     assert await listed(place) == ["x"]
 
 
-async def test_bytes_that_are_no_archive_are_invalid(place: Place) -> None:
+async def test_invalid_archive_raises_invalid(place: Place) -> None:
     with pytest.raises(Invalid):
         await place.bulk.unpack(place.folder, send(b"no archive " * 100), soon())
     assert await listed(place) == []

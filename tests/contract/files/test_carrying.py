@@ -1,4 +1,4 @@
-"""Whole files in and out of every adapter: parts, files that change under their readers, and how uploads land."""
+"""Contract of downloads and uploads: parts, files that change while they are read, atomic replacement."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ async def part(files: Files, path: str, start: int, end: int | None) -> bytes:
         return b"".join([chunk async for chunk in reader.chunks(start, end)])
 
 
-# --- out
+# --- downloads
 
 
 @pytest.mark.parametrize("data", [b"0123456789", BIG], ids=["small", "big"])
-async def test_any_part(place, data):
+async def test_byte_ranges(place, data):
     path = await put(place, "f", data)
     size = len(data)
     for start, end in ((0, None), (0, 1), (3, 7), (size - 1, size), (5, 5), (size, None), (size // 2, size - 2)):
         assert await part(place.files, path, start, end) == data[start:end]
 
 
-async def test_several_parts_of_one_opening(place):
+async def test_several_ranges_of_one_open_file(place):
     path = await put(place, "f", BIG)
     async with place.content.download(path, soon()) as reader:
         for start, end in ((2_000_000, 2_500_000), (0, 10), (10, 300_000)):
             assert b"".join([chunk async for chunk in reader.chunks(start, end)]) == BIG[start:end]
 
 
-async def test_a_reader_that_wants_nothing_opens_nothing(place):
+async def test_no_start_means_the_file_is_not_opened(place):
     path = await put(place, "f")
     await place.changes.chmod(path, "000", soon())
     seen: list[Stat] = []
@@ -71,7 +71,7 @@ async def test_a_reader_that_wants_nothing_opens_nothing(place):
     assert len(seen) == 1
 
 
-async def test_what_a_reader_refuses_is_refused(place):
+async def test_error_of_choose_start_propagates(place):
     path = await put(place, "f")
 
     def refuse(_: Stat) -> int:
@@ -82,20 +82,20 @@ async def test_what_a_reader_refuses_is_refused(place):
             raise AssertionError("must not be opened")
 
 
-def lasting(stat: Stat) -> Stat:
-    """What does not change when a file is read (atime) or renamed (ctime): a second may begin in between."""
+def without_times(stat: Stat) -> Stat:
+    """The attributes without atime (changed by a read) and ctime (changed by a rename)."""
     return stat._replace(atime=0, ctime=0)
 
 
-async def test_attributes_tell_files_apart(place):
+async def test_attributes_identify_a_file_version(place):
     path = await put(place, "f")
     async with place.content.download(path, soon()) as reader:
-        assert lasting(reader.stat) == lasting(await place.queries.stat(path, soon()))
+        assert without_times(reader.stat) == without_times(await place.queries.stat(path, soon()))
         assert reader.stat.ino > 0
         assert reader.stat.mtime_ns // 10**9 == reader.stat.mtime
     landed = await place.content.upload(path, send(b"text\n"), soon(), WriteOptions(report_stat=True))
     after = await place.queries.stat(path, soon())
-    assert lasting(landed.stat) == lasting(after)
+    assert without_times(landed.stat) == without_times(after)
     assert (after.ino, after.mtime_ns) != (reader.stat.ino, reader.stat.mtime_ns)
 
 
@@ -124,8 +124,8 @@ def append(file: Path) -> None:
     ("change", "whole"), [(shorten, False), (write_over, False), (replace, True), (Path.unlink, True), (append, True)]
 )
 @pytest.mark.needs("disk")
-async def test_files_that_change_while_they_are_read(place, change, whole):
-    """What can't be the file that was there at first is not brought to its end."""
+async def test_file_changed_during_a_download(place, change, whole):
+    """A download fails if the content may no longer be that of the opened file."""
     path = await put(place, "f", BIG)
     os.utime(path, (1, 1))
     got = bytearray()
@@ -147,7 +147,7 @@ async def test_files_that_change_while_they_are_read(place, change, whole):
 
 
 @pytest.mark.parametrize("path", ["/proc/self/status", "/proc/version", "/sys/kernel/mm/transparent_hugepage/enabled"])
-async def test_files_that_do_not_know_their_size(place, path):
+async def test_files_of_unknown_size(place, path):
     if not Path(path).exists():
         pytest.skip("not on this machine")
     async with place.content.download(path, soon()) as reader:
@@ -156,7 +156,7 @@ async def test_files_that_do_not_know_their_size(place, path):
         assert reader.stat.ino == 0
 
 
-async def test_what_is_no_file_is_not_opened(place):
+async def test_only_regular_files_are_opened(place):
     for path in ("/dev/null", place.folder):
         with pytest.raises(Invalid):
             await part(place.files, path, 0, None)
@@ -169,10 +169,10 @@ async def test_what_is_no_file_is_not_opened(place):
         await put(place, "pipe")
 
 
-# --- in
+# --- uploads
 
 
-async def test_how_it_lands(place):
+async def test_write_options(place):
     path = place.path("a/b/c/f")
     with pytest.raises(NotFound):
         await put(place, "a/b/c/f")
@@ -180,21 +180,21 @@ async def test_how_it_lands(place):
     landed = await place.content.upload(path, send(b"x"), soon(), how)
     assert landed.created
     found = await place.queries.stat(path, soon())
-    assert lasting(landed.stat) == lasting(found)
+    assert without_times(landed.stat) == without_times(found)
     assert (stat.S_IMODE(found.mode), found.mtime, found.mtime_ns) == (0o640, 1_700_000_000, None)
     again = await place.content.upload(path, send(b"xy"), soon(), WriteOptions(parents=True, sync=True))
     assert (again.created, again.stat) == (False, None)
     assert stat.S_IMODE((await place.queries.stat(path, soon())).mode) == 0o640
 
 
-async def test_folders_where_there_is_a_file(place):
+async def test_parent_is_a_file(place):
     await put(place, "file")
     with pytest.raises(Invalid):
         await put(place, "file/a/f", landing=WriteOptions(parents=True))
 
 
 @pytest.mark.needs("accounts")
-async def test_folders_that_may_not_be_made(place):
+async def test_parent_is_not_writable(place):
     await place.changes.mkdir(place.path("closed"), soon())
     await place.changes.chmod(place.path("closed"), "555", soon())
     with pytest.raises(Denied):
@@ -202,7 +202,7 @@ async def test_folders_that_may_not_be_made(place):
     await place.changes.chmod(place.path("closed"), "755", soon())
 
 
-async def test_only_a_new_one(place):
+async def test_exclusive_upload(place):
     path = await put(place, "f", b"first", WriteOptions(exclusive=True))
     with pytest.raises(PreconditionFailed):
         await put(place, "f", b"second", WriteOptions(exclusive=True))
@@ -213,13 +213,13 @@ async def test_only_a_new_one(place):
     assert await listed(place) == ["f", "link"]
 
 
-SECOND = b"second" * SMALL  # more than goes in one round trip
+SECOND = b"second" * SMALL  # more than one round trip
 
 
 @pytest.mark.parametrize("stage", range(6))
 @pytest.mark.needs("faults")
-async def test_who_goes_away_leaves_nothing(place, stage):
-    """Whichever answer the upload waits for when its caller goes: requests are slow, and time is counted in them."""
+async def test_cancelled_upload_leaves_no_temporary_file(place, stage):
+    """The upload is cancelled at each of its round trips; `stage` counts the slowed requests."""
     await put(place, "f", b"first")
     place.server.faults.slow = 0.04
     try:
@@ -235,11 +235,11 @@ async def test_who_goes_away_leaves_nothing(place, stage):
 
 
 @pytest.mark.needs("faults")
-async def test_a_lost_connection_leaves_nothing(place):
+async def test_lost_connection_leaves_no_temporary_file(place):
     server = place.server
 
     async def cut() -> AsyncIterator[bytes]:
-        yield b"x" * (SMALL + 1)  # so that it is not written in one go
+        yield b"x" * (SMALL + 1)  # more than one write
         while len(await listed(place)) == 1:
             await asyncio.sleep(0.01)
         server.drop()
@@ -256,12 +256,12 @@ async def listed(place) -> list[str]:
     return [entry.name for entry in await place.queries.ls(place.folder, soon(), ListOptions(hidden=True))]
 
 
-async def test_of_many_new_ones_one_wins(place):
-    """All have looked before any has written."""
-    everybody = asyncio.Barrier(5)
+async def test_one_of_concurrent_exclusive_uploads_wins(place):
+    """All uploads check for the file before any of them writes."""
+    barrier = asyncio.Barrier(5)
 
     async def slow(data: bytes) -> AsyncIterator[bytes]:
-        await everybody.wait()
+        await barrier.wait()
         yield data
 
     uploads = (
@@ -275,7 +275,7 @@ async def test_of_many_new_ones_one_wins(place):
     assert await listed(place) == ["f"]
 
 
-async def test_conditions_are_asked_before_and_after(place):
+async def test_precondition_is_checked_before_and_after_the_transfer(place):
     path = await put(place, "f", b"first")
     known = await place.queries.stat(path, soon())
     seen: list[Stat | None] = []
@@ -303,7 +303,7 @@ async def test_conditions_are_asked_before_and_after(place):
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "sub/", "sub/."])
-async def test_a_folder_is_no_target(place, name):
+async def test_directory_is_not_a_target(place, name):
     await place.changes.mkdir(place.path("sub"), soon())
     with pytest.raises(Invalid):
         await put(place, name)

@@ -1,4 +1,4 @@
-"""What changes files, the same in every place: uploads, folders, links, modes, archives."""
+"""Contract of changes to files: uploads, folders, links, modes, archives."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_an_upload_replaces_atomically_and_keeps_the_mode(place):
 
 @pytest.mark.without_subsystem
 @pytest.mark.parametrize("how", ["fails", "is cancelled"])
-async def test_a_broken_upload_changes_and_leaves_nothing(place, how):
+async def test_failed_upload_changes_nothing(place, how):
     path = await put(place, "file", b"old")
     started = asyncio.Event()
 
@@ -66,7 +66,7 @@ async def test_a_broken_upload_changes_and_leaves_nothing(place, how):
     assert await fetch(place, path) == b"old"
 
 
-async def test_an_upload_to_a_link_goes_to_its_target(place):
+async def test_upload_to_a_symlink_replaces_its_target(place):
     path = await put(place, "file", b"old")
     await place.changes.symlink(path, place.path("link"), soon())
     await put(place, "link", b"new")
@@ -91,14 +91,14 @@ async def test_mkdir(place):
         await place.changes.mkdir(file + "/below", soon(), parents=True)
 
 
-async def test_symlink_refuses_what_exists(place):
+async def test_symlink_refuses_existing_path(place):
     path = await put(place, "file")
     with pytest.raises(Conflict, match="File exists"):
         await place.changes.symlink("/tmp", path, soon())
 
 
 @pytest.mark.without_subsystem
-async def test_rm_takes_trees_and_links_but_not_what_they_lead_to(place):
+async def test_rm_removes_trees_and_links_but_not_link_targets(place):
     await place.changes.mkdir(place.path("tree/x/y"), soon(), parents=True)
     kept = await put(place, "kept")
     await place.changes.symlink(kept, place.path("tree/x/link"), soon())
@@ -111,7 +111,7 @@ async def test_rm_takes_trees_and_links_but_not_what_they_lead_to(place):
 BAD_MODES = ["", "8", "999", "77777", "u+y", "a=b=c", "-x -y", "644; id", "+", "u+x,", "x" * 1000]
 
 
-async def test_a_bad_mode_is_refused(place):
+async def test_invalid_mode_is_refused(place):
     path = await put(place, "file")
     before = await place.queries.stat(path, soon())
     taken = []
@@ -121,7 +121,7 @@ async def test_a_bad_mode_is_refused(place):
         except Invalid:
             continue
         taken.append(mode)
-    assert taken == ["+"]  # chmod takes it: nothing is added
+    assert taken == ["+"]  # valid for chmod: adds no permission
     assert (await place.queries.stat(path, soon())).mode == before.mode
 
 
@@ -135,7 +135,7 @@ async def test_modes(place, mode, expected):
 
 
 @pytest.mark.parametrize("owner", ["nosuchuser", "a:b", "a b", "$(id)", "-x", "x" * 200, "a\nb"])
-async def test_a_bad_owner_is_refused(place, owner):
+async def test_invalid_owner_is_refused(place, owner):
     path = await put(place, "file")
     for who in ({"owner": owner, "group": ""}, {"owner": "", "group": owner}):
         with pytest.raises(Invalid):
@@ -155,7 +155,7 @@ async def test_archives_keep_the_top_folder(place, compression):
     assert await fetch(place, place.path("out/top/sub/file")) == b"data"
 
 
-async def test_archive_patterns_and_bad_archives(place):
+async def test_archive_patterns_and_invalid_archives(place):
     await place.changes.mkdir(place.path("top"), soon())
     await put(place, "top/a.txt")
     await put(place, "top/b.dat")
@@ -176,7 +176,7 @@ async def test_archive_patterns_and_bad_archives(place):
 
 
 @pytest.mark.needs("deadlines")
-async def test_a_deadline_that_has_passed_is_a_timeout(place):
+async def test_expired_deadline_is_a_timeout(place):
     from flamecrest.server.errors import Busy, Timeout
 
     await place.queries.stat(place.folder, soon())
@@ -186,7 +186,7 @@ async def test_a_deadline_that_has_passed_is_a_timeout(place):
 
 
 @pytest.mark.needs("accounts")
-async def test_other_peoples_files_are_denied(place):
+async def test_files_of_other_users_are_denied(place):
     if place.ssh.server is not None:
         bob = place.folder.replace("/ann/", "/bob/").rpartition("/")[0]
         secret = f"{bob}/secret"

@@ -1,4 +1,4 @@
-"""What every Files adapter does, with names and sizes of every kind."""
+"""Contract of the Files port, with names and sizes of every kind."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NAMES = [
     os.fsdecode(b"not utf-8 \xff\xfe"),
     "n" * 255,
 ]
-SOME_AT_A_TIME = [NAMES[at : at + 6] for at in range(0, len(NAMES), 6)]  # to log in is most of the work
+SOME_AT_A_TIME = [NAMES[at : at + 6] for at in range(0, len(NAMES), 6)]  # login takes most of the time
 
 
 async def send(*parts: bytes) -> AsyncIterator[bytes]:
@@ -74,7 +74,7 @@ async def names(place, listing_filter: ListingFilter = ALL_ENTRIES, **options: b
 
 
 @pytest.mark.parametrize("some", SOME_AT_A_TIME)
-async def test_any_byte_sequence_is_a_name(place, some):
+async def test_any_byte_sequence_is_a_valid_name(place, some):
     for name in some:
         await is_a_name(place, name)
 
@@ -109,7 +109,7 @@ async def is_a_name(place, name: str) -> None:
 
 
 @pytest.mark.without_subsystem
-async def test_ls_shows_what_ls_shows(place):
+async def test_ls_equals_ls_of_coreutils(place):
     await put(place, "b.txt", b"12345")
     await put(place, ".hidden")
     await place.changes.mkdir(place.path("a"), soon())
@@ -169,7 +169,7 @@ async def test_ls_recursive_joins_names_and_enters_no_link(place):
     assert await names(place, recursive=True, dereference=True) == found
 
 
-async def test_ls_of_many(place):
+async def test_ls_of_many_files(place):
     await asyncio.gather(*(put(place, f"f{n:04}", b"") for n in range(350)))
     assert await names(place) == [f"f{n:04}" for n in range(350)]
 
@@ -177,7 +177,7 @@ async def test_ls_of_many(place):
 # --- stat
 
 
-async def test_stat_says_what_stat_says(place):
+async def test_stat_equals_os_stat(place):
     path = await put(place, "file", b"123")
     await place.changes.symlink(path, place.path("link"), soon())
     found = await place.queries.stat(path, soon())
@@ -208,7 +208,7 @@ MISSING = [
 ]
 
 
-async def test_what_is_missing_is_not_found(place):
+async def test_missing_path_is_not_found(place):
     path = place.path("it's none")
     for operation, text in MISSING:
         said = ""
@@ -251,7 +251,7 @@ async def test_head_tail_and_view(place):
 
 
 @pytest.mark.parametrize("ending", [b"", b"\n", b"\n\n"])
-async def test_tail_of_long_files_agrees_with_plain_reading(place, ending):
+async def test_tail_of_long_files_equals_plain_reading(place, ending):
     data = b"\n".join(b"x" * (n % 7) for n in range(30_000)) + ending
     path = await put(place, "long", data)
     for count in (1, 2, 3, 40_000):
@@ -278,14 +278,14 @@ async def agrees(place, path: str, data: bytes, count: int) -> None:
     )
 
 
-async def test_text_is_bytes_first_and_invalid_utf8_is_replaced(place):
+async def test_ranges_count_bytes_and_invalid_utf8_is_replaced(place):
     path = await put(place, "text", "aé日".encode() + b"\xff")
     assert await place.queries.view(path, soon(), offset=0, size=2) == "a\ufffd"
     assert await place.queries.view(path, soon(), offset=1, size=2) == "é"
     assert await place.queries.view(path, soon(), offset=3, size=100) == "日\ufffd"
 
 
-async def test_an_answer_has_a_limit(place):
+async def test_output_size_limit(place):
     path = await put(place, "big", b"x" * 100_000)
     for unit in ("bytes", "lines"):
         for read in (place.queries.head, place.queries.tail):
@@ -299,14 +299,14 @@ async def test_an_answer_has_a_limit(place):
 
 @pytest.mark.without_subsystem
 @pytest.mark.parametrize("size", [0, 1, 32768, 65535, 65536, 65537, 300_000, 5_000_000])
-async def test_sizes_survive_up_and_down(place, size):
+async def test_sizes_round_trip(place, size):
     data = os.urandom(size)
     path = place.path("data")
     await place.content.upload(path, send(*(data[at : at + 70_001] for at in range(0, size, 70_001))), soon())
     assert await fetch(place, path) == data
 
 
-async def test_what_has_no_size_is_read_to_its_end(place):
+async def test_file_of_unknown_size_is_read_to_its_end(place):
     assert b"processor" in await fetch(place, "/proc/cpuinfo")
 
 
@@ -330,7 +330,7 @@ async def test_only_regular_files_are_read(place, what):
 
 
 @pytest.mark.without_subsystem
-async def test_a_file_that_shrinks_is_never_passed_off_as_whole(place):
+async def test_shrinking_file_is_an_error(place):
     path = await put(place, "shrinking", b"x" * 9_000_000)
     with pytest.raises(Upstream, match="shorter"):
         async with place.content.download(path, soon()) as reader:

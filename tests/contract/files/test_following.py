@@ -1,4 +1,4 @@
-"""Files that are followed as they grow, the same in every place."""
+"""Contract of following a growing file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def added(pieces: AsyncIterator[FollowEvent | None]) -> FollowEvent:
-    """The next thing that happens."""
+    """The next event."""
     async with asyncio.timeout(10):
         return await anext(piece async for piece in pieces if piece is not None)
 
@@ -35,7 +35,7 @@ async def test_follow(place):
         assert await added(pieces) == second
 
 
-async def test_follow_never_cuts_a_character(place):
+async def test_follow_never_splits_a_character(place):
     path = await put(place, "log", b"")
     async with place.queries.follow(path, soon()) as pieces, aclosing(pieces):
         assert await anext(pieces) is None
@@ -78,7 +78,7 @@ async def test_follow_through_rotation(place):
         assert (await added(pieces)).event == "rotated"
 
 
-async def test_follow_waits_for_a_file_that_is_gone(place):
+async def test_follow_waits_for_a_removed_file(place):
     path = await put(place, "log", b"old\n")
     async with place.queries.follow(path, soon()) as pieces, aclosing(pieces):
         await added(pieces)
@@ -90,7 +90,7 @@ async def test_follow_waits_for_a_file_that_is_gone(place):
 
 
 @pytest.mark.parametrize("after", [None, FollowPosition(1, 2**64 - 1), FollowPosition(2**64 - 1, 0)])
-async def test_follow_what_cannot_be_followed(place, after):
+async def test_follow_refuses_other_file_types(place, after):
     await place.run('mkfifo "$1"', place.path("fifo"))
     for path, error in [(place.path("none"), NotFound), (place.path("fifo"), Invalid), (place.folder, Invalid)]:
         with pytest.raises(error):
@@ -98,7 +98,7 @@ async def test_follow_what_cannot_be_followed(place, after):
                 pass
 
 
-async def test_follow_from_a_mark_of_nowhere(place):
+async def test_follow_from_an_invalid_mark(place):
     path = await put(place, "log", b"text\n")
     ino = (await place.queries.stat(path, soon())).ino
     for mark, event in [(FollowPosition(ino, 2**64 - 1), "truncated"), (FollowPosition(ino + 2**40, 3), "rotated")]:

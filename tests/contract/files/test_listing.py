@@ -1,4 +1,4 @@
-"""What of a listing is wanted, and how it comes, the same in every place."""
+"""Contract of listings: filters, and scanning in batches."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_ls_filters(filled, listing_filter, options, expected):
     assert await names(filled, listing_filter, **options) == expected
 
 
-async def test_ls_of_a_file_chooses_too(filled):
+async def test_ls_filters_apply_to_a_single_file(filled):
     path = filled.path("a.txt")
     assert [entry.name for entry in await filled.queries.ls(path, soon(), listing_filter=ListingFilter(glob="a*"))] == [
         path
@@ -58,7 +58,7 @@ async def test_ls_of_a_file_chooses_too(filled):
 
 
 @pytest.mark.parametrize("option", [None, "hidden", "recursive", "numeric", "dereference"])
-async def test_scan_gives_what_ls_gives(filled, option):
+async def test_scan_equals_ls(filled, option):
     options = ListOptions(**({} if option is None else {option: True}))
     for path in (filled.folder, filled.path("a.txt"), filled.path("link"), filled.path("sub")):
         async with filled.queries.scan(path, soon(), options) as batches:
@@ -66,7 +66,7 @@ async def test_scan_gives_what_ls_gives(filled, option):
         assert sorted(found, key=lambda entry: entry.name.split("/")) == await filled.queries.ls(path, soon(), options)
 
 
-async def test_scan_refuses_at_once(place):
+async def test_scan_raises_before_the_first_batch(place):
     with pytest.raises(NotFound, match="No such file"):
         async with place.queries.scan(place.path("none"), soon()):
             pass
@@ -78,7 +78,7 @@ async def test_many_entries(place):
     assert await names(place) == expected
     async with place.queries.scan(place.folder, soon()) as batches:
         assert sorted([entry.name async for batch in batches for entry in batch]) == expected
-    # given up in the middle: nothing is left over, the connection goes on
+    # cancelled midway: the connection stays usable
     async with place.queries.scan(place.folder, soon()) as batches:
         assert await anext(batches)
     pages, after = [], None

@@ -1,4 +1,4 @@
-"""Login nodes that lack a program: what can be done in another way is, what cannot is Unsupported and nothing else."""
+"""Login nodes without some programs: operations use a fallback, or raise Unsupported if there is none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Without = Callable[..., AbstractAsyncContextManager[Place]]
 
 @pytest.fixture
 def without(tmp_path: Path) -> Without:
-    """A place whose login script leaves all of this machine's programs but these."""
+    """A place whose login script removes these programs from PATH."""
 
     @asynccontextmanager
     async def start(*programs: str, subsystem: bool = True) -> AsyncIterator[Place]:
@@ -52,7 +52,7 @@ async def lacks(program: str, asking: Awaitable[object]) -> None:
         await asking
 
 
-async def test_the_answer_names_the_program(without: Without) -> None:
+async def test_error_names_the_missing_program(without: Without) -> None:
     programs = ("file", "sha256sum", "b2sum", "find", "chmod", "touch", "chown", "cp", "tar")
     async with without(*programs) as place:
         path, target = await put(place, "file", b"data"), place.path("target")
@@ -70,7 +70,7 @@ async def test_the_answer_names_the_program(without: Without) -> None:
         assert await names(place, hidden=True) == ["file"]
 
 
-async def test_a_copy_that_cannot_be_put_in_place_is_no_conflict(without: Without) -> None:
+async def test_copy_without_a_needed_program_is_not_a_conflict(without: Without) -> None:
     async with without("mv") as place:
         path = await put(place, "file", b"data")
         await lacks("mv", place.changes.cp(path, place.path("target"), soon()))
@@ -85,7 +85,7 @@ async def test_scripts_need_bash(without: Without) -> None:
 
 
 @pytest.mark.parametrize(("program", "mode"), [("gzip", "w:gz"), ("bzip2", "w:bz2"), ("xz", "w:xz")])
-async def test_compressions_that_the_cluster_does_not_have(without: Without, program: Any, mode: Any) -> None:
+async def test_missing_compression_programs(without: Without, program: Any, mode: Any) -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode=mode) as archive:
         archive.addfile(tarfile.TarInfo("inner"))
@@ -101,7 +101,7 @@ async def test_compressions_that_the_cluster_does_not_have(without: Without, pro
 
 
 @pytest.mark.parametrize("programs", [("perl",), ("perl", "quota", "df")])
-async def test_what_another_way_can_do_is_done(without: Without, programs: tuple[str, ...]) -> None:
+async def test_fallbacks_without_perl(without: Without, programs: tuple[str, ...]) -> None:
     async with without(*programs) as place:
         path = await put(place, "file", b"data")
         assert await fetch(place, path) == b"data"
@@ -114,15 +114,15 @@ async def test_what_another_way_can_do_is_done(without: Without, programs: tuple
         assert (space.total > 0, space.quota) == (True, None)
 
 
-async def test_owners_whose_names_nothing_tells_are_numbers(without: Without) -> None:
+async def test_owners_without_getent_are_numeric(without: Without) -> None:
     async with without("getent") as place:
         entry = await place.queries.entry(await put(place, "file"), soon())
         owner = str((await place.queries.stat(entry.name, soon())).uid)
         assert (entry.user, entry.group) == (owner, owner)
 
 
-async def test_attributes_that_nothing_can_tell_are_not_called_missing(without: Without) -> None:
-    """The shell says "No such file or directory" of the program, which is not said of the file."""
+async def test_missing_stat_program_is_not_reported_as_missing_file(without: Without) -> None:
+    """The shell's "No such file or directory" refers to the program, not to the file."""
     async with without("perl", "stat") as place:
         path = await put(place, "file", b"data")
         await lacks("stat", place.queries.stat(path, soon()))
@@ -132,7 +132,7 @@ async def test_attributes_that_nothing_can_tell_are_not_called_missing(without: 
 @pytest.mark.parametrize(
     ("program", "form"), [("zstd", "zstd"), ("gzip", "gzip"), ("tar", "tar"), ("tar", "gzip"), ("head", "gzip")]
 )
-async def test_archives_of_many_files_that_cannot_be_made(without: Without, program: str, form: Any) -> None:
+async def test_bulk_archive_without_the_program_to_pack(without: Without, program: str, form: Any) -> None:
     async with without(program) as place:
         bulk, path = RemoteBulk(place.session), await put(place, "file", b"data")
         chosen = await bulk.select([path], None, soon())
@@ -141,7 +141,7 @@ async def test_archives_of_many_files_that_cannot_be_made(without: Without, prog
                 pass
 
 
-async def test_archives_of_many_files_that_cannot_be_read(without: Without) -> None:
+async def test_bulk_archive_without_the_program_to_unpack(without: Without) -> None:
     async def sent() -> AsyncIterator[bytes]:
         yield zstd_frame(b"no archive")
 

@@ -1,4 +1,4 @@
-"""What every Files adapter does beyond FirecREST v2: renaming, copying, space, choosing listings, following."""
+"""Contract of the operations beyond FirecREST v2: renaming, copying, space, checksums."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("some", SOME_AT_A_TIME)
-async def test_any_name(place, some):
+async def test_all_operations_accept_any_name(place, some):
     for name in some:
         if len(name) < 200:
             await through_every_operation(place, name)
@@ -94,13 +94,13 @@ async def test_mv_of_folders(place):
     assert await names(place, recursive=True) == ["empty", "empty/b", "file"]
 
 
-async def test_mv_says_what_is_missing(place):
+async def test_mv_names_the_missing_path(place):
     file = await put(place, "file")
     with pytest.raises(NotFound, match=r"cannot stat.*No such file"):
         await place.changes.mv(place.path("nothing"), place.path("x"), soon())
     with pytest.raises(NotFound, match="No such file"):
         await place.changes.mv(file, place.path("nothing/x"), soon())
-    with pytest.raises((Invalid, NotFound)):  # OpenSSH says the same to both
+    with pytest.raises((Invalid, NotFound)):  # OpenSSH reports the same error for both
         await place.changes.mv(file, file + "/x", soon())
     assert await names(place) == ["file"]
 
@@ -118,7 +118,7 @@ async def test_mv_to_another_file_system(place):
 
 
 @pytest.mark.needs("accounts")
-async def test_mv_where_one_may_not(place):
+async def test_mv_without_permission(place):
     file = await put(place, "file")
     await place.changes.mkdir(place.path("closed"), soon())
     await place.changes.chmod(place.path("closed"), "500", soon())
@@ -132,7 +132,7 @@ async def test_mv_where_one_may_not(place):
 # --- cp
 
 
-async def test_cp_keeps_what_there_is_to_keep(place):
+async def test_cp_keeps_attributes(place):
     file = await put(place, "file", b"x" * 100_000)
     await place.changes.chmod(file, "640", soon())
     await place.changes.touch(file, soon(), mtime=1_000_000_000)
@@ -157,7 +157,7 @@ async def test_cp_of_a_tree(place):
     assert (await place.queries.entry(place.path("followed/link"), soon())).kind == "-"
 
 
-async def test_cp_overwrites_only_when_told(place):
+async def test_cp_overwrites_only_with_the_option(place):
     one, two = await put(place, "one", b"1"), await put(place, "two", b"2")
     with pytest.raises(Conflict, match="File exists"):
         await place.changes.cp(one, two, soon())
@@ -172,7 +172,7 @@ async def test_cp_overwrites_only_when_told(place):
     assert await names(place, hidden=True) == ["dangling", "one", "two"]
 
 
-async def test_cp_merges_folders_when_told(place):
+async def test_cp_merges_folders_only_with_the_option(place):
     for path in ("a/x", "b/x", "b/y"):
         await place.changes.mkdir(place.path(path.rpartition("/")[0]), soon(), parents=True)
         await put(place, path, path.encode())
@@ -191,7 +191,7 @@ async def test_cp_merges_folders_when_told(place):
     assert await names(place, hidden=True, recursive=True) == ["a", "a/x", "b", "b/x", "b/y", "file"]
 
 
-async def test_cp_says_what_is_missing(place):
+async def test_cp_names_the_missing_path(place):
     file = await put(place, "file")
     with pytest.raises(NotFound, match="No such file"):
         await place.changes.cp(place.path("nothing"), place.path("x"), soon())
@@ -201,7 +201,7 @@ async def test_cp_says_what_is_missing(place):
 
 
 class EndlessCopy:
-    """The user's `cp` is one that copies and does not end: it waits for somebody who writes to a pipe."""
+    """A `cp` that copies and then blocks on a pipe without a writer."""
 
     def __init__(self, root: Path) -> None:
         os.mkfifo(root / "gate")
@@ -215,7 +215,7 @@ class EndlessCopy:
 
     @property
     def waits(self) -> bool:
-        """Whether one has copied and waits, or did."""
+        """Whether a copy has reached the pipe."""
         return self._pid.exists()
 
     @property
@@ -229,17 +229,19 @@ def endless(tmp_path: Path) -> EndlessCopy:
 
 
 async def left_over(place, endless: EndlessCopy) -> list[str]:
-    """What there is once the copy has ended and nothing of it is left; whatever there is after ten seconds."""
+    """The names once the copy has ended and its temporary files are gone, or after ten seconds."""
     with suppress(TimeoutError):
         async with asyncio.timeout(10):
-            while not endless.ended or len(await names(place, hidden=True)) > 1:  # the program clears up as it ends
+            while (
+                not endless.ended or len(await names(place, hidden=True)) > 1
+            ):  # the program removes its files on exit
                 await asyncio.sleep(0.01)
     assert endless.ended
     return await names(place, hidden=True)
 
 
 @pytest.mark.needs("faults")
-async def test_a_copy_that_is_given_up_leaves_nothing(place, endless):
+async def test_cancelled_copy_leaves_nothing(place, endless):
     await place.changes.mkdir(place.path("tree/deep"), soon(), parents=True)
     copying = asyncio.create_task(place.changes.cp(place.path("tree"), place.path("copy"), Deadline.after(60)))
     async with asyncio.timeout(10):
@@ -253,10 +255,10 @@ async def test_a_copy_that_is_given_up_leaves_nothing(place, endless):
 
 
 @pytest.mark.needs("faults")
-async def test_a_copy_has_a_deadline(place, endless):
+async def test_copy_ends_at_its_deadline(place, endless):
     await place.changes.mkdir(place.path("tree/deep"), soon(), parents=True)
     seconds = 0.25
-    while not endless.waits:  # a deadline that had passed before it began tells nothing about its end
+    while not endless.waits:  # repeat if the deadline expired before the copy began
         seconds *= 2
         with pytest.raises(Timeout):
             await place.changes.cp(place.path("tree"), place.path("copy"), Deadline.after(seconds))
@@ -328,7 +330,7 @@ async def test_df(place):
     assert 0 < space.available <= space.free <= space.total
     assert 0 <= space.files_free <= space.files
     assert space.read_only in {False, None}
-    assert space.quota is None or space.quota.user or space.quota.group  # as the place's own `quota` says
+    assert space.quota is None or space.quota.user or space.quota.group  # according to `quota` on the cluster
     with pytest.raises(NotFound, match="No such file"):
         await place.queries.df(place.path("none"), soon())
 
@@ -339,7 +341,7 @@ async def test_du(place):
     empty = await place.queries.du(place.path("tree"), soon())
     await place.run('cd "$1" && ln file other && ln -s file link && mkfifo fifo', place.path("tree/deep"))
     usage = await place.queries.du(place.path("tree"), soon())
-    assert usage.entries == empty.entries + 2 == 5  # a second name of the same file is none
+    assert usage.entries == empty.entries + 2 == 5  # a hard link takes no space
     assert 10_000 <= empty.size < usage.size
     assert usage.allocated >= 8192
     assert usage.complete
@@ -348,7 +350,7 @@ async def test_du(place):
         await place.queries.du(place.path("none"), soon())
 
 
-async def test_checksums_of_what_has_none(place):
+async def test_checksum_of_other_file_types(place):
     await place.run('mkfifo "$1"', place.path("fifo"))
     for algorithm in ("md5", "blake2b"):
         with pytest.raises(Invalid, match="Not a regular file"):

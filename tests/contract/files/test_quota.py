@@ -1,4 +1,4 @@
-"""df where the cluster has a program `quota`: one that says what was recorded, and ones that fail."""
+"""df on a cluster with a program `quota`: recorded output, and failing programs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def place_with(tmp_path: Path) -> With:
 
 
 async def test_quotas_come_with_df(place_with: With, tmp_path: Path) -> None:
-    """Exit status 1 and all; the recorded group is made the one that new files get here."""
+    """Recorded output with exit status 1; the recorded group is replaced with the group of new files."""
     asked = tmp_path / "asked"
     script = f"""printf '%s\\n' "$@" > '{asked}'; sed "1,2d; s/gid 2002/gid $(id -g)/" '{RECORDED}'; exit 1"""
     async with place_with(script) as place:
@@ -61,12 +61,12 @@ async def test_quotas_come_with_df(place_with: With, tmp_path: Path) -> None:
     [
         "echo 'quota: command not allowed here' >&2; exit 3",
         "kill -9 $$",
-        "head -c 3000000 /dev/zero",  # more than is listened to
+        "head -c 3000000 /dev/zero",  # more than the output limit
         "head -c 300000 /dev/urandom",
         'echo "Your quota on /home: 10 of 20 GB used"',
     ],
 )
-async def test_a_program_that_fails_or_is_another_is_not_known(place_with: With, script: str) -> None:
+async def test_failing_or_foreign_quota_program_is_ignored(place_with: With, script: str) -> None:
     async with place_with(script) as place:
         space = await place.queries.df(place.folder, soon())
         assert space.total > 0
@@ -75,10 +75,10 @@ async def test_a_program_that_fails_or_is_another_is_not_known(place_with: With,
             await place.queries.df(place.path("none"), soon())
 
 
-async def test_a_program_that_hangs_is_not_waited_for(place_with: With) -> None:
+async def test_hanging_quota_program_is_ignored(place_with: With) -> None:
     async with place_with("exec sleep 1000") as place:
         space, seconds = None, 0.5
-        while space is None:  # in so little time that waiting for the program's end would be a timeout
+        while space is None:  # too short a deadline to wait for the program's end
             seconds *= 2
             with suppress(Timeout):
                 space = await place.queries.df(place.folder, Deadline.after(seconds))

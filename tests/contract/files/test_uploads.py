@@ -1,4 +1,4 @@
-"""The Uploads port over a real SSH server: locks between replicas, expiry, breaks in the middle, what lies about."""
+"""The Uploads port over a real SSH server: locks between replicas, expiry, interruptions, leftover files."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .places import Place, soon
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("ssh")]
 
 
-class Broken(Exception):
-    """A client that has gone."""
+class Disconnected(Exception):
+    """The client has disconnected."""
 
 
 async def pieces(*data: bytes) -> AsyncIterator[bytes]:
@@ -30,10 +30,10 @@ async def pieces(*data: bytes) -> AsyncIterator[bytes]:
         yield one
 
 
-async def then_broken(*data: bytes) -> AsyncIterator[bytes]:
+async def then_disconnected(*data: bytes) -> AsyncIterator[bytes]:
     for one in data:
         yield one
-    raise Broken
+    raise Disconnected
 
 
 def uploads(place: Place, **options: float) -> RemoteUploads:
@@ -53,11 +53,11 @@ async def content(place: Place, name: str = "f") -> bytes:
         return b"".join([chunk async for chunk in reader.chunks()])
 
 
-async def test_what_arrived_before_a_break_stays(place: Place) -> None:
+async def test_bytes_before_an_interruption_are_kept(place: Place) -> None:
     data = os.urandom(3_000_000)
     key = (await begun(place, len(data))).key
-    with pytest.raises(Broken):
-        await uploads(place).append(key, 0, then_broken(data[:1_000_001], data[1_000_001:1_000_003]), soon())
+    with pytest.raises(Disconnected):
+        await uploads(place).append(key, 0, then_disconnected(data[:1_000_001], data[1_000_001:1_000_003]), soon())
     assert (await uploads(place).look(key, soon())).offset == 1_000_003
     assert (await uploads(place).append(key, 1_000_003, pieces(data[1_000_003:]), soon())).complete
     assert await content(place) == data
@@ -65,7 +65,7 @@ async def test_what_arrived_before_a_break_stays(place: Place) -> None:
 
 
 @pytest.mark.needs("faults")
-async def test_a_lost_connection_keeps_what_was_acknowledged(place: Place) -> None:
+async def test_lost_connection_keeps_acknowledged_bytes(place: Place) -> None:
     server, data = place.server, os.urandom(12_000_000)
     key = (await begun(place, len(data))).key
 
@@ -78,13 +78,13 @@ async def test_a_lost_connection_keeps_what_was_acknowledged(place: Place) -> No
     with pytest.raises(GatewayError, match="can be resumed"):
         await uploads(place).append(key, 0, cut_later(), soon())
     offset = (await uploads(place).look(key, soon())).offset
-    assert 4_000_000 < offset < 10_000_000  # at most 4 MiB were under way
+    assert 4_000_000 < offset < 10_000_000  # at most 4 MiB were in flight
     assert (await uploads(place).append(key, offset, pieces(data[offset:]), soon())).complete
     assert await content(place) == data
 
 
-async def test_bytes_that_nobody_vouched_for_do_not_count(place: Place) -> None:
-    """A killed gateway leaves more in the data file than was written down, and perhaps a gap in it."""
+async def test_unrecorded_bytes_are_ignored(place: Place) -> None:
+    """A killed gateway may leave bytes beyond the recorded offset in the data file, with gaps."""
     key = (await begun(place, 10)).key
     await uploads(place).append(key, 0, pieces(b"abc"), soon())
     beside = next(name for name in await names(place) if len(name) == 51)
@@ -94,7 +94,7 @@ async def test_bytes_that_nobody_vouched_for_do_not_count(place: Place) -> None:
     assert await content(place) == b"abcdefghij"
 
 
-async def test_data_that_is_too_long_never_becomes_the_file(place: Place) -> None:
+async def test_data_file_that_is_too_long_is_a_conflict(place: Place) -> None:
     key = (await begun(place, 6)).key
     beside = next(name for name in await names(place) if len(name) == 51)
     await place.content.upload(place.path(beside), pieces(b"x" * 9), soon())
@@ -103,7 +103,7 @@ async def test_data_that_is_too_long_never_becomes_the_file(place: Place) -> Non
     assert "f" not in await names(place)
 
 
-async def test_two_at_once(place: Place) -> None:
+async def test_concurrent_requests_for_one_upload(place: Place) -> None:
     key = (await begun(place, 10)).key
     more, started = asyncio.Event(), asyncio.Event()
 
@@ -124,7 +124,7 @@ async def test_two_at_once(place: Place) -> None:
     assert await content(place) == b"0123456789"
 
 
-async def test_a_stalled_request_is_taken_over_and_writes_no_more(place: Place) -> None:
+async def test_stalled_request_loses_the_lock_and_stops_writing(place: Place) -> None:
     key = (await begun(place, 6)).key
     more, started = asyncio.Event(), asyncio.Event()
 
@@ -148,7 +148,7 @@ async def test_a_stalled_request_is_taken_over_and_writes_no_more(place: Place) 
 
 
 @pytest.mark.parametrize("left", [b"", b"0" * 48])
-async def test_the_lock_of_a_killed_gateway_is_taken_over(place: Place, left: bytes) -> None:
+async def test_lock_of_a_killed_gateway_is_taken_over(place: Place, left: bytes) -> None:
     key = (await begun(place, 3)).key
     lock = os.fsdecode(key.beside(os.fsencode(place.path("f"))).lock)
     await place.content.upload(lock, pieces(left), soon())
@@ -156,7 +156,7 @@ async def test_the_lock_of_a_killed_gateway_is_taken_over(place: Place, left: by
     assert await names(place) == ["f"]
 
 
-async def test_expired(place: Place) -> None:
+async def test_expired_upload_is_gone_and_swept(place: Place) -> None:
     short = uploads(place, lifetime=1)
     old = await short.create(place.path("old"), 5, "", soon())
     other = await short.create(place.path("other"), 5, "", soon())
@@ -166,7 +166,7 @@ async def test_expired(place: Place) -> None:
             await short.look(old.key, soon())
     with pytest.raises(Gone):
         await short.append(old.key, 0, pieces(b"x"), soon())
-    assert len(await names(place)) == 2  # those of the other
+    assert len(await names(place)) == 2  # the files of the other upload
     await asyncio.sleep(max(0.0, other.key.expires + 1 - time.time()))
     new = await begun(place, 5, "new")  # sweeps the folder
     assert {name.partition(".json")[0] for name in await names(place)} == {
@@ -174,7 +174,7 @@ async def test_expired(place: Place) -> None:
     }
 
 
-async def test_finished_is_told_by_the_inode_alone(place: Place) -> None:
+async def test_completed_upload_is_recognized_by_inode(place: Place) -> None:
     key = (await begun(place, 3)).key
     done = await uploads(place).append(key, 0, pieces(b"abc"), soon())
     assert done.complete
@@ -188,7 +188,7 @@ async def test_finished_is_told_by_the_inode_alone(place: Place) -> None:
         await uploads(place).look(replace(key, inode=0), soon())
 
 
-async def test_links_and_pipes_in_the_place_of_its_files_are_not_opened(place: Place) -> None:
+async def test_symlinks_in_place_of_upload_files_are_refused(place: Place) -> None:
     await place.content.upload(place.path("precious"), pieces(b"mine"), soon())
     for kind in ("data", "state", "lock"):
         key = (await begun(place, 3)).key
@@ -203,7 +203,7 @@ async def test_links_and_pipes_in_the_place_of_its_files_are_not_opened(place: P
             await uploads(place).remove(key, soon())
 
 
-async def test_a_damaged_state_is_no_offset(place: Place) -> None:
+async def test_damaged_state_is_a_conflict(place: Place) -> None:
     key = (await begun(place, 3)).key
     state = os.fsdecode(key.beside(os.fsencode(place.path("f"))).state)
     for damage in (b"", b"0" * 100, b"\xff" * 70_000):
@@ -212,7 +212,7 @@ async def test_a_damaged_state_is_no_offset(place: Place) -> None:
             await uploads(place).look(key, soon())
 
 
-async def test_a_key_for_nothing(place: Place) -> None:
+async def test_unknown_key_is_not_found(place: Place) -> None:
     key = UploadKey.new(place.path("f"), int(time.time()) + 60)
     for asking in (
         uploads(place).look(key, soon()),

@@ -1,4 +1,4 @@
-"""An ASGI application behind the real server, on the test's own loop, and a client that speaks bytes to it."""
+"""An ASGI application behind the real server, on the test's own loop, and a raw socket client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Server(uvicorn.Server):
-    """A uvicorn that says when it is up."""
+    """A uvicorn server that signals when it has started."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -64,7 +64,7 @@ def port_of(server: Server) -> int:
 
 @asynccontextmanager
 async def dialed(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection of one's own; whatever is left of it at the end is cut off."""
+    """Open a separate connection; it is aborted at the end of the block."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         yield reader, writer
@@ -79,7 +79,7 @@ def connected(server: Server) -> AbstractAsyncContextManager[tuple[asyncio.Strea
 
 
 async def raw(server: Server, *sent: bytes) -> bytes:
-    """All that the server says until it closes."""
+    """Send bytes and read until the server closes."""
     async with connected(server) as (reader, writer):
         for piece in sent:
             writer.write(piece)
@@ -88,7 +88,7 @@ async def raw(server: Server, *sent: bytes) -> bytes:
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[bytes, bytes], bytes]:
-    """One answer with a content-length."""
+    """Read one response that has a Content-Length."""
     head = await reader.readuntil(b"\r\n\r\n")
     first, *lines = head[:-4].split(b"\r\n")
     headers = dict(line.split(b": ", 1) for line in lines)

@@ -67,7 +67,7 @@ def test_help_of_a_command_has_examples(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "check", "demo", "settings-doc"])
-def test_every_option_of_a_command_is_explained(command: str) -> None:
+def test_every_option_has_a_help_text(command: str) -> None:
     result = runner.invoke(app, [command, "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
     for line in result.output.splitlines():
@@ -75,13 +75,13 @@ def test_every_option_of_a_command_is_explained(command: str) -> None:
             assert line.rstrip(" │").endswith((".", "]")), line
 
 
-def test_check_of_a_good_configuration(good: Path) -> None:
+def test_check_accepts_a_valid_configuration(good: Path) -> None:
     result = runner.invoke(app, ["check", str(good)])
     assert result.exit_code == 0
     assert result.output == "The configuration is valid: 1 cluster (daint).\n"
 
 
-def test_check_finds_the_file_by_its_variable(good: Path) -> None:
+def test_check_reads_the_path_from_the_environment(good: Path) -> None:
     result = runner.invoke(app, ["check"], env={"FLAMECREST_CONFIG": str(good)})
     assert "(daint)" in result.stdout
     overridden = {"YAML_CONFIG_FILE": str(good), "FLAMECREST__CLUSTERS__DAINT__NAME": "eiger"}
@@ -95,7 +95,7 @@ def test_check_shows_warnings(good: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [["check"], ["serve", "--config"]])
-def test_a_bad_configuration(bad: Path, command: list[str]) -> None:
+def test_invalid_configuration(bad: Path, command: list[str]) -> None:
     result = runner.invoke(app, [*command, str(bad)])
     assert result.exit_code == 2
     assert result.stdout == ""
@@ -105,21 +105,21 @@ def test_a_bad_configuration(bad: Path, command: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", ["check", "serve"])
-def test_no_configuration(command: str) -> None:
+def test_missing_configuration(command: str) -> None:
     result = runner.invoke(app, [command], env={"FLAMECREST_CONFIG": "", "YAML_CONFIG_FILE": ""})
     assert result.exit_code == 2
     assert "error: flamecrest: no configuration file is given (use --config FILE" in result.stderr
 
 
 @pytest.mark.parametrize("command", [["check"], ["serve", "--config"]])
-def test_what_is_not_built_yet_stops_the_start(good: Path, command: list[str]) -> None:
+def test_unsupported_scheduler_is_an_error(good: Path, command: list[str]) -> None:
     good.write_text(good.read_text().replace("type: slurm", "type: pbs"))
     result = runner.invoke(app, [*command, str(good)])
     assert result.exit_code == 2
     assert "error: cluster daint: scheduler.type pbs is not supported in this version" in result.stderr
 
 
-def test_text_of_the_file_is_no_markup(good: Path) -> None:
+def test_configuration_values_are_not_interpreted_as_markup(good: Path) -> None:
     good.write_text(good.read_text().replace("type: slurm", "type: '[red]x[/red]'"))
     assert "`[red]x[/red]` is unknown" in runner.invoke(app, ["check", str(good)]).stderr
 
@@ -140,7 +140,7 @@ def test_settings_doc(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["check", "x"], ["serve"], ["settings-doc"]])
 def test_without_the_server_extra(arguments: list[str]) -> None:
-    """As in the base install: the YAML package cannot be imported."""
+    """As in the base install, the YAML package cannot be imported."""
     code = "import sys; sys.modules['yaml'] = None; from flamecrest.cli.main import main; main()"
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -156,7 +156,7 @@ def test_the_installed_command() -> None:
     assert done.stdout == f"flamecrest {flamecrest.__version__}\n"
 
 
-def test_what_the_base_install_needs_is_all_that_is_loaded() -> None:
+def test_help_imports_only_base_install_packages() -> None:
     """`flamecrest --help` works without the server's packages and does not load them."""
     code = (
         "import sys; from flamecrest.cli import main; "

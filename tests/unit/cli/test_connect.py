@@ -1,4 +1,4 @@
-"""`check --connect` with real servers: an SSH server, a token issuer, an HTTP server in place of a store."""
+"""`check --connect` with real servers: an SSH server, a token issuer, an HTTP server as object store."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def centre(tmp_path: Path) -> AsyncIterator[Centre]:
     await server.stop()
 
 
-async def test_all_answers(centre: Centre) -> None:
+async def test_all_services_up(centre: Centre) -> None:
     certs = centre.root / "certs.json"
     certs.write_text(json.dumps({"keys": [{"kty": "RSA"}, {"kty": "EC"}]}))
     centre.config["auth"]["authentication"]["public_certs"] = [centre.issuer.jwks_url, certs.as_uri()]
@@ -107,7 +107,7 @@ async def test_all_answers(centre: Centre) -> None:
     assert found[f"issuer {issuer}"].message == "1 key"
 
 
-async def test_a_login_that_is_refused_ends_the_cluster(centre: Centre) -> None:
+async def test_refused_login_skips_the_other_checks_of_the_cluster(centre: Centre) -> None:
     found = await centre.findings("bob")
     ssh = found[f"one: ssh bob@127.0.0.1:{centre.ssh.port}"]
     assert not ssh.ok
@@ -115,12 +115,12 @@ async def test_a_login_that_is_refused_ends_the_cluster(centre: Centre) -> None:
     assert not [what for what in found if what in ("one: slurm", "one: /")]
 
 
-async def test_a_user_without_a_key(centre: Centre) -> None:
+async def test_user_without_a_key(centre: Centre) -> None:
     ssh = next(iter((await centre.findings("cyd")).values()))
     assert (ssh.ok, "ssh_credentials" in ssh.advice) == (False, True)
 
 
-async def test_an_unknown_host_key(centre: Centre) -> None:
+async def test_unknown_host_key(centre: Centre) -> None:
     other = known_hosts_line("127.0.0.1", 22, asyncssh.generate_private_key("ssh-ed25519")).split()
     centre.cluster["ssh"]["host_keys"]["pinned"] = " ".join(other[1:])
     ssh = next(iter((await centre.findings()).values()))
@@ -129,19 +129,19 @@ async def test_an_unknown_host_key(centre: Centre) -> None:
     assert "ssh.host_keys" in ssh.advice
 
 
-async def test_nobody_listens(centre: Centre) -> None:
+async def test_connection_refused(centre: Centre) -> None:
     await centre.ssh.stop()
     ssh = next(iter((await centre.findings()).values()))
     assert (ssh.ok, "ssh.host, ssh.port" in ssh.advice) == (False, True)
 
 
-async def test_a_login_node_that_says_nothing(centre: Centre) -> None:
+async def test_silent_login_node_times_out(centre: Centre) -> None:
     centre.ssh.hang()
     ssh = next(iter((await centre.findings(seconds=0.2)).values()))
     assert (ssh.ok, "firewall" in ssh.advice) == (False, True)
 
 
-async def test_a_scheduler_that_is_down(centre: Centre) -> None:
+async def test_scheduler_down(centre: Centre) -> None:
     centre.scontrol("Slurmctld(primary) at vm is DOWN")
     found = await centre.findings()
     assert (found["one: slurm"].ok, "DOWN" in found["one: slurm"].message) == (False, True)
@@ -149,7 +149,7 @@ async def test_a_scheduler_that_is_down(centre: Centre) -> None:
     assert found[f"one: {centre.root / 'home' / 'ann'}"].ok
 
 
-async def test_a_scheduler_whose_commands_are_not_found(centre: Centre) -> None:
+async def test_scheduler_commands_not_found(centre: Centre) -> None:
     centre.cluster["scheduler"]["bin_dir"] = "/opt/no-such-slurm/bin"
     slurm = (await centre.findings())["one: slurm"]
     assert (slurm.ok, "scheduler.bin_dir" in slurm.advice) == (False, True)
@@ -174,7 +174,7 @@ async def test_file_systems(centre: Centre) -> None:
         (Fault.HANG, "", "firewall"),
     ],
 )
-async def test_an_issuer_with_faults(centre: Centre, fault: Fault, said: str, advice: str) -> None:
+async def test_issuer_errors(centre: Centre, fault: Fault, said: str, advice: str) -> None:
     centre.issuer.fault = fault
     found = await centre.findings(seconds=0.3 if fault is Fault.HANG else 5)
     issuer = found[f"issuer {centre.issuer.url}"]
@@ -184,7 +184,7 @@ async def test_an_issuer_with_faults(centre: Centre, fault: Fault, said: str, ad
     assert found["one: slurm"].ok
 
 
-async def test_an_issuer_of_another_name(centre: Centre) -> None:
+async def test_issuer_name_mismatch(centre: Centre) -> None:
     centre.config["auth"]["authentication"]["issuer"] = centre.issuer.url + "/"
     issuer = (await centre.findings())[f"issuer {centre.issuer.url}/"]
     assert not issuer.ok
@@ -203,7 +203,7 @@ async def test_an_issuer_of_another_name(centre: Centre) -> None:
         (None, "No such file"),
     ],
 )
-async def test_a_file_of_keys_that_is_of_no_use(tmp_path: Path, content: bytes | None, said: str) -> None:
+async def test_invalid_jwks_file(tmp_path: Path, content: bytes | None, said: str) -> None:
     path = tmp_path / "keys with spaces.json"
     if content is not None:
         path.write_bytes(content)
@@ -279,7 +279,7 @@ async def _urls(tokens: dict[str, Any], clusters: list[dict[str, Any]] | None = 
 
 
 @pytest.mark.parametrize(("user", "status"), [("ann", 0), ("bob", 1)])
-async def test_the_command(centre: Centre, user: str, status: int) -> None:
+async def test_check_connect_command(centre: Centre, user: str, status: int) -> None:
     path = centre.root / "config.yaml"
     path.write_text(yaml.safe_dump(centre.config))
     result = await asyncio.to_thread(

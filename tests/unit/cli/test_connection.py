@@ -1,4 +1,4 @@
-"""What the HTTP server makes of bytes, and of what applications say: every case over a real socket."""
+"""The HTTP server's parsing of requests and its responses, over a real socket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
-    """Either event loop: their transports differ."""
+    """Both event loops: their transports differ."""
     return "asyncio", {"use_uvloop": request.param}
 
 
@@ -26,7 +26,7 @@ CLOSE = b"GET /last HTTP/1.1\r\nConnection: close\r\n\r\n"
 
 
 async def mirror(scope: Any, receive: Any, send: Any) -> None:
-    """Answer with what came."""
+    """Respond with the received request as JSON."""
     body = await body_of(receive)
     names = ("method", "path", "http_version", "scheme", "root_path")
     seen = {name: scope[name] for name in names} | {
@@ -48,7 +48,7 @@ async def one(*sent: bytes, app: Any = mirror, **options: Any) -> tuple[int, dic
         return await answer(reader)
 
 
-async def test_a_request() -> None:
+async def test_simple_request() -> None:
     status, headers, body = await one(GET)
     assert status == 200
     assert headers[b"date"].endswith(b"GMT")
@@ -68,7 +68,7 @@ async def test_a_request() -> None:
     }
 
 
-async def test_a_request_in_single_bytes() -> None:
+async def test_request_sent_byte_by_byte() -> None:
     request = b"POST /p HTTP/1.1\r\nContent-Length: 5\r\nAn-Header:  v\r\n\r\nhello"
     _, _, body = await one(*[request[place : place + 1] for place in range(len(request))])
     seen = json.loads(body)
@@ -90,19 +90,19 @@ async def test_a_request_in_single_bytes() -> None:
         (b"/%2F%ff%00", "//\ufffd\0", ""),
     ],
 )
-async def test_targets(target: bytes, path: str, query: str) -> None:
+async def test_request_targets(target: bytes, path: str, query: str) -> None:
     _, _, body = await one(b"OPTIONS %b HTTP/1.1\r\n\r\n" % target)
     seen = json.loads(body)
     assert (seen["path"], seen["query"]) == (path, query)
 
 
 @pytest.mark.parametrize("target", [b"http://h.example", b"/\xc3\xa9", b"nonsense", b""])
-async def test_no_target(target: bytes) -> None:
+async def test_invalid_request_targets(target: bytes) -> None:
     status, headers, _ = await one(b"GET %b HTTP/1.1\r\n\r\n" % target)
     assert (status, headers[b"connection"]) == (400, b"close")
 
 
-async def test_many_requests_on_a_connection() -> None:
+async def test_keep_alive() -> None:
     async with serving(mirror) as server, connected(server) as (reader, writer):
         for number in range(20):
             writer.write(b"POST /%d HTTP/1.1\r\nContent-Length: 1\r\n\r\n%d" % (number, number % 10))
@@ -110,7 +110,7 @@ async def test_many_requests_on_a_connection() -> None:
             assert (seen["path"], seen["body"]) == (f"/{number}", str(number % 10))
 
 
-async def test_pipelined_requests_are_answered_one_after_the_other() -> None:
+async def test_pipelined_requests_are_answered_in_order() -> None:
     running: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -128,21 +128,21 @@ async def test_pipelined_requests_are_answered_one_after_the_other() -> None:
             assert (await answer(reader))[2] == b"/%dabc" % number
 
 
-async def test_close_is_answered_and_what_is_behind_it_is_not() -> None:
+async def test_requests_after_connection_close_are_ignored() -> None:
     async with serving(mirror) as server:
         said = await raw(server, CLOSE + GET)
     assert said.count(b"HTTP/1.1 ") == 1
     assert b"\r\nconnection: close\r\n" in said
 
 
-async def test_http_1_0_closes() -> None:
+async def test_http_1_0_closes_the_connection() -> None:
     async with serving(mirror) as server:
         said = await raw(server, b"GET / HTTP/1.0\r\n\r\n")
     assert b'"http_version": "1.0"' in said
     assert b"\r\nconnection: close\r\n" in said
 
 
-async def test_an_application_closes() -> None:
+async def test_application_sets_connection_close() -> None:
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
         await reply(send, b"x", 200, (b"Connection", b"close"))
 
@@ -153,7 +153,7 @@ async def test_an_application_closes() -> None:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-async def test_a_chunked_body(whole: bool) -> None:
+async def test_chunked_body(whole: bool) -> None:
     pieces = [
         b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"3\r\nabc\r\n",
@@ -164,7 +164,7 @@ async def test_a_chunked_body(whole: bool) -> None:
     assert json.loads(body)["body"] == "abcde"
 
 
-async def test_trailers_are_no_headers_of_anything() -> None:
+async def test_trailers_are_not_headers() -> None:
     first = b"POST /1 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nAuthorization: Bearer x\r\n\r\n"
     async with serving(mirror) as server, connected(server) as (reader, writer):
         writer.write(first + GET)
@@ -175,7 +175,7 @@ async def test_trailers_are_no_headers_of_anything() -> None:
 
 
 @pytest.mark.parametrize("rest", [b"zz\r\nabc\r\n", b"-1\r\n\r\n", b"3\r\nabcd\r\n", b"ffffffffffffffffff\r\n"])
-async def test_a_broken_chunk_is_400_and_nobody_waits_for_the_rest(rest: bytes) -> None:
+async def test_invalid_chunk_gives_400_and_disconnects(rest: bytes) -> None:
     seen: list[str] = []
 
     async def app(_scope: Any, receive: Any, _send: Any) -> None:
@@ -202,14 +202,14 @@ async def test_a_broken_chunk_is_400_and_nobody_waits_for_the_rest(rest: bytes) 
         b"X: a\nY: b\r\n\r\nGET / HTTP/1.1\r\n",
     ],
 )
-async def test_what_could_be_read_in_two_ways_is_refused(head: bytes) -> None:
+async def test_ambiguous_framing_is_refused(head: bytes) -> None:
     async with serving(mirror) as server:
         said = await raw(server, b"POST / HTTP/1.1\r\n" + head + b"\r\nabc")
     assert said.startswith(b"HTTP/1.1 400 ")
     assert said.count(b"HTTP/1.1") == 1
 
 
-async def test_garbage_behind_a_request_comes_after_its_answer() -> None:
+async def test_garbage_after_a_request_gives_400() -> None:
     async with serving(mirror) as server, connected(server) as (reader, writer):
         writer.write(GET)
         status, _, _ = await answer(reader)
@@ -219,7 +219,7 @@ async def test_garbage_behind_a_request_comes_after_its_answer() -> None:
         assert await reader.read() == b""
 
 
-async def test_an_upgrade_is_answered_as_what_it_also_is() -> None:
+async def test_upgrade_header_is_ignored() -> None:
     for upgrade in (b"websocket", b"h2c"):
         request = b"GET /w HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % upgrade
         status, _, body = await one(request)
@@ -227,7 +227,7 @@ async def test_an_upgrade_is_answered_as_what_it_also_is() -> None:
         assert json.loads(body)["path"] == "/w"
 
 
-async def test_a_body_is_asked_for_by_100_continue() -> None:
+async def test_100_continue_when_the_body_is_read() -> None:
     async with serving(mirror) as server, connected(server) as (reader, writer):
         writer.write(b"POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-Continue\r\n\r\n")
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -235,7 +235,7 @@ async def test_a_body_is_asked_for_by_100_continue() -> None:
         assert json.loads((await answer(reader))[2])["body"] == "ab"
 
 
-async def test_a_refused_body_is_not_asked_for() -> None:
+async def test_no_100_continue_for_a_refused_body() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["method"] == "POST":
             await reply(send, b"", 413)
@@ -245,18 +245,18 @@ async def test_a_refused_body_is_not_asked_for() -> None:
     async with serving(app) as server, connected(server) as (reader, writer):
         writer.write(b"POST / HTTP/1.1\r\nContent-Length: 200000\r\nExpect: 100-continue\r\n\r\n")
         assert (await answer(reader))[0] == 413
-        writer.write(b"x" * 200_000 + GET)  # it was on its way: it is read, thrown away, and the connection is good
+        writer.write(b"x" * 200_000 + GET)  # the body is discarded, and the connection stays usable
         assert json.loads((await answer(reader))[2])["body"] == ""
 
 
 @pytest.mark.parametrize(("trusted", "client"), [(["127.0.0.1"], "192.0.2.7"), ([], "127.0.0.1")])
-async def test_forwarded_headers_count_from_whom_is_trusted(trusted: list[str], client: str) -> None:
+async def test_forwarded_headers_only_from_trusted_proxies(trusted: list[str], client: str) -> None:
     head = b"GET / HTTP/1.1\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n\r\n"
     seen = json.loads((await one(head, trusted=trusted))[2])
     assert (seen["client"], seen["scheme"]) == (client, "https" if trusted else "http")
 
 
-async def test_a_large_body_does_not_count_for_the_head_behind_it() -> None:
+async def test_body_does_not_count_towards_the_next_head_limit() -> None:
     size = 4 * MAX_HEAD
     async with serving(mirror) as server, connected(server) as (reader, writer):
         writer.write(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size + GET[:20])

@@ -1,4 +1,4 @@
-"""How answers go out and how connections end: framing, slow readers, lost clients, failing applications, the stop."""
+"""Responses and ends of connections: framing, slow readers, lost clients, failing applications, shutdown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
-    """Either event loop: their transports differ."""
+    """Both event loops: their transports differ."""
     return "asyncio", {"use_uvloop": request.param}
 
 
@@ -35,8 +35,8 @@ def piece(body: bytes | memoryview = b"", *, more: bool = False) -> dict[str, An
     return {"type": "http.response.body", "body": body, "more_body": more}
 
 
-def saying(*messages: dict[str, Any]) -> Any:
-    """An application that says this to everybody."""
+def fixed_response(*messages: dict[str, Any]) -> Any:
+    """An application that sends these messages for every request."""
 
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
         for message in messages:
@@ -50,8 +50,8 @@ async def until(condition: Any) -> None:
         await asyncio.sleep(0.005)
 
 
-async def test_a_body_of_unknown_length_is_chunked() -> None:
-    app = saying(
+async def test_body_without_content_length_is_chunked() -> None:
+    app = fixed_response(
         start(),
         piece(b"abc", more=True),
         piece(more=True),
@@ -64,15 +64,15 @@ async def test_a_body_of_unknown_length_is_chunked() -> None:
     assert body == b"3\r\nabc\r\n11\r\n" + b"d" * 17 + b"\r\n0\r\n\r\n"
 
 
-async def test_an_empty_body_of_unknown_length() -> None:
-    async with serving(saying(start(), piece())) as server:
+async def test_empty_body_without_content_length() -> None:
+    async with serving(fixed_response(start(), piece())) as server:
         said = await raw(server, CLOSE)
     assert said.endswith(b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n")
 
 
 @pytest.mark.parametrize("length", [(), ((b"Content-Length", b"3"),)])
 async def test_head_has_no_body(length: tuple[tuple[bytes, bytes], ...]) -> None:
-    async with serving(saying(start(200, *length), piece(b"abc"))) as server:
+    async with serving(fixed_response(start(200, *length), piece(b"abc"))) as server:
         said = await raw(server, HEAD)
     assert said.endswith(b"connection: close\r\n\r\n")
     assert (b"\r\ncontent-length: 3\r\n" in said) == bool(length)
@@ -80,19 +80,19 @@ async def test_head_has_no_body(length: tuple[tuple[bytes, bytes], ...]) -> None
 
 
 @pytest.mark.parametrize("status", [204, 304])
-async def test_an_answer_without_a_body(status: int) -> None:
-    async with serving(saying(start(status), piece())) as server:
+async def test_statuses_without_a_body(status: int) -> None:
+    async with serving(fixed_response(start(status), piece())) as server:
         said = await raw(server, CLOSE)
     assert said.startswith(b"HTTP/1.1 %d " % status)
     assert said.endswith(b"connection: close\r\n\r\n")
 
 
-async def test_a_status_of_somebody_elses() -> None:
-    async with serving(saying(start(460, (b"content-length", b"0")), piece())) as server:
+async def test_nonstandard_status() -> None:
+    async with serving(fixed_response(start(460, (b"content-length", b"0")), piece())) as server:
         assert (await raw(server, CLOSE)).startswith(b"HTTP/1.1 460 \r\n")
 
 
-async def test_a_head_does_not_wait_for_ever_for_its_body() -> None:
+async def test_head_is_sent_before_the_body() -> None:
     go_on = asyncio.Event()
 
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
@@ -110,14 +110,14 @@ async def test_a_head_does_not_wait_for_ever_for_its_body() -> None:
 @pytest.mark.parametrize("size", [0, 1, 2**15, 2**15 + 1, 2**22])
 async def test_bodies_of_any_size(size: int) -> None:
     body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
-    app = saying(start(200, (b"content-length", b"%d" % size)), piece(memoryview(body)))
+    app = fixed_response(start(200, (b"content-length", b"%d" % size)), piece(memoryview(body)))
     async with serving(app) as server, connected(server) as (reader, writer):
         for _ in range(2):
             writer.write(GET)
             assert (await answer(reader))[2] == body
 
 
-async def test_a_slow_reader_slows_the_application_down() -> None:
+async def test_slow_reader_pauses_the_application() -> None:
     sent = 0
 
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
@@ -138,7 +138,7 @@ async def test_a_slow_reader_slows_the_application_down() -> None:
         assert (await answer(reader))[0] == 200
 
 
-async def test_a_reader_that_never_reads_and_goes() -> None:
+async def test_disconnect_resumes_a_paused_application() -> None:
     ended = asyncio.Event()
 
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
@@ -151,10 +151,10 @@ async def test_a_reader_that_never_reads_and_goes() -> None:
         async with connected(server) as (_, writer):
             writer.write(GET)
             await until(lambda: server.connections and server.connections[0].paused)
-        await ended.wait()  # what is said to nobody is not kept, and keeps nobody
+        await ended.wait()  # after a disconnect, sends return at once and nothing is buffered
 
 
-async def test_a_body_that_nobody_reads_is_not_taken_in() -> None:
+async def test_unread_body_pauses_reading_from_the_socket() -> None:
     go_on = asyncio.Event()
     size = 8 * 2**20
     largest = total = 0
@@ -173,10 +173,10 @@ async def test_a_body_that_nobody_reads_is_not_taken_in() -> None:
         go_on.set()
         assert (await answer(reader))[2] == b"all of it"
     assert total == size
-    assert largest <= MAX_WAITING + 2**18  # one read more than the mark
+    assert largest <= MAX_WAITING + 2**18  # the high-water mark and one read
 
 
-async def test_a_client_that_goes_is_told_of_and_its_other_requests_are_forgotten() -> None:
+async def test_disconnect_drops_pipelined_requests() -> None:
     began = asyncio.Event()
     seen: list[str] = []
 
@@ -185,7 +185,7 @@ async def test_a_client_that_goes_is_told_of_and_its_other_requests_are_forgotte
         seen.append(scope["path"])
         seen.append((await receive())["type"])
         seen.append((await receive())["type"])
-        await reply(send, b"to nobody")
+        await reply(send, b"unsent")
 
     async with serving(app) as server:
         async with connected(server) as (_, writer):
@@ -207,8 +207,8 @@ async def test_a_client_that_goes_is_told_of_and_its_other_requests_are_forgotte
         [start(9999)],
     ],
 )
-async def test_an_application_that_fails_before_its_answer(messages: list[dict[str, Any]]) -> None:
-    async with serving(saying(*messages, piece())) as server, connected(server) as (reader, writer):
+async def test_application_error_before_the_response_gives_500(messages: list[dict[str, Any]]) -> None:
+    async with serving(fixed_response(*messages, piece())) as server, connected(server) as (reader, writer):
         writer.write(GET)
         status, headers, body = await answer(reader)
         assert await reader.read() == b""
@@ -227,15 +227,15 @@ async def test_an_application_that_fails_before_its_answer(messages: list[dict[s
         ([start(200, (b"content-length", b"5"))], b""),
     ],
 )
-async def test_half_an_answer_is_not_taken_for_a_whole(messages: list[dict[str, Any]], body: bytes) -> None:
-    async with serving(saying(*messages)) as server:
+async def test_incomplete_response_aborts_the_connection(messages: list[dict[str, Any]], body: bytes) -> None:
+    async with serving(fixed_response(*messages)) as server:
         said = await raw(server, GET)
     assert said.startswith(b"HTTP/1.1 200 OK\r\n")
     assert said.partition(b"\r\n\r\n")[2] == body
 
 
-async def test_more_than_an_answer_is_not_sent() -> None:
-    app = saying(start(200, (b"content-length", b"1")), piece(b"a"), piece(b"b"))
+async def test_data_after_the_response_is_dropped() -> None:
+    app = fixed_response(start(200, (b"content-length", b"1")), piece(b"a"), piece(b"b"))
     async with serving(app) as server, connected(server) as (reader, writer):
         for _ in range(2):
             writer.write(GET)
@@ -243,20 +243,20 @@ async def test_more_than_an_answer_is_not_sent() -> None:
 
 
 async def test_idle_connections_are_closed() -> None:
-    async with serving(saying(start(204), piece()), idle_timeout=0.05) as server:
+    async with serving(fixed_response(start(204), piece()), idle_timeout=0.05) as server:
         assert (await raw(server, GET)).startswith(b"HTTP/1.1 204")
 
 
-async def test_a_request_in_service_is_not_idle() -> None:
+async def test_active_request_is_not_idle() -> None:
     late, go_on = asyncio.Event(), asyncio.Event()
 
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
-        await asyncio.sleep(0.3)  # until both times are over
+        await asyncio.sleep(0.3)  # longer than both timeouts
         late.set()
         await go_on.wait()
         await reply(send, b"late")
 
-    slow = GET + b"GET"  # with the beginning of the next one, whose rest comes while this one is still in service
+    slow = GET + b"GET"  # the next request starts here; its rest arrives during this one
     async with serving(app, idle_timeout=0.05, head_timeout=0.15) as server, connected(server) as (reader, writer):
         writer.write(slow)
         await late.wait()
@@ -267,7 +267,7 @@ async def test_a_request_in_service_is_not_idle() -> None:
             assert (await answer(reader))[2] == b"late"
 
 
-async def test_the_stop_waits_for_answers_and_for_nobody_else() -> None:
+async def test_shutdown_waits_for_responses_and_closes_idle_connections() -> None:
     began, go_on = asyncio.Event(), asyncio.Event()
 
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
@@ -289,7 +289,7 @@ async def test_the_stop_waits_for_answers_and_for_nobody_else() -> None:
     assert said.endswith(b"in time")
 
 
-async def test_what_takes_longer_than_the_stop_is_ended() -> None:
+async def test_shutdown_timeout_cancels_requests() -> None:
     ended = asyncio.Event()
 
     async def app(_scope: Any, _receive: Any, _send: Any) -> None:
@@ -308,8 +308,8 @@ async def test_what_takes_longer_than_the_stop_is_ended() -> None:
     assert (await waiting).startswith(b"HTTP/1.1 500 ")
 
 
-async def test_nothing_is_left_of_requests() -> None:
-    async with serving(saying(start(204), piece())) as server, connected(server) as (reader, writer):
+async def test_finished_requests_leave_no_tasks() -> None:
+    async with serving(fixed_response(start(204), piece())) as server, connected(server) as (reader, writer):
         for _ in range(50):
             writer.write(GET)
             await reader.readuntil(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""`flamecrest demo` as users run it: a process of its own, its words and its exit status."""
+"""`flamecrest demo` in a process of its own: its output and its exit status."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_it_stays_up_until_it_is_told_to_stop(environment: dict[str, str], tmp_path: Path) -> None:
-    """The tour goes well, the three commands it prints work, and Ctrl-C leaves nothing behind."""
+def test_runs_until_interrupted(environment: dict[str, str], tmp_path: Path) -> None:
+    """The tour succeeds, the three printed commands work, and Ctrl-C leaves no process or file."""
     with subprocess.Popen(
         [*COMMAND, "--files=5"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -84,7 +84,7 @@ def test_once_ends_after_the_tour(environment: dict[str, str], tmp_path: Path) -
     assert not list(tmp_path.glob("flamecrest-*"))
 
 
-def test_a_port_that_is_taken(environment: dict[str, str], tmp_path: Path) -> None:
+def test_port_in_use(environment: dict[str, str], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         done = subprocess.run(
@@ -95,7 +95,7 @@ def test_a_port_that_is_taken(environment: dict[str, str], tmp_path: Path) -> No
     assert not list(tmp_path.glob("flamecrest-*"))
 
 
-def test_a_tour_that_fails_says_what_and_ends_with_1(environment: dict[str, str], tmp_path: Path) -> None:
+def test_failed_tour_exits_with_1_and_an_error(environment: dict[str, str], tmp_path: Path) -> None:
     with subprocess.Popen(
         [*COMMAND, "--once"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -59,7 +59,7 @@ def served(kind: str = "good") -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_serves_until_a_signal_and_leaves_in_order(number: signal.Signals) -> None:
+def test_signal_shuts_down_gracefully(number: signal.Signals) -> None:
     with served() as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
@@ -76,7 +76,7 @@ def test_serves_until_a_signal_and_leaves_in_order(number: signal.Signals) -> No
     assert "Finished server process" in err.splitlines()[-1]  # the last lines of the log are not lost
 
 
-def test_an_app_that_cannot_start() -> None:
+def test_failing_startup() -> None:
     with served("broken") as process:
         out, err = process.communicate()
     assert out == "did not start\n"
@@ -84,7 +84,7 @@ def test_an_app_that_cannot_start() -> None:
     assert process.returncode == 0
 
 
-def test_a_port_in_use(tmp_path: Path) -> None:
+def test_port_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         result = CliRunner().invoke(app, ["serve", "--config", str(MINIMAL), "--host", "127.0.0.1", "--port", port])
@@ -98,7 +98,7 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     ("host", "told"),
     [("192.0.2.1", "cannot listen on 192.0.2.1"), ("no.such.host.invalid", "not an address of this machine")],
 )
-def test_an_address_that_is_not_ours(host: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_address_of_another_host(host: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as error:
         listen(host, 0)
     assert error.value.exit_code == 1
@@ -106,13 +106,13 @@ def test_an_address_that_is_not_ours(host: str, told: str, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http"])
-def test_no_port(port: str) -> None:
+def test_invalid_port(port: str) -> None:
     result = CliRunner().invoke(app, ["serve", "--config", str(MINIMAL), "--port", port])
     assert result.exit_code == 2
     assert "--port" in result.stderr
 
 
-def test_the_url_of_an_address() -> None:
+def test_url_of_an_address() -> None:
     with listen("127.0.0.1", 0) as listener:
         assert address(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
     with listen("::1", 0) as listener:

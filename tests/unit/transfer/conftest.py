@@ -1,4 +1,4 @@
-"""Folders and names that the tests of transfer jobs and archives share."""
+"""Fixtures shared by the tests of transfer jobs and archives."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_round_trip(source: Path, tmp_path: Path, compression: Compression) -> N
 @example(top="*", inner="[a]", archive="*", target="?")
 @example(top="$(touch pwned)", inner="\n", archive="`touch pwned`", target="\udcff")
 @example(top="host:file", inner="\udcff", archive="-z", target="--to-command=touch pwned")
-def test_any_name_survives(top: str, inner: str, archive: str, target: str) -> None:
+def test_any_name_round_trips(top: str, inner: str, archive: str, target: str) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         for name in ("in", "out", "plain", "some"):
@@ -108,7 +108,7 @@ def test_pattern_takes_regular_files_below_the_source_only(source: Path, tmp_pat
     assert members(target) == {"data/a.txt", "data/sub/c.txt"}
 
 
-def test_pattern_as_written_for_firecrest(source: Path, tmp_path: Path) -> None:
+def test_firecrest_patterns(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out" / "a.tgz"
     run(compress(str(source), str(target), CompressOptions(pattern=r"\./data/[ab]\..*")))
     assert members(target) == {"data/a.txt", "data/b.log"}
@@ -117,14 +117,14 @@ def test_pattern_as_written_for_firecrest(source: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "pattern", ["$(touch {0}/pwned)", "`touch {0}/pwned`", "' -exec touch {0}/pwned ; '", "-delete"]
 )
-def test_a_pattern_is_only_a_pattern(source: Path, tmp_path: Path, pattern: str) -> None:
+def test_pattern_cannot_inject_options_or_commands(source: Path, tmp_path: Path, pattern: str) -> None:
     before = tree(tmp_path)
     with pytest.raises(NotFound, match=r"No file below .*/in/data matches the pattern"):
         run(compress(str(source), str(tmp_path / "out" / "a.tgz"), CompressOptions(pattern=pattern.format(tmp_path))))
     assert tree(tmp_path) == before
 
 
-def test_a_bad_pattern_is_the_callers_fault(source: Path, tmp_path: Path) -> None:
+def test_invalid_pattern_raises_invalid(source: Path, tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="regular expression"):
         run(compress(str(source), str(tmp_path / "out" / "a.tgz"), CompressOptions(pattern=r"\(unclosed")))
     assert inside(tmp_path / "out") == []
@@ -142,7 +142,7 @@ def test_dereference(source: Path, tmp_path: Path, pattern: str | None) -> None:
         assert packed.read() == b"not mine"
 
 
-def test_links_are_packed_as_links(source: Path, tmp_path: Path) -> None:
+def test_symlinks_are_packed_as_links(source: Path, tmp_path: Path) -> None:
     (source / "link.txt").symlink_to("./../sibling.txt")
     target = tmp_path / "out" / "a.tar"
     run(compress(str(source), str(target), CompressOptions(compression="none")))
@@ -152,7 +152,7 @@ def test_links_are_packed_as_links(source: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pattern", [None, ".*"])
 @pytest.mark.parametrize("compression", COMPRESSIONS)
-def test_an_archive_below_its_source_does_not_hold_itself(
+def test_archive_below_its_source_excludes_itself(
     source: Path, tmp_path: Path, pattern: str | None, compression: Compression
 ) -> None:
     (tmp_path / "way").symlink_to("in")
@@ -171,7 +171,7 @@ def test_an_archive_of_nothing_but_itself(tmp_path: Path) -> None:
     assert inside(tmp_path / "data") == []
 
 
-def test_a_file_alone_and_a_trailing_slash(source: Path, tmp_path: Path) -> None:
+def test_single_file_and_trailing_slash(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out" / "a.tgz"
     run(compress(str(source / "a.txt"), str(target)))
     assert members(target) == {"a.txt"}
@@ -180,13 +180,13 @@ def test_a_file_alone_and_a_trailing_slash(source: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("source_path", ["/", "//", "/home/..", "/home/u/.", "/home/u/./"])
-def test_a_source_must_have_a_name(source_path: str) -> None:
+def test_source_path_must_end_in_a_name(source_path: str) -> None:
     with pytest.raises(Invalid, match="must end in the name"):
         compress(source_path, "/home/u/a.tgz")
 
 
 @pytest.mark.parametrize("bad", ["a\0b", "\ud800"])
-def test_what_no_program_can_be_given(bad: str) -> None:
+def test_impossible_arguments_are_refused(bad: str) -> None:
     for made in (
         lambda: compress(f"/h/{bad}", "/h/t"),
         lambda: compress("/h/s", f"/h/{bad}"),
@@ -198,7 +198,7 @@ def test_what_no_program_can_be_given(bad: str) -> None:
             made()
 
 
-def test_the_environment_changes_nothing(source: Path, tmp_path: Path) -> None:
+def test_environment_is_ignored(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out" / "a.tgz"
     (source / "\udcff.txt").write_text("no UTF-8")
     hostile = {"TAR_OPTIONS": "--exclude=*", "CDPATH": str(tmp_path), "LC_ALL": "C.UTF-8"}
@@ -209,7 +209,7 @@ def test_the_environment_changes_nothing(source: Path, tmp_path: Path) -> None:
     assert tree(tmp_path / "new" / "data") == tree(source)
 
 
-def test_a_new_archive_has_the_mode_of_any_new_file(source: Path, tmp_path: Path) -> None:
+def test_new_archive_has_the_default_mode(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out" / "a.tgz"
     before = os.umask(0o027)
     try:
@@ -246,12 +246,12 @@ def test_the_old_archive_stays_when_packing_fails(home: Path, ordinary: int | No
     assert inside(home) == ["a.tgz", "data"]
 
 
-def test_nothing_is_left_when_it_is_ended_midway(home: Path) -> None:
+def test_termination_leaves_no_temporary_file(home: Path) -> None:
     fifo = home / "data"
     os.mkfifo(home / "list")
     fifo.mkdir()
     (fifo / "a").write_text("a")
-    # xz stands in for a compression that takes long: it says that it runs and waits.
+    # This xz signals that it runs, then blocks, like a long compression.
     (home / "xz").write_text(
         f'#!/bin/sh\nexec >/dev/null\necho running > "{home}/list"\ncat\nread never < "{home}/list"\n'
     )
@@ -299,7 +299,7 @@ def test_members_stay_below_the_target(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("content", [b"", b"hello", os.urandom(20_000)])
-def test_what_is_no_archive(tmp_path: Path, compression: Compression, content: bytes) -> None:
+def test_not_an_archive(tmp_path: Path, compression: Compression, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(Invalid):
         run(extract(str(tmp_path / "x"), str(tmp_path / "new"), compression=compression))
@@ -316,14 +316,14 @@ def test_a_truncated_archive(source: Path, tmp_path: Path, compression: Compress
         run(extract(str(target), str(tmp_path / "new"), compression=compression))
 
 
-def test_a_wrong_compression_is_refused(source: Path, tmp_path: Path) -> None:
+def test_wrong_compression_is_refused(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out" / "a"
     run(compress(str(source), str(target), CompressOptions(compression="gzip")))
     with pytest.raises(Invalid, match="format not recognized"):
         run(extract(str(target), str(tmp_path / "new"), compression="xz"))
 
 
-def test_missing_things(source: Path, tmp_path: Path) -> None:
+def test_missing_source_and_archive(source: Path, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"cannot statx '.*/data/none': No such file or directory$"):
         run(compress(str(source / "none"), str(tmp_path / "out" / "a.tgz")))
     with pytest.raises(NotFound, match="No such file or directory"):
@@ -333,7 +333,7 @@ def test_missing_things(source: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_folders_and_files_in_each_others_place(source: Path, tmp_path: Path) -> None:
+def test_folder_and_file_confused(source: Path, tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="Is a directory"):
         run(compress(str(source), str(tmp_path / "out")))
     with pytest.raises(Invalid, match="Is a directory"):
@@ -360,7 +360,7 @@ def test_no_permission(home: Path, ordinary: int | None, source: Path) -> None:
         run(extract(str(home / "a.tgz"), str(home / "shut" / "new")), user=ordinary)
 
 
-def test_a_compression_program_that_is_missing(source: Path, tmp_path: Path) -> None:
+def test_missing_compression_program(source: Path, tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()
     for tool in ("bash", "stat", "readlink", "mktemp", "mkdir", "rmdir", "tar", "rm", "chmod", "sync", "mv"):
@@ -376,6 +376,6 @@ def test_a_compression_program_that_is_missing(source: Path, tmp_path: Path) -> 
     assert not (tmp_path / "a").exists()
 
 
-def test_a_program_ended_by_a_signal() -> None:
+def test_program_killed_by_a_signal() -> None:
     with pytest.raises(Upstream, match="137"):
         finished(Output(137))

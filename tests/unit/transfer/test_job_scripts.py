@@ -33,7 +33,7 @@ def directives(spec: JobSpec) -> list[str]:
     return found
 
 
-async def test_the_account_goes_into_the_directives(tmp_path: Path) -> None:
+async def test_account_is_inserted_into_the_directives(tmp_path: Path) -> None:
     site = site_at(tmp_path, "#SBATCH --account={account}", "#SBATCH --constraint={x} --comment={0}{}%j")
     await site.transfers.rm("/none", site.deadline, account="proj.a_1-b+c")
     assert directives(site.spec()) == [
@@ -43,7 +43,7 @@ async def test_the_account_goes_into_the_directives(tmp_path: Path) -> None:
     assert site.spec().account is None
 
 
-async def test_the_account_goes_to_the_scheduler_without_a_place_for_it(tmp_path: Path) -> None:
+async def test_account_without_placeholder_is_passed_to_the_scheduler(tmp_path: Path) -> None:
     site = site_at(tmp_path, "#SBATCH --time=1")
     await site.transfers.rm("/none", site.deadline, account="proj")
     assert directives(site.spec()) == ["#SBATCH --time=1"]
@@ -51,7 +51,7 @@ async def test_the_account_goes_to_the_scheduler_without_a_place_for_it(tmp_path
 
 
 @pytest.mark.parametrize("account", [None, ""])
-async def test_an_account_that_is_needed(tmp_path: Path, account: str | None) -> None:
+async def test_missing_account_is_refused(tmp_path: Path, account: str | None) -> None:
     site = site_at(tmp_path, "#SBATCH --account={account}")
     with pytest.raises(Invalid, match=r"^Account parameter is required on this system\.$") as caught:
         await site.transfers.rm("/none", site.deadline, account=account)
@@ -64,7 +64,7 @@ async def test_an_account_that_is_needed(tmp_path: Path, account: str | None) ->
     "account",
     ["a b", "a\n", "\n#SBATCH --uid=0", "$(id)", "a;b", "a'", 'a"', "ä", "a" * 65, "\0", "\ud800", "{account}", "a/b"],
 )
-async def test_an_account_that_is_none(tmp_path: Path, place: str, account: str) -> None:
+async def test_invalid_account_is_refused(tmp_path: Path, place: str, account: str) -> None:
     site = site_at(tmp_path, place)
     with pytest.raises(Invalid, match="account") as caught:
         await site.transfers.rm("/none", site.deadline, account=account)
@@ -91,7 +91,7 @@ async def test_no_default_work_dir(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", ["/a\0b", "/a\ud800"])
-async def test_paths_that_no_script_can_hold(tmp_path: Path, bad: str) -> None:
+async def test_impossible_paths_are_refused(tmp_path: Path, bad: str) -> None:
     site = site_at(tmp_path)
     transfers, deadline = site.transfers, site.deadline
     for job in (
@@ -113,7 +113,7 @@ async def test_paths_that_no_script_can_hold(tmp_path: Path, bad: str) -> None:
 @example([bytes([byte]).decode("utf-8", "surrogateescape") for byte in range(1, 256)])
 @example([bytes([byte, byte, 0x41]).decode("utf-8", "surrogateescape") for byte in range(1, 256)])
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
-def test_words_are_what_bash_reads(locale: str, values: list[str]) -> None:
+def test_shell_words_round_trip_through_bash(locale: str, values: list[str]) -> None:
     line = shell_words(*values)
     assert line.isascii()
     assert "\n" not in line

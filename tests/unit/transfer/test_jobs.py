@@ -80,7 +80,7 @@ def site(tmp_path: Path) -> Site:
     return site_at(tmp_path)
 
 
-async def test_where_a_job_runs_and_logs(tmp_path: Path) -> None:
+async def test_working_directory_and_logs(tmp_path: Path) -> None:
     site = site_at(tmp_path)
     unique = UUID("eb69d52e-ed3e-435e-a666-48dfc80085c2")
     transfers = SchedulerTransfers(
@@ -118,7 +118,7 @@ async def test_two_jobs_never_share_a_log(site: Site) -> None:
 @example(top="-rf", inner="--x", other="$(touch pwned)")
 @example(top="\n#SBATCH --account=other\n", inner="it's", other="a\n")
 @example(top="Files were successfully moved.", inner=r"a\tb", other="\udcff*")
-async def test_any_name_survives_every_job(top: str, inner: str, other: str) -> None:
+async def test_every_job_accepts_any_name(top: str, inner: str, other: str) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         site = site_at(Path(temporary))
         for name in ("copies", "moved", "packed", "new"):
@@ -158,7 +158,7 @@ async def test_any_name_survives_every_job(top: str, inner: str, other: str) -> 
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_a_missing_source_fails_whatever_it_is_called(site: Site, name: str) -> None:
+async def test_missing_source_fails_for_any_name(site: Site, name: str) -> None:
     source, target = str(site.root / "data" / name), str(site.root / "data" / "target")
     none = "No such file or directory"
     transfers, deadline = site.transfers, site.deadline
@@ -173,7 +173,7 @@ async def test_a_missing_source_fails_whatever_it_is_called(site: Site, name: st
     assert inside(site.root / "data") == []
 
 
-async def test_into_a_folder_as_coreutils_do_it(site: Site) -> None:
+async def test_target_folder_semantics_of_coreutils(site: Site) -> None:
     data = site.root / "data"
     (data / "a").write_text("a")
     (data / "folder").mkdir()
@@ -188,7 +188,7 @@ async def test_into_a_folder_as_coreutils_do_it(site: Site) -> None:
 
 
 @pytest.mark.parametrize("dereference", [False, True])
-async def test_copied_links(site: Site, dereference: bool) -> None:
+async def test_copy_of_symlinks(site: Site, dereference: bool) -> None:
     data = site.root / "data"
     (data / "tree").mkdir()
     (data / "file").write_text("content")
@@ -203,7 +203,7 @@ async def test_copied_links(site: Site, dereference: bool) -> None:
     assert (data / "copy" / "link").read_text() == "content"
 
 
-async def test_a_copy_keeps_mode_and_time_and_replaces_what_is_read_only(home: Path, ordinary: int | None) -> None:
+async def test_copy_keeps_mode_and_mtime_and_replaces_read_only_files(home: Path, ordinary: int | None) -> None:
     site = site_at(home, user=ordinary)
     source, target = home / "data" / "a", home / "data" / "b"
     source.write_text("new")
@@ -220,7 +220,7 @@ async def test_a_copy_keeps_mode_and_time_and_replaces_what_is_read_only(home: P
     assert target.stat().st_mtime == 1_000_000_000
 
 
-async def test_read_only_things_are_moved_and_removed_without_a_question(home: Path, ordinary: int | None) -> None:
+async def test_read_only_files_are_moved_and_removed_without_prompt(home: Path, ordinary: int | None) -> None:
     site = site_at(home, user=ordinary)
     for name in ("a", "b"):
         (home / "data" / name).write_text(name)
@@ -232,7 +232,7 @@ async def test_read_only_things_are_moved_and_removed_without_a_question(home: P
     assert not (home / "data").exists()
 
 
-async def test_a_leading_dash_is_no_option(site: Site) -> None:
+async def test_leading_dash_is_not_an_option(site: Site) -> None:
     folder = site.root / "fireuser"  # where the jobs run; the HTTP side lets absolute paths through only
     (folder / "-i").write_text("x")
     ticket = await site.transfers.cp("-i", "-n", site.deadline, account=None, dereference=False)
@@ -243,7 +243,7 @@ async def test_a_leading_dash_is_no_option(site: Site) -> None:
 
 
 @pytest.mark.parametrize("status", [0, 3])
-def test_what_a_program_prints_is_not_our_word(status: int) -> None:
+def test_program_output_cannot_forge_the_success_line(status: int) -> None:
     script = Script(f'printf "%s\\n" "$1" "$LC_ALL"\ncat\nexit {status}\n', (f"{SUCCESS} hacked.",))
     done = subprocess.run(
         ["bash", "-c", job_script("", "/none", "hack", "done", script)],
@@ -277,7 +277,7 @@ async def test_no_permission(home: Path, ordinary: int | None) -> None:
     assert inside(home / "data") == ["file"]
 
 
-async def test_half_a_copy_is_a_failure(home: Path, ordinary: int | None) -> None:
+async def test_partial_copy_fails(home: Path, ordinary: int | None) -> None:
     site = site_at(home, user=ordinary)
     (home / "data" / "open").write_text("x")
     (home / "data" / "secret").write_text("x")
@@ -290,7 +290,7 @@ async def test_half_a_copy_is_a_failure(home: Path, ordinary: int | None) -> Non
     site.failed(ticket, "Permission denied")
 
 
-async def test_the_exit_status_is_the_programs_own(site: Site) -> None:
+async def test_exit_status_of_the_program_is_kept(site: Site) -> None:
     (site.root / "data" / "a").write_text("no archive")
     source, target = str(site.root / "data" / "a"), str(site.root / "data" / "t")
     ticket = await site.transfers.extract(source, target, site.deadline, account=None, compression="gzip")
@@ -303,7 +303,7 @@ async def test_the_exit_status_is_the_programs_own(site: Site) -> None:
     site.failed(ticket, "are the same file")
 
 
-async def test_a_target_that_is_a_directory(site: Site) -> None:
+async def test_target_is_a_directory(site: Site) -> None:
     data = site.root / "data"
     (data / "folder").mkdir()
     (data / "file").write_text("x")

@@ -50,7 +50,7 @@ def alike(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("home", ["folder", "link"])
-async def test_old_logs_go_and_nothing_else(tmp_path: Path, home: str) -> None:
+async def test_only_old_logs_are_removed(tmp_path: Path, home: str) -> None:
     site = site_at(tmp_path)
     folder = tmp_path / "fireuser"
     if home == "link":
@@ -66,7 +66,7 @@ async def test_old_logs_go_and_nothing_else(tmp_path: Path, home: str) -> None:
     assert [path for path in kept if not os.path.lexists(path)] == []
 
 
-async def test_a_job_that_fails_does_so_as_before(tmp_path: Path) -> None:
+async def test_failed_job_keeps_its_exit_status(tmp_path: Path) -> None:
     site = site_at(tmp_path)
     old = log(tmp_path / "fireuser", days=90)
     site.failed(await site.transfers.rm(str(tmp_path / "none"), site.deadline, account=None), "No such file")

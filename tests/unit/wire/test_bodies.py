@@ -1,4 +1,4 @@
-"""Bodies as clients write them, and as nobody should."""
+"""Request bodies: the accepted spellings, and invalid bodies."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def wrong(model: type[WireModel], data: Any) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("path", ["path", "sourcePath", "source_path"])
 @pytest.mark.parametrize("target", ["targetPath", "target_path"])
 @pytest.mark.parametrize("pattern", ["matchPattern", "match_pattern"])
-def test_three_spellings_of_paths(path: str, target: str, pattern: str) -> None:
+def test_path_field_aliases(path: str, target: str, pattern: str) -> None:
     for model in (filesystem.PostCompressRequest, transfer.CompressRequest):
         body = model.model_validate({path: "/a", target: "/b", pattern: None, "dereference": "true"})
         assert (body.path, body.target_path, body.match_pattern, body.dereference) == ("/a", "/b", None, True)
 
 
 @pytest.mark.parametrize("link", ["linkPath", "link_path"])
-def test_spellings_of_links(link: str) -> None:
+def test_link_field_aliases(link: str) -> None:
     assert filesystem.PostFileSymlinkRequest.model_validate({"path": "/a", link: "/b"}).link_path == "/b"
 
 
@@ -39,7 +39,7 @@ def test_spellings_of_links(link: str) -> None:
 @pytest.mark.parametrize("size", ["fileSize", "file_size"])
 @pytest.mark.parametrize("outer", ["transferDirectives", "transfer_directives"])
 @pytest.mark.parametrize("value", [42, "42"])
-def test_spellings_of_directives(method: str, size: str, outer: str, value: Any) -> None:
+def test_directive_field_aliases(method: str, size: str, outer: str, value: Any) -> None:
     body = transfer.PostFileUploadRequest.model_validate({"path": "/a", outer: {method: "s3", size: value}})
     assert isinstance(body.transfer_directives, transfer.S3TransferRequest)
     assert body.transfer_directives.file_size == 42
@@ -47,14 +47,14 @@ def test_spellings_of_directives(method: str, size: str, outer: str, value: Any)
 
 @pytest.mark.parametrize("form", [{"A": "1=2", "B": ""}, ["A=1=2", "B="]])
 @pytest.mark.parametrize("name", ["env", "environment"])
-def test_forms_of_the_environment(form: Any, name: str) -> None:
+def test_env_formats(form: Any, name: str) -> None:
     job = compute.JobDescriptionModel.model_validate({**JOB, name: form})
     assert job.env == {"A": "1=2", "B": ""}
 
 
 @pytest.mark.parametrize("directory", ["workingDirectory", "working_directory"])
 @pytest.mark.parametrize("script", ["scriptPath", "script_path"])
-def test_spellings_of_jobs(directory: str, script: str) -> None:
+def test_job_field_aliases(directory: str, script: str) -> None:
     job = compute.JobDescriptionModel.model_validate({directory: "/w", script: "/s"})
     assert (job.working_directory, job.script_path, job.script) == ("/w", "/s", None)
 
@@ -70,7 +70,7 @@ def test_spellings_of_jobs(directory: str, script: str) -> None:
         st.just({"A": "secret\0"}),
     )
 )
-def test_any_other_environment_is_one_error_that_shows_no_value(env: Any) -> None:
+def test_invalid_env_gives_one_error_without_values(env: Any) -> None:
     with pytest.raises(ValidationError) as caught:
         compute.JobDescriptionModel.model_validate({**JOB, "env": env})
     (error,) = caught.value.errors()
@@ -78,14 +78,14 @@ def test_any_other_environment_is_one_error_that_shows_no_value(env: Any) -> Non
     assert "secret" not in error["msg"]
 
 
-def test_a_job_shows_neither_its_variables_nor_its_script() -> None:
+def test_repr_of_a_job_hides_env_and_script() -> None:
     job = compute.JobDescriptionModel.model_validate({**JOB, "env": {"KEY": "hunter2"}, "script": "#!/bin/sh\nhunter2"})
     assert "hunter2" not in repr(job)
 
 
 @pytest.mark.parametrize("field", ["name", "account", "partition", "reservation", "constraints"])
 @pytest.mark.parametrize("value", ["a\nb", "a\x1fb", "a\0b", "\x7f", "x" * 256, 5, ["a"], {"a": 1}, True])
-def test_words_of_a_job(field: str, value: Any) -> None:
+def test_job_text_fields(field: str, value: Any) -> None:
     assert wrong(compute.JobDescriptionModel, {**JOB, field: value}) == [(field,)]
 
 
@@ -102,7 +102,7 @@ def test_words_of_a_job(field: str, value: Any) -> None:
         ({**JOB, "encoding": "base64"}, ("encoding",)),
     ],
 )
-def test_the_field_that_is_wrong_is_named(data: Any, where: tuple[str, ...]) -> None:
+def test_error_names_the_invalid_field(data: Any, where: tuple[str, ...]) -> None:
     assert wrong(compute.JobDescriptionModel, data) == [where]
 
 
@@ -122,29 +122,29 @@ def test_sizes(size: Any) -> None:
 
 
 @pytest.mark.parametrize("owner", [None, ""])
-def test_nobody_is_nobody(owner: Any) -> None:
+def test_null_and_empty_owner_mean_unchanged(owner: Any) -> None:
     body = filesystem.PutFileChownRequest.model_validate({"path": "/a", "owner": owner, "group": owner})
     assert (body.owner, body.group) == ("", "")
 
 
 @pytest.mark.parametrize("command", ["", "  \n", None, "a\0b", 5])
-def test_commands(command: Any) -> None:
+def test_invalid_attach_commands(command: Any) -> None:
     assert wrong(compute.PostJobAttachRequest, {"command": command}) == [("command",)]
     assert wrong(compute.PostJobAttachRequest, {}) == [("command",)]
 
 
 @given(st.recursive(st.one_of(st.none(), st.booleans(), st.floats(), st.text()), st.lists))
-def test_no_document_breaks_a_model(data: Any) -> None:
+def test_arbitrary_documents_raise_validation_error(data: Any) -> None:
     for model in (compute.PostJobSubmitRequest, transfer.PostFileUploadRequest, filesystem.PutFileChmodRequest):
         with pytest.raises(ValidationError):
             TypeAdapter(model).validate_python(data)
 
 
-def test_windows() -> None:
+def test_job_time_windows() -> None:
     assert [window.seconds for window in compute.JobsTimeWindow] == [3600, 28800, 86400, 259200, 604800]
 
 
-def test_a_client_writes_what_a_server_of_the_contract_reads() -> None:
+def test_serialized_requests_match_the_api() -> None:
     body = filesystem.PostCompressRequest(path="/a", target_path="/b")
     assert body.model_dump(exclude_none=True) == {
         "sourcePath": "/a",

@@ -1,4 +1,4 @@
-"""Systems as they are shown: in FirecREST's mixture of spellings, and without any secret."""
+"""Systems in responses: FirecREST's spellings, and no secrets."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def recorded() -> dict[str, Any]:
     return body
 
 
-def test_what_a_firecrest_server_showed_is_what_we_show() -> None:
+def test_recorded_firecrest_systems_round_trip() -> None:
     assert GetSystemsResponse.model_validate(recorded()).model_dump(mode="json") == recorded()
 
 
-def test_keys_of_a_store_have_no_place() -> None:
+def test_object_store_keys_are_not_serialized() -> None:
     (system,) = recorded()["systems"]
     store = {
         "serviceType": "s3",
@@ -35,7 +35,7 @@ def test_keys_of_a_store_have_no_place() -> None:
     assert "hunter2" not in repr(cluster) + cluster.model_dump_json()
 
 
-def test_each_kind_of_health_stays_what_it_is() -> None:
+def test_health_kinds_round_trip() -> None:
     (system,) = recorded()["systems"]
     now = datetime(2026, 11, 21, tzinfo=UTC)
     healths = [

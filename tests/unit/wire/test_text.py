@@ -1,4 +1,4 @@
-"""Names of any bytes on their way through JSON."""
+"""Encoding of arbitrary byte names in JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flamecrest.wire.text import PATH_BYTES, check_name, is_plain, percent_decod
 
 
 @given(st.binary(min_size=1, max_size=64))
-def test_every_name_comes_back(raw: bytes) -> None:
+def test_any_name_round_trips(raw: bytes) -> None:
     name = os.fsdecode(raw)
     written = percent_encode(name)
     assert is_plain(written)
@@ -21,13 +21,13 @@ def test_every_name_comes_back(raw: bytes) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=64))
-def test_text_is_plain_and_keeps_what_can_be_read(name: str) -> None:
+def test_encoded_text_is_valid_and_readable(name: str) -> None:
     assert is_plain(name)
     assert percent_encode(name) == name.replace("%", "%25")
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=64))
-def test_decoding_anything_is_a_name_or_a_value_error(text: str) -> None:
+def test_decoding_any_text_gives_a_name_or_value_error(text: str) -> None:
     try:
         percent_decode(text).encode("utf-8", "surrogateescape")
     except UnicodeError:
@@ -37,12 +37,12 @@ def test_decoding_anything_is_a_name_or_a_value_error(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["%", "a%2", "%zz", "%%41", "100%", "%2\u00b2"])
-def test_a_lonely_percent_sign_is_refused(text: str) -> None:
+def test_incomplete_escape_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="hexadecimal"):
         percent_decode(text)
 
 
-def test_what_no_file_can_be_called() -> None:
+def test_impossible_names_are_refused() -> None:
     longest = "/" + "\u00e9" * ((PATH_BYTES - 1) // 2) + "x"
     assert check_name(longest) == longest
     for name in ["a\0b", longest + "x", "x" * 10_000_000]:
