@@ -10,7 +10,7 @@ PAGES = pages(API)
 
 
 @pytest.mark.parametrize("operation", operations(API), ids=lambda one: f"{one.method} {one.path}")
-def test_every_operation_has_its_section(operation) -> None:
+def test_every_operation_has_a_section(operation) -> None:
     page = PAGES[f"{operation.page}.md"]
     assert page.count(f"{{: #{operation.anchor} }}") == 1
     section = page.split(f"{{: #{operation.anchor} }}")[1].split("\n## ")[0]
@@ -21,7 +21,7 @@ def test_every_operation_has_its_section(operation) -> None:
 
 
 @pytest.mark.parametrize("name", API["components"]["schemas"])
-def test_every_model_has_its_section_with_its_fields(name: str) -> None:
+def test_every_model_has_a_section_with_its_fields(name: str) -> None:
     _, _, rest = PAGES["models.md"].partition(f"\n## {name} {{: #{name.lower()} }}\n")
     section = rest.split("\n## ")[0]
     assert section.strip()

@@ -38,7 +38,7 @@ async def allowed(tmp_path: Path, scheduler_services: tuple[Service, ...], *down
     return await cluster.allow(Identity("fireuser"), Verb.STATUS, Deadline.after(10))
 
 
-async def test_a_scheduler_by_commands_needs_ssh(tmp_path: Path):
+async def test_command_line_scheduler_needs_ssh(tmp_path: Path):
     permission = await allowed(tmp_path, BY_COMMANDS, Service.SSH)
     with pytest.raises(Unavailable, match="The SSH service"):
         permission.scheduler()
@@ -46,7 +46,7 @@ async def test_a_scheduler_by_commands_needs_ssh(tmp_path: Path):
         permission.transfers(path=str(tmp_path))
 
 
-async def test_a_scheduler_by_http_does_not_need_ssh(tmp_path: Path):
+async def test_rest_scheduler_does_not_need_ssh(tmp_path: Path):
     permission = await allowed(tmp_path, BY_HTTP, Service.SSH)
     permission.scheduler()
     permission.transfers(path=str(tmp_path))
@@ -55,18 +55,18 @@ async def test_a_scheduler_by_http_does_not_need_ssh(tmp_path: Path):
 
 
 @pytest.mark.parametrize("services", [BY_COMMANDS, BY_HTTP])
-async def test_the_scheduler_itself_must_be_up(tmp_path: Path, services: tuple[Service, ...]):
+async def test_scheduler_must_be_up(tmp_path: Path, services: tuple[Service, ...]):
     permission = await allowed(tmp_path, services, Service.SCHEDULER)
     permission.files(path=str(tmp_path))
     with pytest.raises(Unavailable, match="The scheduler"):
         permission.scheduler()
     with pytest.raises(Unavailable, match="The scheduler"):
         permission.transfers(path=str(tmp_path))
-    with pytest.raises(Invalid):  # wrong whether the scheduler is up or not
+    with pytest.raises(Invalid):  # invalid whether the scheduler is up or not
         permission.transfers(path="/elsewhere")
 
 
-async def test_a_transfer_needs_its_file_system(tmp_path: Path):
+async def test_transfer_needs_its_file_system(tmp_path: Path):
     permission = await allowed(tmp_path, BY_HTTP, Service.FILESYSTEM)
     permission.scheduler()
     with pytest.raises(Unavailable, match="The file system"):

@@ -17,7 +17,7 @@ async def for_ever() -> None:
     await asyncio.Event().wait()
 
 
-async def test_a_block_in_time() -> None:
+async def test_block_ends_before_the_deadline() -> None:
     async with Deadline.after(60).enforce("this"):
         await asyncio.sleep(0)
     task = asyncio.current_task()
@@ -26,7 +26,7 @@ async def test_a_block_in_time() -> None:
 
 
 @pytest.mark.parametrize("seconds", [-1, 0, 0.01])
-async def test_a_block_that_takes_too_long(seconds: float) -> None:
+async def test_expired_deadline_raises_timeout(seconds: float) -> None:
     task = asyncio.current_task()
     assert task is not None
     with pytest.raises(Timeout, match="this did not finish in time") as error:
@@ -37,32 +37,32 @@ async def test_a_block_that_takes_too_long(seconds: float) -> None:
     await asyncio.sleep(0)  # no cancellation is pending
 
 
-async def test_a_block_that_does_not_wait_is_not_ended() -> None:
+async def test_block_without_await_is_not_cancelled() -> None:
     async with Deadline.after(0).enforce("this"):
         done = True
     await asyncio.sleep(0)
     assert done
 
 
-async def test_the_inner_of_two_tells() -> None:
+async def test_shorter_inner_deadline_is_reported() -> None:
     with pytest.raises(Timeout, match="inner"):
         async with Deadline.after(60).enforce("outer"), Deadline.after(0).enforce("inner"):
             await for_ever()
 
 
-async def test_the_outer_of_two_tells() -> None:
+async def test_shorter_outer_deadline_is_reported() -> None:
     with pytest.raises(Timeout, match="outer"):
         async with Deadline.after(0).enforce("outer"), Deadline.after(60).enforce("inner"):
             await for_ever()
 
 
-async def test_a_timeout_of_the_block_itself_is_passed_on() -> None:
+async def test_timeout_error_of_the_block_propagates() -> None:
     with pytest.raises(TimeoutError, match="its own"):
         async with Deadline.after(60).enforce("this"):
             raise TimeoutError("its own")
 
 
-async def test_another_error_is_passed_on_even_late() -> None:
+async def test_other_error_propagates_after_the_deadline() -> None:
     with pytest.raises(KeyError):
         async with Deadline.after(0).enforce("this"):
             with contextlib.suppress(asyncio.CancelledError):
@@ -70,7 +70,7 @@ async def test_another_error_is_passed_on_even_late() -> None:
             raise KeyError
 
 
-async def test_a_cancellation_by_others_is_passed_on() -> None:
+async def test_external_cancellation_propagates() -> None:
     begun = asyncio.Event()
 
     async def work() -> None:
@@ -85,7 +85,7 @@ async def test_a_cancellation_by_others_is_passed_on() -> None:
         await task
 
 
-async def test_a_cancellation_by_others_counts_even_when_the_time_is_over_too() -> None:
+async def test_external_cancellation_takes_precedence_over_timeout() -> None:
     """A cancelled task ends with CancelledError, not with Timeout."""
     begun, cancelled = asyncio.Event(), asyncio.Event()
 
@@ -107,7 +107,7 @@ async def test_a_cancellation_by_others_counts_even_when_the_time_is_over_too() 
         await task
 
 
-async def test_a_part_never_gets_more_time() -> None:
+async def test_partial_deadline_is_never_later() -> None:
     deadline = Deadline.after(3600)
     assert deadline.sub(7200).at == deadline.at
     assert deadline.sub(1).at < deadline.at

@@ -34,7 +34,7 @@ def test_contents(built: Path) -> None:
     }
 
 
-def test_faults_are_found(built: Path, tmp_path: Path) -> None:
+def test_check_detects_wrong_contents(built: Path, tmp_path: Path) -> None:
     wheel = next(built.glob("*.whl"))
     other = tmp_path / wheel.name
     with zipfile.ZipFile(wheel) as archive, zipfile.ZipFile(other, "w") as changed:
@@ -48,7 +48,7 @@ def test_faults_are_found(built: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_the_sandbox_holds_nothing_that_only_tests_need() -> None:
+def test_distribution_excludes_test_only_sandbox_modules() -> None:
     graph = grimp.build_graph("flamecrest", cache_dir=None)
     # the toy's executables import their module by name
     roots = {"flamecrest.cli.demo", *(f"flamecrest.sandbox.slurm.commands.{name}" for name in PROGRAMS)}

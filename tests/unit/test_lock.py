@@ -1,4 +1,4 @@
-"""The lock files fit what pyproject.toml asks for, and tell nothing of the place where they were made."""
+"""The lock files satisfy pyproject.toml and hold no address or path of the machine that made them."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def asked_for() -> list[str]:
 
 
 @pytest.mark.parametrize("text", asked_for())
-def test_everything_asked_for_is_pinned_to_a_version_that_fits(text: str) -> None:
+def test_all_requirements_are_pinned_to_a_matching_version(text: str) -> None:
     requirement = Requirement(text)
     locked = pins("requirements.lock")
     assert canonicalize_name(requirement.name) in locked, "run scripts/lock"
     assert locked[canonicalize_name(requirement.name)] in requirement.specifier, "run scripts/lock"
 
 
-def test_an_extra_of_a_dependency_is_pinned_too() -> None:
-    """`asyncssh[bcrypt]` is nothing without bcrypt: keys with a passphrase could not be read."""
+def test_extras_of_dependencies_are_pinned() -> None:
+    """`asyncssh[bcrypt]` needs bcrypt to read keys with a passphrase."""
     assert "bcrypt" in pins("requirements.lock")
 
 
@@ -50,6 +50,6 @@ def test_every_pin_has_a_hash(lock: str) -> None:
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_no_address_and_no_path_stands_in_a_lock(lock: str) -> None:
+def test_lock_holds_no_address_and_no_path(lock: str) -> None:
     text = (ROOT / lock).read_text("utf-8")
     assert re.findall(r"\S*://\S*|^-.*$|\bfile:\S*|(?<= )/\S+", text, re.MULTILINE) == []

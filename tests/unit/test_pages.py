@@ -1,4 +1,4 @@
-"""The pages name what is there, and what is there is named: paths, links, rooms, commands, statuses, log fields."""
+"""The documentation is complete and valid: paths, links, packages, commands, statuses, log fields."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def text(page: str) -> str:
 
 
 @pytest.mark.parametrize("page", AT_ROOT, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_links_outside_of_the_site(page: Path) -> None:
+def test_links_outside_the_site(page: Path) -> None:
     """The site's own links are checked when it is built."""
     targets = re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8"))
     assert [target for target in targets if "://" not in target and not (page.parent / target).exists()] == []
@@ -68,7 +68,7 @@ def test_names_on_the_developers_pages(page: Path, source: str) -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/start/own-cluster.md"])
-def test_the_first_configuration_is_accepted(page: str, tmp_path: Path) -> None:
+def test_first_configuration_is_valid(page: str, tmp_path: Path) -> None:
     (shown,) = re.findall(
         r"cat > flamecrest.yaml <<'END'\n(.*?)^END$", (ROOT / page).read_text("utf-8"), re.DOTALL | re.MULTILINE
     )
@@ -80,7 +80,7 @@ def test_the_first_configuration_is_accepted(page: str, tmp_path: Path) -> None:
     assert (done.exit_code, "(daint)" in done.output) == (0, True), done.output
 
 
-def test_every_room_is_on_the_map() -> None:
+def test_every_package_is_on_the_architecture_page() -> None:
     page = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
     source = ROOT / "src" / "flamecrest"
     rooms = [

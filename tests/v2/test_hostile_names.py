@@ -24,7 +24,11 @@ NAMES = [
     b"*?[x]{a,b}", b"\xc3\xbcml\xc3\xa4ut \xe6\x97\xa5\xe6\x9c\xac\xf0\x9f\x94\xa5", b"%2e%2e%2f",
     b"not utf-8 \xff\xfe", b"n" * 255,
 ]  # fmt: skip
-NASTIEST = [b"-x'; touch pwned; '\n#SBATCH --output=pwned\n", b'$(touch pwned)`touch pwned`"\\ \t', b"\xff%41\xfe*"]
+HOSTILE_NAMES = [
+    b"-x'; touch pwned; '\n#SBATCH --output=pwned\n",
+    b'$(touch pwned)`touch pwned`"\\ \t',
+    b"\xff%41\xfe*",
+]
 
 
 def shown(raw: bytes) -> str:
@@ -150,7 +154,7 @@ async def test_every_transfer_job(api: Api, http: httpx.AsyncClient, work: str) 
     place = Place(api, http, work)
 
     async def through(name: bytes) -> None:
-        number = str(NASTIEST.index(name)).encode()
+        number = str(HOSTILE_NAMES.index(name)).encode()
         folder = place.folder + b"/" + number
         await place.do("POST", "ops/mkdir", path=folder)
         await place.upload(folder, name, b"data")
@@ -165,7 +169,7 @@ async def test_every_transfer_job(api: Api, http: httpx.AsyncClient, work: str) 
         await place.job("DELETE", "rm", folder)
 
     async with anyio.create_task_group() as group:
-        for name in NASTIEST:
+        for name in HOSTILE_NAMES:
             group.start_soon(through, name)
     assert await place.names(place.folder) == set()
     await answers.no_canary(http, api, "pwned", work)

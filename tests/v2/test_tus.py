@@ -342,13 +342,13 @@ def test_forged_upload_ids(uploads: Uploads, api: Api) -> None:
 
 def test_missing_token_gives_401(uploads: Uploads, api: Api) -> None:
     location = uploads.begun(3, "f")
-    with httpx.Client(base_url=api.url, verify=False) as nobody:
+    with httpx.Client(base_url=api.url, verify=False) as anonymous:
         for method in ("HEAD", "PATCH", "DELETE"):
-            answer = nobody.request(method, location, headers=TUS)
+            answer = anonymous.request(method, location, headers=TUS)
             assert answer.status_code == 401
             assert answer.headers["Tus-Resumable"] == "1.0.0"
-        assert nobody.post(uploads.url, headers=TUS).status_code == 401
-        assert nobody.options(uploads.url).status_code == 401
+        assert anonymous.post(uploads.url, headers=TUS).status_code == 401
+        assert anonymous.options(uploads.url).status_code == 401
 
 
 @pytest.mark.parametrize("checksum", [False, True])

@@ -22,7 +22,7 @@ THEIRS = openapi()
 SCHEMAS: dict[str, Any] = THEIRS["components"]["schemas"]
 OPERATIONS = [(path, method) for path, operations in THEIRS["paths"].items() for method in operations]
 
-# FirecREST's pattern refuses array elements and PBS ids, which the contract wants accepted.
+# FirecREST's pattern refuses array elements and PBS ids, which must be accepted.
 WIDER_PATTERNS = {"job_id": "^[A-Za-z0-9][A-Za-z0-9_.\\-\\[\\],%+]{0,127}$"}
 
 
@@ -55,7 +55,7 @@ def content(message: dict[str, Any]) -> dict[str, set[str]]:
     return {media: kinds(value["schema"]) for media, value in message.get("content", {}).items()}
 
 
-def test_there_is_something_to_compare() -> None:
+def test_recorded_schema_is_complete() -> None:
     assert len(OPERATIONS) == 35
     assert len(SCHEMAS) > 90
 
@@ -90,7 +90,7 @@ def test_schema(ours: dict[str, Any], name: str) -> None:
             assert mine["properties"][field].get(mark) == schema.get(mark), field
 
 
-def test_every_reference_leads_somewhere(ours: dict[str, Any]) -> None:
+def test_all_references_resolve(ours: dict[str, Any]) -> None:
     def references(part: Any) -> set[str]:
         match part:
             case {"$ref": str(reference)}:
@@ -106,7 +106,7 @@ def test_every_reference_leads_somewhere(ours: dict[str, Any]) -> None:
     assert references(ours) <= schemas
 
 
-def test_every_operation_but_liveness_asks_for_a_token(ours: dict[str, Any]) -> None:
+def test_all_operations_but_liveness_need_a_token(ours: dict[str, Any]) -> None:
     assert ours["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
     without = [path for path, operations in ours["paths"].items() for one in operations.values() if not one["security"]]
     assert without == ["/status/liveness/"]

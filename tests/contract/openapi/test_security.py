@@ -23,7 +23,7 @@ def test_scopes_are_shown_with_the_token_endpoint() -> None:
     assert document["paths"]["/status/liveness/"]["get"]["security"] == []
 
 
-def test_without_scopes_there_is_the_bearer_token_alone() -> None:
+def test_only_bearer_token_without_scopes() -> None:
     document = create_app(load(MINIMAL, {})).openapi()
     assert list(document["components"]["securitySchemes"]) == ["HTTPBearer"]
     assert document["paths"]["/status/systems"]["get"]["security"] == [{"HTTPBearer": []}]

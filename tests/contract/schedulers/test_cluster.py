@@ -1,4 +1,4 @@
-"""What the Scheduler port tells of the cluster."""
+"""Contract of the Scheduler port: nodes, partitions, reservations, accounts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_partitions(place: Place):
 
 
 @needs("hidden_partitions")
-async def test_hidden_partitions_are_listed_on_request_only(place: Place):
+async def test_hidden_partitions_are_listed_only_on_request(place: Place):
     shown = await place.scheduler.partitions(soon(), hidden=False)
     every = await place.scheduler.partitions(soon(), hidden=True)
     assert {one.name for one in shown} < {one.name for one in every}

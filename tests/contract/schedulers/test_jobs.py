@@ -1,4 +1,4 @@
-"""Jobs through the Scheduler port: submitting, finding, cancelling."""
+"""Contract of the Scheduler port: submitting, finding and cancelling jobs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def spec(place: Place, script: str = "#!/bin/bash\ntrue\n", **more) -> JobSpec:
 
 
 @needs("jobs")
-async def test_a_submitted_job_is_found_at_once(place: Place):
+async def test_submitted_job_is_found_at_once(place: Place):
     job_id = await place.scheduler.submit(spec(place, name="it's"), soon())
     job = await place.job(job_id)
     assert (job.id, job.name, job.user, job.working_directory) == (job_id, "it's", place.user, place.folder)
@@ -39,7 +39,7 @@ async def test_a_submitted_job_is_found_at_once(place: Place):
 
 
 @needs("jobs")
-async def test_each_job_has_an_id_of_its_own(place: Place):
+async def test_job_ids_are_unique(place: Place):
     ids = [await place.scheduler.submit(spec(place, SLEEP), soon()) for _ in range(3)]
     assert len(set(ids)) == 3
     for job_id in ids:
@@ -47,7 +47,7 @@ async def test_each_job_has_an_id_of_its_own(place: Place):
 
 
 @needs("jobs")
-async def test_an_unknown_job(place: Place):
+async def test_unknown_job(place: Place):
     scheduler = place.scheduler
     for asked in (
         scheduler.job(UNKNOWN, soon()),
@@ -60,7 +60,7 @@ async def test_an_unknown_job(place: Place):
 
 
 @needs("jobs")
-async def test_a_job_is_cancelled_and_stays_so(place: Place):
+async def test_cancelled_job_stays_cancelled(place: Place):
     job_id = await place.scheduler.submit(spec(place, SLEEP), soon())
     await place.scheduler.cancel(job_id, soon())
     assert (await place.until(job_id, "CANCELLED")).id == job_id
@@ -70,7 +70,7 @@ async def test_a_job_is_cancelled_and_stays_so(place: Place):
 
 @needs("jobs", "runs")
 @pytest.mark.parametrize(("code", "state"), [(0, "COMPLETED"), (3, "FAILED")])
-async def test_the_end_of_a_job(place: Place, code: int, state: str):
+async def test_finished_job(place: Place, code: int, state: str):
     job_id = await place.scheduler.submit(spec(place, f"#!/bin/bash\nexit {code}\n"), soon())
     job = await place.until(job_id, "COMPLETED", "FAILED")
     assert (job.state, job.exit_code, job.signal) == (state, code, 0)
@@ -81,7 +81,7 @@ async def test_the_end_of_a_job(place: Place, code: int, state: str):
 
 
 @needs("jobs", "runs")
-async def test_a_running_job_has_a_start_and_no_end(place: Place):
+async def test_running_job_has_a_start_and_no_end(place: Place):
     job_id = await place.scheduler.submit(spec(place, SLEEP), soon())
     job = await place.until(job_id, "RUNNING")
     assert job.times.start is not None
@@ -100,7 +100,7 @@ async def test_environment_and_output(place: Place):
 
 
 @needs("runs")
-async def test_the_script_arrives_as_it_was_written(place: Place):
+async def test_script_is_passed_unchanged(place: Place):
     script = "#!/bin/bash\nprintf '%s' 'R&D \\n <b> é $HOME'\n"
     target = f"{place.folder}/script"
     await place.ended(await place.scheduler.submit(spec(place, script, standard_output=target), soon()))
@@ -108,7 +108,7 @@ async def test_the_script_arrives_as_it_was_written(place: Place):
 
 
 @needs("script_path")
-async def test_a_script_that_is_on_the_cluster(place: Place):
+async def test_script_on_the_cluster(place: Place):
     path, target = f"{place.folder}/it's a script.sh", f"{place.folder}/from-path"
     await place.disk.write(path, "#!/bin/bash\npwd\n")
     job_id = await place.scheduler.submit(spec(place, script_path=path, standard_output=target), soon())
@@ -120,7 +120,7 @@ async def test_a_script_that_is_on_the_cluster(place: Place):
 @pytest.mark.parametrize(
     "wrong", [{"partition": "nosuch"}, {"account": "nosuch"}, {"script": "no script"}, {"reservation": "nosuch"}]
 )
-async def test_a_submission_that_cannot_work(place: Place, wrong: dict[str, str]):
+async def test_refused_submission(place: Place, wrong: dict[str, str]):
     with pytest.raises(Invalid) as caught:
         await place.scheduler.submit(spec(place, **wrong), soon())
     assert caught.value.public
@@ -160,7 +160,7 @@ async def test_jobs_of_all_users(place: Place):
 
 
 @needs("metadata")
-async def test_what_a_job_was_submitted_with(place: Place):
+async def test_job_metadata(place: Place):
     paths = {"standard_output": f"{place.folder}/o", "standard_error": f"{place.folder}/e"}
     job_id = await place.scheduler.submit(spec(place, SLEEP, **paths), soon())
     (found,) = await place.scheduler.metadata(job_id, soon())
@@ -170,7 +170,7 @@ async def test_what_a_job_was_submitted_with(place: Place):
 
 
 @needs("attach")
-async def test_a_command_in_a_running_job(place: Place):
+async def test_attach_to_a_running_job(place: Place):
     job_id = await place.scheduler.submit(spec(place, SLEEP), soon())
     await place.until(job_id, "RUNNING")
     target = f"{place.folder}/attached"
@@ -185,7 +185,7 @@ async def test_a_command_in_a_running_job(place: Place):
 
 
 @needs("arrays")
-async def test_an_array_is_one_job_and_its_elements(place: Place):
+async def test_array_lists_the_job_and_its_elements(place: Place):
     script = '#!/bin/bash\n#SBATCH --array=1,3\nexit "$((SLURM_ARRAY_TASK_ID / 3))"\n'
     job_id = await place.scheduler.submit(spec(place, script), soon())
     whole = await place.until(job_id, "COMPLETED", "FAILED")
@@ -198,7 +198,7 @@ async def test_an_array_is_one_job_and_its_elements(place: Place):
 
 @needs("jobs", "refuses")
 @pytest.mark.parametrize("job_id", ["1;id", "--all", "", "1,2", "x"])
-async def test_what_is_no_job_id(place: Place, job_id: str):
+async def test_invalid_job_ids(place: Place, job_id: str):
     for asked in (place.scheduler.job(job_id, soon()), place.scheduler.cancel(job_id, soon())):
         with pytest.raises(Invalid):
             await asked

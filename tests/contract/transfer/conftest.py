@@ -24,7 +24,7 @@ from tests.contract.gateways import Reached, over_live_site, over_sandbox, soon
 from tests.unit.http.toy_ports import Movers
 from tests.unit.transfer.local_bash import LocalBash
 
-JOBS = frozenset({"runs", "refuses_methods"})  # runs what is asked; refuses transfer methods
+JOBS = frozenset({"runs", "refuses_methods"})  # runs the operations; refuses transfer methods
 ADAPTERS = {
     "slurm": JOBS,
     "bash": JOBS,
@@ -35,7 +35,7 @@ ADAPTERS = {
 
 @dataclass(frozen=True)
 class Place:
-    """An adapter, an empty folder to work in, and `ended`, which waits for a transfer and tells its exit status."""
+    """An adapter, an empty folder to work in, and `ended`, which waits for a transfer and returns its exit status."""
 
     transfers: Transfers
     folder: str
@@ -44,12 +44,12 @@ class Place:
     ended: Callable[[SubmittedTransfer], Awaitable[int | None]]
 
     async def worked(self, transfer: SubmittedTransfer, done: str) -> None:
-        """The job succeeded, by its exit status and by the line that clients look for."""
+        """Assert that the job succeeded, by its exit status and the success line in its log."""
         assert await self.ended(transfer) == 0, await self.disk.read(transfer.error_log)
         assert f"Files were successfully {done}." in await self.disk.read(transfer.output_log)
 
     async def failed(self, transfer: SubmittedTransfer, reason: str) -> None:
-        """The job failed, and its logs say so."""
+        """Assert that the job failed, by its exit status and its logs."""
         assert await self.ended(transfer) not in (None, 0)
         assert "successfully" not in await self.disk.read(transfer.output_log)
         assert reason in await self.disk.read(transfer.error_log)

@@ -1,4 +1,4 @@
-"""Transfer jobs through the Transfers port: what they do to files, and how clients learn of it."""
+"""Contract of the Transfers port: effects on files, exit statuses and logs."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_rm_of_a_tree(place: Place):
 
 @needs("runs")
 @pytest.mark.parametrize("compression", ["none", "gzip", "bzip2", "xz"])
-async def test_an_archive_there_and_back(place: Place, compression: Compression):
+async def test_archive_round_trip(place: Place, compression: Compression):
     work = await folder(place)
     await place.disk.mkdir(f"{work}/it's")
     for name in ("a.txt", "b.dat"):
@@ -79,7 +79,7 @@ async def test_an_archive_there_and_back(place: Place, compression: Compression)
 
 
 @needs("runs")
-async def test_what_is_not_there(place: Place):
+async def test_missing_source(place: Place):
     work = await folder(place)
     missing, target, account = f"{work}/missing", f"{work}/target", place.account
     transfers, reason = place.transfers, "No such file or directory"
@@ -91,7 +91,7 @@ async def test_what_is_not_there(place: Place):
 
 @needs("runs")
 @pytest.mark.parametrize("account", ["a b", "x\n#SBATCH --wrap=id", "x" * 65])
-async def test_accounts_that_are_none(place: Place, account: str):
+async def test_invalid_accounts(place: Place, account: str):
     with pytest.raises(Invalid) as caught:
         await place.transfers.rm(f"{place.folder}/none", soon(), account=account)
     assert [field.name for field in caught.value.fields] == ["account"]
@@ -99,7 +99,7 @@ async def test_accounts_that_are_none(place: Place, account: str):
 
 @needs("refuses_methods")
 @pytest.mark.parametrize("method", ["s3", "streamer", "wormhole"])
-async def test_a_method_that_is_not_available(place: Place, method: str):
+async def test_unavailable_method(place: Place, method: str):
     for start in (place.transfers.upload, place.transfers.download):
         with pytest.raises(Invalid, match=f"the method {method} is not available on") as caught:
             await start(f"{place.folder}/file", soon(), account=place.account, request=TransferRequest(method))
@@ -107,7 +107,7 @@ async def test_a_method_that_is_not_available(place: Place, method: str):
 
 
 @needs("starts_methods")
-async def test_a_method_that_is_available(place: Place):
+async def test_available_method(place: Place):
     for start in (place.transfers.upload, place.transfers.download):
         started = await start(f"{place.folder}/file", soon(), account=None, request=TransferRequest("s3", file_size=7))
         assert started.job.job_id
