@@ -9,9 +9,10 @@ from fastapi import APIRouter, Body, Cookie, Depends, File, Form, Header, Query,
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
+from starlette.requests import Request
 
 from flamecrest.server.http.core.parameters import QueryPath, SimpleQuery
-from flamecrest.server.http.core.route import Call, GatewayRoute
+from flamecrest.server.http.core.route import Call, GatewayRoute, OpenRoute
 
 
 def twice(text: str, info: Any) -> str:
@@ -74,9 +75,15 @@ async def with_list_body(call: Call, name: list[str]) -> None: ...
 async def with_embedded_body(call: Call, name: Annotated[Message, Body(embed=True)]) -> None: ...
 
 
+async def with_list(call: Call, name: Annotated[list[str] | None, Query()] = None) -> None: ...
+async def with_query_model(call: Call, name: Annotated[Message, Query()]) -> None: ...
+
+
 @pytest.mark.parametrize(
     "handler",
     [
+        with_list,
+        with_query_model,
         with_header,
         with_old_header,
         with_cookie,
@@ -102,4 +109,26 @@ async def with_all(call: Call, item: str, body: Message, path: QueryPath, limit:
 def test_parameters_in_path_query_and_body_are_accepted() -> None:
     router = APIRouter(route_class=GatewayRoute)
     router.post("/x/{item}", response_model=None)(with_all)
+    assert len(router.routes) == 1
+
+
+async def without_call(path: QueryPath) -> None: ...
+async def with_request(request: Request) -> None: ...
+async def with_request_and_text(request: Request, text: str = "") -> None: ...
+
+
+def test_dependencies_that_never_run_raise_type_error() -> None:
+    for route_class, handler in ((GatewayRoute, with_all), (OpenRoute, with_request)):
+        router = APIRouter(route_class=route_class, dependencies=[Depends(twice)])
+        with pytest.raises(TypeError, match="`dependencies` are never run"):
+            router.post("/x/{item}", response_model=None)(handler)
+
+
+def test_handler_that_cannot_be_called_raises_type_error() -> None:
+    with pytest.raises(TypeError, match="`call` of type Call is missing"):
+        APIRouter(route_class=GatewayRoute).get("/x", response_model=None)(without_call)
+    router = APIRouter(route_class=OpenRoute)
+    with pytest.raises(TypeError, match="takes the Request only"):
+        router.get("/x", response_model=None)(with_request_and_text)
+    router.get("/x", response_model=None)(with_request)
     assert len(router.routes) == 1

@@ -8,7 +8,8 @@ parameters that several handlers share.
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Final, TypeVar, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 from urllib.parse import unquote_to_bytes
 
 import orjson
@@ -60,7 +61,8 @@ class Parameters:
     """The parameters of one handler, as FastAPI classifies and documents them.
 
     Raises TypeError, when the route is made, for a parameter that is neither in the path nor in the query and is not
-    the one JSON body (a model): headers, cookies, forms and dependencies are not read.
+    the one JSON body (a model): headers, cookies, forms and dependencies are not read. Nor are lists and models in the
+    query: each of its parameters has one value.
     """
 
     def __init__(self, handler: Callable[..., Any], documented: Dependant) -> None:
@@ -168,12 +170,22 @@ def _check_locations(handler: Callable[..., Any], documented: Dependant) -> str 
         info = one.field_info
         if body is None and type(info) is params.Body and not info.embed and _is_model(hints[one.name]):
             body = one.name
-    read = {one.name for one in (*documented.path_params, *documented.query_params)}
+    read = {one.name for one in (*documented.path_params, *documented.query_params) if _has_one_value(hints[one.name])}
+    if documented.request_param_name is None:
+        raise TypeError(f"{handler.__qualname__}: the parameter `call` of type Call is missing")
     for name in inspect.signature(handler).parameters:
         if name not in read | {body, documented.request_param_name}:
-            rule = "only parameters in path and query and one JSON body (a model) are read"
+            rule = "only single values in path and query and one JSON body (a model) are read"
             raise TypeError(f"{handler.__qualname__}: the parameter `{name}` cannot be read: {rule}")
     return body
+
+
+def _has_one_value(hint: Any) -> bool:
+    """Whether one text of a query or a path can be a value of the type."""
+    kind = get_origin(hint) or hint
+    if kind in {Union, UnionType}:
+        return all(map(_has_one_value, get_args(hint)))
+    return not inspect.isclass(kind) or not issubclass(kind, (BaseModel, list, tuple, set, frozenset, dict))
 
 
 def _is_model(hint: Any) -> bool:

@@ -5,6 +5,7 @@ handler. The handler asks for permission (`Call.allow`), so a request that is no
 it is answered with 403.
 """
 
+import inspect
 from typing import Any, ClassVar, Final, Literal
 
 from fastapi.routing import APIRoute
@@ -47,6 +48,7 @@ class GatewayRoute(APIRoute):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        _refuse_dependencies(self)
         self._parameters = Parameters(self.endpoint, self.dependant)
         self.app = self._serve
 
@@ -89,11 +91,20 @@ class FilesRoute(GatewayRoute):
     timeout = "files"
 
 
+def _refuse_dependencies(route: APIRoute) -> None:
+    """Raise TypeError for `dependencies=[…]` of a route or router: they would be documented and never run."""
+    if route.dependencies:
+        raise TypeError(f"{route.name}: `dependencies` are never run; call them in the handler")
+
+
 class OpenRoute(APIRoute):
-    """A route without authentication and parameters."""
+    """A route without authentication and parameters. Raises TypeError for a handler that has some."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        _refuse_dependencies(self)
+        if list(inspect.signature(self.endpoint).parameters) != [self.dependant.request_param_name]:
+            raise TypeError(f"{self.name}: a handler without authentication takes the Request only")
         self.app = self._serve
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
