@@ -9,9 +9,11 @@ import pytest
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Denied, GatewayError, NotFound, Timeout, Unavailable, Upstream
+from flamecrest.server.schedulers.array_elements import ArrayElements
 from flamecrest.server.schedulers.counters import SchedulerCounters
 from flamecrest.server.schedulers.job_lookup import JobLookup, JobSources, Source
 from flamecrest.server.schedulers.merging import JobRecord, Snapshot, Stage
+from flamecrest.server.schedulers.slurm.ids import SlurmJobId
 from flamecrest.server.schedulers.values import Job, JobTimes
 
 pytestmark = pytest.mark.anyio
@@ -82,6 +84,23 @@ async def test_one_source_is_enough_if_it_knows_the_job():
     assert await find("7", JobSources(answers(RUNNING), hangs), seconds=0.0) == RUNNING.job
     with pytest.raises(Unavailable, match="Cannot tell whether job 6 exists: down"):
         await find("6", JobSources(answers(RUNNING), down))
+
+
+async def test_ended_elements_alone_do_not_tell_the_state_of_an_array():
+    """The live source forgets elements some minutes after their end; a slow history knows them."""
+    last, first = (
+        JobRecord(Job(f"7_{at}", "job", state), Stage.ENDED, "7", elements=ArrayElements.of(at))
+        for at, state in ((2, "COMPLETED"), (1, "FAILED"))
+    )
+
+    async def slow(_: Deadline) -> Snapshot:
+        await asyncio.sleep(0.05)
+        return Snapshot((first, last))
+
+    sources = JobSources(answers(last), slow)
+    for job_id, state in (("7", "FAILED"), ("7_2", "COMPLETED")):
+        job = await lookup(seconds=0.0).find(job_id, sources, SlurmJobId.parse(job_id).select, soon())
+        assert (job.id, job.state) == (job_id, state)
 
 
 async def test_a_source_that_ignores_its_deadline_is_not_waited_for():

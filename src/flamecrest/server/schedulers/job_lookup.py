@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import Busy, GatewayError, Timeout, Unavailable, Upstream
 
 from .job_errors import job_not_found
-from .merging import JobRecord, Snapshot, merge
+from .merging import JobRecord, Snapshot, Stage, merge
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
@@ -83,10 +83,11 @@ class JobLookup:
     async def find(self, job_id: str, sources: JobSources, select: Select, deadline: Deadline) -> Job:
         """The job that `select` finds in the merged records.
 
-        As soon as one source knows the job, the other is waited for `second_source_seconds` at most. Raises
+        As soon as one source knows the job, the other is waited for `second_source_seconds` at most; until the
+        deadline if only ended parts of the job are known: the other source may know parts that have failed. Raises
         NotFound if both sources answered, else the failure of the source that did not.
         """
-        answers = await self._ask(sources, deadline, lambda snapshot: select(_real(snapshot.records)) is not None)
+        answers = await self._ask(sources, deadline, lambda snapshot: _is_enough(select, _real(snapshot.records)))
         job = select(_real(answers.merged()))
         if job is not None:
             return job
@@ -153,6 +154,12 @@ class JobLookup:
 def before(deadline: Deadline) -> Deadline:
     """A point a little before the deadline, so that time is left to answer without what is late."""
     return deadline.sub(deadline.left() * (1 - _RESERVE))
+
+
+def _is_enough(select: Select, records: Sequence[JobRecord]) -> bool:
+    """Whether the records have the job itself, or a part of it that has not ended."""
+    job = select(records)
+    return job is not None and any(one.job.id == job.id or one.stage is not Stage.ENDED for one in records)
 
 
 def _real(records: Iterable[JobRecord]) -> list[JobRecord]:
