@@ -31,7 +31,7 @@ def command(*words: str) -> str:
 
 
 def computer_is_configured(work: str) -> str:
-    """As a user of the command line does it; the secret is named by its file."""
+    """Configure the computer with verdi; the client secret is given by its file."""
     computer = orm.Computer(LABEL, "localhost", "", "firecrest", "firecrest", f"{work}/run").store()
     computer.set_minimum_job_poll_interval(1)
     computer.set_default_mpiprocs_per_machine(1)
@@ -65,7 +65,7 @@ def at_work(work: str) -> list[str]:
 
 
 def main() -> int:
-    """Everything, in order."""
+    """Run all steps and return the exit status."""
     load_profile(SqliteTempBackend.create_profile("live"), allow_switch=True)
     work = os.environ["FIRECREST_WORK"]
     failed = steps.run([computer_is_configured, computer_is_tested], work) or at_work(work)

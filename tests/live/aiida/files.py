@@ -1,4 +1,4 @@
-"""Every method of the plugin's transport, on small files; pyfirecrest sends those of 1 MiB and more by other ways."""
+"""Every method of the plugin's transport, on small files; pyfirecrest transfers files from 1 MiB by other methods."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from firecrest.FirecrestException import FirecrestException, TransferJobFailedEx
 from .steps import Step, expect, refused
 
 ODD = "it's a $(touch x) & ü; 100% #1.txt"
-WILD = 'two\nlines of "quotes", \\ and \t; rm -rf `id`'  # not for uploads: pyfirecrest alters such names itself
+WILD = 'two\nlines of "quotes", \\ and \t; rm -rf `id`'  # not for uploads: pyfirecrest itself changes such names
 LARGEST = 1024 * 1024 - 1  # the last size that pyfirecrest sends in one request
 TREE = {"a": b"1", ".hidden": b"2", ODD: b"3", "deep/er/empty": b"", "deep/b c": b"\x00\xff\n"}
 
 
 @dataclass(frozen=True)
 class Desk:
-    """Where the steps work: an open transport and a folder on either side."""
+    """The environment of the steps: an open transport, a remote and a local folder."""
 
     transport: Any
     remote: str
     local: Path
 
     def room(self, name: str) -> tuple[str, Path]:
-        """Fresh folders of that name for one step, on the cluster and here."""
+        """Create folders of that name for one step, remote and local."""
         remote, local = f"{self.remote}/{name}", self.local / name
         self.transport.mkdir(remote)
         local.mkdir()
@@ -49,7 +49,7 @@ class Desk:
 
 
 def plant(folder: Path, tree: dict[str, bytes]) -> Path:
-    """Write a tree of files here."""
+    """Write a tree of local files."""
     for name, content in tree.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
@@ -57,7 +57,7 @@ def plant(folder: Path, tree: dict[str, bytes]) -> Path:
 
 
 def grown(folder: Path) -> dict[str, bytes]:
-    """The files of a tree here, links followed."""
+    """The files of a local tree, following links."""
     found = [Path(top, name) for top, _, names in os.walk(folder, followlinks=True) for name in names]
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
@@ -125,7 +125,7 @@ def trees_file_by_file(desk: Desk) -> None:
 
 
 def trees_as_archives(desk: Desk) -> None:
-    remote, local = desk.room("trees_by_archive")  # without a space: the plugin's own tar, here, takes none
+    remote, local = desk.room("trees_by_archive")  # without a space: the plugin's local tar does not support spaces
     desk.transport.payoff_override = True
     try:
         _tree(desk, remote, local)
@@ -185,7 +185,7 @@ def listings(desk: Desk) -> None:
     expect(transport.glob(f"{remote}/sub/*"), [])
 
 
-def what_a_path_is(desk: Desk) -> None:
+def path_kinds(desk: Desk) -> None:
     remote, _ = desk.room("attributes")
     transport = desk.transport
     file, link = f"{remote}/{ODD}", f"{remote}/{WILD}"
@@ -235,7 +235,7 @@ def copies_by_jobs(desk: Desk) -> str:
 
 
 def _copy_all(transport: Any, remote: str) -> dict[str, bytes]:
-    """Copy everything at the same time; returns what must be there then."""
+    """Copy everything concurrently; return the expected files."""
 
     async def copy() -> None:
         await asyncio.gather(
@@ -320,7 +320,7 @@ def twenty_files_at_once(desk: Desk) -> None:
         expect((local / f"back file {number}").read_bytes(), (local / f"file {number}").read_bytes())
 
 
-def what_is_not_there(desk: Desk) -> None:
+def missing_paths(desk: Desk) -> None:
     remote, local = desk.room("missing")
     transport = desk.transport
     with refused(FileNotFoundError, "No such file or directory"):
@@ -338,8 +338,8 @@ def what_is_not_there(desk: Desk) -> None:
     expect(transport.listdir(remote), [])
 
 
-def what_the_plugin_lacks(desk: Desk) -> None:
-    """Version 1.0 refuses these before it asks anybody; here so that a version that has them is noticed."""
+def unsupported_by_the_plugin(desk: Desk) -> None:
+    """Version 1.0 refuses these without a request; fails when a version supports them."""
     transport = desk.transport
     calls = [(transport.chown, 1, 1), (transport.gotocomputer_command,), (transport.exec_command_wait,)]
     calls += [(transport.compress, "tar", "/x"), (transport.extract, "/x")]
@@ -357,13 +357,13 @@ STEPS: list[Step] = [
     trees_as_archives,
     folders_are_made,
     listings,
-    what_a_path_is,
+    path_kinds,
     modes_change,
     copies_by_jobs,
     renames_by_jobs,
     removals,
     from_computer_to_computer,
     twenty_files_at_once,
-    what_is_not_there,
-    what_the_plugin_lacks,
+    missing_paths,
+    unsupported_by_the_plugin,
 ]

@@ -16,7 +16,7 @@ from .steps import Step, expect, refused, until
 
 @dataclass(frozen=True)
 class Office:
-    """Where jobs are made: the computer as AiiDA knows it, its scheduler with an open transport, and a desk."""
+    """The environment of job steps: AiiDA's computer, its scheduler with an open transport, and a Desk."""
 
     computer: Any
     scheduler: Any
@@ -48,11 +48,11 @@ class Office:
         return template
 
     def gone(self, job: str) -> bool:
-        """Whether the plugin reports the job no more: it leaves out what is finished."""
+        """Whether the plugin no longer lists the job: it omits finished jobs."""
         return job not in self.scheduler.get_jobs(jobs=[job], as_dict=True)
 
     def state(self, job: str) -> str:
-        """The job's state in Slurm's word."""
+        """The job's state in Slurm's terms."""
         transport = self.desk.transport
         (found,) = transport.blocking_client.job_info(transport._machine, job)
         return str(found["status"]["state"])
@@ -60,7 +60,7 @@ class Office:
 
 def job_runs_to_its_end(office: Office) -> str:
     job = office.submit("a job", "run & run", 'echo "$GREETING"; echo oops >&2; sleep 2')
-    (seen,) = office.scheduler.get_jobs(jobs=[job])  # at once: AiiDA takes a job that is not listed for finished
+    (seen,) = office.scheduler.get_jobs(jobs=[job])  # immediately: AiiDA treats an unlisted job as finished
     expect((seen.job_id, seen.title, seen.requested_wallclock_time_seconds), (job, "runrun", 300))
     expect(seen.job_owner, office.desk.transport.whoami())
     expect(seen.job_state in {JobState.QUEUED, JobState.RUNNING}, True)
@@ -124,7 +124,7 @@ def calculation_by_the_engine(office: Office) -> str:
 
 
 def _add(office: Office, x: int, y: int, stash: str) -> Any:
-    """Add two numbers by a job, and have its output copied to a folder on the cluster; returns AiiDA's record of it."""
+    """Add two numbers in a job and copy its output to a folder on the cluster; return AiiDA's node."""
     code = orm.InstalledCode(
         label="bash",
         computer=office.computer,

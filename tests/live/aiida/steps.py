@@ -1,4 +1,4 @@
-"""Runs steps one after another and says how each went; it knows nothing of AiiDA."""
+"""Runs steps in order and reports the result of each; knows nothing of AiiDA."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def refused(kind: type[Exception], *texts: str) -> Iterator[None]:
 
 
 def until(question: Callable[[], Any], seconds: float = 60) -> Any:
-    """The first answer that is not false; asked twice a second."""
+    """Poll twice a second; return the first true result."""
     end = time.monotonic() + seconds
     while not (answer := question()):
         if time.monotonic() > end:
@@ -42,7 +42,7 @@ def until(question: Callable[[], Any], seconds: float = 60) -> Any:
 
 
 def name_of(step: Step) -> str:
-    """What a step is called in the report."""
+    """The name of a step in the report."""
     return step.__name__.replace("_", " ")
 
 
