@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flamecrest.server.auth.port import Verb
 from flamecrest.server.errors import NotFound
 from flamecrest.server.files.paths import check_path
 from flamecrest.server.files.port import Files
 from flamecrest.server.health.board import Board, Service
 
 if TYPE_CHECKING:
-    from flamecrest.server.auth.port import Authenticator, Authorizer, Identity, Verb
+    from flamecrest.server.auth.port import Authenticator, Authorizer, Identity
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.files.archives.port import Bulk
     from flamecrest.server.files.resumable.port import Uploads
@@ -82,7 +83,14 @@ class Cluster:
         """Ask the authorizer. Raises Denied, or Unavailable if the authorizer does not answer."""
         if self._authorizer is not None:
             await self._authorizer.allow(identity, self.name, verb, deadline)
-        return Permission(identity, self, self._ports)
+        return Permission(identity, verb, self, self._ports)
+
+
+# The verbs that hand out a port.
+_FILES = frozenset({Verb.FILES_READ, Verb.FILES_WRITE})
+_UPLOADS = frozenset({Verb.FILES_WRITE})
+_SCHEDULER = frozenset({Verb.JOBS_READ, Verb.JOBS_SUBMIT, Verb.STATUS})
+_TRANSFERS = frozenset({Verb.TRANSFER})
 
 
 @dataclass(slots=True)
@@ -91,29 +99,33 @@ class Permission:
 
     Made by `Cluster.allow`. Before a port is handed out, its services must be up (else Unavailable), and every path,
     given by its name on the wire, must lie in a file system of the cluster that is up (else Invalid or Unavailable).
+    A port that the verb does not stand for is a RuntimeError: the route has asked for the wrong verb.
     """
 
     identity: Identity
+    verb: Verb
     cluster: Cluster
     _ports: Ports
 
     def files(self, **paths: str) -> Files:
         """The caller's files."""
-        self._check(paths)
+        self._check(paths, _FILES)
         return self._ports.files(self.identity)
 
     def uploads(self, **paths: str) -> Uploads:
         """The caller's resumable uploads."""
-        self._check(paths)
+        self._check(paths, _UPLOADS)
         return self._ports.uploads(self.identity)
 
     def bulk(self, **paths: str) -> Bulk:
         """The caller's archives."""
-        self._check(paths)
+        self._check(paths, _FILES)
         return self._ports.bulk(self.identity)
 
     def scheduler(self) -> Scheduler:
         """The scheduler, used as the caller."""
+        if self.verb not in _SCHEDULER:
+            raise self._wrong_verb()
         if self.cluster.board.refused:
             self._require(self._ports.scheduler_services)
         return self._ports.scheduler(self.identity)
@@ -121,16 +133,20 @@ class Permission:
     def transfers(self, **paths: str) -> Transfers:
         """The caller's transfer jobs."""
         services = self._ports.scheduler_services
-        self._check(paths, ssh=Service.SSH in services)
+        self._check(paths, _TRANSFERS, ssh=Service.SSH in services)
         self._require(services)
         return self._ports.transfers(self.identity)
 
     async def user(self, deadline: Deadline) -> User:
         """The caller's account on the login node."""
+        if self.verb is not Verb.STATUS:
+            raise self._wrong_verb()
         self._require((Service.SSH,))
         return await self._ports.user(self.identity, deadline)
 
-    def _check(self, paths: Mapping[str, str], *, ssh: bool = True) -> None:
+    def _check(self, paths: Mapping[str, str], verbs: frozenset[Verb], *, ssh: bool = True) -> None:
+        if self.verb not in verbs:
+            raise self._wrong_verb()
         cluster, board = self.cluster, self.cluster.board
         if ssh and board.refused:
             board.require(Service.SSH)
@@ -138,6 +154,9 @@ class Permission:
             file_system = check_path(path, cluster.roots, name)
             if board.refused:
                 board.require(Service.FILESYSTEM, file_system)
+
+    def _wrong_verb(self) -> RuntimeError:
+        return RuntimeError(f"{self.verb} does not allow this port")
 
     def _require(self, services: Sequence[Service]) -> None:
         for service in services:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,9 @@ import pytest
 from fastapi.routing import APIRoute
 
 from flamecrest.server.app import routes
-from flamecrest.server.auth.port import Verb
+from flamecrest.server.auth.port import Identity, Verb
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import Unsupported
 from flamecrest.server.files.resumable.state import UploadKey
 from tests.unit.http.world import World
 
@@ -132,3 +135,30 @@ async def test_with_permission_the_port_is_recorded(tmp_path: Path) -> None:
     async with world.client() as client:
         response = await client.get("/filesystem/toy/ops/stat", params={"path": str(tmp_path)})
     assert (response.status_code, world.touched) == (200, ["files"])
+
+
+@pytest.mark.parametrize(
+    ("port", "verbs"),
+    [
+        ("files", {Verb.FILES_READ, Verb.FILES_WRITE}),
+        ("bulk", {Verb.FILES_READ, Verb.FILES_WRITE}),
+        ("uploads", {Verb.FILES_WRITE}),
+        ("scheduler", {Verb.JOBS_READ, Verb.JOBS_SUBMIT, Verb.STATUS}),
+        ("transfers", {Verb.TRANSFER}),
+        ("user", {Verb.STATUS}),
+    ],
+)
+@pytest.mark.parametrize("verb", Verb)
+async def test_a_verb_hands_out_its_own_ports_only(tmp_path: Path, port: str, verbs: set[Verb], verb: Verb) -> None:
+    world = Closed(str(tmp_path))
+    world.rules.forbidden.clear()
+    async with world.context() as gateway:
+        deadline = Deadline.after(60)
+        allowed = await gateway.cluster("toy").allow(Identity("fireuser"), verb, deadline)
+        # the toy cluster takes no uploads; by then the port was handed out
+        refused = pytest.raises(RuntimeError, match=f"^{verb} does not allow this port$")
+        with suppress(Unsupported) if verb in verbs else refused:
+            handed_out = getattr(allowed, port)(*([deadline] if port == "user" else []))
+            if port == "user":
+                await handed_out
+    assert world.touched == ([port] if verb in verbs else [])
