@@ -31,8 +31,8 @@ class Reached:
     users: Sequence[str]
     root: str
 
-    async def allowed(self, user: str) -> Permission:
-        return await self.gateway.cluster(self.system).allow(Identity(user), Verb.JOBS_SUBMIT, soon())
+    async def allowed(self, user: str, verb: Verb) -> Permission:
+        return await self.gateway.cluster(self.system).allow(Identity(user), verb, soon())
 
     def home(self, user: str) -> str:
         return f"{self.root}/{user}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from flamecrest.server.auth.port import Verb
 from flamecrest.server.schedulers.port import Scheduler
 from flamecrest.server.schedulers.values import Job
 from tests.contract.capabilities import parametrize
@@ -104,9 +105,9 @@ async def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 async def _reached(reached: Reached) -> AsyncIterator[Place]:
     user, other = reached.users
-    allowed = await reached.allowed(user)
     folder = f"{reached.home(user)}/contract-{secrets.token_hex(4)}"
-    files = allowed.files(path=folder)
+    files = (await reached.allowed(user, Verb.FILES_WRITE)).files(path=folder)
+    scheduler, others = [(await reached.allowed(one, Verb.JOBS_SUBMIT)).scheduler() for one in (user, other)]
     await files.changes.mkdir(folder, soon())
-    yield Place(allowed.scheduler(), folder, RemoteDisk(files), user, (await reached.allowed(other)).scheduler())
+    yield Place(scheduler, folder, RemoteDisk(files), user, others)
     await files.changes.rm(folder, soon())

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from flamecrest.server.auth.port import Verb
 from flamecrest.server.schedulers.port import Scheduler
 from flamecrest.server.transfer.jobs import SchedulerTransfers
 from flamecrest.server.transfer.port import SubmittedTransfer, Transfers
@@ -101,9 +102,10 @@ def _on_bash(root: Path) -> Place:
 @asynccontextmanager
 async def _reached(reached: Reached, account: str) -> AsyncIterator[Place]:
     user = reached.users[0]
-    allowed = await reached.allowed(user)
     folder = f"{reached.home(user)}/contract-{secrets.token_hex(4)}"
-    files, scheduler = allowed.files(path=folder), allowed.scheduler()
+    files = (await reached.allowed(user, Verb.FILES_WRITE)).files(path=folder)
+    scheduler = (await reached.allowed(user, Verb.JOBS_READ)).scheduler()
+    transfers = (await reached.allowed(user, Verb.TRANSFER)).transfers(path=folder)
     await files.changes.mkdir(folder, soon())
 
     async def ended(transfer: SubmittedTransfer) -> int | None:
@@ -115,5 +117,5 @@ async def _reached(reached: Reached, account: str) -> AsyncIterator[Place]:
             assert deadline.left() > 0, f"{transfer} is {job.state}"
             await asyncio.sleep(0.05)
 
-    yield Place(allowed.transfers(path=folder), folder, account, RemoteDisk(files), ended)
+    yield Place(transfers, folder, account, RemoteDisk(files), ended)
     await files.changes.rm(folder, soon())
