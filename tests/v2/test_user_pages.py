@@ -23,7 +23,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def run(argv: list[str], api: Api, work: str, cwd: Path) -> str:
-    places = {"API": api.url, "SYSTEM": api.system, "TOKEN": api.token, "WORK": work}
+    places = {"API": api.url, "SYSTEM": api.system, "TOKEN": api.token, "WORK": work, "ACCOUNT": api.account}
     environment = {**os.environ, **places, "PYTHONWARNINGS": "default"}
     done = subprocess.run(argv, check=False, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[-1000:]
