@@ -8,6 +8,7 @@ parameters that several handlers share.
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import UnionType
 from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 from urllib.parse import unquote_to_bytes
@@ -201,15 +202,14 @@ async def _read_json(request: Request, limit: int, deadline: Deadline) -> Any:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise _invalid(Invalid, "header", "content-type", "must be application/json")
-    body = RequestBody(request, timeout=None)
+    too_large = partial(_invalid, TooLarge, "body", "body", f"must not be larger than {limit} bytes")
+    if declared_length(request.headers) > limit:
+        raise too_large()
+    body = RequestBody(request, timeout=None, limit=limit, too_large=too_large)
     data = bytearray()
     async with deadline.enforce("Receiving the request"):
-        while max(declared_length(request.headers), len(data)) <= limit:
-            if (chunk := await body.next_chunk()) is None:
-                break
+        while (chunk := await body.next_chunk()) is not None:
             data += chunk
-        else:
-            raise _invalid(TooLarge, "body", "body", f"must not be larger than {limit} bytes")
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:

@@ -9,11 +9,11 @@ from starlette.requests import ClientDisconnect
 from flamecrest.server.deadline import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from starlette.requests import Request
 
-    from flamecrest.server.errors import TooLarge
+    from flamecrest.server.errors import GatewayError
 
 
 def declared_length(headers: Mapping[str, str]) -> int:
@@ -26,11 +26,16 @@ class RequestBody:
     """The body of one request; it can be read once.
 
     timeout: seconds within which each chunk must arrive, else Timeout; None: no limit.
-    limit: greatest length in bytes, else `too_large` is raised; None: no limit.
+    limit: greatest length in bytes, else the error that `too_large` makes is raised; None: no limit.
     """
 
     def __init__(
-        self, request: Request, *, timeout: float | None, limit: int | None = None, too_large: TooLarge | None = None
+        self,
+        request: Request,
+        *,
+        timeout: float | None,
+        limit: int | None = None,
+        too_large: Callable[[], GatewayError] | None = None,
     ) -> None:
         self._receive = request.receive
         self._timeout = timeout
@@ -54,7 +59,7 @@ class RequestBody:
             if chunk:
                 self.received += len(chunk)
                 if self._limit is not None and self._too_large is not None and self.received > self._limit:
-                    raise self._too_large
+                    raise self._too_large()
                 return chunk
         return None
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import Query
@@ -61,9 +62,9 @@ class FilePut:
         check = DigestCheck(given)
         landing = self._landing(given)
         limit = limits.max_ops_file_size
-        too_large = TooLarge(f"The file is too large: at most {limit} bytes can be uploaded directly")
+        too_large = partial(TooLarge, f"The file is too large: at most {limit} bytes can be uploaded directly")
         if limit is not None and declared_length(call.headers) > limit:
-            raise too_large
+            raise too_large()
         body = RequestBody(call, timeout=limits.files, limit=limit, too_large=too_large)
         async with aclosing(_checked(body, check)) as content:
             landed = await files.content.upload(path, content, call.deadline, landing)

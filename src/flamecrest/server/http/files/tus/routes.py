@@ -10,6 +10,7 @@ import posixpath
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
 from email.utils import formatdate
+from functools import partial
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
@@ -200,7 +201,7 @@ async def post_upload(call: Call, upload: UploadId) -> Response:
 
 def _content(call: Call, room: int | None) -> AsyncGenerator[bytes]:
     """The body, of at most `room` bytes."""
-    too_large = TooLarge("The file exceeds the size limit")
+    too_large = partial(TooLarge, "The file exceeds the size limit")
     timeout = call.cluster.limits.files
     return RequestBody(call, timeout=timeout, limit=room, too_large=too_large).chunks()
 
