@@ -21,7 +21,14 @@ from flamecrest.server.files.port import Files
 from flamecrest.server.files.values import Stat, WriteOptions
 from flamecrest.server.http.core.request_body import RequestBody, declared_length
 from flamecrest.server.http.core.route import Call
-from flamecrest.server.http.headers.conditions import Outcome, Validators, evaluate, format_http_date, parse_http_date
+from flamecrest.server.http.headers.conditions import (
+    Outcome,
+    Validators,
+    entity_tags,
+    evaluate,
+    format_http_date,
+    parse_http_date,
+)
 from flamecrest.server.http.headers.content_disposition import parse_parameters
 from flamecrest.server.http.headers.digests import DigestCheck
 
@@ -82,7 +89,7 @@ class FilePut:
             if evaluate(given, found, reading=False) is not Outcome.GO_ON:
                 raise PreconditionFailed("The file is not the one that the request's conditions name")
 
-        new = given.get("if-none-match", "").strip() == "*"
+        new = entity_tags(given.get("if-none-match", "")) == ["*"]
         conditions = {name for name in given if name.startswith("if-")} - ({"if-none-match"} if new else set())
         mode = None if self.mode is None else int(self.mode, 8)
         if mode is not None and mode > 0o7777:

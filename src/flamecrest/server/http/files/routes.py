@@ -234,7 +234,7 @@ async def put_upload(
     """Write a file of at most `max_ops_file_size` bytes. `path` is the file, the body is its content.
 
     An existing file is replaced when the body is complete. `Content-Digest` and `Repr-Digest` are verified;
-    `If-Match`, `If-None-Match`, `If-Modified-Since` and `If-Unmodified-Since` make the write conditional.
+    `If-Match`, `If-None-Match` and `If-Unmodified-Since` make the write conditional.
     """
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(path=path)

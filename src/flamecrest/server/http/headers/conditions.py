@@ -15,7 +15,7 @@ from typing import Final
 from flamecrest.server.files.values import Stat
 
 RECENT: Final = 2.0  # seconds; a younger file can change again within the same second of its modification time
-_TAG: Final = re.compile(r'[ \t]*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?:,|$)')
+_TAG: Final = re.compile(r'[ \t]*(\*|(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"|)[ \t]*(?:,|$)')
 _DATES: Final = (
     (re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", re.ASCII), "%a, %d %b %Y %H:%M:%S GMT"),
     (re.compile(r"[A-Z][a-z]+, \d\d-[A-Z][a-z]{2}-\d\d \d\d:\d\d:\d\d GMT", re.ASCII), "%A, %d-%b-%y %H:%M:%S GMT"),
@@ -95,23 +95,26 @@ def range_applies(given: Mapping[str, str], found: Validators) -> bool:
 def _matches(header: str, found: Validators | None, *, strong: bool) -> bool:
     if found is None:
         return False
-    if header.strip() == "*":
+    tags = entity_tags(header)
+    if "*" in tags:
         return True
     mine = found.etag
     if mine is None or (strong and mine.startswith("W/")):
         return False
     mine = mine.removeprefix("W/")
-    return any(mine == (tag if strong else tag.removeprefix("W/")) for tag in _tags(header))
+    return any(mine == (tag if strong else tag.removeprefix("W/")) for tag in tags)
 
 
-def _tags(header: str) -> list[str]:
-    """The entity tags of a list, up to the first invalid one."""
+def entity_tags(header: str) -> list[str]:
+    """The entity tags of a list, or `*`, up to the first invalid one.
+
+    Empty elements are ignored (RFC 9110, 5.6.1.2).
+    """
     tags, at = [], 0
-    while match := _TAG.match(header, at):
-        tags.append(match[1])
+    while at < len(header) and (match := _TAG.match(header, at)) is not None:
+        if match[1]:
+            tags.append(match[1])
         at = match.end()
-        if at >= len(header):
-            break
     return tags
 
 
