@@ -50,12 +50,14 @@ def build_app(
     servers: Sequence[Mapping[str, Any]] | None = None,
     oauth2: dict[str, Any] | None = None,
     logged_headers: Mapping[bytes, str] | None = None,
+    cors_origins: Sequence[str] = (),
 ) -> Edge:
     """Make the application of a Gateway, which is opened when the server starts and closed when it stops.
 
     `root_path` is the path prefix under which a proxy serves the API; requests are accepted with it and without it.
     `servers` are the addresses in the OpenAPI document, `oauth2` is its second security scheme, beside the bearer
     token. `logged_headers` are the request headers in the access log: lower-case name on the wire to name in the log.
+    `cors_origins` are the origins of web pages that may use the API.
     """
 
     @asynccontextmanager
@@ -73,6 +75,7 @@ def build_app(
         prefix=root_path,
         oauth2=oauth2,
         logged_headers=logged_headers or {},
+        cors_origins=cors_origins,
         root_path_in_servers=not servers,
         servers=[dict(server) for server in servers] if servers else None,
         redirect_slashes=False,
@@ -94,4 +97,5 @@ def create_app(settings: Settings) -> Edge:
         logged_headers={header.input.lower().encode(): header.output for header in logger.loggable_request_headers}
         if logger.enable_tracing_log
         else None,
+        cors_origins=settings.server.cors_origins,
     )

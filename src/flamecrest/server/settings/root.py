@@ -17,6 +17,8 @@ from .transfers import DataOperationSettings, S3TransferSettings, StorageSetting
 from .use import ReadBy
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110, 5.1
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://[a-z0-9_.:\[\]-]+", re.ASCII)  # RFC 6454, 6.2
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}  # which an origin does not name
 _SECRET_HEADER = re.compile(
     r"authoriz|authenti|cookie|token|secret|passw|(api|access|private)[._-]?key|credential|signature|session|jwt|bearer"
     r"|assertion|^x-auth$",
@@ -52,6 +54,20 @@ def _proxy(value: str) -> str:
             ipaddress.ip_network(value)
         except ValueError:
             raise InvalidSetting("is neither an IP address nor a network", "10.0.0.0/8") from None
+    return value
+
+
+def _origin(value: str) -> str:
+    if value == "*":  # any origin
+        return value
+    if value == "null":
+        raise InvalidSetting("is the origin of every sandboxed page and local file: it names nobody")
+    found = _ORIGIN.fullmatch(value)
+    if found is None or value.endswith(_DEFAULT_PORTS.get(found[1], "/")):
+        raise InvalidSetting(
+            "is not an origin as browsers send it (scheme, host, port if it is not the default)",
+            "https://app.example.org",
+        )
     return value
 
 
@@ -120,6 +136,12 @@ class ServerSettings(Section):
     trusted_proxies: tuple[Annotated[Word, AfterValidator(_proxy)], ...] = Field(
         default=("127.0.0.1",),
         description="IP addresses and networks of reverse proxies whose `X-Forwarded-*` headers are used; `*`: all.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    cors_origins: Annotated[tuple[Annotated[Word, AfterValidator(_origin)], ...], ReadBy("server.app")] = Field(
+        default=(),
+        description="The origins of web pages whose scripts may use the API (CORS), as browsers send them; `*`: all.",
+        examples=[["https://portal.example.org"]],
         json_schema_extra=FLAMECREST_ONLY,
     )
 

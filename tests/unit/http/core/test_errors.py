@@ -123,4 +123,4 @@ async def test_errors_of_the_framework(tmp_path: Path) -> None:
         assert (unknown.status_code, unknown.json()["message"]) == (404, "Not Found")
         wrong = await client.post("/status/systems")
         assert (wrong.status_code, wrong.json()["message"]) == (405, "Method Not Allowed")
-        assert wrong.headers["allow"] == "GET"
+        assert wrong.headers["allow"] == "GET, HEAD, OPTIONS"

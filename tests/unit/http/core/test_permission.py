@@ -30,6 +30,7 @@ OPEN = {
     ("GET", "/status/liveness/"),
     ("GET", "/status/systems"),
     ("OPTIONS", "/filesystem/{system_name}/uploads"),
+    ("OPTIONS", "/filesystem/{system_name}/uploads/{upload}"),
 }
 PORTS = ("files", "scheduler", "transfers", "user", "uploads", "bulk")
 # Requests of /compute that change jobs, and operations on files that change nothing.

@@ -19,15 +19,18 @@ from starlette.requests import ClientDisconnect
 from flamecrest.server.errors import GatewayError
 from flamecrest.server.telemetry.trace import Trace, current_trace, log_request
 
+from .cors import Cors
 from .disconnect import DisconnectMonitor
 from .errors import error_response
 from .openapi import complete
+from .responses import added_response_headers
 from .route_table import RouteTable
+from .target import normalize_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from starlette.types import Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from flamecrest.server.cluster import Gateway
 
@@ -48,18 +51,25 @@ class Edge(FastAPI):
 
     `prefix` is the path prefix under which a proxy serves the API; requests are accepted with it and without it.
     `oauth2` is a second security scheme of the OpenAPI document. `logged_headers` are the request headers to log:
-    lower-case name on the wire to name in the log.
+    lower-case name on the wire to name in the log. `cors_origins` are the origins of web pages that may use the API.
     """
 
     gateway: Gateway  # set while the application runs
 
     def __init__(
-        self, *, prefix: str, oauth2: dict[str, Any] | None, logged_headers: Mapping[bytes, str], **options: Any
+        self,
+        *,
+        prefix: str,
+        oauth2: dict[str, Any] | None,
+        logged_headers: Mapping[bytes, str],
+        cors_origins: Sequence[str],
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self._prefix = prefix.rstrip("/")
         self._oauth2 = oauth2
-        self._routes = RouteTable(self.router.routes, self.router)
+        routes = RouteTable(self.router.routes, self.router)
+        self._routes: ASGIApp = Cors(routes, cors_origins) if cors_origins else routes
         self._disconnects = DisconnectMonitor()
         self._logged_headers = logged_headers
 
@@ -72,8 +82,8 @@ class Edge(FastAPI):
         if self._prefix:
             scope["root_path"] = self._prefix
         path = scope["path"]
-        if path[-1:] == "/" and len(path) > 1 and not path.endswith("/liveness/"):
-            scope["path"] = path[:-1]  # served, not redirected: a redirect can send the token to another host
+        if path[-1:] == "/" or path[:1] != "/":
+            normalize_path(scope)
         exchange = Exchange(scope, receive, send, self._disconnects)
         trace = exchange.trace
         token = current_trace.set(trace)
@@ -162,6 +172,7 @@ class Exchange:
                 (b"f7t-timestamp", b"%.6f" % time.time()),
                 (b"x-request-id", trace.request_id.encode()),
                 (b"x-correlation-id", trace.correlation_id.encode()),
+                *added_response_headers(self._scope),
             )
             if trace.user is not None:
                 headers.append((b"f7t-authusername", trace.user.encode("ascii", "replace")))

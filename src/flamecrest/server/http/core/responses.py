@@ -4,7 +4,7 @@ A route declares its response as a wire model; the tests validate every response
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from starlette.responses import Response
@@ -13,6 +13,20 @@ from starlette.types import Receive, Scope, Send
 from flamecrest.server.files.values import ListingEntry, Stat
 from flamecrest.wire.json import dumps
 from flamecrest.wire.text import is_plain, percent_encode
+
+_MORE: Final = "flamecrest.headers"  # in the scope: the headers that the response to this request has, error or not
+
+
+def add_response_headers(scope: Scope, *headers: tuple[bytes, bytes]) -> None:
+    """Add headers to the response that this request will have, an error included."""
+    if headers:
+        scope.setdefault(_MORE, []).extend(one for one in headers if one not in scope[_MORE])
+
+
+def added_response_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """The headers that were added to the response of this request."""
+    headers: list[tuple[bytes, bytes]] = scope.get(_MORE, [])
+    return headers
 
 
 class JsonResponse(Response):

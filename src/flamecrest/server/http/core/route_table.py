@@ -1,16 +1,19 @@
 """Finds the route of a request by the segments of its path; the result is that of the framework's router.
 
-The router tries a regular expression for every route in turn. Whatever the table does not hold (other methods,
-unknown paths, documentation, parameters that are not whole segments) is passed on to the router.
+The router tries a regular expression for every route in turn. Whatever the table does not hold is passed on: other
+methods to `methods`, unknown paths, documentation, parameters that are not whole segments to the router.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from fastapi.routing import APIRoute
 from starlette.convertors import StringConvertor
+
+from .methods import Methods, serve_head
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -39,6 +42,7 @@ class RouteTable:
 
     def __init__(self, routes: Sequence[BaseRoute], router: ASGIApp) -> None:
         self._router = router
+        self._methods = Methods(routes)
         self._patterns: dict[tuple[str, int], list[PathPattern]] = {}  # by method and number of segments
         for rank, route in enumerate(routes):
             if isinstance(route, APIRoute) and _has_whole_segments(route):
@@ -52,8 +56,14 @@ class RouteTable:
         if prefix and path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in {"", "/"}:
             path = path[len(prefix) :]
         found = self.find(scope["method"], path)
-        if found is None:
-            return self._router(scope, receive, send)
+        if found is not None:
+            return self._serve(found, scope, receive, send)
+        if scope["method"] == "HEAD" and (found := self.find("GET", path)) is not None:
+            return serve_head(partial(self._serve, found), scope, receive, send)
+        return self._methods.serve(path, self._router, scope, receive, send)
+
+    @staticmethod
+    def _serve(found: tuple[APIRoute, dict[str, str]], scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         route, scope["path_params"] = found
         scope["route"] = route
         scope["endpoint"] = route.endpoint

@@ -108,6 +108,59 @@ async def test_cluster_without_resumable_uploads_gives_501(world: World, client:
     assert answer.status_code == 501
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("path", ["", "/x", f"/{'A' * 40}"])
+async def test_every_answer_names_the_version(place: Place, path: str) -> None:
+    async with asked(place) as client:
+        for system in ("toy", "none"):
+            for method in ("GET", "PUT", "POST", "PATCH", "HEAD", "DELETE", "OPTIONS", "TRACE"):
+                for headers in ({}, TUS, {**TUS, "Authorization": ""}):
+                    answer = await client.request(method, f"/filesystem/{system}/uploads{path}", headers=headers)
+                    assert answer.headers.get_list("tus-resumable") == ["1.0.0"], (method, answer.status_code)
+
+
+@pytest.mark.anyio
+async def test_methods(place: Place) -> None:
+    async with asked(place) as client:
+        url = "/filesystem/toy/uploads"
+        refused = await client.get(url)
+        assert (refused.status_code, refused.headers["allow"]) == (405, "POST, OPTIONS")
+        for path in (url, f"{url}/x"):
+            answer = await client.options(path)
+            assert answer.status_code == 204
+            assert answer.headers["tus-version"] == "1.0.0"
+            assert "creation-with-upload" in answer.headers["tus-extension"]
+        assert set((await client.get(f"{url}/x")).headers["allow"].split(", ")) >= {
+            "HEAD",
+            "PATCH",
+            "DELETE",
+            "OPTIONS",
+        }
+        plain = await client.post(f"{url}/x", headers=TUS)
+        assert (plain.status_code, plain.headers["allow"]) == (405, "HEAD, PATCH, DELETE, OPTIONS")
+        wrong = await client.head(f"{url}/x", headers={"Tus-Resumable": "0.2.2"})
+        assert (wrong.status_code, wrong.headers["tus-version"]) == (412, "1.0.0")
+
+
+@pytest.mark.anyio
+async def test_bytes_behind_the_end_are_refused(place: Place) -> None:
+    async with asked(place) as client:
+        made = await client.post("/filesystem/toy/uploads", headers=named(place.path("f"), 2))
+        location = made.headers["Location"]
+
+        async def patch(offset: int, content: bytes) -> int:
+            headers = {**PIECE, "Upload-Offset": str(offset)}
+            return (await client.patch(location, headers=headers, content=content)).status_code
+
+        assert await patch(0, b"okay") == 413
+        assert await patch(0, b"ok") == 204
+        assert await patch(2, b"") == 204  # a repetition of the last one whose answer was lost
+        assert await patch(2, b"ay") == 413
+        assert await patch(4, b"ay") == 409
+        assert await patch(0, b"ok") == 409
+    assert Path(place.path("f")).read_bytes() == b"ok"
+
+
 @given(st.text(max_size=60))
 def test_any_metadata_is_parsed_or_refused(text: str) -> None:
     try:

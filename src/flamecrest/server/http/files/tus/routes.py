@@ -18,16 +18,16 @@ from fastapi import APIRouter, Path, Query
 from pydantic import AfterValidator
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, TooLarge
 from flamecrest.server.files.resumable.port import CHECKSUM_ALGORITHMS, UploadStatus
 from flamecrest.server.files.resumable.state import UploadKey
-from flamecrest.server.http.core.errors import error_response
 from flamecrest.server.http.core.openapi import ERRORS
 from flamecrest.server.http.core.request_body import RequestBody
+from flamecrest.server.http.core.responses import add_response_headers
 from flamecrest.server.http.core.route import Call, FilesRoute
 from flamecrest.wire.text import check_name
 
@@ -35,21 +35,17 @@ from .headers import VERSION, TusHeaders, has_content, parse_metadata, plain_fil
 
 EXTENSIONS: Final = "creation,creation-defer-length,creation-with-upload,checksum,expiration,termination"
 _TUS: Final = (b"tus-resumable", VERSION.encode())
+_METHODS_OF_ONE: Final = "HEAD, PATCH, DELETE, OPTIONS"  # of an upload; POST only with X-HTTP-Method-Override
 
 
 class TusRoute(FilesRoute):
     """A route whose responses, errors included, have the header Tus-Resumable."""
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def stamped(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], _TUS]
-            await send(message)
+    RESPONSE_HEADERS = (_TUS,)
 
-        try:
-            await super()._serve(scope, receive, stamped)
-        except (GatewayError, HTTPException) as error:
-            await error_response(error)(scope, receive, stamped)
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        add_response_headers(scope, _TUS)
+        await super()._serve(scope, receive, send)
 
 
 router = APIRouter(
@@ -103,10 +99,21 @@ _ADDITION: Final[dict[str, Any]] = {
 @router.options("", status_code=204, response_model=None)
 async def options_uploads(call: Call) -> Response:
     """Show the version, the extensions and the limits of the tus protocol that are supported."""
+    return _options(call, "POST, OPTIONS")
+
+
+@router.options("/{upload}", status_code=204, response_model=None, include_in_schema=False)
+async def options_upload(call: Call, upload: UploadId) -> Response:  # noqa: ARG001 -- the same for each
+    """Show the same for one upload."""
+    return _options(call, _METHODS_OF_ONE)
+
+
+def _options(call: Call, allow: str) -> Response:
     limit = call.cluster.limits.max_ops_file_size
     return _response(
         204,
         {
+            "Allow": allow,
             "Tus-Version": VERSION,
             "Tus-Extension": EXTENSIONS,
             "Tus-Checksum-Algorithm": ",".join(CHECKSUM_ALGORITHMS),
@@ -174,6 +181,8 @@ async def patch_upload(call: Call, upload: UploadId) -> Response:
     room = None if limits.max_ops_file_size is None else max(0, limits.max_ops_file_size - offset)
     async with aclosing(_content(call, room)) as chunks:
         found = await uploads.append(key, offset, chunks, call.deadline, length=length, checksum=checksum)
+        if found.complete:
+            await _refuse_more(chunks)
     return _response(204, _progress_of(found))
 
 
@@ -191,10 +200,10 @@ async def delete_upload(call: Call, upload: UploadId) -> Response:
 @router.post("/{upload}", response_model=None, include_in_schema=False)
 async def post_upload(call: Call, upload: UploadId) -> Response:
     """Any of these for a client that can only POST; X-HTTP-Method-Override names the method."""
-    meant = {"PATCH": patch_upload, "HEAD": head_upload, "DELETE": delete_upload}
+    meant = {"PATCH": patch_upload, "HEAD": head_upload, "DELETE": delete_upload, "OPTIONS": options_upload}
     handler = meant.get(call.headers.get("x-http-method-override", "").upper())
     if handler is None:
-        raise HTTPException(405, "Method Not Allowed", {"Allow": "HEAD, PATCH, DELETE"})
+        raise HTTPException(405, "Method Not Allowed", {"Allow": _METHODS_OF_ONE})
     response: Response = await handler(call, upload)
     return response
 
@@ -204,6 +213,12 @@ def _content(call: Call, room: int | None) -> AsyncGenerator[bytes]:
     too_large = partial(TooLarge, "The file exceeds the size limit")
     timeout = call.cluster.limits.files
     return RequestBody(call, timeout=timeout, limit=room, too_large=too_large).chunks()
+
+
+async def _refuse_more(chunks: AsyncGenerator[bytes]) -> None:
+    """Raise TooLarge for bytes behind the end of a complete upload: they have not been read."""
+    async for _ in chunks:
+        raise TooLarge("More bytes than the upload's length")
 
 
 def _response(status: int, headers: Mapping[str, str]) -> Response:
