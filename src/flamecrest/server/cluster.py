@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.errors import NotFound
-from flamecrest.server.files.paths import check_path
+from flamecrest.server.files.paths import check_path, check_removable
 from flamecrest.server.files.port import Files
 from flamecrest.server.health.board import Board, Service
 
@@ -111,6 +111,10 @@ class Permission:
         """The caller's files."""
         self._check(paths, _FILES)
         return self._ports.files(self.identity)
+
+    def refuse_root(self, path: str) -> None:
+        """Raise Invalid if a path to be removed is a whole file system of the cluster, or contains one."""
+        check_removable(path, self.cluster.roots)
 
     def uploads(self, **paths: str) -> Uploads:
         """The caller's resumable uploads."""

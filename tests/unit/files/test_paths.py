@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flamecrest.server.errors import Invalid
-from flamecrest.server.files.paths import NAME_MAX, PATH_MAX, check_path, within
+from flamecrest.server.files.paths import NAME_MAX, PATH_MAX, check_path, check_removable, within
 
 ROOTS = ["/home", "/home/scratch", "/store"]
 
@@ -63,3 +63,14 @@ def test_error_names_the_parameter() -> None:
 @pytest.mark.parametrize(("path", "root", "expected"), [("/a", "/", True), ("/a/b", "/a", True), ("/ab", "/a", False)])
 def test_within(path: str, root: str, expected: bool) -> None:
     assert within(path, root) is expected
+
+
+@pytest.mark.parametrize("path", ["/home", "/home/", "//home/.", "/home/x/..", "/", "/./", "/scratch"])
+def test_a_whole_file_system_is_not_removable(path: str) -> None:
+    with pytest.raises(Invalid, match="whole file system"):
+        check_removable(path, ["/home", "/scratch"])
+
+
+@pytest.mark.parametrize("path", ["/home/x", "/home/..x", "/homes", "/data"])
+def test_a_path_below_a_file_system_is_removable(path: str) -> None:
+    check_removable(path, ["/home", "/scratch"])

@@ -135,17 +135,30 @@ class LocalOperations:
 
     async def rm(self, path: str, deadline: Deadline) -> None:
         prefix = f"rm: cannot remove '{path}'"
-        is_tree = bits.S_ISDIR((await do(prefix, os.lstat, path)).st_mode)
-        await do(prefix, shutil.rmtree if is_tree else os.unlink, path)
+        plain = path.rstrip("/")
+        if plain.rpartition("/")[2] in {"", ".", ".."}:
+            raise Invalid(f"{prefix}: Invalid argument")
+        is_tree = bits.S_ISDIR((await do(prefix, os.lstat, plain)).st_mode)
+        if plain != path and not is_tree:
+            raise Invalid(f"{prefix}: Not a directory")
+        await do(prefix, shutil.rmtree if is_tree else os.unlink, plain)
 
     async def mv(self, source: str, target: str, deadline: Deadline, *, overwrite: bool = False) -> None:
         prefix = f"mv: cannot move '{source}' to '{target}'"
+        if any(path.rstrip("/").rpartition("/")[2] in {".", ".."} for path in (source, target)):
+            raise Invalid(f"{prefix}: Invalid argument")
+        slash = source[-1:] == "/" or target[-1:] == "/"
         source, target = source.rstrip("/"), target.rstrip("/")
-        await do(f"mv: cannot stat '{source}'", os.lstat, source)
+        here = await do(f"mv: cannot stat '{source}'", os.lstat, source)
+        if slash and not bits.S_ISDIR(here.st_mode):
+            raise Invalid(f"{prefix}: Not a directory")
+        if await asyncio.to_thread(os.path.lexists, target):
+            if not overwrite:
+                raise Conflict(f"{prefix}: File exists")
+            if os.path.samestat(here, await do(prefix, os.lstat, target)):
+                raise Invalid(f"{prefix}: they are the same file")
         if within(target, source):
             raise Invalid(f"{prefix}: a directory can't be moved into itself")
-        if not overwrite and await asyncio.to_thread(os.path.lexists, target):
-            raise Conflict(f"{prefix}: File exists")
         try:
             await do(prefix, os.rename, source, target)
         except Upstream as error:

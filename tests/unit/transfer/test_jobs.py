@@ -232,6 +232,23 @@ async def test_read_only_files_are_moved_and_removed_without_prompt(home: Path, 
     assert not (home / "data").exists()
 
 
+async def test_jobs_touch_nothing_behind_a_link(site: Site) -> None:
+    home = site.root / "fireuser"
+    for folder in ("real", "new/real", "into"):
+        (home / folder).mkdir(parents=True)
+    (home / "real" / "kept").write_text("kept")
+    (home / "new" / "kept").write_text("new")
+    (home / "link").symlink_to("real")
+    ticket = await site.transfers.rm(f"{home}/link/", site.deadline, account=None)
+    assert site.status(ticket) == 1
+    (home / "into" / "new").mkdir()
+    (home / "into" / "new" / "kept").symlink_to(home / "real" / "kept")
+    ticket = await site.transfers.cp(f"{home}/new", f"{home}/into", site.deadline, account=None, dereference=False)
+    site.worked(ticket, "copied")
+    assert (home / "into" / "new" / "kept").read_text() == "new"
+    assert (home / "real" / "kept").read_text() == "kept"
+
+
 async def test_leading_dash_is_not_an_option(site: Site) -> None:
     folder = site.root / "fireuser"  # where the jobs run; the HTTP side lets absolute paths through only
     (folder / "-i").write_text("x")

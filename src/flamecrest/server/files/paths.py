@@ -35,6 +35,12 @@ def check_path(path: str, roots: Sequence[str], name: str = "path") -> str:
     return file_system
 
 
+def check_removable(path: str, roots: Sequence[str]) -> None:
+    """Raise Invalid if a path is one of the file systems `roots` itself, or contains one. The rule is lexical."""
+    if any(within(root, path) for root in roots):
+        raise Invalid(f"'{path}' is a whole file system of this cluster: it can't be removed")
+
+
 def within(path: str, root: str) -> bool:
     """Whether a path is `root` or below it, with `..` resolved lexically."""
     if path.startswith(f"{root}/") and root[:1] == "/" and "/." not in path and "//" not in path:

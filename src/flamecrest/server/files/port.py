@@ -187,7 +187,7 @@ class FileChanges(Protocol):
         """Rename atomically; a link itself is renamed. `target` is the new path, not a directory to move into.
 
         Conflict if the target exists (with `overwrite`: if it is a directory that is not empty); Invalid between
-        file systems.
+        file systems, for two names of one file, and for a trailing slash if the source is no directory.
         """
         ...
 
@@ -197,7 +197,8 @@ class FileChanges(Protocol):
         """Copy a file or tree on the cluster with its attributes; a link is copied itself unless `dereference`.
 
         `target` is the new path. It appears complete or not at all; with `overwrite` a directory is merged into an
-        existing one in place. Conflict if the target exists and must not be overwritten.
+        existing one, each file by a rename, and no link is followed. Conflict if the target exists and must not be
+        overwritten; Invalid, with nothing changed, for a directory in the place of something else or the reverse.
         """
         ...
 
@@ -210,7 +211,10 @@ class FileChanges(Protocol):
         ...
 
     async def rm(self, path: str, deadline: Deadline) -> None:
-        """Remove a file, a link or a whole directory tree."""
+        """Remove a file, a link or a whole directory tree.
+
+        Invalid, with nothing removed, for a path that ends in `.` or `..`, or in a slash if it is no directory itself.
+        """
         ...
 
     async def compress(

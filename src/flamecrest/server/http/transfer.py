@@ -52,6 +52,7 @@ async def delete_rm(call: Call, path: QueryPath, account: AccountName = None) ->
     """Remove a file or directory in a job."""
     allowed = await call.allow(Verb.TRANSFER)
     transfers = allowed.transfers(path=path)
+    allowed.refuse_root(path)
     return JsonResponse(_submitted(call.cluster, await transfers.rm(path, call.deadline, account=account or None)))
 
 

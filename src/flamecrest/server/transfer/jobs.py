@@ -14,6 +14,7 @@ from uuid import uuid4
 from flamecrest.server.errors import Field, Invalid
 from flamecrest.server.files.remote.commands import archive
 from flamecrest.server.files.remote.commands.archive import Script
+from flamecrest.server.files.remote.commands.copying import copy_script
 from flamecrest.server.schedulers.values import JobSpec
 
 from .port import SubmittedTransfer, TransferRequest, method_unavailable
@@ -34,10 +35,17 @@ _PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 _LOG: Final = r".*/\.f7t_file_handling_job_(error_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.log"
 _OLD_LOGS: Final = f"-maxdepth 1 -regextype posix-extended -regex '{_LOG}' -type f -user \"$UID\" -mtime +30"
 
-# Like mv and cp of coreutils: into the target if it is a folder. Without a terminal the programs do not prompt.
+# Like mv of coreutils: into the target if it is a folder. Without a terminal the programs do not prompt.
 _MOVE: Final = 'mv -- "$1" "$2"\n'
-_COPY: Final = 'cp --recursive --force --preserve=all "$3" -- "$1" "$2"\n'
-_DELETE: Final = 'rm -r -- "$1"\n'
+# rm(1) would empty the folder behind `link/`.
+_DELETE: Final = r"""path=$1
+while [ "$path" != / ] && [ "${path%/}" != "$path" ]; do path=${path%/}; done
+if [ "$path" != "$1" ] && [ -L "$path" ]; then
+    printf "rm: cannot remove '%s': Not a directory\n" "$1"
+    exit 1
+fi
+rm -r -- "$path"
+"""
 
 
 class SchedulerTransfers:
@@ -75,8 +83,8 @@ class SchedulerTransfers:
         self, source: str, target: str, deadline: Deadline, *, account: str | None, dereference: bool
     ) -> SubmittedTransfer:
         """Copy a file or a tree, with modes, times and all other attributes that the user may set."""
-        links = "--dereference" if dereference else "--no-dereference"
-        return await self._submit("copy", "copied", Script(_COPY, (source, target, links)), account, deadline)
+        script = copy_script(source, target, overwrite=True, dereference=dereference, into=True)
+        return await self._submit("copy", "copied", script, account, deadline)
 
     async def rm(self, path: str, deadline: Deadline, *, account: str | None) -> SubmittedTransfer:
         """Remove a file or a tree. The job fails if there is none."""

@@ -182,3 +182,14 @@ async def test_duplicate_parameter_is_refused(client: httpx.AsyncClient, world: 
 async def test_query_decoding_of_plus_and_parameter_names(client: httpx.AsyncClient, tmp_path: Path) -> None:
     (tmp_path / "a b+c").touch()
     assert (await client.get(f"{OPS}/stat?%70ath={tmp_path}/a+b%2Bc")).status_code == 200
+
+
+@pytest.mark.parametrize("end", ["", "/", "/.", "/x/..", "/.."])
+async def test_a_whole_file_system_is_not_removed(client: httpx.AsyncClient, world: World, end: str) -> None:
+    Path(world.root, "x").mkdir()
+    path = world.root + end
+    for where in (OPS, "/filesystem/toy/transfer"):
+        assert (await client.delete(f"{where}/rm", params={"path": path})).status_code == 400
+    answer = await client.post("/filesystem/toy/bulk/rm", json={"items": [{"path": path}]})
+    assert [one["status"] for one in answer.json()["results"]] == [400]
+    assert Path(world.root, "x").is_dir()

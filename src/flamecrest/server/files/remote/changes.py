@@ -89,23 +89,37 @@ class RemoteChanges:
         await self.session.sftp(use, deadline)
 
     async def rm(self, path: str, deadline: Deadline) -> None:
+        prefix = f"rm: cannot remove '{path}'"
+        plain = path.rstrip("/") or "/"
+        if plain.rpartition("/")[2] in {"", ".", ".."}:
+            raise Invalid(f"{prefix}: Invalid argument")
+
         async def use(sftp: Sftp) -> bool:
-            name = os.fsencode(path)
+            name = os.fsencode(plain)
             attrs = await sftp.lstat(name)
             if stat_bits.S_ISDIR(attrs.mode or 0):
                 return True
+            if plain != path:
+                raise Invalid(f"{prefix}: Not a directory")  # rm(1) would empty the directory behind a link
             await sftp.remove(name)
             return False
 
-        if await use_sftp(self.session, use, deadline, f"rm: cannot remove '{path}'"):
-            command = Command(("rm", "-r", "--interactive=never", "--", path), command_errors.check_success)
+        if await use_sftp(self.session, use, deadline, prefix):
+            # without the slash: a link that takes the directory's place now is removed itself
+            command = Command(("rm", "-r", "--interactive=never", "--", plain), command_errors.check_success)
             await self.session.run(command, deadline)
 
     async def mv(self, source: str, target: str, deadline: Deadline, *, overwrite: bool = False) -> None:
-        async def use(sftp: Sftp) -> str | None:
-            return await rename(sftp, source, target, overwrite=overwrite)
-
         prefix = f"mv: cannot move '{source}' to '{target}'"
+
+        async def use(sftp: Sftp) -> str | None:
+            return await rename(sftp, source, target, overwrite=overwrite, same_file=same_file)
+
+        async def same_file() -> bool:
+            paths = (path.rstrip("/") or "/" for path in (source, target))
+            here, there = [await stat_path(self.session, path, deadline, prefix, follow=False) for path in paths]
+            return (here.dev, here.ino) == (there.dev, there.ino)
+
         refused = await use_sftp(self.session, use, deadline, prefix)
         if refused is None:
             return

@@ -14,11 +14,18 @@ from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.ssh.channels.sftp_packets import BAD_MESSAGE, FAILURE, Attrs, SftpError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from flamecrest.server.ssh.channels.sftp import Sftp
 
 
-async def rename(sftp: Sftp, source: str, target: str, *, overwrite: bool) -> str | None:
-    """Rename and return None, or the server's message if SFTP cannot tell the reason of its refusal."""
+async def rename(
+    sftp: Sftp, source: str, target: str, *, overwrite: bool, same_file: Callable[[], Awaitable[bool]]
+) -> str | None:
+    """Rename and return None, or the server's message if SFTP cannot tell the reason of its refusal.
+
+    `same_file` tells whether source and target are names of one file. It is called only if their attributes are equal.
+    """
     prefix = f"mv: cannot move '{source}' to '{target}'"
     old, new = (os.fsencode(path.rstrip("/") or "/") for path in (source, target))
     here, there = await asyncio.gather(sftp.lstat(old), sftp.lstat(new), return_exceptions=True)
@@ -26,10 +33,14 @@ async def rename(sftp: Sftp, source: str, target: str, *, overwrite: bool) -> st
         raise operation_error(here, f"mv: cannot stat '{source}'")
     if isinstance(here, BaseException):
         raise here
+    _check_ends(source, target, prefix, is_folder=_is_folder(here))
     if isinstance(there, Attrs):
         if not overwrite:
             raise Conflict(f"{prefix}: File exists")
         _check_types(here, there, prefix)
+        # rename(2) does nothing if both are names of one file
+        if here[:4] == there[:4] and here.mtime == there.mtime and await same_file():
+            raise Invalid(f"{prefix}: they are the same file")
     elif not isinstance(there, SftpError):
         raise there
     try:
@@ -42,12 +53,24 @@ async def rename(sftp: Sftp, source: str, target: str, *, overwrite: bool) -> st
     return None
 
 
+def _check_ends(source: str, target: str, prefix: str, *, is_folder: bool) -> None:
+    for path in (source, target):
+        if path.rstrip("/").rpartition("/")[2] in {".", ".."}:
+            raise Invalid(f"{prefix}: Invalid argument")
+        if path[-1:] == "/" and not is_folder:
+            raise Invalid(f"{prefix}: Not a directory")
+
+
 def _check_types(here: Attrs, there: Attrs, prefix: str) -> None:
-    is_folder, on_folder = (stat_bits.S_ISDIR(attrs.mode or 0) for attrs in (here, there))
+    is_folder, on_folder = _is_folder(here), _is_folder(there)
     if on_folder and not is_folder:
         raise Invalid(f"{prefix}: Is a directory")
     if is_folder and not on_folder:
         raise Invalid(f"{prefix}: Not a directory")
+
+
+def _is_folder(attrs: Attrs) -> bool:
+    return stat_bits.S_ISDIR(attrs.mode or 0)
 
 
 async def _explain_refusal(sftp: Sftp, source: str, target: str, prefix: str, error: SftpError) -> str:

@@ -86,11 +86,13 @@ async def post_stat(call: Call, body: wire.BulkStatRequest) -> Response:
 @body_limit(PATHS_LIMIT)
 async def post_rm(call: Call, body: wire.BulkRmRequest) -> Response:
     """Remove many files and directories; each has its own result."""
+    allowed = await call.allow(Verb.FILES_WRITE)
 
     async def rm(files: Files, path: str, _: wire.BulkItem) -> None:
+        allowed.refuse_root(path)
         await files.changes.rm(path, call.deadline)
 
-    return await run_batch(await call.allow(Verb.FILES_WRITE), body.items, rm, status=204, order=-1)
+    return await run_batch(allowed, body.items, rm, status=204, order=-1)
 
 
 @router.post("/chmod", response_model=wire.BulkResponse)

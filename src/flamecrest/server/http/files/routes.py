@@ -200,6 +200,7 @@ async def delete_rm(call: Call, path: QueryPath, timeout: TimeoutSeconds = None)
     request_timeout = RequestTimeout(call, timeout, "DELETE /filesystem/{system}/transfer/rm")
     allowed = await call.allow(Verb.FILES_WRITE)
     files = allowed.files(path=path)
+    allowed.refuse_root(path)
     async with request_timeout.enforce() as deadline:
         await files.changes.rm(path, deadline)
     return no_content()

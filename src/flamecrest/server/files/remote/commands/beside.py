@@ -1,0 +1,103 @@
+"""Parts of bash scripts that make files beside their target and rename them, and names of temporary files. No I/O.
+
+A script works in a directory of its own, on the file system of its target. What a killed script leaves there is removed
+later, by its age, by the next script that works in that folder.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+TEMPORARY_DAYS: Final = 15  # age of a directory that no script can still work in; batch jobs may run for days
+
+# Functions of a script that sets `work` to the directory it works in.
+# - Programs that take long run in the background with `wait`: only then does bash run its trap immediately.
+# - `timeout` sends TERM twice: the second one would end the cleanup in the trap, so it is ignored.
+# - The cleanup has a session of its own: a large tree is removed also if the script is killed meanwhile.
+# - `merge` moves files and new folders; folders that exist on both sides stay, empty. A file is replaced by a rename.
+#   Nothing is moved if a folder would replace something else, or be replaced; links to folders are no folders here.
+# - To move a folder needs write permission on it: `unlock` gives it, `relock` restores the modes, deepest first.
+BESIDE: Final = r"""set -u
+export LC_ALL=C
+shopt -s dotglob nullglob
+work=
+alone=$(command -v setsid)
+clean() {
+    [ -n "$work" ] || return
+    $alone bash -c 'rm -rf -- "$1" || {
+        find "$1" -type d -exec chmod u+rwx -- {} \;
+        rm -rf -- "$1"
+    }' bash "$work" </dev/null >/dev/null 2>&1 &
+    wait "$!"
+}
+sweep() {
+    $alone timeout 60 find "$1/" -maxdepth 1 -name '.f7t_*' -regextype posix-extended \
+        -regex '.*/\.f7t_((copy|extract)_[A-Za-z0-9]{10}|archive_[A-Za-z0-9]{10}(\.list)?)' \
+        -user "$EUID" -type f,d -mtime +DAYS -exec rm -rf -- {} + </dev/null >/dev/null 2>&1 &
+    disown
+}
+trap 'kill $(jobs -p) 2>/dev/null; wait; clean' EXIT
+trap 'trap "" TERM HUP INT PIPE; exit 143' TERM HUP INT PIPE
+run() {
+    "$@" &
+    wait "$!"
+}
+is_folder() { [ -d "$1" ] && [ ! -L "$1" ]; }
+exists() { [ -e "$1" ] || [ -L "$1" ]; }
+work_in() {
+    work=$(mktemp -d -- "$1/.f7t_$2_XXXXXXXXXX" 2>&1) && return
+    set -- "$work"
+    work=
+    fail "${1##*: }"
+}
+check() {
+    local one there
+    for one in "$1"/*; do
+        there=$2/${one##*/}
+        if is_folder "$one" && is_folder "$there"; then
+            check "$one" "$there"
+        elif is_folder "$there"; then
+            fail "$there: Is a directory"
+        elif is_folder "$one" && exists "$there"; then
+            fail "$there: Not a directory"
+        fi
+    done
+}
+move() {
+    local one there list=()
+    for one in "$1"/*; do
+        there=$2/${one##*/}
+        if is_folder "$one" && is_folder "$there"; then
+            move "$one" "$there" || return
+        else
+            list+=("$one")
+        fi
+    done
+    [ "${#list[@]}" = 0 ] || printf '%s\0' "${list[@]}" | xargs -0 mv -f -t "$2" --
+}
+unlock() {
+    find "$1" -type d ! -perm -700 -printf '%m\0%P\0' -exec chmod u+rwx -- {} \; >"$work/modes"
+}
+relock() {
+    local mode name at modes=()
+    while IFS= read -r -d '' mode && IFS= read -r -d '' name; do modes+=("$mode" "$name"); done <"$work/modes"
+    for ((at = ${#modes[@]} - 2; at >= 0; at -= 2)); do
+        if [ -n "${3-}" ] || ! [ -d "$1/${modes[at + 1]}" ]; then
+            chmod "${modes[at]}" -- "$2/${modes[at + 1]}" || return
+        fi
+    done
+}
+merge() {
+    unlock "$1" && check "$1" "$2" && move "$1" "$2"
+}
+put_new() {
+    local mode= status=0
+    if is_folder "$1" && [ ! -w "$1" ]; then
+        mode=$(stat -c %a -- "$1") && chmod u+w -- "$1" || return
+    fi
+    mv "$3" -T -- "$1" "$2" || status=$?
+    [ "$status" = 0 ] || return "$status"
+    if exists "$1"; then return 1; fi
+    [ -z "$mode" ] || chmod "$mode" -- "$2"
+}
+""".replace("DAYS", str(TEMPORARY_DAYS))
