@@ -149,3 +149,17 @@ async def test_bulk_archive_without_the_program_to_unpack(without: Without) -> N
         with pytest.raises(Unsupported, match="zstd"):
             await RemoteBulk(place.session).unpack(place.folder, sent(), soon())
         assert await names(place, hidden=True) == []
+
+
+async def test_without_perl_an_existing_file_is_written_in_place(without: Without) -> None:
+    """Nothing shows its links and ACLs then, so they are kept by not replacing it. The new content arrives first."""
+    async with without("perl") as place:
+        path = await put(place, "f", b"old and longer")
+        await place.run('ln "$1" "$1.link" && chmod 640 "$1"', path)
+        before = await place.queries.stat(path, soon())
+        for data in (b"new", b"x" * 100_000, b""):
+            await put(place, "f", data)
+            assert await fetch(place, f"{path}.link") == data
+        after = await place.queries.stat(path, soon())
+        assert (after.ino, after.mode) == (before.ino, before.mode)
+        assert await names(place, hidden=True) == ["f", "f.link"]

@@ -115,11 +115,20 @@ class TestWriting:
         assert path.read_bytes() == found.data == data
         assert [entry.name for entry in listed] == ["f\xe9"]
 
-    @pytest.mark.parametrize("mode", [0o400, 0o4755, 0o2711, 0])
-    def test_modes(self, tmp_path, mode):
+    @pytest.mark.parametrize(
+        ("mode", "rewritten"), [(0o604, 0o604), (0o1666, 0o1666), (0o4755, 0o755), (0o2711, 0o711), (0o2640, 0o2640)]
+    )
+    def test_a_replaced_file_keeps_its_mode_without_the_bits_that_a_write_clears(self, tmp_path, mode, rewritten):
         path = tmp_path / "f"
         assert answers(write(path, b"1", mode), write(path, b""))[1].created is False
-        assert stat.S_IMODE(path.stat().st_mode) == mode
+        assert stat.S_IMODE(path.stat().st_mode) == rewritten
+
+    @pytest.mark.parametrize("mode", [0o444, 0])
+    def test_a_write_protected_file_is_left_to_sftp(self, tmp_path, mode):
+        path = tmp_path / "f"
+        created, again = answers(write(path, b"1", mode), write(path, b""))
+        assert (created.created, again) == (True, None)
+        assert list(tmp_path.iterdir()) == [path]
 
     def test_without_a_mode_the_umask_applies(self, tmp_path):
         before = os.umask(0o027)

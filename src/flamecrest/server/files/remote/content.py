@@ -11,21 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import Conflict, GatewayError, Invalid, NotFound, PreconditionFailed
+from flamecrest.server.errors import GatewayError, Invalid, NotFound
 from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.access import stat_path, stat_regular
 from flamecrest.server.files.remote.directories import make_directories
 from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.reading import SftpReader, UnopenedReader
-from flamecrest.server.files.remote.writing import (
-    STALL_TIMEOUT,
-    TemporaryFile,
-    rename_into_place,
-    require_regular,
-    resolve_target,
-    stall_timeout,
-    temporary_beside,
-)
+from flamecrest.server.files.remote.replacement.landing import TargetDamaged, land
+from flamecrest.server.files.remote.replacement.targets import find_target
+from flamecrest.server.files.remote.writing import STALL_TIMEOUT, TemporaryFile, require_regular, temporary_beside
 from flamecrest.server.files.values import DEFAULT_WRITE, Stat, WriteOptions, WriteResult
 from flamecrest.server.ssh.channels.agent import stat_question
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, Attrs, SftpError
@@ -133,28 +127,30 @@ class RemoteContent:
     ) -> WriteResult:
         """Write a temporary file and rename it to its target. On any failure the target is unchanged."""
         async with deadline.enforce("Opening the file"):
-            target, existing = await _writable_target(sftp, path, options, prefix)
-            await self._check_precondition(target, options, prefix)
+            target = await find_target(self.session, sftp, path, options, prefix, deadline)
+            await self._check_precondition(target.path, options, prefix)
             try:
-                file = await TemporaryFile.create(sftp, target, existing, options, prefix)
+                file = await TemporaryFile.create(sftp, target, options, prefix)
             except NotFound:
                 if not options.parents:
                     raise
-                await make_directories(sftp, target.rpartition(b"/")[0], prefix)
-                file = await TemporaryFile.create(sftp, target, existing, options, prefix)
+                await make_directories(sftp, target.path.rpartition(b"/")[0], prefix)
+                file = await TemporaryFile.create(sftp, target, options, prefix)
         try:
             await file.write(chunks)
-            await file.finish(existing, options)
-            async with stall_timeout():
-                found = await self._stat(file.path, prefix) if options.report_stat else None
-                await self._check_precondition(target, options, prefix)
-                await rename_into_place(sftp, file.path, target, existing, options, prefix)
+            await file.finish(target, options)
+            await self._check_precondition(target.path, options, prefix)
+            found = await land(self.session, sftp, file.path, target, options, prefix)
+        except TargetDamaged:
+            raise  # the temporary file is the only one that holds the content
         except BaseException as error:
             file.discard()
             if isinstance(error, Lost):  # the request to remove it was lost, too
                 await self._remove(file.path)
             raise
-        return WriteResult(existing is None, found)
+        if options.report_stat and found is None:
+            found = await self._stat(target.path, prefix)
+        return WriteResult(target.existing is None, found if options.report_stat else None)
 
     async def _check_precondition(self, target: bytes, options: WriteOptions, prefix: str) -> None:
         if options.precondition is not None:
@@ -174,16 +170,3 @@ class RemoteContent:
 
 def _first_byte(_: Stat) -> int:
     return 0
-
-
-async def _writable_target(sftp: Sftp, path: bytes, options: WriteOptions, prefix: str) -> tuple[bytes, Attrs | None]:
-    """As `resolve_target`, but raises PreconditionFailed if the file must not exist."""
-    try:
-        target, existing = await resolve_target(sftp, path, prefix)
-    except Conflict:  # a dangling link exists as well
-        if options.exclusive:
-            raise PreconditionFailed(f"{prefix}: File exists") from None
-        raise
-    if options.exclusive and existing is not None:
-        raise PreconditionFailed(f"{prefix}: File exists")
-    return target, existing

@@ -1,4 +1,4 @@
-"""Uploads over SFTP in bounded memory: a temporary file beside the target, then an atomic rename.
+"""Uploads over SFTP in bounded memory into a temporary file beside the target.
 
 Also the time limit on transfers that make no progress, which downloads use as well.
 """
@@ -9,26 +9,27 @@ import asyncio
 import secrets
 import stat as stat_bits
 from collections import deque
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from flamecrest.server.errors import Conflict, Invalid, PreconditionFailed, Upstream
+from flamecrest.server.errors import Invalid, Upstream
 from flamecrest.server.files.remote.errors import operation_error
-from flamecrest.server.files.values import Stat, WriteOptions
+from flamecrest.server.files.values import Stat
 from flamecrest.server.ssh.channels.sftp_packets import (
     FAILURE,
     FLAG_CREATE,
     FLAG_EXCLUSIVE,
     FLAG_WRITE,
-    NO_ATTRS,
-    NO_SUCH_FILE,
+    PERMISSION_DENIED,
     Attrs,
     SftpError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator
 
+    from flamecrest.server.files.remote.replacement.questions import Target
+    from flamecrest.server.files.values import WriteOptions
     from flamecrest.server.ssh.channels.sftp import Sftp
 
 T = TypeVar("T")
@@ -71,18 +72,26 @@ class TemporaryFile:
         self._writes: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @classmethod
-    async def create(
-        cls, sftp: Sftp, target: bytes, existing: Attrs | None, options: WriteOptions, prefix: str
-    ) -> TemporaryFile:
-        """Create the file beside `target`. Who may not read the final file may not read this one either."""
-        path = temporary_beside(target)
-        mode = _final_mode(existing, options)
-        attrs = NO_ATTRS if mode is None else Attrs(mode=mode & 0o777 | 0o200)
+    async def create(cls, sftp: Sftp, target: Target, options: WriteOptions, prefix: str) -> TemporaryFile:
+        """Create the file beside `target`, or in the home directory if the folder of an existing file takes no new one.
+
+        Who may not read the final file may not read this one either: that of an existing file is its owner's only.
+        """
+        path = temporary_beside(target.path)
+        if target.existing is not None:
+            attrs = Attrs(mode=0o600)
+        elif options.mode is not None:
+            attrs = Attrs(mode=options.mode & 0o777 | 0o200)
+        else:
+            attrs = Attrs(mode=target.new_mode)
         try:
-            handle = await sftp.open_file(path, FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE, attrs)
-        except asyncio.CancelledError:
-            sftp.forget(sftp.remove(path))  # the server answers it after the pending open request
-            raise
+            try:
+                handle = await cls._open(sftp, path, attrs)
+            except SftpError as error:
+                if error.code != PERMISSION_DENIED or target.existing is None:
+                    raise
+                path = path.rpartition(b"/")[2]  # a relative path begins in the home directory
+                handle = await cls._open(sftp, path, attrs)
         except SftpError as error:
             if error.code == FAILURE:
                 raise Upstream(
@@ -90,6 +99,14 @@ class TemporaryFile:
                 ) from None
             raise operation_error(error, prefix) from None
         return cls(sftp, handle, path, prefix)
+
+    @staticmethod
+    async def _open(sftp: Sftp, path: bytes, attrs: Attrs) -> bytes:
+        try:
+            return await sftp.open_file(path, FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE, attrs)
+        except asyncio.CancelledError:
+            sftp.forget(sftp.remove(path))  # the server answers it after the pending open request
+            raise
 
     async def write(self, chunks: AsyncIterator[bytes]) -> None:
         """Send all chunks. On return the last writes may still be unanswered."""
@@ -109,18 +126,18 @@ class TemporaryFile:
                 offset += size
                 pending += size
 
-    async def finish(self, existing: Attrs | None, options: WriteOptions) -> None:
-        """Set mode, time and group, and close the file.
+    async def finish(self, target: Target, options: WriteOptions) -> None:
+        """Set mode and time, and close the file. It gets the rights of an existing file later (replacement/landing.py).
 
         All requests are sent without waiting for the last writes, so that a small file takes one round trip.
         """
         sftp, handle = self._sftp, self._handle
-        mode = _final_mode(existing, options)
-        later = [Attrs(mode=mode)] if mode is not None else []
+        mode = options.mode if options.mode is not None else target.new_mode
+        pending: list[asyncio.Future[None]] = []
+        if target.existing is None and mode is not None:
+            pending.append(sftp.fsetstat(handle, Attrs(mode=mode)))
         if options.mtime is not None:  # last, as every other change sets the time
-            later.append(Attrs(atime=options.mtime, mtime=options.mtime))
-        mine = sftp.fstat(handle) if existing is not None else None
-        pending = [sftp.fsetstat(handle, attrs) for attrs in later]
+            pending.append(sftp.fsetstat(handle, Attrs(atime=options.mtime, mtime=options.mtime)))
         if options.sync:
             pending.append(sftp.fsync(handle))
         self._closed = True
@@ -129,24 +146,12 @@ class TemporaryFile:
             while self._writes:
                 await self._written()
             async with stall_timeout():
-                if mine is not None and existing is not None:
-                    await self._take_group(await mine, existing, later)
                 for future in pending:
                     await future
                 await self._checked(closing)
         finally:
-            for future in (*pending, closing, *((mine,) if mine is not None else ())):
+            for future in (*pending, closing):
                 sftp.forget(future)
-
-    async def _take_group(self, mine: Attrs, existing: Attrs, later: Sequence[Attrs]) -> None:
-        """Set the group of the replaced file where that is allowed, then the attributes that chown(2) resets."""
-        group = _other_group(mine, existing)
-        if group is None:
-            return
-        with suppress(SftpError):
-            await self._sftp.setstat(self.path, group)
-        for attrs in later:
-            await self._sftp.setstat(self.path, attrs)
 
     async def _written(self) -> None:
         await self._checked(self._writes.popleft()[1])
@@ -198,81 +203,6 @@ class Rechunker:
         """Yield the last, shorter piece if there is one."""
         if self._parts:
             yield self._size - self._missing, self._parts
-
-
-def _final_mode(existing: Attrs | None, options: WriteOptions) -> int | None:
-    """Return the mode that the finished file must have; None: as the umask has it."""
-    if options.mode is None and existing is not None:
-        return stat_bits.S_IMODE(existing.mode or 0)
-    return options.mode
-
-
-async def rename_into_place(
-    sftp: Sftp, temporary: bytes, target: bytes, existing: Attrs | None, options: WriteOptions, prefix: str
-) -> None:
-    """Rename a temporary file to its target.
-
-    With `options.exclusive` by the request that refuses to replace a file (OpenSSH makes a hard link: no race).
-    """
-    if not options.exclusive:
-        await rename_replacing(sftp, temporary, target, prefix, replace=existing is not None)
-        return
-    try:
-        await sftp.rename_new(temporary, target)
-    except SftpError as error:
-        if error.code == FAILURE:
-            with suppress(SftpError):
-                await sftp.lstat(target)
-                raise PreconditionFailed(f"{prefix}: File exists") from None
-        raise operation_error(error, prefix) from None
-
-
-async def resolve_target(sftp: Sftp, path: bytes, prefix: str) -> tuple[bytes, Attrs | None]:
-    """Return the path to replace (the target of a link instead of the link) and its attributes, None if it is new."""
-    itself, followed = await asyncio.gather(sftp.lstat(path), sftp.stat(path), return_exceptions=True)
-    if isinstance(itself, SftpError):
-        if itself.code == NO_SUCH_FILE:
-            return path, None
-        raise operation_error(itself, prefix)
-    if isinstance(itself, BaseException):
-        raise itself
-    if isinstance(followed, SftpError):
-        raise Conflict(f"{prefix}: the target is a symbolic link that leads nowhere")
-    if isinstance(followed, BaseException):
-        raise followed
-    require_regular(prefix, followed)
-    if stat_bits.S_ISLNK(itself.mode or 0):
-        path = (await sftp.realpath(path))[0].name
-    return path, followed
-
-
-async def copy_mode_and_group(sftp: Sftp, handle: bytes, existing: Attrs) -> None:
-    """Set mode and, where that is allowed, group of the replaced file."""
-    group = _other_group(await sftp.fstat(handle), existing)
-    if group is not None:
-        with suppress(SftpError):
-            await sftp.fsetstat(handle, group)
-    # after the group: chown(2) clears the setuid and setgid bits
-    await sftp.fsetstat(handle, Attrs(mode=stat_bits.S_IMODE(existing.mode or 0)))
-
-
-def _other_group(mine: Attrs, existing: Attrs) -> Attrs | None:
-    """Return the change that sets the group of the replaced file; None if it is the same or unknown."""
-    if mine.uid is None or existing.gid is None or mine.gid == existing.gid:
-        return None
-    return Attrs(uid=mine.uid, gid=existing.gid)
-
-
-async def rename_replacing(sftp: Sftp, temporary: bytes, target: bytes, prefix: str, *, replace: bool) -> None:
-    """Rename a file over its target; `replace` says that the target exists."""
-    try:
-        await sftp.rename(temporary, target)
-    except SftpError as error:
-        if error.code != FAILURE or not replace or b"posix-rename@openssh.com" in sftp.extensions:
-            raise operation_error(error, prefix) from None
-        # a server without posix-rename refuses to replace a file: there is no atomic way
-        await sftp.remove(target)
-        await sftp.rename(temporary, target)
 
 
 @asynccontextmanager

@@ -27,16 +27,14 @@ from flamecrest.server.errors import (
 )
 from flamecrest.server.files.paths import NAME_MAX, PATH_MAX
 from flamecrest.server.files.remote.errors import operation_error
-from flamecrest.server.files.remote.writing import (
-    copy_mode_and_group,
-    rename_replacing,
-    resolve_target,
-    within_stall_timeout,
-)
+from flamecrest.server.files.remote.replacement.landing import land
+from flamecrest.server.files.remote.replacement.targets import find_target, resolve_target
+from flamecrest.server.files.remote.writing import within_stall_timeout
 from flamecrest.server.files.resumable.append import UploadWriter
 from flamecrest.server.files.resumable.lock import UploadLock, acquire, open_regular, released_soon
 from flamecrest.server.files.resumable.port import PieceChecksum, UploadStatus
 from flamecrest.server.files.resumable.state import HEAD_SIZE, MAX_STATE, UploadFiles, UploadKey, UploadState, expired
+from flamecrest.server.files.values import DEFAULT_WRITE, WriteOptions
 from flamecrest.server.ssh.channels.sftp_packets import (
     FAILURE,
     FLAG_CREATE,
@@ -75,10 +73,12 @@ class RemoteUploads:
         key = UploadKey.new(path, int(time.time() + self._lifetime))
 
         async def use(sftp: Sftp) -> UploadFiles:
-            target, _ = await resolve_target(sftp, os.fsencode(path), f"upload: {path}")
-            names = key.beside(target)
+            target = await find_target(
+                self._session, sftp, os.fsencode(path), DEFAULT_WRITE, f"upload: {path}", deadline
+            )
+            names = key.beside(target.path)
             await _sweep(sftp, names.folder)
-            await _begin(sftp, names, UploadState(0, length, 0, metadata), path)
+            await _begin(sftp, names, UploadState(0, length, target.new_mode or 0, metadata), path)
             return names
 
         names = await self._sftp(use, deadline, path)
@@ -197,20 +197,20 @@ class RemoteUploads:
     ) -> None:
         """Rename a complete upload to its target, with the mode of the file that it replaces."""
         prefix = f"upload: {key.path}"
-        target, existing = await resolve_target(sftp, os.fsencode(key.path), prefix)
-        if target != names.target:
+        target = await find_target(
+            self._session, sftp, os.fsencode(key.path), DEFAULT_WRITE, prefix, Deadline.after(RESCUE)
+        )
+        if target.path != names.target:
             raise StaleState(f"{prefix}: the path leads to another file now")
         try:
             async with open_regular(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle:
                 if (await sftp.fstat(handle)).size != state.length:
                     raise Conflict(f"{prefix}: the data does not have the length that it must have")
                 await lock.beat()
-                if existing is not None:
-                    await copy_mode_and_group(sftp, handle, existing)
-                else:
+                if target.existing is None:
                     await sftp.fsetstat(handle, Attrs(mode=state.mode))
                 await within_stall_timeout(sftp.fsync(handle))
-                await rename_replacing(sftp, names.data, target, prefix, replace=existing is not None)
+                await land(self._session, sftp, names.data, target, WriteOptions(sync=True), prefix)
         except SftpError as error:
             if error.code != NO_SUCH_FILE:
                 raise
@@ -291,7 +291,7 @@ async def _begin(sftp: Sftp, names: UploadFiles, state: UploadState, path: str) 
     try:
         async with sftp.handle(sftp.open_file(names.data, exclusive)) as handle:
             # the mode of a new file, as the umask has it
-            state = replace(state, mode=(await sftp.fstat(handle)).mode or 0)
+            state = replace(state, mode=state.mode or (await sftp.fstat(handle)).mode or 0)
             await sftp.fsetstat(handle, Attrs(mode=0o600))
         async with sftp.handle(sftp.open_file(names.state, exclusive, Attrs(mode=0o600))) as handle:
             await sftp.write(handle, 0, state.packed())

@@ -40,18 +40,27 @@ class Question(Generic[T]):
 
     `read` raises ValueError for anything that is not an answer of our agent. A `repeatable` question changes nothing.
     A `slow` question waits while two others are in progress, and shares its answer with questions of the same text:
-    `read` must depend on the text alone.
+    `read` must depend on the text alone. A `required` question is never left to SFTP because many are pending: SFTP
+    could not do the same.
     """
 
-    __slots__ = ("read", "repeatable", "slow", "text")
+    __slots__ = ("read", "repeatable", "required", "slow", "text")
 
     def __init__(
-        self, letter: bytes, text: bytes, read: Callable[[bytes], T], *, repeatable: bool = True, slow: bool = False
+        self,
+        letter: bytes,
+        text: bytes,
+        read: Callable[[bytes], T],
+        *,
+        repeatable: bool = True,
+        slow: bool = False,
+        required: bool = False,
     ) -> None:
         self.text = _HEAD.pack(letter, len(text)) + text
         self.read = read
         self.repeatable = repeatable
         self.slow = slow
+        self.required = required
 
 
 def stat_numbers(answer: bytes) -> StatNumbers:
@@ -147,7 +156,7 @@ class Agent(asyncssh.SSHClientSession[bytes]):
         future: asyncio.Future[T | None] = self._loop.create_future()
         if self._closed:
             future.set_exception(Lost("The SSH connection was lost"))
-        elif self._unanswered > MAX_UNANSWERED:
+        elif self._unanswered > MAX_UNANSWERED and not question.required:
             future.set_result(None)
         elif not question.slow:
             self._send(_PendingQuestion(question, future))

@@ -204,6 +204,11 @@ class Sftp:
         """Make a hard link; SftpError UNSUPPORTED if the server lacks the extension."""
         return self._ask(EXTENDED, string(b"hardlink@openssh.com") + string(old) + string(new), status_reply)
 
+    def copy_data(self, source: bytes, offset: int, size: int, target: bytes) -> asyncio.Future[None]:
+        """Copy bytes between open files, to the same offset; SftpError UNSUPPORTED without the extension copy-data."""
+        body = string(source) + _U64.pack(offset) + _U64.pack(size) + string(target) + _U64.pack(offset)
+        return self._ask(EXTENDED, string(b"copy-data") + body, status_reply)
+
     def fsync(self, handle: bytes) -> asyncio.Future[None]:
         """Have the server write the file to disk; does nothing if the server lacks the extension."""
         if b"fsync@openssh.com" in self.extensions:

@@ -3,8 +3,11 @@
 # result), - (use SFTP: nothing was changed) or ~ (errno in decimal).
 # Names are bytes. It needs perl 5.10 or later with 64-bit integers, and only core modules. sftp_server.pl lists what a
 # source that is sent as one line must not contain.
-use Errno qw(ENOENT);
-use Fcntl qw(:mode O_CREAT O_EXCL O_NOCTTY O_NONBLOCK O_RDONLY O_WRONLY);
+use Errno qw(EACCES ENODATA ENOENT ENOSYS EOPNOTSUPP EPERM EROFS);
+use Fcntl qw(:mode O_CREAT O_EXCL O_NOCTTY O_NOFOLLOW O_NONBLOCK O_RDONLY O_WRONLY SEEK_SET);
+# file tests such as -W ask access(2), which knows ACLs and read-only file systems: what the filetest pragma does, which
+# some systems install apart from perl
+BEGIN { $^H |= 0x00400000 }
 
 my $MAX_QUESTION = 262144;
 my $MAX_ANSWER = 1048576;
@@ -56,35 +59,176 @@ sub whole {
   return "=@s\0$data";
 }
 
-# writes a new file beside its target, with its mode and group, and renames it over the target
+# The number of setxattr(2) for each machine of an ELF header; those of the other calls follow it in the same order. Perl
+# has no function for extended attributes, and ACLs are among them.
+my %SETXATTR = (62, 188, 183, 5, 243, 5, 258, 5, 21, 209, 22, 224);
+my ($SET, $GET, $LIST, $REMOVE) = (0, 3, 6, 9);
+my $setxattr = do {
+  my $head = "";
+  if (open my $self, "<:raw", "/proc/self/exe") { read $self, $head, 20 }
+  $head =~ /^\x7fELF\x02/ ? $SETXATTR{unpack substr($head, 5, 1) eq "\x01" ? "v" : "n", substr $head, 18} : undef;
+};
+my $space = "\0" x 65536;
+# attributes that are not the user's, or that a write(2) of other content removes as well
+my $not_kept = qr/^(?:trusted|lustre|ceph|glusterfs)\.|^security\.(?:capability|ima|evm)\z/;
+
+# a call on the extended attributes of a path, without following a link, or of an open file
+sub xattr {
+  my ($call, $file) = @_;
+  my $which = ref $file ? fileno $file : $file;
+  # the rest of the arguments themselves, no copies: the call writes into one of them
+  return syscall $setxattr + $call + (ref $file ? 2 : 1), $which, @_[2 .. $#_];
+}
+# the extended attributes of a file that its replacement must have; nothing if they cannot be read
+sub kept {
+  my ($file) = @_;
+  return unless $setxattr;
+  my $n = xattr($LIST, $file, $space, length $space);
+  return unless $n >= 0 or grep { $errno + 0 == $_ } EOPNOTSUPP, ENOSYS;
+  my %kept;
+  for (split(/\0/, substr $space, 0, $n > 0 ? $n : 0), "system.posix_acl_access") {
+    my $name = $_;
+    next if exists $kept{$name} or $name =~ $not_kept;
+    my $size = xattr($GET, $file, $name, $space, length $space);
+    if ($size >= 0) { $kept{$name} = substr $space, 0, $size }
+    elsif (not grep { $errno + 0 == $_ } ENODATA, EOPNOTSUPP, ENOSYS) { return }
+  }
+  return \%kept;
+}
+# gives a new file the group, the extended attributes (ACL) and the mode of the file that it replaces; false if not all of
+# it is possible: that file belongs to another user, has other links, its group is not one of ours. The new file is
+# accessible to its owner only until it has the group and the ACL.
+sub matched {
+  my ($file, $path, $mode, @old) = @_;
+  my @mine = stat $file;
+  return unless @mine and $mine[4] == $old[4] and $old[3] == 1;
+  return unless $mine[5] == $old[5] or chown -1, $old[5], $file;
+  my $wanted = kept($path) or return;
+  my $found = kept($file) or return;
+  for my $name (keys %$found) {
+    next if exists $wanted->{$name};
+    return if xattr($REMOVE, $file, $name) < 0;
+  }
+  for my $name (keys %$wanted) {
+    my $value = $wanted->{$name};
+    next if exists $found->{$name} and $found->{$name} eq $value;
+    return if xattr($SET, $file, $name, $value, length $value, 0) < 0;
+  }
+  # last: chown clears mode bits, and chmod those of a group that is not ours
+  chmod $mode, $file or return;
+  @mine = stat $file;
+  return @mine && S_IMODE($mine[2]) == $mode && $mine[5] == $old[5];
+}
+# the mode of a file after other content was written to it: without the bits that write(2) clears
+sub rewritten {
+  my $mode = S_IMODE($_[0]) & ~S_ISUID;
+  return $mode & S_IXGRP ? $mode & ~S_ISGID : $mode;
+}
+sub written {
+  my ($file, $data, $at, $end) = @_;
+  while ($at < $end) {
+    my $n = syswrite $file, $data, $end - $at, $at;
+    return unless defined $n or $errno + 0 == EINTR;
+    $at += $n || 0;
+  }
+  return 1;
+}
+# writes other content into a file whose links, owner or rights a replacement could not have. What is longer than the old
+# content comes first: a full disk then changes nothing.
+sub overwritten {
+  my ($path, $data, @old) = @_;
+  sysopen my $file, $path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW or return;
+  binmode $file;
+  my ($size, $new) = ($old[7], length $data);
+  my @s = stat $file;
+  return unless @s and $s[0] == $old[0] and $s[1] == $old[1] and $s[7] == $size;
+  if ($new > $size) {
+    unless (sysseek $file, $size, SEEK_SET and written($file, $data, $size, $new)) { truncate $file, $size; return }
+  }
+  sysseek $file, 0, SEEK_SET and written($file, $data, 0, $size < $new ? $size : $new) and truncate $file, $new
+    or die $errno + 0;
+  @s = stated($file, 1);
+  close $file or die $errno + 0;
+  return @s;
+}
+
+# writes a file: beside its target, which it then replaces, or into the existing one
 sub put {
   my ($mode, $new, $path, $data) = split /\0/, $_[0], 4;
   my @old = lstat $path;
-  return "-" unless @old ? S_ISREG($old[2]) : $errno + 0 == ENOENT;
-  $mode = S_IMODE($old[2]) if @old and $mode eq "";
-  my $first = $mode eq "" ? 0666 : $mode & 0777 | 0200;
-  sysopen(my $file, $new, O_WRONLY | O_CREAT | O_EXCL, $first) or return "-";
-  my @s = eval { written($file, $data, $mode, @old) };
-  return join " ", @old ? "=0" : "=1", @s if close $file and @s and rename $new, $path;
-  unlink $new;
-  return "-";
+  return "-" unless @old ? S_ISREG($old[2]) && $old[2] & 0222 && -W $path : $errno + 0 == ENOENT;
+  my $first = @old ? 0600 : $mode eq "" ? 0666 : $mode & 0777 | 0200;
+  my @s;
+  if (sysopen my $file, $new, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, $first) {
+    binmode $file;
+    my $complete = written($file, $data, 0, length $data);
+    my $ready = $complete && eval {
+      @old ? matched($file, $path, $mode eq "" ? rewritten($old[2]) : $mode, @old) : $mode eq "" || chmod $mode, $file
+    };
+    @s = stated($file, 1);
+    $complete = close($file) && $complete;
+    return join " ", @old ? "=0" : "=1", landed($path, @s) if $complete and $ready and @s and rename $new, $path;
+    my $refused = (not $ready or refused());
+    unlink $new;
+    return "-" unless $complete and $refused;
+  } elsif (not refused()) { return "-" }
+  # a write to the existing file keeps everything, and needs no room in its folder
+  return "-" unless @old and $mode eq "";
+  @s = eval { overwritten($path, $data, @old) };
+  return $@ =~ /^([0-9]+)/ ? "~$1" : @s ? "=0 @s" : "-";
 }
-sub written {
-  my ($file, $data, $mode, @old) = @_;
-  binmode $file;
-  my $done = 0;
-  while ($done < length $data) {
-    my $n = syswrite $file, $data, length($data) - $done, $done;
-    return unless defined $n or $errno + 0 == EINTR;
-    $done += $n || 0;
+# whether the last call failed because the user may not do it there
+sub refused { return scalar grep { $errno + 0 == $_ } EACCES, EPERM, EROFS }
+# the attributes of a file after it was renamed to its path: those of before if it was replaced since
+sub landed {
+  my ($path, @s) = @_;
+  my @now = stated($path, 0);
+  return @now && $now[0] == $s[0] && $now[1] == $s[1] ? @now : @s;
+}
+
+# what a write will replace: the mode of a new file (empty if an ACL of the folder decides it), the path behind a link, and
+# of an existing file whether it is ours, and its attributes
+sub target {
+  my ($path) = @_;
+  my @old = stated($path, 0);
+  if (@old and S_ISLNK($old[2])) {
+    $path = eval { require Cwd; Cwd::realpath($path) };
+    return "-" unless defined $path and @old = stated($path, 0);
   }
+  return "-" if @old ? not S_ISREG($old[2]) : $errno + 0 - ENOENT;
+  # that nobody may write it is left to SFTP: the superuser may
+  return "-" if @old and not $old[2] & 0222;
+  return "~" . ($errno + 0) if @old and not -W $path;
+  my ($folder) = $path =~ m{^(.*/)}s or return "-";
+  my $inherited = inherited($folder);
+  return join "\0", "=" . ($inherited ? "" : 0666 & ~umask), $path, @old ? (-O $path ? 1 : 0, "@old") : ("", "");
+}
+# whether new files in a folder get the rights of an ACL, which the umask does not change; true if it is not known
+sub inherited {
+  my ($folder) = @_;
+  return 1 unless $setxattr;
+  for (qw(system.posix_acl_default system.nfs4_acl)) {
+    my $name = $_;
+    return 1 if xattr($GET, $folder, $name, $space, length $space) >= 0;
+  }
+  return 0;
+}
+# replaces a file by a temporary one that holds the new content: =1 and the new attributes, or =0 if the existing file must
+# be written to instead
+sub replace {
+  my ($mode, $new, $path) = split /\0/, $_[0], 3;
+  my @old = lstat $path;
+  return "-" if @old ? not (S_ISREG($old[2]) and $old[2] & 0222) : $errno + 0 - ENOENT;
+  return "~" . ($errno + 0) if @old and not -W $path;
+  my @s = stated($new, 0);
+  return "-" unless @s and S_ISREG($s[2]);
   if (@old) {
-    my @mine = stat $file or return;
-    chown -1, $old[5], $file if $mine[5] ne $old[5];
+    sysopen my $file, $new, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW or return "=0";
+    return "=0" unless matched($file, $path, $mode eq "" ? rewritten($old[2]) : $mode, @old);
+    @s = stated($file, 1) or return "-";
   }
-  # after the group: chown clears mode bits
-  return if $mode ne "" and not chmod $mode, $file;
-  return stated($file, 1);
+  return join " ", "=1", landed($path, @s) if rename $new, $path;
+  return @old && refused() ? "=0" : "~" . ($errno + 0);
 }
 
 # the entries of a directory that is not too large: the names of the owners, then mode, uid, gid, size and mtime of each
@@ -130,6 +274,8 @@ my %ANSWER = (
   s => sub { look($_[0], 1) },
   r => \&whole,
   w => \&put,
+  t => sub { target($_[0]) },
+  e => \&replace,
   d => sub { my $answer = list($_[0]); chdir "/"; $answer },
 );
 

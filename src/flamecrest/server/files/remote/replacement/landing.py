@@ -1,0 +1,175 @@
+"""Put a complete temporary file in the place of its target.
+
+The agent renames it where that loses nothing. Else its content is copied into the existing file, which keeps its owner,
+links, rights and attributes; it is not atomic then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import stat as stat_bits
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import GatewayError, PreconditionFailed, Upstream
+from flamecrest.server.files.remote.errors import operation_error
+from flamecrest.server.files.remote.replacement import questions
+from flamecrest.server.files.remote.writing import (
+    IN_FLIGHT_BYTES,
+    STALL_TIMEOUT,
+    require_regular,
+    stall_timeout,
+)
+from flamecrest.server.ssh.channels.sftp_packets import FAILURE, FLAG_READ, FLAG_WRITE, Attrs, SftpError
+from flamecrest.server.ssh.errors import StatError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from flamecrest.server.files.remote.replacement.questions import Target
+    from flamecrest.server.files.values import Stat, WriteOptions
+    from flamecrest.server.ssh.channels.sftp import Sftp
+    from flamecrest.server.ssh.port import Session
+
+COPIED_AT_ONCE: Final = 16 * 1024 * 1024  # bytes that the server copies by one request; others wait for it
+
+
+class TargetDamaged(Upstream):
+    """Writing into the existing file failed halfway. The temporary file still holds the whole new content."""
+
+
+async def land(
+    session: Session, sftp: Sftp, temporary: bytes, target: Target, options: WriteOptions, prefix: str
+) -> Stat | None:
+    """Replace `target` by the file `temporary`, or write its content into the target; `temporary` is gone afterwards.
+
+    Returns the attributes of the file if they are known without asking for them. Raises PreconditionFailed if the file
+    must be new and is not, TargetDamaged, and the reasons of a refusal, after which the target is unchanged.
+    """
+    if options.exclusive:
+        await _rename_new(sftp, temporary, target.path, prefix)
+        return None
+    if temporary.rpartition(b"/")[0] == target.path.rpartition(b"/")[0]:
+        try:
+            found = await session.ask(
+                questions.replace(temporary, target.path, options.mode), Deadline.after(STALL_TIMEOUT)
+            )
+        except StatError as error:
+            raise operation_error(error, prefix) from None
+        if found is not None:
+            return found
+    if target.existing is None:
+        await _rename_to_new(sftp, temporary, target.path, prefix)
+    else:
+        await _through_cancellation(_write_into(sftp, temporary, target.path, options, prefix))
+    return None
+
+
+async def _rename_new(sftp: Sftp, temporary: bytes, target: bytes, prefix: str) -> None:
+    """Rename by the request that refuses to replace a file (OpenSSH makes a hard link: no race)."""
+    try:
+        await sftp.rename_new(temporary, target)
+    except SftpError as error:
+        if error.code == FAILURE:
+            with suppress(SftpError):
+                await sftp.lstat(target)
+                raise PreconditionFailed(f"{prefix}: File exists") from None
+        raise operation_error(error, prefix) from None
+
+
+async def _rename_to_new(sftp: Sftp, temporary: bytes, target: bytes, prefix: str) -> None:
+    try:
+        await sftp.rename(temporary, target)
+    except SftpError as error:
+        raise operation_error(error, prefix) from None
+
+
+async def _write_into(sftp: Sftp, temporary: bytes, target: bytes, options: WriteOptions, prefix: str) -> None:
+    """Copy the content of a temporary file into an existing one, and remove the temporary file."""
+    try:
+        require_regular(prefix, await sftp.lstat(target))  # to open a FIFO would block the channel
+        async with sftp.handle(sftp.open_file(temporary, FLAG_READ)) as source:
+            handle = await sftp.open_file(target, FLAG_WRITE)
+            try:
+                async with stall_timeout():
+                    new, old = await asyncio.gather(sftp.fstat(source), sftp.fstat(handle))
+                    if options.mode is not None or options.mtime is not None:  # only the owner may: before any change
+                        await sftp.fsetstat(handle, Attrs(mode=stat_bits.S_IMODE(old.mode or 0)))
+                await _copy_over(sftp, source, handle, (old.size or 0, new.size or 0), prefix, temporary)
+                await _attributes(sftp, handle, options)
+            except BaseException:
+                sftp.forget(sftp.close_handle(handle))
+                raise
+        async with stall_timeout():
+            await sftp.close_handle(handle)  # network file systems report a full disk here
+    except SftpError as error:
+        raise operation_error(error, prefix) from None
+    sftp.forget(sftp.remove(temporary))
+
+
+async def _copy_over(
+    sftp: Sftp, source: bytes, handle: bytes, sizes: tuple[int, int], prefix: str, temporary: bytes
+) -> None:
+    """Copy what is longer than the old content first: where the disk is full the old content can be kept."""
+    old, new = sizes
+    try:
+        await _copy(sftp, source, handle, old, new)
+    except (SftpError, GatewayError) as error:
+        with suppress(SftpError, GatewayError):
+            await sftp.fsetstat(handle, Attrs(size=old))
+        if isinstance(error, SftpError):
+            full = f"{prefix}: writing failed (disk full or quota exceeded?)"
+            raise Upstream(full, detail=error.message) from None
+        raise
+    try:
+        await _copy(sftp, source, handle, 0, min(old, new))
+        if new < old:
+            async with stall_timeout():
+                await sftp.fsetstat(handle, Attrs(size=new))
+    except (SftpError, GatewayError) as error:
+        kept = temporary.decode("utf-8", "replace")
+        raise TargetDamaged(
+            f"{prefix}: writing into the file failed; its content is damaged, and the new one is in '{kept}'",
+            detail=str(error),
+        ) from None
+
+
+async def _copy(sftp: Sftp, source: bytes, handle: bytes, start: int, end: int) -> None:
+    """Copy a range between two open files: on the server if it can, else through the gateway."""
+    if b"copy-data" in sftp.extensions:
+        for at in range(start, end, COPIED_AT_ONCE):
+            async with stall_timeout():
+                await sftp.copy_data(source, at, min(COPIED_AT_ONCE, end - at), handle)
+        return
+    size = min(sftp.read_size, sftp.write_size)
+    for begin in range(start, end, IN_FLIGHT_BYTES):
+        places = range(begin, min(begin + IN_FLIGHT_BYTES, end), size)
+        async with stall_timeout():
+            pieces = await asyncio.gather(*(sftp.read(source, at, min(size, end - at)) for at in places))
+            if any(len(piece) != min(size, end - at) for at, piece in zip(places, pieces, strict=True)):
+                raise Upstream("The temporary file has changed while it was copied")
+            await asyncio.gather(*(sftp.write(handle, at, piece) for at, piece in zip(places, pieces, strict=True)))
+
+
+async def _attributes(sftp: Sftp, handle: bytes, options: WriteOptions) -> None:
+    """Set the mode and time that the caller has asked for, and have the file written to disk."""
+    pending = [sftp.fsetstat(handle, Attrs(mode=options.mode))] if options.mode is not None else []
+    if options.mtime is not None:  # last, as every other change sets the time
+        pending.append(sftp.fsetstat(handle, Attrs(atime=options.mtime, mtime=options.mtime)))
+    if options.sync:
+        pending.append(sftp.fsync(handle))
+    async with stall_timeout():
+        await asyncio.gather(*pending)
+
+
+async def _through_cancellation(work: Coroutine[None, None, None]) -> None:
+    """Finish the work even if the caller is cancelled: the existing file would be left half written."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # the caller has gone
+        raise

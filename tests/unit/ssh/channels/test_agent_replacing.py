@@ -1,0 +1,166 @@
+"""The agent replaces files: ACLs, extended attributes, links and modes, on the file system of the tests."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import stat
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from flamecrest.server.files.remote import agent_requests
+from flamecrest.server.files.remote.replacement import questions
+from flamecrest.server.files.values import Stat
+from flamecrest.server.ssh.channels.agent import PROGRAM, Question
+from tests.unit.ssh.channels.asking import answers
+
+ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
+NOBODY = 65534
+
+
+def acl(*entries: tuple[int, int, int]) -> bytes:
+    """A POSIX ACL as Linux stores it in an extended attribute: tag, permissions and id of each entry."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+def shared(group: int, mask: int) -> bytes:
+    """An ACL that gives rw to one more user."""
+    nobody = 0xFFFFFFFF
+    return acl((1, 6, nobody), (2, 6, NOBODY), (4, group, nobody), (16, mask, nobody), (32, 0, nobody))
+
+
+def set_attribute(path: Path, name: str, value: bytes) -> None:
+    try:
+        os.setxattr(path, name, value)
+    except OSError as error:
+        if error.errno not in {errno.EOPNOTSUPP, errno.EPERM}:
+            raise
+        pytest.skip(f"this file system has no {name}")
+
+
+def attributes(path: Path) -> dict[str, bytes]:
+    return {name: os.getxattr(path, name) for name in os.listxattr(path) if not name.startswith("security.")}
+
+
+def small(path: Path, data: bytes = b"new", mode: int | None = None) -> Question[agent_requests.WriteReply]:
+    return agent_requests.write(os.fsencode(path), os.fsencode(path.parent / ".new"), data, mode)
+
+
+def staged(path: Path, data: bytes = b"new", mode: int | None = None) -> Question[Stat | None]:
+    """As a large upload is finished: the temporary file is there."""
+    new = path.parent / ".new"
+    new.write_bytes(data)
+    new.chmod(0o600)
+    return questions.replace(os.fsencode(new), os.fsencode(path), mode)
+
+
+BOTH = pytest.mark.parametrize("ask", [small, staged])
+
+
+@BOTH
+def test_an_acl_and_attributes_are_kept(tmp_path, ask):
+    path = tmp_path / "f"
+    path.touch(mode=0o600)
+    set_attribute(path, "user.origin", b"a\0b")
+    set_attribute(path, ACCESS, shared(0, 6))
+    before, ino = attributes(path), path.stat().st_ino
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660, "the mask is shown in place of the group's rights"
+    (done,) = answers(ask(path))
+    assert attributes(path) == before
+    found = done if isinstance(done, Stat) else done.stat
+    assert (found.ino, found.mode) == (path.stat().st_ino, path.stat().st_mode)
+    assert found.ino != ino
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@BOTH
+def test_an_acl_of_the_folder_does_not_open_a_replaced_file(tmp_path, ask):
+    path = tmp_path / "f"
+    path.touch(mode=0o640)
+    set_attribute(tmp_path, DEFAULT, shared(6, 6))
+    answers(ask(path))
+    assert (attributes(path), stat.S_IMODE(path.stat().st_mode)) == ({}, 0o640)
+    assert path.read_bytes() == b"new"
+
+
+@BOTH
+def test_a_mode_that_is_asked_for_is_set_on_a_file_with_an_acl(tmp_path, ask):
+    path = tmp_path / "f"
+    path.touch(mode=0o600)
+    set_attribute(path, ACCESS, shared(4, 6))
+    answers(ask(path, mode=0o640))
+    assert attributes(path) == {ACCESS: shared(4, 4)}, "as chmod: the group's bits are the mask"
+
+
+def test_another_link_keeps_the_content_in_step(tmp_path):
+    path, link = tmp_path / "f", tmp_path / "g"
+    path.write_bytes(b"old")
+    link.hardlink_to(path)
+    for data in (b"longer than before", b"", b"new"):
+        (written,) = answers(small(path, data))
+        assert (written.created, written.stat.ino, written.stat.nlink) == (False, link.stat().st_ino, 2)
+        assert link.read_bytes() == data
+        assert answers(staged(path)) == [None], "a large file is copied by SFTP"
+        (tmp_path / ".new").unlink()
+
+
+def test_the_temporary_file_of_an_existing_one_is_its_owners_only(tmp_path):
+    """The program is killed by a limit on file sizes when it writes the content."""
+    (tmp_path / "f").touch()
+    (tmp_path / "f").chmod(0o666)
+    limit = (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    for path in (tmp_path / "f", tmp_path / "g"):
+        subprocess.run(
+            ["perl", "-e", PROGRAM],
+            input=agent_requests.write(os.fsencode(path), os.fsencode(path) + b".new", b"secret", None).text,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
+            check=False,
+        )
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+    assert modes == {"f": 0o666, "f.new": 0o600, "g.new": 0o666 & ~umask()}
+
+
+def umask() -> int:
+    found = os.umask(0o022)
+    os.umask(found)
+    return found
+
+
+def test_a_new_file_has_the_mode_of_the_users_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        (found,) = answers(questions.target(os.fsencode(tmp_path / "f")))
+    finally:
+        os.umask(before)
+    assert found == questions.Target(os.fsencode(tmp_path / "f"), None, owned=True, new_mode=0o640)
+
+
+def test_in_a_folder_with_an_acl_that_decides(tmp_path):
+    set_attribute(tmp_path, DEFAULT, shared(6, 6))
+    (found,) = answers(questions.target(os.fsencode(tmp_path / "f")))
+    assert found.new_mode is None
+
+
+def test_the_target_behind_links(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/f").write_bytes(b"123")
+    (tmp_path / "d/l").symlink_to("f")
+    (tmp_path / "chain").symlink_to("d/l")
+    (tmp_path / "nowhere").symlink_to("none")
+    os.mkfifo(tmp_path / "fifo")
+    names = ("chain", "nowhere", "fifo", "d")
+    found, *others = answers(*(questions.target(os.fsencode(tmp_path / name)) for name in names))
+    assert (found.path, found.existing.size) == (os.fsencode(tmp_path / "d/f"), 3)
+    assert others == [None, None, None]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
+def test_a_file_that_may_not_be_written_is_an_error(tmp_path):
+    (tmp_path / "f").touch(mode=0o464)
+    (found,) = answers(questions.target(os.fsencode(tmp_path / "f")))
+    assert found.errno == errno.EACCES
