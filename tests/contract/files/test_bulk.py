@@ -134,3 +134,24 @@ async def test_target_must_be_a_directory(place: Place) -> None:
         await place.bulk.unpack(place.path("none"), send(tar({"x": b"1"})), soon())
     with pytest.raises(Invalid, match="Not a directory"):
         await place.bulk.unpack(path, send(tar({"x": b"1"})), soon())
+
+
+@pytest.mark.needs("ssh")
+async def test_hard_links_to_one_file_leave_nothing_behind(place: Place) -> None:
+    await place.run(
+        'cd "$1" && mkdir from && cd from && echo text >a && ln a b && tar -cf ../c.tar a b b', place.folder
+    )
+    async with place.content.download(place.path("c.tar"), soon()) as reader:
+        data = b"".join([chunk async for chunk in reader.chunks()])
+    await place.changes.mkdir(place.path("in"), soon())
+    for _ in range(2):
+        result = await place.bulk.unpack(place.path("in"), send(data), soon())
+        assert (result.created, result.failures) == (3, 0)
+    assert await listed(place) == ["c.tar", "from", "from/a", "from/b", "in", "in/a", "in/b"]
+
+
+@pytest.mark.needs("ssh")
+async def test_temporary_files_are_not_archived(place: Place) -> None:
+    for name in (".flamecrest-upload-0123456789abcdef", ".f7t_copy_aB3xY6zW9q", ".flamecrest-upload-notes", "file"):
+        await put(place, f"a/{name}")
+    assert set(await packed(place, [place.path("a")])) == {"a", "a/.flamecrest-upload-notes", "a/file"}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import os
 import posixpath
 import subprocess
 import tarfile
+import zipfile
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator
 
@@ -22,6 +24,7 @@ from flamecrest.server.files.archives.port import PathFailure, UnpackLimits
 from flamecrest.server.files.archives.selection import anchor, relative, tidy, uncovered
 from flamecrest.server.files.archives.unpacking import EntryRefused, entry_path, link_target
 from flamecrest.server.files.archives.untar import TruncatedArchive
+from flamecrest.server.files.archives.zipping import ZipWriter
 from flamecrest.server.http.headers.accept import acceptable
 from flamecrest.server.ssh.command import Output
 
@@ -207,3 +210,33 @@ def test_accept(header: str | None, wanted: list[str]) -> None:
 @given(st.text())
 def test_accept_never_fails(header: str) -> None:
     assert set(acceptable(header, OFFERED, {})) <= set(OFFERED)
+
+
+# --- zip
+
+
+def test_names_in_a_zip_archive_are_distinct() -> None:
+    names = [bytes([byte]) for byte in range(0x80, 0x100)] + [b"a%FF", b"a\xff", b"\xc3\xa9", "%é".encode(), b"d\xfe/x"]
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name in names:
+            info = tarfile.TarInfo(name.decode("utf-8", "surrogateescape"))
+            info.size = len(name)
+            archive.addfile(info, io.BytesIO(name))
+    data, skipped = asyncio.run(zipped(out.getvalue()))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        found = {name: archive.read(name) for name in archive.namelist()}
+    assert len(found) == len(names) - 1
+    assert (found["%FF"], found["a%FF"], found["é"], found["%é"], found["d%FE/x"]) == (
+        b"\xff", b"a%FF", b"\xc3\xa9", "%é".encode(), b"d\xfe/x",
+    )  # fmt: skip
+    assert [os.fsencode(one.path) for one in skipped] == [b"a\xff"]
+
+
+async def zipped(archive: bytes) -> tuple[bytes, list[PathFailure]]:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield archive
+
+    writer = ZipWriter()
+    data = b"".join([piece async for piece in writer.convert(chunks())])
+    return data + writer.close(), writer.skipped

@@ -35,3 +35,16 @@ def home(ordinary: int | None) -> Iterator[Path]:
             if not Path(parent, name).is_symlink():
                 Path(parent, name).chmod(0o700)
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A folder `data` with files, and beside it a file that must not be archived."""
+    top = tmp_path / "in" / "data"
+    (top / "sub").mkdir(parents=True)
+    (top / "a.txt").write_text("a")
+    (top / "b.log").write_text("b")
+    (top / "sub" / "c.txt").write_text("c")
+    (tmp_path / "in" / "sibling.txt").write_text("not mine")
+    (tmp_path / "out").mkdir()
+    return top

@@ -50,19 +50,6 @@ def members(archive: Path) -> set[str]:
         return set(tar.getnames())
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    """A folder `data` with files, and beside it a file that must not be archived."""
-    top = tmp_path / "in" / "data"
-    (top / "sub").mkdir(parents=True)
-    (top / "a.txt").write_text("a")
-    (top / "b.log").write_text("b")
-    (top / "sub" / "c.txt").write_text("c")
-    (tmp_path / "in" / "sibling.txt").write_text("not mine")
-    (tmp_path / "out").mkdir()
-    return top
-
-
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_round_trip(source: Path, tmp_path: Path, compression: Compression) -> None:
     target = tmp_path / "out" / "a.tar"
@@ -201,7 +188,7 @@ def test_impossible_arguments_are_refused(bad: str) -> None:
 def test_environment_is_ignored(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out" / "a.tgz"
     (source / "\udcff.txt").write_text("no UTF-8")
-    hostile = {"TAR_OPTIONS": "--exclude=*", "CDPATH": str(tmp_path), "LC_ALL": "C.UTF-8"}
+    hostile = {"TAR_OPTIONS": "--exclude=*", "CDPATH": str(tmp_path), "LC_ALL": "C.UTF-8", "POSIXLY_CORRECT": "1"}
     run(compress(str(source), str(target), CompressOptions(pattern=r"\./data/.\.txt")), env=hostile)
     assert members(target) == {"data/a.txt", "data/\udcff.txt"}
     run(compress(str(source), str(target)), env=hostile)
@@ -294,7 +281,7 @@ def test_members_stay_below_the_target(tmp_path: Path) -> None:
             tar.addfile(tarfile.TarInfo(name))
     with pytest.raises(GatewayError):
         run(extract(str(archive), str(tmp_path / "target"), compression="none"))
-    assert inside(tmp_path) == ["evil.tar", "target"]
+    assert inside(tmp_path) == ["evil.tar"]
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)

@@ -10,6 +10,7 @@ import pytest
 from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Upstream
+from flamecrest.server.ssh.channels.process import GRACE
 from flamecrest.server.ssh.channels.stream import MAX_UNREAD
 from flamecrest.server.ssh.command import Command
 from flamecrest.server.ssh.errors import Lost
@@ -67,6 +68,18 @@ async def test_leaving_early_ends_the_program(world):
                 raise ValueError("enough")
         pid = int(pidfile.read_text())
         await until(lambda: not alive(pid))
+        await until(lambda: pool.stats()["channels"] == 0)
+
+
+async def test_a_reader_that_stops_reading_frees_the_channel_at_once(world):
+    async with world.pool() as pool:
+        session = PooledSessions(pool).of(Identity("ann"))
+        async with session.stream(command("cat", "/dev/zero"), Deadline.after(60)) as stream:
+            await anext(stream.chunks(60))
+            await until(lambda: stream._unread >= MAX_UNREAD)
+            async with asyncio.timeout(GRACE):  # TERM is enough
+                await stream.end()
+            assert stream.closed
         await until(lambda: pool.stats()["channels"] == 0)
 
 

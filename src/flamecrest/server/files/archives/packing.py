@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from flamecrest.server.errors import Unsupported, Upstream
+from flamecrest.server.files.remote.commands.beside import TEMPORARY_NAMES
 from flamecrest.server.ssh.command import Command
 from flamecrest.wire.json import dumps
 from flamecrest.wire.text import is_plain, percent_encode
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 # - --no-unquote first: else tar reads `a\tb` in the list as a name with a tab in it.
 # - A name that begins with a dash comes as `./-name`, so that it is no option; the transform takes the `./` off.
 # - In GNU format every header has a size, and only headers of long names describe another header.
-_OPTIONS: Final = ("--create", "--file=-", "--format=gnu", "--no-unquote", r"--transform=s,^\./-,-,S")
+# - Temporary files of uploads and copies are left out. Holes are packed as zeros: --sparse can lose data (archive.py).
+_OPTIONS: Final = (
+    *("--create", "--file=-", "--format=gnu", "--no-unquote", r"--transform=s,^\./-,-,S"),
+    *(f"--exclude={name}" for name in TEMPORARY_NAMES),
+)
 _LIST: Final = ("--null", "--files-from=-")
 
 # Arguments: compression program, base. Records of one block make the end mark exactly 1024 bytes, which are taken

@@ -193,6 +193,7 @@ class Unpacker:
         temporary = self._temporary(at)
         await self._sftp.hardlink(self._path(target), temporary)
         await self._land(temporary, at)
+        self._discard(temporary)  # rename(2) leaves it if the path is a name of the same file already
         return True
 
     # --- files

@@ -10,6 +10,8 @@ import zipfile
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Final
 
+from flamecrest.wire.text import is_plain, percent_encode
+
 from .port import PathFailure
 from .untar import ByteReader, Member, members
 
@@ -28,6 +30,7 @@ class ZipWriter:
         self._sink = _Sink()
         self._zip = zipfile.ZipFile(self._sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1)  # type: ignore[call-overload]
         self.skipped: list[PathFailure] = []
+        self._escaped: set[str] = set()  # names that hold a percent sign
 
     async def convert(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         """Convert the members of a tar archive. Raises TruncatedArchive, DamagedArchive."""
@@ -49,7 +52,11 @@ class ZipWriter:
         if member.kind not in _TYPES or member.segments is not None:
             self.skipped.append(PathFailure(os.fsdecode(member.name), "A zip archive can hold no devices and FIFOs"))
             return
-        name = os.fsdecode(member.name).encode("utf-8", "replace").decode()
+        name = self._name(member.name)
+        if name is None:
+            self.skipped.append(PathFailure(os.fsdecode(member.name), "Another file of the archive has its name"))
+            await blocks.skip(member.stored)
+            return
         moment = time.gmtime(min(max(member.mtime, 315532800), 4354819198))  # zip has the years 1980 to 2107 only
         info = zipfile.ZipInfo(name.rstrip("/") + "/" if member.kind == "folder" else name, moment[:6])
         info.external_attr = (_TYPES[member.kind] | member.mode) << 16
@@ -70,6 +77,19 @@ class ZipWriter:
                 if len(self._sink.held) > PIECE:
                     yield self._sink.take()
         yield self._sink.take()
+
+    def _name(self, raw: bytes) -> str | None:
+        """Return a member's name in the archive; None if it is taken.
+
+        Names in zip archives are UTF-8. A part of a path that is not is percent-encoded, and may then be equal to
+        another name.
+        """
+        name = "/".join(part if is_plain(part) else percent_encode(part) for part in os.fsdecode(raw).split("/"))
+        if "%" in name:
+            if (known := name.rstrip("/")) in self._escaped:
+                return None
+            self._escaped.add(known)
+        return name
 
 
 class _Sink:

@@ -31,6 +31,7 @@ class RemoteStream(RemoteProcess):
         self._unread = 0
         self._paused = False
         self._ended = False
+        self._dropping = False
         self._more = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -60,6 +61,8 @@ class RemoteStream(RemoteProcess):
             if self._left > 0:
                 self._left -= len(data)
                 self._stderr.append(data)
+            return
+        if self._dropping:
             return
         self._waiting.append(data)
         self._unread += len(data)
@@ -93,6 +96,16 @@ class RemoteStream(RemoteProcess):
         self._writable.set()
 
     # --- its end
+
+    async def end(self) -> None:
+        """End the program and close the channel. Unread output is dropped: the channel could not close before it."""
+        self._dropping = True
+        self._waiting.clear()
+        if self._paused and self._channel is not None:
+            self._paused = False
+            with suppress(OSError, asyncssh.Error):
+                self._channel.resume_reading()
+        await super().end()
 
     async def wait(self, stall: float) -> Output:
         """Exit status and standard error. Lost if the channel closed first, Upstream after `stall` seconds."""

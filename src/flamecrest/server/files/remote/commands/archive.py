@@ -1,4 +1,4 @@
-"""Bash scripts that pack and unpack with tar. They run over SSH and in batch jobs.
+"""Bash scripts that pack and unpack with tar, beside their targets. They run over SSH and in batch jobs.
 
 The text of a script is constant; values of a request are its positional arguments, so that names and patterns are
 never parsed as shell code. The cluster must have GNU tar, findutils and coreutils.
@@ -7,10 +7,12 @@ never parsed as shell code. The cluster must have GNU tar, findutils and coreuti
 from __future__ import annotations
 
 import posixpath
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import Conflict, GatewayError, Invalid, NotFound, Upstream
+from flamecrest.server.files.remote.commands.beside import BESIDE, TEMPORARY_NAMES
 from flamecrest.server.files.remote.errors import reason_kind
 from flamecrest.server.files.values import DEFAULT_COMPRESSION, Compression, CompressOptions
 
@@ -21,6 +23,25 @@ if TYPE_CHECKING:
 
 NOTHING_MATCHED: Final = 65  # exit status of a compress script whose pattern matched no file (EX_DATAERR)
 
+# Without --sparse tar writes holes as zeros. With it, however, tar takes any file without blocks for one hole: also
+# small files that are stored with their inode (GPFS, btrfs), and files that were migrated to tape. So the option is
+# used only if there is a hole of at least 1 MiB and no such small file, and if every large file without blocks reads
+# as zeros.
+_HOLES: Final = r"""holes() {
+    local inline empty hole size blocks path
+    read -r inline empty hole < <(exec 2>/dev/null
+        find ${follow:+-L} "./$name" -type f -size +1 -printf '%s %b\n' | awk '
+        $2 == 0 && $1 < 1048576 { inline = 1 }
+        $2 == 0 { empty = 1 }
+        $2 != 0 && $1 - 512 * $2 >= 1048576 { hole = 1 }
+        END { print inline + 0, empty + 0, hole + 0 }')
+    [ "$inline" = 0 ] && [ "$empty$hole" != 00 ] || return
+    [ "$empty" = 1 ] || return 0
+    while IFS=' ' read -r -d '' size blocks path; do
+        [ "$blocks" != 0 ] || cmp -s -n "$size" -- "$path" /dev/zero || return
+    done < <(find ${follow:+-L} "./$name" -type f -size +2047 -printf '%s %b %p\0' 2>/dev/null)
+}"""
+
 _FILTERS: Final[Mapping[Compression, str]] = {
     "none": "",
     "gzip": "--gzip",
@@ -28,73 +49,89 @@ _FILTERS: Final[Mapping[Compression, str]] = {
     "xz": "--xz",
 }
 
+_EXCLUDES: Final = " ".join(f"--exclude='{name}'" for name in TEMPORARY_NAMES)
+
 # Arguments: folder and name of the source, target, tar's compression option, "yes" to follow links, pattern.
 # - Names are given as `./name`, so that none looks like an option; the transform removes the `./`.
 # - Without --no-unquote tar reads `a\tb` as a name with a tab in it.
 # - The list is a file instead of a pipe, so that a failure of find and an empty list are detected.
-# - `timeout` sends TERM twice: the second one would end the cleanup in the trap, so it is ignored.
-# - An older archive below the source is not packed into the new one, and neither are our temporary files.
-_COMPRESS: Final = r"""set -u
-export LC_ALL=C
-unset TAR_OPTIONS CDPATH
-folder=$1 name=$2 target=$3 filter=$4 follow=$5 pattern=$6 temporary=
-trap 'rm -f -- ${temporary:+"$temporary" "$temporary.list"}' EXIT
-trap 'trap "" TERM HUP INT PIPE; exit 143' TERM HUP INT PIPE
+# - An older archive below the source is not packed into the new one, and neither are temporary files.
+# - A replaced archive keeps its owner, mode, ACL and extended attributes. If its group can't be kept, the group of
+#   the new file gets no more than others have.
+_COMPRESS: Final = rf"""{BESIDE}
+folder=$1 name=$2 target=$3 filter=$4 follow=$5 pattern=$6
+fail() {{
+    printf '%s: %s\n' "$target" "$1" >&2
+    exit 1
+}}
 stat -- "$folder/$name" >/dev/null || exit
 target=$(readlink -fv -- "$target" && echo .) || exit
-target=${target%$'\n.'}
+target=${{target%$'\n.'}}
 cd -P -- "$folder" || exit
-if [ -d "$target" ]; then
-    printf '%s: Is a directory\n' "$target" >&2
-    exit 1
-fi
-temporary=$(mktemp -- "${target%/*}/.f7t_archive_XXXXXXXXXX") || exit
-options=(--create --file="$temporary" --force-local --no-unquote --transform='s,^\./,,S')
-options+=(--exclude="${temporary##*/}*" ${filter:+"$filter"} ${follow:+--dereference})
+[ ! -d "$target" ] || fail 'Is a directory'
+[ ! -e "$target" ] || [ -w "$target" ] || fail 'Permission denied'
+work_in "${{target%/*}}" archive
+options=(--create --file="$work/new" --force-local --no-unquote --transform='s,^\./,,S')
+options+=({_EXCLUDES} ${{filter:+"$filter"}} ${{follow:+--dereference}})
+{_HOLES}
+if holes; then options+=(--sparse); fi
 if [ -n "$pattern" ]; then
-    conditions=(-type f -regex "$pattern" ! -name "${temporary##*/}*")
+    conditions=(-type f -regex "$pattern" ! -path '*/.f7t_archive_??????????/*')
     if [ -e "$target" ]; then conditions+=(! -samefile "$target"); fi
-    find ${follow:+-L} "./$name" "${conditions[@]}" -print0 >"$temporary.list" || exit
-    if [ ! -s "$temporary.list" ]; then
+    find ${{follow:+-L}} "./$name" "${{conditions[@]}}" -print0 >"$work/list" || exit
+    if [ ! -s "$work/list" ]; then
         printf 'No file below %s matches the pattern\n' "$folder/$name" >&2
         exit 65
     fi
-    tar "${options[@]}" --null --files-from="$temporary.list" || exit
+    run tar "${{options[@]}}" --null --files-from="$work/list" || exit
 else
     case $target in
-    "${PWD%/}/$name"/*) options+=(--anchored --no-wildcards --exclude="./${target#"${PWD%/}/"}") ;;
+    "${{PWD%/}}/$name"/*) options+=(--anchored --no-wildcards --exclude="./${{target#"${{PWD%/}}/"}}") ;;
     esac
-    tar "${options[@]}" -- "./$name" || exit
+    run tar "${{options[@]}}" -- "./$name" || exit
 fi
 if [ -e "$target" ]; then
-    chmod --reference="$target" -- "$temporary" || exit
-else
-    chmod "$(printf %o "$((0666 & ~8#$(umask)))")" -- "$temporary" || exit
+    cp -a --attributes-only -- "$target" "$work/new" && touch -- "$work/new" && chmod ug-s -- "$work/new" || exit
+    [ "$(stat -c %g -- "$work/new")" = "$(stat -c %g -- "$target")" ] || chmod g=o -- "$work/new" || exit
 fi
-sync -- "$temporary" || exit
-mv -T -- "$temporary" "$target"
+run sync -- "$work/new" || exit
+mv -T -- "$work/new" "$target" || exit
+sweep "${{target%/*}}"
 """
 
 # Arguments: archive, target folder, tar's compression option.
 # GNU tar removes leading slashes, refuses `..` and creates links last.
-_EXTRACT: Final = r"""set -u
-export LC_ALL=C
-unset TAR_OPTIONS
-archive=$1 target=$2 filter=$3 made=
+_EXTRACT: Final = rf"""{BESIDE}
+archive=$1 target=$2 filter=$3 beside=
+while [ "$target" != / ] && [ "${{target%/}}" != "$target" ]; do target=${{target%/}}; done
+case $target in */*) ;; *) target=./$target ;; esac
+fail() {{
+    printf '%s: %s\n' "$target" "$1" >&2
+    exit 1
+}}
 stat -L -- "$archive" >/dev/null || exit
 if [ -d "$archive" ]; then
     printf '%s: Is a directory\n' "$archive" >&2
     exit 1
 fi
-if [ ! -d "$target" ]; then
-    mkdir -p -- "$target" || exit
-    made=yes
+if [ -d "$target" ]; then
+    work_in "$target" extract
+else
+    beside=${{target%/*}}
+    mkdir -p -- "${{beside:-/}}" || exit
+    if exists "$target"; then fail 'File exists'; fi
+    work_in "$beside" extract
 fi
-options=(--no-unquote --extract --file="$archive" --directory="$target" --force-local --no-same-owner)
-tar "${options[@]}" ${filter:+"$filter"} && exit
-status=$?
-if [ -n "$made" ]; then rmdir --ignore-fail-on-non-empty -- "$target"; fi
-exit "$status"
+mkdir -- "$work/new" || exit
+options=(--no-unquote --extract --file="$archive" --directory="$work/new" --force-local --no-same-owner)
+run tar "${{options[@]}}" ${{filter:+"$filter"}} || exit
+if [ -z "$beside" ]; then
+    merge "$work/new" "$target" && relock "$work/new" "$target" || exit
+    sweep "$target"
+else
+    put_new "$work/new" "$target" -f || exit
+    sweep "$beside"
+fi
 """
 
 # Reasons of GNU tar itself, in addition to those of strerror(3).
@@ -102,6 +139,9 @@ _TAR_REASONS: Final[Mapping[str, type[GatewayError]]] = {
     "file changed as we read it": Conflict,
     "File removed before we read it": Conflict,
 }
+
+# The text of tar for a file system that takes no more.
+_FULL: Final = re.compile(r"Wrote only \d+ of \d+ bytes")
 
 # Messages of tar if the compression program is missing, with and without sh.
 _NO_FILTER: Final = {
@@ -142,7 +182,7 @@ def compress(source: str, target: str, options: CompressOptions = DEFAULT_COMPRE
 
     `options.pattern` is a regular expression as find -regex has it, for the whole path `./NAME/…` of regular files,
     where NAME is the source's own. The archive is written beside its target and renamed when it is complete:
-    an older target stays until then, and for good when anything fails. A link at `target` is followed.
+    an older target stays until then, and for good when anything fails. A link at `target` is followed. Holes are kept.
     """
     folder, name = posixpath.split(source.rstrip("/"))
     if name in {"", ".", ".."}:
@@ -153,6 +193,9 @@ def compress(source: str, target: str, options: CompressOptions = DEFAULT_COMPRE
 
 def extract(source: str, target: str, *, compression: Compression = "gzip") -> Script:
     """Unpack the archive `source` into the directory `target`, which is created if it is missing.
+
+    The archive is unpacked beside, and its files are then renamed into place: nothing has changed when tar fails.
+    Directories that exist keep their modes and times.
 
     With compression `none` tar finds out by itself what the archive is compressed with.
     """
@@ -177,7 +220,7 @@ def finished(output: Output) -> None:
         if line in _NO_FILTER:
             replace(output, status=127).check_installed()
         reason = line.rpartition(": ")[2]
-        kind = _TAR_REASONS.get(reason) or reason_kind(reason)
+        kind = Upstream if _FULL.fullmatch(reason) else _TAR_REASONS.get(reason) or reason_kind(reason)
         if kind is not None:
             raise kind(line, detail=said)
     raise Invalid(first, detail=said)

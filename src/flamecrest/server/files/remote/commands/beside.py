@@ -10,6 +10,17 @@ from typing import Final
 
 TEMPORARY_DAYS: Final = 15  # age of a directory that no script can still work in; batch jobs may run for days
 
+_HEX: Final = "[0-9a-f]"
+_ANY: Final = "[A-Za-z0-9]" * 10
+
+# Shell patterns of the names of all temporary files and directories, of uploads too. Archives don't contain them.
+TEMPORARY_NAMES: Final = (
+    ".flamecrest-upload-" + _HEX * 16,
+    ".flamecrest-upload-" + _HEX * 32 + "*",
+    ".flamecrest-unpack-" + _HEX * 16,
+    *(f".f7t_{what}_{_ANY}" for what in ("copy", "extract", "archive")),
+)
+
 # Functions of a script that sets `work` to the directory it works in.
 # - Programs that take long run in the background with `wait`: only then does bash run its trap immediately.
 # - `timeout` sends TERM twice: the second one would end the cleanup in the trap, so it is ignored.
@@ -17,8 +28,9 @@ TEMPORARY_DAYS: Final = 15  # age of a directory that no script can still work i
 # - `merge` moves files and new folders; folders that exist on both sides stay, empty. A file is replaced by a rename.
 #   Nothing is moved if a folder would replace something else, or be replaced; links to folders are no folders here.
 # - To move a folder needs write permission on it: `unlock` gives it, `relock` restores the modes, deepest first.
-BESIDE: Final = r"""set -u
+BESIDE: Final = r"""set -u +o posix
 export LC_ALL=C
+unset TAR_OPTIONS CDPATH POSIXLY_CORRECT
 shopt -s dotglob nullglob
 work=
 alone=$(command -v setsid)
@@ -32,7 +44,7 @@ clean() {
 }
 sweep() {
     $alone timeout 60 find "$1/" -maxdepth 1 -name '.f7t_*' -regextype posix-extended \
-        -regex '.*/\.f7t_((copy|extract)_[A-Za-z0-9]{10}|archive_[A-Za-z0-9]{10}(\.list)?)' \
+        -regex '.*/\.f7t_(copy|extract|archive)_[A-Za-z0-9]{10}(\.list)?' \
         -user "$EUID" -type f,d -mtime +DAYS -exec rm -rf -- {} + </dev/null >/dev/null 2>&1 &
     disown
 }
