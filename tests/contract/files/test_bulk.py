@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 import tarfile
 from collections.abc import AsyncIterator, Sequence
 
@@ -155,3 +156,25 @@ async def test_temporary_files_are_not_archived(place: Place) -> None:
     for name in (".flamecrest-upload-0123456789abcdef", ".f7t_copy_aB3xY6zW9q", ".flamecrest-upload-notes", "file"):
         await put(place, f"a/{name}")
     assert set(await packed(place, [place.path("a")])) == {"a", "a/.flamecrest-upload-notes", "a/file"}
+
+
+async def check_modes(place: Place) -> None:
+    """Modes in an archive are subject to the umask; set-ID bits are kept on request only."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, kind, mode in (("d", tarfile.DIRTYPE, 0o2775), ("f", tarfile.REGTYPE, 0o4777), ("d/s", b"0", 0o666)):
+            info = tarfile.TarInfo(name)
+            info.type, info.mode = kind, mode
+            archive.addfile(info)
+    umask = int(await place.run("umask"), 8)
+    for setuid, special in ((True, (0o2000, 0o4000, 0)), (False, (0, 0, 0))):
+        result = await place.bulk.unpack(place.folder, send(out.getvalue()), soon(), setuid=setuid)
+        assert result.failures == 0
+        modes = [stat.S_IMODE((await place.queries.stat(place.path(name), soon())).mode) for name in ("d", "f", "d/s")]
+        assert modes == [(mode & ~umask) | bits for mode, bits in zip((0o775, 0o777, 0o666), special, strict=True)]
+        await place.changes.rm(place.path("d"), soon())
+
+
+@pytest.mark.needs("ssh")
+async def test_modes_in_an_archive_are_subject_to_the_umask(place: Place) -> None:
+    await check_modes(place)

@@ -17,6 +17,7 @@ from flamecrest.server.files.archives.remote import RemoteBulk
 from flamecrest.server.files.values import CompressOptions
 
 from .places import Place, on_sandbox, soon
+from .test_bulk import check_modes
 from .test_files import fetch, names, put
 
 pytestmark = pytest.mark.anyio
@@ -163,3 +164,8 @@ async def test_without_perl_an_existing_file_is_written_in_place(without: Withou
         after = await place.queries.stat(path, soon())
         assert (after.ino, after.mode) == (before.ino, before.mode)
         assert await names(place, hidden=True) == ["f", "f.link"]
+
+
+async def test_without_perl_modes_in_an_archive_are_those_that_the_server_allows(without: Without) -> None:
+    async with without("perl") as place:
+        await check_modes(place)

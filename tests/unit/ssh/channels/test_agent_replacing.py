@@ -137,7 +137,8 @@ def test_a_new_file_has_the_mode_of_the_users_umask(tmp_path):
         (found,) = answers(questions.target(os.fsencode(tmp_path / "f")))
     finally:
         os.umask(before)
-    assert found == questions.Target(os.fsencode(tmp_path / "f"), None, owned=True, new_mode=0o640)
+    assert found == questions.Target(os.fsencode(tmp_path / "f"), None, owned=True, umask=0o027)
+    assert found.new_mode == 0o640
 
 
 def test_in_a_folder_with_an_acl_that_decides(tmp_path):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from flamecrest.server.errors import Invalid, Unsupported, Upstream
+from flamecrest.server.files.remote.replacement.questions import target
 from flamecrest.server.ssh.command import Command
+from flamecrest.server.ssh.errors import StatError
 
 from . import inflate, packing
 from .port import ArchiveFormat, Selection, UnpackLimits, UnpackResult
@@ -63,16 +66,24 @@ class RemoteBulk:
         outcome = UnpackResult()
         async with self._session.open_sftp(deadline) as sftp:
             async with deadline.enforce("Opening the folder"):
-                folder = await target_folder(sftp, path)
+                folder, umask = await asyncio.gather(target_folder(sftp, path), self._umask(path, deadline))
             async with aclosing(
                 inflate.plain(chunks, lambda data: self._unzstd(data, deadline), self._bounds)
             ) as plain:
                 try:
-                    await Unpacker(sftp, folder, outcome, setuid=setuid).run(ByteReader(plain), self._bounds)
+                    unpacker = Unpacker(sftp, folder, outcome, setuid=setuid, umask=umask)
+                    await unpacker.run(ByteReader(plain), self._bounds)
                     await _rest(plain)
                 except TruncatedArchive:
                     outcome.complete = False
         return outcome
+
+    async def _umask(self, folder: str, deadline: Deadline) -> int | None:
+        """The user's umask, as commands have it; None if it is unknown, or an ACL of the folder counts in its place."""
+        with suppress(StatError):
+            found = await self._session.ask(target(os.fsencode(folder.rstrip("/")) + b"/.flamecrest-unpack"), deadline)
+            return None if found is None else found.umask
+        return None
 
     async def _unzstd(self, chunks: AsyncIterator[bytes], deadline: Deadline) -> AsyncGenerator[bytes]:
         """Decompress on the cluster: Python has zstd from 3.14 on."""

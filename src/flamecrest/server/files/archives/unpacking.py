@@ -75,8 +75,12 @@ def link_target(link: bytes, target: bytes) -> bytes:
 class Unpacker:
     """Unpacks one archive into one directory."""
 
-    def __init__(self, sftp: Sftp, folder: bytes, outcome: UnpackResult, *, setuid: bool) -> None:
+    def __init__(
+        self, sftp: Sftp, folder: bytes, outcome: UnpackResult, *, setuid: bool, umask: int | None = None
+    ) -> None:
+        """Without `umask` modes are as the SFTP server creates files and directories."""
         self._sftp = sftp
+        self._umask = umask
         self._root = folder.rstrip(b"/")
         self._outcome = outcome
         self._modes = 0o7777 if setuid else 0o777
@@ -146,8 +150,12 @@ class Unpacker:
             return False
         path = self._path(at)
         made = False
+        wanted = self._allowed(mode) | 0o700
         try:
-            await self._sftp.mkdir(path, Attrs(mode=(mode & self._modes & 0o1777) | 0o700))
+            making, looking = self._sftp.mkdir(path, Attrs(mode=wanted & 0o1777)), self._sftp.lstat(path)
+            self._sftp.forget(looking)
+            await making
+            await self._complete_mode(path, (await looking).mode or 0, wanted)
             made = True
         except SftpError as error:
             try:
@@ -163,6 +171,16 @@ class Unpacker:
             self._folders, self._remembered = {b""}, 0
         self._folders.add(at)
         return made
+
+    def _allowed(self, mode: int) -> int:
+        return mode & self._modes & ~(self._umask or 0)
+
+    async def _complete_mode(self, path: bytes, made: int, wanted: int) -> None:
+        """Set the bits that mkdir(2) ignores, and those that another umask of the server took. Inherited bits stay."""
+        permissions = made if self._umask is None else wanted
+        mode = (permissions & 0o777) | (made & 0o7000) | (wanted & 0o7000)
+        if mode != stat_bits.S_IMODE(made):
+            await self._sftp.setstat(path, Attrs(mode=mode))
 
     async def _way(self, at: bytes) -> None:
         """Ensure that a directory and its parents exist."""
@@ -256,7 +274,7 @@ class Unpacker:
 
     async def _open(self, temporary: bytes, member: Member) -> bytes:
         opening = self._sftp.open_file(
-            temporary, FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE, Attrs(mode=member.mode & 0o777)
+            temporary, FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE, Attrs(mode=self._allowed(member.mode) & 0o777)
         )
         try:
             return await opening
@@ -270,13 +288,17 @@ class Unpacker:
         """Set size, times and mode after the content, in one turn; closes the handle in any case."""
         moment = min(max(member.mtime, 0), 0xFFFFFFFF)
         size = member.size if member.segments is not None else None
+        mode = self._allowed(member.mode) if self._umask is not None else None
         asked = [*sent]
-        if size is not None:
-            asked.append(self._sftp.fsetstat(handle, Attrs(size=size)))
-        if member.mode & self._modes & 0o7000:  # write(2) clears these bits
-            asked.append(self._sftp.fsetstat(handle, Attrs(mode=member.mode & self._modes)))
-        asked.append(self._sftp.fsetstat(handle, Attrs(atime=moment, mtime=moment)))
-        asked.append(self._sftp.close_handle(handle))
+        try:
+            if mode is None and member.mode & self._modes & 0o7000:
+                mode = ((await self._sftp.fstat(handle)).mode or 0) & 0o777 | member.mode & 0o7000
+            if size is not None:
+                asked.append(self._sftp.fsetstat(handle, Attrs(size=size)))
+            # after the content: write(2) clears set-ID bits
+            asked.append(self._sftp.fsetstat(handle, Attrs(mode=mode, atime=moment, mtime=moment)))
+        finally:
+            asked.append(self._sftp.close_handle(handle))
         try:
             for future in asked:
                 await within_stall_timeout(future)

@@ -186,8 +186,8 @@ sub landed {
   return @now && $now[0] == $s[0] && $now[1] == $s[1] ? @now : @s;
 }
 
-# what a write will replace: the mode of a new file (empty if an ACL of the folder decides it), the path behind a link, and
-# of an existing file whether it is ours, and its attributes
+# what a write will replace: the umask (empty if an ACL of the folder counts in its place), the path behind a link, and of
+# an existing file whether it is ours, and its attributes
 sub target {
   my ($path) = @_;
   my @old = stated($path, 0);
@@ -200,8 +200,7 @@ sub target {
   return "-" if @old and not $old[2] & 0222;
   return "~" . ($errno + 0) if @old and not -W $path;
   my ($folder) = $path =~ m{^(.*/)}s or return "-";
-  my $inherited = inherited($folder);
-  return join "\0", "=" . ($inherited ? "" : 0666 & ~umask), $path, @old ? (-O $path ? 1 : 0, "@old") : ("", "");
+  return join "\0", "=" . (inherited($folder) ? "" : umask), $path, @old ? (-O $path ? 1 : 0, "@old") : ("", "");
 }
 # whether new files in a folder get the rights of an ACL, which the umask does not change; true if it is not known
 sub inherited {

@@ -14,7 +14,12 @@ class Target(NamedTuple):
     path: bytes
     existing: Stat | None = None  # None: there is no such file; SFTP knows only a part of the attributes
     owned: bool = True  # the file belongs to the user; True if that is not known
-    new_mode: int | None = None  # of a new file, as the user's umask has it; None: what the server creates is right
+    umask: int | None = None  # the user's, for new files; None: unknown, or an ACL of the folder counts in its place
+
+    @property
+    def new_mode(self) -> int | None:
+        """The mode of a new file; None: that which the server creates it with."""
+        return None if self.umask is None else 0o666 & ~self.umask
 
 
 def target(path: bytes) -> Question[Target]:
@@ -23,12 +28,12 @@ def target(path: bytes) -> Question[Target]:
 
 
 def _target(answer: bytes) -> Target:
-    mode, path, owned, numbers = answer.split(b"\0")
+    umask, path, owned, numbers = answer.split(b"\0")
     return Target(
         path,
         Stat(*stat_numbers(numbers)) if numbers else None,
         owned != b"0",
-        int(mode) if mode else None,
+        int(umask) if umask else None,
     )
 
 
