@@ -22,6 +22,7 @@ from flamecrest.server.files.listing_filter import ALL_ENTRIES, ListingFilter
 from flamecrest.server.files.remote.commands import command_errors
 from flamecrest.server.files.remote.reading import UnopenedReader
 from flamecrest.server.files.remote.writing import require_regular
+from flamecrest.server.files.settling import wait_until_settled
 from flamecrest.server.files.values import (
     DEFAULT_LISTING,
     DEFAULT_WRITE,
@@ -152,6 +153,8 @@ class LocalFiles(LocalOperations):
         prefix = f"upload: {path}"
         target, there = await asyncio.to_thread(_writable_target, path, options, prefix)
         if options.precondition is not None:
+            if there is not None and await wait_until_settled(there):
+                there = await asyncio.to_thread(_stat_or_none, target)
             options.precondition(there)
         folder = os.path.dirname(target)
         if options.parents:
@@ -176,6 +179,8 @@ class LocalFiles(LocalOperations):
     ) -> AsyncIterator[LocalReader | UnopenedReader]:
         prefix = f"download: {path}"
         found = _stat(await do(prefix, os.stat, path))
+        if await wait_until_settled(found):
+            found = _stat(await do(prefix, os.stat, path))
         require_regular(prefix, Attrs(mode=found.mode))
         if choose_start is not None and choose_start(found) is None:
             yield UnopenedReader(found)
@@ -242,6 +247,7 @@ def _make_parents(folder: str, prefix: str) -> None:
 def _link(temporary: str, target: str, prefix: str) -> None:
     try:
         os.link(temporary, target)
+        Path(temporary).unlink()  # sets ctime
     except FileExistsError:
         raise PreconditionFailed(f"{prefix}: File exists") from None
 
@@ -266,6 +272,8 @@ def _stat(found: os.stat_result) -> Stat:
         dev=found.st_dev,
         nlink=found.st_nlink,
         mtime_fraction=found.st_mtime_ns % 10**9,
+        ctime_fraction=found.st_ctime_ns % 10**9,
+        clock=time.time_ns() // 1000,
     )
 
 

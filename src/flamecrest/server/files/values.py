@@ -8,7 +8,10 @@ from __future__ import annotations
 import stat as stat_bits
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
+
+CLOCK_STEP: Final = 0.02  # seconds: longer than the step in which kernels count the times of files (1 to 10 ms)
+CLOCK_SLACK: Final = 1.0  # seconds by which the clocks of the gateway and of a login node may differ
 
 Compression = Literal["none", "gzip", "bzip2", "xz"]
 ChecksumAlgorithm = Literal["md5", "sha1", "sha256", "sha512", "blake2b"]
@@ -32,11 +35,33 @@ class Stat(NamedTuple):
     mtime: int = 0
     ctime: int = 0
     mtime_fraction: int = 0  # nanoseconds; 0 where only the second is known
+    ctime_fraction: int = 0  # the same of ctime
+    clock: int = 0  # of the cluster, in microseconds since the epoch, right before the attributes were read
 
     @property
     def mtime_ns(self) -> int | None:
         """`mtime` in nanoseconds; None where only the second is known."""
         return self.mtime * 10**9 + self.mtime_fraction if self.mtime_fraction else None
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """What changes with every change of the file, once it is settled: inode, size, mtime, ctime."""
+        return self.ino, self.size, self.mtime, self.mtime_fraction, self.ctime, self.ctime_fraction
+
+    def now(self, clock: float) -> float:
+        """The cluster's time when the attributes were read, in seconds: its own, or that of the gateway, `clock`.
+
+        The result may be too early, not too late.
+        """
+        return self.clock / 1e6 if self.clock else clock - CLOCK_SLACK
+
+    def settles_in(self, clock: float) -> float:
+        """Seconds until every later change of the file has another ctime; 0 or less: that is so already.
+
+        The kernel counts ctime in steps, and two changes within a step have the same. `clock` is the gateway's time.
+        """
+        step = CLOCK_STEP if self.ctime_fraction else 1 + CLOCK_STEP
+        return self.ctime + self.ctime_fraction / 1e9 + step - self.now(clock)
 
 
 @dataclass(frozen=True, slots=True)

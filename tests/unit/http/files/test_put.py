@@ -37,7 +37,7 @@ async def test_create_and_replace(client: httpx.AsyncClient, world: World, tmp_p
     assert (made.status_code, made.content) == (201, b"")
     assert (tmp_path / "f").read_bytes() == data
     found = (tmp_path / "f").stat()
-    assert made.headers["etag"] == f'"{found.st_ino:x}-{size:x}-{found.st_mtime_ns:x}"'
+    assert made.headers["etag"] == f'"{found.st_ino:x}-{size:x}-{found.st_mtime_ns:x}-{found.st_ctime_ns:x}"'
     again = await put(client, tmp_path / "f", data + b"!")
     assert again.status_code == 204
     assert again.headers["etag"] != made.headers["etag"]

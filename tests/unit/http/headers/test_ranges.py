@@ -23,7 +23,10 @@ from flamecrest.server.http.headers.digests import DigestCheck, compute_digest, 
 from flamecrest.server.http.headers.ranges import ByteRange, MultipartRanges, UnsatisfiableRange, parse_range
 
 NOW = 1_800_000_000.0
-OLD = Stat(mode=0o100644, uid=1, gid=1, size=10, mtime=1_700_000_000, ino=7, mtime_fraction=123_456_789)
+OLD = Stat(
+    mode=0o100644, uid=1, gid=1, size=10, mtime=1_700_000_000, ino=7, mtime_fraction=123_456_789,
+    ctime=1_700_000_000, ctime_fraction=200_000_000,
+)  # fmt: skip
 
 
 # --- ranges
@@ -103,19 +106,47 @@ def test_multipart_body_has_its_declared_length():
 
 def test_validators_of_a_file():
     tag = Validators.of(OLD, NOW).etag
-    assert tag == f'"7-a-{1_700_000_000_123_456_789:x}"'
-    for other in (OLD._replace(ino=8), OLD._replace(size=11), OLD._replace(mtime_fraction=123_457_000)):
-        assert Validators.of(other, NOW).etag != tag
-    assert Validators.of(OLD._replace(atime=5, mode=0, ctime=9), NOW).etag == tag
+    assert tag == f'"7-a-{1_700_000_000_123_456_789:x}-{1_700_000_000_200_000_000:x}"'
+    # what a user can set is not enough: ctime tells two contents apart
+    for other in ({"ino": 8}, {"size": 11}, {"mtime_fraction": 123_457_000}, {"ctime": 1}, {"ctime_fraction": 1}):
+        assert Validators.of(OLD._replace(**other), NOW).etag != tag
+    assert Validators.of(OLD._replace(atime=5, mode=0, nlink=3), NOW).etag == tag
+
+
+CHANGED = OLD.ctime + OLD.ctime_fraction / 1e9
 
 
 @pytest.mark.parametrize(
-    ("exact", "ino", "age", "strong"),
-    [(True, 7, 0, True), (False, 7, 1.9, False), (False, 7, 2.1, True), (False, 7, -100, False), (True, 0, 100, False)],
+    ("clock", "exact", "known"),
+    [
+        (0.0, True, False),  # two changes within a step of the clock have the same ctime
+        (0.019, True, False),
+        (0.021, True, True),
+        (-100, True, False),  # the file server's clock is ahead
+        (0.8, False, False),  # whole seconds
+        (0.9, False, True),
+    ],
 )
-def test_etag_is_strong_only_if_it_is_unique(exact, ino, age, strong):
-    stat = OLD._replace(ino=ino, mtime_fraction=OLD.mtime_fraction if exact else 0)
-    assert (Validators.of(stat, OLD.mtime + age).etag or "W/").startswith('"') is strong
+def test_a_file_that_was_changed_just_now_has_no_tag(clock, exact, known):
+    stat = OLD if exact else OLD._replace(ctime_fraction=0)
+    at = CHANGED + clock
+    assert (Validators.of(stat._replace(clock=int(1e6 * at)), NOW).etag is not None) is known
+    # without the cluster's clock, that of the gateway may be ahead
+    assert Validators.of(stat, at).etag is None
+    assert (Validators.of(stat, at + 1).etag is not None) is known
+    assert Validators.of(stat, at, written=True).etag == Validators.of(stat, NOW).etag
+
+
+@pytest.mark.parametrize(("age", "tag"), [(-9, None), (1.9, None), (2.5, f'W/"a-{1_700_000_000_123_456_789:x}"')])
+def test_without_ctime_a_tag_is_weak(age, tag):
+    stat = OLD._replace(ino=0, ctime=0, ctime_fraction=0)
+    assert Validators.of(stat, OLD.mtime + age).etag == tag
+
+
+@pytest.mark.parametrize(("age", "date"), [(0.5, 1_699_999_999), (1.5, 1_700_000_000)])
+def test_a_date_that_a_later_change_may_share_is_not_sent(age, date):
+    stat = OLD._replace(clock=int(1e6 * (OLD.mtime + age)))
+    assert Validators.of(stat, NOW).last_modified == format_http_date(date)
 
 
 def test_future_date_is_not_sent():
@@ -191,8 +222,18 @@ def test_if_range(condition, applies):
     assert range_applies({"if-range": condition}, Validators.of(OLD, NOW)) is applies
 
 
-def test_if_range_ignores_a_recent_date():
+def test_if_range_ignores_a_date_that_is_recent_or_may_have_been_set():
     assert not range_applies({"if-range": SAME}, Validators.of(OLD, OLD.mtime + 1.0))
+    assert not range_applies({"if-range": SAME}, Validators.of(OLD._replace(ctime=OLD.mtime + 5), NOW))
+
+
+@pytest.mark.parametrize(("age", "proven"), [(0.0, False), (0.9, False), (1.2, True)])
+def test_the_date_of_a_recent_modification_proves_nothing(age, proven):
+    found = Validators.of(OLD._replace(clock=int(1e6 * (OLD.mtime + age))), NOW)
+    for date in (SAME, AFTER):
+        assert (evaluate({"if-modified-since": date}, found, reading=True) is NOT) is proven
+        for reading in (True, False):
+            assert (evaluate({"if-unmodified-since": date}, found, reading=reading) is ON) is proven
 
 
 @given(st.integers(0, 4102444800))

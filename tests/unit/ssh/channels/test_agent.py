@@ -239,9 +239,9 @@ class TestTheWire:
         with suppress(StatError, ValueError):
             read_answer(question, answer)
 
-    def test_attributes_are_twelve_numbers(self):
-        assert Stat(*stat_numbers(b"1 2 3 4 5 6 7 8 9 10 11 12")).size == 8
-        with pytest.raises(ValueError, match="12"):
+    def test_attributes_are_fourteen_numbers(self):
+        assert Stat(*stat_numbers(b"1 2 3 4 5 6 7 8 9 10 11 12 13 14")).size == 8
+        with pytest.raises(ValueError, match="14"):
             stat_numbers(b"1 2 3")
 
 
@@ -287,7 +287,7 @@ async def test_a_program_that_is_not_our_agent_is_not_used(world, program):
     async with world.pool() as pool:
         me = session(pool)
         for _ in range(2):
-            assert len(await me.stat("/", soon(), follow=True)) == 12
+            assert len(await me.stat("/", soon(), follow=True)) == 14
         connection = connected(pool)
         assert connection.shared(Agent) is None
         assert await me.ask(agent_requests.read(b"/etc/passwd"), soon()) is None

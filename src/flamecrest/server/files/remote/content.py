@@ -20,6 +20,7 @@ from flamecrest.server.files.remote.reading import SftpReader, UnopenedReader
 from flamecrest.server.files.remote.replacement.landing import TargetDamaged, land
 from flamecrest.server.files.remote.replacement.targets import find_target
 from flamecrest.server.files.remote.writing import STALL_TIMEOUT, TemporaryFile, require_regular, temporary_beside
+from flamecrest.server.files.settling import wait_until_settled
 from flamecrest.server.files.values import DEFAULT_WRITE, Stat, WriteOptions, WriteResult
 from flamecrest.server.ssh.channels.agent import stat_question
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, Attrs, SftpError
@@ -47,10 +48,7 @@ class RemoteContent:
         prefix = f"download: {path}"
         choose_start = choose_start or _first_byte
         name = os.fsencode(path)
-        try:
-            small = await self.session.ask(agent_requests.read(name), deadline)
-        except StatError as error:
-            raise operation_error(error, prefix) from None
+        small = await self._small(name, prefix, deadline)
         if small is not None:
             if choose_start(small.stat) is None:
                 yield UnopenedReader(small.stat)
@@ -74,6 +72,17 @@ class RemoteContent:
                         reader.close()
             except SftpError as error:
                 raise operation_error(error, prefix) from None
+
+    async def _small(self, path: bytes, prefix: str, deadline: Deadline) -> agent_requests.SmallFile | None:
+        """Read a file by the agent; once more after the step of the clock in which it was changed, if that is now."""
+        question = agent_requests.read(path)
+        try:
+            small = await self.session.ask(question, deadline)
+            if small is not None and await wait_until_settled(small.stat):
+                small = await self.session.ask(question, deadline)
+        except StatError as error:
+            raise operation_error(error, prefix) from None
+        return small
 
     async def upload(
         self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, options: WriteOptions = DEFAULT_WRITE
@@ -150,11 +159,16 @@ class RemoteContent:
             raise
         if options.report_stat and found is None:
             found = await self._stat(target.path, prefix)
+            # another file may have taken the path since: without inode the attributes identify no content
+            found = None if found is None else found._replace(ino=0)
         return WriteResult(target.existing is None, found if options.report_stat else None)
 
     async def _check_precondition(self, target: bytes, options: WriteOptions, prefix: str) -> None:
         if options.precondition is not None:
-            options.precondition(await self._stat(target, prefix))
+            found = await self._stat(target, prefix)
+            if found is not None and await wait_until_settled(found):
+                found = await self._stat(target, prefix)
+            options.precondition(found)
 
     async def _stat(self, path: bytes, prefix: str) -> Stat | None:
         # not under the caller's deadline, which may pass long before a large upload is complete

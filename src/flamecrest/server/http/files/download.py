@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import Response
 
 from flamecrest.server.errors import Unsupported
+from flamecrest.server.files.settling import wait_until_settled
 from flamecrest.server.http.core.errors import envelope
 from flamecrest.server.http.headers import digests
 from flamecrest.server.http.headers.content_disposition import attachment_header
@@ -83,6 +84,8 @@ class DownloadResponse(Response):
     async def _cluster_digests(self, plan: DownloadPlan) -> KnownDigests:
         """The digests that the cluster must compute, each with the ETag of the file it was computed for."""
         stat = await self._files.queries.stat(self._path, self._deadline, follow=True)
+        if await wait_until_settled(stat):
+            stat = await self._files.queries.stat(self._path, self._deadline, follow=True)
         plan.decide(stat)
         etag = plan.validators.etag
         if plan.status not in {200, 206} or plan.buffers or not stat.size or etag is None or etag.startswith("W/"):

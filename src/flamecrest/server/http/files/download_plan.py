@@ -11,7 +11,6 @@ from flamecrest.server.http.headers.conditions import (
     Outcome,
     Validators,
     evaluate,
-    format_http_date,
     range_applies,
 )
 from flamecrest.server.http.headers.digests import preferred_digest
@@ -94,6 +93,6 @@ class DownloadPlan:
         found: list[tuple[bytes, bytes]] = []
         if self.validators.etag is not None:
             found.append((b"etag", self.validators.etag.encode("ascii")))
-        if self.validators.modified is not None:
-            found.append((b"last-modified", format_http_date(self.validators.modified).encode("ascii")))
+        if (date := self.validators.last_modified) is not None:
+            found.append((b"last-modified", date.encode("ascii")))
         return found

@@ -21,14 +21,7 @@ from flamecrest.server.files.port import Files
 from flamecrest.server.files.values import Stat, WriteOptions
 from flamecrest.server.http.core.request_body import RequestBody, declared_length
 from flamecrest.server.http.core.route import Call
-from flamecrest.server.http.headers.conditions import (
-    Outcome,
-    Validators,
-    entity_tags,
-    evaluate,
-    format_http_date,
-    parse_http_date,
-)
+from flamecrest.server.http.headers.conditions import Outcome, Validators, entity_tags, evaluate, parse_http_date
 from flamecrest.server.http.headers.content_disposition import parse_parameters
 from flamecrest.server.http.headers.digests import DigestCheck
 
@@ -77,10 +70,10 @@ class FilePut:
             landed = await files.content.upload(path, content, call.deadline, landing)
         headers = {}
         if landed.stat is not None:
-            found = Validators.of(landed.stat, time.time())
+            found = Validators.of(landed.stat, time.time(), written=True)
             headers = {"ETag": found.etag} if found.etag is not None else {}
-            if found.modified is not None:
-                headers["Last-Modified"] = format_http_date(found.modified)
+            if (date := found.last_modified) is not None:
+                headers["Last-Modified"] = date
         return Response(None, 201 if landed.created else 204, headers)
 
     def _landing(self, given: Mapping[str, str]) -> WriteOptions:

@@ -14,7 +14,6 @@ from typing import Final
 
 from flamecrest.server.files.values import Stat
 
-RECENT: Final = 2.0  # seconds; a younger file can change again within the same second of its modification time
 _TAG: Final = re.compile(r'[ \t]*(\*|(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"|)[ \t]*(?:,|$)')
 _DATES: Final = (
     (re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", re.ASCII), "%a, %d %b %Y %H:%M:%S GMT"),
@@ -36,22 +35,38 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """The validators of one state of a file."""
+    """The validators of one state of a file.
+
+    A strong tag contains ctime, which users cannot set. A file that was changed within the last step of the clock has
+    no tag, as its next state may have the same; without ctime the tag is weak.
+    """
 
     etag: str | None
     modified: int | None  # seconds since the epoch
-    settled: bool  # old enough that a later change would have another modification time
+    settled: bool  # a later change would have another modification time (unless a user sets it)
+    untouched: bool = False  # no change later than `modified`: a user may set the modification time back
 
     @classmethod
-    def of(cls, stat: Stat, now: float) -> "Validators":
-        """The validators of a file at the time `now`; weak if another state of the file could have the same."""
-        exact = stat.mtime_ns
-        settled = now - stat.mtime >= RECENT
-        tag = f'"{stat.ino:x}-{stat.size:x}-{stat.mtime * 10**9 if exact is None else exact:x}"'
-        strong = stat.ino > 0 and (exact is not None or settled)
+    def of(cls, stat: Stat, now: float, *, written: bool = False) -> "Validators":
+        """The validators of a file at the gateway's time `now`. `written`: the gateway itself made this state."""
+        mtime = f"{stat.mtime * 10**9 + stat.mtime_fraction:x}"
+        settled = stat.now(now) - stat.mtime - stat.mtime_fraction / 1e9 >= 1
+        if stat.ino and stat.ctime:
+            ctime = f"{stat.ctime * 10**9 + stat.ctime_fraction:x}"
+            proven = written or stat.settles_in(now) <= 0
+            tag = f'"{stat.ino:x}-{stat.size:x}-{mtime}-{ctime}"' if proven else None
+        else:
+            tag = f'W/"{stat.size:x}-{mtime}"' if settled else None
         # a date in the future must not be sent (RFC 9110, 8.8.2.1); years have four digits
         modified = stat.mtime if 0 <= stat.mtime <= min(now, _LAST_YEAR) else None
-        return cls(tag if strong else f"W/{tag}", modified, settled)
+        return cls(tag, modified, settled, untouched=bool(stat.ctime) and stat.ctime - stat.mtime <= 1)
+
+    @property
+    def last_modified(self) -> str | None:
+        """The date to send. It is a second early while another change may follow in the same second."""
+        if self.modified is None:
+            return None
+        return format_http_date(self.modified if self.settled else max(0, self.modified - 1))
 
 
 NO_VALIDATORS: Final = Validators(None, None, settled=False)  # of a file whose content is generated while it is read
@@ -62,22 +77,19 @@ def evaluate(given: Mapping[str, str], found: Validators | None, *, reading: boo
     if (tags := given.get("if-match")) is not None:
         if not _matches(tags, found, strong=True):
             return Outcome.FAILED
-    elif (since := _seconds(given, "if-unmodified-since")) is not None and (
-        found is None or found.modified is None or found.modified > since
-    ):
+    elif (since := _seconds(given, "if-unmodified-since")) is not None and not _unmodified(found, since):
         return Outcome.FAILED
     if (tags := given.get("if-none-match")) is not None:
         if _matches(tags, found, strong=False):
             return Outcome.NOT_MODIFIED if reading else Outcome.FAILED
-    elif (
-        reading
-        and (since := _seconds(given, "if-modified-since")) is not None
-        and found is not None
-        and found.modified is not None
-        and found.modified <= since
-    ):
+    elif reading and (since := _seconds(given, "if-modified-since")) is not None and _unmodified(found, since):
         return Outcome.NOT_MODIFIED
     return Outcome.GO_ON
+
+
+def _unmodified(found: Validators | None, since: int) -> bool:
+    """Whether a file was certainly not modified after a date: the date of a recent modification proves nothing."""
+    return found is not None and found.settled and found.modified is not None and found.modified <= since
 
 
 def range_applies(given: Mapping[str, str], found: Validators) -> bool:
@@ -89,7 +101,7 @@ def range_applies(given: Mapping[str, str], found: Validators) -> bool:
     if condition.startswith(('"', "W/")):
         return condition == found.etag and not condition.startswith("W/")
     since = parse_http_date(condition)
-    return since is not None and since == found.modified and found.settled
+    return since is not None and since == found.modified and found.settled and found.untouched
 
 
 def _matches(header: str, found: Validators | None, *, strong: bool) -> bool:

@@ -28,8 +28,9 @@ MAX_ANSWER = 1024 * 1024  # bytes
 MAX_UNANSWERED = 1024 * 1024  # bytes of questions; further ones are left to SFTP, which has a window
 SLOW_SENT = 2  # slow questions sent and not answered, at most: one in progress, and the next
 
-# dev ino mode nlink uid gid rdev size atime mtime ctime, and the nanoseconds of mtime's fraction (rounded as a double
-# rounds them, so that the agent and `stat` give the same number for a file; 0: only the second is known)
+# dev ino mode nlink uid gid rdev size atime mtime ctime, then the nanoseconds of mtime's fraction and of ctime's
+# (rounded as a double rounds them, so that the agent and `stat` give the same numbers for a file; 0: only the second is
+# known), and the login node's clock right before, in microseconds since the epoch (0: unknown)
 StatNumbers = tuple[int, ...]
 
 _HEAD = struct.Struct(">cI")  # letter, length of the text
@@ -66,8 +67,8 @@ class Question(Generic[T]):
 def stat_numbers(answer: bytes) -> StatNumbers:
     """Read the numbers of an answer; ValueError for anything else."""
     found = tuple(map(int, answer.split(b" ")))
-    if len(found) != 12:
-        raise ValueError("not 12 numbers")
+    if len(found) != 14:
+        raise ValueError("not 14 numbers")
     return found
 
 

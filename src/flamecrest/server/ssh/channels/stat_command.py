@@ -15,8 +15,15 @@ from .agent import StatNumbers
 
 def stat_command(path: str, *, follow: bool) -> Command[StatNumbers]:
     """The command that prints the attributes of a path, of a link's target with `follow`."""
-    argv = ("stat", *(("-L",) if follow else ()), "--printf=%d %i %f %h %u %g 0 %s %X %.9Y %Z", "--", path)
+    argv = ("stat", *(("-L",) if follow else ()), "--printf=%d %i %f %h %u %g 0 %s %X %.9Y %.9Z", "--", path)
     return Command(argv, _parse, repeatable=True)
+
+
+def _time(word: bytes) -> tuple[int, int]:
+    """Seconds since the epoch, and the nanoseconds of the fraction as the agent gives them."""
+    whole, _, fraction = word.partition(b".")
+    seconds = math.floor(float(word)) if word.startswith(b"-") else int(whole)
+    return seconds, _rounded(seconds, int(fraction or b"0"))
 
 
 def _rounded(seconds: int, nanoseconds: int) -> int:
@@ -32,12 +39,10 @@ def _parse(output: Output) -> StatNumbers:
     if output.status == 0:
         words = output.stdout.split()
         if len(words) == 11:
-            modified = words[9]
-            words[9] = modified.partition(b".")[0]
-            found = [int(word, 16 if at == 2 else 10) for at, word in enumerate(words)]
-            if modified.startswith(b"-"):
-                found[9] = math.floor(float(modified))
-            return (*found, _rounded(found[9], int(modified.partition(b".")[2] or b"0")))
+            *numbers, modified, changed = words
+            found = [int(word, 16 if at == 2 else 10) for at, word in enumerate(numbers)]
+            (mtime, mtime_fraction), (ctime, ctime_fraction) = _time(modified), _time(changed)
+            return (*found, mtime, ctime, mtime_fraction, ctime_fraction, 0)
     output.check_installed()  # first: the message for a missing program ends in "No such file", too
     # coreutils ends its message with the text of strerror(3), in English because of LC_ALL=C
     reason = output.errors().rpartition(": ")[2]

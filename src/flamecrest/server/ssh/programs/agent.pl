@@ -11,27 +11,32 @@ BEGIN { $^H |= 0x00400000 }
 
 my $MAX_QUESTION = 262144;
 my $MAX_ANSWER = 1048576;
-my $fine = eval { require Time::HiRes; Time::HiRes->can("lstat") };
+# microseconds; file systems whose times are whole seconds are not considered here
+my $STEP = 20000;
+my $fine = eval { require Time::HiRes; Time::HiRes->can("lstat") } ? 1 : 0;
 my $in = "";
 
-# The first eleven fields of stat(2) of a path or an open file, and the nanoseconds of the fraction of its mtime.
+# The first eleven fields of stat(2) of a path or an open file, the nanoseconds of the fractions of its mtime and its ctime,
+# and the time right before in microseconds.
 # Time::HiRes gives times as doubles: their whole seconds are exact unless the fraction is 0 or was rounded up to a
-# second. Then the seconds come from the plain stat.
+# second. Then the seconds come from the plain stat, unless the file was changed between the two.
 sub stated {
   my ($file, $follow) = @_;
+  my $clock = $fine ? sprintf "%d", 1e6 * Time::HiRes::time() : time . "000000";
   my @plain;
-  unless ($fine) {
-    @plain = $follow ? stat $file : lstat $file or return;
-    return (@plain[0 .. 10], 0);
+  for (1 .. $fine * 3) {
+    my @s = $follow ? Time::HiRes::stat($file) : Time::HiRes::lstat($file) or return;
+    my @t = (int $s[8], int $s[9], int $s[10]);
+    my @part = map { $s[8 + $_] > 0 ? int(($s[8 + $_] - $t[$_]) * 1e9 + .5) : 0 } 1, 2;
+    if ($t[0] == $s[8] or $t[1] == $s[9] or $t[2] == $s[10] or $t[0] < 0 or $t[1] < 0 or $t[2] < 0) {
+      @plain = $follow ? stat $file : lstat $file or return;
+      next unless $plain[1] == $s[1] and $plain[7] == $s[7] and abs($s[10] - $plain[10]) <= 1;
+      @t = @plain[8 .. 10];
+    }
+    return (@s[0 .. 7], @t, @part, $clock);
   }
-  my @s = $follow ? Time::HiRes::stat($file) : Time::HiRes::lstat($file) or return;
-  my @t = (int $s[8], int $s[9], int $s[10]);
-  my $part = $s[9] > 0 ? int(($s[9] - $t[1]) * 1e9 + .5) : 0;
-  if ($t[0] == $s[8] or $t[1] == $s[9] or $t[2] == $s[10] or $t[0] < 0 or $t[1] < 0 or $t[2] < 0) {
-    @plain = $follow ? stat $file : lstat $file or return;
-    return (@plain[0 .. 10], $part);
-  }
-  return (@s[0 .. 7], @t, $part);
+  @plain = $follow ? stat $file : lstat $file or return;
+  return (@plain[0 .. 10], 0, 0, $clock);
 }
 sub look {
   my ($path, $follow) = @_;
@@ -53,9 +58,14 @@ sub whole {
   my $data;
   my $n = sysread $file, $data, $s[7] + 1;
   return "-" unless defined $n and $n == $s[7];
-  # a file that was written meanwhile is left to SFTP
+  # a file that was written meanwhile is left to SFTP. Within a step of its clock two changes may have the same time, so
+  # that the content of a file that was changed just now is read twice.
+  if ($s[13] - 1e6 * $s[10] - $s[12] / 1e3 < $STEP) {
+    my $m = sysseek($file, 0, SEEK_SET) && sysread $file, my $again, $s[7] + 1;
+    return "-" unless $m and $m == $n and $again eq $data or not $n;
+  }
   my @now = stated($file, 1);
-  return "-" unless @now and $now[7] == $n and $now[9] == $s[9] and $now[11] == $s[11];
+  return "-" unless @now and "@now[1, 7, 9 .. 12]" eq "@s[1, 7, 9 .. 12]";
   return "=@s\0$data";
 }
 
