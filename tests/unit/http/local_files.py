@@ -266,7 +266,7 @@ def _stat(found: os.stat_result) -> Stat:
         gid=found.st_gid,
         size=found.st_size,
         atime=int(found.st_atime),
-        mtime=int(found.st_mtime),
+        mtime=found.st_mtime_ns // 10**9,
         ctime=int(found.st_ctime),
         ino=found.st_ino,
         dev=found.st_dev,
@@ -296,7 +296,7 @@ def _entry(full: str, name: str, numeric: bool, *, follow: bool) -> ListingEntry
         user=user,
         group=group,
         size=found.st_size,
-        modified=time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(found.st_mtime)),
+        modified=time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(found.st_mtime_ns // 10**9)),
         link_target=target,
-        mtime=int(found.st_mtime),
+        mtime=found.st_mtime_ns // 10**9,
     )

@@ -215,18 +215,27 @@ class FileServer(asyncssh.SFTPServer):
     def _attributes(self, path: bytes, found: os.stat_result) -> SFTPAttrs:
         attrs = SFTPAttrs.from_local(found)
         attrs.uid, attrs.gid = self.users.owner(path.rstrip(b"/"), found)
+        attrs.atime, attrs.mtime = int(found.st_atime) & 0xFFFFFFFF, found.st_mtime_ns // 10**9 & 0xFFFFFFFF
         return attrs
+
+    def _entry(self, name: bytes, path: bytes, found: os.stat_result) -> SFTPName:
+        attrs = self._attributes(path, found)
+        low, attrs.mtime = attrs.mtime, found.st_mtime_ns // 10**9
+        entry = SFTPName(name, attrs=attrs)
+        self.format_longname(entry)  # with the whole time
+        attrs.mtime = low
+        return entry
 
     def _entries(self, path: bytes, entries: Iterable[os.DirEntry[bytes]]) -> Iterator[SFTPName]:
         for name in (b".", b".."):
             real = os.path.normpath(os.path.join(path, name))
-            yield SFTPName(name, attrs=self._attributes(real, os.lstat(real)))
+            yield self._entry(name, real, os.lstat(real))
         for entry in entries:
             try:
                 found = entry.stat(follow_symlinks=False)
             except FileNotFoundError:  # removed in the meantime
                 continue
-            yield SFTPName(entry.name, attrs=self._attributes(entry.path, found))
+            yield self._entry(entry.name, entry.path, found)
 
     def _set(self, file: int | bytes, path: bytes, attrs: SFTPAttrs) -> None:
         """Change the given attributes. A descriptor was checked for writing when it was opened."""

@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from flamecrest.server.errors import Invalid, Unsupported, Upstream
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import GatewayError, Invalid, Unsupported, Upstream
 from flamecrest.server.files.remote.replacement.questions import target
 from flamecrest.server.ssh.command import Command
 from flamecrest.server.ssh.errors import StatError
@@ -21,7 +22,6 @@ from .untar import ByteReader, DamagedArchive, EndMarkFilter, TruncatedArchive
 from .zipping import ZipWriter
 
 if TYPE_CHECKING:
-    from flamecrest.server.deadline import Deadline
     from flamecrest.server.ssh.channels.stream import RemoteStream
     from flamecrest.server.ssh.port import Session
 
@@ -29,6 +29,14 @@ OUTPUT_TIMEOUT: Final = 300.0  # seconds without output from tar, which walks di
 INPUT_TIMEOUT: Final = 24 * 3600.0  # seconds in which a program does not read its input: the client may read slowly
 PIECE: Final = 64 * 1024
 MAX_PADDING: Final = 16 * 1024 * 1024  # bytes that may follow the end mark
+
+# Input: time and path of each file. Links are not followed.
+_TOUCH: Final = r"""status=0
+while IFS= read -r -d '' when && IFS= read -r -d '' path; do
+    touch -c -h -m -d "@$when" -- "$path" || status=1
+done
+exit "$status"
+"""
 
 
 class RemoteBulk:
@@ -71,7 +79,7 @@ class RemoteBulk:
                 inflate.plain(chunks, lambda data: self._unzstd(data, deadline), self._bounds)
             ) as plain:
                 try:
-                    unpacker = Unpacker(sftp, folder, outcome, setuid=setuid, umask=umask)
+                    unpacker = Unpacker(sftp, folder, outcome, self._touch, setuid=setuid, umask=umask)
                     await unpacker.run(ByteReader(plain), self._bounds)
                     await _rest(plain)
                 except TruncatedArchive:
@@ -84,6 +92,14 @@ class RemoteBulk:
             found = await self._session.ask(target(os.fsencode(folder.rstrip("/")) + b"/.flamecrest-unpack"), deadline)
             return None if found is None else found.umask
         return None
+
+    async def _touch(self, times: Sequence[tuple[bytes, int]]) -> bool:
+        names = b"".join(b"%d\0%b\0" % (seconds, path) for path, seconds in times)
+        command = Command(("bash", "-c", _TOUCH), lambda output: output.status == 0, stdin=names)
+        try:
+            return await self._session.run(command, Deadline.after(OUTPUT_TIMEOUT))
+        except GatewayError:
+            return False
 
     async def _unzstd(self, chunks: AsyncIterator[bytes], deadline: Deadline) -> AsyncGenerator[bytes]:
         """Decompress on the cluster: Python has zstd from 3.14 on."""

@@ -10,13 +10,16 @@ import asyncio
 import os
 import secrets
 import stat as stat_bits
+import time
 from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import Denied, GatewayError, Invalid, NotFound, TooLarge
 from flamecrest.server.files.paths import NAME_MAX, PATH_MAX
 from flamecrest.server.files.remote.errors import operation_error
+from flamecrest.server.files.remote.times import U32_TIMES
 from flamecrest.server.files.remote.writing import within_stall_timeout
 from flamecrest.server.ssh.channels.sftp_packets import (
     FAILURE,
@@ -30,8 +33,6 @@ from flamecrest.server.ssh.channels.sftp_packets import (
 from .untar import ByteReader, Member, TruncatedArchive, members
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from flamecrest.server.ssh.channels.sftp import Sftp
 
     from .port import UnpackLimits, UnpackResult
@@ -39,7 +40,11 @@ if TYPE_CHECKING:
 SMALL: Final = 128 * 1024  # bytes; such a file is read completely, so that the next one can start
 IN_FLIGHT: Final = 64  # small files written at the same time
 WINDOW: Final = 4 * 1024 * 1024  # bytes in flight of all small files, and the same of one large file
+LATE: Final = 1000  # files whose times are set together, by a command
 REMEMBERED: Final = 2 * 1024 * 1024  # bytes of names in the cache of known directories
+
+# Sets the times of paths, in seconds; returns whether that succeeded for all.
+Touch = Callable[[Sequence[tuple[bytes, int]]], Awaitable[bool]]
 
 
 class EntryRefused(Exception):
@@ -76,11 +81,13 @@ class Unpacker:
     """Unpacks one archive into one directory."""
 
     def __init__(
-        self, sftp: Sftp, folder: bytes, outcome: UnpackResult, *, setuid: bool, umask: int | None = None
+        self, sftp: Sftp, folder: bytes, outcome: UnpackResult, touch: Touch, *, setuid: bool, umask: int | None = None
     ) -> None:
         """Without `umask` modes are as the SFTP server creates files and directories."""
         self._sftp = sftp
         self._umask = umask
+        self._touch = touch
+        self._late: list[tuple[bytes, int]] = []  # paths and times that SFTP can't set
         self._root = folder.rstrip(b"/")
         self._outcome = outcome
         self._modes = 0o7777 if setuid else 0o777
@@ -100,6 +107,8 @@ class Unpacker:
                 if member.size > bounds.size:
                     raise TooLarge("The archive unpacks to more than is accepted")
                 await self._attempt(member.name, partial(self._entry, member, blocks))
+                if len(self._late) >= LATE:
+                    await self._settle()
         except (TruncatedArchive, GatewayError):
             await self._settle()  # complete entries are kept
             raise
@@ -238,7 +247,7 @@ class Unpacker:
             steps = range(0, len(content), self._sftp.write_size)
             sent = [self._sftp.write(handle, n, content[n : n + self._sftp.write_size]) for n in steps]
             await self._finish(handle, member, sent)
-            await self._land(temporary, at)
+            await self._land(temporary, at, member.mtime)
         except BaseException:
             self._discard(temporary)
             raise
@@ -262,7 +271,7 @@ class Unpacker:
                     offset += len(data)
             closed = True
             await self._finish(handle, member, list(sent))
-            await self._land(temporary, at)
+            await self._land(temporary, at, member.mtime)
         except BaseException:
             if not closed:
                 self._sftp.forget(self._sftp.close_handle(handle))
@@ -286,7 +295,6 @@ class Unpacker:
 
     async def _finish(self, handle: bytes, member: Member, sent: list[asyncio.Future[None]]) -> None:
         """Set size, times and mode after the content, in one turn; closes the handle in any case."""
-        moment = min(max(member.mtime, 0), 0xFFFFFFFF)
         size = member.size if member.segments is not None else None
         mode = self._allowed(member.mode) if self._umask is not None else None
         asked = [*sent]
@@ -296,7 +304,8 @@ class Unpacker:
             if size is not None:
                 asked.append(self._sftp.fsetstat(handle, Attrs(size=size)))
             # after the content: write(2) clears set-ID bits
-            asked.append(self._sftp.fsetstat(handle, Attrs(mode=mode, atime=moment, mtime=moment)))
+            times = (int(time.time()), member.mtime) if member.mtime in U32_TIMES else (None, None)
+            asked.append(self._sftp.fsetstat(handle, Attrs(mode=mode, atime=times[0], mtime=times[1])))
         finally:
             asked.append(self._sftp.close_handle(handle))
         try:
@@ -307,7 +316,7 @@ class Unpacker:
                 self._sftp.forget(future)
             raise
 
-    async def _land(self, temporary: bytes, at: bytes) -> None:
+    async def _land(self, temporary: bytes, at: bytes, mtime: int = 0) -> None:
         try:
             await within_stall_timeout(self._sftp.rename(temporary, self._path(at)))
         except SftpError as error:
@@ -318,6 +327,8 @@ class Unpacker:
         except BaseException:
             self._discard(temporary)
             raise
+        if mtime not in U32_TIMES:
+            self._late.append((self._path(at), mtime))
 
     def _discard(self, temporary: bytes) -> None:
         # does not wait for the answer, as the caller may be cancelled
@@ -337,6 +348,11 @@ class Unpacker:
             while self._tasks:
                 await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
                 self._reap()
+            late, self._late = self._late, []
+            if late and not await self._touch(late):
+                for path, _ in late:
+                    name = os.fsdecode(path.removeprefix(self._root + b"/"))
+                    self._outcome.fail(name, "Its time is beyond 1970 to 2106, and could not be set")
         except BaseException:
             self._cancel()
             raise

@@ -218,9 +218,10 @@ def _decimal(value: bytes) -> int:
 
 
 def _time(value: bytes) -> int:
-    whole = value.partition(b".")[0]
-    negative = whole.startswith(b"-")
-    return -_decimal(whole[1:]) if negative else _decimal(whole)
+    whole, _, fraction = value.partition(b".")
+    if whole.startswith(b"-"):
+        return -_decimal(whole[1:]) - bool(fraction.strip(b"0"))
+    return _decimal(whole)
 
 
 async def _gnu_sparse(blocks: ByteReader, header: bytes) -> tuple[Segments, int]:

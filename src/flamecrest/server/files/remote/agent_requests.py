@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from flamecrest.server.files.remote.cluster_facts import local_time
+from flamecrest.server.files.remote.times import local_time
 from flamecrest.server.files.values import ListingEntry, Stat, kind_letter, permission_letters
 from flamecrest.server.ssh.channels.agent import Question, stat_numbers
 from flamecrest.server.ssh.channels.sftp_packets import make

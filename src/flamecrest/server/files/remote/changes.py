@@ -14,6 +14,7 @@ from flamecrest.server.files.remote.commands import archive, command_errors
 from flamecrest.server.files.remote.commands.copying import copy
 from flamecrest.server.files.remote.directories import explain_not_created, make_directories
 from flamecrest.server.files.remote.rename import rename
+from flamecrest.server.files.remote.times import U32_TIMES
 from flamecrest.server.files.remote.writing import require_regular
 from flamecrest.server.files.values import DEFAULT_COMPRESSION, Compression, CompressOptions
 from flamecrest.server.ssh.channels.sftp_packets import (
@@ -144,16 +145,22 @@ class RemoteChanges:
                     if mtime is not None:
                         await sftp.fsetstat(handle, Attrs(atime=mtime, mtime=mtime))
             except SftpError as error:
-                found = await _existing(sftp, name, prefix, error)
-                if mtime is not None:
-                    await sftp.setstat(name, Attrs(atime=found.atime or 0, mtime=mtime))
-                return mtime is not None
+                await _existing(sftp, name, prefix, error)
+                return False
             return True
 
         prefix = f"touch: cannot touch '{path}'"
-        if not await use_sftp(self.session, use, deadline, prefix):
-            # the current time of the cluster's clock
-            await self.session.run(Command(("touch", "-c", "--", path), command_errors.check_success), deadline)
+        if await use_sftp(self.session, use, deadline, prefix):
+            return
+        when: tuple[str, ...] = ()  # the current time of the cluster's clock
+        if mtime is not None:
+            atime = (await stat_path(self.session, path, deadline, prefix, follow=True)).atime
+            if atime in U32_TIMES:
+                attrs = Attrs(atime=atime, mtime=mtime)
+                await use_sftp(self.session, lambda sftp: sftp.setstat(os.fsencode(path), attrs), deadline, prefix)
+                return
+            when = ("-m", "-d", f"@{mtime}")  # SFTP can't set the one without the other
+        await self.session.run(Command(("touch", "-c", *when, "--", path), command_errors.check_success), deadline)
 
     async def truncate(self, path: str, size: int, deadline: Deadline) -> None:
         async def use(sftp: Sftp) -> None:
@@ -186,12 +193,12 @@ class RemoteChanges:
         await self.session.run(Command(script.argv, archive.finished), deadline)
 
 
-async def _existing(sftp: Sftp, path: bytes, prefix: str, error: SftpError) -> Attrs:
-    """Return the attributes of a path that could not be created; raises the reason if nothing exists there."""
+async def _existing(sftp: Sftp, path: bytes, prefix: str, error: SftpError) -> None:
+    """Return if a path exists that could not be created; else raise the reason."""
     try:
-        return await sftp.stat(path)
+        await sftp.stat(path)
     except SftpError as nothing:
         if nothing.code != NO_SUCH_FILE:
             raise
-    await explain_not_created(sftp, path, prefix, error)
-    raise error
+        await explain_not_created(sftp, path, prefix, error)
+        raise error from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -58,14 +58,6 @@ class ClusterFacts:
             known = await _zone(sftp)
             self._zone = known, time.monotonic()
         return known
-
-
-def local_time(seconds: int, zone: tzinfo) -> str:
-    """Format a time in a time zone: YYYY-MM-DDTHH:MM:SS without offset."""
-    try:
-        return datetime.fromtimestamp(seconds, zone).replace(tzinfo=None).isoformat()
-    except (OverflowError, ValueError, OSError):
-        return datetime.fromtimestamp(0, UTC).replace(tzinfo=None).isoformat()
 
 
 async def _zone(sftp: Sftp) -> tzinfo:

@@ -9,7 +9,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flamecrest.server.files.remote.cluster_facts import local_time
+from flamecrest.server.files.remote.times import local_time, whole_time
 from flamecrest.server.files.values import ListingEntry, kind_letter, permission_letters
 from flamecrest.server.ssh.channels.sftp_packets import Attrs, Name, SftpError, make
 
@@ -32,10 +32,11 @@ class Listing:
     sftp: Sftp
     owner: Callable[[int, int], Awaitable[tuple[str, str]]]  # looks up the names of a uid and a gid
     learn: Callable[[int, int, tuple[str, str]], None]  # caches names that the server sent
+    followed: Callable[[bytes], Awaitable[Attrs | None]]  # a link's target by the agent, None if there is none
     zone: tzinfo
     options: ListOptions
     _letters: dict[int, tuple[str, str]] = field(default_factory=dict)  # by mode
-    _times: dict[int, str] = field(default_factory=dict)
+    _times: dict[tuple[int, bytes], tuple[int, str]] = field(default_factory=dict)  # by 32 bits and end of the date
     _owners: dict[tuple[int | None, int | None], tuple[str, str]] = field(default_factory=dict)  # by uid and gid
 
     async def directory(self, handle: bytes, path: bytes, prefix: str = "") -> AsyncGenerator[list[ListingEntry], None]:
@@ -87,9 +88,7 @@ class Listing:
         targets: dict[bytes, str] = {}
         owners: dict[tuple[int, int], tuple[str, str]] = {}
         if links and self.options.dereference:
-            answers = await asyncio.gather(
-                *(self.sftp.stat(base + link.name) for link in links), return_exceptions=True
-            )
+            answers = await asyncio.gather(*(self._target(base + link.name) for link in links), return_exceptions=True)
             followed = {link.name: a for link, a in zip(links, answers, strict=True) if isinstance(a, Attrs)}
             if not self.options.numeric:
                 owners = {ids: await self.owner(*ids) for ids in {_ids(attrs) for attrs in followed.values()}}
@@ -122,19 +121,25 @@ class Listing:
         else:
             user, group = self._owners[uid, gid]
         kind, permissions = self._letters.get(mode or 0) or self._lettered(mode or 0)
-        modified = self._times.get(mtime or 0) or self._timed(mtime or 0)
+        when = (mtime or 0, name.longname[-6 - len(name.name) : -1 - len(name.name)] if attrs is name.attrs else b"")
+        mtime, modified = self._times.get(when) or self._timed(when)
         shown = prefix + name.name.decode("utf-8", "surrogateescape")
-        return make(ListingEntry, (shown, kind, permissions, user, group, size or 0, modified, target, mtime or 0))
+        return make(ListingEntry, (shown, kind, permissions, user, group, size or 0, modified, target, mtime))
+
+    async def _target(self, path: bytes) -> Attrs:
+        found = await self.followed(path)
+        return await self.sftp.stat(path) if found is None else found
 
     def _lettered(self, mode: int) -> tuple[str, str]:
         letters = self._letters[mode] = (kind_letter(mode), permission_letters(mode))
         return letters
 
-    def _timed(self, mtime: int) -> str:
+    def _timed(self, when: tuple[int, bytes]) -> tuple[int, str]:
         if len(self._times) >= KEPT_TIMES:
             self._times.clear()
-        modified = self._times[mtime] = local_time(mtime, self.zone)
-        return modified
+        seconds = whole_time(*when)
+        timed = self._times[when] = (seconds, local_time(seconds, self.zone))
+        return timed
 
 
 def _named(name: Name) -> tuple[str, str]:

@@ -17,7 +17,6 @@ from flamecrest.server.files.port import Files
 from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.access import stat_path, stat_regular, use_sftp
 from flamecrest.server.files.remote.changes import RemoteChanges
-from flamecrest.server.files.remote.cluster_facts import local_time
 from flamecrest.server.files.remote.commands import command_errors, quota, space
 from flamecrest.server.files.remote.content import RemoteContent
 from flamecrest.server.files.remote.errors import operation_error
@@ -25,6 +24,7 @@ from flamecrest.server.files.remote.listing import Listing
 from flamecrest.server.files.remote.reading import UNSIZED_LIMIT
 from flamecrest.server.files.remote.tail import follow
 from flamecrest.server.files.remote.text import TextFile
+from flamecrest.server.files.remote.times import local_time
 from flamecrest.server.files.remote.writing import STALL_TIMEOUT, require_regular, stall_timeout
 from flamecrest.server.files.values import (
     DEFAULT_LISTING,
@@ -40,7 +40,8 @@ from flamecrest.server.files.values import (
     kind_letter,
     permission_letters,
 )
-from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, Attrs, SftpError
+from flamecrest.server.ssh.channels.agent import stat_question
+from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, PERMISSION_DENIED, Attrs, SftpError
 from flamecrest.server.ssh.command import Command
 from flamecrest.server.ssh.errors import StatError
 
@@ -97,7 +98,7 @@ class RemoteQueries:
             if opening is None:
                 return None
             async with sftp.handle(opening) as handle:
-                listing = Listing(sftp, self._owner(deadline), self.facts.learn, await self.facts.zone(sftp), options)
+                listing = self._listing(sftp, deadline, await self.facts.zone(sftp), options)
                 async with aclosing(_batches(listing, handle, path)) as batches:
                     return await listing_filter.collect(batches)
 
@@ -118,7 +119,7 @@ class RemoteQueries:
                 yield _single_batch([await self._entry(path, deadline, options)])
                 return
             async with sftp.handle(opening) as handle:
-                listing = Listing(sftp, self._owner(None), self.facts.learn, zone, options)
+                listing = self._listing(sftp, None, zone, options)
                 async with aclosing(_batches(listing, handle, path)) as batches:
                     yield batches
 
@@ -175,45 +176,62 @@ class RemoteQueries:
 
     # --- helpers
 
-    def _owner(self, deadline: Deadline | None) -> Callable[[int, int], Awaitable[tuple[str, str]]]:
-        """Return the lookup of owner names until the deadline, or with STALL_TIMEOUT seconds for each lookup."""
-        return lambda uid, gid: self.facts.owner(self.session, uid, gid, deadline or Deadline.after(STALL_TIMEOUT))
+    def _listing(self, sftp: Sftp, deadline: Deadline | None, zone: tzinfo, options: ListOptions) -> Listing:
+        """Return a listing. Owners and targets are looked up until the deadline, or each in STALL_TIMEOUT seconds."""
+
+        def until() -> Deadline:
+            return deadline or Deadline.after(STALL_TIMEOUT)
+
+        async def followed(path: bytes) -> Attrs | None:
+            numbers = await self.session.ask(stat_question(path, follow=True), until())
+            if numbers is None:
+                return None
+            found = Stat(*numbers)
+            return Attrs(found.size, found.uid, found.gid, found.mode, found.atime, found.mtime)
+
+        def owner(uid: int, gid: int) -> Awaitable[tuple[str, str]]:
+            return self.facts.owner(self.session, uid, gid, until())
+
+        return Listing(sftp, owner, self.facts.learn, followed, zone, options)
 
     async def _listed_by_agent(self, path: str, deadline: Deadline, options: ListOptions) -> list[ListingEntry] | None:
         """Return the entries of a directory if the agent can list it in one round trip, else None."""
-        zone = self.facts.known_zone
-        if zone is None:
-            zone = await self.session.sftp(self.facts.zone, deadline, repeatable=True)
+        zone = await self._zone(deadline)
         return await self.session.ask(agent_requests.listing(os.fsencode(path), zone, options), deadline)
 
-    async def _entry(self, path: str, deadline: Deadline, options: ListOptions) -> ListingEntry:
-        async def use(sftp: Sftp) -> tuple[Attrs, str | None, tzinfo]:
-            name = os.fsencode(path)
-            zone = await self.facts.zone(sftp)
-            attrs = await sftp.lstat(name)
-            if kind_letter(attrs.mode or 0) != "l":
-                return attrs, None, zone
-            if options.dereference:
-                with suppress(SftpError):  # a dangling link is listed itself
-                    return await sftp.stat(name), None, zone
-            names = await sftp.readlink(name)
-            return attrs, os.fsdecode(names[0].name) if names else None, zone
+    async def _zone(self, deadline: Deadline) -> tzinfo:
+        if (known := self.facts.known_zone) is not None:
+            return known
+        return await self.session.sftp(self.facts.zone, deadline, repeatable=True)
 
-        attrs, target, zone = await use_sftp(self.session, use, deadline, f"ls: cannot access '{path}'")
-        mode, uid, gid = attrs.mode or 0, attrs.uid or 0, attrs.gid or 0
-        user, group = str(uid), str(gid)
+    async def _entry(self, path: str, deadline: Deadline, options: ListOptions) -> ListingEntry:
+        prefix = f"ls: cannot access '{path}'"
+        found, zone = await asyncio.gather(
+            stat_path(self.session, path, deadline, prefix, follow=False), self._zone(deadline)
+        )
+        target = None
+        if kind_letter(found.mode) == "l":
+            followed = None
+            if options.dereference:
+                with suppress(StatError):  # a dangling link is listed itself
+                    followed = Stat(*await self.session.stat(path, deadline, follow=True))
+            if followed is None:
+                names = await use_sftp(self.session, lambda sftp: sftp.readlink(os.fsencode(path)), deadline, prefix)
+                target = os.fsdecode(names[0].name) if names else None
+            found = followed or found
+        user, group = str(found.uid), str(found.gid)
         if not options.numeric:
-            user, group = await self.facts.owner(self.session, uid, gid, deadline)
+            user, group = await self.facts.owner(self.session, found.uid, found.gid, deadline)
         return ListingEntry(
             name=path,
-            kind=kind_letter(mode),
-            permissions=permission_letters(mode),
+            kind=kind_letter(found.mode),
+            permissions=permission_letters(found.mode),
             user=user,
             group=group,
-            size=attrs.size or 0,
-            modified=local_time(attrs.mtime or 0, zone),
+            size=found.size,
+            modified=local_time(found.mtime, zone),
             link_target=target,
-            mtime=attrs.mtime or 0,
+            mtime=found.mtime,
         )
 
     async def _text(
@@ -256,7 +274,9 @@ async def _open_directory(sftp: Sftp, path: str, *, dereference: bool) -> asynci
     """Return the finished request that opened a directory; None if the path itself is the listing's only entry."""
     name = os.fsencode(path)
     opening = sftp.opendir(name)
-    itself, handle = await asyncio.gather(sftp.lstat(name), opening, return_exceptions=True)
+    itself, handle, inside = await asyncio.gather(
+        sftp.lstat(name), opening, sftp.stat(name.rstrip(b"/") + b"/."), return_exceptions=True
+    )
     if isinstance(itself, BaseException):
         _close(sftp, handle)
         raise _explained(itself, f"ls: cannot access '{path}'")
@@ -266,6 +286,10 @@ async def _open_directory(sftp: Sftp, path: str, *, dereference: bool) -> asynci
         return None
     if isinstance(handle, BaseException):
         raise _explained(handle, f"ls: cannot open directory '{path}'")
+    if isinstance(inside, SftpError) and inside.code == PERMISSION_DENIED:
+        # it may be read but not entered: the server would leave out all entries, whose attributes it can't read
+        _close(sftp, handle)
+        raise _explained(inside, f"ls: cannot access '{path}'")
     return opening
 
 

@@ -35,7 +35,7 @@ LISTING_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 _BATCH: Final = 2000  # entries that are encoded before other tasks run
-_POSITION: Final = re.compile(rb"(-?[a-z]{4,5}):(\d{1,20}):(.*)", re.DOTALL)
+_POSITION: Final = re.compile(rb"(-?[a-z]{4,5}):(-?\d{1,20}):(.*)", re.DOTALL)
 
 Glob = Annotated[
     str | None,
