@@ -109,6 +109,21 @@ def write_over(file: Path) -> None:
         opened.write(b"other")
 
 
+def write_longer(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.write(b"longer" * 600_000)
+
+
+def truncate_and_write_longer(file: Path) -> None:
+    file.write_bytes(b"longer" * 600_000)
+
+
+def write_over_and_restore_times(file: Path) -> None:
+    before = file.stat()
+    write_over(file)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def replace(file: Path) -> None:
     other = file.with_name("other")
     other.write_bytes(b"other")
@@ -121,7 +136,16 @@ def append(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "whole"), [(shorten, False), (write_over, False), (replace, True), (Path.unlink, True), (append, True)]
+    ("change", "whole"),
+    [
+        (shorten, False),
+        (write_over, False),
+        (write_longer, False),
+        (truncate_and_write_longer, False),
+        (append, False),  # nothing proves that the old part is unchanged
+        (replace, True),
+        (Path.unlink, True),
+    ],
 )
 @pytest.mark.needs("disk")
 async def test_file_changed_during_a_download(place, change, whole):
@@ -144,6 +168,15 @@ async def test_file_changed_during_a_download(place, change, whole):
         with pytest.raises(Upstream, match=r"shorter|changed"):
             await read()
         assert len(got) < len(BIG)
+
+
+@pytest.mark.needs("disk", "ssh")
+async def test_modification_time_set_back_during_a_download(place):
+    path = await put(place, "f", BIG)
+    with pytest.raises(Upstream, match="changed"):
+        async with place.content.download(path, soon()) as reader:
+            async for _ in reader.chunks():
+                write_over_and_restore_times(Path(path))
 
 
 @pytest.mark.parametrize("path", ["/proc/self/status", "/proc/version", "/sys/kernel/mm/transparent_hugepage/enabled"])

@@ -76,7 +76,7 @@ class LocalReader:
 
     def _check_unchanged(self) -> None:
         now, before = _stat(os.fstat(self._fd)), self.stat
-        if self.content is None and now.size <= before.size and now.mtime != before.mtime:
+        if self.content is None and now.version[1:4] != before.version[1:4]:
             raise Upstream("The file was changed while it was read")
 
 

@@ -52,8 +52,9 @@ class Reader(Protocol):
     def chunks(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yield the bytes from `start` to `end` (default: the size in `stat`).
 
-        Raises Upstream before the last chunk if the file was truncated or overwritten since it was opened. A file
-        that only grew is read up to its original size.
+        Raises Upstream before the last chunk if the bytes may not all be of the state in `stat`: the file was written
+        to since it was opened. A file that only grew may have been written anew. One that was replaced or removed is
+        read to its end.
         """
         ...
 
@@ -158,6 +159,7 @@ class FileContents(Protocol):
 
         `choose_start` receives the attributes and returns the first byte to be read, or None to leave the file
         closed; its exceptions propagate. It is called again if the file was replaced before it could be opened.
+        `stat` is of the open file; without inode if that cannot be proven, as the path leads to a new file each time.
         A file whose reported size is wrong (/proc) is read to its end: `Reader.stat` then has the true size and
         inode 0.
         """

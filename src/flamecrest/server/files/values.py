@@ -20,7 +20,8 @@ ChecksumAlgorithm = Literal["md5", "sha1", "sha256", "sha512", "blake2b"]
 class Stat(NamedTuple):
     """The attributes of a file, in the order of the agent's numbers, so that an answer is a Stat by `Stat(*numbers)`.
 
-    `mode` holds type and permission bits; times are seconds since the epoch. 0 stands for what is not known.
+    `mode` holds type and permission bits; times are seconds since the epoch. 0 stands for what is not known. Attributes
+    with ctime and without inode are perhaps of another file at the same path.
     """
 
     dev: int = 0

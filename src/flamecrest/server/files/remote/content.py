@@ -6,7 +6,7 @@ Small files take one request to the agent (agent_requests.py), others SFTP (read
 from __future__ import annotations
 
 import os
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.access import stat_path, stat_regular
 from flamecrest.server.files.remote.directories import make_directories
 from flamecrest.server.files.remote.errors import operation_error
-from flamecrest.server.files.remote.reading import SftpReader, UnopenedReader
+from flamecrest.server.files.remote.reading import OPEN_ATTEMPTS, SftpReader, UnopenedReader
 from flamecrest.server.files.remote.replacement.landing import TargetDamaged, land
 from flamecrest.server.files.remote.replacement.targets import find_target
 from flamecrest.server.files.remote.writing import STALL_TIMEOUT, TemporaryFile, require_regular, temporary_beside
@@ -27,7 +27,7 @@ from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, Attrs, SftpEr
 from flamecrest.server.ssh.errors import Lost, StatError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.ssh.port import Session
@@ -58,20 +58,43 @@ class RemoteContent:
                 return
         async with self.session.open_sftp(deadline) as sftp:
             found = small.stat if small is not None else await self._attributes(sftp, path, prefix, deadline)
+            try:
+                async with aclosing(self._opened(sftp, name, prefix, found, choose_start, deadline)) as readers:
+                    yield await anext(readers)
+            except SftpError as error:
+                raise operation_error(error, prefix) from None
+
+    async def _opened(
+        self,
+        sftp: Sftp,
+        path: bytes,
+        prefix: str,
+        found: Stat,
+        choose_start: Callable[[Stat], int | None],
+        deadline: Deadline,
+    ) -> AsyncGenerator[SftpReader | UnopenedReader]:
+        """Yield a reader of the file at the path, `found` there; opens it again if it is replaced meanwhile."""
+
+        async def look() -> Stat:
+            return await stat_path(self.session, os.fsdecode(path), Deadline.after(STALL_TIMEOUT), prefix, follow=True)
+
+        for attempt in range(OPEN_ATTEMPTS):
             start = choose_start(found)
             if start is None:
                 yield UnopenedReader(found)
                 return
-            try:
-                async with sftp.handle(sftp.open_file(name, FLAG_READ)) as handle:
-                    reader = SftpReader(sftp, handle, found)
-                    try:
-                        await reader.begin(prefix, start, choose_start, deadline)
+            async with sftp.handle(sftp.open_file(path, FLAG_READ)) as handle:
+                reader = SftpReader(sftp, handle, found, look)
+                try:
+                    again = await reader.begin(prefix, start, deadline, last=attempt == OPEN_ATTEMPTS - 1)
+                    if again is None:
+                        if reader.stat is not found and reader.content is None:
+                            choose_start(reader.stat)
                         yield reader
-                    finally:
-                        reader.close()
-            except SftpError as error:
-                raise operation_error(error, prefix) from None
+                        return
+                    found = _regular(prefix, again)
+                finally:
+                    reader.close()
 
     async def _small(self, path: bytes, prefix: str, deadline: Deadline) -> agent_requests.SmallFile | None:
         """Read a file by the agent; once more after the step of the clock in which it was changed, if that is now."""
@@ -110,9 +133,7 @@ class RemoteContent:
             raise operation_error(error, prefix) from None
         if numbers is None:
             return await stat_regular(sftp, path, deadline, prefix)
-        found = Stat(*numbers)
-        require_regular(prefix, Attrs(mode=found.mode))
-        return found
+        return _regular(prefix, Stat(*numbers))
 
     async def _write_by_agent(self, path: bytes, data: bytes, options: WriteOptions) -> WriteResult | None:
         """Write a small file in one round trip; None, with nothing changed, where the agent cannot do it."""
@@ -180,6 +201,12 @@ class RemoteContent:
         """Remove a temporary file over another connection, if that is possible in a short time."""
         with suppress(SftpError, GatewayError):
             await self.session.sftp(lambda sftp: sftp.remove(path), Deadline.after(CLEANUP_TIMEOUT))
+
+
+def _regular(prefix: str, found: Stat) -> Stat:
+    """Return the attributes of a regular file; raises Invalid for anything else."""
+    require_regular(prefix, Attrs(mode=found.mode))
+    return found
 
 
 def _first_byte(_: Stat) -> int:

@@ -1,24 +1,37 @@
-"""Downloads over SFTP in bounded memory: reads ahead, and detects files that change meanwhile."""
+"""Downloads over SFTP in bounded memory: reads ahead, and proves that all bytes are of one state of one file.
+
+SFTP version 3 tells neither inode nor ctime of an open file, and modification times in seconds only. So the agent is
+asked for the attributes of the path: after the file was opened, which ties them to the open file, and after the last
+byte. Where they prove nothing (the path leads to another file by now, or there is no agent), the bytes are read twice:
+if they are the same, they were in the file together between the two.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import time
 from collections import deque
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from flamecrest.server.errors import Invalid, Upstream
+from flamecrest.server.errors import Invalid, NotFound, Upstream
 from flamecrest.server.files.remote.writing import IN_FLIGHT_BYTES, require_regular, within_stall_timeout
 from flamecrest.server.files.values import Stat
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.ssh.channels.sftp import Sftp
+    from flamecrest.server.ssh.channels.sftp_packets import Attrs
 
 UNSIZED_LIMIT = 1024 * 1024  # the most bytes that are read of a file whose reported size is wrong (/proc)
-OPEN_ATTEMPTS = 3  # for a file that is replaced between stat and open
+UNSIZED: Final = frozenset({0, 4096})  # sizes that /proc and /sys report
+OPEN_ATTEMPTS: Final = 5  # for a file that is replaced or written continuously
+RECENT: Final = 600.0  # seconds; a file that was changed within this time may be changed again while it is read
+OLD: Final = 10.0  # seconds; a modification time before that changes with the next write, whatever clock it is from
+READ_TWICE: Final = 64 * 1024 * 1024  # bytes; more are not read a second time
 
 
 class UnopenedReader:
@@ -36,43 +49,72 @@ class UnopenedReader:
 
 
 class SftpReader:
-    """The Reader of an open file. Its first bytes are requested while it is being checked."""
+    """The Reader of an open file. Its first bytes are requested while it is being checked.
 
-    def __init__(self, sftp: Sftp, handle: bytes, found: Stat) -> None:
+    `found` are the attributes of the path, `look` asks for them again; without an agent they have no inode.
+    """
+
+    def __init__(self, sftp: Sftp, handle: bytes, found: Stat, look: Callable[[], Awaitable[Stat]]) -> None:
         self._sftp = sftp
         self._handle = handle
+        self._look = look
         self._ahead: tuple[int, asyncio.Future[bytes]] | None = None
-        self._version = (found.size, found.mtime)  # as seen last
+        self._by_agent = found.ino != 0
+        self._proven_ahead = False  # the bytes that were read ahead are known to be of the state in `stat`
+        self._size = found.size  # of the open file, also if that is not what can be read
         self.content: bytes | None = None  # of a file whose reported size is wrong
         self.stat = found
 
-    async def begin(
-        self, prefix: str, start: int, choose_start: Callable[[Stat], int | None], deadline: Deadline
-    ) -> None:
-        """Request the first bytes and the attributes at once, to detect a file that was replaced before it was opened.
+    async def begin(self, prefix: str, start: int, deadline: Deadline, *, last: bool) -> Stat | None:
+        """Request the first bytes, and make sure that `stat` is of the open file.
 
-        `choose_start` is then called again. Raises Upstream for a file that keeps changing, unless it only grows.
+        Returns other attributes if the path has them now: the file is to be opened again. After the `last` attempt
+        the open file is taken, and `stat` has what SFTP knows of it: no inode.
         """
         async with deadline.enforce("Opening the file"):
-            for _ in range(OPEN_ATTEMPTS):
-                self._read_ahead(start)
-                # requested and answered after the bytes, so these attributes are valid for them
-                now = require_regular(prefix, await self._sftp.fstat(self._handle))
-                same, grown = (now.size, now.mtime) == self._version, now.size > self._version[0]
-                if same:
-                    break
-                self.close()
-                self._version, self.stat = (now.size, now.mtime), now
-                start = choose_start(now) or 0
-            else:
-                if not grown:
-                    raise Upstream(f"{prefix}: The file is being changed")
-            if start == 0 and self.stat.size <= self._sftp.read_size:
+            self._read_ahead(start)
+            now, path = await self._looked(start)
+            opened = require_regular(prefix, now)
+            same = (opened.size, opened.mtime) == (self.stat.size, self.stat.mtime)
+            if not (same and self._proven_by(path)):
+                retry = not same if path is None else path.ino != 0
+                if retry and not last and self._size:
+                    return path or opened
+                # ctime without inode: it is known on this cluster, and is not that of the open file
+                self.stat, self._size, self._proven_ahead = opened._replace(ctime=self.stat.ctime), opened.size, False
+            if start == 0 and self._size in UNSIZED:
                 await self._read_unsized()
+        return None
+
+    async def _looked(self, start: int) -> tuple[Attrs, Stat | None]:
+        """The attributes of the open file, and those of the path (None: not known).
+
+        If all bytes are read ahead, both are asked for after the bytes have arrived, so that they prove them.
+        """
+        asked = self._sftp.fstat(self._handle)  # answered after the bytes
+        if self._ahead is not None and start + self._sftp.read_size >= self._size:
+            now = await asked
+            self._proven_ahead = self._by_agent
+            return now, await self._path()
+        return await asyncio.gather(asked, self._path())
+
+    async def _path(self) -> Stat | None:
+        """The attributes of the path, without inode if nothing is there any more; None if they prove nothing."""
+        if not self.stat.ino:
+            return None
+        try:
+            return await self._look()
+        except NotFound:
+            return Stat()
+
+    def _proven_by(self, path: Stat | None) -> bool:
+        """Whether the open file is the one at the path, and nothing has changed since its attributes were read."""
+        found = self.stat
+        return path is not None and path.version == found.version and found.settles_in(time.time()) <= 0
 
     async def _read_unsized(self) -> None:
-        """Read a whole file whose reported size is wrong (/proc, /sys), to learn its size."""
-        size, ahead = self.stat.size, self._ahead
+        """Read a whole file whose reported size may be wrong (/proc, /sys), to learn its size."""
+        size, ahead = self._size, self._ahead
         data = await within_stall_timeout(ahead[1]) if ahead is not None else b""
         if len(data) == size:
             return
@@ -91,7 +133,7 @@ class SftpReader:
             )
 
     def _read_ahead(self, start: int) -> None:
-        size, step = self.stat.size, self._sftp.read_size
+        size, step = self._size, self._sftp.read_size
         length = min(step, size - start) if size else step
         self._ahead = (start, self._sftp.read(self._handle, start, length)) if length > 0 else None
 
@@ -118,18 +160,33 @@ class SftpReader:
             if part := self.content[start:end]:
                 yield part
             return
-        last = b""  # one chunk is kept back until the file is known to be unchanged
+        digest = self._digest(end - start)
+        last = b""  # one chunk is kept back until all are proven to be of one state
         if start < end:
             last = (await self._taken(start))[: end - start]
-        if start + len(last) != end:  # else one read was enough, and `begin` checked the file after it
+        if start + len(last) != end or not self._proven_ahead:
+            if digest is not None:
+                digest.update(last)
             async with aclosing(self._rest(start + len(last), end)) as rest:
                 async for data in rest:
                     if last:
                         yield last
                     last = data
-            await self._check_unchanged()
+                    if digest is not None:
+                        digest.update(data)
+            await self._check_unchanged(start, end, digest)
         if last:
             yield last
+
+    def _digest(self, size: int) -> hashlib._Hash | None:
+        """A digest of the bytes if they may have to be read a second time."""
+        found = self.stat
+        recent = time.time() - found.mtime <= OLD or self._by_agent
+        if found.ino:
+            recent = found.now(time.time()) - found.ctime <= RECENT
+        if size > READ_TWICE or not recent:
+            return None
+        return hashlib.sha1(usedforsecurity=False)
 
     async def _rest(self, position: int, end: int) -> AsyncGenerator[bytes]:
         """Yield the bytes from `position` on in order, with several reads in flight."""
@@ -158,9 +215,26 @@ class SftpReader:
             for _, _, future in pending:
                 self._sftp.forget(future)
 
-    async def _check_unchanged(self) -> None:
-        """Raise Upstream if the file was modified while it was read, unless it only grew."""
-        now = await within_stall_timeout(self._sftp.fstat(self._handle))
-        size, mtime = self._version
-        if (now.size or 0) < size or ((now.size or 0) == size and now.mtime != mtime):
-            raise Upstream("The file was changed while it was read")
+    async def _check_unchanged(self, start: int, end: int, digest: hashlib._Hash | None) -> None:
+        """Raise Upstream if the bytes from `start` to `end` may not have been in the file together."""
+        now, path = await asyncio.gather(within_stall_timeout(self._sftp.fstat(self._handle)), self._path())
+        found = self.stat
+        if self._proven_by(path):
+            return
+        same = (now.size, now.mtime) == (found.size, found.mtime)
+        # a file that grew may have been written anew: nothing proves that it was appended to
+        if not same or (path is not None and path.ino == found.ino):
+            shorter = (now.size or 0) < end
+            raise Upstream(f"The file {'became shorter' if shorter else 'was changed'} while it was read")
+        if not self._by_agent and time.time() - found.mtime > OLD:
+            return
+        if digest is not None:
+            again = hashlib.sha1(usedforsecurity=False)
+            async with aclosing(self._rest(start, end)) as rest:
+                async for data in rest:
+                    again.update(data)
+            if again.digest() == digest.digest():
+                return
+        elif found.ino:
+            return  # replaced or removed long after its last change
+        raise Upstream("The file was changed while it was read")

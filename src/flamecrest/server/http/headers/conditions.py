@@ -38,7 +38,7 @@ class Validators:
     """The validators of one state of a file.
 
     A strong tag contains ctime, which users cannot set. A file that was changed within the last step of the clock has
-    no tag, as its next state may have the same; without ctime the tag is weak.
+    no tag, as its next state may have the same; where the cluster tells no ctime the tag is weak.
     """
 
     etag: str | None
@@ -56,7 +56,7 @@ class Validators:
             proven = written or stat.settles_in(now) <= 0
             tag = f'"{stat.ino:x}-{stat.size:x}-{mtime}-{ctime}"' if proven else None
         else:
-            tag = f'W/"{stat.size:x}-{mtime}"' if settled else None
+            tag = f'W/"{stat.size:x}-{mtime}"' if settled and not stat.ctime else None
         # a date in the future must not be sent (RFC 9110, 8.8.2.1); years have four digits
         modified = stat.mtime if 0 <= stat.mtime <= min(now, _LAST_YEAR) else None
         return cls(tag, modified, settled, untouched=bool(stat.ctime) and stat.ctime - stat.mtime <= 1)
