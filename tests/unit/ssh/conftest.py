@@ -34,6 +34,12 @@ class World:
         fields = {"host": "127.0.0.1", "port": self.server.port, "accelerate": self.accelerate, **changes}
         return Host(**fields)  # type: ignore[arg-type]
 
+    def add_users(self, names: list[str]) -> None:
+        """More users, all with one key."""
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        self.keys.update(dict.fromkeys(names, key))
+        self.server.keys.update({name: {key.public_data} for name in names})
+
     def credentials(self) -> StaticCredentials:
         return StaticCredentials(
             {name: StaticKey(key.export_private_key().decode()) for name, key in self.keys.items()}

@@ -86,12 +86,12 @@ class SshdConnection(asyncssh.SSHServerConnection):
         options: SSHServerConnectionOptions,
         *,
         faults: Faults,
-        admit: Callable[[SshdConnection], bool],
+        admit: Callable[[SshdConnection], bytes | None],
         dismiss: Callable[[SshdConnection], None],
     ) -> None:
         super().__init__(loop, options)
         self._faults = faults
-        self._admit = admit  # called when TCP has connected; False refuses the connection
+        self._admit = admit  # called when TCP has connected; a text refuses the connection
         self._dismiss = dismiss  # called when the connection has ended
         self._controlled: ControlledTransport | None = None
         self._tcp: asyncio.Transport | None = None
@@ -101,11 +101,12 @@ class SshdConnection(asyncssh.SSHServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._tcp = cast("asyncio.Transport", transport)
         self._controlled = ControlledTransport(self._tcp, self._allow)
-        if self._admit(self):
+        refusal = self._admit(self)
+        if refusal is None:
             if not self._faults.silent:
                 self.greet()
         else:
-            self._tcp.write(b"Exceeded MaxStartups\r\n")
+            self._tcp.write(refusal)
             self._tcp.close()
 
     def data_received(self, data: bytes, datatype: int | None = None) -> None:
@@ -128,6 +129,8 @@ class SshdConnection(asyncssh.SSHServerConnection):
         if self._greeted or self._controlled is None:
             return
         self._greeted = True
+        if self._faults.penalties:
+            self._version = b"OpenSSH_10.0p2 Flamecrest-sandbox"
         super().connection_made(self._controlled)
         early, self._early = self._early, b""
         if early:

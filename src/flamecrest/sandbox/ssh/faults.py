@@ -13,6 +13,9 @@ class Faults:
     silent: bool = False  # new connections are accepted and get no byte
     cut_after: int | None = None  # bytes that the connections together may still send before they are closed
     disabled: set[str] = field(default_factory=set)  # users whose keys are refused
+    hanging: set[str] = field(default_factory=set)  # users whose logins get no answer
+    no_process: set[str] = field(default_factory=set)  # users who have reached their limit of processes
+    penalties: bool = False  # OpenSSH's PerSourcePenalties: after three failed logins no connection is taken
     rc_files: bool = False  # shells read ~/.bashrc, as Debian's bash does under sshd
 
 
@@ -24,7 +27,9 @@ class Counts:
     connected: int = 0  # now
     connected_most: int = 0
     startups_refused: int = 0
+    penalised: int = 0  # connections refused because of failed logins
     logins: int = 0
+    failed_logins: int = 0
     channels: int = 0  # now
     channels_most: int = 0
     channels_refused: int = 0

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import asyncssh
@@ -38,7 +39,12 @@ class _Login(asyncssh.SSHServer):
         self._server = server
         self._user: UnixUser | None = None
         self._connection: SshdConnection | None = None
+        self._logged_in = False
         self._sessions = 0
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncssh's signature
+        if self._user is not None and not self._logged_in:
+            self._server.login_failed()
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         assert isinstance(conn, SshdConnection)
@@ -51,7 +57,9 @@ class _Login(asyncssh.SSHServer):
     def public_key_auth_supported(self) -> bool:
         return True
 
-    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+    async def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        if username in self._server.faults.hanging:
+            await asyncio.Event().wait()
         return self._server.may_log_in(username) and key.public_data in self._server.keys.get(username, ())
 
     def validate_ca_key(self, username: str, key: asyncssh.SSHKey) -> bool:
@@ -59,6 +67,7 @@ class _Login(asyncssh.SSHServer):
 
     def auth_completed(self) -> None:
         assert self._connection is not None
+        self._logged_in = True
         self._server.counts.logins += 1
         self._server.starting.discard(self._connection)
 
@@ -114,6 +123,7 @@ class SshServer:
         self._variables = dict(variables or {})
         self._path = ":".join([*(str(directory) for directory in bin_dirs), SYSTEM_PATH])
         self._server: asyncio.Server | None = None
+        self._penalty_ends = self._penalised_until = 0.0
 
     async def start(self, port: int = 0) -> None:
         """Listen on a port; 0 is the port of the last start(), or a free one."""
@@ -181,17 +191,28 @@ class SshServer:
 
     # Called by connections
 
-    def admit(self, connection: SshdConnection) -> bool:
-        """Register a TCP connection. Returns False if too many have not logged in yet."""
+    def admit(self, connection: SshdConnection) -> bytes | None:
+        """Register a TCP connection. Returns OpenSSH's text if it is refused."""
         self.counts.connections += 1
+        if self.faults.penalties and time.monotonic() < self._penalised_until:
+            self.counts.penalised += 1
+            return b"Not allowed at this time\r\n"
         if len(self.starting) >= self.max_startups:
             self.counts.startups_refused += 1
-            return False
+            return b"Exceeded MaxStartups\r\n"
         self.starting.add(connection)
         self.connections.add(connection)
         self.counts.connected = len(self.connections)
         self.counts.connected_most = max(self.counts.connected_most, self.counts.connected)
-        return True
+        return None
+
+    def login_failed(self) -> None:
+        """Count a failed login, and its penalty as OpenSSH does: 5 s each, enforced from a sum of 15 s on."""
+        self.counts.failed_logins += 1
+        now = time.monotonic()
+        self._penalty_ends = max(now, self._penalty_ends) + 5.0
+        if self._penalty_ends - now > 14.0:  # OpenSSH counts whole seconds
+            self._penalised_until = self._penalty_ends
 
     def dismiss(self, connection: SshdConnection) -> None:
         """Unregister a TCP connection."""

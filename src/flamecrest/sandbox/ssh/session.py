@@ -110,7 +110,7 @@ class SshdSession(SSHServerStreamSession[bytes]):
 
     def exec_requested(self, command: str) -> bool:  # noqa: ARG002 - asyncssh's signature
         self._is_command = True
-        return True
+        return self._user.name not in self._faults.no_process
 
     def subsystem_requested(self, subsystem: str) -> bool:
         return self._sftp and subsystem == "sftp"

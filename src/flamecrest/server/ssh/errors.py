@@ -14,7 +14,14 @@ class ChannelLost(Lost):
 
 
 class ChannelRefused(Exception):
-    """The server accepts no more channels on this connection. The argument is the reason code (RFC 4254)."""
+    """The server accepts no more channels on this connection. The argument is the reason code (RFC 4254).
+
+    `no_process`: it opened the channel and could not start the program.
+    """
+
+    def __init__(self, code: int, *, no_process: bool = False) -> None:
+        super().__init__(code)
+        self.no_process = no_process
 
 
 class StatError(Exception):
@@ -23,3 +30,22 @@ class StatError(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.errno = number
+
+
+class LoginRefused(Upstream):
+    """The server did not accept the user's credentials, or ended the login."""
+
+
+class LoginTimeout(Upstream):
+    """The server accepted the connection, and the login did not finish in time."""
+
+
+class ConnectionDropped(Lost):
+    """The server closed the connection before its SSH identification: it takes no login from this address now.
+
+    It says nothing about the user. OpenSSH does so at MaxStartups; filters of addresses do so, too.
+    """
+
+
+class AddressPenalised(ConnectionDropped):
+    """The server drops all connections from this address after failed logins (PerSourcePenalties of OpenSSH)."""

@@ -66,8 +66,14 @@ class Session(Protocol):
         """
         ...
 
-    def open_sftp(self, deadline: Deadline) -> AbstractAsyncContextManager[Sftp]:
-        """A shared SFTP client for streams: the deadline limits the opening only. Raises as `sftp`."""
+    def open_sftp(
+        self, deadline: Deadline, *, on_recall: Callable[[], None] | None = None
+    ) -> AbstractAsyncContextManager[Sftp]:
+        """A shared SFTP client for streams: the deadline limits the opening only. Raises as `sftp`.
+
+        `on_recall` is called when the stream should end soon, because another user waits for a connection. A stream
+        that does not end is cut after a while.
+        """
         ...
 
 

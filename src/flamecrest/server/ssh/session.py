@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flamecrest.server.errors import Timeout
+from flamecrest.server.errors import GatewayError, Timeout
 from flamecrest.server.ssh.channels.agent import Question, stat_question
 from flamecrest.server.telemetry.trace import phase
 
@@ -23,7 +23,8 @@ from .channels.stat_command import stat_command
 from .channels.stream import MAX_ERRORS, RemoteStream
 from .command_line import shell_line
 from .errors import ChannelLost, ChannelRefused, Lost
-from .pool.pool import SharedUse
+from .pool.channel_limit import SHORT_COMMAND, Kind
+from .pool.connection import SharedUse
 
 if TYPE_CHECKING:
     from flamecrest.server.auth.port import Identity
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from flamecrest.server.ssh.channels.agent import StatNumbers
 
     from .command import Command, Output
-    from .pool.connection import Connection
-    from .pool.pool import Lease, Pool
+    from .pool.connection import Connection, Lease
+    from .pool.pool import Pool
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -85,18 +86,24 @@ class PooledSession:
             return await work(what, deadline, since)
 
     async def _open(
-        self, open_on: Callable[[Connection], Awaitable[T]], deadline: Deadline, since: float, what: str
+        self, open_on: Callable[[Connection], Awaitable[T]], deadline: Deadline, since: float, what: str, kind: Kind
     ) -> tuple[Lease, T]:
         """Lease a channel and open it; if the server refuses it, wait for another one."""
+        again = False
         while True:
-            lease = await self._pool.lease(self._identity, deadline, since)
+            lease = await self._pool.lease(self._identity, deadline, since, kind, again=again)
+            opening = asyncio.ensure_future(open_on(lease.connection))
             try:
                 async with deadline.enforce(what):
-                    return lease, await open_on(lease.connection)
-            except ChannelRefused:
-                lease.refused()
+                    return lease, await asyncio.shield(opening)
+            except ChannelRefused as error:
+                lease.refused(no_process=error.no_process)
+                again = True
             except BaseException:
-                lease.release()
+                if opening.done():
+                    lease.release()
+                else:  # the server may still open the channel, which counts until it has ended
+                    lease.release_after(_abandon(opening))
                 raise
 
     # --- commands
@@ -111,7 +118,11 @@ class PooledSession:
         line, limit = shell_line(command, deadline.left()), command.max_output
         what = "The command on the cluster"
         lease, process = await self._open(
-            lambda connection: RemoteProcess.open(connection.transport, line, limit), deadline, since, what
+            lambda connection: RemoteProcess.open(connection.transport, line, limit),
+            deadline,
+            since,
+            what,
+            Kind.SHORT if deadline.left() <= SHORT_COMMAND else Kind.LONG,
         )
         with _ended_with(lease, process):
             process.send_input(command.stdin)
@@ -127,8 +138,9 @@ class PooledSession:
                 deadline,
                 0.0,
                 "Starting the command on the cluster",
+                Kind.LONG,
             )
-            with _ended_with(lease, stream):
+            with _ended_with(lease, stream), lease.connection.streaming(None):
                 yield stream
 
     # --- SFTP
@@ -147,10 +159,12 @@ class PooledSession:
                 raise
 
     @asynccontextmanager
-    async def open_sftp(self, deadline: Deadline) -> AsyncIterator[Sftp]:
+    async def open_sftp(
+        self, deadline: Deadline, *, on_recall: Callable[[], None] | None = None
+    ) -> AsyncIterator[Sftp]:
         with phase("ssh"):
             shared, sftp = await self._share_sftp(deadline, 0.0)
-            with shared:
+            with shared as connection, connection.streaming(on_recall):
                 yield sftp
 
     async def _share_sftp(self, deadline: Deadline, since: float) -> tuple[SharedUse, Sftp]:
@@ -158,7 +172,15 @@ class PooledSession:
         for connection in self._pool.connections(self._identity, since):
             if (sftp := connection.shared(Sftp)) is not None:
                 return SharedUse(self._pool, connection), sftp
-        return await self._open_shared(self._sftp_on, deadline, since)
+
+        async def open_on(leased: Connection) -> tuple[Connection, Sftp]:
+            # one that was opened meanwhile is used: a second one would take a channel from commands
+            for connection in self._pool.connections(self._identity, since, leased=True):
+                if (sftp := connection.shared(Sftp)) is not None:
+                    return connection, sftp
+            return leased, await self._sftp_on(leased)
+
+        return await self._open_shared(open_on, deadline, since)
 
     async def _sftp_on(self, connection: Connection) -> Sftp:
         async with connection.opening:
@@ -169,11 +191,11 @@ class PooledSession:
             return sftp
 
     async def _open_shared(
-        self, open_on: Callable[[Connection], Awaitable[T]], deadline: Deadline, since: float
+        self, open_on: Callable[[Connection], Awaitable[tuple[Connection, T]]], deadline: Deadline, since: float
     ) -> tuple[SharedUse, T]:
-        """A use of a shared channel that is opened on a leased one."""
-        lease, channel = await self._open(open_on, deadline, since, "Opening a channel")
-        shared = SharedUse(self._pool, lease.connection)
+        """A use of a shared channel that is opened on a leased one, and the connection that has it."""
+        lease, (connection, channel) = await self._open(open_on, deadline, since, "Opening a channel", Kind.SHARED)
+        shared = SharedUse(self._pool, connection)
         lease.release()
         return shared, channel
 
@@ -216,7 +238,11 @@ class PooledSession:
                 return SharedUse(self._pool, connection), agent
         if any(connection.agent_paused for connection in connections):
             return None
-        shared, started = await self._open_shared(self._agent_on, deadline, since)
+
+        async def open_on(leased: Connection) -> tuple[Connection, Agent | None]:
+            return leased, await self._agent_on(leased)
+
+        shared, started = await self._open_shared(open_on, deadline, since)
         if started is None:
             with shared:
                 return None
@@ -230,6 +256,14 @@ class PooledSession:
                 await agent.open()
                 connection.attach(agent)
             return connection.shared(Agent)
+
+
+async def _abandon(opening: asyncio.Future[Any]) -> None:
+    """End a program whose request ended before it was started. A shared channel stays open."""
+    with suppress(ChannelRefused, GatewayError):
+        opened = await opening
+        if isinstance(opened, RemoteProcess):
+            await opened.end()
 
 
 @contextmanager

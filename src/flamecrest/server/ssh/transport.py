@@ -57,7 +57,7 @@ class SshTransport:
                 raise Lost("The SSH connection was lost", detail=str(error)) from None
             if line is None and error.code == asyncssh.OPEN_REQUEST_SESSION_FAILED:
                 raise Unsupported("The cluster's SSH server offers no SFTP", detail=str(error)) from None
-            raise ChannelRefused(error.code) from None
+            raise ChannelRefused(error.code, no_process=error.code == asyncssh.OPEN_REQUEST_SESSION_FAILED) from None
         except (asyncssh.Error, OSError, AttributeError) as error:
             # asyncssh raises AttributeError when the connection closes while a channel is being opened
             raise Lost("The SSH connection was lost", detail=str(error)) from None

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flamecrest.server.ssh.counters import PoolCounters
+from flamecrest.server.ssh.pool.channel_limit import Kind
 from flamecrest.server.ssh.pool.connection import Connection
 from flamecrest.server.ssh.pool.host import Host
 from flamecrest.server.ssh.pool.policy import ConnectionState, Decision, PoolLimits, choose_host, decide, expired
@@ -52,10 +53,10 @@ def test_a_connection_accepts_work_as_the_policy_decides(channels, limit, lost, 
     """The pool asks a connection first, and `decide` only if none accepts."""
     transport = SshTransport(cast("asyncssh.SSHClientConnection", None), None, PoolCounters())
     transport.lost = lost
-    connection = Connection("ann", Host("a"), transport, limit, limit_known=True)
+    connection = Connection("ann", Host("a"), transport, limit)
     connection.retired, connection._opened = retired, connection._opened + opened
     for _ in range(channels):
-        connection.begin_channel()
+        connection.begin_channel(Kind.SHORT)
     now = time.monotonic()
     after = now + since
     state = connection.state(now, 1.0)

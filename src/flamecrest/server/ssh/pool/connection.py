@@ -1,19 +1,29 @@
-"""A connection in the pool: the channels in use on it, the shared channels that stay open, and its limits."""
+"""A connection in the pool: the channels in use on it, the shared channels that stay open, and its limits.
+
+Also the leases on its channels, by which they are counted.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from flamecrest.server.ssh.channels.agent import Agent
 from flamecrest.server.ssh.channels.sftp import Sftp
 from flamecrest.server.ssh.transport import SshTransport
 
+from .channel_limit import ChannelLimit, Kind
 from .host import Host
 from .policy import ConnectionState
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from .pool import Pool
 
 SILENCE = 1.0  # seconds without data, while an answer is awaited, after which a connection is tested
 TEST_INTERVAL = 0.7  # seconds in which a tested connection must answer, twice
@@ -40,14 +50,18 @@ class Connection:
     Channels count while they are leased or shared, and until the server has confirmed their end.
     """
 
-    def __init__(self, user: str, host: Host, transport: SshTransport, limit: int, *, limit_known: bool) -> None:
+    def __init__(self, user: str, host: Host, transport: SshTransport, max_sessions: int | None = None) -> None:
         self.user = user
         self.host = host
         self.transport = transport
         self.opening = asyncio.Lock()  # held while a shared channel is being opened
         self.retired = False  # the server has stopped answering: no new work
-        self._limit = limit  # channels that the server takes
-        self._limit_known = limit_known  # configured or learned; else one more is tried when all are in use
+        self.limit = ChannelLimit(max_sessions)
+        self.commands = 0  # leased channels of commands
+        self.long_commands = 0  # of these, those of Kind.LONG
+        self.recalled: float | None = None  # monotonic time since which another user waits for its end
+        self._recalls: list[Callable[[], None]] = []  # of streams that can end at any time
+        self._streams = 0
         self._opened = self._idle_since = time.monotonic()
         self._channels = 0
         self._uses = 0  # of shared channels, now
@@ -67,6 +81,11 @@ class Connection:
         return self._channels
 
     @property
+    def opened(self) -> float:
+        """Monotonic time at which it was opened."""
+        return self._opened
+
+    @property
     def uses(self) -> int:
         return self._uses
 
@@ -77,7 +96,7 @@ class Connection:
     @property
     def full_of_shared(self) -> bool:
         """Whether shared channels take every channel that the server allows."""
-        return self._channels == len(self._shared) >= self._limit
+        return self._channels == len(self._shared) >= self.limit.steady
 
     @property
     def idle_since(self) -> float:
@@ -87,33 +106,71 @@ class Connection:
     def usable(self, now: float, max_age: float, since: float = 0.0) -> bool:
         """Whether it may get new work: open, answering, less than `max_age` old and opened after `since`."""
         opened = self._opened
-        return opened >= since and now - opened < max_age and not (self.transport.lost or self.retired)
+        return (
+            opened >= since
+            and now - opened < max_age
+            and not (self.transport.lost or self.retired or self.recalled is not None)
+        )
 
-    def accepts(self, now: float, max_age: float, since: float = 0.0) -> bool:
-        """Whether it may get new work and has a free channel."""
-        return self._channels < self._limit and self.usable(now, max_age, since)
+    def accepts(self, now: float, max_age: float, since: float = 0.0, spare: int = 0) -> bool:
+        """Whether it may get new work, has a free channel, and `spare` others stay free."""
+        return self._channels + spare < self.limit.now(now) and self.usable(now, max_age, since)
 
     def state(self, now: float, max_age: float) -> ConnectionState:
         """What the pool's policy needs to know."""
-        free = self._limit - self._channels
+        free = self.limit.now(now) - self._channels
         usable = self.usable(now, max_age)
         return ConnectionState(free, self.busy, usable, now - self._idle_since, now - self._opened)
 
     def __repr__(self) -> str:
         testing = self.busy and time.monotonic() - self.transport.heard > SILENCE
         state = "lost" if self.lost else "testing" if testing else "busy" if self.busy else "idle"
-        return f"<{self.user} {state} {self._channels}/{self._limit} channels, {self._uses} shared>"
+        return (
+            f"<{self.user} {state} {self._channels}/{self.limit.now(time.monotonic())} channels, {self._uses} shared>"
+        )
 
-    # --- leases (pool.py) begin and end here
+    # --- its turn
 
-    def begin_channel(self) -> None:
+    def recall(self, now: float) -> None:
+        """Take no new work, and end the streams that can be resumed: another user waits for a connection."""
+        self.recalled = now
+        for callback in tuple(self._recalls):
+            callback()
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is used by transfers or followed files."""
+        return self._streams > 0
+
+    @contextmanager
+    def streaming(self, on_recall: Callable[[], None] | None) -> Iterator[None]:
+        """Count a stream; `on_recall` is called when it is to end, once."""
+        self._streams += 1
+        if on_recall is not None:
+            self._recalls.append(on_recall)
+        try:
+            yield
+        finally:
+            self._streams -= 1
+            if on_recall is not None:
+                self._recalls.remove(on_recall)
+
+    # --- leases (below) begin and end here
+
+    def begin_channel(self, kind: Kind) -> None:
         """Count a leased channel."""
+        if kind is not Kind.SHARED:
+            self.commands += 1
+            self.long_commands += kind is Kind.LONG
         if not self._uses and self._channels <= len(self._shared):
             self.transport.heard = time.monotonic()  # silence counts from the first request on
         self._channels += 1
 
-    def end_channel(self) -> None:
+    def end_channel(self, kind: Kind) -> None:
         """Count the end of a leased channel."""
+        if kind is not Kind.SHARED:
+            self.commands -= 1
+            self.long_commands -= kind is Kind.LONG
         self._channels -= 1
         self._idle_since = time.monotonic()
 
@@ -128,19 +185,9 @@ class Connection:
         self._uses -= 1
         self._idle_since = time.monotonic()
 
-    # --- how many channels the server takes
-
-    def channel_refused(self) -> int:
-        """Learn the limit from the refusal of the channel that was begun last; the limit."""
-        self._limit, self._limit_known = max(1, self._channels - 1), True
-        return self._limit
-
     def channel_accepted(self) -> bool:
-        """Whether the limit was raised: it is not known, and the server took as many channels as it says."""
-        if self._limit_known or self._channels < self._limit:
-            return False
-        self._limit += 1
-        return True
+        """Whether more channels may be opened now: the server has opened the one that was leased last."""
+        return self.limit.accept(self._channels, time.monotonic())
 
     # --- shared channels
 
@@ -154,7 +201,9 @@ class Connection:
             self._note_end(channel)
             return
         self._shared[type(channel)] = channel
-        self._channels += 1
+        if self.channel_accepted() and self._on_free is not None:
+            self._on_free(self)
+        self._channels += 1  # the lease on which it was opened ends next
         channel.on_closed = partial(self.detach, channel)
 
     def detach(self, channel: SharedChannel) -> None:
@@ -215,3 +264,63 @@ class Connection:
     def close(self) -> None:
         """Close without waiting."""
         self.transport.close()
+
+
+class Lease:
+    """One channel of a connection. Call `release` or `release_after` once."""
+
+    __slots__ = ("_kind", "_pool", "connection")
+
+    def __init__(self, pool: Pool, connection: Connection, kind: Kind) -> None:
+        self._pool = pool
+        self._kind = kind
+        self.connection = connection
+        connection.begin_channel(kind)
+
+    def accepted(self) -> None:
+        """Note that the server has opened the channel."""
+        if self.connection.channel_accepted():
+            self._pool.freed(self.connection)
+
+    def refused(self, *, no_process: bool = False) -> None:
+        """Note that the server has refused the channel, or with `no_process` its program, and release it."""
+        self._pool.refused(self.connection, no_process=no_process)
+        self.release()
+
+    def release(self) -> None:
+        """Give the channel back."""
+        self.connection.end_channel(self._kind)
+        if self._pool.requests_wait:
+            self._pool.released(self.connection)
+
+    def release_after(self, cleanup: Coroutine[Any, Any, None]) -> None:
+        """Give the channel back when the clean-up has ended, which may outlive the request."""
+
+        async def finish() -> None:
+            try:
+                await cleanup
+            finally:
+                self.release()
+
+        self._pool.spawn(finish())
+
+
+class SharedUse:
+    """One use of a connection's shared channels, for a `with` block. It needs no free channel."""
+
+    __slots__ = ("_pool", "connection")
+
+    def __init__(self, pool: Pool, connection: Connection) -> None:
+        self._pool = pool
+        self.connection = connection
+        connection.begin_use()
+
+    def __enter__(self) -> Connection:
+        return self.connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.connection.end_use()
+        if self._pool.requests_wait:
+            self._pool.released(self.connection)

@@ -1,11 +1,12 @@
-"""Opening an SSH connection: connect and log in, through a jump host if there is one, and explain failures."""
+"""Opening SSH connections: connect and log in, through a jump host if there is one, and remember failures."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
+import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import asyncssh
@@ -14,16 +15,24 @@ from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, Upstream
 from flamecrest.server.ssh.accelerate import accelerate
 from flamecrest.server.ssh.counters import PoolCounters
-from flamecrest.server.ssh.errors import Lost
+from flamecrest.server.ssh.errors import AddressPenalised, ConnectionDropped, LoginRefused, LoginTimeout, Lost
 from flamecrest.server.ssh.host_keys import HostKeyClient, HostKeyVerifier
 from flamecrest.server.ssh.transport import SshTransport
 
 from .connection import Connection
+from .gate import Gate, Patience
+from .greeting import Greeting
 from .host import Host
+from .login_errors import EXEMPT, explain
+from .logins import Attempt, Dial, FailedLogins, LoginNode, Outcome, fingerprint
 
 if TYPE_CHECKING:
     from flamecrest.server.auth.port import Identity
     from flamecrest.server.ssh.credentials import Credentials
+
+    from .policy import PoolLimits
+
+logger = logging.getLogger(__name__)
 
 # AES-GCM first: it costs half the processor time of asyncssh's own first choice, chacha20-poly1305.
 CIPHERS = (
@@ -34,55 +43,140 @@ CIPHERS = (
     "aes192-ctr",
     "aes128-ctr",
 )
-DIALS = 8  # logins at the same time: sshd's MaxStartups (10:30:100 by default) drops some beyond ten
-DIAL_RETRIES = (0.1, 0.3, 0.9)  # seconds before a login that the server dropped is tried again
-OPENSSH_MAX_SESSIONS = 10  # OpenSSH's default; the limit of a server that has refused nothing yet
-LEARNED_FOR = 600.0  # seconds for which new connections start with the limit learned from a refusal
+BROKEN_PAUSE = 0.3  # seconds until a login that broke is made again, once
 
 
 class Dialer:
-    """Opens the connections of one pool: few at a time, again where the server drops them, with what it has learned.
-
-    `max_sessions` is the number of channels that the hosts take on a connection; None: learn it from their refusals.
-    """
+    """Opens the connections of one pool, by the rules of logins.py."""
 
     def __init__(
-        self, credentials: Credentials, host_keys: HostKeyVerifier, counters: PoolCounters, max_sessions: int | None
+        self, credentials: Credentials, host_keys: HostKeyVerifier, counters: PoolCounters, limits: PoolLimits
     ) -> None:
         self._credentials = credentials
         self._host_keys = host_keys
         self._counters = counters
-        self._max_sessions = max_sessions
-        self._gate = asyncio.Semaphore(DIALS)
-        self._learned: dict[Host, tuple[int, float]] = {}  # channels per connection, and when that was learned
+        self._limits = limits
+        self._failed = FailedLogins()
+        self._proven: dict[tuple[str, Host], bytes] = {}  # credentials of the last login that succeeded
+        self._gates: dict[Host, Gate] = {}
+        self._begun: set[str] = set()  # users whose login is under way
 
-    async def connect(self, identity: Identity, host: Host) -> Connection:
-        """A connection of that user. Raises what the credentials raise, Upstream, or Lost after the last retry."""
+    def gate(self, host: Host) -> Gate:
+        """The logins under way on a node."""
+        found = self._gates.get(host)
+        if found is None:
+            found = self._gates[host] = Gate(host, LoginNode(self._limits.max_failed_logins))
+        return found
+
+    def paused(self, host: Host) -> bool:
+        """Whether the node dropped the last connection."""
+        return self.gate(host).node.drops > 0
+
+    def obstacle(self, host: Host, user: str) -> GatewayError:
+        """Why a user's login has no result yet."""
+        if user in self._begun and self.gate(host).node.cause is None:
+            return Upstream(f"SSH to {host} failed: no answer in time")
+        return self.gate(host).obstacle()
+
+    def prune(self) -> None:
+        """Forget old failures."""
+        self._failed.prune(time.monotonic())
+
+    async def connect(self, identity: Identity, host: Host, patience: Patience) -> Connection:
+        """A connection of that user.
+
+        Raises what the credentials raise, and Upstream: the remembered failure at once while its pause lasts.
+        """
         keys = await self._credentials.keys(identity, Deadline.after(host.connect_timeout + host.login_timeout))
-        for pause in (*DIAL_RETRIES, None):
-            try:
-                async with self._gate:
-                    transport = await dial(host, identity.username, keys, self._host_keys, self._counters)
-                    limit, known = self._channel_limit(host)
-                    return Connection(identity.username, host, transport, limit, limit_known=known)
-            except Lost:
-                # the server closed the connection before the login: MaxStartups does that at random
-                if pause is None:
+        user, credentials = identity.username, fingerprint(keys)
+        last = self._failed.last(user, host, credentials)
+        if last is not None and (left := last.until - time.monotonic()) > 0:
+            raise type(last.error)(last.error.public, detail=last.error.detail, retry_after=left)
+        attempt = Attempt(
+            proven=self._proven.get((user, host)) == credentials,
+            failed=last is not None and not last.timeout,
+            unanswered=last is not None and last.timeout,
+        )
+        transport = await self._log_in(user, host, keys, attempt, patience, credentials)
+        self._failed.forget(user, host)
+        self._proven[user, host] = credentials
+        return Connection(user, host, transport, self._limits.max_sessions)
+
+    async def _log_in(
+        self,
+        user: str,
+        host: Host,
+        keys: Sequence[asyncssh.SSHKeyPair],
+        attempt: Attempt,
+        patience: Patience,
+        credentials: bytes,
+    ) -> SshTransport:
+        """Log in; again where the server dropped the connection and a request still waits."""
+        gate, broken = self.gate(host), False
+        while True:
+            greeting = Greeting(gate.node.identified)
+            async with gate.login(attempt, patience) as started:
+                self._begun.add(user)
+                try:
+                    transport = await dial(host, user, keys, self._host_keys, self._counters, greeting)
+                except ConnectionDropped as error:
+                    self._note_drop(host, started, error)
+                except Lost as error:
+                    self._note_failure(user, host, started, credentials, error, greeting, again=not broken)
+                    if broken:
+                        raise
+                    broken = True
+                except GatewayError as error:
+                    self._note_failure(user, host, started, credentials, error, greeting)
                     raise
-                await asyncio.sleep(pause)
-        raise AssertionError  # pragma: no cover - the loop returns or raises
+                else:
+                    gate.node.end(started, Outcome.SUCCEEDED, time.monotonic())
+                    return transport
+                finally:
+                    self._begun.discard(user)
+            if broken:
+                await asyncio.sleep(BROKEN_PAUSE)
 
-    def learn(self, host: Host, limit: int) -> None:
-        """Start new connections to the host with this limit of channels, for a while."""
-        self._learned[host] = (limit, time.monotonic())
+    def _note_drop(self, host: Host, dial: Dial, error: ConnectionDropped) -> None:
+        """Pause the logins of all users on the node."""
+        node, now = self.gate(host).node, time.monotonic()
+        node.end(dial, Outcome.OTHER, now)
+        if node.drop(dial, error, now, penalty=isinstance(error, AddressPenalised)):
+            fields: dict[str, object] = {
+                "host": str(host),
+                "reason": error.public,
+                "detail": error.detail,
+                "drops": node.drops,
+            }
+            fields["pause_s"] = round(node.paused_until - now, 1)
+            logger.warning("SSH connection dropped by the login node", extra={"fields": fields})
 
-    def _channel_limit(self, host: Host) -> tuple[int, bool]:
-        """How many channels a new connection takes, and whether that is known or a first guess."""
-        if self._max_sessions is not None:
-            return self._max_sessions, True
-        if (found := self._learned.get(host)) and time.monotonic() - found[1] < LEARNED_FOR:
-            return found[0], True
-        return OPENSSH_MAX_SESSIONS, False
+    def _note_failure(
+        self,
+        user: str,
+        host: Host,
+        dial: Dial,
+        credentials: bytes,
+        error: GatewayError,
+        greeting: Greeting,
+        *,
+        again: bool = False,
+    ) -> None:
+        """Remember a failed login of one user, unless it is made again at once."""
+        node, now = self.gate(host).node, time.monotonic()
+        reached = greeting.identification is not None
+        refused = isinstance(error, LoginRefused) or (reached and isinstance(error, Lost))
+        outcome = Outcome.REFUSED if refused else Outcome.UNTRIED if reached else Outcome.OTHER
+        node.end(dial, outcome, now)
+        timeout = isinstance(error, (LoginTimeout, Lost))
+        if again or not (refused or timeout):
+            return
+        failure = self._failed.add(user, host, credentials, error, now, timeout=timeout)
+        fields: dict[str, object] = {"host": str(host), "user": user, "reason": error.public, "detail": error.detail}
+        fields |= {"failures": failure.count, "pause_s": round(failure.until - now, 1)}
+        if refused and node.penalises:
+            fields["note"] = f"OpenSSH 9.8 and newer drop all connections of an address after such failures; {EXEMPT}"
+        logger.warning("SSH login failed", extra={"fields": fields})
 
 
 async def dial(
@@ -91,22 +185,30 @@ async def dial(
     keys: Sequence[asyncssh.SSHKeyPair],
     host_keys: HostKeyVerifier,
     counters: PoolCounters,
+    greeting: Greeting | None = None,
 ) -> SshTransport:
-    """Connect and log in. Raises Upstream with a text that names the problem, Lost where a second try may help."""
-    tunnel = None
+    """Connect and log in; `greeting` keeps what the login node said first.
+
+    Raises Upstream with a text that names the host and the problem; Lost where a second try may help.
+    """
+    tunnel, greeting = None, greeting or Greeting()
     client = HostKeyClient(host_keys)
+    step = _Step(f"SSH to {host}", user, client, greeting)
     try:
         async with asyncio.timeout(host.connect_timeout + host.login_timeout):
             if host.proxy_host is not None:
                 jump = HostKeyClient(host_keys)
                 jump_user = host.proxy_user or user
-                tunnel = await _connect(jump, host.proxy_host, host.proxy_port, jump_user, keys, host, None)
-            raw = await _connect(client, host.host, host.port, user, keys, host, tunnel)
+                step = _Step(f"SSH to the jump host {host.proxy_host}:{host.proxy_port}", jump_user, jump, Greeting())
+                tunnel = await _connect(jump, host.proxy_host, host.proxy_port, jump_user, keys, host, step.greeting)
+                step = _Step(f"SSH to {host}", user, client, greeting)
+                greeting.jump = tunnel
+            raw = await _connect(client, host.host, host.port, user, keys, host, greeting)
     except BaseException as error:
         if tunnel is not None:
             tunnel.abort()
         if isinstance(error, Exception):
-            raise explain(error, host, user, client.refused) from error
+            raise explain(error, step.where, step.user, step.greeting, step.client.refused) from error
         raise
     if host.accelerate:
         accelerate(raw)
@@ -117,6 +219,16 @@ async def dial(
     return transport
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What a failure is about: the host, the account there, and what its server has said."""
+
+    where: str
+    user: str
+    client: HostKeyClient
+    greeting: Greeting
+
+
 async def _connect(
     client: HostKeyClient,
     address: str,
@@ -124,12 +236,12 @@ async def _connect(
     user: str,
     keys: Sequence[asyncssh.SSHKeyPair],
     host: Host,
-    tunnel: asyncssh.SSHClientConnection | None,
+    greeting: Greeting,
 ) -> asyncssh.SSHClientConnection:
     return await asyncssh.connect(
         address,
         port,
-        tunnel=tunnel,
+        tunnel=greeting,
         username=user,
         client_keys=list(keys),
         client_factory=lambda: client,
@@ -146,36 +258,3 @@ async def _connect(
         keepalive_interval=host.keep_alive,
         keepalive_count_max=3,
     )
-
-
-def explain(error: Exception, host: Host, user: str, refused: str | None = None) -> GatewayError:  # noqa: C901 - a table
-    """The error for the caller, by the class of a failure to connect and never by its text.
-
-    `refused` describes the host key that was refused, if one was.
-    """
-    if isinstance(error, GatewayError):
-        return error
-    where = f"SSH to {host}"
-    detail = f"{type(error).__name__}: {error}"
-    match error:
-        case asyncssh.HostKeyNotVerifiable():
-            return Upstream(refused or f"{where} failed: the host key could not be verified", detail=detail)
-        case asyncssh.PermissionDenied():
-            return Upstream(f"{where} failed: the cluster did not accept the SSH credentials of {user}", detail=detail)
-        case asyncssh.KeyExchangeFailed():
-            return Upstream(f"{where} failed: no common algorithm with the server", detail=detail)
-        case asyncssh.ConnectionLost():
-            return Lost(f"{where} failed: the server closed the connection", detail=detail)
-        case asyncssh.Error():
-            return Upstream(f"{where} failed: protocol error", detail=detail)
-        case socket.gaierror():
-            return Upstream(f"{where} failed: the host name could not be resolved", detail=detail)
-        case ConnectionRefusedError():
-            return Upstream(f"{where} failed: connection refused", detail=detail)
-        case TimeoutError():
-            return Upstream(f"{where} failed: no answer in time", detail=detail)
-        case ConnectionError():
-            return Lost(f"{where} failed: the connection was reset", detail=detail)
-        case OSError():
-            return Upstream(f"{where} failed: {error.strerror or 'network error'}", detail=detail)
-    return Upstream(f"{where} failed", detail=detail)

@@ -22,7 +22,12 @@ class PoolLimits:
     idle: float = 60.0  # a connection without a command and without a use of a shared channel is closed after this
     age: float = 3600.0  # older connections get no new work
     max_sessions: int | None = None  # channels on one connection
+    max_failed_logins: int | None = None  # on one node in a short time; None: by its server's version
+    turn: float = 60.0  # a connection that another user waits for is closed after this, whatever it is used for
     tick: float = 1.0  # between two checks for idle, old and silent connections
+
+
+TURN = 2.0  # seconds for which a user keeps the only connection although others wait
 
 
 class ConnectionState(NamedTuple):
@@ -63,22 +68,25 @@ def decide(
     dialing: bool,
     total: int,
     evictable: bool,
+    allowed: bool = True,
+    may_open: bool = True,
 ) -> tuple[Decision, int]:
     """What to do for a user's next request, and with USE the index of the connection (else -1).
 
     `states` are the user's connections; `total` counts those of all users, with those being opened. A request that
     has lost a connection prefers one opened after that (`max_age`): the cause may have broken the others, too.
+    `allowed`: the user's load allows the request a channel. `may_open`: no pause, and no other user comes first.
     """
-    if (index := available(states, max_age)) is not None:
+    if allowed and (index := available(states, max_age)) is not None:
         return Decision.USE, index
     if dialing:
         return Decision.WAIT, -1
-    if sum(state.usable for state in states) < limits.per_user:
+    if may_open and sum(state.usable for state in states) < limits.per_user:
         if total < limits.max_clients:
             return Decision.OPEN, -1
         if evictable:
             return Decision.EVICT, -1
-    if (index := available(states)) is not None:
+    if allowed and (index := available(states)) is not None:
         return Decision.USE, index  # no other can be opened, so an older one is used
     return Decision.WAIT, -1
 
@@ -86,6 +94,27 @@ def decide(
 def choose_host(hosts: Sequence[Host], connections: Mapping[Host, int]) -> Host:
     """The host to connect to: the one with the fewest connections, the first of these."""
     return min(hosts, key=lambda host: connections.get(host, 0))
+
+
+class Holder(NamedTuple):
+    """A connection that a waiting user might get: how many its user has, and its age in seconds.
+
+    `streams`: open transfers and followed files, which may last long.
+    """
+
+    connections: int
+    age: float
+    streams: bool
+
+
+def choose_recalls(holders: Sequence[Holder], waiting: int) -> list[int]:
+    """The indexes of the connections to take from their users for those who wait without one.
+
+    First those of users with several (one of each), then those whose turn has lasted longest; those with streams last.
+    """
+    order = sorted(range(len(holders)), key=lambda n: (holders[n].connections < 2, holders[n].streams, -holders[n].age))
+    due = [n for n in order if holders[n].connections > 1 or holders[n].age >= TURN]
+    return due[: max(0, waiting)]
 
 
 def expired(state: ConnectionState, limits: PoolLimits) -> bool:

@@ -1,6 +1,6 @@
 """The connections of one cluster: leases on channels, opening, closing and waiting. Decisions are made in policy.py.
 
-It knows neither commands nor SFTP.
+It knows neither commands nor SFTP. Its rules are properties that tests hold, listed in docs/developers/pool.md.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +19,14 @@ from flamecrest.server.ssh.counters import PoolCounters
 from flamecrest.server.ssh.errors import Lost
 from flamecrest.server.telemetry.trace import phase
 
-from .connection import Connection
+from .channel_limit import Kind
+from .connection import Connection, Lease
 from .dial import Dialer
+from .logins import nth
 from .policy import Decision, PoolLimits, choose_host, decide, expired
+from .users import PoolUser, Waiter, recall, turn_over, without_connection
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from flamecrest.server.auth.port import Identity
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.ssh.credentials import Credentials
@@ -35,79 +36,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-
-class Lease:
-    """One channel of a connection. Call `release` or `release_after` once."""
-
-    __slots__ = ("_pool", "connection")
-
-    def __init__(self, pool: Pool, connection: Connection) -> None:
-        self._pool = pool
-        self.connection = connection
-        connection.begin_channel()
-
-    def accepted(self) -> None:
-        """Note that the server has opened the channel."""
-        if self.connection.channel_accepted():
-            self._pool.freed(self.connection)
-
-    def refused(self) -> None:
-        """Note that the server has refused the channel, and release it."""
-        self._pool.learn(self.connection)
-        self.release()
-
-    def release(self) -> None:
-        """Give the channel back."""
-        self.connection.end_channel()
-        if self._pool.requests_wait:
-            self._pool.released(self.connection)
-
-    def release_after(self, cleanup: Coroutine[Any, Any, None]) -> None:
-        """Give the channel back when the clean-up has ended, which may outlive the request."""
-
-        async def finish() -> None:
-            try:
-                await cleanup
-            finally:
-                self.release()
-
-        self._pool.spawn(finish())
-
-
-class SharedUse:
-    """One use of a connection's shared channels, for a `with` block. It needs no free channel."""
-
-    __slots__ = ("_pool", "connection")
-
-    def __init__(self, pool: Pool, connection: Connection) -> None:
-        self._pool = pool
-        self.connection = connection
-        connection.begin_use()
-
-    def __enter__(self) -> Connection:
-        return self.connection
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.connection.end_use()
-        if self._pool.requests_wait:
-            self._pool.released(self.connection)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiter:
-    lease: asyncio.Future[Lease]
-    since: float
-
-
-@dataclass(slots=True)
-class _User:
-    connections: list[Connection] = field(default_factory=list)
-    waiting: deque[_Waiter] = field(default_factory=deque)
-    dialing: asyncio.Task[None] | None = None
-    host: Host | None = None  # dialed last
-    identity: Identity | None = None
+DIAL_PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0)  # seconds until a further connection is opened after a failure
 
 
 class Pool:
@@ -123,8 +52,8 @@ class Pool:
         self.limits = limits
         self.counters = PoolCounters()
         self.requests_wait = 0  # for a channel, of all users
-        self._dialer = Dialer(credentials, host_keys, self.counters, limits.max_sessions)
-        self._users: dict[str, _User] = {}
+        self._dialer = Dialer(credentials, host_keys, self.counters, limits)
+        self._users: dict[str, PoolUser] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Task[None] | None = None
         self._closed = False
@@ -138,20 +67,32 @@ class Pool:
 
     # --- for sessions
 
-    async def lease(self, identity: Identity, deadline: Deadline, since: float = 0.0) -> Lease:
+    async def lease(
+        self,
+        identity: Identity,
+        deadline: Deadline,
+        since: float = 0.0,
+        kind: Kind = Kind.SHORT,
+        *,
+        again: bool = False,
+    ) -> Lease:
         """One channel of a connection, opened after the monotonic time `since` if that is possible.
 
+        `again`: the server refused the last one, so the request keeps its place before the user's others.
         Raises Busy or Unavailable when none is free by the deadline, Upstream when no connection can be opened.
         """
-        user = self._users.get(identity.username) or self._users.setdefault(identity.username, _User())
+        user = self._users.get(identity.username) or self._users.setdefault(identity.username, PoolUser())
         user.identity = identity
         if not user.waiting:  # the usual case of `decide`, for which the connections of others need not be counted
             now, age = time.monotonic(), self.limits.age
             for connection in user.connections:
-                if connection.accepts(now, age, since):
-                    return Lease(self, connection)
-        waiter = _Waiter(asyncio.get_running_loop().create_future(), since)
-        user.waiting.append(waiter)
+                if connection.accepts(now, age, since, kind.value):
+                    return Lease(self, connection, kind)
+        waiter = Waiter(asyncio.get_running_loop().create_future(), since, kind, deadline.at)
+        if again:
+            user.waiting.appendleft(waiter)
+        else:
+            user.waiting.append(waiter)
         self.requests_wait += 1
         try:
             self._serve(user)
@@ -160,7 +101,7 @@ class Pool:
         finally:
             self.requests_wait -= 1
 
-    async def _wait(self, user: _User, waiter: _Waiter, deadline: Deadline) -> Lease:
+    async def _wait(self, user: PoolUser, waiter: Waiter, deadline: Deadline) -> Lease:
         lease = waiter.lease
         try:
             async with asyncio.timeout(deadline.left()):
@@ -174,17 +115,21 @@ class Pool:
                 raise self._none_free(user) from None
             raise
 
-    def connections(self, identity: Identity, since: float = 0.0) -> list[Connection]:
+    def connections(self, identity: Identity, since: float = 0.0, *, leased: bool = False) -> list[Connection]:
         """The user's connections whose shared channels may be used, opened after the monotonic time `since`.
 
         Where a server takes so few channels that the shared ones leave none to a command that waits, they are about
-        to be closed.
+        to be closed; only a request that has waited, too, and has leased a channel may use them.
         """
         user = self._users.get(identity.username)
         if user is None:
             return []
         now, age = time.monotonic(), self.limits.age
-        return [c for c in user.connections if c.usable(now, age, since) and not (user.waiting and c.full_of_shared)]
+        return [
+            c
+            for c in user.connections
+            if c.usable(now, age, since) and (leased or not (user.waiting and c.full_of_shared))
+        ]
 
     def retire_if_silent(self, connection: Connection) -> None:
         """After a timeout: send no new work over a connection whose server has stopped answering."""
@@ -220,7 +165,7 @@ class Pool:
         for task in tasks:
             task.cancel()
         for user in self._users.values():
-            self._fail(user, Unavailable("The gateway is shutting down"))
+            user.fail(Unavailable("The gateway is shutting down"))
         connections = self._all()
         for connection in connections:
             connection.close()
@@ -238,6 +183,9 @@ class Pool:
 
     def released(self, connection: Connection) -> None:
         """Serve requests that wait: a channel or a use of this connection has ended."""
+        if not connection.busy and connection.recalled is not None:
+            self._forget(connection)
+            connection.close()
         self.freed(connection)
         if not connection.busy:
             self._serve_others()
@@ -248,12 +196,15 @@ class Pool:
         if user is not None and user.waiting:
             self._serve(user)
 
-    def learn(self, connection: Connection) -> None:
-        """Learn from the refusal of a channel how many the host takes."""
-        limit = connection.channel_refused()
-        self._dialer.learn(connection.host, limit)
+    def refused(self, connection: Connection, *, no_process: bool) -> None:
+        """The server refused the channel that was leased last: no further one for a pause."""
+        limit, now = connection.limit, time.monotonic()
+        limit.refuse(connection.channels - 1, now, no_process=no_process)
         self.counters.refusals += 1
-        logger.info("channel limit learned", extra={"fields": {"host": str(connection.host), "limit": limit}})
+        pause = limit.wait(now) or 0.0
+        fields = {"host": str(connection.host), "user": connection.user, "open": connection.channels - 1}
+        logger.info("channel refused", extra={"fields": {**fields, "pause_s": pause, "no_process": no_process}})
+        asyncio.get_running_loop().call_later(pause, self.freed, connection)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a short task that outlives its request; `close` cancels it."""
@@ -263,42 +214,69 @@ class Pool:
 
     # --- deciding and serving
 
-    def _decide(self, user: _User, since: float) -> tuple[Decision, int]:
+    def _decide(self, user: PoolUser, waiter: Waiter) -> tuple[Decision, int]:
         now = time.monotonic()
         states = [connection.state(now, self.limits.age) for connection in user.connections]
+        total = sum(len(u.connections) + (u.dialing is not None) for u in self._users.values())
+        evictable = self._idle_longest() is not None
         return decide(
             states,
             self.limits,
-            max_age=now - since if since else float("inf"),
+            max_age=now - waiter.since if waiter.since else float("inf"),
             dialing=user.dialing is not None,
-            total=sum(len(u.connections) + (u.dialing is not None) for u in self._users.values()),
-            evictable=self._idle_longest() is not None,
+            total=total,
+            evictable=evictable,
+            allowed=user.load(now, self.limits.age).allows(waiter.kind),
+            may_open=self._may_open(user, now, self.limits.max_clients - total + evictable),
         )
 
-    def _serve(self, user: _User) -> None:
+    def _may_open(self, user: PoolUser, now: float, places: int) -> bool:
+        """Whether the user may open one of the places left: no pause, and fewer others wait longer without any."""
+        if user.connections and now < user.dial_after:
+            return False
+        before = sum(
+            other.without_since < user.without_since
+            for other in without_connection(self._users.values(), time.monotonic(), self.limits.age)
+        )
+        return before < max(1, places)
+
+    def _serve(self, user: PoolUser) -> None:
         """Serve the user's requests that wait, in order, as far as possible now."""
-        while user.waiting and not self._closed:
-            waiter = user.waiting[0]
+        blocked: set[Kind] = set()
+        for waiter in tuple(user.waiting):
+            if self._closed or len(blocked) == len(Kind):
+                return
             if waiter.lease.done():
-                user.waiting.popleft()
+                user.waiting.remove(waiter)
                 continue
-            decision, index = self._decide(user, waiter.since)
+            if waiter.kind in blocked:
+                continue
+            decision, index = self._decide(user, waiter)
             if decision is Decision.USE:
-                user.waiting.popleft()
-                waiter.lease.set_result(Lease(self, user.connections[index]))
+                user.waiting.remove(waiter)
+                waiter.lease.set_result(Lease(self, user.connections[index], waiter.kind))
                 continue
-            if decision is Decision.EVICT and (victim := self._idle_longest()) is not None:
-                self._forget(victim)
-                victim.close()
-            if decision in {Decision.OPEN, Decision.EVICT} and user.identity is not None:
-                user.host = choose_host(self.hosts, Counter(connection.host for connection in self._all()))
-                user.dialing = asyncio.create_task(self._dial(user, user.identity, user.host))
-            elif user.dialing is None:
-                self._make_room(user)
-            return
+            # without a free channel nothing behind it gets one; without a free share, no longer command
+            blocked.update(kind for kind in Kind if kind.value >= waiter.kind.value)
+            if not any(connection.accepts(time.monotonic(), self.limits.age) for connection in user.connections):
+                blocked.update(Kind)
+            self._open_or_wait(user, decision)
+
+    def _open_or_wait(self, user: PoolUser, decision: Decision) -> None:
+        if decision is Decision.EVICT and (victim := self._idle_longest()) is not None:
+            self._forget(victim)
+            victim.close()
+        if decision in {Decision.OPEN, Decision.EVICT} and user.identity is not None:
+            connections = Counter(connection.host for connection in self._all())
+            hosts = [host for host in self.hosts if not self._dialer.paused(host)] or self.hosts
+            user.host = choose_host(hosts, connections)
+            user.dialing = asyncio.create_task(self._dial(user, user.identity, user.host))
+        elif user.dialing is None:
+            self._make_room(user)
+            self._recall()
 
     @staticmethod
-    def _make_room(user: _User) -> None:
+    def _make_room(user: PoolUser) -> None:
         """Close a shared channel where a server takes so few that these leave none to commands."""
         for connection in user.connections:
             if connection.full_of_shared and not connection.lost:
@@ -306,37 +284,37 @@ class Pool:
                 return
 
     def _serve_others(self) -> None:
-        """Serve users who have no connection yet: one may be opened now."""
-        for user in self._users.values():
-            if user.waiting and user.dialing is None and not user.connections:
-                self._serve(user)
+        """Serve users who have no connection, those who wait longest first: one may be opened now."""
+        for user in without_connection(self._users.values(), time.monotonic(), self.limits.age):
+            self._serve(user)
+
+    def _recall(self) -> None:
+        """Take connections from their users for those who wait without one, or give them back."""
+        now, age = time.monotonic(), self.limits.age
+        recall(self._all(), len(without_connection(self._users.values(), now, age)), now)
 
     def _idle_longest(self) -> Connection | None:
         idle = [connection for connection in self._all() if not connection.busy]
         return min(idle, key=lambda connection: connection.idle_since, default=None)
 
-    def _fail(self, user: _User, error: GatewayError) -> None:
-        """Fail all the user's requests that wait."""
-        waiting, user.waiting = user.waiting, deque()
-        for waiter in waiting:
-            if not waiter.lease.done():
-                # a copy for each: a traceback belongs to one request
-                copy = type(error)(error.public, detail=error.detail, retry_after=error.retry_after)
-                waiter.lease.set_exception(copy)
-
-    def _none_free(self, user: _User) -> GatewayError:
-        if user.connections:
-            return Busy("All your connections to the cluster are in use; try again in a moment")
-        if user.dialing is not None:
-            return Upstream(f"SSH to {user.host} failed: no answer in time")
+    def _none_free(self, user: PoolUser) -> GatewayError:
+        now = time.monotonic()
+        if any(connection.limit.no_process for connection in user.connections):
+            text = "The login node starts no more programs for you; is your limit of processes reached (ulimit -u)?"
+            return Upstream(text, retry_after=5.0)
+        if any(connection.usable(now, self.limits.age) for connection in user.connections):
+            text = "All your connections to the cluster are in use; try again in a moment"
+            return Busy(text, detail=user.failure.public if user.failure is not None else None)
+        if user.dialing is not None and user.host is not None:
+            return self._dialer.obstacle(user.host, user.identity.username if user.identity else "")
         return Unavailable("The gateway has no free connection to this cluster", retry_after=2.0)
 
     # --- opening and closing connections
 
-    async def _dial(self, user: _User, identity: Identity, host: Host) -> None:
+    async def _dial(self, user: PoolUser, identity: Identity, host: Host) -> None:
         failure: GatewayError | None = None
         try:
-            connection = await self._dialer.connect(identity, host)
+            connection = await self._dialer.connect(identity, host, user.patience)
             connection.on_free(self.freed)
             connection.transport.on_lost(partial(self._lost, connection))
             if connection.lost:
@@ -350,10 +328,22 @@ class Pool:
             failure = Upstream(f"SSH to {host} failed", detail=type(error).__name__)
         finally:
             user.dialing = None
-        now, age = time.monotonic(), self.limits.age
-        if failure is not None and not any(c.usable(now, age) for c in user.connections):
-            self._fail(user, failure)
+        self._dialed(user, failure)
         self._serve(user)
+
+    def _dialed(self, user: PoolUser, failure: GatewayError | None) -> None:
+        """Note how opening a connection ended; after a failure no further one for a pause, if there are others."""
+        now, age = time.monotonic(), self.limits.age
+        user.failure = failure
+        user.failures = user.failures + 1 if failure is not None else 0
+        if failure is None:
+            return
+        if not any(c.usable(now, age) for c in user.connections):
+            user.fail(failure)
+        else:
+            pause = nth(DIAL_PAUSES, user.failures)
+            user.dial_after = now + pause
+            asyncio.get_running_loop().call_later(pause, self._serve, user)
 
     def _lost(self, connection: Connection) -> None:
         """Forget a lost connection and serve the requests that wait over another."""
@@ -377,12 +367,17 @@ class Pool:
             for name, user in list(self._users.items()):
                 for connection in list(user.connections):
                     connection.watch(now)
+                    if turn_over(connection, now, self.limits):
+                        self._forget(connection)
+                        connection.close()
                     if expired(connection.state(now, self.limits.age), self.limits):
                         self._forget(connection)
                         connection.close()
                 if not user.connections and not user.waiting and user.dialing is None:
                     del self._users[name]
+            self._dialer.prune()
             self._serve_others()
+            self._recall()
 
     def _all(self) -> list[Connection]:
         return [connection for user in self._users.values() for connection in user.connections]
