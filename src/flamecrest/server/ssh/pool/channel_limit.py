@@ -17,54 +17,54 @@ PAUSES = (0.1, 0.2, 0.4, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds until one ch
 class ChannelLimit:
     """The limit of one connection. Times are monotonic, in seconds."""
 
-    __slots__ = ("_configured", "_most", "_refusals", "_refused", "_until", "no_process")
+    __slots__ = ("_configured", "_refusals", "_until", "most", "no_process", "refused")
 
     def __init__(self, configured: int | None) -> None:
         self._configured = configured is not None
-        self._most = configured or OPENSSH_MAX_SESSIONS  # as far as is known
-        self._refused: int | None = None  # channels that were open when the server refused one more
+        self.most = configured or OPENSSH_MAX_SESSIONS  # as far as is known
+        self.refused: int | None = None  # channels that were open when the server refused one more
         self._refusals = 0  # in a row
         self.no_process = False  # the last refusal was of the program, not of the channel
         self._until = 0.0  # the end of the pause
 
     def now(self, now: float) -> int:
         """The number of channels that may be open now."""
-        if self._refused is None:
-            return self._most
-        return min(self._most, self._refused + (now >= self._until))
+        if self.refused is None:
+            return self.most
+        return min(self.most, self.refused + (now >= self._until))
 
     @property
     def steady(self) -> int:
         """The number of channels that the server takes, as far as is known, at least 1."""
-        return self._most if self._refused is None or self.no_process else max(1, self._refused)
+        return self.most if self.refused is None or self.no_process else max(1, self.refused)
 
     def wait(self, now: float) -> float | None:
         """Seconds until one channel more is tried; None: no refusal is remembered."""
-        return None if self._refused is None else max(0.0, self._until - now)
+        return None if self.refused is None else max(0.0, self._until - now)
 
     def refuse(self, channels: int, now: float, *, no_process: bool = False) -> None:
         """The server refused a channel while `channels` others were open.
 
         `no_process`: it opened the channel and could not start its program, as with the user's limit of processes.
         """
-        self._refused = channels
+        self.refused = channels
         self.no_process = no_process
         self._until = now + PAUSES[min(self._refusals, len(PAUSES) - 1)]
         self._refusals += 1
 
     def accept(self, channels: int, now: float) -> bool:
         """The server has opened a channel, with which there are `channels`; whether more may be opened now."""
-        if self._refused is not None:
-            if channels <= self._refused:
+        if self.refused is not None:
+            if channels <= self.refused:
                 return False
-            self._refused, self._refusals, self._until = channels, 0, now
+            self.refused, self._refusals, self._until = channels, 0, now
             self.no_process = False
-            if channels >= self._most:
-                self._refused = None
+            if channels >= self.most:
+                self.refused = None
             return True
-        if self._configured or channels < self._most:
+        if self._configured or channels < self.most:
             return False
-        self._most += 1
+        self.most += 1
         return True
 
 

@@ -114,7 +114,8 @@ class Connection:
 
     def accepts(self, now: float, max_age: float, since: float = 0.0, spare: int = 0) -> bool:
         """Whether it may get new work, has a free channel, and `spare` others stay free."""
-        return self._channels + spare < self.limit.now(now) and self.usable(now, max_age, since)
+        limit = self.limit.most if self.limit.refused is None else self.limit.now(now)
+        return self._channels + spare < limit and self.usable(now, max_age, since)
 
     def state(self, now: float, max_age: float) -> ConnectionState:
         """What the pool's policy needs to know."""
@@ -187,7 +188,10 @@ class Connection:
 
     def channel_accepted(self) -> bool:
         """Whether more channels may be opened now: the server has opened the one that was leased last."""
-        return self.limit.accept(self._channels, time.monotonic())
+        limit = self.limit
+        if limit.refused is None and self._channels < limit.most:
+            return False  # the usual case
+        return limit.accept(self._channels, time.monotonic())
 
     # --- shared channels
 
