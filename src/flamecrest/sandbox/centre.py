@@ -39,7 +39,7 @@ class Centre:
 
     Without `root` the centre uses a new temporary directory and removes it at the end. With `root` it uses the files
     that are there, and first ends the processes that an earlier centre left behind. `settings` are those of the toy
-    Slurm (`slurm.store.SETTINGS`).
+    Slurm (`slurm.store.SETTINGS`); `clusters` are further clusters, which `sbatch --clusters` chooses.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Centre:
         accounts: Mapping[str, Sequence[str]] | None = None,
         max_sessions: int = 10,
         settings: Mapping[str, float] | None = None,
+        clusters: Sequence[str] = (),
     ) -> None:
         self.system = SYSTEM  # the cluster's name in the gateway
         self._temporary = root is None
@@ -57,6 +58,7 @@ class Centre:
         self.users = UnixUsers(self.root, users)
         self.slurm = ToySlurm(self.users, accounts=accounts)
         self._settings = dict(settings or {})
+        self._clusters = clusters
         self._max_sessions = max_sessions
         self.issuer: Issuer
         self.ssh: SshServer
@@ -182,6 +184,8 @@ class Centre:
             folder.mkdir(mode=0o700, exist_ok=True)
         self.authority = _key(keys / "user_ca")
         self.slurm.start(**self._settings)
+        for name in self._clusters:
+            self.slurm.add_cluster(name)
         for one in self.users:
             _authorize(one.home, _key(self.key_file(one.name)))
         variables = userland.install(self.users, self.root / "bin")

@@ -32,12 +32,14 @@ FULL = frozenset(
         "metadata",
         "attach",
         "arrays",
+        "waits",  # its submission program can be made to wait for the job
+        "patterns",  # file names have patterns
         "users",  # jobs belong to users
         "cluster",  # knows nodes, partitions, reservations and accounts
     }
 )
 ADAPTERS = {
-    "slurm": FULL | {"hidden_partitions"},
+    "slurm": FULL | {"hidden_partitions", "clusters"},
     "memory": frozenset({"jobs", "metadata", "cluster", "hidden_partitions"}),
     "bash": frozenset({"runs"}),
     "live": FULL,
@@ -94,7 +96,7 @@ async def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         case "bash":
             yield Place(LocalBash(folder), str(folder), LocalDisk(), finds_jobs=False)
         case "slurm":
-            async with over_sandbox(folder) as reached:
+            async with over_sandbox(folder, clusters=("west",)) as reached:
                 async for found in _reached(reached):
                     yield found
         case _:

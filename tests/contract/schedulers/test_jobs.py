@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 
-from flamecrest.server.errors import Conflict, Denied, Invalid, NotFound
+from flamecrest.server.errors import Conflict, Denied, Invalid, NotFound, Unsupported
 from flamecrest.server.schedulers.values import JobSpec
 from tests.contract.capabilities import needs
 from tests.contract.gateways import soon
@@ -169,6 +169,59 @@ async def test_job_metadata(place: Place):
     (found,) = await place.scheduler.metadata(job_id, soon())
     assert (found.id, found.script, found.standard_input) == (job_id, SLEEP, "/dev/null")
     assert (found.standard_output, found.standard_error) == (paths["standard_output"], paths["standard_error"])
+    await place.scheduler.cancel(job_id, soon())
+
+
+@needs("patterns", "metadata")
+async def test_paths_in_the_metadata_are_those_of_the_files(place: Place):
+    pattern = f"{place.folder}/o-%5j-%4A-%J-%3J-%n-%2t-%s-%u-%9x-%%-%y"
+    job_id = await place.scheduler.submit(spec(place, name="named", standard_output=pattern), soon())
+    await place.ended(job_id)
+    (found,) = await place.scheduler.metadata(job_id, soon())
+    assert found.standard_output is not None
+    assert f"/o-{job_id:0>5}-" in found.standard_output
+    assert await place.disk.read(found.standard_output) == ""
+
+
+@needs("waits")
+async def test_submission_that_waits_for_the_job_returns_its_id_first(place: Place):
+    job_id = await place.scheduler.submit(spec(place, "#!/bin/bash\n#SBATCH --wait\nsleep 300\n"), soon())
+    assert (await place.job(job_id)).state in ("PENDING", "RUNNING")
+    await place.scheduler.cancel(job_id, soon())
+    job_id = await place.scheduler.submit(spec(place, "#!/bin/bash\n#SBATCH --wait\nexit 3\n"), soon())
+    assert (await place.until(job_id, "FAILED", "COMPLETED")).exit_code == 3
+
+
+@needs("clusters")
+async def test_job_of_another_cluster_is_not_taken_for_a_local_one(place: Place):
+    local = await place.scheduler.submit(spec(place, SLEEP), soon())
+    elsewhere = "#!/bin/bash\n#SBATCH --clusters=west\nsleep 300\n"
+    ids = [await place.scheduler.submit(spec(place, elsewhere), soon())]
+    ids.append(await place.scheduler.submit(spec(place, SLEEP, env={"SBATCH_CLUSTERS": "west"}), soon()))
+    assert ids == ["1.west", "2.west"]
+    for job_id in ids:
+        assert (await place.job(job_id)).id == job_id
+        (found,) = await place.scheduler.metadata(job_id, soon())
+        assert (found.id, found.script is None) == (job_id, False)
+        with pytest.raises(Unsupported):
+            await place.scheduler.attach(job_id, "true", soon())
+        await place.scheduler.cancel(job_id, soon())
+        await place.until(job_id, "CANCELLED")
+    listed = await place.scheduler.jobs(all_users=False, account=None, name=None, window=3600, deadline=soon())
+    assert not {"1.west", "2.west"} & {job.id for job in listed}
+    assert (await place.job(local)).state in ("PENDING", "RUNNING")
+    await place.scheduler.cancel(local, soon())
+    with pytest.raises(NotFound):
+        await place.job(f"{local}.nowhere")
+    with pytest.raises(Invalid, match="nowhere"):
+        await place.scheduler.submit(spec(place, elsewhere.replace("west", "nowhere")), soon())
+
+
+@needs("clusters")
+async def test_job_of_the_own_cluster_has_no_cluster_in_its_id(place: Place):
+    script = "#!/bin/bash\n#SBATCH --clusters=cluster\nsleep 300\n"
+    job_id = await place.scheduler.submit(spec(place, script), soon())
+    assert job_id.isdecimal()
     await place.scheduler.cancel(job_id, soon())
 
 

@@ -199,9 +199,16 @@ async def test_both_away():
 
 @pytest.mark.parametrize("fault", [TooLarge("64 MiB"), Denied("no")])
 async def test_an_error_that_the_other_source_cannot_make_up_for_is_told(fault):
-    for program in ("squeue", "sacct"):
-        with pytest.raises(type(fault)):
-            await job("done", "72", **{program: fault})
+    with pytest.raises(type(fault)):
+        await job("done", "72", squeue=fault)
+    with pytest.raises(TooLarge):
+        await job("done", "72", sacct=TooLarge("64 MiB"))
+
+
+async def test_a_history_that_the_user_may_not_read_hides_no_job_of_the_queue():
+    assert (await job("done", "72", sacct=Denied("no"))).state == "COMPLETED"
+    with pytest.raises(Denied, match="Cannot tell whether job 999999 exists"):
+        await job("unknown", "999999", sacct=Denied("no"))
 
 
 async def test_a_mistake_of_ours_is_not_hidden():

@@ -60,6 +60,18 @@ async def test_an_error_before_anything_was_submitted_does_not_say_so(fault):
     assert "may have been submitted" not in caught.value.public
 
 
+async def test_an_id_with_the_login_nodes_own_cluster_is_shown_as_lists_show_it():
+    for printed, job_id in ((b"96;cluster\n", "96"), (b"96;west\n", "96.west")):
+        session = RecordedSession(["local-cluster"], faults={"sbatch": Output(0, printed)})
+        assert await scheduler(session).submit(SPEC, soon()) == job_id
+
+
+async def test_an_id_with_a_cluster_survives_that_the_clusters_name_is_not_to_be_had():
+    for fault in (output("ctld-down-metadata"), Upstream("lost"), asyncio.Event()):
+        session = RecordedSession(faults={"sbatch": Output(0, b"96;west\n"), "scontrol": fault})
+        assert await scheduler(session).submit(SPEC, soon(0.05)) == "96.west"
+
+
 # metadata
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from flamecrest.server.errors import Upstream
 from flamecrest.server.schedulers.counters import SchedulerCounters
+from flamecrest.server.schedulers.job_errors import WindowTooWide
 from flamecrest.server.schedulers.values import Job
 from flamecrest.server.ssh.command import Output
 
-from .recorded import RECORDED_AT, SEP, RecordedSession, both, output, scheduler, soon
+from .recorded import RECORDED_AT, SEP, RecordedSession, both, output, recording, scheduler, soon
 
 pytestmark = pytest.mark.anyio
 
@@ -116,3 +118,38 @@ async def test_a_row_that_cannot_be_read_is_counted_and_costs_no_other():
     found = await scheduler(session, counters=counters).jobs(**ask, deadline=soon())
     assert len(found) > 50
     assert counters.read() == {"live.unreadable_rows": 1, "live.unknown_states.DRIFTING": 1}
+
+
+TOO_WIDE = Output(1, b"", b"sacct: error: slurmdbd: Too wide of a date range in query\n")
+
+
+async def test_a_window_that_the_database_refuses_is_no_list_of_live_jobs_only():
+    with pytest.raises(WindowTooWide, match="Too wide of a date range in query"):
+        await listed(RecordedSession(both("list-own"), faults={"sacct": TOO_WIDE}))
+
+
+def with_window(session: RecordedSession, name: str, seconds: int) -> None:
+    """Answer the question for one job with that window as recorded, and refuse those with longer windows."""
+    one = recording(f"{name}-history")
+    session.answers[f"{one.line} --starttime=now-{seconds}seconds"] = [one.output]
+    for longer in ("", *(f" --starttime=now-{days * 86400}seconds" for days in (90, 30, 7) if days * 86400 > seconds)):
+        session.answers[one.line + longer] = [TOO_WIDE]
+
+
+async def test_one_job_is_searched_in_a_shorter_window_then():
+    session = RecordedSession(["forgotten-live"])
+    with_window(session, "forgotten", 604800)
+    (found,) = await scheduler(session).job("8", soon())
+    assert found.state == "FAILED"
+
+
+async def test_a_job_that_is_not_in_the_longest_window_may_exist():
+    session = RecordedSession(["unknown-live", "unknown-cancel"])
+    with_window(session, "unknown", 86400)
+    with pytest.raises(Upstream, match=r"Cannot tell whether job 999999 exists.*last 1 days only"):
+        await scheduler(session).job("999999", soon())
+    with pytest.raises(Upstream, match="last 1 days only"):
+        await scheduler(session).cancel("999999", soon())
+    session = RecordedSession(["running-live"], faults={"sacct": TOO_WIDE})
+    (found,) = await scheduler(session).job("72", soon())
+    assert found.state == "RUNNING"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from flamecrest.server.errors import Invalid, NotFound, Unavailable, Upstream
+from flamecrest.server.errors import Denied, Invalid, NotFound, Unavailable, Unsupported, Upstream
 from flamecrest.server.schedulers.dialect import CancelOutcome, JobQuery
 from flamecrest.server.schedulers.job_environment import BASH_OWN
+from flamecrest.server.schedulers.job_errors import WindowTooWide
 from flamecrest.server.schedulers.slurm.dialect import Slurm, random_separator
 from flamecrest.server.schedulers.values import Job, JobSpec
-from flamecrest.server.ssh.command import Output
+from flamecrest.server.ssh.command import RUNNING, Command, Output
 
 from .recorded import SEP, line_of, output, recording, recordings
 
@@ -80,12 +82,105 @@ def test_a_mark_is_never_the_same():
 # submitting
 
 
-@pytest.mark.parametrize(
-    ("printed", "job_id"),
-    [(b"315\n", "315"), (b"315;cluster\n", "315"), (b"Welcome to 42!\n7 mails\n\n315\n", "315"), (b"315", "315")],
-)
-def test_the_id_is_the_last_line_that_can_be_one(printed, job_id):
-    assert slurm.submit(SPEC).parse(Output(0, printed)) == job_id
+PRINTED = {
+    b"315\n": "315",
+    b"315": "315",
+    b" 315 \r\n": "315",
+    b"315;west\n": "315.west",
+    b"Welcome to 42!\n7 mails\n\n315\n": "315",
+    b"315\nRemaining budget: 12 node hours\n": "315",
+    b"0\n315\n4294967295\n": "315",  # no job has these numbers
+    b"Submitted batch job 4711\n": "4711",
+    b"Submitted batch job 4711 on cluster west\n": "4711.west",
+    b"Submitted batch job 4711 estimates 2 SUs\n": "4711",
+    b"sbatch-wrapper: checked\nSubmitted batch job 4711\n250\n": "4711",
+    b"\x1b[32mSubmitted batch job 4711\x1b[0m\n": "4711",
+    b"\xff\xfe\n4711;west\n": "4711.west",
+}
+
+
+@pytest.mark.parametrize(("printed", "job_id"), PRINTED.items())
+@pytest.mark.parametrize("status", [0, 1, 3, 143])
+def test_an_id_in_the_output_is_that_of_the_job(printed, job_id, status):
+    warning = b"sbatch: warning: can't honor --ntasks-per-node\n"
+    for errors in (b"", warning):
+        assert slurm.submit(SPEC).parse(Output(status, printed, errors)) == job_id
+
+
+@pytest.mark.parametrize("printed", [b"", b"315", b"thank you\n", b"7 mails\n", b"315 mails\n31", b"0\n", b"1.5\n"])
+def test_output_without_a_complete_line_with_an_id_is_not_enough(printed):
+    is_enough = slurm.submit(SPEC).is_enough
+    assert is_enough is not None
+    assert not is_enough(Output(RUNNING, printed))
+    assert is_enough(Output(RUNNING, b"315\n" + printed))
+    assert slurm.submit(SPEC).parse(Output(RUNNING, b"4711\n12")) == "4711"
+
+
+def test_a_failed_submission_is_no_job_whatever_else_is_printed():
+    failed = b"sbatch: error: Batch job submission failed: Invalid qos specification\n"
+    with pytest.raises(Invalid, match="Invalid qos"):
+        slurm.submit(SPEC).parse(Output(1, b"1000\n", failed))
+    with pytest.raises(Invalid, match="--test-only"):
+        slurm.submit(SPEC).parse(Output(0, b"1000\n", b"sbatch: Job 94 to start at 2026-11-29T00:00:00 using 1\n"))
+
+
+def test_recorded_submissions_that_wait_or_name_a_cluster():
+    assert slurm.submit(SPEC).parse(output("submit-wait")) == "425"
+    assert slurm.submit(SPEC).parse(output("submit-wait-ended")) == "426"
+    assert slurm.submit(SPEC).parse(output("submit-cluster")) == "427.cluster"
+    assert slurm.submit(SPEC).parse(output("submit-cluster-sentence")) == "428.cluster"
+    with pytest.raises(Invalid, match="No cluster 'west' known by database"):
+        slurm.submit(SPEC).parse(output("submit-ERR-unknown-cluster"))
+
+
+def test_every_command_about_a_job_of_another_cluster_names_the_cluster():
+    query = JobQuery(job_id="96.west")
+    commands: list[Command[Any]] = [
+        slurm.live(query),
+        slurm.history(query),
+        slurm.metadata("96.west"),
+        slurm.cancel("96.west"),
+    ]
+    commands += slurm.scripts("96_4.west")
+    for command in commands:
+        assert command.argv.count("--clusters=west") == 1
+        assert "west" not in "".join(word for word in command.argv if word != "--clusters=west")
+    with pytest.raises(Unsupported):
+        slurm.raw_job_id("96.west", [])
+
+
+def test_an_unknown_cluster_has_no_jobs():
+    asked = ((slurm.live(JobQuery(job_id="96.west")), "live"), (slurm.metadata("96.west"), "metadata"))
+    for command, name in (*asked, (slurm.cancel("96.west"), "cancel")):
+        with pytest.raises(NotFound, match="Job not found: No cluster 'west' known"):
+            command.parse(output(f"unknown-cluster-{name}"))
+    assert not slurm.history(JobQuery(job_id="96.west")).parse(output("unknown-cluster-history")).records
+
+
+def test_the_cluster_of_the_login_node_is_left_out_of_ids():
+    config = output("local-cluster")
+    assert slurm.local_id("96") is None
+    for job_id, local in (("96.cluster", "96"), ("96_4.Cluster", "96_4"), ("96.west", "96.west")):
+        command = slurm.local_id(job_id)
+        assert command is not None
+        assert command.parse(config) == local
+
+
+@pytest.mark.parametrize("words", ["Too wide of a date range in query", "Query result exceeds size limit"])
+@pytest.mark.parametrize("status", [0, 1, 96])
+def test_a_search_that_the_database_refuses_is_no_empty_history(words, status):
+    said = f"sacct: error: slurmdbd: {words}\n".encode()
+    with pytest.raises(WindowTooWide) as caught:
+        slurm.history(JobQuery(window=604800)).parse(Output(status, b"", said))
+    assert words in caught.value.public
+    assert caught.value.fields[0].name == "time_window"
+
+
+@pytest.mark.parametrize("words", ["Access/permission denied", "Socket timed out on send/recv operation"])
+def test_a_cancellation_that_failed_for_a_job_is_not_done_whatever_the_exit_status(words):
+    said = f"scancel: Terminating job 7\nscancel: error: Kill job error on job id 7: {words}\n".encode()
+    with pytest.raises((Denied, Unavailable)):
+        slurm.cancel("7").parse(Output(0, b"", said))
 
 
 def test_recorded_ids():

@@ -95,6 +95,90 @@ def test_a_controller_that_hangs_may_have_taken_the_job():
     assert "Socket timed out" in error.public
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Resource temporarily unavailable",
+        "Unable to contact slurm controller (connect failure)",
+        "Slurm backup controller in standby mode",
+        "Controller is in standby mode, try a different controller",
+        "Requested nodes are busy",
+        "Unable to create job record, try again",
+        "I/O error writing script/environment to file",
+        "System submissions disabled",
+        "Protocol authentication error",
+        "Connection refused",
+        "No route to host",
+    ],
+)
+def test_a_failure_that_passes_is_no_mistake_of_the_caller(words):
+    error = errors.submit_error(Output(1, b"", f"sbatch: error: Batch job submission failed: {words}\n".encode()))
+    assert type(error) is Unavailable
+    assert words in error.public
+    assert "may have been submitted" not in error.public
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "sbatch: error: fetch_config: DNS lookup failed\nsbatch: fatal: Could not establish a configuration source\n",
+        "sbatch: fatal: Unable to process configuration file\n",
+        "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n",
+        "sbatch: error: Slurm job queue full, sleeping and retrying\n",
+        "sbatch: error: Job creation temporarily disabled, retrying\n",
+        "bash: fork: retry: Resource temporarily unavailable\n",
+        'sbatch: error: Munge encode failed: Failed to connect to "/run/munge/munge.socket.2": Connection refused\n',
+    ],
+)
+def test_other_words_of_failures_that_pass(said):
+    assert type(errors.submit_error(Output(1, b"", said.encode()))) is Unavailable
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Socket timed out on send/recv operation",
+        "Zero Bytes were transmitted or received",
+        "Unable to contact slurm controller (receive failure)",
+        "Unable to contact slurm controller (send failure)",
+        "Message receive failure",
+        "Unexpected message received",
+        "Communication shutdown failure",
+        "Header lengths are longer than data received",
+        "Connection reset by peer",
+        "Transport endpoint is not connected",
+    ],
+)
+def test_a_request_without_a_whole_answer_may_have_submitted_the_job(words):
+    retried = "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n"
+    for before in ("", retried):
+        said = f"{before}sbatch: error: Batch job submission failed: {words}\n"
+        error = errors.submit_error(Output(1, b"", said.encode()))
+        assert type(error) is Timeout
+        assert words in error.public
+        assert "may have been submitted" in error.public
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Incompatible versions of client and server code",
+        "Plugin initialization failed",
+        "Slurm internal error, contact system administrator",
+    ],
+)
+def test_a_faulty_installation_is_no_mistake_of_the_caller(words):
+    error = errors.submit_error(Output(1, b"", f"sbatch: error: Batch job submission failed: {words}\n".encode()))
+    assert type(error) is Upstream
+
+
+@pytest.mark.parametrize("status", [124, 137, 143])
+def test_a_submission_that_a_signal_ended_may_have_submitted_the_job(status):
+    error = errors.submit_error(Output(status))
+    assert type(error) is Upstream
+    assert "may have been submitted" in error.public
+
+
 def test_no_job_named_is_no_success():
     error = errors.submit_error(Output(0, b"thank you\n"))
     assert type(error) is Upstream

@@ -25,17 +25,20 @@ from flamecrest.server.schedulers.values import Job, JobTimes
         ("14_[2-4%2]", "14_[2-4]", "14"),
         ("14_[0-8:4,11]", "14_[0,4,8,11]", "14"),
         ("123+1", "123+1", "123+1"),
+        ("123.west", "123", "123"),
+        ("123_4.west-2.a_b", "123_4", "123_4"),
     ],
 )
 def test_ids(text, canonical, asked):
     job = SlurmJobId.parse(text)
     assert (str(job), job.argument) == (canonical, asked)
-    assert SlurmJobId.parse(str(job)) == job
+    assert SlurmJobId.parse(job.shown) == job
 
 
 HOSTILE = [
     "", " ", "abc", "1;rm", "1 2", "1,2", "-1", "--all", "1_", "1_a", "1_[", "1_[]", "1_[5-1]", "1_[0-99999999]", "1+",
-    "1+a", "1.batch", "123.server", "\uff11\uff12", "1\n", "\x00", "1_[1-2]x", "$(id)",
+    "1+a", "1.batch", "1.extern", "1.0", "1.", "1.-x", "1.a/b", "1.a;b", "1.a b", "1.west\n", "1.a,b",
+    "\uff11\uff12", "1\n", "\x00", "1_[1-2]x", "$(id)",
     "1_[" + "1," * 200 + "1]", "9" * 200,
 ]  # fmt: skip
 

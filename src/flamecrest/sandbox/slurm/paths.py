@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .store import StoredJob
 
+_SHOWN = re.compile("%([jAaux])")
 NO_ELEMENT = 4294967294  # Slurm's task id of array tasks that have not started
 
 
@@ -25,16 +28,23 @@ def source(job: StoredJob) -> str:
     return _absolute(job, job.stdin) if job.stdin else "/dev/null"
 
 
+def shown(job: StoredJob) -> tuple[str, str, str]:
+    """Output, errors and input as scontrol 22.05 prints them: only plain %j, %A, %a, %u and %x are replaced."""
+    default = "slurm-%A_%a.out" if job.array_job is not None else "slurm-%j.out"
+    patterns = (job.stdout or default, job.stderr or job.stdout or default, job.stdin or "/dev/null")
+    values = _values(job)
+    found = [_SHOWN.sub(lambda code: values[code[1]], pattern) for pattern in patterns]
+    stdout, stderr, stdin = (path if path.startswith("/") else f"{job.workdir.rstrip('/')}/{path}" for path in found)
+    return stdout, stderr, stdin
+
+
 def _absolute(job: StoredJob, pattern: str) -> str:
     path = _expand(job, pattern)
     return path if path.startswith("/") else f"{job.workdir.rstrip('/')}/{path}"
 
 
-def _expand(job: StoredJob, pattern: str) -> str:
-    """Replace %j, %5a and so on. A backslash disables all replacements."""
-    if "\\" in pattern:
-        return pattern.replace("\\", "")
-    values = {
+def _values(job: StoredJob) -> dict[str, str]:
+    return {
         "A": str(job.array_job if job.array_job is not None else job.id),
         "a": str(NO_ELEMENT if job.array_task is None else job.array_task),
         "j": str(job.id),
@@ -46,11 +56,19 @@ def _expand(job: StoredJob, pattern: str) -> str:
         "t": "0",
         "s": "batch",
     }
+
+
+def _expand(job: StoredJob, pattern: str) -> str:
+    """Replace %j, %5a and so on. A backslash disables all replacements, and is removed."""
+    if "\\" in pattern:
+        return re.sub(r"\\(.?)", r"\1", pattern)
+    values = _values(job)
     done, rest = "", pattern
     while "%" in rest:
         before, _, rest = rest.partition("%")
         digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
         code, rest = rest[len(digits) : len(digits) + 1], rest[len(digits) + 1 :]
-        value = "%" if code == "%" else values.get(code, f"%{digits}{code}")
-        done += before + (value.zfill(min(int(digits), 10)) if digits and value.isdecimal() else value)
+        value = f"{digits}%" if code == "%" else values.get(code, f"%{digits}{code}")
+        numeric = code in values and code not in "Nsux"
+        done += before + (value.zfill(min(int(digits), 10)) if digits and numeric else value)
     return done + rest

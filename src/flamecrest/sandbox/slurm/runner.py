@@ -69,7 +69,7 @@ class JobRun:
     def __init__(self, store: Store, job: StoredJob) -> None:
         self._store = store
         self._job = job
-        root = Path(store.folder).parent
+        root = Path(store.root)
         users = UnixUsers(root, [user.name for user in store.users()])
         self._view = View(users, users[job.user])
         self._folder = f"{store.folder}/job{job.id:05}"
@@ -177,7 +177,7 @@ class JobRun:
             "SLURM_LOCALID": 0,
             "ENVIRONMENT": "BATCH",
             "TMPDIR": "/tmp",
-            MARK: Path(self._store.folder).parent,
+            MARK: self._store.root,
         }
         if job.array_job is not None:
             names |= {"SLURM_ARRAY_JOB_ID": job.array_job, "SLURM_ARRAY_TASK_ID": job.array_task or 0}

@@ -207,6 +207,8 @@ class Store:
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
+        own, _, _ = folder.rpartition("/clusters/")  # of the login node's cluster, if this is another one
+        self.root = (own if own.endswith("/slurm") else folder).rpartition("/")[0]  # the sandbox's
         self._settings: dict[str, float] | None = None
         self.open()
 

@@ -38,17 +38,28 @@ class ToySlurm:
         for name in PROGRAMS:
             executables.write_program(self.bin_dir / name, program.__name__, name, str(self.folder))
         with self._store() as store:
-            store.create()
-            for user in self._users:
-                accounts = self._accounts.get(user.name, ("test",))
-                store.put_user(
-                    name=user.name,
-                    uid=user.uid,
-                    home=str(user.home),
-                    account=accounts[0] if accounts else "",
-                    accounts=",".join(accounts),
-                )
+            self._create(store)
         self.set(**{"began": time.time(), **settings})
+
+    def add_cluster(self, name: str) -> None:
+        """Add a cluster with the same users. Its jobs have numbers from 1 on; `--clusters` chooses it."""
+        folder = self.folder / "clusters" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        store = Store(str(folder))
+        self._create(store)
+        store.close()
+
+    def _create(self, store: Store) -> None:
+        store.create()
+        for user in self._users:
+            accounts = self._accounts.get(user.name, ("test",))
+            store.put_user(
+                name=user.name,
+                uid=user.uid,
+                home=str(user.home),
+                account=accounts[0] if accounts else "",
+                accounts=",".join(accounts),
+            )
 
     def set(self, **settings: float) -> None:
         """Change settings and faults (store.SETTINGS) for all commands from now on."""

@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from flamecrest.server.errors import Conflict, GatewayError, Timeout, Upstream
 
 from .dialect import CancelOutcome, Dialect, JobQuery
-from .job_errors import MAYBE_SUBMITTED, job_not_found
+from .job_errors import MAYBE_SUBMITTED, WindowTooWide, job_not_found
 from .job_lookup import RECOVERABLE, JobLookup, JobSources, before
 from .merging import Snapshot, Stage
 from .values import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+_DAY: Final = 86400  # seconds
+_SHORTER_WINDOWS: Final = (90 * _DAY, 30 * _DAY, 7 * _DAY, _DAY)
 
 
 class CommandRunner(Protocol):
@@ -76,11 +79,23 @@ class CliScheduler:
             return command.parse(output)
 
         try:
-            return await self._runner.run(replace(command, parse=parse), deadline)
+            job_id = await self._runner.run(replace(command, parse=parse), deadline)
         except (Timeout, Upstream) as error:
             if finished:  # the parser's errors say themselves whether there may be a job
                 raise
             raise type(error)(f"{error.public}. {MAYBE_SUBMITTED}", detail=error.detail) from error
+        return await self._local_id(job_id, deadline) if "." in job_id else job_id
+
+    async def _local_id(self, job_id: str, deadline: Deadline) -> str:
+        """The id as lists of jobs show it: without the cluster if that is the cluster of the login node."""
+        command = self._dialect.local_id(job_id)
+        if command is None:
+            return job_id
+        try:
+            return await self._runner.run(command, before(deadline))
+        except GatewayError as error:  # the job is submitted, and its id with the cluster is right, too
+            self._lookup.note_failure("cluster", error)
+            return job_id
 
     async def jobs(
         self, *, all_users: bool, account: str | None, name: str | None, window: int, deadline: Deadline
@@ -123,8 +138,8 @@ class CliScheduler:
         """Cancel the job; see the port."""
         if await self._runner.run(self._dialect.cancel(job_id), deadline) is not CancelOutcome.UNKNOWN:
             return
-        history = self._dialect.history(JobQuery(job_id=job_id))
-        snapshot = await self._runner.run(history, deadline) if history is not None else Snapshot()
+        history = self._sources(JobQuery(job_id=job_id)).history
+        snapshot = await history(deadline) if history is not None else Snapshot()
         if self._dialect.select(job_id, snapshot.records) is None:
             raise job_not_found(job_id)
 
@@ -166,7 +181,29 @@ class CliScheduler:
     def _sources(self, query: JobQuery) -> JobSources:
         history = self._dialect.history(query)
         live = partial(self._runner.run, self._dialect.live(query))
-        return JobSources(live, None if history is None else partial(self._runner.run, history))
+        return JobSources(live, None if history is None else partial(self._history, query, history))
+
+    async def _history(self, query: JobQuery, command: Command[Snapshot], deadline: Deadline) -> Snapshot:
+        """Run the command. If the database refuses to search all times for one job, ask for shorter windows.
+
+        Raises WindowTooWide for a list; Upstream if the job is not in the longest window that the database accepts.
+        """
+        try:
+            return await self._runner.run(command, deadline)
+        except WindowTooWide as refusal:
+            if query.job_id is None:
+                raise
+            error = Upstream(f"The accounting database refuses to search for the job: {refusal.words}")
+        for window in _SHORTER_WINDOWS:
+            shorter = self._dialect.history(replace(query, window=window))
+            try:
+                snapshot = await self._runner.run(shorter or command, deadline)
+            except WindowTooWide:
+                continue
+            if snapshot.records:
+                return snapshot
+            raise Upstream(f"The accounting database searches the last {window // _DAY} days only, without the job")
+        raise error
 
     async def _first_script(self, scripts: Sequence[Command[str | None]], deadline: Deadline) -> str | None:
         for command in scripts:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class JobQuery:
-    """Which jobs are wanted: one job, or those of a user (None: all users) within the last `window` seconds."""
+    """Which jobs are wanted: one job, or those of a user (None: all users) within the last `window` seconds.
+
+    For one job a window of 0 means all times.
+    """
 
     job_id: str | None = None
     user: str | None = None
@@ -45,12 +48,19 @@ class Dialect(Protocol):
         """Submit a job. Returns its id."""
         ...
 
+    def local_id(self, job_id: str) -> Command[str] | None:
+        """The id of a submitted job without its cluster if that is the login node's; None if it names no cluster."""
+        ...
+
     def live(self, query: JobQuery) -> Command[Snapshot]:
         """Read the scheduler's current jobs. An unknown job is an empty Snapshot."""
         ...
 
     def history(self, query: JobQuery) -> Command[Snapshot] | None:
-        """Read the accounting records. None if `live` knows ended jobs as well."""
+        """Read the accounting records. None if `live` knows ended jobs as well.
+
+        The command raises WindowTooWide if the accounting refuses to search that long a time.
+        """
         ...
 
     def matches(self, query: JobQuery, job: Job) -> bool:

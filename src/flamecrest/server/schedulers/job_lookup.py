@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from flamecrest.server.errors import Busy, GatewayError, Timeout, Unavailable, Upstream
+from flamecrest.server.errors import Busy, Denied, GatewayError, Timeout, Unavailable, Upstream
 
 from .job_errors import job_not_found
 from .merging import JobRecord, Snapshot, Stage, merge
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # The failures of one source that the other can make up for. If both fail, the first kind in this order is raised.
 RECOVERABLE: Final = (Unavailable, Upstream, Timeout, Busy)
+# A site may forbid its users to read the accounting. The queue may know a job all the same.
+_RECOVERABLE_HISTORY: Final = (*RECOVERABLE, Denied)
 SECOND_SOURCE_SECONDS: Final = 3.0  # how long the second source is waited for after the first has found the job
 _RESERVE: Final = 0.1  # the part of a deadline that is kept for an answer from one source
 
@@ -78,16 +80,21 @@ class JobLookup:
 
         Both sources are waited for until the deadline: a client takes a job that is missing from a list as gone.
         """
-        return (await self._ask(sources, deadline, lambda _: False)).merged()
+        return (await self._ask(sources, deadline, lambda _: False, RECOVERABLE)).merged()
 
     async def find(self, job_id: str, sources: JobSources, select: Select, deadline: Deadline) -> Job:
         """The job that `select` finds in the merged records.
 
         As soon as one source knows the job, the other is waited for `second_source_seconds` at most; until the
         deadline if only ended parts of the job are known: the other source may know parts that have failed. Raises
-        NotFound if both sources answered, else the failure of the source that did not.
+        NotFound if both sources answered, else the failure of the source that did not. A history that the user may not
+        read is such a failure.
         """
-        answers = await self._ask(sources, deadline, lambda snapshot: _is_enough(select, _real(snapshot.records)))
+
+        def is_enough(snapshot: Snapshot) -> bool:
+            return _is_enough(select, _real(snapshot.records))
+
+        answers = await self._ask(sources, deadline, is_enough, _RECOVERABLE_HISTORY)
         job = select(_real(answers.merged()))
         if job is not None:
             return job
@@ -101,11 +108,17 @@ class JobLookup:
         self._counters.failures[operation] += 1
         _log.warning("%s: %s failed: %s", self._scheduler, operation, error.detail or error.public)
 
-    async def _ask(self, sources: JobSources, deadline: Deadline, is_enough: Callable[[Snapshot], bool]) -> _Answers:
+    async def _ask(
+        self,
+        sources: JobSources,
+        deadline: Deadline,
+        is_enough: Callable[[Snapshot], bool],
+        recoverable_history: tuple[type[GatewayError], ...],
+    ) -> _Answers:
         early = before(deadline)
         tasks = {
-            "live": asyncio.create_task(self._answer("live", sources.live, early)),
-            "history": asyncio.create_task(self._answer("history", sources.history, early)),
+            "live": asyncio.create_task(self._answer("live", sources.live, early, RECOVERABLE)),
+            "history": asyncio.create_task(self._answer("history", sources.history, early, recoverable_history)),
         }
         try:
             until = deadline.left()
@@ -121,13 +134,15 @@ class JobLookup:
                 task.cancel()
             await asyncio.gather(*tasks.values(), return_exceptions=True)
 
-    async def _answer(self, name: str, source: Source | None, deadline: Deadline) -> Snapshot | GatewayError:
+    async def _answer(
+        self, name: str, source: Source | None, deadline: Deadline, recoverable: tuple[type[GatewayError], ...]
+    ) -> Snapshot | GatewayError:
         """The source's snapshot, or the recoverable error that it failed with; other errors are raised."""
         if source is None:
             return Snapshot()
         try:
             snapshot = await source(deadline)
-        except RECOVERABLE as error:
+        except recoverable as error:
             self.note_failure(name, error)
             return error
         if snapshot.unreadable_rows or snapshot.unknown_states:
@@ -168,4 +183,4 @@ def _real(records: Iterable[JobRecord]) -> list[JobRecord]:
 
 
 def _severity(error: GatewayError) -> int:
-    return next(place for place, kind in enumerate(RECOVERABLE) if isinstance(error, kind))
+    return next(place for place, kind in enumerate(_RECOVERABLE_HISTORY) if isinstance(error, kind))

@@ -11,6 +11,7 @@ from flamecrest.server.errors import Unsupported
 
 T = TypeVar("T")
 
+RUNNING: Final = -1  # the status of a program whose end was not waited for
 MAX_OUTPUT = 64 * 1024 * 1024  # bytes of stdout and stderr together that a command may print before it is ended
 # messages of bash and dash, of coreutils' timeout, and of tar, in the C locale
 _NOT_FOUND: Final = re.compile(
@@ -21,9 +22,9 @@ _NOT_FOUND: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The exit status and output of a finished program."""
+    """The exit status and output of a program: a finished one, or what one that still runs has printed so far."""
 
-    status: int  # exit status; 128 + number for a program ended by a signal, as in shells
+    status: int  # exit status; 128 + number for a program ended by a signal, as in shells; RUNNING
     stdout: bytes = b""
     stderr: bytes = b""
 
@@ -64,6 +65,9 @@ class Command(Generic[T]):
     `stdin` is sent whole and followed by EOF; None is EOF at once. Secrets go here, never into `argv`.
     `env` holds public variables only: they are visible in the login node's process list.
     `repeatable` marks a command that changes nothing: it is run once more if the connection breaks.
+    `is_enough` is for a program that may stay after its result is printed. It tells whether the result is in the output
+    so far, whose status is RUNNING. Such output is parsed after a short time in which the program may still end by
+    itself, and also if the deadline passes or the connection breaks.
     """
 
     argv: Sequence[str]
@@ -72,3 +76,4 @@ class Command(Generic[T]):
     env: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = False
     max_output: int = MAX_OUTPUT
+    is_enough: Callable[[Output], bool] | None = None

@@ -125,9 +125,15 @@ class PooledSession:
             Kind.SHORT if deadline.left() <= SHORT_COMMAND else Kind.LONG,
         )
         with _ended_with(lease, process):
+            process.is_enough = command.is_enough
             process.send_input(command.stdin)
-            async with deadline.enforce(what):
-                return await process.finished
+            try:
+                async with deadline.enforce(what):
+                    return await process.finished
+            except (Timeout, Lost):
+                if (printed := process.result_so_far()) is None:
+                    raise
+                return printed
 
     @asynccontextmanager
     async def stream(self, command: Command[Any], deadline: Deadline) -> AsyncIterator[RemoteStream]:

@@ -1,18 +1,20 @@
 """Common to all executables: open the state, apply faults, run the command, and set the exit status."""
 
+# pathlib takes half as long to import as all other modules together.
+# ruff: noqa: PTH112
 from __future__ import annotations
 
 import os
 import sys
 import time
 
-from flamecrest.sandbox.slurm import scheduler
+from flamecrest.sandbox.slurm import cluster, scheduler
 from flamecrest.sandbox.slurm.formats import CommandFailedError, write_error
 from flamecrest.sandbox.slurm.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from flamecrest.sandbox.slurm.store import UserRecord
 
@@ -53,6 +55,22 @@ def main() -> int:
     finally:
         store.close()
     return status
+
+
+def chosen_cluster(store: Store, program: str, options: Mapping[str, str]) -> Store:
+    """The state of the cluster that --clusters names; without it, that of the login node's own."""
+    name = options.get("clusters", cluster.CLUSTER)
+    if name == cluster.CLUSTER:
+        return store
+    folder = f"{store.folder}/clusters/{name}"
+    if not os.path.isdir(folder):
+        hint = "Use 'sacctmgr list clusters' to see available clusters."
+        raise CommandFailedError(
+            f"{program}: error: No cluster '{name}' known by database.",
+            f"{program}: error: '{name}' can't be reached now, or it is an invalid entry for --cluster.  {hint}",
+        )
+    cluster.CLUSTER = name
+    return Store(folder)
 
 
 def controller_failure(store: Store, rounds: int = 1) -> str:

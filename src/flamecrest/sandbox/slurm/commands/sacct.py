@@ -8,7 +8,7 @@ from flamecrest.sandbox.slurm import cluster, ids
 from flamecrest.sandbox.slurm.formats import SHORT_STATES, CommandFailedError, fail, parse_time, write_output
 from flamecrest.sandbox.slurm.options import MAYBE, NO, YES, Options
 
-from .program import Caller, require_accounting
+from .program import Caller, chosen_cluster, require_accounting
 from .sacct_fields import FIELDS, AccountingRecord, FieldValues, accounting_record
 
 TYPE_CHECKING = False
@@ -60,6 +60,11 @@ def main(store: Store, words: Sequence[str]) -> int:
     brief = "brief" in options
     columns = [] if "batch-script" in options else _columns(options.get("format") or (_BRIEF if brief else _STANDARD))
     start, end = _window(options)
+    if options.get("clusters", cluster.CLUSTER) != cluster.CLUSTER:
+        try:
+            store = chosen_cluster(store, "sacct", options)
+        except CommandFailedError:
+            return 0  # sacct shows nothing of an unknown cluster
     named = ids.parse_sacct_ids(options.get("jobs", ""))
     require_accounting(store, "sacct", "sacct: error: Problem talking to the database: Connection refused")
     lag, now = store.setting("history_lag"), time.time()

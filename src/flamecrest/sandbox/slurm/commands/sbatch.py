@@ -12,7 +12,7 @@ from flamecrest.sandbox.slurm import cluster, scheduler
 from flamecrest.sandbox.slurm.formats import fail, parse_array, parse_time, parse_time_limit, write_error, write_output
 
 from .directives import OPTIONS, directives, read_script
-from .program import SILENT, Caller, require_controller
+from .program import SILENT, Caller, chosen_cluster, require_controller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _FROM_ENVIRONMENT = {
     "SBATCH_ACCOUNT": "account",
+    "SBATCH_CLUSTERS": "clusters",
     "SBATCH_EXPORT": "export",
     "SBATCH_JOB_NAME": "job-name",
     "SBATCH_PARTITION": "partition",
@@ -42,6 +43,7 @@ def main(store: Store, words: Sequence[str]) -> int:
     options = directives(script)
     options |= {option: os.environ[key] for key, option in _FROM_ENVIRONMENT.items() if key in os.environ}
     options |= given
+    store = chosen_cluster(store, "sbatch", options)
     submission = Submission(store, options, command, [] if "wrap" in options else rest[1:])
     submission.values |= {
         "script": script,
@@ -58,7 +60,11 @@ def main(store: Store, words: Sequence[str]) -> int:
     if store.setting("lost_answers"):
         time.sleep(store.setting("controller_timeout"))
         fail("sbatch", f"{_FAILED} {SILENT}")
-    write_output(f"{number}\n" if "parsable" in options else f"Submitted batch job {number}\n")
+    if "parsable" in options:
+        write_output(f"{number};{cluster.CLUSTER}\n" if "clusters" in options else f"{number}\n")
+    else:
+        where = f" on cluster {cluster.CLUSTER}" if "clusters" in options else ""
+        write_output(f"Submitted batch job {number}{where}\n")
     return _wait(store, number) if "wait" in options else 0
 
 

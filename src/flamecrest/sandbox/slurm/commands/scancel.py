@@ -10,7 +10,7 @@ from flamecrest.sandbox.slurm import ids, scheduler
 from flamecrest.sandbox.slurm.formats import SHORT_STATES, CommandFailedError, fail, write_error
 from flamecrest.sandbox.slurm.options import NO, YES, Options
 
-from .program import SILENT, UNREACHABLE, Caller, controller_failure
+from .program import SILENT, UNREACHABLE, Caller, chosen_cluster, controller_failure
 from .squeue import known_jobs
 
 TYPE_CHECKING = False
@@ -44,6 +44,7 @@ _STATUS = {
 
 def main(store: Store, words: Sequence[str]) -> int:
     options, words = OPTIONS.read(words, mixed=True)
+    store = chosen_cluster(store, "scancel", options)
     caller = Caller(store)
     asked = ids.parse_scancel_ids(words)
     status = 0

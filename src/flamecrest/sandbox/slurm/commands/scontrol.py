@@ -15,7 +15,7 @@ from flamecrest.sandbox.slurm.formats import (
 )
 from flamecrest.sandbox.slurm.options import MAYBE, NO, YES, Options
 
-from .program import Caller, controller_failure, require_controller
+from .program import Caller, chosen_cluster, controller_failure, require_controller
 from .scontrol_show import job_lines, node_lines, partition_lines, reservation_lines
 from .squeue import known_jobs, pending_task
 
@@ -48,6 +48,7 @@ def main(store: Store, words: Sequence[str]) -> int:
     if "version" in options:
         write_output(f"slurm-wlm {cluster.VERSION}\n")
         return 0
+    store = chosen_cluster(store, "scontrol", options)
     verb, *names = rest or [""]
     match verb.lower():
         case "ping":

@@ -28,6 +28,7 @@ def job_lines(job: StoredJob, *, details: bool) -> list[str]:
     command = " ".join([job.command, *job.arguments.decode("utf-8", "replace").split("\0")[:-1]])
     per_task = f"NumTasks={job.tasks} CPUs/Task={job.cpus_per_task}"
     name = job.user
+    stdout, stderr, stdin = paths.shown(job)
     return [
         f"JobId={job.id} {_array(job)}JobName={job.name}",
         f"UserId={name}({job.uid}) GroupId={name}({job.uid}) MCS_label=N/A",
@@ -55,9 +56,9 @@ def job_lines(job: StoredJob, *, details: bool) -> list[str]:
         f"Command={command if job.command else '(null)'}",
         f"WorkDir={job.workdir}",
         *([f"Comment={job.comment} "] if job.comment else []),
-        f"StdErr={paths.errors(job)}",
-        f"StdIn={paths.source(job)}",
-        f"StdOut={paths.output(job)}",
+        f"StdErr={stderr}",
+        f"StdIn={stdin}",
+        f"StdOut={stdout}",
         "Power=",
         "",
     ]

@@ -22,7 +22,7 @@ from flamecrest.sandbox.slurm.formats import (
 from flamecrest.sandbox.slurm.options import MAYBE, NO, YES, Options
 
 from .columns import Column, parse_format, parse_long_format
-from .program import require_controller
+from .program import chosen_cluster, require_controller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def main(store: Store, words: Sequence[str]) -> int:
         return 0
     if "json" in options or "yaml" in options:
         raise CommandFailedError("squeue: error: the toy Slurm has no serializer plugins")
+    store = chosen_cluster(store, "squeue", options)
     named = _ids(options)
     user = options.get("user") or options.get("users")
     if "me" in options:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from flamecrest.server.errors import Unavailable
+from flamecrest.server.errors import GatewayError, Unavailable, Unsupported
 from flamecrest.server.schedulers.dialect import CancelOutcome, JobQuery
 from flamecrest.server.schedulers.job_environment import (
     check_absolute_path,
@@ -19,13 +20,14 @@ from flamecrest.server.schedulers.job_environment import (
     invalid_field,
     submit_command,
 )
+from flamecrest.server.schedulers.job_errors import WindowTooWide
 from flamecrest.server.schedulers.merging import Snapshot
 from flamecrest.server.schedulers.values import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
-from flamecrest.server.ssh.command import Command, Output
+from flamecrest.server.ssh.command import RUNNING, Command, Output
 
 from . import errors, resources
 from . import jobs as slurm_jobs
-from .ids import SlurmJobId
+from .ids import MAX_JOB_NUMBER, SlurmJobId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,8 +36,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_JOB_LINE: Final = re.compile(r"([0-9]+)(?:;\S+)?")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.+=@:/][A-Za-z0-9_.+=@:/-]*")  # filters that squeue and sacct compare literally
+_STYLE: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # colours of a terminal
+# The sentence stands there if a wrapper of sbatch drops --parsable, or chats. The last line that can be an id is it:
+# wrappers and plug-ins print lines of their own.
+_ID_LINES: Final = (
+    re.compile(r".*\bSubmitted batch job ([0-9]{1,10})\b(?: on cluster (\S+))?.*", re.ASCII),
+    re.compile(r"\s*([0-9]{1,10})(?:;([^\s;]+))?\s*", re.ASCII),
+)
+_CLUSTER_NAME: Final = re.compile(r"^ClusterName\s*=\s*(\S+)\s*$", re.MULTILINE)
 _MAX_COMMAND: Final = 100_000  # bytes: one argument may have 128 KiB
 _EPOCH: Final = {"SLURM_TIME_FORMAT": "%s"}
 _UNCUT: Final = {**_EPOCH, "SLURM_BITSTR_LEN": "0"}  # array expressions in full
@@ -86,7 +95,22 @@ class Slurm:
         if spec.script_path is not None:
             options += ["--", check_absolute_path("scriptPath", check_line("scriptPath", spec.script_path))]
         check_absolute_path("workingDirectory", spec.working_directory)
-        return submit_command([f"{self._bin}sbatch", *options], spec, _parse_job_id)
+        command = submit_command([f"{self._bin}sbatch", *options], spec, _parse_job_id)
+        return replace(command, is_enough=_has_job_id)  # with --wait, sbatch stays until the job has ended
+
+    def local_id(self, job_id: str) -> Command[str] | None:
+        """Run `scontrol show config` for the name of the login node's cluster."""
+        job = SlurmJobId.parse(job_id)
+        if not job.cluster:
+            return None
+
+        def parse(output: Output) -> str:
+            if output.status != 0:
+                raise errors.command_error("scontrol", output)
+            name = _CLUSTER_NAME.search(_display(output))
+            return str(job) if name is not None and name[1].lower() == job.cluster.lower() else job.shown
+
+        return Command((f"{self._bin}scontrol", "show", "config"), parse, repeatable=True)
 
     def live(self, query: JobQuery) -> Command[Snapshot]:
         """Run squeue: the jobs that the controller knows, including those that ended just now."""
@@ -111,10 +135,14 @@ class Slurm:
         argv = [f"{self._bin}sacct", "--noheader", "--parsable", f"--delimiter={separator}"]
         argv.append("--format=" + ",".join(slurm_jobs.SACCT_COLUMNS))
         argv += self._filters(query, account="--accounts", jobs="--jobs")
-        if query.job_id is None:
-            argv += [f"--starttime=now-{query.window}seconds", *(["--allusers"] if query.user is None else [])]
+        if query.window:
+            argv.append(f"--starttime=now-{query.window}seconds")
+        if query.job_id is None and query.user is None:
+            argv.append("--allusers")
 
         def parse(output: Output) -> Snapshot:
+            if errors.is_too_wide(output):
+                raise WindowTooWide(errors.error_text(output))
             if output.status != 0 and (errors.has_no_accounting(output) or errors.is_unknown_user(output)):
                 return Snapshot()
             if output.status != 0:
@@ -126,7 +154,8 @@ class Slurm:
     def _filters(self, query: JobQuery, *, account: str, jobs: str) -> list[str]:
         """The options that preselect jobs. `matches` compares the exact values afterwards."""
         if query.job_id is not None:
-            return [f"{jobs}={SlurmJobId.parse(query.job_id).argument}"]
+            job = SlurmJobId.parse(query.job_id)
+            return [f"{jobs}={job.argument}", *job.clusters]
         chosen = [] if query.user is None else [f"--user={query.user}"]
         for option, value in ((account, query.account), ("--name", query.name)):
             if value is not None and _PLAIN.fullmatch(value):
@@ -139,7 +168,10 @@ class Slurm:
 
     def raw_job_id(self, job_id: str, records: Iterable[JobRecord]) -> str | None:
         """The number of that job, which srun needs; None if the id means several jobs or none."""
-        parts = SlurmJobId.parse(job_id).parts(records)
+        job = SlurmJobId.parse(job_id)
+        if job.cluster:
+            raise Unsupported("Commands can only be run in jobs of the cluster that was asked, not of another one")
+        parts = job.parts(records)
         return parts[0].raw_id if len(parts) == 1 and not parts[0].is_group else None
 
     def matches(self, query: JobQuery, job: Job) -> bool:
@@ -160,15 +192,16 @@ class Slurm:
                 return None
             if output.status != 0:
                 raise errors.command_error("scontrol", output)
-            return slurm_jobs.parse_job_paths(_display(output), job.base_id, element)
+            paths = slurm_jobs.parse_job_paths(_display(output), job.base_id, element)
+            return replace(paths, id=job.with_cluster(paths.id))
 
-        return Command((f"{self._bin}scontrol", "show", "job", job.argument), parse, repeatable=True)
+        return Command((f"{self._bin}scontrol", *job.clusters, "show", "job", job.argument), parse, repeatable=True)
 
     def scripts(self, job_id: str) -> tuple[Command[str | None], ...]:
         """Read the script from the controller, else from the database; None if missing or owned by another user."""
-        job = SlurmJobId.parse(job_id).argument
-        live = (f"{self._bin}scontrol", "write", "batch_script", job, "-")
-        past = (f"{self._bin}sacct", f"--jobs={job}", "--batch-script")
+        job = SlurmJobId.parse(job_id)
+        live = (f"{self._bin}scontrol", *job.clusters, "write", "batch_script", job.argument, "-")
+        past = (f"{self._bin}sacct", f"--jobs={job.argument}", *job.clusters, "--batch-script")
         return Command(live, _live_script, repeatable=True), Command(past, _past_script, repeatable=True)
 
     def cancel(self, job_id: str) -> Command[CancelOutcome]:
@@ -179,11 +212,12 @@ class Slurm:
                 return CancelOutcome.ENDED
             if errors.is_unknown_job(output):
                 return CancelOutcome.UNKNOWN
-            if output.status != 0:
+            if errors.is_not_cancelled(output):
                 raise errors.command_error("scancel", output)
             return CancelOutcome.DONE
 
-        return Command((f"{self._bin}scancel", "--verbose", str(SlurmJobId.parse(job_id))), parse)
+        job = SlurmJobId.parse(job_id)
+        return Command((f"{self._bin}scancel", "--verbose", *job.clusters, str(job)), parse)
 
     def attach(self, raw_job_id: str, command: str) -> Command[None]:
         """Run srun, one task, in the allocation of the job. srun accepts no id of an array element."""
@@ -259,13 +293,25 @@ class Slurm:
 
 
 def _parse_job_id(output: Output) -> str:
-    """The job id: the last line that can be one, because a .bashrc or a plugin may print lines before it."""
-    if output.status != 0:
-        raise errors.submit_error(output)
-    for line in reversed(output.stdout.decode("utf-8", "replace").splitlines()):
-        if found := _JOB_LINE.fullmatch(line.strip()):
-            return found[1]
+    """The id of the job in the output of sbatch, with the cluster if it names one.
+
+    An id is proof of a job, whatever the exit status: with --wait that is the job's own.
+    """
+    complete = output.stdout.rfind(b"\n") + 1 if output.status == RUNNING else len(output.stdout)
+    lines = _STYLE.sub("", output.stdout[:complete].decode("utf-8", "replace")).splitlines()
+    if not (output.stderr and errors.is_not_submitted(output)):
+        for pattern in _ID_LINES:
+            for line in reversed(lines):
+                if (found := pattern.fullmatch(line)) and 0 < int(found[1]) < MAX_JOB_NUMBER:
+                    return SlurmJobId(found[1], cluster=found[2]).shown if found[2] else found[1].lstrip("0")
     raise errors.submit_error(output)
+
+
+def _has_job_id(output: Output) -> bool:
+    try:
+        return bool(_parse_job_id(output))
+    except GatewayError:
+        return False
 
 
 def _live_script(output: Output) -> str | None:

@@ -1,7 +1,7 @@
 """From error messages of Slurm's commands to gateway errors.
 
-The messages are compared as text because Slurm's commands have no error codes. Each one is in a recording
-(tests/recorded/slurm-*).
+The messages are compared as text because Slurm's commands have no error codes. Those that a healthy or a stopped Slurm
+prints are in recordings (tests/recorded/slurm-*), the others are quoted from its sources.
 """
 
 from __future__ import annotations
@@ -30,20 +30,83 @@ _PREFIX = re.compile(r"^[a-z]+: (?:error: |fatal: )?", re.MULTILINE)
 _NOISE = re.compile(
     r"^(?:scancel: Terminating job|srun: Check SLURM_JOB_ID|.*: warning: setlocale:).*\n?", re.MULTILINE
 )
-_UNREACHABLE = (
+# Messages of libslurm (slurm_errno.c), of sbatch, and of the system (strerror), compared without regard to case.
+# The request was not sent or not accepted, and the cause passes: nothing was done.
+_PASSING = (
     "Unable to contact slurm controller",
     "Protocol authentication error",
     "Munge encode failed",
+    "Invalid authentication credential",
+    "Authentication credential invalid",
+    "Failed to connect to authentication agent",
+    "Error generating job credential",
     "Connection refused",
+    "No route to host",
+    "Network is unreachable",
+    "Network is down",
+    "Host is down",
+    "Temporary failure in name resolution",
     "Problem talking to the database",
+    "Unable to connect to database",
+    "Database connection reference is invalid",
+    "Unable to process configuration file",
+    "Could not establish a configuration source",
+    "Resource temporarily unavailable",
+    "Cannot allocate memory",
+    "Too many open files",
+    "standby mode",
+    "temporarily unable to accept job",
+    "job queue full",
+    "Job creation temporarily disabled",
+    "Requested nodes are busy",
+    "Unable to create job record, try again",
+    "I/O error writing script/environment to file",
+    "System submissions disabled",
+    "Requested operation is presently disabled",
 )
-_NO_ANSWER = ("Socket timed out on send/recv operation",)
+# The request was sent, and no whole answer came: the outcome of a change is unclear.
+_NO_ANSWER = (
+    "Socket timed out on send/recv operation",
+    "Zero Bytes were transmitted or received",
+    "Unable to contact slurm controller (send failure)",
+    "Unable to contact slurm controller (receive failure)",
+    "Unable to contact slurm controller (shutdown failure)",
+    "Message send failure",
+    "Message receive failure",
+    "Failed to send entire message",
+    "Communication connection failure",
+    "Communication shutdown failure",
+    "Unexpected message received",
+    "Unexpected missing socket error",
+    "Received zero length message",
+    "Received message length < 0",
+    "Insane message length",
+    "Header lengths are longer than data received",
+    "Transport endpoint is not connected",
+    "Connection reset by peer",
+    "Connection timed out",
+    "Broken pipe",
+)
+# The installation of the programs is faulty: no mistake of the caller.
+_FAULTY = (
+    "Incompatible versions of client and server code",
+    "Plugin initialization failed",
+    "Failed to initialize plugin",
+    "Slurm internal error",
+    "Can't find an address, check slurm.conf",
+    "error while loading shared libraries",
+)
 _DENIED = ("Access/permission denied", "Access denied", "Invalid user id")
+_UNKNOWN_CLUSTER = re.compile(r"No cluster '[^']*' known by database")
 _UNKNOWN_ID = "Invalid job id"
 _ENDED = ("Job/step already completing or completed", "has expired")
 _TASK = re.compile(r": tasks? [0-9,-]+: ")
 _PENDING = "Job is pending execution"
+_SUBMISSION_FAILED = "submission failed: "
 _TEST_ONLY = re.compile(r"Job [0-9]+ to start at ")
+_ENDED_EARLY = frozenset({124, *range(129, 255)})  # timeout's status, and those of programs that a signal has ended
+_TOO_WIDE = ("Too wide of a date range", "Query result exceeds size limit")
+_NOT_CANCELLED = "error: Kill job error on job id "
 _NO_ACCOUNTING = ("accounting storage is disabled", "not running a supported accounting_storage plugin")
 _UNKNOWN_USER = "Invalid user id:"
 
@@ -62,9 +125,11 @@ def command_error(program: str, output: Output) -> GatewayError:
         missing = output.missing_program  # may be one that it is run with, such as timeout
         reason = "" if missing in {None, program} else f": {missing} is not installed"
         return Upstream(f"The scheduler's command {program} cannot be run on this cluster{reason}", detail=detail)
-    if any(phrase in message for phrase in (*_UNREACHABLE, *_NO_ANSWER)):
+    if _has(message, (*_PASSING, *_NO_ANSWER)):
         return Unavailable(f"The scheduler does not answer: {message}", detail=detail)
-    if any(phrase in message for phrase in _DENIED):
+    if program != "sbatch" and _UNKNOWN_CLUSTER.search(message):
+        return job_not_found(message)
+    if _has(message, _DENIED):
         return Denied(message, detail=detail)
     return Upstream(f"The scheduler's command {program} failed: {message or 'no message'}", detail=detail)
 
@@ -76,15 +141,23 @@ def submit_error(output: Output) -> GatewayError:
         limits = "is too large: the limits are 128 KiB for one variable and about 2 MiB for all"
         return Invalid(f"env {limits}", fields=(Field("body", "env", limits),))
     error = command_error("sbatch", output)
-    if any(phrase in message for phrase in _NO_ANSWER):
+    if _has(message, _NO_ANSWER):
         return Timeout(f"The scheduler did not answer: {message}. {MAYBE_SUBMITTED}", detail=error.detail)
-    if isinstance(error, Upstream) and message and output.status in (1, 255):
-        return Invalid(message, detail=error.detail)
     if output.status == 0 and _TEST_ONLY.search(message):
         return Invalid(f"The script contains --test-only, so no job was submitted: {message}")
     if output.status == 0:
         return Upstream(f"The scheduler printed no job id, but: {message}. {MAYBE_SUBMITTED}", detail=error.detail)
+    if output.status in _ENDED_EARLY:
+        return Upstream(f"{error.public}. {MAYBE_SUBMITTED}", detail=error.detail)
+    if type(error) is Upstream and message and output.status in (1, 255) and not _has(message, _FAULTY):
+        return Invalid(message, detail=error.detail)
     return error
+
+
+def is_not_submitted(output: Output) -> bool:
+    """Whether sbatch says that it has submitted no job: it has failed, or the script contains --test-only."""
+    said = output.errors()
+    return _SUBMISSION_FAILED in said if output.status else _TEST_ONLY.search(said) is not None
 
 
 def attach_error(output: Output) -> GatewayError:
@@ -101,7 +174,7 @@ def attach_error(output: Output) -> GatewayError:
         return job_not_found(message)
     if _PENDING in message:
         return Conflict(f"The job is not running yet: {message}")
-    if any(phrase in message for phrase in _ENDED):
+    if _has(message, _ENDED):
         return Conflict(f"The job has ended: {message}")
     return command_error("srun", output)
 
@@ -113,14 +186,29 @@ def is_unknown_job(output: Output) -> bool:
 
 def has_ended(output: Output) -> bool:
     """Whether the program reports that the job has ended."""
-    return any(phrase in output.errors() for phrase in _ENDED)
+    return _has(output.errors(), _ENDED)
+
+
+def is_not_cancelled(output: Output) -> bool:
+    """Whether scancel reports a failure for a job. Its exit status may be 0 all the same."""
+    return output.status != 0 or _NOT_CANCELLED in output.errors()
+
+
+def is_too_wide(output: Output) -> bool:
+    """Whether the accounting database refuses to search that long a time (MaxQueryTimeRange, or too many rows)."""
+    return _has(output.errors(), _TOO_WIDE)
 
 
 def has_no_accounting(output: Output) -> bool:
     """Whether this Slurm runs without accounting: then the history is empty, and nothing has failed."""
-    return any(phrase in output.errors() for phrase in _NO_ACCOUNTING)
+    return _has(output.errors(), _NO_ACCOUNTING)
 
 
 def is_unknown_user(output: Output) -> bool:
     """Whether sacct reports an unknown user."""
     return _UNKNOWN_USER in output.errors()
+
+
+def _has(message: str, phrases: tuple[str, ...]) -> bool:
+    folded = message.casefold()
+    return any(phrase.casefold() in folded for phrase in phrases)

@@ -1,7 +1,8 @@
 """Job ids of Slurm: their syntax, and the job records that an id means.
 
 `123` is a job, `123_4` and `123_[1-5]` (also `123[1-5]`) are elements of an array, `123+1` is a component of a
-heterogeneous job.
+heterogeneous job. `123.west` is job 123 of the cluster `west`, which a script has chosen with `--clusters`: Slurm's
+clusters number their jobs independently.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from .states import severity
 MAX_JOB_NUMBER = 0xFFFFFFF0  # Slurm reserves the numbers from here on; some commands take 0 as "all jobs"
 MAX_ID_LENGTH = 128  # characters
 
-_ID = re.compile(r"([0-9]{1,20})(?:_([0-9]{1,7})|_?\[([0-9,:%-]+)\]|\+([0-9]{1,4}))?")
+_ID = re.compile(
+    r"([0-9]{1,20})(?:_([0-9]{1,7})|_?\[([0-9,:%-]+)\]|\+([0-9]{1,4}))?(?:\.([A-Za-z][A-Za-z0-9_.-]{0,39}))?", re.ASCII
+)
+_STEPS = frozenset({"batch", "extern", "interactive"})  # `123.batch` is a step, not a job of the cluster `batch`
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +35,38 @@ class SlurmJobId:
     base_id: str
     elements: ArrayElements | None = None
     component: int | None = None
+    cluster: str = ""  # "": the cluster of the login node
 
     @classmethod
     def parse(cls, text: str) -> SlurmJobId:
         """Parse an id as written by a caller. Raises Invalid; NotFound for a number that no job can have."""
         found = _ID.fullmatch(text) if len(text) <= MAX_ID_LENGTH else None
-        if found is None:
+        if found is None or found[5] in _STEPS:
             raise _invalid()
-        number, element, elements_text, component = found.groups()
+        number, element, elements_text, component, cluster = found.groups()
         if not 0 < int(number) < MAX_JOB_NUMBER:
             raise job_not_found(f"{number} is not a possible job number")
         try:
             elements = ArrayElements.parse(element or elements_text) if element or elements_text else None
         except ValueError:
             raise _invalid() from None
-        return cls(str(int(number)), elements, None if component is None else int(component))
+        return cls(str(int(number)), elements, None if component is None else int(component), cluster or "")
 
     def __str__(self) -> str:
+        """The id within its cluster, as Slurm's commands accept it."""
         if self.elements is not None:
             return f"{self.base_id}_{self.elements}" if len(self.elements) == 1 else f"{self.base_id}_[{self.elements}]"
         return self.base_id if self.component is None else f"{self.base_id}+{self.component}"
+
+    @property
+    def shown(self) -> str:
+        """The id that callers see, with the cluster."""
+        return self.with_cluster(str(self))
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """The option of Slurm's commands that chooses the cluster; none for that of the login node."""
+        return (f"--clusters={self.cluster}",) if self.cluster else ()
 
     @property
     def argument(self) -> str:
@@ -72,7 +88,12 @@ class SlurmJobId:
         parts = self.parts(records)
         if not parts:
             return None
-        return parts[0].job if len(parts) == 1 and self._is_exactly(parts[0]) else sum_up(str(self), parts)
+        job = parts[0].job if len(parts) == 1 and self._is_exactly(parts[0]) else sum_up(str(self), parts)
+        return replace(job, id=self.with_cluster(job.id)) if self.cluster else job
+
+    def with_cluster(self, job_id: str) -> str:
+        """An id that Slurm has printed for this job or a part of it, as callers see it."""
+        return f"{job_id}.{self.cluster}" if self.cluster else job_id
 
     def _is_exactly(self, record: JobRecord) -> bool:
         """Whether the record is all that the id means, and not one part of it."""

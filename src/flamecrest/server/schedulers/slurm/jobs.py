@@ -10,6 +10,7 @@ from flamecrest.server.schedulers.merging import JobRecord, Snapshot, Stage
 from flamecrest.server.schedulers.values import Job, JobMetadata, JobStep, JobTimes
 
 from .fields import Rows, count, epoch, exit_status, minutes, seconds, text
+from .file_patterns import JobFiles
 from .states import JobState, parse_job_state
 
 # Free text (folder, name) comes last, to keep the output readable.
@@ -28,8 +29,9 @@ _ID = re.compile(r"([0-9]+)(?:_([0-9]+)|_\[([^\]]*)\]|\+([0-9]+))?")
 _STEP = re.compile(r"([0-9]+(?:_[0-9]+|_\[[^\]]*\]|\+[0-9]+)?)(?:\.([A-Za-z0-9_+]+))?")
 _SCRIPT = re.compile(r"Batch Script for \S+\n-{20,}\n")
 _SCONTROL_JOB = re.compile(r"^(?=JobId=[0-9]+ )", re.MULTILINE)
-_PATTERN = re.compile(r"%([%AajJ])")
-_NO_ELEMENT = "4294967294"  # printed by scontrol for %a in the paths of a whole array
+_START = re.compile(r"JobId=(?P<number>[0-9]+) (?P<array>ArrayJobId=[0-9]+ )?")
+_NAME_AND_USER = re.compile(r"[^\n]*? JobName=(?P<name>.*?)\n   UserId=(?P<user>[^(\n]*)\(", re.DOTALL)
+_NO_ELEMENT = "4294967294"  # Slurm's number for %a in the paths of a whole array, and of a job that is no array
 
 _Row = Mapping[str, str]
 
@@ -70,16 +72,22 @@ def parse_job_paths(output: str, job_id: str, element: str) -> JobMetadata:
     block = next((part for part in _SCONTROL_JOB.split(output) if "\n   StdOut=" in part), None)
     if block is None:
         return JobMetadata(name)
+    start, names = _START.match(block), _NAME_AND_USER.match(block)
     rest, _, tail = block.rpartition("\n   StdOut=")
     rest, _, standard_input = rest.rpartition("\n   StdIn=")
     _, _, standard_error = rest.rpartition("\n   StdErr=")
     standard_output = re.split(r"\n   (?=[A-Z]\w*=)|\s*\Z", tail, maxsplit=1)[0]
-    number = re.match(r"JobId=([0-9]+)", output)
-    values = {"%": "%", "A": job_id, "j": number[1] if number else job_id, "J": job_id, "a": element or "%a"}
+    is_whole_array = not element and start is not None and start["array"] is not None
+    values = {"A": job_id, "n": "0", "s": "batch", "t": "0"}
+    if names is not None:
+        values |= {"u": names["user"], "x": names["name"]}
+    if start is not None and not is_whole_array:  # the elements of an array have different numbers
+        values |= {"a": element or _NO_ELEMENT, "j": start["number"], "J": start["number"]}
+    # scontrol of 24.11 and later prints ReqTRES
+    files = JobFiles(values, names["name"] if names is not None else "", expanded="\n   ReqTRES=" in block)
 
     def path(value: str) -> str | None:
-        value = value.replace(f"_{_NO_ELEMENT}", "_%a")
-        return _PATTERN.sub(lambda found: values.get(found[1], found[0]), value) or None
+        return files.path(value.replace(_NO_ELEMENT, "%a") if is_whole_array else value) or None
 
     return JobMetadata(
         id=name,

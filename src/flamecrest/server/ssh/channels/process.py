@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
 import asyncssh
 
 from flamecrest.server.errors import TooLarge
-from flamecrest.server.ssh.command import Output
+from flamecrest.server.ssh.command import RUNNING, Output
 from flamecrest.server.ssh.command_line import Preamble
 from flamecrest.server.ssh.errors import Lost
 from flamecrest.server.ssh.transport import SshTransport
 
+LINGER = 0.5  # seconds from output until a result is looked for in it: most programs have ended then
 GRACE = 2.0  # seconds from TERM to KILL, and from KILL until the channel is closed all the same
 
 
@@ -35,6 +37,8 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
         loop = asyncio.get_running_loop()
         self.finished: asyncio.Future[Output] = loop.create_future()
         self._closed = loop.create_future()
+        self.is_enough: Callable[[Output], bool] | None = None  # of the Command; set before input is sent
+        self._looks = False  # whether is_enough will be asked about the latest output
 
     @classmethod
     async def open(cls, transport: SshTransport, line: bytes, max_output: int) -> Self:
@@ -57,6 +61,11 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
                     self._transport.send(self._channel, data)
                 self._channel.write_eof()
 
+    def result_so_far(self) -> Output | None:
+        """The output until now if it holds the result; see Command.is_enough."""
+        printed = Output(RUNNING, b"".join(self._stdout), b"".join(self._stderr))
+        return printed if self.is_enough is not None and self.is_enough(printed) else None
+
     @property
     def closed(self) -> bool:
         """Whether the channel has closed."""
@@ -70,6 +79,15 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
                 self.finished.set_exception(TooLarge("The program on the cluster printed more than is accepted"))
             return
         (self._stdout if datatype is None else self._stderr).append(data)
+        if self.is_enough is not None and not self._looks:
+            self._looks = True
+            asyncio.get_running_loop().call_later(LINGER, self._finish_early)
+
+    def _finish_early(self) -> None:
+        """Finish with the output so far if it holds the result: the program stays."""
+        self._looks = False
+        if not self.finished.done() and (printed := self.result_so_far()) is not None:
+            self.finished.set_result(printed)
 
     def _strip_preamble(self, data: bytes, datatype: int | None) -> bytes:
         """The part of a message that is the program's output and not text of login scripts."""

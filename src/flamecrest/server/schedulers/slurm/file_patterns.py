@@ -1,0 +1,46 @@
+"""The patterns in the names of a job's files (`%5j`): https://slurm.schedmd.com/sbatch.html#SECTION_FILENAME-PATTERN.
+
+scontrol replaces some of them: up to 23.x the plain %j, %A, %a, %u and %x, later also padded ones and %%. slurmd
+replaces the rest when the job starts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_PATTERN = re.compile(r"%([0-9]*)([%A-Za-z])", re.ASCII)
+_BACKSLASH = re.compile(r"\\(.?)", re.DOTALL)
+_MAX_WIDTH = 10
+_TEXTS = frozenset("Nsux")  # no width: they are not numeric
+_EXPANDED_BY_SCONTROL = frozenset("Aabjux")
+
+
+@dataclass(frozen=True, slots=True)
+class JobFiles:
+    """The values of the patterns for one job. A pattern without a value stays as it is.
+
+    `name` is the job's name, which scontrol has put in and which may hold a % itself. `expanded` is set for a scontrol
+    that replaces padded patterns as well: a plain one that is left is text.
+    """
+
+    values: Mapping[str, str]
+    name: str = ""
+    expanded: bool = False
+
+    def path(self, shown: str) -> str:
+        """The name of the file. A backslash turns all patterns off, and is removed."""
+        if "\\" in shown:
+            return _BACKSLASH.sub(r"\1", shown)
+        parts = shown.split(self.name) if "%" in self.name else [shown]
+        return self.name.join(_PATTERN.sub(self._replace, part) for part in parts)
+
+    def _replace(self, found: re.Match[str]) -> str:
+        width, letter = found.groups()
+        if letter == "%":
+            return f"{width}%"
+        value = self.values.get(letter)
+        if value is None or (self.expanded and not width and letter in _EXPANDED_BY_SCONTROL):
+            return found[0]
+        return value if letter in _TEXTS else value.zfill(min(int(width or 0), _MAX_WIDTH))

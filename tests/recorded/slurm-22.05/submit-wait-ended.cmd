@@ -1,0 +1,4 @@
+timeout 1 sbatch --parsable --wait --wrap 'sleep 3'
+# run as fireuser over ssh
+# exit status 124
+# 1.010 s (connection already open)

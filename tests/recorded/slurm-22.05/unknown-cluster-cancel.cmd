@@ -1,0 +1,4 @@
+scancel --verbose --clusters=west 96
+# run as fireuser over ssh
+# exit status 1
+# 0.100 s (connection already open)

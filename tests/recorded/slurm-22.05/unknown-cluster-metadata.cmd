@@ -1,0 +1,4 @@
+scontrol --clusters=west show job 96
+# run as fireuser over ssh
+# exit status 1
+# 0.102 s (connection already open)

@@ -1,0 +1,3 @@
+scontrol show job 8
+# run as fireuser over ssh
+# exit status 0

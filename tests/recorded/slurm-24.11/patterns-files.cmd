@@ -1,0 +1,3 @@
+ls
+# run as fireuser over ssh
+# exit status 0

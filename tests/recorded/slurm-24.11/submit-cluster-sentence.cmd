@@ -1,0 +1,3 @@
+sbatch --clusters=cluster --wrap true
+# run as fireuser over ssh
+# exit status 0

@@ -1,0 +1,3 @@
+sbatch --parsable --clusters=cluster --wrap true
+# run as fireuser over ssh
+# exit status 0

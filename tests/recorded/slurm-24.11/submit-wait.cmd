@@ -1,0 +1,3 @@
+sbatch --parsable w.sh
+# run as fireuser over ssh
+# exit status 3

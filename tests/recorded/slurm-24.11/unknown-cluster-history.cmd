@@ -1,0 +1,3 @@
+sacct --noheader --parsable --jobs=96 --clusters=west
+# run as fireuser over ssh
+# exit status 0

@@ -1,0 +1,3 @@
+squeue --all --noheader --states=all --jobs=96 --clusters=west
+# run as fireuser over ssh
+# exit status 1
