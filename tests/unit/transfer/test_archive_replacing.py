@@ -113,3 +113,27 @@ def test_temporary_files_are_not_packed_and_old_ones_are_removed(source: Path, t
     while set(left) & set(inside(tmp_path / "out")) and time.monotonic() < until:
         time.sleep(0.01)
     assert inside(tmp_path / "out") == [".f7t_copy_short", ".f7t_file_handling_job_x", "a.tar"]
+
+
+def test_an_archive_is_written_into_a_file_with_other_links(source: Path, tmp_path: Path) -> None:
+    target, link = tmp_path / "out" / "a.tar", tmp_path / "out" / "link"
+    for old in (b"", bytes(100_000)):
+        target.write_bytes(old)
+        target.chmod(0o640)
+        link.unlink(missing_ok=True)
+        link.hardlink_to(target)
+        run(compress(str(source), str(target), CompressOptions(compression="none")))
+        assert members(link)
+        assert (link.stat().st_nlink, stat.S_IMODE(link.stat().st_mode)) == (2, 0o640)
+        assert inside(tmp_path / "out") == ["a.tar", "link"]
+
+
+@pytest.mark.parametrize(("old", "new"), [(0o4755, 0o755), (0o2755, 0o755), (0o2640, 0o2640), (0o606, 0o606)])
+def test_an_archive_has_the_mode_of_the_old_one_after_a_write(source: Path, tmp_path: Path, old: int, new: int) -> None:
+    target = tmp_path / "out" / "a.tar"
+    target.touch()
+    target.chmod(old)
+    ino = target.stat().st_ino
+    with target.open("rb"):
+        run(compress(str(source), str(target), CompressOptions(compression="none")))
+        assert (stat.S_IMODE(target.stat().st_mode), target.stat().st_ino != ino) == (new, True)

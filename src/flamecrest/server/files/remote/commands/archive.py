@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import Conflict, GatewayError, Invalid, NotFound, Upstream
-from flamecrest.server.files.remote.commands.beside import BESIDE, TEMPORARY_NAMES
+from flamecrest.server.files.remote.commands.beside import BESIDE, REPLACE, TEMPORARY_NAMES
 from flamecrest.server.files.remote.errors import reason_kind
 from flamecrest.server.files.values import DEFAULT_COMPRESSION, Compression, CompressOptions
 
@@ -56,9 +56,8 @@ _EXCLUDES: Final = " ".join(f"--exclude='{name}'" for name in TEMPORARY_NAMES)
 # - Without --no-unquote tar reads `a\tb` as a name with a tab in it.
 # - The list is a file instead of a pipe, so that a failure of find and an empty list are detected.
 # - An older archive below the source is not packed into the new one, and neither are temporary files.
-# - A replaced archive keeps its owner, mode, ACL and extended attributes. If its group can't be kept, the group of
-#   the new file gets no more than others have.
-_COMPRESS: Final = rf"""{BESIDE}
+# - A folder that takes no new file is no obstacle to a file that is there and can be written.
+_COMPRESS: Final = rf"""{BESIDE}{REPLACE}
 folder=$1 name=$2 target=$3 filter=$4 follow=$5 pattern=$6
 fail() {{
     printf '%s: %s\n' "$target" "$1" >&2
@@ -70,7 +69,9 @@ target=${{target%$'\n.'}}
 cd -P -- "$folder" || exit
 [ ! -d "$target" ] || fail 'Is a directory'
 [ ! -e "$target" ] || [ -w "$target" ] || fail 'Permission denied'
-work_in "${{target%/*}}" archive
+place=${{target%/*}}
+if [ -e "$target" ] && [ ! -w "${{place:-/}}" ]; then place=$HOME; fi
+work_in "$place" archive
 options=(--create --file="$work/new" --force-local --no-unquote --transform='s,^\./,,S')
 options+=({_EXCLUDES} ${{filter:+"$filter"}} ${{follow:+--dereference}})
 {_HOLES}
@@ -90,13 +91,9 @@ else
     esac
     run tar "${{options[@]}}" -- "./$name" || exit
 fi
-if [ -e "$target" ]; then
-    cp -a --attributes-only -- "$target" "$work/new" && touch -- "$work/new" && chmod ug-s -- "$work/new" || exit
-    [ "$(stat -c %g -- "$work/new")" = "$(stat -c %g -- "$target")" ] || chmod g=o -- "$work/new" || exit
-fi
 run sync -- "$work/new" || exit
-mv -T -- "$work/new" "$target" || exit
-sweep "${{target%/*}}"
+replace "$work/new" "$target" || exit
+sweep "$place"
 """
 
 # Arguments: archive, target folder, tar's compression option.

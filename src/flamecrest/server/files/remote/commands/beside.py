@@ -113,3 +113,35 @@ put_new() {
     [ -z "$mode" ] || chmod "$mode" -- "$2"
 }
 """.replace("DAYS", str(TEMPORARY_DAYS))
+
+# A function that gives a file the place of another, as uploads do (docs/users/files/replacing.md): by a rename if it
+# can have the same owner, group, mode, ACL and attributes, and there is no other link; else its content is written into
+# the other. What is longer than the old content comes first: on a full disk that can be taken back.
+REPLACE: Final = r"""
+like() {
+    local mode
+    [ "$(stat -c '%u %h' -- "$2")" = "$EUID 1" ] && [ "${1%/*/*}" = "${2%/*}" ] || return
+    mode=$((8#$(stat -c %a -- "$2") & ~8#4000))
+    [ $((mode & 8#10)) = 0 ] || mode=$((mode & ~8#2000))
+    cp --attributes-only --preserve=mode,ownership,xattr -- "$2" "$1" 2>/dev/null || return
+    chmod "$(printf %o "$mode")" -- "$1" || return
+    [ "$(stat -c '%g %a' -- "$1")" = "$(stat -c %g -- "$2") $(printf %o "$mode")" ]
+}
+replace() {
+    local new old
+    if [ -e "$2" ] && ! like "$1" "$2"; then
+        old=$(stat -c %s -- "$2") new=$(stat -c %s -- "$1") || return
+        set -- "$1" "$2" status=none bs=1M conv=notrunc
+        if [ "$new" -gt "$old" ]; then
+            run dd if="$1" of="$2" "${@:3}" iflag=skip_bytes oflag=seek_bytes skip="$old" seek="$old" || {
+                truncate -s "$old" -- "$2"
+                return 1
+            }
+        fi
+        run dd if="$1" of="$2" "${@:3}" iflag=count_bytes count="$((new < old ? new : old))" || return
+        truncate -s "$new" -- "$2" && run sync -- "$2"
+        return
+    fi
+    mv -T -- "$1" "$2"
+}
+"""

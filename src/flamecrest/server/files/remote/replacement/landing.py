@@ -105,7 +105,8 @@ async def _write_into(sftp: Sftp, temporary: bytes, target: bytes, options: Writ
             await sftp.close_handle(handle)  # network file systems report a full disk here
     except SftpError as error:
         raise operation_error(error, prefix) from None
-    sftp.forget(sftp.remove(temporary))
+    with suppress(SftpError):
+        await sftp.remove(temporary)
 
 
 async def _copy_over(

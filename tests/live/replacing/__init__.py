@@ -1,0 +1,1 @@
+"""Writes to existing files on real file systems, as real users."""
