@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from flamecrest.server.errors import Denied, Invalid, NotFound, PreconditionFail
 from flamecrest.server.files.port import Files
 from flamecrest.server.files.remote.agent_requests import SMALL
 from flamecrest.server.files.values import ListOptions, Stat, WriteOptions
+from flamecrest.server.http.headers.conditions import Validators
 from flamecrest.server.ssh.errors import Lost
 
 from .places import Place, soon
@@ -334,6 +336,48 @@ async def test_precondition_is_checked_before_and_after_the_transfer(place):
     assert seen[-1] is None
     assert await part(place.files, path, 0, None) == b"theirs"
     assert await listed(place) == ["f"]
+
+
+@pytest.mark.needs("ssh")
+async def test_one_of_two_conditional_writers_wins(place):
+    path = await put(place, "f", b"0")
+    for number in range(6):
+        known = await place.queries.stat(path, soon())
+        both = asyncio.Barrier(2)
+
+        def admit(there: Stat | None, known: Stat = known) -> None:
+            if there is None or there.version != known.version:
+                raise PreconditionFailed("changed")
+
+        async def mine(data: bytes, both: asyncio.Barrier = both) -> AsyncIterator[bytes]:
+            yield data
+            await both.wait()
+
+        how = WriteOptions(precondition=admit, report_stat=True)
+        writes = (place.content.upload(path, mine(b"%d %d" % (number, one)), soon(), how) for one in range(2))
+        done = await asyncio.gather(*writes, return_exceptions=True)
+        won = [one for one, result in enumerate(done) if not isinstance(result, PreconditionFailed)]
+        assert len(won) == 1, done
+        assert await part(place.files, path, 0, None) == b"%d %d" % (number, won[0])
+    assert await listed(place) == ["f"]
+
+
+@pytest.mark.needs("ssh")
+async def test_files_that_are_put_one_after_the_other_with_one_time_have_different_tags(place):
+    how = WriteOptions(mtime=1_700_000_000, report_stat=True)
+    tags = set()
+    for number in range(6):
+        done = await place.content.upload(place.path("f"), send(b"%d" % number), soon(), how)
+        tags.add(Validators.of(done.stat, time.time(), written=True).etag)
+    tags.add(Validators.of(await place.queries.stat(place.path("f"), soon()), time.time() + 9, written=True).etag)
+    assert len(tags) == 6  # the last one is that of the file as it is now
+    assert None not in tags
+
+
+async def test_the_tag_of_a_new_file_is_that_of_the_file(place):
+    how = WriteOptions(exclusive=True, report_stat=True)
+    done = await place.content.upload(place.path("f"), send(b"new"), soon(), how)
+    assert done.stat.version == (await place.queries.stat(place.path("f"), soon())).version
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "sub/", "sub/."])

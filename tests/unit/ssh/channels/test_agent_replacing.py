@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import stat
@@ -15,7 +16,7 @@ import pytest
 from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.replacement import questions
 from flamecrest.server.files.values import Stat
-from flamecrest.server.ssh.channels.agent import PROGRAM, Question
+from flamecrest.server.ssh.channels.agent import PROGRAM, Question, stat_question
 from tests.unit.ssh.channels.asking import answers
 
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
@@ -50,7 +51,7 @@ def small(path: Path, data: bytes = b"new", mode: int | None = None) -> Question
     return agent_requests.write(os.fsencode(path), os.fsencode(path.parent / ".new"), data, mode)
 
 
-def staged(path: Path, data: bytes = b"new", mode: int | None = None) -> Question[Stat | None]:
+def staged(path: Path, data: bytes = b"new", mode: int | None = None) -> Question[questions.Replacement]:
     """As a large upload is finished: the temporary file is there."""
     new = path.parent / ".new"
     new.write_bytes(data)
@@ -71,7 +72,8 @@ def test_an_acl_and_attributes_are_kept(tmp_path, ask):
     assert stat.S_IMODE(path.stat().st_mode) == 0o660, "the mask is shown in place of the group's rights"
     (done,) = answers(ask(path))
     assert attributes(path) == before
-    found = done if isinstance(done, Stat) else done.stat
+    found = done.stat
+    assert found is not None
     assert (found.ino, found.mode) == (path.stat().st_ino, path.stat().st_mode)
     assert found.ino != ino
     assert path.read_bytes() == b"new"
@@ -105,7 +107,7 @@ def test_another_link_keeps_the_content_in_step(tmp_path):
         (written,) = answers(small(path, data))
         assert (written.created, written.stat.ino, written.stat.nlink) == (False, link.stat().st_ino, 2)
         assert link.read_bytes() == data
-        assert answers(staged(path)) == [None], "a large file is copied by SFTP"
+        assert answers(staged(path)) == [questions.Replacement(None)], "a large file is copied by SFTP"
         (tmp_path / ".new").unlink()
 
 
@@ -165,3 +167,36 @@ def test_a_file_that_may_not_be_written_is_an_error(tmp_path):
     (tmp_path / "f").touch(mode=0o464)
     (found,) = answers(questions.target(os.fsencode(tmp_path / "f")))
     assert found.errno == errno.EACCES
+
+
+def test_only_the_known_file_is_replaced(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(b"old")
+    (numbers,) = answers(stat_question(os.fsencode(path), follow=False))
+    known = questions.known(Stat(*numbers))
+    path.chmod(0o640)  # a change of ctime
+    new, name = tmp_path / ".new", os.fsencode(path)
+    new.write_bytes(b"new")
+    for wrong in (known, questions.NEW):
+        (done,) = answers(questions.replace(os.fsencode(new), name, None, wrong))
+        assert done == questions.Replacement(None, changed=True)
+    assert (path.read_bytes(), new.read_bytes()) == (b"old", b"new")
+    (numbers,) = answers(stat_question(name, follow=False))
+    (done,) = answers(questions.replace(os.fsencode(new), name, None, questions.known(Stat(*numbers))))
+    assert done.stat.size == 3
+    assert path.read_bytes() == b"new"
+    new.write_bytes(b"first")
+    (done,) = answers(questions.replace(os.fsencode(new), name + b"2", None, questions.NEW))
+    assert (done.stat.nlink, (tmp_path / "f2").read_bytes(), new.exists()) == (1, b"first", False)
+
+
+def test_a_file_that_a_program_has_locked_is_replaced_all_the_same(tmp_path):
+    path, new = tmp_path / "f", tmp_path / ".new"
+    path.write_bytes(b"old")
+    new.write_bytes(b"new")
+    with path.open() as opened:
+        fcntl.flock(opened, fcntl.LOCK_SH)
+        (numbers,) = answers(stat_question(os.fsencode(path), follow=False))
+        question = questions.replace(os.fsencode(new), os.fsencode(path), None, questions.known(Stat(*numbers)))
+        assert answers(question)[0].stat is not None
+    assert path.read_bytes() == b"new"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from flamecrest.server.errors import GatewayError
+from flamecrest.server.files.remote.replacement.path_locks import PathLocks
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, SftpError
 from flamecrest.server.ssh.command import Command, Output
 
@@ -21,11 +22,12 @@ CACHE_SECONDS = 600.0  # seconds for which names and time zone are cached
 
 
 class ClusterFacts:
-    """A cache of owner names and time zone of one cluster."""
+    """What all users of one cluster share: a cache of owner names and of the time zone, and the locks of paths."""
 
     def __init__(self) -> None:
         self._names: dict[tuple[str, int], tuple[str, float]] = {}
         self._zone: tuple[tzinfo, float] | None = None
+        self.path_locks = PathLocks()
 
     async def owner(self, session: Session, uid: int, gid: int, deadline: Deadline) -> tuple[str, str]:
         """Return the names of a user and a group, or their numbers if they have none."""

@@ -5,23 +5,27 @@ Small files take one request to the agent (agent_requests.py), others SFTP (read
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import GatewayError, Invalid, NotFound
+from flamecrest.server.errors import GatewayError, Invalid, NotFound, PreconditionFailed
 from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.access import stat_path, stat_regular
 from flamecrest.server.files.remote.directories import make_directories
 from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.reading import OPEN_ATTEMPTS, SftpReader, UnopenedReader
-from flamecrest.server.files.remote.replacement.landing import TargetDamaged, land
+from flamecrest.server.files.remote.replacement import questions
+from flamecrest.server.files.remote.replacement.landing import TargetChanged, TargetDamaged, land
+from flamecrest.server.files.remote.replacement.path_locks import PathLocks
 from flamecrest.server.files.remote.replacement.targets import find_target
 from flamecrest.server.files.remote.writing import STALL_TIMEOUT, TemporaryFile, require_regular, temporary_beside
 from flamecrest.server.files.settling import wait_until_settled
-from flamecrest.server.files.values import DEFAULT_WRITE, Stat, WriteOptions, WriteResult
+from flamecrest.server.files.values import CLOCK_STEP, DEFAULT_WRITE, Stat, WriteOptions, WriteResult
 from flamecrest.server.ssh.channels.agent import stat_question
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, Attrs, SftpError
 from flamecrest.server.ssh.errors import Lost, StatError
@@ -29,9 +33,11 @@ from flamecrest.server.ssh.errors import Lost, StatError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
+    from flamecrest.server.files.remote.replacement.questions import Target
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.ssh.port import Session
 
+CHECKS = 5  # of a precondition, for a file that changes between the check and the rename
 CLEANUP_TIMEOUT = 5.0  # seconds that the caller of a failed upload waits until its temporary file is removed
 
 
@@ -40,6 +46,7 @@ class RemoteContent:
     """The FileContent port of one user on one cluster."""
 
     session: Session
+    locks: PathLocks = field(default_factory=PathLocks)  # shared by all users of the cluster
 
     @asynccontextmanager
     async def download(
@@ -158,6 +165,7 @@ class RemoteContent:
         """Write a temporary file and rename it to its target. On any failure the target is unchanged."""
         async with deadline.enforce("Opening the file"):
             target = await find_target(self.session, sftp, path, options, prefix, deadline)
+            settled_at = _settled_at(target.existing) if options.report_stat else 0.0
             await self._check_precondition(target.path, options, prefix)
             try:
                 file = await TemporaryFile.create(sftp, target, options, prefix)
@@ -169,8 +177,8 @@ class RemoteContent:
         try:
             await file.write(chunks)
             await file.finish(target, options)
-            await self._check_precondition(target.path, options, prefix)
-            found = await land(self.session, sftp, file.path, target, options, prefix)
+            await asyncio.sleep(settled_at - time.monotonic())
+            found = await self._land(sftp, file.path, target, options, prefix)
         except TargetDamaged:
             raise  # the temporary file is the only one that holds the content
         except BaseException as error:
@@ -184,12 +192,30 @@ class RemoteContent:
             found = None if found is None else found._replace(ino=0)
         return WriteResult(target.existing is None, found if options.report_stat else None)
 
-    async def _check_precondition(self, target: bytes, options: WriteOptions, prefix: str) -> None:
-        if options.precondition is not None:
+    async def _land(
+        self, sftp: Sftp, temporary: bytes, target: Target, options: WriteOptions, prefix: str
+    ) -> Stat | None:
+        """Put the temporary file in place; with a precondition only of the file that it was checked for."""
+        if options.precondition is None:
+            return await land(self.session, sftp, temporary, target, options, prefix)
+        async with self.locks.of(target.path):
+            for _ in range(CHECKS):
+                found = await self._check_precondition(target.path, options, prefix)
+                with suppress(TargetChanged):
+                    return await land(
+                        self.session, sftp, temporary, target, options, prefix, known=questions.known(found)
+                    )
+        raise PreconditionFailed(f"{prefix}: The file is being changed")
+
+    async def _check_precondition(self, target: bytes, options: WriteOptions, prefix: str) -> Stat | None:
+        """Check the precondition if there is one; the attributes of the file that it is met by."""
+        if options.precondition is None:
+            return None
+        found = await self._stat(target, prefix)
+        if found is not None and await wait_until_settled(found):
             found = await self._stat(target, prefix)
-            if found is not None and await wait_until_settled(found):
-                found = await self._stat(target, prefix)
-            options.precondition(found)
+        options.precondition(found)
+        return found
 
     async def _stat(self, path: bytes, prefix: str) -> Stat | None:
         # not under the caller's deadline, which may pass long before a large upload is complete
@@ -207,6 +233,12 @@ def _regular(prefix: str, found: Stat) -> Stat:
     """Return the attributes of a regular file; raises Invalid for anything else."""
     require_regular(prefix, Attrs(mode=found.mode))
     return found
+
+
+def _settled_at(existing: Stat | None) -> float:
+    """The monotonic time from which on a file that replaces this one has a later ctime, so that its tag is another."""
+    wait = 0.0 if existing is None or not existing.ctime else existing.settles_in(time.time())
+    return time.monotonic() + wait if 0 < wait <= CLOCK_STEP else 0.0
 
 
 def _first_byte(_: Stat) -> int:

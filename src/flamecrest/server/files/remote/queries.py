@@ -267,7 +267,7 @@ class RemoteQueries:
 def remote_files(sessions: Sessions, facts: ClusterFacts, identity: Identity) -> Files:
     """The Files port of one user. `facts` is shared by all users of the cluster."""
     session = sessions.of(identity)
-    return Files(RemoteQueries(session, facts), RemoteContent(session), RemoteChanges(session))
+    return Files(RemoteQueries(session, facts), RemoteContent(session, facts.path_locks), RemoteChanges(session))
 
 
 async def _open_directory(sftp: Sftp, path: str, *, dereference: bool) -> asyncio.Future[bytes] | None:

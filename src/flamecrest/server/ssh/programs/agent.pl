@@ -3,8 +3,8 @@
 # result), - (use SFTP: nothing was changed) or ~ (errno in decimal).
 # Names are bytes. It needs perl 5.10 or later with 64-bit integers, and only core modules. sftp_server.pl lists what a
 # source that is sent as one line must not contain.
-use Errno qw(EACCES ENODATA ENOENT ENOSYS EOPNOTSUPP EPERM EROFS);
-use Fcntl qw(:mode O_CREAT O_EXCL O_NOCTTY O_NOFOLLOW O_NONBLOCK O_RDONLY O_WRONLY SEEK_SET);
+use Errno qw(EACCES EEXIST ENODATA ENOENT ENOSYS EOPNOTSUPP EPERM EROFS);
+use Fcntl qw(:flock :mode O_CREAT O_EXCL O_NOCTTY O_NOFOLLOW O_NONBLOCK O_RDONLY O_WRONLY SEEK_SET);
 # file tests such as -W ask access(2), which knows ACLs and read-only file systems: what the filetest pragma does, which
 # some systems install apart from perl
 BEGIN { $^H |= 0x00400000 }
@@ -222,15 +222,41 @@ sub inherited {
   }
   return 0;
 }
-# replaces a file by a temporary one that holds the new content: =1 and the new attributes, or =0 if the existing file must
-# be written to instead
+# replaces a file by a temporary one that holds the new content: =1 and the new attributes, =0 if the existing file must
+# be written to instead, or =2 if it does not have the known attributes. With "new" as known it must not exist.
 sub replace {
-  my ($mode, $new, $path) = split /\0/, $_[0], 3;
+  my ($mode, $new, $path, $known) = split /\0/, $_[0], 4;
+  my @s = stated($new, 0);
+  return "-" unless @s and S_ISREG($s[2]);
+  if ($known eq "new") {
+    unless (link $new, $path) { return $errno + 0 == EEXIST ? "=2" : "-" }
+    unlink $new;
+    return join " ", "=1", landed($path, @s);
+  }
   my @old = lstat $path;
   return "-" if @old ? not (S_ISREG($old[2]) and $old[2] & 0222) : $errno + 0 - ENOENT;
   return "~" . ($errno + 0) if @old and not -W $path;
-  my @s = stated($new, 0);
-  return "-" unless @s and S_ISREG($s[2]);
+  if ($known ne "") {
+    my $lock = @old && held($path);
+    @old = stated($path, 0);
+    return "=2" unless @old and "@old[1, 7, 9, 11, 10, 12]" eq $known;
+    return replaced($mode, $new, $path, \@s, @old);
+  }
+  return replaced($mode, $new, $path, \@s, @old);
+}
+# locks a file against other agents that replace it; not for long if a program holds it
+sub held {
+  my ($path) = @_;
+  sysopen my $file, $path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW or return;
+  for (1 .. 50) {
+    return $file if flock $file, LOCK_EX | LOCK_NB;
+    select undef, undef, undef, 0.001;
+  }
+  return;
+}
+sub replaced {
+  my ($mode, $new, $path, $s, @old) = @_;
+  my @s = @$s;
   if (@old) {
     sysopen my $file, $new, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW or return "=0";
     return "=0" unless matched($file, $path, $mode eq "" ? rewritten($old[2]) : $mode, @old);

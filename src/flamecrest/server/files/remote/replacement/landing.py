@@ -39,27 +39,41 @@ class TargetDamaged(Upstream):
     """Writing into the existing file failed halfway. The temporary file still holds the whole new content."""
 
 
+class TargetChanged(Exception):
+    """The target is not the known file any more; nothing was done."""
+
+
 async def land(
-    session: Session, sftp: Sftp, temporary: bytes, target: Target, options: WriteOptions, prefix: str
+    session: Session,
+    sftp: Sftp,
+    temporary: bytes,
+    target: Target,
+    options: WriteOptions,
+    prefix: str,
+    *,
+    known: bytes = b"",
 ) -> Stat | None:
     """Replace `target` by the file `temporary`, or write its content into the target; `temporary` is gone afterwards.
 
     Returns the attributes of the file if they are known without asking for them. Raises PreconditionFailed if the file
-    must be new and is not, TargetDamaged, and the reasons of a refusal, after which the target is unchanged.
+    must be new and is not, TargetDamaged, and the reasons of a refusal, after which the target is unchanged. With
+    `known` (questions.known) raises TargetChanged for another file, as far as there is an agent.
     """
     if options.exclusive:
-        await _rename_new(sftp, temporary, target.path, prefix)
-        return None
+        known = questions.NEW
     if temporary.rpartition(b"/")[0] == target.path.rpartition(b"/")[0]:
         try:
-            found = await session.ask(
-                questions.replace(temporary, target.path, options.mode), Deadline.after(STALL_TIMEOUT)
-            )
+            question = questions.replace(temporary, target.path, options.mode, known)
+            done = await session.ask(question, Deadline.after(STALL_TIMEOUT))
         except StatError as error:
             raise operation_error(error, prefix) from None
-        if found is not None:
-            return found
-    if target.existing is None:
+        if done is not None and done.changed:
+            raise PreconditionFailed(f"{prefix}: File exists") if options.exclusive else TargetChanged
+        if done is not None and done.stat is not None:
+            return done.stat
+    if known == questions.NEW:
+        await _rename_new(sftp, temporary, target.path, prefix)
+    elif target.existing is None:
         await _rename_to_new(sftp, temporary, target.path, prefix)
     else:
         await _through_cancellation(_write_into(sftp, temporary, target.path, options, prefix))

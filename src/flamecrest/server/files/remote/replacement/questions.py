@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from flamecrest.server.files.values import Stat
 from flamecrest.server.ssh.channels.agent import Question, stat_numbers
@@ -37,16 +37,30 @@ def _target(answer: bytes) -> Target:
     )
 
 
-def replace(temporary: bytes, path: bytes, mode: int | None) -> Question[Stat | None]:
-    """Give a temporary file the rights of the file at `path`, and rename it to that.
+class Replacement(NamedTuple):
+    """The result of a replacement: the new attributes, or why nothing was renamed."""
 
-    The answer is its attributes; None if a rename would lose something (or there is no agent), with nothing renamed.
-    Without `mode` it gets that of the replaced file.
+    stat: Stat | None
+    changed: bool = False  # the existing file is not the known one; else a rename would lose something
+
+
+NEW: Final = b"new"  # as `known`: there must be no file
+
+
+def known(stat: Stat | None) -> bytes:
+    """What identifies the file that is to be replaced. None: there must be no file."""
+    return NEW if stat is None else b" ".join(b"%d" % number for number in stat.version)
+
+
+def replace(temporary: bytes, path: bytes, mode: int | None, known: bytes = b"") -> Question[Replacement]:
+    """Give a temporary file the rights of the file at `path`, and rename it to that, in one step for other agents.
+
+    Without `mode` it gets that of the replaced file. With `known` only that file is replaced.
     """
     bits = b"" if mode is None else b"%d" % mode
-    return Question(b"e", b"\0".join((bits, temporary, path)), _replaced, repeatable=False, required=True)
+    return Question(b"e", b"\0".join((bits, temporary, path, known)), _replaced, repeatable=False, required=True)
 
 
-def _replaced(answer: bytes) -> Stat | None:
+def _replaced(answer: bytes) -> Replacement:
     done, _, numbers = answer.partition(b" ")
-    return Stat(*stat_numbers(numbers)) if done == b"1" else None
+    return Replacement(Stat(*stat_numbers(numbers)) if done == b"1" else None, changed=done == b"2")
