@@ -15,6 +15,7 @@ import base64
 import json
 import shlex
 import signal
+import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -26,10 +27,11 @@ from typing import Annotated, Any, Literal, Protocol
 import asyncssh
 import httpx
 import orjson
-import uvicorn
+import uvloop
 from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response, UploadFile
 
-from flamecrest.cli.reception import Reception
+from flamecrest.cli.options import HttpOptions
+from flamecrest.cli.with_granian import granian_server
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError
@@ -278,14 +280,20 @@ def _log_counts(counts: Counter[str]) -> None:
     print(json.dumps({"logger": "bench.pool", "message": "pool", **counts}), file=sys.stderr, flush=True)
 
 
+async def serve(app: FastAPI, port: int) -> None:
+    """Serve until SIGTERM or SIGINT, with the HTTP server of the gateway."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    with socket.create_server(("127.0.0.1", port), backlog=2048) as listener:
+        async with app.router.lifespan_context(app), granian_server(app, listener, HttpOptions()):
+            await stop.wait()
+
+
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     file, port = sys.argv[1:]
-    app = make_app(BaselineConfig(**json.loads(Path(file).read_text("utf-8"))))
-    protocol: Any = Reception(head_timeout=30.0)  # the gateway's own HTTP connections
-    uvicorn.run(
-        app, host="127.0.0.1", port=int(port), loop="uvloop", http=protocol, access_log=False, log_level="warning"
-    )
+    uvloop.run(serve(make_app(BaselineConfig(**json.loads(Path(file).read_text("utf-8")))), int(port)))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,8 +16,6 @@ from .terminal import fail, load_configuration, print_line, require_server_extra
 
 if TYPE_CHECKING:
     from flamecrest.server.settings import Settings
-
-BACKLOG = 2048
 
 
 def serve(
@@ -55,6 +54,8 @@ def serve(
       flamecrest serve -c gateway.yaml --host 0.0.0.0 --port 8080
       FLAMECREST_CONFIG=gateway.yaml flamecrest serve
     """  # noqa: D301 - `\b` keeps the lines of the next paragraph
+    for number in (signal.SIGUSR1, signal.SIGHUP):  # which would end the process while it starts
+        signal.signal(number, signal.SIG_IGN)
     settings = load_configuration(config)
     _serve(settings, *address_of(settings, host, port))
 
@@ -67,7 +68,8 @@ def _serve(settings: Settings, host: str, port: int) -> None:
     app = create_app(settings)
     names = ", ".join(cluster.name for cluster in settings.clusters) or "none"
     with listen(host, port) as listener:
-        ready = f"flamecrest {flamecrest.__version__} listens on {address(listener)} (clusters: {names})"
+        url = address(listener, secure=settings.server.tls_certificate is not None)
+        ready = f"flamecrest {flamecrest.__version__} listens on {url} (clusters: {names})"
         report = lambda: app.gateway.report()  # noqa: E731, PLW0108 - app.gateway is set when the server has started
         if not run(app, listener, settings, lambda: print_line(ready), report):
             fail("the gateway did not start, see the log above")
@@ -84,7 +86,7 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, where = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_ADDRCONFIG
         )[0]
-        return socket.create_server((str(where[0]), port), family=family, backlog=BACKLOG)
+        return socket.create_server((str(where[0]), port), family=family, backlog=2048)
     except socket.gaierror:
         fail(f"{host} is not an address of this machine: give another one with --host")
     except OSError as error:
@@ -95,7 +97,8 @@ def listen(host: str, port: int) -> socket.socket:
         fail(f"cannot listen on {host} port {port}: {error.strerror}")
 
 
-def address(listener: socket.socket) -> str:
+def address(listener: socket.socket, *, secure: bool = False) -> str:
     """The URL of a bound socket."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if listener.family == socket.AF_INET6 else f"http://{host}:{port}"
+    scheme = "https" if secure else "http"
+    return f"{scheme}://[{host}]:{port}" if listener.family == socket.AF_INET6 else f"{scheme}://{host}:{port}"

@@ -1,49 +1,58 @@
-"""The HTTP server: uvicorn with its options, logging and signals. It serves any ASGI application."""
+"""Runs the application on a listening socket: HTTP server, log, signals, orderly stop."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
-import math
 import signal
-import socket
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
 
-import uvicorn
+import uvloop
 
 from flamecrest.server.telemetry.log import log_to_stream
 from flamecrest.server.telemetry.trace import ACCESS
 
 from .memory import keep_freed_memory
-from .reception import Reception
+from .options import HttpOptions, limit_stalls, report_waiting_connections
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator, Callable
+
+    from flamecrest.server.http.core.edge import Edge
     from flamecrest.server.settings import Settings
 
+CLEANUP_SECONDS: Final = 10.0  # for requests that are ended by the stop, to remove what they have left
 
-class Server(uvicorn.Server):
-    """A uvicorn server that calls `ready` when it listens and `report` on SIGUSR1."""
+log = logging.getLogger("flamecrest.serve")
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], report: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
-        self._report = report
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        if self.started:
-            # these objects live as long as the process: without freeze, every full collection would traverse them
-            gc.collect()
-            gc.freeze()
-            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._report)
-            self._ready()
+@asynccontextmanager
+async def running(
+    app: Edge, listener: socket.socket, options: HttpOptions, *, grace: float = 0.0
+) -> AsyncIterator[None]:
+    """Run the application on the socket while the block runs.
+
+    At its end, new requests are refused, running ones have `grace` seconds to finish, and the connections are closed.
+    """
+    if options.http == "granian":
+        from .with_granian import granian_server as http_server  # noqa: PLC0415 -- only the configured one is loaded
+    else:
+        from .with_uvicorn import uvicorn_server as http_server  # noqa: PLC0415
+    limit_stalls(listener, options.stall_timeout)
+    async with app.router.lifespan_context(app), http_server(app, listener, options):
+        watch = asyncio.create_task(report_waiting_connections(listener, options.max_connections))
+        try:
+            yield
+        finally:
+            watch.cancel()
+            await app.stop(grace, CLEANUP_SECONDS)
 
 
 def run(
-    app: Any,
+    app: Edge,
     listener: socket.socket,
     settings: Settings,
     ready: Callable[[], None],
@@ -53,19 +62,41 @@ def run(
 
     `ready` is called when the server listens, `report` on every SIGUSR1.
     """
-    # uvicorn raises the signal again when it has stopped, which would end the process with an error status
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _ignore)
     _log(settings)
     keep_freed_memory()
-    server = Server(uvicorn.Config(app, **options(settings)), ready, report)
-    with contextlib.suppress(SystemExit):  # raised if the application does not start; `started` is False then
-        server.run(sockets=[listener])
-    return server.started
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(app, listener, settings, ready, report))
 
 
-def _ignore(_number: int, _frame: Any) -> None:
-    pass
+async def _run(
+    app: Edge, listener: socket.socket, settings: Settings, ready: Callable[[], None], report: Callable[[], None]
+) -> bool:
+    loop, stop, listens = asyncio.get_running_loop(), asyncio.Event(), False
+
+    def reported() -> None:
+        if listens:
+            report()
+
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+    loop.add_signal_handler(signal.SIGUSR1, reported)
+    loop.add_signal_handler(signal.SIGHUP, log.info, "SIGHUP: nothing to reload; restart to read the configuration")
+    try:
+        async with running(app, listener, HttpOptions.of(settings.server), grace=settings.server.shutdown_timeout):
+            listens = True
+            # these objects live as long as the process: without freeze, every full collection would traverse them
+            gc.collect()
+            gc.freeze()
+            ready()
+            await stop.wait()
+            log.info("stopping")
+    except Exception:
+        if listens:
+            raise
+        log.exception("the application did not start")
+    else:
+        log.info("stopped")
+    return listens
 
 
 def _log(settings: Settings) -> None:
@@ -75,19 +106,3 @@ def _log(settings: Settings) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     if not settings.server.access_log:
         ACCESS.setLevel(logging.WARNING)
-
-
-def options(settings: Settings) -> dict[str, Any]:
-    """Options of uvicorn: fast event loop, our HTTP protocol and log, no `Server` header."""
-    return {
-        "loop": "uvloop",
-        "http": Reception(head_timeout=settings.server.header_timeout, trusted=settings.server.trusted_proxies),
-        "ws": "none",
-        "lifespan": "on",
-        "access_log": False,
-        "log_config": None,
-        "log_level": settings.log_level,
-        "server_header": False,
-        "proxy_headers": False,  # Reception handles them
-        "timeout_graceful_shutdown": math.ceil(settings.server.shutdown_timeout),
-    }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flamecrest import __version__
 from flamecrest.server.http import compute, status, transfer
 from flamecrest.server.http.core import docs
-from flamecrest.server.http.core.edge import Edge
+from flamecrest.server.http.core.edge import STALL_TIMEOUT, Edge
 from flamecrest.server.http.core.openapi import oauth2_scheme
 from flamecrest.server.http.files import bulk, extensions
 from flamecrest.server.http.files import routes as filesystem
@@ -51,13 +51,17 @@ def build_app(
     oauth2: dict[str, Any] | None = None,
     logged_headers: Mapping[bytes, str] | None = None,
     cors_origins: Sequence[str] = (),
+    trusted_proxies: Sequence[str] = (),
+    stall_timeout: float = STALL_TIMEOUT,
 ) -> Edge:
     """Make the application of a Gateway, which is opened when the server starts and closed when it stops.
 
     `root_path` is the path prefix under which a proxy serves the API; requests are accepted with it and without it.
     `servers` are the addresses in the OpenAPI document, `oauth2` is its second security scheme, beside the bearer
     token. `logged_headers` are the request headers in the access log: lower-case name on the wire to name in the log.
-    `cors_origins` are the origins of web pages that may use the API.
+    `cors_origins` are the origins of web pages that may use the API. `trusted_proxies` are the addresses whose
+    `X-Forwarded-*` headers count. `stall_timeout` is the time in seconds after which a client that neither sends nor
+    reads is disconnected.
     """
 
     @asynccontextmanager
@@ -76,6 +80,8 @@ def build_app(
         oauth2=oauth2,
         logged_headers=logged_headers or {},
         cors_origins=cors_origins,
+        trusted_proxies=trusted_proxies,
+        stall_timeout=stall_timeout,
         root_path_in_servers=not servers,
         servers=[dict(server) for server in servers] if servers else None,
         redirect_slashes=False,
@@ -98,4 +104,6 @@ def create_app(settings: Settings) -> Edge:
         if logger.enable_tracing_log
         else None,
         cors_origins=settings.server.cors_origins,
+        trusted_proxies=settings.server.trusted_proxies,
+        stall_timeout=settings.server.stall_timeout,
     )

@@ -1,65 +1,32 @@
-"""An ASGI application behind the real server, on the test's own loop, and a raw socket client."""
+"""The application behind the real HTTP server, on the test's own event loop, and a raw socket client."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import uvicorn
+from starlette.requests import ClientDisconnect
+from starlette.routing import Mount
 
-from flamecrest.cli.reception import Reception
+from flamecrest.cli.options import HttpOptions
+from flamecrest.cli.serving import running
+from flamecrest.server.http.core.edge import Edge
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator, Sequence
 
-    from flamecrest.cli.connection import HttpConnection
-
-
-class Server(uvicorn.Server):
-    """A uvicorn server that signals when it has started."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = asyncio.Event()
-
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        self.up.set()
-
-    @property
-    def connections(self) -> list[HttpConnection]:
-        return list(self.server_state.connections)  # type: ignore[arg-type]
+    from starlette.types import ASGIApp
 
 
 @asynccontextmanager
-async def serving(app: Any, *, lifespan: Literal["on", "off"] = "off", **options: Any) -> AsyncIterator[Server]:
-    reception = Reception(**{"head_timeout": 30.0} | options)
-    config = uvicorn.Config(
-        app,
-        port=0,
-        lifespan=lifespan,
-        log_config=None,
-        http=reception,  # type: ignore[arg-type]
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=5,
-    )
-    server = Server(config)
-    task = asyncio.create_task(server.serve())
-    await server.up.wait()
-    try:
-        yield server
-    finally:
-        server.should_exit = True
-        await task
-
-
-def port_of(server: Server) -> int:
-    port: int = server.servers[0].sockets[0].getsockname()[1]
-    return port
+async def serving(app: Edge, *, grace: float = 5.0, **options: Any) -> AsyncIterator[int]:
+    """The port on which the application is served."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with running(app, listener, HttpOptions(**options), grace=grace):
+            yield listener.getsockname()[1]
 
 
 @asynccontextmanager
@@ -74,13 +41,9 @@ async def dialed(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio
             await writer.wait_closed()
 
 
-def connected(server: Server) -> AbstractAsyncContextManager[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    return dialed(port_of(server))
-
-
-async def raw(server: Server, *sent: bytes) -> bytes:
+async def raw(port: int, *sent: bytes) -> bytes:
     """Send bytes and read until the server closes."""
-    async with connected(server) as (reader, writer):
+    async with dialed(port) as (reader, writer):
         for piece in sent:
             writer.write(piece)
             await writer.drain()
@@ -96,6 +59,23 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[bytes, bytes],
     return int(first.split()[1]), headers, await reader.readexactly(int(headers.get(b"content-length", b"0")))
 
 
+def application(
+    handler: ASGIApp, *, trusted_proxies: Sequence[str] = (), stall_timeout: float = 60.0, lifespan: Any = None
+) -> Edge:
+    """An application with one ASGI handler for all paths."""
+    return Edge(
+        prefix="",
+        oauth2=None,
+        logged_headers={},
+        cors_origins=(),
+        trusted_proxies=trusted_proxies,
+        stall_timeout=stall_timeout,
+        routes=[Mount("/", handler)],
+        lifespan=lifespan,
+        openapi_url=None,
+    )
+
+
 async def reply(send: Any, body: bytes = b"", status: int = 200, *headers: tuple[bytes, bytes]) -> None:
     length = (b"content-length", b"%d" % len(body))
     await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
@@ -103,10 +83,12 @@ async def reply(send: Any, body: bytes = b"", status: int = 200, *headers: tuple
 
 
 async def body_of(receive: Any) -> bytes:
+    """The body of a request; raises ClientDisconnect if it does not arrive whole."""
     data, more = b"", True
     while more:
         message = await receive()
-        assert message["type"] == "http.request"
+        if message["type"] != "http.request":
+            raise ClientDisconnect
         data += message["body"]
         more = message["more_body"]
     return data

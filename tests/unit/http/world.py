@@ -1,7 +1,7 @@
 """A gateway in one process for the HTTP tests: real ports over a local folder and memory, and clients.
 
 `World.client()` checks every response: the common headers, and the body against the schema of its route.
-`World.served()` runs the same application behind a real uvicorn, for tests that need a socket.
+`World.served()` runs the same application behind the real HTTP server, for tests that need a socket.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from flamecrest.server.telemetry.counters import Counters
 from flamecrest.server.telemetry.log import JsonFormatter
 from flamecrest.wire import status as wire
 from flamecrest.wire.errors import ApiResponseError
-from tests.unit.cli.served import dialed, port_of, serving
+from tests.unit.cli.served import dialed, serving
 
 from .local_bulk import LocalBulk
 from .local_files import LocalFiles
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from fastapi import FastAPI
+
+    from flamecrest.server.http.core.edge import Edge
 
 
 CALLER = {"Authorization": "Bearer token-of-fireuser"}
@@ -107,7 +109,7 @@ class World:
         yield self.gateway
         self.left += 1
 
-    def app(self, **options: Any) -> FastAPI:
+    def app(self, **options: Any) -> Edge:
         return build_app(self.context, **options)
 
     @asynccontextmanager
@@ -131,8 +133,8 @@ class World:
     @asynccontextmanager
     async def served(self) -> AsyncIterator[Served]:
         """The application behind a real server on a socket of its own."""
-        async with serving(self.app(), lifespan="on") as server:
-            yield Served(port_of(server))
+        async with serving(self.app()) as port:
+            yield Served(port)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from flamecrest.server.settings import (
     unsupported,
     warnings,
 )
+from tests.certificates import write_certificate
 
 from .test_documentation import ALL
 
@@ -41,6 +42,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     key.write_private_key(folder / "alice")
     key.write_public_key(folder / "alice.pub")
     (folder / "known_hosts").write_text("")
+    write_certificate(folder)
     (folder / "keys.json").write_text('{"keys": []}')
     path = folder / "everything.yaml"
     public = " ".join(key.export_public_key().decode().split()[:2])

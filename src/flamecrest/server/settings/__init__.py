@@ -25,8 +25,9 @@ from .clusters import (
 from .explain import written
 from .loading import load
 from .problems import Problem, SettingsError, SourceLocation
-from .root import LoggableHeaderSettings, LoggerSettings, ServerSettings, Settings
+from .root import LoggableHeaderSettings, LoggerSettings, Settings
 from .section import Section
+from .server import ServerSettings
 from .shape import ExpectedValue, expected_field_value, expected_value
 from .transfers import (
     BucketLifecycleSettings,

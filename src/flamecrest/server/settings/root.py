@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
 from .access import AuthSettings, Credentials
 from .clusters import ClusterSettings
 from .problems import InvalidSetting
-from .section import FLAMECREST_ONLY, Port, Seconds, Section, Word
+from .section import FLAMECREST_ONLY, Section, Word
+from .server import ServerSettings
 from .transfers import DataOperationSettings, S3TransferSettings, StorageSettings
 from .use import ReadBy
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110, 5.1
-_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://[a-z0-9_.:\[\]-]+", re.ASCII)  # RFC 6454, 6.2
-_DEFAULT_PORTS = {"http": ":80", "https": ":443"}  # which an origin does not name
 _SECRET_HEADER = re.compile(
     r"authoriz|authenti|cookie|token|secret|passw|(api|access|private)[._-]?key|credential|signature|session|jwt|bearer"
     r"|assertion|^x-auth$",
@@ -45,29 +43,6 @@ def _doc_server(value: Mapping[str, Any]) -> Mapping[str, Any]:
         raise InvalidSetting("needs the text `url`", "{url: https://api.example.org}")
     if not isinstance(value.get("description", ""), str):
         raise InvalidSetting("has a `description` that is not a text")
-    return value
-
-
-def _proxy(value: str) -> str:
-    if value != "*":  # any address
-        try:
-            ipaddress.ip_network(value)
-        except ValueError:
-            raise InvalidSetting("is neither an IP address nor a network", "10.0.0.0/8") from None
-    return value
-
-
-def _origin(value: str) -> str:
-    if value == "*":  # any origin
-        return value
-    if value == "null":
-        raise InvalidSetting("is the origin of every sandboxed page and local file: it names nobody")
-    found = _ORIGIN.fullmatch(value)
-    if found is None or value.endswith(_DEFAULT_PORTS.get(found[1], "/")):
-        raise InvalidSetting(
-            "is not an origin as browsers send it (scheme, host, port if it is not the default)",
-            "https://app.example.org",
-        )
     return value
 
 
@@ -105,44 +80,6 @@ class LoggerSettings(Section):
     )
     loggable_request_headers: Annotated[tuple[LoggableHeaderSettings, ...], AfterValidator(_unique_inputs)] = Field(
         default=(), description="The request headers to log, if `enable_tracing_log` is true."
-    )
-
-
-class ServerSettings(Section):
-    """The HTTP server."""
-
-    USE = ReadBy("cli")
-
-    host: Word = Field(default="127.0.0.1", description="The address to listen on.", json_schema_extra=FLAMECREST_ONLY)
-    port: Port = Field(default=8000, description="The port to listen on.", json_schema_extra=FLAMECREST_ONLY)
-    log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
-        default="info", description="The lowest level that is logged.", json_schema_extra=FLAMECREST_ONLY
-    )
-    access_log: bool = Field(
-        default=True,
-        description="Log one line for every request; `false`: only for requests that fail with a 5xx status.",
-        json_schema_extra=FLAMECREST_ONLY,
-    )
-    shutdown_timeout: Seconds = Field(
-        default=30,
-        description="Time that running requests have to finish when the server is stopped.",
-        json_schema_extra=FLAMECREST_ONLY,
-    )
-    header_timeout: Seconds = Field(
-        default=30,
-        description="Time that a client has to send the header of a request; then the connection is closed.",
-        json_schema_extra=FLAMECREST_ONLY,
-    )
-    trusted_proxies: tuple[Annotated[Word, AfterValidator(_proxy)], ...] = Field(
-        default=("127.0.0.1",),
-        description="IP addresses and networks of reverse proxies whose `X-Forwarded-*` headers are used; `*`: all.",
-        json_schema_extra=FLAMECREST_ONLY,
-    )
-    cors_origins: Annotated[tuple[Annotated[Word, AfterValidator(_origin)], ...], ReadBy("server.app")] = Field(
-        default=(),
-        description="The origins of web pages whose scripts may use the API (CORS), as browsers send them; `*`: all.",
-        examples=[["https://portal.example.org"]],
-        json_schema_extra=FLAMECREST_ONLY,
     )
 
 

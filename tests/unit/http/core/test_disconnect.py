@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flamecrest.server.http.core.disconnect import DisconnectMonitor
-from flamecrest.server.http.core.edge import Exchange
+from flamecrest.server.http.core.disconnect import RequestMonitor
+from flamecrest.server.http.core.exchange import Exchange
 
 if TYPE_CHECKING:
     from starlette.types import Message
@@ -43,14 +43,15 @@ async def begun(server: Server, method: str = "GET") -> tuple[Exchange, asyncio.
     exchanges: list[Exchange] = []
 
     async def work() -> bool:
-        scope = {"type": "http", "method": method, "headers": []}
-        exchanges.append(Exchange(scope, server.receive, ignored, DisconnectMonitor()))
+        headers = [(b"transfer-encoding", b"chunked")] if method == "PUT" else []
+        scope = {"type": "http", "http_version": "1.1", "method": method, "headers": headers}
+        exchanges.append(Exchange(scope, server.receive, ignored, RequestMonitor(), 60.0))
         await asyncio.Event().wait()
         return True
 
     task = asyncio.create_task(work())
     await settle()
-    exchanges[0].listen()
+    exchanges[0].check(0.0)
     await settle()
     return exchanges[0], task
 
@@ -62,7 +63,7 @@ async def ignored(message: Message) -> None:
 async def test_disconnect_cancels_the_task() -> None:
     server = Server(LAST, GONE)
     found, task = await begun(server)
-    assert found.disconnected
+    assert found.ended == "disconnected"
     assert task.cancelled()
     assert await found.receive() == GONE
     found.close("/")
@@ -71,7 +72,7 @@ async def test_disconnect_cancels_the_task() -> None:
 async def test_task_runs_while_the_client_is_connected() -> None:
     server = Server(LAST)
     found, task = await begun(server)
-    assert not found.disconnected
+    assert found.ended == ""
     assert not task.done()
     server.said.put_nowait(GONE)
     assert await found.receive() == GONE
@@ -87,7 +88,7 @@ async def test_disconnect_after_the_response_cancels_nothing() -> None:
     await found.send({"type": "http.response.body"})
     server.said.put_nowait(GONE)
     await settle()
-    assert not found.disconnected
+    assert found.ended == ""
     assert not task.done()
     task.cancel()
     found.close("/")
@@ -98,9 +99,9 @@ async def test_listening_starts_after_the_body_was_read() -> None:
     found, task = await begun(server, "PUT")
     assert [await found.receive(), await found.receive()] == [MORE, LAST]
     assert not task.done()
-    found.listen()
+    found.check(0.0)
     await settle()
-    assert found.disconnected
+    assert found.ended == "disconnected"
     assert task.cancelled()
     found.close("/")
 

@@ -57,7 +57,7 @@ def requests(root: str) -> list[bytes]:
     json = b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     return [
         f"GET /filesystem/toy/ops/checksum?path={root}".encode() + HEAD + b"\r\n",
-        f"DELETE /filesystem/toy/ops/rm?path={root}".encode() + HEAD + b"\r\n",
+        f"DELETE /filesystem/toy/ops/rm?path={root}/x".encode() + HEAD + b"\r\n",
         b"POST /filesystem/toy/ops/compress" + HEAD + json,
     ]
 

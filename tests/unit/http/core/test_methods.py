@@ -132,10 +132,11 @@ async def asked(world: World, method: str, target: str) -> tuple[int, dict[bytes
     async def receive() -> Any:
         return {"type": "http.request"}
 
-    scope = {"type": "http", "method": method, "path": target, "raw_path": target.encode(), "headers": []}
+    scope = {"type": "http", "method": method, "path": target, "raw_path": target.encode()}
+    headers = [(b"host", b"gateway")]
     app = world.app()
     async with app.router.lifespan_context(app):
-        await app({**scope, "query_string": b"", "root_path": ""}, receive, send)
+        await app({**scope, "headers": headers, "query_string": b"", "root_path": ""}, receive, send)
     return sent[0]["status"], dict(sent[0]["headers"])
 
 

@@ -105,7 +105,7 @@ async def test_raw_bytes_in_the_query(world: World, tmp_path: Path, raw: bytes) 
     scope = {
         "type": "http", "method": "GET", "path": f"{OPS}/stat",
         "query_string": b"path=" + os.fsencode(tmp_path) + b"/" + raw,
-        "headers": [(name.lower().encode(), value.encode()) for name, value in CALLER.items()],
+        "headers": [(name.lower().encode(), value.encode()) for name, value in ({"Host": "x"} | CALLER).items()],
     }  # fmt: skip
     async with app.router.lifespan_context(app):
         await app(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Finds the requests whose disconnect must be listened for. Knows no request and no ASGI.
+"""Checks the open requests at intervals: for clients that are gone, and for clients that stall. Knows no ASGI.
 
 ASGI reports a disconnect only to a caller of `receive`, and a handler that waits for its cluster does not call it, so
 a task beside the handler must. A task for every request would cost a tenth of the gateway's throughput, and nearly
@@ -11,26 +11,35 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol
 
-LISTEN_AFTER: Final = 0.25  # seconds after which a request's disconnect is listened for; at most twice that
+LISTEN_AFTER: Final = 0.25  # seconds after which a request is checked for the first time; at most twice that
 
 
-class Listener(Protocol):
+class OpenRequest(Protocol):
     """An open request."""
 
-    def listen(self) -> bool:
-        """Start to listen for a disconnect; False if that is not possible yet."""
+    @property
+    def resumable(self) -> bool:
+        """Whether the response may end at any time, because the client resumes it."""
+        ...
+
+    def check(self, now: float) -> None:
+        """Listen for a disconnect if that is possible, and end the request if its client stalls."""
+        ...
+
+    def stop(self) -> None:
+        """End the request because the gateway stops."""
         ...
 
 
-class DisconnectMonitor:
+class RequestMonitor:
     """The open requests of an application. Its timer runs while there are any.
 
     A request adds itself to `new`, and calls `start` if there is no `timer`. At its end it leaves both sets.
     """
 
     def __init__(self) -> None:
-        self.new: set[Listener] = set()  # since the last check
-        self.old: set[Listener] = set()
+        self.new: set[OpenRequest] = set()  # since the last check
+        self.old: set[OpenRequest] = set()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.timer: asyncio.TimerHandle | None = None
 
@@ -39,10 +48,28 @@ class DisconnectMonitor:
         self.loop = loop
         self.timer = loop.call_later(LISTEN_AFTER, self._check)
 
+    @property
+    def open(self) -> set[OpenRequest]:
+        """All open requests."""
+        return self.new | self.old
+
+    async def drained(self, timeout: float) -> bool:  # noqa: ASYNC109 -- a limit, no deadline of a caller
+        """Wait until no request is open; False if some still are after `timeout` seconds."""
+        until = asyncio.get_running_loop().time() + timeout
+        while self.new or self.old:
+            if asyncio.get_running_loop().time() >= until:
+                return False
+            await asyncio.sleep(0.02)
+        return True
+
     def _check(self) -> None:
-        waiting = {request for request in self.old if not request.listen()}
-        self.old = self.new | waiting
-        self.new = set()
         self.timer = None
-        if self.old and self.loop is not None:
+        if self.loop is None:
+            return
+        now = self.loop.time()
+        for request in tuple(self.old):
+            request.check(now)
+        self.old |= self.new
+        self.new = set()
+        if self.old:
             self.start(self.loop)

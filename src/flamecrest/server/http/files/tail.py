@@ -16,6 +16,7 @@ from starlette.responses import Response
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.errors import Field, Invalid
 from flamecrest.server.files.values import FollowPosition
+from flamecrest.server.http.core.exchange import RESUMABLE
 from flamecrest.wire.json import dumps
 
 if TYPE_CHECKING:
@@ -86,8 +87,9 @@ class TailResponse(Response):
         left = call.identity.expires - time.time() if call.identity.expires else MAX_STREAM
         self._until = time.monotonic() + min(MAX_STREAM, max(0.0, left))
 
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send events until the stream ends; cancelled when the client disconnects."""
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send events until the stream ends; cancelled when the client disconnects, and when the gateway stops."""
+        scope[RESUMABLE] = True
         async with self._following as pieces:
             await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
             await send({"type": "http.response.body", "body": RETRY, "more_body": True})

@@ -1,0 +1,86 @@
+"""Options of the HTTP server, whichever it is, and those of its listening socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import socket
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from flamecrest.server.settings import ServerSettings
+
+BACKLOG: Final = 2048  # connections that wait to be accepted
+MAX_HEAD: Final = 64 * 1024  # bytes of a request's head
+CHECK_SECONDS: Final = 5.0  # between two looks at the connections that wait to be accepted
+
+_KEEPALIVE_SECONDS: Final = 60  # without a packet, after which a client's system is asked whether it is still there
+_QUEUED: Final = struct.Struct("=24xI")  # of tcp_info: tcpi_unacked, which in a listening socket counts waiting ones
+
+log = logging.getLogger("flamecrest.http")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """Limits and certificates. Times in seconds, sizes in bytes; `tls` is the certificate's file and the key's."""
+
+    http: Literal["granian", "uvicorn"] = "granian"
+    header_timeout: float = 75.0
+    stall_timeout: float = 60.0
+    max_connections: int = 2000
+    max_head: int = MAX_HEAD
+    backlog: int = BACKLOG
+    tls: tuple[str, str] | None = None
+
+    @classmethod
+    def of(cls, settings: ServerSettings) -> HttpOptions:
+        """The options of a configuration; connections get at most half of the process's file descriptors."""
+        certificate, key = settings.tls_certificate, settings.tls_key
+        return cls(
+            settings.http,
+            settings.header_timeout,
+            settings.stall_timeout,
+            min(settings.max_connections, file_descriptors() // 2),
+            tls=(certificate, key) if certificate is not None and key is not None else None,
+        )
+
+
+def file_descriptors() -> int:
+    """Raise the process's limit of file descriptors as far as the system allows, and return it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return 65536 if soft == resource.RLIM_INFINITY else soft
+
+
+def limit_stalls(listener: socket.socket, stall_timeout: float) -> None:
+    """Make the system end each accepted connection whose client takes no data for `stall_timeout` seconds.
+
+    The server hands a small response to the system whole, so the application cannot see whether it is read. Linux
+    copies these options from a listening socket to the connections that it accepts (tcp(7): TCP_USER_TIMEOUT).
+    """
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(stall_timeout * 1000))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)
+
+
+def waiting_connections(listener: socket.socket) -> int:
+    """The number of connections that wait to be accepted."""
+    found: int = _QUEUED.unpack(listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _QUEUED.size))[0]
+    return found
+
+
+async def report_waiting_connections(listener: socket.socket, most: int) -> None:
+    """Log a warning while connections wait to be accepted because `most` are open, or descriptors have run out."""
+    waited = False
+    while True:
+        waits = waiting_connections(listener)
+        if waits and waited:
+            log.warning("%d connections wait to be accepted: %d are open, or no file descriptor is free", waits, most)
+        waited = waits > 0
+        await asyncio.sleep(CHECK_SECONDS)

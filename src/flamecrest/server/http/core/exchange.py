@@ -1,0 +1,238 @@
+"""One request and its response on their way through the application: messages, clocks, access log. Knows no route."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING, Final, Literal
+
+from starlette.exceptions import HTTPException
+
+from flamecrest.server.errors import GatewayError, Timeout, Unavailable
+from flamecrest.server.telemetry.trace import log_request
+
+from .errors import error_response
+from .framing import RequestHead
+from .responses import added_response_headers
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Receive, Scope, Send
+
+    from .disconnect import RequestMonitor
+
+CONTRACT_VERSION: Final = "2.5.7"  # the FirecREST release whose API this is; clients adapt their requests to it
+RESUMABLE: Final = "flamecrest.resumable"  # key of a scope whose response may end at any time: the client resumes it
+PROGRESS: Final = 4096  # bytes within the stall timeout below which a client stalls
+LINGER_SECONDS: Final = 10.0  # longest time for which the rest of a body is discarded after the response
+LINGER_SILENCE: Final = 2.0  # the same without a byte
+SMALL_BODY: Final = 1024 * 1024  # bytes of an unread body that do not end the connection
+
+_FIXED: Final = ((b"server", b"flamecrest"), (b"f7t-appversion", CONTRACT_VERSION.encode()))
+_CLOSE: Final = (b"connection", b"close")
+_CLIENT_CLOSED: Final = 499  # in the access log only: the client has disconnected
+_DISCONNECT: Final = {"type": "http.disconnect"}
+
+log = logging.getLogger("flamecrest.http")
+
+
+class Exchange:
+    """One request and its response. Cancels its task if the client disconnects or stalls before the response ends.
+
+    A client stalls if the gateway waits for it and less than PROGRESS bytes come or go within `stall_timeout` seconds.
+    """
+
+    __slots__ = (
+        "_begun", "_body_read", "_listener", "_monitor", "_moved", "_moved_before", "_receive", "_received",
+        "_responded", "_scope", "_send", "_stall_timeout", "_started", "_task", "_waited_since", "_waiting", "ended",
+        "head", "trace",
+    )  # fmt: skip
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, monitor: RequestMonitor, stall_timeout: float
+    ) -> None:
+        task = asyncio.current_task(monitor.loop)
+        if task is None:  # the application runs in another event loop now
+            monitor.timer = None
+            task = asyncio.current_task()
+        assert task is not None  # noqa: S101 -- a coroutine runs in a task
+        if monitor.timer is None:
+            monitor.start(task.get_loop())
+        monitor.new.add(self)
+        self._begun = time.perf_counter()
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._monitor = monitor
+        self._stall_timeout = stall_timeout
+        self._task = task
+        self.head = head = RequestHead(scope)
+        self.trace = head.trace
+        self._body_read = not head.has_body
+        self._listener: asyncio.Task[None] | None = None
+        self._started = self._responded = self._waiting = False
+        self.ended: Literal["", "disconnected", "stalled", "stopped"] = ""
+        self._received = 0  # bytes of the request body
+        self._moved = self._moved_before = 0  # bytes received and sent, now and at the last progress
+        self._waited_since = 0.0  # loop time of the last progress
+
+    # Called by the application
+
+    async def receive(self) -> Message:
+        """Receive a message of the request. While `check` listens, only a disconnect is delivered.
+
+        A body that ends before its Content-Length is reached is a disconnect.
+        """
+        if self._listener is not None:
+            await asyncio.wait((self._listener,))
+            return _DISCONNECT
+        self._waiting = True
+        message = await self._receive()
+        self._waiting = False
+        if message["type"] == "http.request":
+            size = len(message.get("body", b""))
+            self._received += size
+            self._moved += size
+            if message.get("more_body", False):
+                return message
+            if self._received < self.head.length and not self._responded:
+                message = _DISCONNECT
+        self._body_read = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a message of the response, with the headers that every response has."""
+        trace = self.trace
+        if message["type"] == "http.response.start":
+            self._started = True
+            trace.status = message["status"]
+            headers = message["headers"]
+            headers += (
+                *_FIXED,
+                (b"f7t-timestamp", b"%.6f" % time.time()),
+                (b"x-request-id", trace.request_id.encode()),
+                (b"x-correlation-id", trace.correlation_id.encode()),
+                *added_response_headers(self._scope),
+            )
+            if trace.user is not None:
+                headers.append((b"f7t-authusername", trace.user.encode("ascii", "replace")))
+            if not self._body_read and (self.ended or self.head.expects or not 0 <= self.head.length <= SMALL_BODY):
+                headers.append(_CLOSE)  # the rest of the body is not worth waiting for
+            await self._send(message)
+            return
+        body = message.get("body", b"")
+        if type(body) is not bytes:
+            message["body"] = body = bytes(body)  # the server takes nothing else
+        trace.sent += len(body)
+        if not message.get("more_body", False):
+            self._responded = True
+        self._waiting = True
+        await self._send(message)
+        self._waiting = False
+        self._moved += len(body)
+
+    # Called by the edge
+
+    async def fail(self, error: Exception) -> None:
+        """Send the response to an error. One that has begun stays incomplete: the server closes the connection."""
+        if self._started or not isinstance(error, GatewayError | HTTPException):
+            what = "answer cut off half-way" if self._started else "unexpected error"
+            log.error("%s", what, exc_info=error)
+        response = error_response(error)
+        if not self._started:
+            await response(self._scope, self.receive, self.send)
+
+    async def after_cancel(self) -> None:
+        """Respond as the reason for the cancellation demands. Raises CancelledError if it is not the exchange's own."""
+        if not self.ended:
+            raise asyncio.CancelledError
+        self._task.uncancel()
+        self._waiting = False
+        if self.ended == "disconnected":
+            self.trace.status = _CLIENT_CLOSED
+        elif self.ended == "stalled":
+            if self._started:
+                self.trace.error = "Stalled"
+                log.warning("connection ended: the client has stopped reading the response")
+            else:
+                await self.fail(Timeout("The body of the request did not arrive in time"))
+        elif not self._started:
+            await self.fail(stopping())
+        elif self._scope.get(RESUMABLE) and not self._responded:
+            with contextlib.suppress(asyncio.TimeoutError):
+                async with asyncio.timeout(1):
+                    await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+        else:
+            self.trace.error = "Stopped"
+
+    def client_closed(self) -> None:
+        """Note that the handler has found the client gone."""
+        self.trace.status = _CLIENT_CLOSED
+        self._body_read = True
+
+    def close(self, path: str) -> None:
+        """Stop listening for a disconnect, and write the access log line."""
+        self._monitor.new.discard(self)
+        self._monitor.old.discard(self)
+        if self._listener is not None:
+            self._listener.cancel()
+        route = self._scope.get("route")
+        if route is not None:
+            self.trace.route = route.path
+        log_request(self.trace, time.perf_counter() - self._begun, path)
+
+    async def linger(self) -> None:
+        """Discard the rest of an unread body for a while, so that the client can read the response.
+
+        If the connection were closed at once, the client's system would discard the response with it.
+        """
+        if self._body_read or not self._responded or self.ended or self.head.expects:
+            return
+        loop = asyncio.get_running_loop()
+        until = loop.time() + LINGER_SECONDS
+        with contextlib.suppress(TimeoutError):
+            while (now := loop.time()) < until:
+                async with asyncio.timeout_at(min(until, now + LINGER_SILENCE)):
+                    message = await self._receive()
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
+
+    # Called by the monitor
+
+    def check(self, now: float) -> None:
+        """Listen for a disconnect if that is possible, and end the request if its client stalls.
+
+        While the handler reads the body it receives a disconnect itself, and listening could lose a chunk of the body.
+        """
+        if self._listener is None and self._body_read:
+            self._listener = self._task.get_loop().create_task(self._listen())
+        if not self._waiting or not self._waited_since or self._moved - self._moved_before >= PROGRESS:
+            self._waited_since, self._moved_before = now, self._moved
+        elif now - self._waited_since >= self._stall_timeout:
+            self._end("stalled")
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the response may end at any time, because the client resumes it."""
+        return bool(self._scope.get(RESUMABLE))
+
+    def stop(self) -> None:
+        """End the request because the gateway stops."""
+        self._end("stopped")
+
+    def _end(self, reason: Literal["disconnected", "stalled", "stopped"]) -> None:
+        if not self.ended:
+            self.ended = reason
+            self._task.cancel()
+
+    async def _listen(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if not self._responded:
+            self._end("disconnected")
+
+
+def stopping() -> Unavailable:
+    """The error for requests that come, or are still running, while the gateway stops."""
+    return Unavailable("The gateway is being stopped. Send the request again.", retry_after=5)

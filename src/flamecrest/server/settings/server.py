@@ -1,0 +1,113 @@
+"""The settings of the HTTP server."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from .problems import InvalidSetting
+from .section import FLAMECREST_ONLY, Count, Port, Seconds, Section, Word
+from .use import ReadBy
+
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://[a-z0-9_.:\[\]-]+", re.ASCII)  # RFC 6454, 6.2
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}  # which an origin does not name
+
+
+def _proxy(value: str) -> str:
+    if value != "*":  # any address
+        try:
+            ipaddress.ip_network(value)
+        except ValueError:
+            raise InvalidSetting("is neither an IP address nor a network", "10.0.0.0/8") from None
+    return value
+
+
+def _origin(value: str) -> str:
+    if value == "*":  # any origin
+        return value
+    if value == "null":
+        raise InvalidSetting("is the origin of every sandboxed page and local file: it names nobody")
+    found = _ORIGIN.fullmatch(value)
+    if found is None or value.endswith(_DEFAULT_PORTS.get(found[1], "/")):
+        raise InvalidSetting(
+            "is not an origin as browsers send it (scheme, host, port if it is not the default)",
+            "https://app.example.org",
+        )
+    return value
+
+
+class ServerSettings(Section):
+    """The HTTP server."""
+
+    USE = ReadBy("cli")
+
+    http: Literal["granian", "uvicorn"] = Field(
+        default="granian",
+        description="The HTTP server: `granian`, or `uvicorn` (slower, all in Python).",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    host: Word = Field(default="127.0.0.1", description="The address to listen on.", json_schema_extra=FLAMECREST_ONLY)
+    port: Port = Field(default=8000, description="The port to listen on.", json_schema_extra=FLAMECREST_ONLY)
+    tls_certificate: Word | None = Field(
+        default=None,
+        description="The file with the certificate and its chain (PEM), to serve HTTPS. Without it: HTTP.",
+        examples=["/etc/flamecrest/tls.crt"],
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    tls_key: Word | None = Field(
+        default=None,
+        description="The file with the private key of the certificate (PEM, without a password).",
+        examples=["/etc/flamecrest/tls.key"],
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    max_connections: Count = Field(
+        default=2000,
+        description="The greatest number of open HTTP connections; further ones wait. At most half of the file "
+        "descriptors of the process are used for them.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
+        default="info", description="The lowest level that is logged.", json_schema_extra=FLAMECREST_ONLY
+    )
+    access_log: bool = Field(
+        default=True,
+        description="Log one line for every request; `false`: only for requests that fail with a 5xx status.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    shutdown_timeout: Seconds = Field(
+        default=30,
+        description="Time that running requests have to finish when the server is stopped; then they end with 503.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    header_timeout: Seconds = Field(
+        default=75,  # longer than most clients keep idle connections: a request sent while it closes would be lost
+        description="Time that a client has to send the header of a request, and that a connection may be idle between "
+        "two requests; then the connection is closed.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    stall_timeout: Annotated[Seconds, ReadBy("server.app")] = Field(
+        default=60,
+        description="Time within which a client must send some of a request's body, or read some of the response, when "
+        "the gateway waits for it (4096 bytes, or the rest); then the request ends and the connection is closed.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    trusted_proxies: Annotated[tuple[Annotated[Word, AfterValidator(_proxy)], ...], ReadBy("server.app")] = Field(
+        default=("127.0.0.1",),
+        description="IP addresses and networks of reverse proxies whose `X-Forwarded-*` headers are used; `*`: all.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    cors_origins: Annotated[tuple[Annotated[Word, AfterValidator(_origin)], ...], ReadBy("server.app")] = Field(
+        default=(),
+        description="The origins of web pages whose scripts may use the API (CORS), as browsers send them; `*`: all.",
+        examples=[["https://portal.example.org"]],
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> ServerSettings:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise InvalidSetting("has only one of `tls_certificate` and `tls_key`", "set both, or none")
+        return self
