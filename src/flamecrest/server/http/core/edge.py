@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from flamecrest.server.cluster import Gateway
 
 STALL_TIMEOUT: Final = 60.0  # seconds, if nothing is configured
-_MAX_LOGGED: Final = 1024  # bytes of a header's value
 
 
 class Edge(FastAPI):
@@ -80,7 +79,11 @@ class Edge(FastAPI):
         exchange = Exchange(scope, receive, send, self._requests, self._stall_timeout)
         token = current_trace.set(exchange.trace)
         try:
-            await self._serve(scope, exchange)
+            if exchange.error is not None or self._stopping:
+                raise exchange.error or stopping()
+            if exchange.forwarded:
+                self._proxies.apply(scope)
+            await self._routes(scope, exchange.receive, exchange.send)
         except asyncio.CancelledError:
             await exchange.after_cancel()
         except ClientDisconnect:
@@ -88,19 +91,10 @@ class Edge(FastAPI):
         except Exception as error:  # noqa: BLE001 -- every error ends here
             await exchange.fail(error)
         finally:
-            if self._logged_headers:
-                exchange.trace.headers = _selected(scope, self._logged_headers)
-            exchange.close(path)
+            exchange.close(path, self._logged_headers)
             current_trace.reset(token)
-        await exchange.linger()
-
-    async def _serve(self, scope: Scope, exchange: Exchange) -> None:
-        head = exchange.head
-        if error := head.error() or (stopping() if self._stopping else None):
-            raise error
-        if head.forwarded:
-            self._proxies.apply(scope)
-        await self._routes(scope, exchange.receive, exchange.send)
+        if exchange.unread:
+            await exchange.linger()
 
     async def stop(self, grace: float, cleanup: float) -> None:
         """Refuse new requests, wait `grace` seconds for the running ones, then end them and wait for their cleanup.
@@ -121,13 +115,3 @@ class Edge(FastAPI):
         if self.openapi_schema is None:
             self.openapi_schema = complete(super().openapi(), self._oauth2)
         return self.openapi_schema
-
-
-def _selected(scope: Scope, names: Mapping[bytes, str]) -> dict[str, str]:
-    """The request headers to log. Values of a repeated header are joined by commas; long values are cut."""
-    found: dict[str, str] = {}
-    for name, value in scope["headers"]:
-        if name in names:
-            key, text = names[name], value[:_MAX_LOGGED].decode("latin-1")
-            found[key] = f"{found[key]}, {text}" if key in found else text
-    return found

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import time
 from typing import TYPE_CHECKING, Final, Literal
 
 from starlette.exceptions import HTTPException
 
 from flamecrest.server.errors import GatewayError, Timeout, Unavailable
-from flamecrest.server.telemetry.trace import log_request
+from flamecrest.server.telemetry.trace import Trace, log_request
 
 from .errors import error_response
-from .framing import RequestHead
-from .responses import added_response_headers
+from .forwarded import FORWARDED
+from .framing import HTTP_1_0, NEVER_READ, NOTED, VALID_HOST, VALID_ID, head_error
+from .responses import ADDED_HEADERS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import Message, Receive, Scope, Send
 
     from .disconnect import RequestMonitor
@@ -29,6 +33,7 @@ LINGER_SECONDS: Final = 10.0  # longest time for which the rest of a body is dis
 LINGER_SILENCE: Final = 2.0  # the same without a byte
 SMALL_BODY: Final = 1024 * 1024  # bytes of an unread body that do not end the connection
 
+_MAX_LOGGED: Final = 1024  # bytes of a header's value
 _FIXED: Final = ((b"server", b"flamecrest"), (b"f7t-appversion", CONTRACT_VERSION.encode()))
 _CLOSE: Final = (b"connection", b"close")
 _CLIENT_CLOSED: Final = 499  # in the access log only: the client has disconnected
@@ -40,13 +45,15 @@ log = logging.getLogger("flamecrest.http")
 class Exchange:
     """One request and its response. Cancels its task if the client disconnects or stalls before the response ends.
 
-    A client stalls if the gateway waits for it and less than PROGRESS bytes come or go within `stall_timeout` seconds.
+    `error` is why the request must be refused, `forwarded` whether it has headers of a proxy, and `unread` whether some
+    of its body may not have been received yet. A client stalls if the gateway waits for it and less than PROGRESS bytes
+    come or go within `stall_timeout` seconds.
     """
 
     __slots__ = (
-        "_begun", "_body_read", "_listener", "_monitor", "_moved", "_moved_before", "_receive", "_received",
-        "_responded", "_scope", "_send", "_stall_timeout", "_started", "_task", "_waited_since", "_waiting", "ended",
-        "head", "trace",
+        "_begun", "_coding", "_expects", "_hosts", "_length", "_listener", "_monitor", "_moved", "_moved_before",
+        "_receive", "_received", "_responded", "_scope", "_send", "_stall_timeout", "_started", "_task",
+        "_waited_since", "_waiting", "ended", "error", "forwarded", "trace", "unread",
     )  # fmt: skip
 
     def __init__(
@@ -67,15 +74,42 @@ class Exchange:
         self._monitor = monitor
         self._stall_timeout = stall_timeout
         self._task = task
-        self.head = head = RequestHead(scope)
-        self.trace = head.trace
-        self._body_read = not head.has_body
+        self._length = -1  # bytes of the request body by Content-Length; -1 if that is not given
+        self._expects = self.forwarded = False
+        self._hosts: list[bytes] = []
+        self._coding = request_id = correlation_id = b""
+        for name, value in scope["headers"]:
+            if name in NOTED:
+                if name == b"x-request-id" and VALID_ID.fullmatch(value):
+                    request_id = value
+                elif name == b"x-correlation-id" and VALID_ID.fullmatch(value):
+                    correlation_id = value
+                else:
+                    self._note(name, value)
+        made = request_id.decode() or f"{random.getrandbits(128):032x}"  # not a secret
+        self.trace = Trace(made, correlation_id.decode() or made, scope["method"])
+        self.unread = (self._length > 0 or self._coding != b"") and scope["method"] not in NEVER_READ
+        self.error: GatewayError | None = None  # why the request must be refused
+        if len(self._hosts) != 1 or self._coding or VALID_HOST.fullmatch(self._hosts[0]) is None:
+            self.error = head_error(self._hosts, self._coding, http_1_0=scope.get("http_version") in HTTP_1_0)
         self._listener: asyncio.Task[None] | None = None
         self._started = self._responded = self._waiting = False
         self.ended: Literal["", "disconnected", "stalled", "stopped"] = ""
         self._received = 0  # bytes of the request body
         self._moved = self._moved_before = 0  # bytes received and sent, now and at the last progress
         self._waited_since = 0.0  # loop time of the last progress
+
+    def _note(self, name: bytes, value: bytes) -> None:
+        if name == b"host":
+            self._hosts.append(value)
+        elif name == b"content-length":
+            self._length = int(value) if value.isdigit() else -1
+        elif name == b"transfer-encoding":
+            self._coding += b"," + value if self._coding else value
+        elif name == b"expect":
+            self._expects = value.lower() == b"100-continue"
+        elif name in FORWARDED:
+            self.forwarded = True
 
     # Called by the application
 
@@ -96,9 +130,9 @@ class Exchange:
             self._moved += size
             if message.get("more_body", False):
                 return message
-            if self._received < self.head.length and not self._responded:
+            if self._received < self._length and not self._responded:
                 message = _DISCONNECT
-        self._body_read = True
+        self.unread = False
         return message
 
     async def send(self, message: Message) -> None:
@@ -113,11 +147,11 @@ class Exchange:
                 (b"f7t-timestamp", b"%.6f" % time.time()),
                 (b"x-request-id", trace.request_id.encode()),
                 (b"x-correlation-id", trace.correlation_id.encode()),
-                *added_response_headers(self._scope),
+                *self._scope.get(ADDED_HEADERS, ()),
             )
             if trace.user is not None:
                 headers.append((b"f7t-authusername", trace.user.encode("ascii", "replace")))
-            if not self._body_read and (self.ended or self.head.expects or not 0 <= self.head.length <= SMALL_BODY):
+            if self.unread and (self.ended or self._expects or not 0 <= self._length <= SMALL_BODY):
                 headers.append(_CLOSE)  # the rest of the body is not worth waiting for
             await self._send(message)
             return
@@ -169,10 +203,12 @@ class Exchange:
     def client_closed(self) -> None:
         """Note that the handler has found the client gone."""
         self.trace.status = _CLIENT_CLOSED
-        self._body_read = True
+        self.unread = False
 
-    def close(self, path: str) -> None:
-        """Stop listening for a disconnect, and write the access log line."""
+    def close(self, path: str, logged_headers: Mapping[bytes, str] | None = None) -> None:
+        """Stop listening for a disconnect, and write the access log line, with these headers of the request."""
+        if logged_headers:
+            self.trace.headers = _selected(self._scope, logged_headers)
         self._monitor.new.discard(self)
         self._monitor.old.discard(self)
         if self._listener is not None:
@@ -187,7 +223,7 @@ class Exchange:
 
         If the connection were closed at once, the client's system would discard the response with it.
         """
-        if self._body_read or not self._responded or self.ended or self.head.expects:
+        if not self.unread or not self._responded or self.ended or self._expects:
             return
         loop = asyncio.get_running_loop()
         until = loop.time() + LINGER_SECONDS
@@ -205,7 +241,7 @@ class Exchange:
 
         While the handler reads the body it receives a disconnect itself, and listening could lose a chunk of the body.
         """
-        if self._listener is None and self._body_read:
+        if self._listener is None and not self.unread:
             self._listener = self._task.get_loop().create_task(self._listen())
         if not self._waiting or not self._waited_since or self._moved - self._moved_before >= PROGRESS:
             self._waited_since, self._moved_before = now, self._moved
@@ -236,3 +272,13 @@ class Exchange:
 def stopping() -> Unavailable:
     """The error for requests that come, or are still running, while the gateway stops."""
     return Unavailable("The gateway is being stopped. Send the request again.", retry_after=5)
+
+
+def _selected(scope: Scope, names: Mapping[bytes, str]) -> dict[str, str]:
+    """The request headers to log. Values of a repeated header are joined by commas; long values are cut."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        if name in names:
+            key, text = names[name], value[:_MAX_LOGGED].decode("latin-1")
+            found[key] = f"{found[key]}, {text}" if key in found else text
+    return found

@@ -14,19 +14,15 @@ from flamecrest.server.files.values import ListingEntry, Stat
 from flamecrest.wire.json import dumps
 from flamecrest.wire.text import is_plain, percent_encode
 
-_MORE: Final = "flamecrest.headers"  # in the scope: the headers that the response to this request has, error or not
+ADDED_HEADERS: Final = (
+    "flamecrest.headers"  # key of a scope: the headers that the response to this request has, error or not
+)
 
 
 def add_response_headers(scope: Scope, *headers: tuple[bytes, bytes]) -> None:
     """Add headers to the response that this request will have, an error included."""
     if headers:
-        scope.setdefault(_MORE, []).extend(one for one in headers if one not in scope[_MORE])
-
-
-def added_response_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
-    """The headers that were added to the response of this request."""
-    headers: list[tuple[bytes, bytes]] = scope.get(_MORE, [])
-    return headers
+        scope.setdefault(ADDED_HEADERS, []).extend(one for one in headers if one not in scope[ADDED_HEADERS])
 
 
 class JsonResponse(Response):
