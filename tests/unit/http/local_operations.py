@@ -155,7 +155,8 @@ class LocalOperations:
         if await asyncio.to_thread(os.path.lexists, target):
             if not overwrite:
                 raise Conflict(f"{prefix}: File exists")
-            if os.path.samestat(here, await do(prefix, os.lstat, target)):
+            there = await do(prefix, os.lstat, target)
+            if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
                 raise Invalid(f"{prefix}: they are the same file")
         if within(target, source):
             raise Invalid(f"{prefix}: a directory can't be moved into itself")

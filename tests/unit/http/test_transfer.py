@@ -48,9 +48,9 @@ async def test_port_receives_the_request_arguments(
 
 @pytest.mark.parametrize("account", [None, "", "a"])
 async def test_rm_gives_200(client: httpx.AsyncClient, world: World, account: str | None) -> None:
-    query = {"path": world.root} | ({} if account is None else {"account": account})
+    query = {"path": f"{world.root}/x"} | ({} if account is None else {"account": account})
     assert (await client.delete(f"{URL}/rm", params=query)).status_code == 200
-    assert world.movers.asked == [("rm", (world.root,), {"account": account or None})]
+    assert world.movers.asked == [("rm", (f"{world.root}/x",), {"account": account or None})]
 
 
 async def test_percent_encoded_paths(client: httpx.AsyncClient, world: World) -> None:
