@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from flamecrest.server.errors import Invalid, TooLarge, Unsupported, Upstream
 from flamecrest.server.files.archives import packing
+from flamecrest.server.files.archives.entry_names import EntryRefused, entry_path, link_target
 from flamecrest.server.files.archives.inflate import plain
 from flamecrest.server.files.archives.port import PathFailure, UnpackLimits
 from flamecrest.server.files.archives.selection import anchor, relative, tidy, uncovered
-from flamecrest.server.files.archives.unpacking import EntryRefused, entry_path, link_target
 from flamecrest.server.files.archives.untar import TruncatedArchive
 from flamecrest.server.files.archives.zipping import ZipWriter
 from flamecrest.server.http.headers.accept import acceptable

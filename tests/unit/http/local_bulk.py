@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import Invalid, NotFound, Unsupported
 from flamecrest.server.files.archives import packing
+from flamecrest.server.files.archives.entry_names import EntryRefused, entry_path
 from flamecrest.server.files.archives.port import ArchiveFormat, PathFailure, Selection, UnpackResult
 from flamecrest.server.files.archives.selection import relative, tidy
-from flamecrest.server.files.archives.unpacking import EntryRefused, entry_path
 from flamecrest.server.files.archives.untar import ByteReader, TruncatedArchive, members
 
 from .local_operations import do

@@ -17,8 +17,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import Denied, GatewayError, Invalid, NotFound, TooLarge
-from flamecrest.server.files.paths import NAME_MAX, PATH_MAX
+from flamecrest.server.files.paths import NAME_MAX
 from flamecrest.server.files.remote.errors import operation_error
+from flamecrest.server.files.remote.sweeping import skip, sweep
 from flamecrest.server.files.remote.times import U32_TIMES
 from flamecrest.server.files.remote.writing import within_stall_timeout
 from flamecrest.server.ssh.channels.sftp_packets import (
@@ -30,6 +31,7 @@ from flamecrest.server.ssh.channels.sftp_packets import (
     SftpError,
 )
 
+from .entry_names import EntryRefused, entry_path, link_target
 from .untar import ByteReader, Member, TruncatedArchive, members
 
 if TYPE_CHECKING:
@@ -45,36 +47,6 @@ REMEMBERED: Final = 2 * 1024 * 1024  # bytes of names in the cache of known dire
 
 # Sets the times of paths, in seconds; returns whether that succeeded for all.
 Touch = Callable[[Sequence[tuple[bytes, int]]], Awaitable[bool]]
-
-
-class EntryRefused(Exception):
-    """The entry cannot be created; the text is the reason."""
-
-
-def entry_path(name: bytes) -> bytes:
-    """Return the path of an entry relative to the target ("" is the target); raises EntryRefused if it leaves it."""
-    if name.startswith(b"/"):
-        raise EntryRefused("Its name is absolute")
-    if b"\0" in name:
-        raise EntryRefused("Its name holds a NUL byte")
-    parts = [part for part in name.split(b"/") if part not in {b"", b"."}]
-    if b".." in parts:
-        raise EntryRefused("Its name leads out of the folder (`..`)")
-    if any(len(part) > NAME_MAX for part in parts) or len(name) > PATH_MAX:
-        raise EntryRefused("Its name is too long")
-    return b"/".join(parts)
-
-
-def link_target(link: bytes, target: bytes) -> bytes:
-    """Return the target of the symbolic link `link`; raises EntryRefused if it leads out of the directory."""
-    if target.startswith(b"/") or not target or b"\0" in target or len(target) > PATH_MAX:
-        raise EntryRefused("The symbolic link leads out of the folder")
-    depth = link.count(b"/")
-    for part in target.split(b"/"):
-        depth += -1 if part == b".." else part not in {b"", b"."}
-        if depth < 0:
-            raise EntryRefused("The symbolic link leads out of the folder")
-    return target
 
 
 class Unpacker:
@@ -166,6 +138,7 @@ class Unpacker:
             await making
             await self._complete_mode(path, (await looking).mode or 0, wanted)
             made = True
+            skip(self._sftp, path)
         except SftpError as error:
             try:
                 found = await self._sftp.lstat(path)
@@ -286,12 +259,14 @@ class Unpacker:
             temporary, FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE, Attrs(mode=self._allowed(member.mode) & 0o777)
         )
         try:
-            return await opening
+            handle = await opening
         except asyncio.CancelledError:
             self._discard(temporary)
             if opening.done() and not opening.cancelled() and opening.exception() is None:
                 self._sftp.forget(self._sftp.close_handle(opening.result()))
             raise
+        sweep(self._sftp, temporary)
+        return handle
 
     async def _finish(self, handle: bytes, member: Member, sent: list[asyncio.Future[None]]) -> None:
         """Set size, times and mode after the content, in one turn; closes the handle in any case."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import stat as stat_bits
+import time
 from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -137,7 +138,8 @@ class TemporaryFile:
         if target.existing is None and mode is not None:
             pending.append(sftp.fsetstat(handle, Attrs(mode=mode)))
         if options.mtime is not None:  # last, as every other change sets the time
-            pending.append(sftp.fsetstat(handle, Attrs(atime=options.mtime, mtime=options.mtime)))
+            # by its atime the file is not taken for one that was left behind (sweeping.py)
+            pending.append(sftp.fsetstat(handle, Attrs(atime=int(time.time()), mtime=options.mtime)))
         if options.sync:
             pending.append(sftp.fsync(handle))
         self._closed = True

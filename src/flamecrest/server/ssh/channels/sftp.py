@@ -86,6 +86,7 @@ class Sftp:
         self.read_size = READ_SIZE
         self.write_size = READ_SIZE
         self.requests = 0
+        self.swept: dict[bytes, float] = {}  # when each folder was searched for files left behind, by a monotonic clock
 
     # --- opening and the channel's life
 

@@ -165,6 +165,7 @@ sub overwritten {
 # writes a file: beside its target, which it then replaces, or into the existing one
 sub put {
   my ($mode, $new, $path, $data) = split /\0/, $_[0], 4;
+  visit($new);
   my @old = lstat $path;
   return "-" unless @old ? S_ISREG($old[2]) && $old[2] & 0222 && -W $path : $errno + 0 == ENOENT;
   my $first = @old ? 0600 : $mode eq "" ? 0666 : $mode & 0777 | 0200;
@@ -226,6 +227,7 @@ sub inherited {
 # be written to instead, or =2 if it does not have the known attributes. With "new" as known it must not exist.
 sub replace {
   my ($mode, $new, $path, $known) = split /\0/, $_[0], 4;
+  visit($new);
   my @s = stated($new, 0);
   return "-" unless @s and S_ISREG($s[2]);
   if ($known eq "new") {
@@ -266,6 +268,58 @@ sub replaced {
   return @old && refused() ? "=0" : "~" . ($errno + 0);
 }
 
+# What killed operations leave in a folder: their names, whether they may be folders, and the seconds since the last write
+# after which none of them can still run. What is given as mtime to a new file is not given as its atime.
+my @LEFT = (
+  [qr/^\.flamecrest-(?:upload|unpack)-[0-9a-f]{16}\z/, 0, 86400],
+  [qr/^\.f7t_(?:copy|extract|archive)_[A-Za-z0-9]{10}(?:\.list)?\z/, 1, 691200],
+);
+my (%visited, @visits);
+$SIG{CHLD} = "IGNORE";
+
+# removes an entry if it was left behind by an operation of ours; true if so
+sub left {
+  my ($folder, $name) = @_;
+  return 0 unless substr($name, 0, 2) eq ".f";
+  for (@LEFT) {
+    my ($pattern, $folders, $age) = @$_;
+    next unless $name =~ $pattern;
+    my @s = lstat "$folder/$name" or return 0;
+    return 0 unless (S_ISREG($s[2]) or $folders and S_ISDIR($s[2])) and -O "$folder/$name";
+    my $last = S_ISREG($s[2]) && $s[8] > $s[9] ? $s[8] : $s[9];
+    return 0 if $last + $age > time;
+    return unlink "$folder/$name" if S_ISREG($s[2]);
+    my $pid = fork;
+    if (defined $pid and $pid == 0) {
+      open STDIN, "<", "/dev/null";
+      open STDOUT, ">", "/dev/null";
+      open STDERR, ">", "/dev/null";
+      exec "rm", "-rf", "--", "$folder/$name" or kill 9, $$;
+    }
+    return defined $pid;
+  }
+  return 0;
+}
+# notes a folder in which a temporary file was made: it is searched when there are no questions
+sub visit {
+  my ($folder) = $_[0] =~ m{^(/.*)/}s or return;
+  return if $visited{$folder} and time - $visited{$folder} < 600;
+  %visited = () if keys %visited > 1024;
+  $visited{$folder} = time;
+  push @visits, $folder;
+}
+sub search {
+  my ($folder) = @_;
+  opendir my $opened, $folder or return;
+  while (defined(my $name = readdir $opened)) { left($folder, $name) }
+}
+# whether there is input
+sub asked {
+  my $bits = "";
+  vec($bits, 0, 1) = 1;
+  return select $bits, undef, undef, 0;
+}
+
 # the entries of a directory that is not too large: the names of the owners, then mode, uid, gid, size and mtime of each
 # entry, then the name of each entry, followed by the target if it is a link
 sub list {
@@ -278,7 +332,11 @@ sub list {
   my ($x, $mode, $u, $g, $size, $mtime);
   $errno = 0;
   while (defined(my $name = readdir $folder)) {
-    next if $hidden ? $name eq "." || $name eq ".." : substr($name, 0, 1) eq ".";
+    if (substr($name, 0, 1) eq ".") {
+      my $gone = $name eq "." || $name eq ".." || left($path, $name);
+      $errno = 0;
+      next if $gone or not $hidden;
+    }
     return "-" if $count++ == $most or length $names > $MAX_ANSWER;
     unless (($x, $x, $mode, $x, $u, $g, $x, $size, $x, $mtime) = lstat $name) {
       $errno = 0;
@@ -328,6 +386,7 @@ while (1) {
   }
   flush();
   substr $in, 0, $at, "";
+  while (@visits and not asked()) { search(shift @visits) }
   my $n = sysread STDIN, $in, 65536, length $in;
   if (defined $n) { exit 0 unless $n } elsif ($errno + 0 - EINTR) { exit 1 }
 }

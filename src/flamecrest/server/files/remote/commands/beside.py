@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-TEMPORARY_DAYS: Final = 15  # age of a directory that no script can still work in; batch jobs may run for days
+TEMPORARY_DAYS: Final = 8  # age of a directory that no script can still work in; batch jobs may run for days
 
 _HEX: Final = "[0-9a-f]"
 _ANY: Final = "[A-Za-z0-9]" * 10

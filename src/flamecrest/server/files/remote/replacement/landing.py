@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import stat as stat_bits
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, PreconditionFailed, Upstream
 from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.replacement import questions
+from flamecrest.server.files.remote.sweeping import sweep
 from flamecrest.server.files.remote.writing import (
     IN_FLIGHT_BYTES,
     STALL_TIMEOUT,
@@ -71,6 +73,7 @@ async def land(
             raise PreconditionFailed(f"{prefix}: File exists") if options.exclusive else TargetChanged
         if done is not None and done.stat is not None:
             return done.stat
+    sweep(sftp, temporary)  # else the agent does it
     if known == questions.NEW:
         await _rename_new(sftp, temporary, target.path, prefix)
     elif target.existing is None:
@@ -171,7 +174,7 @@ async def _attributes(sftp: Sftp, handle: bytes, options: WriteOptions) -> None:
     """Set the mode and time that the caller has asked for, and have the file written to disk."""
     pending = [sftp.fsetstat(handle, Attrs(mode=options.mode))] if options.mode is not None else []
     if options.mtime is not None:  # last, as every other change sets the time
-        pending.append(sftp.fsetstat(handle, Attrs(atime=options.mtime, mtime=options.mtime)))
+        pending.append(sftp.fsetstat(handle, Attrs(atime=int(time.time()), mtime=options.mtime)))
     if options.sync:
         pending.append(sftp.fsync(handle))
     async with stall_timeout():
