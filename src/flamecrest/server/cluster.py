@@ -106,6 +106,12 @@ class Permission:
     verb: Verb
     cluster: Cluster
     _ports: Ports
+    tried: tuple[tuple[Service, str | None], ...] = ()  # services that are down and that this request may try
+
+    def succeeded(self) -> None:
+        """Report that the request was served: the services that it has tried are up."""
+        for service, path in self.tried:
+            self.cluster.board.succeeded(service, path)
 
     def files(self, **paths: str) -> Files:
         """The caller's files."""
@@ -153,18 +159,19 @@ class Permission:
             raise self._wrong_verb()
         cluster, board = self.cluster, self.cluster.board
         if ssh and board.refused:
-            board.require(Service.SSH)
+            self._require((Service.SSH,))
         for name, path in paths.items():
             file_system = check_path(path, cluster.roots, name)
             if board.refused:
-                board.require(Service.FILESYSTEM, file_system)
+                self._require((Service.FILESYSTEM,), file_system)
 
     def _wrong_verb(self) -> RuntimeError:
         return RuntimeError(f"{self.verb} does not allow this port")
 
-    def _require(self, services: Sequence[Service]) -> None:
+    def _require(self, services: Sequence[Service], path: str | None = None) -> None:
         for service in services:
-            self.cluster.board.require(service)
+            if self.cluster.board.require(service, path):
+                self.tried += ((service, path),)
 
 
 @dataclass(frozen=True, slots=True)

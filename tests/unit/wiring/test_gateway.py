@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 
-from flamecrest.sandbox.centre import Centre
-from flamecrest.server.auth.port import Verb
+from flamecrest.sandbox.centre import SERVICE, Centre
+from flamecrest.server.auth.port import Identity, Verb
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import NotFound
+from flamecrest.server.errors import NotFound, Unavailable
+from flamecrest.server.health.board import ProbeResult, Service
 from flamecrest.server.settings import load
 from flamecrest.server.wiring.gateway import open_gateway
 from tests.unit.http.world import logged
@@ -41,3 +44,58 @@ async def test_one_report_has_the_counters_of_all_components(tmp_path: Path):
         ("flamecrest.scheduler", "scheduler", centre.system),
     ]
     assert lines[1]["connections"] == 1
+
+
+PROBING = {"interval_check": 60, "services": {name: {"timeout": 10} for name in ("ssh", "scheduler", "filesystem")}}
+
+
+@pytest.mark.parametrize("broken", ["issuer is down", "key is refused", "key is missing", "key is unreadable"])
+async def test_probes_that_cannot_be_made_keep_nobody_out(tmp_path: Path, broken: str):
+    async with Centre(tmp_path / "centre") as centre:
+        config = centre.config(probing=PROBING)
+        keys = config["ssh_credentials"]["keys"]
+        match broken:
+            case "issuer is down":
+                await centre.issuer.stop()
+            case "key is refused":
+                keys[SERVICE] = keys["user01"]
+            case "key is missing":
+                del keys[SERVICE]
+            case _:
+                keys[SERVICE] = {"private_key": "no key"}
+        path = tmp_path / "flamecrest.yaml"
+        path.write_text(yaml.safe_dump(config))
+        async with open_gateway(await asyncio.to_thread(load, path, {})) as gateway:
+            cluster = gateway.cluster(centre.system)
+            deadline = Deadline.after(30)
+            while len(cluster.board.results()) < 4:
+                assert deadline.left() > 0
+                await asyncio.sleep(0.01)
+            assert all(one.unknown and one.healthy for one in cluster.board.results()), cluster.board.results()
+            shown = cluster.describe().services_health or []
+            assert {(one.healthy, (one.message or "")[:35]) for one in shown} == {
+                (True, "Unknown: the probe could not be mad")
+            }
+            assert not cluster.board.refused
+            allowed = await cluster.allow(Identity("fireuser"), Verb.JOBS_READ, deadline)
+            with pytest.raises(NotFound):
+                await allowed.scheduler().job("999999", deadline)
+
+
+async def test_service_that_is_down_opens_by_the_request_that_tries_it(tmp_path: Path):
+    async with Centre(tmp_path / "centre") as centre:
+        config = await asyncio.to_thread(centre.write_config, tmp_path / "flamecrest.yaml")
+        async with open_gateway(await asyncio.to_thread(load, config, {})) as gateway:
+            cluster, deadline = gateway.cluster(centre.system), Deadline.after(15)
+            long_ago = datetime.now(UTC) - timedelta(hours=1)
+            for _ in range(2):
+                cluster.board.record(ProbeResult(Service.SSH, healthy=False, checked=long_ago, latency=0.1))
+            assert cluster.board.refused
+            trying = await cluster.allow(Identity("fireuser"), Verb.STATUS, deadline)
+            assert (await trying.user(deadline)).user.name == "fireuser"
+            refused = await cluster.allow(Identity("user01"), Verb.STATUS, deadline)
+            with pytest.raises(Unavailable):
+                await refused.user(deadline)
+            trying.succeeded()
+            assert not cluster.board.refused
+            assert await refused.user(deadline)

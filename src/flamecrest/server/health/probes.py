@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Self
 
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import GatewayError
+from flamecrest.server.errors import GatewayError, NotFound, Timeout, Unavailable, Upstream
 
 from .board import ProbeResult
 
@@ -32,13 +32,18 @@ _JITTER: Final = 0.1  # part of the pause: random, so that the probes of many cl
 class Probe:
     """A check of a service: it returns if the service works, else it raises. It may take `timeout` seconds.
 
-    Users see the public text of a GatewayError; of any other exception they see nothing.
+    NotProbed says that the check could not be made. Users see the public text of a GatewayError. They see nothing of
+    any other exception, which is a defect of the check and no sign of an outage.
     """
 
     service: Service
     check: Callable[[Deadline], Awaitable[None]]
     timeout: float
     path: str | None = None
+
+
+class NotProbed(GatewayError):
+    """The check could not be made, for a reason that lies in the gateway or its service account."""
 
 
 class ProbeLoop:
@@ -92,6 +97,7 @@ class ProbeLoop:
             health = ProbeResult(
                 service=probe.service,
                 healthy=error is None,
+                unknown=error is not None and _says_nothing(error),
                 checked=self._clock(),
                 latency=self._monotonic() - started,
                 message=message,
@@ -124,10 +130,16 @@ async def _failure(probe: Probe) -> BaseException | None:
     return None
 
 
+def _says_nothing(error: BaseException) -> bool:
+    """Whether the service is not at fault: the check was not made, or was refused for its account or by a limit."""
+    return not isinstance(error, Unavailable | Upstream | Timeout | NotFound) or isinstance(error, NotProbed)
+
+
 def _public(error: BaseException) -> str:
-    if isinstance(error, GatewayError):
-        return error.public or type(error).__name__
-    return "The check failed. The reason is in the gateway's log."
+    if not isinstance(error, GatewayError):
+        return "Unknown: the check failed. The reason is in the gateway's log."
+    text = error.public or type(error).__name__
+    return f"Unknown: the probe could not be made: {text}" if _says_nothing(error) else text
 
 
 def _log_change(name: str, error: BaseException | None) -> None:
@@ -136,6 +148,7 @@ def _log_change(name: str, error: BaseException | None) -> None:
         case None:
             _log.info("%s: healthy again", name)
         case GatewayError():
-            _log.warning("%s: %s", name, error.detail or error.public)
+            unknown = "could not be made: " if _says_nothing(error) else ""
+            _log.warning("%s: %s%s", name, unknown, error.detail or error.public)
         case _:
             _log.error("%s crashed", name, exc_info=error)

@@ -264,6 +264,12 @@ class ProbingSettings(Section):
     RENAMED: ClassVar[Mapping[str, str]] = {"interval": "interval_check"}
 
     interval_check: Seconds = Field(default=120, description="The interval between two probes of a service.")
+    failures: int = Field(
+        default=2,
+        ge=2,
+        description="Requests for a service are refused after so many failed probes in a row. A probe that could not "
+        "be made (no token for the service account, its key refused) does not count.",
+    )
     startup_grace_period: SecondsOrNone = Field(
         default=0, description="Time after the start during which a failed probe does not block requests."
     )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import asyncssh
 
-from flamecrest.server.errors import Denied, Upstream
+from flamecrest.server.errors import Denied
+from flamecrest.server.ssh.errors import CredentialsFailed
 
 if TYPE_CHECKING:
     from flamecrest.server.auth.port import Identity
@@ -62,6 +63,6 @@ def _load(user: str, key: StaticKey) -> Sequence[asyncssh.SSHKeyPair]:
         return asyncssh.load_keypairs([(private, asyncssh.import_certificate(key.certificate))])
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError) as error:
         # asyncssh's messages name formats and ciphers, never the key
-        raise Upstream(
+        raise CredentialsFailed(
             f"The SSH key configured for user {user} can't be read", detail=f"{type(error).__name__}: {error}"
         ) from None

@@ -24,6 +24,10 @@ class ChannelRefused(Exception):
         self.no_process = no_process
 
 
+class CredentialsFailed(Upstream):
+    """The user's SSH credentials could not be obtained or read."""
+
+
 class StatError(Exception):
     """stat(2) failed with this errno."""
 

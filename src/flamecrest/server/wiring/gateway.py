@@ -66,7 +66,8 @@ def _cluster(settings: Settings, cluster: ClusterSettings, ports: Ports, authori
     operations = settings.operations(cluster)
     connecting = cluster.ssh.timeout.connection + cluster.ssh.timeout.login
     described = description(cluster, operations)
-    board = Board(cluster.name, interval=cluster.probing.interval_check)
+    probing = cluster.probing
+    board = Board(cluster.name, interval=probing.interval_check, failures=probing.failures)
     return Cluster(
         cluster.name,
         roots=[system.path for system in cluster.file_systems],

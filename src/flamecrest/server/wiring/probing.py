@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.auth.port import Identity
 from flamecrest.server.auth.service_account import ClientCredentials
+from flamecrest.server.errors import GatewayError
 from flamecrest.server.health.board import Service
-from flamecrest.server.health.probes import Probe, ProbeLoop
+from flamecrest.server.health.probes import NotProbed, Probe, ProbeLoop
+from flamecrest.server.ssh.errors import AddressPenalised, CredentialsFailed, LoginRefused, Lost
 
 if TYPE_CHECKING:
     import httpx
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
     from flamecrest.server.cluster import Cluster, Ports
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.settings import ClusterSettings, Settings
+
+
+Check = Callable[["Identity", "Deadline"], Awaitable[None]]
+
+# Failures of the service account alone: its key is refused or missing, or the server drops logins from this address.
+_ACCOUNT_ONLY: Final = (LoginRefused, AddressPenalised, CredentialsFailed)
 
 
 @asynccontextmanager
@@ -57,39 +65,53 @@ class _ServiceAccount:
         self._last: Identity | None = None
 
     async def identity(self, deadline: Deadline) -> Identity:
-        """Its identity by a valid token; the last one while the issuer is down."""
+        """Its identity by a valid token; the last one while the issuer is down. Raises NotProbed."""
         try:
             token = await self._credentials.token(deadline)
             self._last = await self._authenticator.authenticate(f"Bearer {token}", deadline)
-        except Exception:
+        except GatewayError as error:
             if self._last is None:
-                raise
+                raise NotProbed(error.public, detail=error.detail) from error
         return self._last
 
 
 def _probes(
     cluster: ClusterSettings, ports: Ports, timeouts: dict[str, float], account: _ServiceAccount
 ) -> list[Probe]:
-    async def ssh(deadline: Deadline) -> None:
-        await ports.user(await account.identity(deadline), deadline)
+    async def ssh(identity: Identity, deadline: Deadline) -> None:
+        await ports.user(identity, deadline)
 
-    async def scheduler(deadline: Deadline) -> None:
-        await ports.scheduler(await account.identity(deadline)).ping(deadline)
+    async def scheduler(identity: Identity, deadline: Deadline) -> None:
+        await ports.scheduler(identity).ping(deadline)
 
-    def stat(path: str) -> Callable[[Deadline], Awaitable[None]]:
-        async def check(deadline: Deadline) -> None:
-            await ports.files(await account.identity(deadline)).queries.stat(path, deadline, follow=True)
+    def stat(path: str) -> Check:
+        async def check(identity: Identity, deadline: Deadline) -> None:
+            await ports.files(identity).queries.stat(path, deadline, follow=True)
 
         return check
 
     found = []
     if "ssh" in timeouts:
-        found.append(Probe(Service.SSH, ssh, timeouts["ssh"]))
+        found.append(Probe(Service.SSH, _as_account(ssh, account), timeouts["ssh"]))
     if "scheduler" in timeouts:
-        found.append(Probe(Service.SCHEDULER, scheduler, timeouts["scheduler"]))
+        check = _as_account(scheduler, account, needs=(*_ACCOUNT_ONLY, Lost))
+        found.append(Probe(Service.SCHEDULER, check, timeouts["scheduler"]))
     if "filesystem" in timeouts:
-        found += [
-            Probe(Service.FILESYSTEM, stat(system.path), timeouts["filesystem"], path=system.path)
-            for system in cluster.file_systems
-        ]
+        for system in cluster.file_systems:
+            check = _as_account(stat(system.path), account, needs=(*_ACCOUNT_ONLY, Lost))
+            found.append(Probe(Service.FILESYSTEM, check, timeouts["filesystem"], path=system.path))
     return found
+
+
+def _as_account(
+    check: Check, account: _ServiceAccount, needs: tuple[type[GatewayError], ...] = _ACCOUNT_ONLY
+) -> Callable[[Deadline], Awaitable[None]]:
+    """The check as the service account. The errors `needs` mean that it could not be made: NotProbed."""
+
+    async def made(deadline: Deadline) -> None:
+        try:
+            await check(await account.identity(deadline), deadline)
+        except needs as error:
+            raise NotProbed(error.public, detail=error.detail) from error
+
+    return made

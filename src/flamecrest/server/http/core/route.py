@@ -29,6 +29,7 @@ class Call(Request):
     identity: Identity
     cluster: Cluster
     deadline: Deadline
+    permission: Permission | None = None
 
     @property
     def gateway(self) -> Gateway:
@@ -38,7 +39,8 @@ class Call(Request):
 
     async def allow(self, verb: Verb) -> Permission:
         """Ask the authorizer; the result hands out the ports of the cluster. Raises Denied, Unavailable."""
-        return await self.cluster.allow(self.identity, verb, self.deadline)
+        self.permission = permission = await self.cluster.allow(self.identity, verb, self.deadline)
+        return permission
 
 
 class GatewayRoute(APIRoute):
@@ -56,6 +58,8 @@ class GatewayRoute(APIRoute):
         call = Call(scope, receive)
         await self._begin(call)
         response = await self.endpoint(call, **await self._parameters.read(call, call.deadline))
+        if (permission := call.permission) is not None and permission.tried:
+            permission.succeeded()
         await response(scope, receive, send)
 
     async def _begin(self, call: Call) -> None:
