@@ -27,7 +27,7 @@ KEYS = [new_key(kid) for kid in "abc"]
 
 
 def ring() -> KeyRing:
-    ring = KeyRing([], refresh=600, monotonic=time.monotonic)
+    ring = KeyRing([], refresh=600, max_age=86400, monotonic=time.monotonic)
     ring.keys = KeySet(KEYS)
     return ring
 

@@ -169,10 +169,6 @@ async def test_a_failing_renewal_keeps_the_keys_and_the_loop(
             await two_more_renewals()
             assert (await ask(gate, token)).username == "ann"
         issuer.fault = Fault.NONE
-        published, issuer.keys = issuer.keys, []
-        await two_more_renewals()
-        assert (await ask(gate, token)).username == "ann"
-        issuer.keys = published
         rotated = issuer.rotate("ES256", keep=False)
         await two_more_renewals()
         with pytest.raises(Unauthenticated):
@@ -231,3 +227,60 @@ async def test_error_names_the_source_that_failed(http: httpx.AsyncClient, clock
         clock.advance(1)
         assert (await ask(gate, issuer.mint("ann"))).username == "ann"
         assert f"{issuer.url}: 1>" in repr(gate)
+
+
+async def test_an_issuer_that_publishes_no_keys_has_revoked_them(
+    http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey
+):
+    async with (
+        FaultyIssuer(keys=[rsa_key]) as issuer,
+        OidcAuthenticator(
+            http=http, public_certs=[issuer.jwks_url], refresh=0.004, clock=clock, monotonic=clock
+        ) as gate,
+    ):
+        token = issuer.mint("ann")
+        await ask(gate, token)
+        published, issuer.keys = issuer.keys, []
+        await issuer.wait_fetched("jwks", issuer.fetched["jwks"] + 2)
+        for refused in (token, issuer.mint("ann", key=rsa_key)):
+            with pytest.raises(Unauthenticated):
+                await ask(gate, refused)
+        assert gate.stats().keys == 0
+        issuer.keys = published
+        await issuer.wait_fetched("jwks", issuer.fetched["jwks"] + 2)
+        assert (await ask(gate, token)).username == "ann"
+
+
+@pytest.mark.parametrize("fault", [Fault.ERROR, Fault.GARBAGE])
+async def test_keys_that_cannot_be_read_again_have_a_greatest_age(
+    http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey, fault: Fault
+):
+    async with (
+        FaultyIssuer(keys=[rsa_key]) as issuer,
+        OidcAuthenticator(
+            http=http, public_certs=[issuer.jwks_url], refresh=0.004, max_key_age=3600, clock=clock, monotonic=clock
+        ) as gate,
+    ):
+
+        async def renewals(count: int) -> None:
+            count += issuer.fetched["jwks"]
+            while issuer.fetched["jwks"] < count:
+                clock.advance(1)
+                await asyncio.sleep(0.001)
+
+        token = issuer.mint("ann", expires=1_000_000)
+        await ask(gate, token)
+        issuer.fault = fault
+        await renewals(2)
+        clock.advance(3000)
+        await renewals(2)
+        for known in (token, issuer.mint("ann", expires=1_000_000)):
+            assert (await ask(gate, known)).username == "ann"
+        clock.advance(3600)
+        await renewals(2)
+        for known in (token, issuer.mint("ann", expires=1_000_000)):
+            with pytest.raises(Unavailable, match="keys of the token issuer"):
+                await ask(gate, known)
+        issuer.fault = Fault.NONE
+        await renewals(2)
+        assert (await ask(gate, token)).username == "ann"

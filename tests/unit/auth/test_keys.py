@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import NameOID
@@ -58,8 +58,8 @@ def test_keys_that_name_no_algorithm_have_those_of_their_kind(rsa_key: SigningKe
         "ES256": {"ES256"},
         "ES384": {"ES384"},
         "ES512": {"ES512"},
-        "EdDSA": {"EdDSA"},
-        "448": {"EdDSA"},
+        "EdDSA": {"EdDSA", "Ed25519"},
+        "448": {"EdDSA", "Ed448"},
         "k1": {"ES256K"},
     }
     assert set().union(*(key.algorithms for key in keys)) == ALGORITHMS
@@ -245,3 +245,21 @@ def test_the_same_key_read_twice_is_equal_and_says_little(es: SigningKey):
     assert first == second
     assert KeySet(first).all == KeySet(second).all
     assert es.jwk()["x"] not in repr(first)
+
+
+@pytest.mark.parametrize("curve", ["Ed25519", "Ed448"])
+def test_fully_specified_algorithms_of_edwards_curves(curve: str):
+    """RFC 9864: `EdDSA` leaves the curve open, `Ed25519` and `Ed448` name it."""
+    private = (ed25519.Ed25519PrivateKey if curve == "Ed25519" else ed448.Ed448PrivateKey).generate()
+    jwk = {**OKPAlgorithm.to_jwk(private.public_key(), as_dict=True), "kid": "k"}
+    other = "Ed448" if curve == "Ed25519" else "Ed25519"
+    for named in ({}, {"alg": curve}, {"alg": "EdDSA"}):
+        (key,), ignored = read_keys(document({**jwk, **named}))
+        assert ignored == []
+        assert key.verifies(curve, b"text", private.sign(b"text"))
+        assert key.verifies("EdDSA", b"text", private.sign(b"text"))
+        assert not key.verifies(curve, b"other", private.sign(b"text"))
+        assert not key.verifies(other, b"text", private.sign(b"text"))
+    for wrong in (other, "ES256", "RS256", "HS256", "none", ""):
+        keys, ignored = read_keys(document({**jwk, "alg": wrong}))
+        assert (keys, len(ignored)) == ([], 1)

@@ -175,3 +175,21 @@ async def test_only_configured_algorithms(http: httpx.AsyncClient, clock: Clock,
 async def test_mistakes_in_the_arguments(http: httpx.AsyncClient, arguments, word: str):
     with pytest.raises(ValueError, match=word):
         OidcAuthenticator(http=http, **arguments)
+
+
+async def test_a_header_that_names_the_edwards_curve(http: httpx.AsyncClient, clock: Clock):
+    async with FaultyIssuer(keys=[SigningKey.generate("EdDSA", "ed")]) as issuer:
+
+        def gate(*algorithms: str) -> OidcAuthenticator:
+            return OidcAuthenticator(http=http, issuer=issuer.url, algorithms=algorithms, clock=clock, monotonic=clock)
+
+        named = issuer.mint("ann", headers={"alg": "Ed25519"})
+        for algorithms in ((), ("EdDSA",), ("Ed25519",)):
+            async with gate(*algorithms) as accepting:
+                assert (await ask(accepting, named)).username == "ann"
+        async with gate() as refusing:
+            with pytest.raises(Unauthenticated):
+                await ask(refusing, issuer.mint("ann", headers={"alg": "Ed448"}))
+        async with gate("Ed25519") as strict:
+            with pytest.raises(Unauthenticated):
+                await ask(strict, issuer.mint("ann"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from flamecrest.server.errors import Denied, Unauthenticated
+from flamecrest.server.errors import Unauthenticated
 
+from .accounts import AccountRules
 from .jws import EXPIRED, invalid_token, loggable
 from .port import Identity
 
@@ -17,34 +17,25 @@ if TYPE_CHECKING:
 
     from .jws import Jws
 
-_USERNAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _LATEST = 2.0**53  # seconds; beyond it a number of JSON is not exact
 _ISSUED_AHEAD = 300.0  # seconds that the issuer's clock may be ahead of ours, for `iat` only
 _MAX_TEXT = 255  # characters of `sub` and of the client's name
 
 
-def check_username(name: object) -> str:
-    """Return the name if it is a valid account name. Only checked names reach paths, commands and bucket names.
-
-    Valid names are POSIX portable user names in upper or lower case: up to 64 ASCII letters, digits, `_`, `.` and
-    `-`, starting with a letter or `_`, without `..`. Raises Unauthenticated for any other name, Denied for root.
-    """
-    if not isinstance(name, str) or _USERNAME.fullmatch(name) is None or ".." in name:
-        raise invalid_token(f"the user name {loggable(name)} is not a valid account name")
-    if name.lower() == "root":
-        raise Denied("This account may not use the gateway", detail="the token names root")
-    return name
-
-
 @dataclass(frozen=True, slots=True)
 class ClaimRules:
-    """Requirements on a token's claims. Times are in seconds; an empty issuer or audience is not checked."""
+    """Requirements on a token's claims. Times are in seconds; an empty issuer or audience is not checked.
+
+    `id_token_claims`: accept claims that only ID tokens should have, for issuers whose access tokens have them.
+    """
 
     issuer: str = ""
     audience: frozenset[str] = frozenset()
     username_claim: str = "preferred_username"
     leeway: float = 10.0
     min_token_ttl: float = 0.0
+    accounts: AccountRules = field(default_factory=AccountRules)
+    id_token_claims: bool = False
 
     def check(self, token: Jws, now: float) -> None:
         """Raise Unauthenticated unless the claims are those of an access token for this gateway, valid at `now`."""
@@ -54,7 +45,7 @@ class ClaimRules:
             raise invalid_token(f"the issuer is {loggable(claims.get('iss'))}")
         if self.audience and not self.audience.intersection(_audience(claims)):
             raise invalid_token("the audience does not match")
-        _check_kind(token)
+        _check_kind(token, id_token_claims=self.id_token_claims)
 
     def usable_until(self, claims: Mapping[str, Any]) -> float:
         """When the token is no longer accepted: `exp` plus leeway or, if `min_token_ttl` is set, `exp` minus that."""
@@ -64,7 +55,7 @@ class ClaimRules:
     def identity(self, claims: dict[str, Any], token: str) -> Identity:
         """The identity that verified and checked claims name; raises Unauthenticated or Denied for an invalid name."""
         return Identity(
-            username=check_username(_find(claims, self.username_claim)),
+            username=self.accounts.account(_find(claims, self.username_claim)),
             subject=_text(claims, "sub"),
             issuer=_text(claims, "iss"),
             client=_text(claims, "azp") or _text(claims, "client_id"),
@@ -86,7 +77,7 @@ class ClaimRules:
             raise invalid_token("issued in the future (iat)")
 
 
-def _check_kind(token: Jws) -> None:
+def _check_kind(token: Jws, *, id_token_claims: bool) -> None:
     """Refuse ID, refresh and logout tokens, and sender-constrained tokens: the proof of their key is not checked."""
     claims = token.claims
     typ, use = claims.get("typ", "Bearer"), claims.get("token_use", "access")
@@ -94,11 +85,13 @@ def _check_kind(token: Jws) -> None:
         raise invalid_token(f"the claim typ is {loggable(typ)}")  # Keycloak: Bearer, ID, Refresh, Offline, Logout
     if use != "access":
         raise invalid_token(f"the claim token_use is {loggable(use)}")  # Cognito: access, id
-    for name in ("at_hash", "c_hash", "events", "cnf"):
+    for name in ("events", "cnf", *(() if id_token_claims else ("at_hash", "c_hash"))):
         if name in claims:
             raise invalid_token(f"bearer access tokens have no claim {name}")
     marked = token.typ == "at+jwt" or any(name in claims for name in ("typ", "token_use", "scope", "scp"))
-    if "nonce" in claims and not marked:  # older Keycloaks put a nonce into access tokens, too, but these are marked
+    if (
+        "nonce" in claims and not marked and not id_token_claims
+    ):  # older Keycloaks put a nonce into access tokens, too, but these are marked
         raise invalid_token("the claim nonce marks an ID token")
 
 

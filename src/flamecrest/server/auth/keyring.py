@@ -38,6 +38,7 @@ class _SourceState:
 
     source: KeySource
     keys: tuple[Key, ...] | None = None
+    read_at: float = -inf  # the last successful read
     asked: float = -inf  # the last read for an unknown key id
     failures: int = 0
     retry_at: float = -inf
@@ -49,7 +50,10 @@ class _SourceState:
 
 
 class KeyRing:
-    """The keys of all sources. Use it as a context manager: leaving it stops the background refresh."""
+    """The keys of all sources. Use it as a context manager: leaving it stops the background refresh.
+
+    A source that cannot be read keeps its keys for `max_age` seconds. One that publishes an empty set has none.
+    """
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class KeyRing:
         *,
         default_algorithm: str | None = None,
         refresh: float,
+        max_age: float,
         monotonic: Callable[[], float],
     ) -> None:
         self.keys = KeySet()
@@ -64,6 +69,7 @@ class KeyRing:
         self.fetches = 0  # number of reads of sources
         self._default_algorithm = default_algorithm
         self._refresh = refresh
+        self._max_age = max_age
         self._monotonic = monotonic
         self._states = [_SourceState(source) for source in sources]
         self._due: list[_SourceState] = []
@@ -115,6 +121,8 @@ class KeyRing:
     async def _fetch(self) -> None:
         due, self._due = self._due, []
         await asyncio.gather(*(self._read(state) for state in due))
+        for state in self._states:
+            self._forget_if_old(state)
         keys = KeySet(key for state in self._states for key in state.keys or ())
         if keys.all != self.keys.all:
             self.keys = keys
@@ -125,7 +133,7 @@ class KeyRing:
         self.fetches += 1
         try:
             keys, ignored = read_keys(await state.source.read(), self._default_algorithm)
-            if not keys:
+            if not keys and state.keys is None:
                 raise UnusableKey("; ".join(ignored)[:500] or "the document has no keys")
         except (Unreadable, UnusableKey) as error:
             self._failed(state, str(error))
@@ -135,7 +143,17 @@ class KeyRing:
         else:
             if ignored and tuple(keys) != state.keys:
                 log.warning("keys at %s that are ignored: %s", state.source.name, "; ".join(ignored)[:500])
-            state.keys, state.failures, state.retry_at, state.reason = tuple(keys), 0, -inf, ""
+            if not keys and state.keys:
+                log.warning(
+                    "%s publishes no keys any more: all tokens signed by its keys are refused", state.source.name
+                )
+            state.keys, state.read_at = tuple(keys), self._monotonic()
+            state.failures, state.retry_at, state.reason = 0, -inf, ""
+
+    def _forget_if_old(self, state: _SourceState) -> None:
+        if state.failures and state.keys is not None and self._monotonic() - state.read_at >= self._max_age:
+            state.keys = None
+            log.error("the keys at %s were not readable for %.0f s: forgotten", state.source.name, self._max_age)
 
     def _failed(self, state: _SourceState, reason: str) -> None:
         pause = min(_MAX_RETRY, _FIRST_RETRY * 2**state.failures)

@@ -33,9 +33,13 @@ _CURVES = {  # cryptography's names
     "secp521r1": frozenset({"ES512"}),
     "secp256k1": frozenset({"ES256K"}),
 }
-_EDWARDS = frozenset({"EdDSA"})
-ALGORITHMS = _RSA.union(_EDWARDS, *_CURVES.values())
+_EDWARDS = {  # EdDSA leaves the curve open; RFC 9864 names it
+    Ed25519PublicKey: frozenset({"EdDSA", "Ed25519"}),
+    Ed448PublicKey: frozenset({"EdDSA", "Ed448"}),
+}
+ALGORITHMS = _RSA.union(*_CURVES.values(), *_EDWARDS.values())
 """All supported algorithms: asymmetric signatures only, never HMAC, never `none`."""
+_EDWARDS_NAMES = frozenset().union(*_EDWARDS.values())
 
 _RSA_BITS = range(2048, 16384 + 1)
 _MAX_KEYS = 100  # in one document
@@ -66,7 +70,8 @@ class Key:
         """Whether the signature over `signed` is valid for this key and algorithm."""
         if algorithm not in self.algorithms:
             return False
-        return jwt.get_algorithm_by_name(algorithm).verify(signed, self.public, signature)
+        name = "EdDSA" if algorithm in _EDWARDS_NAMES else algorithm
+        return jwt.get_algorithm_by_name(name).verify(signed, self.public, signature)
 
 
 class KeySet:
@@ -179,7 +184,9 @@ def _pinned(public: object, kid: str | None, algorithm: object) -> Key:
     elif isinstance(public, EllipticCurvePublicKey):
         possible = _CURVES.get(public.curve.name, frozenset())
     elif isinstance(public, Ed25519PublicKey | Ed448PublicKey):
-        possible = _EDWARDS
+        possible = _EDWARDS[Ed25519PublicKey if isinstance(public, Ed25519PublicKey) else Ed448PublicKey]
+        if algorithm in possible:  # both names mean the same for a key
+            algorithm = None
     else:
         raise UnusableKey("unknown key type")
     allowed = possible if algorithm is None else possible & {algorithm}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from flamecrest.server.errors import Unauthenticated
 
+from .accounts import AccountRules
 from .claims import ClaimRules
 from .jws import MAX_TOKEN, MISSING, invalid_token, loggable, parse
 from .key_sources import configured_sources
@@ -54,11 +55,14 @@ class OidcAuthenticator:
         from `issuer`.
     issuer, audience: checked against `iss` and `aud` if not empty.
     username_claim: claim with the account, or a dotted path to it.
-    algorithms: restricts the algorithms of the keys.
+    algorithms: restricts the algorithms of the keys. EdDSA includes Ed25519 and Ed448.
     jwk_algorithm: algorithm of keys that name none.
     leeway: seconds that a token is accepted after it has expired.
     min_token_ttl: seconds that a token must still be valid; replaces `leeway` if it is not 0.
     refresh: maximum seconds between two reads of the keys.
+    max_key_age: seconds for which keys are trusted that could not be read again.
+    accounts: how the user names of the tokens become accounts.
+    id_token_claims: accept claims of ID tokens (`at_hash`, `c_hash`, `nonce`) in access tokens.
     clock, monotonic: time in seconds since the epoch, and for intervals.
 
     Raises ValueError for invalid arguments.
@@ -77,6 +81,9 @@ class OidcAuthenticator:
         leeway: float = 10.0,
         min_token_ttl: float = 0.0,
         refresh: float = 600.0,
+        max_key_age: float = 86400.0,
+        accounts: AccountRules | None = None,
+        id_token_claims: bool = False,
         cache_size: int = 10_000,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -85,17 +92,22 @@ class OidcAuthenticator:
         if wrong:
             raise ValueError(f"unsupported algorithm: {', '.join(sorted(wrong))}; supported: {sorted(ALGORITHMS)}")
         self._algorithms = frozenset(algorithms) if algorithms else ALGORITHMS
+        if "EdDSA" in self._algorithms:
+            self._algorithms |= {"Ed25519", "Ed448"}
         self._rules = ClaimRules(
             issuer=issuer,
             audience=frozenset([audience] if isinstance(audience, str) else audience),
             username_claim=username_claim,
             leeway=leeway,
             min_token_ttl=min_token_ttl,
+            accounts=accounts or AccountRules(),
+            id_token_claims=id_token_claims,
         )
         self._ring = KeyRing(
             configured_sources(public_certs, issuer, http),
             default_algorithm=jwk_algorithm,
             refresh=refresh,
+            max_age=max_key_age,
             monotonic=monotonic,
         )
         self._cache = TokenCache(self._ring, cache_size)

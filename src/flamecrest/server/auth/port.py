@@ -27,7 +27,7 @@ class Verb(StrEnum):
 class Identity:
     """The caller, as named by the token."""
 
-    username: str  # account on the clusters, checked by claims.check_username
+    username: str  # account on the clusters, checked by accounts.check_account
     subject: str = ""
     issuer: str = ""
     client: str = ""  # OAuth2 client that the token was issued to

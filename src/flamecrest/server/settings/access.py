@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -26,7 +27,13 @@ from .use import NotSupported, ReadBy
 
 DISCOVERY = "/.well-known/openid-configuration"
 
-Algorithm = Literal["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "ES256K", "PS256", "PS384", "PS512", "EdDSA"]
+Algorithm = Literal[
+    "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "ES256K", "PS256", "PS384", "PS512", "EdDSA", "Ed25519",
+    "Ed448",
+]  # fmt: skip
+
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
+_ACCOUNT = re.compile(r"(?!root\Z|0+\Z)[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}", re.ASCII | re.IGNORECASE)
 
 
 def _issuer(value: str) -> str:
@@ -63,6 +70,40 @@ class AuthenticationSettings(Section):
         default="preferred_username",
         description="The claim with the user's account on the clusters; a dotted path for a nested claim.",
     )
+    username_pattern: Word | None = Field(
+        default=None,
+        description="A regular expression that the whole user name in the token must match. Not set: POSIX portable "
+        "names (letters, digits, `_`, `.`, `-`; not beginning with a digit, `.` or `-`) or, with `accounts`, only the "
+        "names that are listed there.",
+        examples=[r"(?P<name>[a-z][a-z0-9]{1,30})@uni\.example"],
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    account_template: Word = Field(
+        default="{value}",
+        description="The user's account on the clusters, made from the user name: `{value}` is the whole name, "
+        "`{name}` the group `(?P<name>…)` of `username_pattern`. Accounts have up to 64 letters, digits, `_`, `.`, "
+        "`@`, `+` and `-` and begin with a letter, a digit or `_`; `root` is always refused.",
+        examples=["{name}"],
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    accounts: Mapping[str, str] = Field(
+        default_factory=dict,
+        description="Accounts of single users, by the user name in the token; they win over `account_template`.",
+        examples=[{"alice@uni.example": "alice"}],
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    id_token_claims: bool = Field(
+        default=False,
+        description="Accept access tokens with claims of ID tokens (`at_hash`, `c_hash`, `nonce`), as Dex issues them. "
+        "ID tokens of the issuer for the same audience are then accepted as well, so `audience` must be set.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    max_key_age: Seconds = Field(
+        default=86400,
+        description="How long keys are trusted that cannot be read again because the issuer does not answer. Keys that "
+        "the issuer no longer publishes are not trusted from the next reading on (10 minutes at most).",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
     jwk_algorithm: Annotated[Algorithm | None, BeforeValidator(none_if_blank)] = Field(
         default=None, description="The algorithm of keys that do not name one themselves (`alg`)."
     )
@@ -84,8 +125,8 @@ class AuthenticationSettings(Section):
     )
     algorithms: tuple[Algorithm, ...] = Field(
         default=(),
-        description="The accepted algorithms. Empty: all algorithms of the keys. `none` and shared secrets (HS256 …) "
-        "are never accepted.",
+        description="The accepted algorithms. Empty: all algorithms of the keys. `EdDSA` includes `Ed25519` and "
+        "`Ed448`. `none` and shared secrets (HS256 …) are never accepted.",
         json_schema_extra=FLAMECREST_ONLY,
     )
     leeway: SecondsOrNone = Field(
@@ -99,6 +140,24 @@ class AuthenticationSettings(Section):
                 "has no keys to validate tokens with",
                 "set `issuer: https://id.example.org/realms/hpc` or `public_certs: [https://…/certs]`",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _maps_to_accounts(self) -> AuthenticationSettings:
+        try:
+            groups = {} if self.username_pattern is None else re.compile(self.username_pattern, re.ASCII).groupindex
+        except re.error as error:
+            raise InvalidSetting(f"username_pattern is no regular expression: {error}", "correct it") from None
+        names = _PLACEHOLDER.findall(self.account_template)
+        rest = _PLACEHOLDER.sub("", self.account_template)
+        if "{" in rest or "}" in rest or not {*names} <= {"value", *groups}:
+            possible = ", ".join(f"{{{name}}}" for name in ("value", *groups))
+            raise InvalidSetting("account_template has a placeholder that is unknown", f"possible: {possible}")
+        for account in self.accounts.values():
+            if _ACCOUNT.fullmatch(account) is None or ".." in account:
+                raise InvalidSetting(f"accounts has {account!r}, which cannot be an account", "correct it")
+        if self.id_token_claims and not self.audience:
+            raise InvalidSetting("id_token_claims needs an audience", "set `audience` to the client id of this gateway")
         return self
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from flamecrest.server.auth.accounts import PORTABLE_NAMES, AccountRules
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.settings import OpenFgaSettings, SshCaSettings, SshServiceSettings, StaticKeysSettings
 from flamecrest.server.ssh.credentials import Credentials, StaticCredentials, StaticKey
@@ -28,6 +29,13 @@ def make_authenticator(settings: Settings, http: httpx.AsyncClient) -> OidcAuthe
         jwk_algorithm=tokens.jwk_algorithm,
         leeway=tokens.leeway,
         min_token_ttl=tokens.min_token_ttl,
+        max_key_age=tokens.max_key_age,
+        accounts=AccountRules(
+            pattern=tokens.username_pattern or (None if tokens.accounts else PORTABLE_NAMES),
+            template=tokens.account_template,
+            table=dict(tokens.accounts),
+        ),
+        id_token_claims=tokens.id_token_claims,
     )
 
 
