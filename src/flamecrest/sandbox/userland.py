@@ -84,6 +84,10 @@ BEGIN {
         $opened{fileno $_[0]} = $_[1] if $done;
         return $done;
     };
+    *main::mkdir = sub (_;$) {
+        if (!mine($_[0] =~ m{^(.*)/[^/]+/*\z}s)) { $! = 13; return }
+        return CORE::mkdir($_[0], $_[1] // 0777);
+    };
     *main::opendir = sub (*$) {
         if (!mine($_[1])) { $! = 13; return }
         $folder = $_[1];

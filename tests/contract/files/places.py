@@ -151,7 +151,7 @@ async def on_sandbox(root: Path, *, subsystem: bool, programs: Sequence[Path] = 
         async with Pool([Host("127.0.0.1", server.port)], keys, trust, PoolLimits()) as pool:
             owner = ("ann", "ann") if subsystem else my_names()
             place = _over_ssh(pool, SftpOpener(servers=()), "ann", f"{users['ann'].home}/work", owner, server)
-            await place.changes.mkdir(place.folder, soon())
+            await asyncio.to_thread(Path(place.folder).mkdir)  # no channel is opened yet
             yield place
     finally:
         await server.stop()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from flamecrest.server.errors import Upstream
+from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.writing import require_regular
 from flamecrest.server.files.values import Stat
@@ -38,6 +39,20 @@ async def stat_regular(sftp: Sftp, path: str, deadline: Deadline, prefix: str) -
         async with deadline.enforce("Opening the file"):
             return require_regular(prefix, await sftp.stat(os.fsencode(path)))
     except SftpError as error:
+        raise operation_error(error, prefix) from None
+
+
+async def create(
+    session: Session,
+    what: Literal["file", "directory", "directories"],
+    path: bytes,
+    prefix: str,
+    deadline: Deadline,
+) -> bool | None:
+    """Create an empty file or a directory, as the user's umask has it; False if the path exists; None: use SFTP."""
+    try:
+        return await session.ask(agent_requests.create(what, path), deadline)
+    except StatError as error:
         raise operation_error(error, prefix) from None
 
 

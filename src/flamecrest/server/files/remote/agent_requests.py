@@ -5,7 +5,7 @@ The agent declines what fails, is large or unusual; then nothing was changed, an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from flamecrest.server.files.remote.times import local_time
 from flamecrest.server.files.values import ListingEntry, Stat, kind_letter, permission_letters
@@ -90,6 +90,16 @@ def write(path: bytes, temporary: bytes, data: bytes, mode: int | None) -> Quest
 def _written(answer: bytes) -> WriteReply:
     created, _, words = answer.partition(b" ")
     return WriteReply(created == b"1", Stat(*stat_numbers(words)))
+
+
+def create(what: Literal["file", "directory", "directories"], path: bytes) -> Question[bool]:
+    """Request to create an empty file, a directory, or a directory with its parents, with the mode of the umask.
+
+    The answer is False if the path exists (a directory that may exist counts as created), StatError if its parent does
+    not.
+    """
+    letter = {"file": b"f", "directory": b"d", "directories": b"p"}[what]
+    return Question(b"m", letter + b"\0" + path, lambda answer: answer == b"1", repeatable=False, required=True)
 
 
 def listing(path: bytes, zone: tzinfo, options: ListOptions) -> Question[list[ListingEntry]]:

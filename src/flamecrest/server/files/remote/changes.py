@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import Invalid, TooLarge, Upstream
-from flamecrest.server.files.remote.access import stat_path, use_sftp
+from flamecrest.server.files.remote.access import create, stat_path, use_sftp
 from flamecrest.server.files.remote.commands import archive, command_errors
 from flamecrest.server.files.remote.commands.copying import copy
 from flamecrest.server.files.remote.directories import explain_not_created, make_directories
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.ssh.port import Session
 
+_EXISTS = SftpError(FAILURE, "Failure")  # as the server answers where a path exists
 _OCTAL = re.compile(r"0*[0-7]{1,4}", re.ASCII)
 _SYMBOLIC = re.compile(r"(?:[ugoa]*(?:[-+=](?:[rwxXst]*|[ugo]))+,?)+(?<!,)", re.ASCII)
 _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@\\+-]{0,127}\$?", re.ASCII)
@@ -77,7 +78,13 @@ class RemoteChanges:
 
         prefix = f"mkdir: cannot create directory '{path}'"
         name = os.fsencode(path.rstrip("/") or "/")
-        await self.session.sftp(use, deadline)
+        created = await create(self.session, "directories" if parents else "directory", name, prefix, deadline)
+        if created is None:
+            await self.session.sftp(use, deadline)
+        elif not created:
+            await self.session.sftp(
+                lambda sftp: explain_not_created(sftp, name, prefix, _EXISTS, may_exist=exist_ok), deadline
+            )
 
     async def symlink(self, target: str, link: str, deadline: Deadline) -> None:
         async def use(sftp: Sftp) -> None:
@@ -136,21 +143,16 @@ class RemoteChanges:
         await self.session.run(copy(source, target, overwrite=overwrite, dereference=dereference), deadline)
 
     async def touch(self, path: str, deadline: Deadline, *, mtime: int | None = None) -> None:
-        async def use(sftp: Sftp) -> bool:
-            name = os.fsencode(path)
-            try:
-                # exclusive: an existing path is not opened, as it may be a FIFO
-                opening = sftp.open_file(name, FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE)
-                async with sftp.handle(opening) as handle:
-                    if mtime is not None:
-                        await sftp.fsetstat(handle, Attrs(atime=mtime, mtime=mtime))
-            except SftpError as error:
-                await _existing(sftp, name, prefix, error)
-                return False
-            return True
-
-        prefix = f"touch: cannot touch '{path}'"
-        if await use_sftp(self.session, use, deadline, prefix):
+        prefix, name = f"touch: cannot touch '{path}'", os.fsencode(path)
+        new = None if mtime is None else Attrs(atime=mtime, mtime=mtime)
+        created = await create(self.session, "file", name, prefix, deadline)
+        if created is None:
+            created = await use_sftp(self.session, lambda sftp: _touched(sftp, name, new, prefix), deadline, prefix)
+        elif created and new is not None:
+            await use_sftp(self.session, lambda sftp: sftp.setstat(name, new), deadline, prefix)
+        elif not created:
+            await use_sftp(self.session, lambda sftp: _existing(sftp, name, prefix, _EXISTS), deadline, prefix)
+        if created:
             return
         when: tuple[str, ...] = ()  # the current time of the cluster's clock
         if mtime is not None:
@@ -191,6 +193,19 @@ class RemoteChanges:
     async def extract(self, source: str, target: str, deadline: Deadline, *, compression: Compression = "gzip") -> None:
         script = archive.extract(source, target, compression=compression)
         await self.session.run(Command(script.argv, archive.finished), deadline)
+
+
+async def _touched(sftp: Sftp, name: bytes, new: Attrs | None, prefix: str) -> bool:
+    """Create an empty file; False if it exists."""
+    try:
+        # exclusive: an existing path is not opened, as it may be a FIFO
+        async with sftp.handle(sftp.open_file(name, FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE)) as handle:
+            if new is not None:
+                await sftp.fsetstat(handle, new)
+    except SftpError as error:
+        await _existing(sftp, name, prefix, error)
+        return False
+    return True
 
 
 async def _existing(sftp: Sftp, path: bytes, prefix: str, error: SftpError) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, Invalid, NotFound, PreconditionFailed
 from flamecrest.server.files.remote import agent_requests
-from flamecrest.server.files.remote.access import stat_path, stat_regular
+from flamecrest.server.files.remote.access import create, stat_path, stat_regular
 from flamecrest.server.files.remote.directories import make_directories
 from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.reading import OPEN_ATTEMPTS, SftpReader, UnopenedReader
@@ -172,7 +172,9 @@ class RemoteContent:
             except NotFound:
                 if not options.parents:
                     raise
-                await make_directories(sftp, target.path.rpartition(b"/")[0], prefix)
+                folder = target.path.rpartition(b"/")[0]
+                if not await create(self.session, "directories", folder, prefix, deadline):
+                    await make_directories(sftp, folder, prefix)
                 file = await TemporaryFile.create(sftp, target, options, prefix)
         try:
             await file.write(chunks)

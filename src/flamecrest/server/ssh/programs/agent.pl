@@ -319,6 +319,22 @@ sub asked {
   vec($bits, 0, 1) = 1;
   return select $bits, undef, undef, 0;
 }
+# creates an empty file (f) or a directory (d; p: its parents as well, and it may exist), as the umask has it: =1, or =0 if
+# the path exists
+sub create {
+  my ($what, $path) = split /\0/, $_[0], 2;
+  if ($what eq "f") {
+    my $file;
+    return sysopen($file, $path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0666) ? "=1" : not_created();
+  }
+  if ($what eq "p") {
+    my ($at, @parts) = ("", grep { length } split m{/}, $path);
+    for my $part (@parts) { mkdir $at .= "/$part", 0777 }
+    return -d $path ? "=1" : "-";
+  }
+  return mkdir($path, 0777) ? "=1" : not_created();
+}
+sub not_created { return $errno + 0 == EEXIST ? "=0" : $errno + 0 == ENOENT ? "~" . ENOENT : "-" }
 
 # the entries of a directory that is not too large: the names of the owners, then mode, uid, gid, size and mtime of each
 # entry, then the name of each entry, followed by the target if it is a link
@@ -369,6 +385,7 @@ my %ANSWER = (
   w => \&put,
   t => sub { target($_[0]) },
   e => \&replace,
+  m => \&create,
   d => sub { my $answer = list($_[0]); chdir "/"; $answer },
 );
 
