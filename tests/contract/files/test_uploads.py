@@ -10,8 +10,18 @@ from dataclasses import replace
 
 import pytest
 
-from flamecrest.server.errors import Conflict, GatewayError, Gone, Invalid, Locked, NotFound, StaleState
-from flamecrest.server.files.resumable.port import UploadStatus
+from flamecrest.server.errors import (
+    ChecksumMismatch,
+    Conflict,
+    GatewayError,
+    Gone,
+    Invalid,
+    Locked,
+    NotFound,
+    StaleState,
+    TooLarge,
+)
+from flamecrest.server.files.resumable.port import PieceChecksum, UploadStatus
 from flamecrest.server.files.resumable.remote import RemoteUploads
 from flamecrest.server.files.resumable.state import UploadKey
 from flamecrest.server.files.values import ListOptions
@@ -94,13 +104,83 @@ async def test_unrecorded_bytes_are_ignored(place: Place) -> None:
     assert await content(place) == b"abcdefghij"
 
 
-async def test_data_file_that_is_too_long_is_a_conflict(place: Place) -> None:
+async def test_data_file_that_is_too_short_is_a_conflict(place: Place) -> None:
     key = (await begun(place, 6)).key
+    await uploads(place).append(key, 0, pieces(b"abcdef"), soon(), checksum=None)
+    key = (await begun(place, 6, "g")).key
     beside = next(name for name in await names(place) if len(name) == 51)
-    await place.content.upload(place.path(beside), pieces(b"x" * 9), soon())
+
+    async def shortened() -> AsyncIterator[bytes]:
+        yield b"abcde"
+        await asyncio.sleep(0.6)  # until after the next heartbeat
+        yield b"f"
+        await place.changes.truncate(place.path(beside), 5, soon())
+
     with pytest.raises(Conflict):
-        await uploads(place).append(key, 0, pieces(b"abcdef"), soon())
-    assert "f" not in await names(place)
+        await uploads(place).append(key, 0, shortened(), soon())
+    assert "g" not in await names(place)
+
+
+WRONG = PieceChecksum("sha1", bytes(20))
+
+
+@pytest.mark.parametrize("declared", [None, 9])
+async def test_a_rolled_back_piece_leaves_nothing(place: Place, declared: int | None) -> None:
+    """Neither its bytes, which may be more than the file will have, nor the length that came with it."""
+    key = (await uploads(place).create(place.path("f"), None, "", soon())).key
+    await uploads(place).append(key, 0, pieces(b"abc"), soon())
+    with pytest.raises(ChecksumMismatch):
+        await uploads(place).append(key, 3, pieces(b"longer"), soon(), length=declared, checksum=WRONG)
+    assert (await uploads(place).look(key, soon())).length is None
+    with pytest.raises(StaleState):
+        await uploads(place).append(key, 0, pieces(), soon(), length=3)
+    assert (await uploads(place).append(key, 3, pieces(b"de"), soon(), length=5)).complete
+    assert await content(place) == b"abcde"
+    assert await names(place) == ["f"]
+
+
+async def test_the_length_may_be_declared_without_bytes(place: Place) -> None:
+    key = (await uploads(place).create(place.path("f"), None, "", soon())).key
+    await uploads(place).append(key, 0, pieces(b"abc"), soon())
+    assert (await uploads(place).append(key, 3, pieces(), soon(), length=4)).length == 4
+    with pytest.raises(Invalid, match="can't be changed"):
+        await uploads(place).append(key, 3, pieces(b"de"), soon(), length=5)
+    with pytest.raises(TooLarge):
+        await uploads(place).append(key, 3, pieces(b"de"), soon())
+    assert (await uploads(place).append(key, 3, pieces(), soon(), length=4)).offset == 3
+    assert (await uploads(place).append(key, 3, pieces(b"d"), soon())).complete
+
+
+@pytest.mark.needs("disk")
+async def test_a_removed_upload_is_not_complete_because_its_inode_is_used_again(place: Place) -> None:
+    for number in range(8):
+        key = (await begun(place, 3)).key
+        await uploads(place).remove(key, soon())
+        await place.content.upload(place.path("f"), pieces(b"%d.." % number), soon())
+        with pytest.raises(NotFound):
+            await uploads(place).look(key, soon())
+        await place.changes.rm(place.path("f"), soon())
+
+
+async def test_a_piece_beside_the_one_that_completes_the_upload_is_out_of_step(place: Place) -> None:
+    key = (await begun(place, 6)).key
+    waiting, started = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"abc"
+        started.set()
+        await waiting.wait()
+        yield b"def"
+
+    first = asyncio.create_task(uploads(place).append(key, 0, slow(), soon()))
+    await started.wait()
+    second = asyncio.create_task(uploads(place).append(key, 0, pieces(b"abcdef"), soon()))
+    await asyncio.sleep(0.2)  # it waits for the lock
+    waiting.set()
+    assert (await first).complete
+    with pytest.raises(StaleState):
+        await second
+    assert await content(place) == b"abcdef"
 
 
 async def test_concurrent_requests_for_one_upload(place: Place) -> None:
@@ -185,7 +265,7 @@ async def test_completed_upload_is_recognized_by_inode(place: Place) -> None:
     with pytest.raises(NotFound):
         await uploads(place).look(key, soon())
     with pytest.raises(NotFound):
-        await uploads(place).look(replace(key, inode=0), soon())
+        await uploads(place).look(replace(key, file=0), soon())
 
 
 async def test_symlinks_in_place_of_upload_files_are_refused(place: Place) -> None:

@@ -174,6 +174,14 @@ async def test_full_disk_leaves_the_old_content(place: Place, disk: Disk, links:
     assert await left(disk, ["f", "g"][:links])
 
 
+async def test_full_disk_begins_no_resumable_upload(place: Place, disk: Disk) -> None:
+    disk.root("cat /dev/zero >../fill 2>/dev/null || true")
+    with pytest.raises(Upstream) as caught:  # not Unavailable: there is nothing to be resumed
+        await RemoteUploads(place.session).create(str(disk.path / "f"), 3, "x" * 5000, soon())
+    assert "resumed" not in caught.value.public
+    assert await left(disk, [])
+
+
 async def test_nobody_reads_the_new_content_before_it_has_its_rights(place: Place, disk: Disk) -> None:
     disk.root(f"setfacl -d -m u:{OTHER}:rwx .; install -o $ME -g $ME -m 666 /dev/null f; setfacl -b f")
     seen: set[int] = set()

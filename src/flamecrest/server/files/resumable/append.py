@@ -30,8 +30,11 @@ CHECKPOINT_SECONDS = 2.0  # or what arrived in this time
 class UploadWriter:
     """The data file of an upload: the writes in flight, and the offset up to which all are acknowledged."""
 
-    def __init__(self, sftp: Sftp, handle: bytes, head: bytes, lock: UploadLock, state: UploadState) -> None:
+    def __init__(
+        self, sftp: Sftp, handle: bytes, head: bytes, lock: UploadLock, state: UploadState, length: int | None
+    ) -> None:
         self.state = state  # as recorded last
+        self._length = length  # is recorded with the first bytes, so that it goes if they are not accepted
         self.lock = lock
         self.safe = state.offset
         self._sent = state.offset
@@ -45,7 +48,7 @@ class UploadWriter:
         """Write all chunks, and record the offset at intervals and at the end."""
         digest = None if checksum is None else hashlib.new(checksum.algorithm, usedforsecurity=False)
         async for chunk in chunks:
-            if self.state.length is not None and self._sent + len(chunk) > self.state.length:
+            if self._length is not None and self._sent + len(chunk) > self._length:
                 raise TooLarge("More bytes than the upload's length")
             if digest is not None:
                 digest.update(chunk)
@@ -81,10 +84,10 @@ class UploadWriter:
         """Sync the acknowledged bytes to disk, then record their offset."""
         while self._under_way:
             await self._acknowledged()
-        if self.safe > self.state.offset:
+        state = replace(self.state, offset=self.safe, length=self._length)
+        if state != self.state:
             await within_stall_timeout(self._sftp.fsync(self._handle))
             await self.lock.beat()
-            state = replace(self.state, offset=self.safe)
             await within_stall_timeout(self._sftp.write(self._head, 0, state.head()))
             self.state = state
         self._recorded_at = time.monotonic()

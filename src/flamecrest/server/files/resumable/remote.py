@@ -31,6 +31,7 @@ from flamecrest.server.files.remote.replacement.landing import land
 from flamecrest.server.files.remote.replacement.targets import find_target, resolve_target
 from flamecrest.server.files.remote.writing import within_stall_timeout
 from flamecrest.server.files.resumable.append import UploadWriter
+from flamecrest.server.files.resumable.identity import find_file
 from flamecrest.server.files.resumable.lock import UploadLock, acquire, open_regular, released_soon
 from flamecrest.server.files.resumable.port import PieceChecksum, UploadStatus
 from flamecrest.server.files.resumable.state import HEAD_SIZE, MAX_STATE, UploadFiles, UploadKey, UploadState, expired
@@ -45,7 +46,6 @@ from flamecrest.server.ssh.channels.sftp_packets import (
     Attrs,
     SftpError,
 )
-from flamecrest.server.ssh.errors import StatError
 
 if TYPE_CHECKING:
     from flamecrest.server.ssh.channels.sftp import Sftp
@@ -81,9 +81,9 @@ class RemoteUploads:
             await _begin(sftp, names, UploadState(0, length, target.new_mode or 0, metadata), path)
             return names
 
-        names = await self._sftp(use, deadline, path)
-        with suppress(StatError, Upstream):
-            key = replace(key, inode=(await self._session.stat(os.fsdecode(names.data), deadline, follow=False))[1])
+        names = await self._sftp(use, deadline, path, resumable=False)
+        with suppress(GatewayError):
+            key = replace(key, file=(await find_file(self._session, names.data, deadline)).identity)
         made = UploadStatus(key, 0, length, metadata)
         return await self.look(key, deadline) if made.complete else made
 
@@ -117,18 +117,15 @@ class RemoteUploads:
             async with deadline.enforce("Opening the upload"):
                 state = await _read(sftp, names)
             if state is not None:
-                async with (
-                    acquire(sftp, names.lock) as lock,
-                    open_regular(sftp, names.state, FLAG_READ | FLAG_WRITE) as head,
-                ):
-                    state = state.with_head(await within_stall_timeout(sftp.read(head, 0, HEAD_SIZE)))
-                    if length is not None:
-                        state = _with_length(state, length)
-                        await within_stall_timeout(sftp.write(head, 0, state.head()))
-                    _in_step(offset, state.offset)
+                async with acquire(sftp, names.lock) as lock:
                     try:
-                        async with open_regular(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle:
-                            tail = UploadWriter(sftp, handle, head, lock, state)
+                        async with (
+                            open_regular(sftp, names.state, FLAG_READ | FLAG_WRITE) as head,
+                            open_regular(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle,
+                        ):
+                            state = state.with_head(await within_stall_timeout(sftp.read(head, 0, HEAD_SIZE)))
+                            _in_step(offset, state.offset)
+                            tail = UploadWriter(sftp, handle, head, lock, state, _length(state, length))
                             await self._receive(tail, names, chunks, checksum)
                     except SftpError as error:
                         if error.code != NO_SUCH_FILE:
@@ -204,9 +201,12 @@ class RemoteUploads:
             raise StaleState(f"{prefix}: the path leads to another file now")
         try:
             async with open_regular(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle:
-                if (await sftp.fstat(handle)).size != state.length:
+                size, length = (await sftp.fstat(handle)).size or 0, state.length or 0
+                if size < length:
                     raise Conflict(f"{prefix}: the data does not have the length that it must have")
                 await lock.beat()
+                if size > length:  # of a piece that was not accepted
+                    await sftp.fsetstat(handle, Attrs(size=length))
                 if target.existing is None:
                     await sftp.fsetstat(handle, Attrs(mode=state.mode))
                 await within_stall_timeout(sftp.fsync(handle))
@@ -218,14 +218,14 @@ class RemoteUploads:
         sftp.forget(sftp.remove(names.state))
 
     async def _finished(self, key: UploadKey, deadline: Deadline) -> UploadStatus:
-        """Return a completed upload: its target has the inode of its data file. Raises NotFound, Gone."""
-        found: tuple[int, ...] | None = None
-        if key.expires > time.time() and key.inode:
-            with suppress(StatError):
-                found = await self._session.stat(key.path, deadline, follow=True)
-        if found is None or found[1] != key.inode:
+        """Return a completed upload: its target is its data file. Raises NotFound, Gone."""
+        found = None
+        if key.expires > time.time() and key.file:
+            with suppress(NotFound):
+                found = await find_file(self._session, os.fsencode(key.path), deadline)
+        if found is None or found.identity != key.file:
             raise (NotFound if key.expires > time.time() else Gone)("There is no such upload any more")
-        return UploadStatus(key, found[7], found[7], "")
+        return UploadStatus(key, found.size, found.size, "")
 
     # --- helpers
 
@@ -239,13 +239,17 @@ class RemoteUploads:
             raise Gone("The upload has expired")
         return names
 
-    async def _sftp(self, use: Callable[[Sftp], Awaitable[T]], deadline: Deadline, path: str) -> T:
+    async def _sftp(
+        self, use: Callable[[Sftp], Awaitable[T]], deadline: Deadline, path: str, *, resumable: bool = True
+    ) -> T:
         try:
             return await self._session.sftp(use, deadline)
         except SftpError as error:
             raise _explained(error, path) from None
         except Upstream as error:
-            raise _again(error) from None
+            if resumable:
+                raise _again(error) from None
+            raise
 
     @asynccontextmanager
     async def _opened(self, key: UploadKey, deadline: Deadline) -> AsyncIterator[tuple[Sftp, UploadFiles]]:
@@ -277,12 +281,15 @@ def _in_step(given: int, offset: int) -> None:
         raise StaleState(f"`Upload-Offset` is {given}, and the upload is at {offset}")
 
 
-def _with_length(state: UploadState, length: int) -> UploadState:
+def _length(state: UploadState, length: int | None) -> int | None:
+    """The length of an upload, perhaps declared by this request."""
+    if length is None:
+        return state.length
     if state.length not in {None, length}:
         raise Invalid("`Upload-Length` can't be changed")
     if length < state.offset:
         raise Invalid("`Upload-Length` is less than what has arrived")
-    return replace(state, length=length)
+    return length
 
 
 async def _begin(sftp: Sftp, names: UploadFiles, state: UploadState, path: str) -> None:

@@ -26,12 +26,12 @@ HEAD_SIZE = 42
 
 @dataclass(frozen=True, slots=True)
 class UploadKey:
-    """The id of an upload: target path, time of expiry, random bits, and the inode of the data file."""
+    """The id of an upload: target path, time of expiry, random bits, and the identity of the data file."""
 
     path: str
     expires: int  # seconds since the epoch
     nonce: bytes
-    inode: int = 0  # 0: unknown
+    file: int = 0  # 0: unknown
 
     @classmethod
     def new(cls, path: str, expires: int) -> UploadKey:
@@ -53,7 +53,7 @@ class UploadKey:
     @property
     def text(self) -> str:
         """The id for a URL."""
-        numbers = self.expires.to_bytes(4, "big") + self.nonce + self.inode.to_bytes(8, "big")
+        numbers = self.expires.to_bytes(4, "big") + self.nonce + self.file.to_bytes(8, "big")
         return base64.urlsafe_b64encode(numbers + os.fsencode(self.path)).decode("ascii").rstrip("=")
 
     def beside(self, target: bytes) -> UploadFiles:
