@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from blockbuster import BlockBuster
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 # Every run draws new examples. To look harder by hand: pytest --hypothesis-profile=thorough
 # No deadline (200 ms by default) and no too_slow check: durations depend on the machine.
 settings.register_profile("quick", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=2000)
 settings.load_profile("quick")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """With `--dist loadfile`, a file is run by one worker; so is the whole of tests/wire, for its gateways."""
+    return _ByFileOrServers(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+class _ByFileOrServers(LoadFileScheduling):  # type: ignore[misc]
+    def _split_scope(self, nodeid: str) -> str:
+        scope: str = super()._split_scope(nodeid)
+        return "tests/wire" if scope.startswith("tests/wire/") else scope
 
 
 def pytest_collection_finish() -> None:

@@ -87,7 +87,7 @@ class Edge(FastAPI):
         except asyncio.CancelledError:
             await exchange.after_cancel()
         except ClientDisconnect:
-            exchange.client_closed()
+            await exchange.client_closed()
         except Exception as error:  # noqa: BLE001 -- every error ends here
             await exchange.fail(error)
         finally:

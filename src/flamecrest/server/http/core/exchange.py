@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from starlette.exceptions import HTTPException
 
-from flamecrest.server.errors import GatewayError, Timeout, Unavailable
+from flamecrest.server.errors import GatewayError, Invalid, Timeout, Unavailable
 from flamecrest.server.telemetry.trace import Trace, log_request
 
 from .errors import error_response
 from .forwarded import FORWARDED
-from .framing import HTTP_1_0, NEVER_READ, NOTED, VALID_HOST, VALID_ID, head_error
+from .framing import NEVER_READ, NOTED, VALID_HOST, VALID_ID, head_error
 from .responses import ADDED_HEADERS
 
 if TYPE_CHECKING:
@@ -89,9 +89,10 @@ class Exchange:
         made = request_id.decode() or f"{random.getrandbits(128):032x}"  # not a secret
         self.trace = Trace(made, correlation_id.decode() or made, scope["method"])
         self.unread = (self._length > 0 or self._coding != b"") and scope["method"] not in NEVER_READ
-        self.error: GatewayError | None = None  # why the request must be refused
-        if len(self._hosts) != 1 or self._coding or VALID_HOST.fullmatch(self._hosts[0]) is None:
-            self.error = head_error(self._hosts, self._coding, http_1_0=scope.get("http_version") in HTTP_1_0)
+        self.error: GatewayError | HTTPException | None = None  # why the request must be refused
+        version = scope.get("http_version", "1.1")
+        if len(self._hosts) != 1 or self._coding or version != "1.1" or VALID_HOST.fullmatch(self._hosts[0]) is None:
+            self.error = head_error(self._hosts, self._coding, self._length, version)
         self._listener: asyncio.Task[None] | None = None
         self._started = self._responded = self._waiting = False
         self.ended: Literal["", "disconnected", "stalled", "stopped"] = ""
@@ -151,8 +152,10 @@ class Exchange:
             )
             if trace.user is not None:
                 headers.append((b"f7t-authusername", trace.user.encode("ascii", "replace")))
-            if self.unread and (self.ended or self._expects or not 0 <= self._length <= SMALL_BODY):
-                headers.append(_CLOSE)  # the rest of the body is not worth waiting for
+            if (self.error is not None and self._coding) or (
+                self.unread and (self.ended or self._expects or not 0 <= self._length <= SMALL_BODY)
+            ):
+                headers.append(_CLOSE)  # the end of the body is not certain, or not worth waiting for
             await self._send(message)
             return
         body = message.get("body", b"")
@@ -200,10 +203,12 @@ class Exchange:
         else:
             self.trace.error = "Stopped"
 
-    def client_closed(self) -> None:
-        """Note that the handler has found the client gone."""
-        self.trace.status = _CLIENT_CLOSED
+    async def client_closed(self) -> None:
+        """Note that no more of the body comes: the client has gone, or the framing is broken, which gets a response."""
         self.unread = False
+        if not self._started:
+            await self.fail(Invalid("The body of the request is malformed, or ended early"))
+        self.trace.status, self.trace.error = _CLIENT_CLOSED, None
 
     def close(self, path: str, logged_headers: Mapping[bytes, str] | None = None) -> None:
         """Stop listening for a disconnect, and write the access log line, with these headers of the request."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from starlette.exceptions import HTTPException
+
 from flamecrest.server.errors import GatewayError, Invalid, Unsupported
 
 from .forwarded import FORWARDED
@@ -20,16 +22,21 @@ NOTED: Final = FORWARDED | {
 }  # fmt: skip
 
 
-def head_error(hosts: list[bytes], coding: bytes, *, http_1_0: bool) -> GatewayError | None:
-    """The error of a request that must be refused: RFC 9112, 3.2 (Host) and 6.1 (Transfer-Encoding).
+def head_error(hosts: list[bytes], coding: bytes, length: int, version: str) -> GatewayError | HTTPException | None:
+    """The error of a request that must be refused: RFC 9112, 3.2 (Host) and 6.1 (Transfer-Encoding); RFC 9110, 15.6.6.
 
-    hosts: the values of all Host headers. coding: the value of Transfer-Encoding; empty without one.
+    hosts: the values of all Host headers. coding: the value of Transfer-Encoding; empty without one. length: bytes of
+    the body by Content-Length; -1 without one. version: of HTTP, as the server writes it.
     """
+    if version[:1] != "1":
+        return HTTPException(505, "HTTP Version Not Supported")
+    if coding and (length >= 0 or version in HTTP_1_0):  # others may see another end of the body
+        return Invalid("The request has Transfer-Encoding beside Content-Length, or in HTTP/1.0")
     if coding and coding.strip().lower() != b"chunked":
         return Unsupported("Transfer-Encoding: only `chunked` is supported")
     if len(hosts) > 1:
         return Invalid("The request has more than one Host header")
-    if http_1_0 and hosts in ([], [b""]):
+    if version in HTTP_1_0 and hosts in ([], [b""]):
         return None
     if not hosts or VALID_HOST.fullmatch(hosts[0]) is None:
         return Invalid("The request has no valid Host header")
