@@ -162,6 +162,13 @@ async def test_refused(place: Place, disk: Disk, case: str, write) -> None:
     assert await left(disk, ["f"]) or (case == "append-only" and write is resumable)
 
 
+@WAYS
+async def test_no_new_file_on_a_read_only_file_system(place: Place, disk: Disk, write) -> None:
+    disk.root("mount -o remount,ro ..")
+    with pytest.raises(Denied, match="Read-only file system"):
+        await write(place, disk.path / "f")
+
+
 @pytest.mark.parametrize("links", [1, 2])
 async def test_full_disk_leaves_the_old_content(place: Place, disk: Disk, links: int) -> None:
     disk.root("echo old >f; chown $ME f" + "; ln f g" * (links - 1))

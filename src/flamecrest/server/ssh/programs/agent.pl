@@ -229,6 +229,7 @@ sub target {
   return "-" if @old and not $old[2] & 0222;
   return "~" . ($errno + 0) if @old and not -W $path;
   my ($folder) = $path =~ m{^(.*/)}s or return "-";
+  return "~" . EROFS unless @old or -W $folder or $errno + 0 - EROFS;
   return join "\0", "=" . (inherited($folder) ? "" : umask), $path, @old ? (-O $path ? 1 : 0, "@old") : ("", "");
 }
 # whether new files in a folder get the rights of an ACL, which the umask does not change; true if it is not known
