@@ -91,7 +91,8 @@ PRINTED = {
     b"315\nRemaining budget: 12 node hours\n": "315",
     b"0\n315\n4294967295\n": "315",  # no job has these numbers
     b"Submitted batch job 4711\n": "4711",
-    b"Submitted batch job 4711 on cluster west\n": "4711.west",
+    b"Submitted batch job 4711 on cluster west\n": "4711",
+    b"Submitted batch job 96 on cluster west.\n96;west\n": "96.west",
     b"Submitted batch job 4711 estimates 2 SUs\n": "4711",
     b"sbatch-wrapper: checked\nSubmitted batch job 4711\n250\n": "4711",
     b"\x1b[32mSubmitted batch job 4711\x1b[0m\n": "4711",
@@ -128,7 +129,13 @@ def test_recorded_submissions_that_wait_or_name_a_cluster():
     assert slurm.submit(SPEC).parse(output("submit-wait")) == "425"
     assert slurm.submit(SPEC).parse(output("submit-wait-ended")) == "426"
     assert slurm.submit(SPEC).parse(output("submit-cluster")) == "427.cluster"
-    assert slurm.submit(SPEC).parse(output("submit-cluster-sentence")) == "428.cluster"
+    sentence = output("submit-cluster-sentence")
+    assert slurm.submit(SPEC).parse(sentence) == "428"  # the job has not chosen the cluster
+    for directive in ("--clusters=cluster", "--clusters cluster", "-Mcluster", "-M cluster", "-HM cluster"):
+        chosen = replace(SPEC, script=f"#!/bin/sh\n#SBATCH {directive}\ntrue\n")
+        assert slurm.submit(chosen).parse(sentence) == "428.cluster"
+    for chosen in (replace(SPEC, env={"SBATCH_CLUSTERS": "x"}), replace(SPEC, script=None, script_path="/job.sh")):
+        assert slurm.submit(chosen).parse(sentence) == "428.cluster"
     with pytest.raises(Invalid, match="No cluster 'west' known by database"):
         slurm.submit(SPEC).parse(output("submit-ERR-unknown-cluster"))
 
@@ -174,6 +181,20 @@ def test_a_search_that_the_database_refuses_is_no_empty_history(words, status):
         slurm.history(JobQuery(window=604800)).parse(Output(status, b"", said))
     assert words in caught.value.public
     assert caught.value.fields[0].name == "time_window"
+
+
+def test_an_error_without_rows_is_no_empty_answer_whatever_the_exit_status():
+    down = b"slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n"
+    with pytest.raises(Unavailable):
+        slurm.live(JobQuery(user="u")).parse(Output(0, b"", down))
+    down = b"sacct: error: Problem talking to the database: Connection refused\n"
+    with pytest.raises(Unavailable):
+        slurm.history(JobQuery(user="u", window=60)).parse(Output(0, b"", down))
+    warned = Output(0, b"", b"sacct: warning: can't set locale\nperl: warning: Setting locale failed.\n")
+    assert not slurm.history(JobQuery(user="u", window=60)).parse(warned).records
+    rows = output("running-live")
+    warned = Output(0, rows.stdout, b"squeue: error: plugin_load_from_file: dlopen(x.so): no such file\n")
+    assert slurm.live(JobQuery(job_id="72")).parse(warned).records
 
 
 @pytest.mark.parametrize("words", ["Access/permission denied", "Socket timed out on send/recv operation"])

@@ -9,6 +9,7 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from flamecrest.server.errors import GatewayError, Unavailable, Unsupported
@@ -38,12 +39,15 @@ T = TypeVar("T")
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.+=@:/][A-Za-z0-9_.+=@:/-]*")  # filters that squeue and sacct compare literally
 _STYLE: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # colours of a terminal
-# The sentence stands there if a wrapper of sbatch drops --parsable, or chats. The last line that can be an id is it:
-# wrappers and plug-ins print lines of their own.
+# Lines with an id in the output of sbatch, the most certain first. The sentence comes if a wrapper drops --parsable.
+# Of several lines of one kind the last counts: wrappers and plug-ins print lines of their own.
+_WITH_CLUSTER: Final = re.compile(r"\s*([0-9]{1,10});([^\s;]+)\s*", re.ASCII)
 _ID_LINES: Final = (
-    re.compile(r".*\bSubmitted batch job ([0-9]{1,10})\b(?: on cluster (\S+))?.*", re.ASCII),
-    re.compile(r"\s*([0-9]{1,10})(?:;([^\s;]+))?\s*", re.ASCII),
+    _WITH_CLUSTER,
+    re.compile(r".*\bSubmitted batch job ([0-9]{1,10})\b(?: on cluster ([\w.-]*\w))?.*", re.ASCII),
+    re.compile(r"\s*([0-9]{1,10})\s*()", re.ASCII),
 )
+_CLUSTERS_DIRECTIVE: Final = re.compile(r"^#SBATCH\b.*\s(?:--clus|-[A-Za-z]*M)", re.MULTILINE)
 _CLUSTER_NAME: Final = re.compile(r"^ClusterName\s*=\s*(\S+)\s*$", re.MULTILINE)
 _MAX_COMMAND: Final = 100_000  # bytes: one argument may have 128 KiB
 _EPOCH: Final = {"SLURM_TIME_FORMAT": "%s"}
@@ -95,8 +99,8 @@ class Slurm:
         if spec.script_path is not None:
             options += ["--", check_absolute_path("scriptPath", check_line("scriptPath", spec.script_path))]
         check_absolute_path("workingDirectory", spec.working_directory)
-        command = submit_command([f"{self._bin}sbatch", *options], spec, _parse_job_id)
-        return replace(command, is_enough=_has_job_id)  # with --wait, sbatch stays until the job has ended
+        command = submit_command([f"{self._bin}sbatch", *options], spec, partial(_parse_job_id, spec))
+        return replace(command, is_enough=partial(_has_job_id, spec))  # --wait: sbatch stays until the job has ended
 
     def local_id(self, job_id: str) -> Command[str] | None:
         """Run `scontrol show config` for the name of the login node's cluster."""
@@ -125,7 +129,7 @@ class Slurm:
             # squeue exits with 0 although it does not know a column.
             if output.status != 0 or "Invalid job format specification" in output.errors():
                 raise errors.command_error("squeue", output)
-            return slurm_jobs.parse_squeue(_display(output), separator)
+            return _checked(slurm_jobs.parse_squeue(_display(output), separator), "squeue", output)
 
         return Command(argv, parse, env=_UNCUT, repeatable=True)
 
@@ -147,7 +151,7 @@ class Slurm:
                 return Snapshot()
             if output.status != 0:
                 raise errors.command_error("sacct", output)
-            return slurm_jobs.parse_sacct(_display(output), separator)
+            return _checked(slurm_jobs.parse_sacct(_display(output), separator), "sacct", output)
 
         return Command(argv, parse, env=_UNCUT, repeatable=True)
 
@@ -292,10 +296,11 @@ class Slurm:
         return Command(argv, checked, env=_EPOCH, repeatable=True)
 
 
-def _parse_job_id(output: Output) -> str:
-    """The id of the job in the output of sbatch, with the cluster if it names one.
+def _parse_job_id(spec: JobSpec, output: Output) -> str:
+    """The id of the job in the output of sbatch, with the cluster if sbatch names one.
 
-    An id is proof of a job, whatever the exit status: with --wait that is the job's own.
+    An id is proof of a job, whatever the exit status: with --wait that is the job's own. The cluster in the sentence of
+    a wrapper counts only if the job may have chosen one: otherwise it is the one that the site's commands work with.
     """
     complete = output.stdout.rfind(b"\n") + 1 if output.status == RUNNING else len(output.stdout)
     lines = _STYLE.sub("", output.stdout[:complete].decode("utf-8", "replace")).splitlines()
@@ -303,13 +308,29 @@ def _parse_job_id(output: Output) -> str:
         for pattern in _ID_LINES:
             for line in reversed(lines):
                 if (found := pattern.fullmatch(line)) and 0 < int(found[1]) < MAX_JOB_NUMBER:
-                    return SlurmJobId(found[1], cluster=found[2]).shown if found[2] else found[1].lstrip("0")
+                    if found[2] and (pattern is _WITH_CLUSTER or _may_choose_cluster(spec)):
+                        return SlurmJobId(found[1], cluster=found[2]).shown
+                    return found[1].lstrip("0")
     raise errors.submit_error(output)
 
 
-def _has_job_id(output: Output) -> bool:
+def _checked(snapshot: Snapshot, program: str, output: Output) -> Snapshot:
+    """The snapshot. Raises the error that the program reports if there are no jobs: its exit status may be 0."""
+    if not snapshot.records and errors.reports_error(output) and not errors.is_unknown_user(output):
+        raise errors.command_error(program, output)
+    return snapshot
+
+
+def _may_choose_cluster(spec: JobSpec) -> bool:
+    """Whether the submission names a cluster, or has a script that only the cluster can read."""
+    if spec.script is None or not spec.env.keys().isdisjoint(("SBATCH_CLUSTERS", "SLURM_CLUSTERS")):
+        return True
+    return _CLUSTERS_DIRECTIVE.search(spec.script) is not None
+
+
+def _has_job_id(spec: JobSpec, output: Output) -> bool:
     try:
-        return bool(_parse_job_id(output))
+        return bool(_parse_job_id(spec, output))
     except GatewayError:
         return False
 

@@ -108,7 +108,8 @@ _ENDED_EARLY = frozenset({124, *range(129, 255)})  # timeout's status, and those
 _TOO_WIDE = ("Too wide of a date range", "Query result exceeds size limit")
 _NOT_CANCELLED = "error: Kill job error on job id "
 _NO_ACCOUNTING = ("accounting storage is disabled", "not running a supported accounting_storage plugin")
-_UNKNOWN_USER = "Invalid user id:"
+_REPORTED = re.compile(r"^(?:(?:squeue|sacct): (?:error|fatal): |slurm_load_jobs error: )", re.MULTILINE)
+_UNKNOWN_USER = ("Invalid user id:", "Invalid user:")  # sacct, squeue
 
 
 def error_text(output: Output) -> str:
@@ -204,9 +205,14 @@ def has_no_accounting(output: Output) -> bool:
     return _has(output.errors(), _NO_ACCOUNTING)
 
 
+def reports_error(output: Output) -> bool:
+    """Whether squeue or sacct reports an error, whatever its exit status is."""
+    return _REPORTED.search(output.errors()) is not None
+
+
 def is_unknown_user(output: Output) -> bool:
-    """Whether sacct reports an unknown user."""
-    return _UNKNOWN_USER in output.errors()
+    """Whether the program reports an unknown user."""
+    return _has(output.errors(), _UNKNOWN_USER)
 
 
 def _has(message: str, phrases: tuple[str, ...]) -> bool:
