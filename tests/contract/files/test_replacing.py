@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -119,3 +122,25 @@ async def test_links_as_targets(place: Place, data: bytes) -> None:
         with pytest.raises(error):
             await upload(place, name, data)
     assert await names(place, place.folder) == ["chain", "d", "e", "folder", "loop", "nowhere"]
+
+
+@pytest.mark.needs("disk", "faults")
+@pytest.mark.parametrize("exists", [True, False])
+async def test_nobody_else_can_open_the_data_of_a_resumable_upload(place: Place, exists: bool) -> None:
+    """Not even while it is empty: an open file can be read later, too."""
+    if exists:
+        await place.run('echo old >"$1/f" && chmod 600 "$1/f"', place.folder)
+    place.server.faults.slow = 0.02
+    seen: set[int] = set()
+
+    def look() -> None:
+        for path in Path(place.folder).glob(".flamecrest-upload-*"):
+            with suppress(FileNotFoundError):
+                seen.add(stat.S_IMODE(path.stat().st_mode))
+
+    creating = asyncio.create_task(RemoteUploads(place.session).create(place.path("f"), 3, "", soon()))
+    while not creating.done():
+        await asyncio.to_thread(look)
+        await asyncio.sleep(0.002)
+    await creating
+    assert seen == {0o600}

@@ -42,6 +42,7 @@ from flamecrest.server.ssh.channels.sftp_packets import (
     FLAG_EXCLUSIVE,
     FLAG_READ,
     FLAG_WRITE,
+    NO_ATTRS,
     NO_SUCH_FILE,
     Attrs,
     SftpError,
@@ -78,7 +79,8 @@ class RemoteUploads:
             )
             names = key.beside(target.path)
             await _sweep(sftp, names.folder)
-            await _begin(sftp, names, UploadState(0, length, target.new_mode or 0, metadata), path)
+            state = UploadState(0, length, target.new_mode or 0, metadata)
+            await _begin(sftp, names, state, path, new=target.existing is None)
             return names
 
         names = await self._sftp(use, deadline, path, resumable=False)
@@ -292,15 +294,16 @@ def _length(state: UploadState, length: int | None) -> int | None:
     return length
 
 
-async def _begin(sftp: Sftp, names: UploadFiles, state: UploadState, path: str) -> None:
+async def _begin(sftp: Sftp, names: UploadFiles, state: UploadState, path: str, *, new: bool) -> None:
     """Create the files of an upload, accessible to their owner only."""
-    exclusive = FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE
+    exclusive, private = FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE, Attrs(mode=0o600)
+    # Who opened it while it is empty could read what comes. Without the mode of a new file it shows that at first.
+    attrs = NO_ATTRS if new and not state.mode else private
     try:
-        async with sftp.handle(sftp.open_file(names.data, exclusive)) as handle:
-            # the mode of a new file, as the umask has it
+        async with sftp.handle(sftp.open_file(names.data, exclusive, attrs)) as handle:
             state = replace(state, mode=state.mode or (await sftp.fstat(handle)).mode or 0)
-            await sftp.fsetstat(handle, Attrs(mode=0o600))
-        async with sftp.handle(sftp.open_file(names.state, exclusive, Attrs(mode=0o600))) as handle:
+            await sftp.fsetstat(handle, private)
+        async with sftp.handle(sftp.open_file(names.state, exclusive, private)) as handle:
             await sftp.write(handle, 0, state.packed())
             await sftp.fsync(handle)
     except BaseException as error:
