@@ -151,10 +151,9 @@ async def test_truncated_documents(api: Api, http: httpx.AsyncClient, work: str)
 
 
 def is_no_http(said: bytes) -> bool:
-    """Whether the response is the HTTP server's own error for invalid HTTP, in the common envelope."""
-    status, _, body = parsed(said)
-    found = json.loads(body) if status == 400 else {}
-    return found.get("message") == "Invalid HTTP request received." and set(found) >= answers.KEYS
+    """Whether the response is the HTTP server's own refusal, which has no body: no HTTP, or a head that is too long."""
+    status, headers, body = parsed(said)
+    return status in {400, 414, 431} and body == b"" and headers["connection"] == "close"
 
 
 LIES = [
@@ -225,6 +224,8 @@ async def test_invalid_paths(api: Api, method: str) -> None:
     async def ask(target: str) -> str | None:
         target = target.replace("/S", f"/{api.system}")
         said = await spoken(api, head(api, f"{method} {target} HTTP/1.1", "Content-Length: 0"))
+        if is_no_http(said):
+            return None
         status, headers, body = parsed(said)
         if not 400 <= status < 500 or "x-injected" in headers:
             return f"{status} {headers}"

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +43,8 @@ async def lifespan(app):
 with listen("127.0.0.1", 0) as listener:
     settings = load(Path(sys.argv[1]), {})
     app = application(handler, trusted_proxies=settings.server.trusted_proxies, lifespan=lifespan)
-    started = run(app, listener, settings, lambda: print(address(listener), flush=True))
+    started = run(app, listener, settings, lambda: print(address(listener), flush=True),
+        lambda: print("reported", flush=True))
 print("started" if started else "did not start", flush=True)
 """
 
@@ -72,6 +74,42 @@ def test_signal_shuts_down_gracefully(number: signal.Signals) -> None:
     assert out == "left\nstarted\n"
     assert all(line.startswith('{"ts":') for line in err.splitlines()), err
     assert '"message":"stopped"' in err.splitlines()[-1]  # the last lines of the log are not lost
+
+
+def test_other_signals_end_nothing() -> None:
+    with served() as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGHUP):
+            process.send_signal(number)
+        assert httpx.get(url, trust_env=False).status_code == 200
+        process.terminate()
+        out, err = process.communicate()
+    assert process.returncode == 0
+    assert out == "reported\nleft\nstarted\n"
+    assert "SIGHUP: nothing to reload" in err
+
+
+def ignored_signals(pid: int) -> int:
+    """The bit mask of the signals that a process ignores or handles."""
+    lines = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+    return int(lines["SigIgn"], 16) | int(lines["SigCgt"], 16)
+
+
+def test_signals_during_the_start_end_nothing() -> None:
+    argv = [str(Path(sys.executable).with_name("flamecrest")), "serve", "--config", str(MINIMAL), "--port", "0"]
+    both = 1 << (signal.SIGUSR1 - 1) | 1 << (signal.SIGHUP - 1)
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while ignored_signals(process.pid) & both != both and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGUSR1)  # long before the server's packages are imported
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout is not None
+        ready = process.stdout.readline()
+        process.terminate()
+        _, err = process.communicate()
+    assert "listens on http://127.0.0.1:" in ready, err
+    assert process.returncode == 0
 
 
 def test_failing_startup() -> None:

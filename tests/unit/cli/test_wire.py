@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from flamecrest.server.http.core.exchange import RESUMABLE
+from tests.certificates import write_certificate
 from tests.unit.http.world import logged
 
 from .served import answer, application, body_of, dialed, raw, reply, serving
@@ -16,6 +20,7 @@ from .served import answer, application, body_of, dialed, raw, reply, serving
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 
@@ -321,3 +326,33 @@ async def test_requests_past_the_grace_time_clean_up_and_get_503(serve: Any) -> 
         assert (await answer(reader))[0] == 503
         assert cleaned.is_set()
     await stopping
+
+
+async def test_clients_that_read_nothing_make_room_for_others(serve: Any) -> None:
+    """The responses are small enough for the application to hand them over whole: only the system sees the stall."""
+
+    async def handler(_scope: Any, _receive: Any, send: Any) -> None:
+        await reply(send, MEGABYTE[: 2**18])
+
+    async with serve(handler, stall_timeout=0.5, max_connections=1) as port:
+        with socket.socket() as idle:
+            idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            idle.connect(("127.0.0.1", port))
+            idle.sendall(GET * 30)
+            status = 0
+            while status != 200:
+                async with dialed(port) as (reader, writer):
+                    with contextlib.suppress(OSError, EOFError):
+                        writer.write(GET)
+                        status = (await answer(reader))[0]
+
+
+async def test_https(serve: Any, tmp_path: Path) -> None:
+    certificate, key = write_certificate(tmp_path)
+    context = ssl.create_default_context(cafile=certificate)
+    async with serve(tls=(str(certificate), str(key))) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        writer.write(post(b"secret"))
+        status, _, body = await answer(reader)
+        writer.close()
+        assert (status, json.loads(body)["body"], json.loads(body)["scheme"]) == (200, "secret", "https")
