@@ -104,11 +104,11 @@ def test_signals_during_the_start_end_nothing() -> None:
             time.sleep(0.005)
         process.send_signal(signal.SIGUSR1)  # long before the server's packages are imported
         process.send_signal(signal.SIGHUP)
-        assert process.stdout is not None
-        ready = process.stdout.readline()
+        assert process.stderr is not None
+        while "listens on http://127.0.0.1:" not in (line := process.stderr.readline()):
+            assert line, process.wait()
         process.terminate()
-        _, err = process.communicate()
-    assert "listens on http://127.0.0.1:" in ready, err
+        process.communicate()
     assert process.returncode == 0
 
 
