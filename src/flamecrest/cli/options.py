@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import resource
 import socket
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -15,12 +12,8 @@ if TYPE_CHECKING:
 
 BACKLOG: Final = 2048  # connections that wait to be accepted
 MAX_HEAD: Final = 64 * 1024  # bytes of a request's head
-CHECK_SECONDS: Final = 5.0  # between two looks at the connections that wait to be accepted
 
 _KEEPALIVE_SECONDS: Final = 60  # without a packet, after which a client's system is asked whether it is still there
-_QUEUED: Final = struct.Struct("=24xI")  # of tcp_info: tcpi_unacked, which in a listening socket counts waiting ones
-
-log = logging.getLogger("flamecrest.http")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +60,3 @@ def limit_stalls(listener: socket.socket, stall_timeout: float) -> None:
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(stall_timeout * 1000))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)
-
-
-def waiting_connections(listener: socket.socket) -> int:
-    """The number of connections that wait to be accepted."""
-    found: int = _QUEUED.unpack(listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _QUEUED.size))[0]
-    return found
-
-
-async def report_waiting_connections(listener: socket.socket, most: int) -> None:
-    """Log a warning while connections wait to be accepted because `most` are open, or descriptors have run out."""
-    waited = False
-    while True:
-        waits = waiting_connections(listener)
-        if waits and waited:
-            log.warning("%d connections wait to be accepted: %d are open, or no file descriptor is free", waits, most)
-        waited = waits > 0
-        await asyncio.sleep(CHECK_SECONDS)

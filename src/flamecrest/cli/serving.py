@@ -15,7 +15,8 @@ from flamecrest.server.telemetry.log import log_to_stream
 from flamecrest.server.telemetry.trace import ACCESS
 
 from .memory import keep_freed_memory
-from .options import HttpOptions, limit_stalls, report_waiting_connections
+from .options import HttpOptions, limit_stalls
+from .pressure import relieve
 
 if TYPE_CHECKING:
     import socket
@@ -43,7 +44,7 @@ async def running(
         from .with_uvicorn import uvicorn_server as http_server  # noqa: PLC0415
     limit_stalls(listener, options.stall_timeout)
     async with app.router.lifespan_context(app), http_server(app, listener, options):
-        watch = asyncio.create_task(report_waiting_connections(listener, options.max_connections))
+        watch = asyncio.create_task(relieve(listener, options.max_connections))
         try:
             yield
         finally:

@@ -18,6 +18,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from flamecrest.server.http.core.errors import envelope
 
+from .pressure import end_stalled_connections
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Iterator
@@ -31,14 +33,17 @@ class _BoundedConnection(H11Protocol):
     """A connection with a time limit for what uvicorn waits for without one: the head, and the rest of a body."""
 
     options: ClassVar[HttpOptions]
+    listener: ClassVar[socket.socket]
     _timer: asyncio.TimerHandle | None = None
     _answered: object = None  # the last request that was complete at the last check
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self.options.max_connections:
-            log.warning("a connection was refused: %d are open", self.options.max_connections)
-            transport.abort()
+            ended = end_stalled_connections(self.listener)
+            if len(self.connections) - ended > self.options.max_connections:
+                log.warning("a connection was refused: %d are open", self.options.max_connections)
+                transport.abort()
         self._check_later()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -95,7 +100,7 @@ async def uvicorn_server(app: Any, listener: socket.socket, options: HttpOptions
     """Serve HTTP/1.1 while the block runs. At its end, connections are closed after the response that they wait for."""
     config = uvicorn.Config(
         app,
-        http=type("BoundedConnection", (_BoundedConnection,), {"options": options}),
+        http=type("BoundedConnection", (_BoundedConnection,), {"options": options, "listener": listener}),
         ws="none",
         lifespan="off",
         backlog=options.backlog,

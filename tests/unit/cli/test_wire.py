@@ -328,13 +328,17 @@ async def test_requests_past_the_grace_time_clean_up_and_get_503(serve: Any) -> 
     await stopping
 
 
-async def test_clients_that_read_nothing_make_room_for_others(serve: Any) -> None:
-    """The responses are small enough for the application to hand them over whole: only the system sees the stall."""
+@pytest.mark.parametrize("stall_timeout", [0.5, 60.0])
+async def test_clients_that_read_nothing_make_room_for_others(serve: Any, stall_timeout: float) -> None:
+    """The responses are small enough for the application to hand them over whole: only the system sees the stall.
+
+    Without a connection to spare, the stall timeout is not awaited.
+    """
 
     async def handler(_scope: Any, _receive: Any, send: Any) -> None:
         await reply(send, MEGABYTE[: 2**18])
 
-    async with serve(handler, stall_timeout=0.5, max_connections=1) as port:
+    async with serve(handler, stall_timeout=stall_timeout, max_connections=1) as port:
         with socket.socket() as idle:
             idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             idle.connect(("127.0.0.1", port))
