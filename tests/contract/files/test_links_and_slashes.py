@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 
 import pytest
@@ -128,3 +129,16 @@ async def test_cp_merges_write_protected_folders_with_their_modes(place):
     assert stat.S_IMODE((await place.queries.stat(place.path("alone"), soon())).mode) == 0o555
     assert await names(place, hidden=True) == ["alone", "from", "to", "whole"]
     await place.run('chmod -R u+w "$1"', place.folder)
+
+
+@pytest.mark.needs("deadlines")
+async def test_copies_cancelled_at_any_moment_leave_nothing(place):
+    await place.run('mkdir "$1/tree" && cd "$1/tree" && seq 500 | xargs touch', place.folder)
+    for moment in range(10):
+        copying = asyncio.create_task(place.changes.cp(place.path("tree"), place.path("copy"), soon(), overwrite=True))
+        await asyncio.sleep(moment * 0.02)
+        copying.cancel()
+        await asyncio.wait([copying])
+    async with asyncio.timeout(20):
+        while b".f7t" in await place.run('find "$1" -name ".f7t_copy_*"', place.folder):
+            await asyncio.sleep(0.05)

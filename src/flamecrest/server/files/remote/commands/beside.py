@@ -23,10 +23,12 @@ TEMPORARY_NAMES: Final = (
 
 # Functions of a script that sets `work` to the directory it works in.
 # - Programs that take long run in the background with `wait`: only then does bash run its trap immediately.
+# - The directory has its name before it is made: mktemp can be killed after it has made one and before it says so.
 # - `timeout` sends TERM twice: the second one would end the cleanup in the trap, so it is ignored.
 # - The cleanup has a session of its own: a large tree is removed also if the script is killed meanwhile.
 # - `merge` moves files and new folders; folders that exist on both sides stay, empty. A file is replaced by a rename.
 #   Nothing is moved if a folder would replace something else, or be replaced; links to folders are no folders here.
+#   The shell looks at folders only, as there may be very many files.
 # - To move a folder needs write permission on it: `unlock` gives it, `relock` restores the modes, deepest first.
 BESIDE: Final = r"""set -u +o posix
 export LC_ALL=C
@@ -57,29 +59,36 @@ run() {
 is_folder() { [ -d "$1" ] && [ ! -L "$1" ]; }
 exists() { [ -e "$1" ] || [ -L "$1" ]; }
 work_in() {
-    work=$(mktemp -d -- "$1/.f7t_$2_XXXXXXXXXX" 2>&1) && return
-    set -- "$work"
+    local word= error chars=abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789
+    while [ "${#word}" -lt 10 ]; do word+=${chars:RANDOM % 62:1}; done
+    work=$1/.f7t_$2_$word
+    error=$(mkdir -m 700 -- "$work" 2>&1) && return
     work=
-    fail "${1##*: }"
+    fail "${error##*: }"
 }
 check() {
     local one there
-    for one in "$1"/*; do
-        there=$2/${one##*/}
+    for one in "$1"/*/; do
+        one=${one%/} there=$2/${one##*/}
         if is_folder "$one" && is_folder "$there"; then
             check "$one" "$there"
-        elif is_folder "$there"; then
-            fail "$there: Is a directory"
         elif is_folder "$one" && exists "$there"; then
             fail "$there: Not a directory"
         fi
     done
+    for there in "$2"/*/; do
+        there=${there%/} one=$1/${there##*/}
+        if is_folder "$there" && exists "$one" && ! is_folder "$one"; then fail "$there: Is a directory"; fi
+    done
 }
 move() {
     local one there list=()
-    for one in "$1"/*; do
-        there=$2/${one##*/}
-        if is_folder "$one" && is_folder "$there"; then
+    find "$1" -mindepth 1 -maxdepth 1 ! -type d -exec mv -f -t "$2" -- {} + || return
+    for one in "$1"/*/; do
+        one=${one%/} there=$2/${one##*/}
+        if [ -L "$one" ]; then
+            continue
+        elif is_folder "$there"; then
             move "$one" "$there" || return
         else
             list+=("$one")
