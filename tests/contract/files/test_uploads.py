@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -137,6 +138,47 @@ async def test_a_rolled_back_piece_leaves_nothing(place: Place, declared: int | 
     assert (await uploads(place).append(key, 3, pieces(b"de"), soon(), length=5)).complete
     assert await content(place) == b"abcde"
     assert await names(place) == ["f"]
+
+
+@pytest.mark.needs("disk")
+async def test_a_writer_of_another_gateway_cannot_reach_what_is_finished(place: Place) -> None:
+    """The first gateway was suspended within a PATCH: its writes and its rename are made when all is finished."""
+    key = (await begun(place, 6)).key
+    await uploads(place).append(key, 0, pieces(b"ab"), soon())
+    data = key.beside(os.fsencode(place.path("f"))).data
+    state = Path(os.fsdecode(data) + ".json")
+    # as a request leaves it that does not end: the mark that it writes
+    state.write_bytes(state.read_bytes().replace(b"\n", b"+", 1))
+    with Path(os.fsdecode(data)).open("r+b") as late, state.open("r+b") as head:
+        assert (await uploads(place).append(key, 2, pieces(b"cd"), soon())).offset == 4
+        late.seek(2)
+        late.write(b"late")
+        head.write(b"9" * 20)
+        late.flush()
+        head.flush()
+        assert not Path(os.fsdecode(data)).exists(), "a rename of the old name fails"
+        assert (await uploads(place).look(key, soon())).offset == 4
+        assert (await uploads(place).append(key, 4, pieces(b"ef"), soon())).complete
+        late.seek(0)
+        late.write(b"later")
+        late.flush()
+        assert await content(place) == b"abcdef"
+    assert (await uploads(place).look(key, soon())).complete
+    with pytest.raises(StaleState):
+        await uploads(place).append(key, 2, pieces(b"cdef"), soon())
+    assert len(await names(place)) == 2  # the record that it is finished
+    await uploads(place).remove(key, soon())
+    assert await names(place) == ["f"]
+
+
+@pytest.mark.needs("disk")
+async def test_an_upload_into_a_file_with_two_names_is_known_to_be_complete(place: Place) -> None:
+    await place.content.upload(place.path("f"), pieces(b"old"), soon())
+    os.link(place.path("f"), place.path("g"))
+    key = (await begun(place, 3)).key
+    assert (await uploads(place).append(key, 0, pieces(b"new"), soon())).complete
+    assert await content(place, "g") == b"new"
+    assert (await uploads(place).look(key, soon())).complete
 
 
 async def test_the_length_may_be_declared_without_bytes(place: Place) -> None:

@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from flamecrest.server.errors import ChecksumMismatch, TooLarge
-from flamecrest.server.files.remote.writing import IN_FLIGHT_BYTES, within_stall_timeout
+from flamecrest.server.errors import ChecksumMismatch, Locked, TooLarge
+from flamecrest.server.files.remote.writing import IN_FLIGHT_BYTES, STALL_TIMEOUT, within_stall_timeout
 
 if TYPE_CHECKING:
     from flamecrest.server.files.resumable.lock import UploadLock
@@ -25,6 +25,31 @@ if TYPE_CHECKING:
 
 CHECKPOINT_BYTES = 64 * 1024 * 1024  # the most that is sent again after a gateway was killed,
 CHECKPOINT_SECONDS = 2.0  # or what arrived in this time
+
+
+class Outstanding:
+    """The writes of one request that are not known to have been made."""
+
+    def __init__(self) -> None:
+        self.stopped = False  # by a request that has taken the upload over
+        self._futures: set[asyncio.Future[None]] = set()
+
+    def add(self, future: asyncio.Future[None]) -> asyncio.Future[None]:
+        """Remember a write until it has succeeded."""
+        self._futures.add(future)
+        future.add_done_callback(self._done)
+        return future
+
+    def _done(self, future: asyncio.Future[None]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self._futures.discard(future)
+
+    async def stop(self) -> bool:
+        """Have the request write nothing more. Whether all its writes have been made: none can follow."""
+        self.stopped = True
+        if waiting := [future for future in self._futures if not future.done()]:
+            await asyncio.wait(waiting, timeout=STALL_TIMEOUT)
+        return not self._futures
 
 
 class UploadWriter:
@@ -42,10 +67,13 @@ class UploadWriter:
         self._handle = handle
         self._head = head
         self._under_way: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self.outstanding = Outstanding()
         self._recorded_at = time.monotonic()
 
     async def take(self, chunks: AsyncIterator[bytes], checksum: PieceChecksum | None) -> None:
         """Write all chunks, and record the offset at intervals and at the end."""
+        self.state = replace(self.state, writing=True)
+        self._sftp.forget(self._write(self._head, 0, self.state.head()))  # answered before the bytes
         digest = None if checksum is None else hashlib.new(checksum.algorithm, usedforsecurity=False)
         async for chunk in chunks:
             if self._length is not None and self._sent + len(chunk) > self._length:
@@ -59,7 +87,7 @@ class UploadWriter:
                 await self.checkpoint()
         if checksum is not None and digest is not None and not hmac.compare_digest(digest.digest(), checksum.digest):
             raise ChecksumMismatch("The bytes that arrived do not have the checksum that was given")
-        await self.checkpoint()
+        await self.checkpoint(end=True)
 
     async def _add(self, chunk: bytes) -> None:
         for start in range(0, len(chunk), self._sftp.write_size):
@@ -67,7 +95,7 @@ class UploadWriter:
             while self._under_way and self._sent - self.safe + len(piece) > IN_FLIGHT_BYTES:
                 await self._acknowledged()
             await self._sftp.room()
-            self._under_way.append((len(piece), self._sftp.write(self._handle, self._sent, piece)))
+            self._under_way.append((len(piece), self._write(self._handle, self._sent, piece)))
             self._sent += len(piece)
 
     async def _acknowledged(self) -> None:
@@ -80,15 +108,26 @@ class UploadWriter:
             raise
         self.safe += size
 
-    async def checkpoint(self) -> None:
-        """Sync the acknowledged bytes to disk, then record their offset."""
+    def _write(self, handle: bytes, offset: int, data: bytes) -> asyncio.Future[None]:
+        if self.outstanding.stopped:
+            raise Locked("Another request has taken over this upload")
+        return self.outstanding.add(self._sftp.write(handle, offset, data))
+
+    async def checkpoint(self, *, end: bool = False, keep: bool = True) -> None:
+        """Sync the acknowledged bytes to disk, then record their offset.
+
+        At the `end` it is recorded that nothing more is written; without `keep` the bytes do not count.
+        """
         while self._under_way:
             await self._acknowledged()
-        state = replace(self.state, offset=self.safe, length=self._length)
+        state = replace(self.state, writing=not end)
+        if keep:
+            state = replace(state, offset=self.safe, length=self._length)
         if state != self.state:
-            await within_stall_timeout(self._sftp.fsync(self._handle))
+            if state.offset != self.state.offset:
+                await within_stall_timeout(self._sftp.fsync(self._handle))
             await self.lock.beat()
-            await within_stall_timeout(self._sftp.write(self._head, 0, state.head()))
+            await within_stall_timeout(self._write(self._head, 0, state.head()))
             self.state = state
         self._recorded_at = time.monotonic()
 

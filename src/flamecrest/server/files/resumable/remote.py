@@ -26,7 +26,6 @@ from flamecrest.server.errors import (
     Upstream,
 )
 from flamecrest.server.files.paths import NAME_MAX, PATH_MAX
-from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.replacement.landing import land
 from flamecrest.server.files.remote.replacement.targets import find_target, resolve_target
 from flamecrest.server.files.remote.writing import within_stall_timeout
@@ -34,15 +33,21 @@ from flamecrest.server.files.resumable.append import UploadWriter
 from flamecrest.server.files.resumable.identity import find_file
 from flamecrest.server.files.resumable.lock import UploadLock, acquire, open_regular, released_soon
 from flamecrest.server.files.resumable.port import PieceChecksum, UploadStatus
-from flamecrest.server.files.resumable.state import HEAD_SIZE, MAX_STATE, UploadFiles, UploadKey, UploadState, expired
+from flamecrest.server.files.resumable.state import UploadFiles, UploadKey, UploadState
+from flamecrest.server.files.resumable.storage import (
+    begin,
+    discard,
+    explained,
+    fenced,
+    read,
+    sweep,
+    writer_begins,
+    writer_ended,
+)
 from flamecrest.server.files.values import DEFAULT_WRITE, WriteOptions
 from flamecrest.server.ssh.channels.sftp_packets import (
-    FAILURE,
-    FLAG_CREATE,
-    FLAG_EXCLUSIVE,
     FLAG_READ,
     FLAG_WRITE,
-    NO_ATTRS,
     NO_SUCH_FILE,
     Attrs,
     SftpError,
@@ -55,7 +60,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LIFETIME = 7 * 24 * 3600  # seconds after its creation for which an upload can be resumed
-SWEEP = 32  # READDIR answers that are searched for expired uploads
 RESCUE = 10.0  # seconds to record the offset over another connection after one was lost
 
 
@@ -78,9 +82,9 @@ class RemoteUploads:
                 self._session, sftp, os.fsencode(path), DEFAULT_WRITE, f"upload: {path}", deadline
             )
             names = key.beside(target.path)
-            await _sweep(sftp, names.folder)
+            await sweep(sftp, names.folder)
             state = UploadState(0, length, target.new_mode or 0, metadata)
-            await _begin(sftp, names, state, path, new=target.existing is None)
+            await begin(sftp, names, state, path, new=target.existing is None)
             return names
 
         names = await self._sftp(use, deadline, path, resumable=False)
@@ -92,15 +96,16 @@ class RemoteUploads:
     async def look(self, key: UploadKey, deadline: Deadline) -> UploadStatus:
         async def use(sftp: Sftp) -> UploadStatus | None:
             names = await self._names(sftp, key)
-            state = await _read(sftp, names)
+            state = await read(sftp, names)
             if state is None:
                 return None
-            if state.offset == state.length:
+            names = names.of(state)
+            if state.offset == state.length and not state.finished:
                 # a complete upload must be at its target before it is reported
                 async with acquire(sftp, names.lock) as lock:
                     await self._finish(sftp, key, names, state, lock)
-            elif await released_soon(sftp, names.lock):
-                state = await _read(sftp, names)
+            elif not state.finished and await released_soon(sftp, names.lock):
+                state = await read(sftp, names)
             return None if state is None else UploadStatus(key, state.offset, state.length, state.metadata)
 
         return await self._sftp(use, deadline, key.path) or await self._finished(key, deadline)
@@ -117,27 +122,19 @@ class RemoteUploads:
     ) -> UploadStatus:
         async with self._opened(key, deadline) as (sftp, names):
             async with deadline.enforce("Opening the upload"):
-                state = await _read(sftp, names)
-            if state is not None:
+                state = await read(sftp, names)
+            if state is not None and not state.finished:
                 async with acquire(sftp, names.lock) as lock:
                     try:
-                        async with (
-                            open_regular(sftp, names.state, FLAG_READ | FLAG_WRITE) as head,
-                            open_regular(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle,
-                        ):
-                            state = state.with_head(await within_stall_timeout(sftp.read(head, 0, HEAD_SIZE)))
-                            _in_step(offset, state.offset)
-                            tail = UploadWriter(sftp, handle, head, lock, state, _length(state, length))
-                            await self._receive(tail, names, chunks, checksum)
+                        state = await self._append(sftp, key, names, lock, offset, chunks, length, checksum)
                     except SftpError as error:
                         if error.code != NO_SUCH_FILE:
                             raise
-                        # completed or removed by another request meanwhile
-                    else:
-                        state = tail.state
-                        if state.offset == state.length:
-                            await self._finish(sftp, key, names, state, lock)
-                        return UploadStatus(key, state.offset, state.length, state.metadata)
+                        state = None  # completed or removed by another request meanwhile
+            if state is not None:
+                if state.finished:
+                    _in_step(offset, state.offset)
+                return UploadStatus(key, state.offset, state.length, state.metadata)
         done = await self._finished(key, deadline)
         _in_step(offset, done.offset)
         return done
@@ -145,9 +142,10 @@ class RemoteUploads:
     async def remove(self, key: UploadKey, deadline: Deadline) -> None:
         async def use(sftp: Sftp) -> bool:
             names = await self._names(sftp, key)
-            if await _read(sftp, names) is None:
+            state = await read(sftp, names)
+            if state is None:
                 return False
-            await _discard(sftp, names)
+            await discard(sftp, names.of(state))
             return True
 
         if not await self._sftp(use, deadline, key.path):
@@ -155,12 +153,42 @@ class RemoteUploads:
 
     # --- steps
 
+    async def _append(
+        self,
+        sftp: Sftp,
+        key: UploadKey,
+        names: UploadFiles,
+        lock: UploadLock,
+        offset: int,
+        chunks: AsyncIterator[bytes],
+        length: int | None,
+        checksum: PieceChecksum | None,
+    ) -> UploadState | None:
+        """Append as the owner of the lock. Returns the new state; None if there is no upload any more."""
+        state = await read(sftp, names)
+        if state is None or state.finished:
+            return state
+        _in_step(offset, state.offset)
+        whole = _length(state, length)
+        names, state = await fenced(sftp, names.of(state), state, lock)
+        async with (
+            open_regular(sftp, names.state, FLAG_READ | FLAG_WRITE) as head,
+            open_regular(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle,
+        ):
+            tail = UploadWriter(sftp, handle, head, lock, state, whole)
+            writer_begins(names.data, tail.outstanding)
+            await self._receive(tail, names, chunks, checksum)
+        if tail.state.offset == tail.state.length:
+            await self._finish(sftp, key, names, tail.state, lock)
+        return tail.state
+
     async def _receive(
         self, tail: UploadWriter, names: UploadFiles, chunks: AsyncIterator[bytes], checksum: PieceChecksum | None
     ) -> None:
         """Write the chunks. On a failure record the offset of what is on disk."""
         try:
             await tail.take(chunks, checksum)
+            writer_ended(names.data)
         except Upstream:
             if checksum is None:
                 with suppress(GatewayError, SftpError):
@@ -169,9 +197,9 @@ class RemoteUploads:
         except Locked:
             raise  # another request owns the upload now
         except Exception:
-            if checksum is None:
-                with suppress(GatewayError, SftpError):
-                    await tail.checkpoint()
+            with suppress(GatewayError, SftpError):
+                await tail.checkpoint(end=True, keep=checksum is None)
+                writer_ended(names.data)
             raise
         finally:
             tail.forget()
@@ -185,7 +213,7 @@ class RemoteUploads:
                 open_regular(sftp, names.state, FLAG_READ | FLAG_WRITE) as head,
             ):
                 await sftp.fsync(handle)
-                await sftp.write(head, 0, replace(tail.state, offset=tail.safe).head())
+                await sftp.write(head, 0, replace(tail.state, offset=tail.safe, writing=False).head())
             if tail.lock.fresh:
                 await sftp.remove(names.lock)
 
@@ -217,7 +245,20 @@ class RemoteUploads:
             if error.code != NO_SUCH_FILE:
                 raise
             await self._finished(key, Deadline.after(RESCUE))  # another request completed or removed it
-        sftp.forget(sftp.remove(names.state))
+        await self._record(sftp, key, names, state)
+
+    async def _record(self, sftp: Sftp, key: UploadKey, names: UploadFiles, state: UploadState) -> None:
+        """Remove the state file of a finished upload, unless nothing else shows that it is finished."""
+        try:
+            await self._finished(key, Deadline.after(RESCUE))
+            known = True
+        except GatewayError:
+            known = not key.file  # there is no way to know it on this cluster
+        if known:
+            sftp.forget(sftp.remove(names.state))
+            return
+        async with open_regular(sftp, names.state, FLAG_READ | FLAG_WRITE) as head:
+            await within_stall_timeout(sftp.write(head, 0, replace(state, finished=True).packed()))
 
     async def _finished(self, key: UploadKey, deadline: Deadline) -> UploadStatus:
         """Return a completed upload: its target is its data file. Raises NotFound, Gone."""
@@ -237,7 +278,10 @@ class RemoteUploads:
         target, _ = await resolve_target(sftp, os.fsencode(key.path), prefix)
         names = key.beside(target)
         if key.expires <= time.time():
-            await _discard(sftp, names)
+            with suppress(Conflict):  # a damaged state file
+                state = await read(sftp, names)
+                await discard(sftp, names if state is None else names.of(state))
+            await discard(sftp, names)
             raise Gone("The upload has expired")
         return names
 
@@ -247,7 +291,7 @@ class RemoteUploads:
         try:
             return await self._session.sftp(use, deadline)
         except SftpError as error:
-            raise _explained(error, path) from None
+            raise explained(error, path) from None
         except Upstream as error:
             if resumable:
                 raise _again(error) from None
@@ -261,16 +305,9 @@ class RemoteUploads:
                     names = await self._names(sftp, key)
                 yield sftp, names
         except SftpError as error:
-            raise _explained(error, key.path) from None
+            raise explained(error, key.path) from None
         except Upstream as error:
             raise _again(error) from None
-
-
-def _explained(error: SftpError, path: str) -> GatewayError:
-    if error.code == FAILURE:
-        reason = "the cluster refused (disk full, quota, or a read-only file system)"
-        return Upstream(f"upload: {path}: {reason}", detail=error.message)
-    return operation_error(error, f"upload: {path}")
 
 
 def _again(error: Upstream) -> Unavailable:
@@ -292,55 +329,3 @@ def _length(state: UploadState, length: int | None) -> int | None:
     if length < state.offset:
         raise Invalid("`Upload-Length` is less than what has arrived")
     return length
-
-
-async def _begin(sftp: Sftp, names: UploadFiles, state: UploadState, path: str, *, new: bool) -> None:
-    """Create the files of an upload, accessible to their owner only."""
-    exclusive, private = FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE, Attrs(mode=0o600)
-    # Who opened it while it is empty could read what comes. Without the mode of a new file it shows that at first.
-    attrs = NO_ATTRS if new and not state.mode else private
-    try:
-        async with sftp.handle(sftp.open_file(names.data, exclusive, attrs)) as handle:
-            state = replace(state, mode=state.mode or (await sftp.fstat(handle)).mode or 0)
-            await sftp.fsetstat(handle, private)
-        async with sftp.handle(sftp.open_file(names.state, exclusive, private)) as handle:
-            await sftp.write(handle, 0, state.packed())
-            await sftp.fsync(handle)
-    except BaseException as error:
-        sftp.forget(sftp.remove(names.data))
-        sftp.forget(sftp.remove(names.state))
-        if isinstance(error, SftpError):
-            raise _explained(error, path) from None
-        raise
-
-
-async def _read(sftp: Sftp, names: UploadFiles) -> UploadState | None:
-    """Return the state of an upload; None if there is none."""
-    try:
-        async with open_regular(sftp, names.state, FLAG_READ) as handle:
-            return UploadState.parse(await sftp.read(handle, 0, MAX_STATE))
-    except SftpError as error:
-        if error.code == NO_SUCH_FILE:
-            return None
-        raise
-
-
-async def _discard(sftp: Sftp, names: UploadFiles) -> None:
-    """Remove the files of an upload; missing ones are ignored."""
-    for future in (sftp.remove(names.state), sftp.remove(names.data), sftp.remove(names.lock)):
-        with suppress(SftpError):
-            await future
-
-
-async def _sweep(sftp: Sftp, folder: bytes) -> None:
-    """Remove expired uploads among the first entries of a directory; a large one is not searched to its end."""
-    now = time.time()
-    with suppress(SftpError):
-        async with sftp.handle(sftp.opendir(folder)) as handle:
-            for _ in range(SWEEP):
-                batch = await sftp.readdir(handle)
-                for entry in batch:
-                    if expired(entry.name, now):
-                        sftp.forget(sftp.remove(folder.rstrip(b"/") + b"/" + entry.name))
-                if not batch:
-                    break

@@ -19,8 +19,11 @@ from flamecrest.server.errors import Conflict, NotFound
 PREFIX = b".flamecrest-upload-"
 MAX_STATE = 64 * 1024  # bytes; a larger file is not a state file
 MAX_ID = 8192  # characters: a path has 4096 bytes at most
-_NAME = re.compile(rb"\.flamecrest-upload-([0-9a-f]{8})[0-9a-f]{24}(?:\.json|\.lock(?:-[0-9a-f]{32})?)?")
-_HEAD = re.compile(rb"([0-9]{20}) ([0-9]{20}|-{20})\n")
+_NAME = re.compile(
+    rb"\.flamecrest-upload-([0-9a-f]{8})[0-9a-f]{24}(?:-[0-9a-f]{16})?(?:\.json|\.lock(?:-[0-9a-f]{32})?)?"
+)
+_HEAD = re.compile(rb"([0-9]{20}) ([0-9]{20}|-{20})([\n+])")
+_PART = re.compile(r"(?:[0-9a-f]{16})?")
 HEAD_SIZE = 42
 
 
@@ -72,6 +75,11 @@ class UploadFiles:
     state: bytes
     lock: bytes
 
+    def of(self, state: UploadState) -> UploadFiles:
+        """Return the paths with the data file that the state names."""
+        part = b"-" + state.part.encode() if state.part else b""
+        return replace(self, data=self.state.removesuffix(b".json") + part)
+
     @property
     def folder(self) -> bytes:
         return self.target.rpartition(b"/")[0] or b"/"
@@ -91,15 +99,23 @@ class UploadState:
     length: int | None  # None: not declared yet
     mode: int  # of the target if no file is replaced
     metadata: str  # header Upload-Metadata of the client
+    writing: bool = False  # a request is writing, or has ended without saying so
+    part: str = ""  # of the name of the data file
+    finished: bool = False  # the data is at the target; only kept if the target is not the data file
 
     def head(self) -> bytes:
         """The first line."""
         length = b"-" * 20 if self.length is None else b"%020d" % self.length
-        return b"%020d %s\n" % (self.offset, length)
+        return b"%020d %s%s" % (self.offset, length, b"+" if self.writing else b"\n")
 
     def packed(self) -> bytes:
         """The content of the state file."""
-        return self.head() + json.dumps({"mode": self.mode, "metadata": self.metadata}).encode()
+        rest: dict[str, object] = {"mode": self.mode, "metadata": self.metadata}
+        if self.part:
+            rest["part"] = self.part
+        if self.finished:
+            rest["finished"] = True
+        return self.head() + json.dumps(rest).encode()
 
     def with_head(self, line: bytes) -> UploadState:
         """Return this state with the values of a newer first line."""
@@ -107,18 +123,22 @@ class UploadState:
         if found is None:
             raise Conflict("The upload's state file was damaged", detail="first line")
         length = None if found[2].startswith(b"-") else int(found[2])
-        return replace(self, offset=int(found[1]), length=length)
+        return replace(self, offset=int(found[1]), length=length, writing=found[3] == b"+")
 
     @classmethod
     def parse(cls, data: bytes) -> UploadState:
         """Parse a state file; raises Conflict if it is damaged, as the user can write to it."""
         try:
             rest = json.loads(data[HEAD_SIZE:])
-            mode, metadata = rest["mode"], rest["metadata"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            mode = metadata = None
+            mode, metadata, part = rest["mode"], rest["metadata"], rest.get("part", "")
+            finished = rest.get("finished") is True
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            mode = metadata = part = None
+            finished = False
+        if not isinstance(part, str) or not _PART.fullmatch(part):
+            raise Conflict("The upload's state file was damaged", detail="its part")
         if type(mode) is not int or not isinstance(metadata, str) or not metadata.isascii() or "\n" in metadata:
             raise Conflict("The upload's state file was damaged", detail="its JSON")
         if not metadata.isprintable():
             raise Conflict("The upload's state file was damaged", detail="its metadata")
-        return cls(0, None, mode & 0o777, metadata).with_head(data[:HEAD_SIZE])
+        return cls(0, None, mode & 0o777, metadata, part=part, finished=finished).with_head(data[:HEAD_SIZE])

@@ -132,7 +132,7 @@ async def _copy_over(
     """Copy what is longer than the old content first: where the disk is full the old content can be kept."""
     old, new = sizes
     try:
-        await _copy(sftp, source, handle, old, new)
+        await copy_range(sftp, source, handle, old, new)
     except (SftpError, GatewayError) as error:
         with suppress(SftpError, GatewayError):
             await sftp.fsetstat(handle, Attrs(size=old))
@@ -141,7 +141,7 @@ async def _copy_over(
             raise Upstream(full, detail=error.message) from None
         raise
     try:
-        await _copy(sftp, source, handle, 0, min(old, new))
+        await copy_range(sftp, source, handle, 0, min(old, new))
         if new < old:
             async with stall_timeout():
                 await sftp.fsetstat(handle, Attrs(size=new))
@@ -153,7 +153,7 @@ async def _copy_over(
         ) from None
 
 
-async def _copy(sftp: Sftp, source: bytes, handle: bytes, start: int, end: int) -> None:
+async def copy_range(sftp: Sftp, source: bytes, handle: bytes, start: int, end: int) -> None:
     """Copy a range between two open files: on the server if it can, else through the gateway."""
     if b"copy-data" in sftp.extensions:
         for at in range(start, end, COPIED_AT_ONCE):

@@ -1,0 +1,148 @@
+"""The files of resumable uploads over SFTP: create, read, fence off from an earlier writer, remove, sweep."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from flamecrest.server.errors import GatewayError, Upstream
+from flamecrest.server.files.remote.errors import operation_error
+from flamecrest.server.files.remote.replacement.landing import COPIED_AT_ONCE, copy_range
+from flamecrest.server.files.remote.writing import within_stall_timeout
+from flamecrest.server.files.resumable.append import Outstanding
+from flamecrest.server.files.resumable.lock import UploadLock, open_regular
+from flamecrest.server.files.resumable.state import MAX_STATE, UploadFiles, UploadState, expired
+from flamecrest.server.ssh.channels.sftp_packets import (
+    FAILURE,
+    FLAG_CREATE,
+    FLAG_EXCLUSIVE,
+    FLAG_READ,
+    FLAG_WRITE,
+    NO_ATTRS,
+    NO_SUCH_FILE,
+    Attrs,
+    SftpError,
+)
+
+if TYPE_CHECKING:
+    from flamecrest.server.ssh.channels.sftp import Sftp
+
+SWEEP = 32  # READDIR answers that are searched for expired uploads
+_EXCLUSIVE: Final = FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE
+_MAX_WRITERS: Final = 1000
+# the requests of this gateway that have not recorded their end, by data file, whose name is random
+_writers: dict[bytes, Outstanding] = {}
+
+
+def writer_begins(data: bytes, outstanding: Outstanding) -> None:
+    """Remember a request that writes to a data file. One that is forgotten counts as one of another gateway."""
+    while len(_writers) >= _MAX_WRITERS:
+        del _writers[next(iter(_writers))]
+    _writers[data] = outstanding
+
+
+def writer_ended(data: bytes) -> None:
+    """Forget the request: it has recorded its end."""
+    _writers.pop(data, None)
+
+
+async def fenced(
+    sftp: Sftp, names: UploadFiles, state: UploadState, lock: UploadLock
+) -> tuple[UploadFiles, UploadState]:
+    """Return data and state files that no earlier request can write to, for the owner of the lock.
+
+    A request of this gateway is stopped. One of another gateway may have been suspended and may continue at any time,
+    so what it wrote is copied to a data file of another name, and its own is removed.
+    """
+    if not state.writing:
+        return names, state
+    before = _writers.pop(names.data, None)
+    if before is not None and await before.stop():
+        return names, state
+    fresh = replace(state, part=secrets.token_hex(8), writing=False)
+    new = names.of(fresh)
+    staged = new.data + b".json"
+    try:
+        async with (
+            open_regular(sftp, names.data, FLAG_READ) as source,
+            sftp.handle(sftp.open_file(new.data, _EXCLUSIVE, Attrs(mode=0o600))) as handle,
+        ):
+            for at in range(0, state.offset, COPIED_AT_ONCE):
+                await lock.beat()
+                await copy_range(sftp, source, handle, at, min(at + COPIED_AT_ONCE, state.offset))
+            await within_stall_timeout(sftp.fsync(handle))
+        async with sftp.handle(sftp.open_file(staged, _EXCLUSIVE, Attrs(mode=0o600))) as handle:
+            await within_stall_timeout(sftp.write(handle, 0, fresh.packed()))
+            await within_stall_timeout(sftp.fsync(handle))
+        await lock.beat()
+        if b"posix-rename@openssh.com" not in sftp.extensions:
+            await within_stall_timeout(sftp.remove(names.state))
+        await within_stall_timeout(sftp.rename(staged, names.state))
+    except BaseException:
+        sftp.forget(sftp.remove(new.data))
+        sftp.forget(sftp.remove(staged))
+        raise
+    sftp.forget(sftp.remove(names.data))
+    return new, fresh
+
+
+def explained(error: SftpError, path: str) -> GatewayError:
+    if error.code == FAILURE:
+        reason = "the cluster refused (disk full, quota, or a read-only file system)"
+        return Upstream(f"upload: {path}: {reason}", detail=error.message)
+    return operation_error(error, f"upload: {path}")
+
+
+async def begin(sftp: Sftp, names: UploadFiles, state: UploadState, path: str, *, new: bool) -> None:
+    """Create the files of an upload, accessible to their owner only."""
+    private = Attrs(mode=0o600)
+    # Who opened it while it is empty could read what comes. Without the mode of a new file it shows that at first.
+    attrs = NO_ATTRS if new and not state.mode else private
+    try:
+        async with sftp.handle(sftp.open_file(names.data, _EXCLUSIVE, attrs)) as handle:
+            state = replace(state, mode=state.mode or (await sftp.fstat(handle)).mode or 0)
+            await sftp.fsetstat(handle, private)
+        async with sftp.handle(sftp.open_file(names.state, _EXCLUSIVE, private)) as handle:
+            await sftp.write(handle, 0, state.packed())
+            await sftp.fsync(handle)
+    except BaseException as error:
+        sftp.forget(sftp.remove(names.data))
+        sftp.forget(sftp.remove(names.state))
+        if isinstance(error, SftpError):
+            raise explained(error, path) from None
+        raise
+
+
+async def read(sftp: Sftp, names: UploadFiles) -> UploadState | None:
+    """Return the state of an upload; None if there is none."""
+    try:
+        async with open_regular(sftp, names.state, FLAG_READ) as handle:
+            return UploadState.parse(await sftp.read(handle, 0, MAX_STATE))
+    except SftpError as error:
+        if error.code == NO_SUCH_FILE:
+            return None
+        raise
+
+
+async def discard(sftp: Sftp, names: UploadFiles) -> None:
+    """Remove the files of an upload; missing ones are ignored."""
+    for future in (sftp.remove(names.state), sftp.remove(names.data), sftp.remove(names.lock)):
+        with suppress(SftpError):
+            await future
+
+
+async def sweep(sftp: Sftp, folder: bytes) -> None:
+    """Remove expired uploads among the first entries of a directory; a large one is not searched to its end."""
+    now = time.time()
+    with suppress(SftpError):
+        async with sftp.handle(sftp.opendir(folder)) as handle:
+            for _ in range(SWEEP):
+                batch = await sftp.readdir(handle)
+                for entry in batch:
+                    if expired(entry.name, now):
+                        sftp.forget(sftp.remove(folder.rstrip(b"/") + b"/" + entry.name))
+                if not batch:
+                    break
