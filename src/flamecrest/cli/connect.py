@@ -24,6 +24,7 @@ from flamecrest.server.errors import (
     Upstream,
 )
 from flamecrest.server.settings import ProbingSettings, S3TransferSettings
+from flamecrest.server.ssh.errors import AddressPenalised, ConnectionDropped, LoginRefused
 
 if TYPE_CHECKING:
     from flamecrest.server.cluster import Cluster, Gateway, Permission
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
 Advice = Mapping[type[Exception], str]
 
 _LOGIN: Advice = {
+    AddressPenalised: "list the gateway's address in PerSourcePenaltyExemptList (sshd_config of the login node), "
+    "and correct the keys whose logins fail (see the log)",
+    ConnectionDropped: "increase MaxStartups, and list the gateway's address in PerSourcePenaltyExemptList "
+    "(sshd_config of the login node); check filters of addresses",
+    LoginRefused: "correct the user's key. OpenSSH 9.8 and newer drop all connections of an address whose logins fail: "
+    "list the gateway's address in PerSourcePenaltyExemptList (sshd_config of the login node)",
     Timeout: "check the firewall and the jump host; if the host is only slow, increase ssh.timeout",
     Denied: "add a key of this user to ssh_credentials, or give another user with --user",
     Upstream: "check ssh.host, ssh.port and the firewall; host key: ssh.host_keys; permission denied: the user's key",

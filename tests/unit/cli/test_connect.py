@@ -292,3 +292,23 @@ async def test_check_connect_command(centre: Centre, user: str, status: int) -> 
     rows = [row for row in result.stdout.splitlines() if row.startswith("│")]
     assert len(rows) >= 3
     assert all(("yes" in row) != (" no " in row) for row in rows if " ms " in row)
+
+
+async def test_connections_that_the_login_node_drops_are_told_from_refused_keys(centre: Centre) -> None:
+    subject = f"one: ssh ann@127.0.0.1:{centre.ssh.port}"
+    centre.ssh.faults.penalties = True
+    for _ in range(3):
+        centre.ssh.login_failed()
+    dropped = (await centre.findings())[subject]
+    assert "after failed logins: 'Not allowed at this time'" in dropped.message
+    assert dropped.advice.startswith("list the gateway's address in PerSourcePenaltyExemptList")
+    centre.ssh.faults.penalties = False
+    centre.ssh.max_startups = 0
+    dropped = (await centre.findings(seconds=1))[subject]
+    assert "'Exceeded MaxStartups'" in dropped.message
+    assert dropped.advice.startswith("increase MaxStartups")
+    centre.ssh.max_startups = 100
+    centre.ssh.faults.disabled.add("ann")
+    refused = (await centre.findings())[subject]
+    assert "did not accept the SSH credentials" in refused.message
+    assert "PerSourcePenaltyExemptList" in refused.advice

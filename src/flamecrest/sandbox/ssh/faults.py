@@ -32,6 +32,7 @@ class Counts:
     failed_logins: int = 0
     channels: int = 0  # now
     channels_most: int = 0
+    channels_opened: int = 0
     channels_refused: int = 0
     commands: int = 0
     sftp_sessions: int = 0

@@ -80,6 +80,7 @@ class _Login(asyncssh.SSHServer):
         assert self._connection is not None
         self._sessions += 1
         counts.channels += 1
+        counts.channels_opened += 1
         counts.channels_most = max(counts.channels_most, counts.channels)
         return self._server.session(self._user, self._connection, self._ended)
 

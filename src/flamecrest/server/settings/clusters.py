@@ -131,7 +131,14 @@ class SshSettings(Section):
         json_schema_extra=FLAMECREST_ONLY,
     )
     max_clients: Count = Field(
-        default=100, description="The maximum number of connections to this cluster; further requests wait."
+        default=100,
+        description="The maximum number of connections to this cluster; further users wait, and take turns.",
+    )
+    max_turn: Seconds = Field(
+        default=60,
+        description="If `max_clients` is reached and a user waits: a connection in use takes no new requests, followed "
+        "files on it end, and after this time it is closed, with transfers and commands that still use it.",
+        json_schema_extra=FLAMECREST_ONLY,
     )
     max_connections_per_user: Count = Field(
         default=2, description="The maximum number of connections of one user.", json_schema_extra=FLAMECREST_ONLY
@@ -141,6 +148,15 @@ class SshSettings(Section):
         description="The maximum number of channels on one connection (`MaxSessions` of the SSH server). Not set: "
         "detected.",
         examples=[10],
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    max_failed_logins: Count | None = Field(
+        default=None,
+        description="The maximum number of failed logins within 15 seconds; then first logins of other users wait. "
+        "Not set: 3 where the login node runs OpenSSH 9.8 or newer, which drops all connections of an address after "
+        "as many (`PerSourcePenalties`), else 10. Set it to a high value if the gateway's address is in "
+        "`PerSourcePenaltyExemptList`.",
+        examples=[100],
         json_schema_extra=FLAMECREST_ONLY,
     )
     max_age: Seconds = Field(

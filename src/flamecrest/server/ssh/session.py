@@ -100,7 +100,7 @@ class PooledSession:
                 lease.refused(no_process=error.no_process)
                 again = True
             except BaseException:
-                if opening.done():
+                if opening.done() and (opening.cancelled() or opening.exception() is not None):
                     lease.release()
                 else:  # the server may still open the channel, which counts until it has ended
                     lease.release_after(_abandon(opening))
@@ -179,12 +179,13 @@ class PooledSession:
             if (sftp := connection.shared(Sftp)) is not None:
                 return SharedUse(self._pool, connection), sftp
 
-        async def open_on(leased: Connection) -> tuple[Connection, Sftp]:
+        async def open_on(leased: Connection) -> tuple[SharedUse, Sftp]:
             # one that was opened meanwhile is used: a second one would take a channel from commands
             for connection in self._pool.connections(self._identity, since, leased=True):
                 if (sftp := connection.shared(Sftp)) is not None:
-                    return connection, sftp
-            return leased, await self._sftp_on(leased)
+                    return SharedUse(self._pool, connection), sftp
+            opened = await self._sftp_on(leased)
+            return SharedUse(self._pool, leased), opened
 
         return await self._open_shared(open_on, deadline, since)
 
@@ -197,11 +198,13 @@ class PooledSession:
             return sftp
 
     async def _open_shared(
-        self, open_on: Callable[[Connection], Awaitable[tuple[Connection, T]]], deadline: Deadline, since: float
+        self, open_on: Callable[[Connection], Awaitable[tuple[SharedUse, T]]], deadline: Deadline, since: float
     ) -> tuple[SharedUse, T]:
-        """A use of a shared channel that is opened on a leased one, and the connection that has it."""
-        lease, (connection, channel) = await self._open(open_on, deadline, since, "Opening a channel", Kind.SHARED)
-        shared = SharedUse(self._pool, connection)
+        """A use of a shared channel that is opened on a leased one.
+
+        `open_on` takes the use, so that the channel is not closed for a command before it is used.
+        """
+        lease, (shared, channel) = await self._open(open_on, deadline, since, "Opening a channel", Kind.SHARED)
         lease.release()
         return shared, channel
 
@@ -245,8 +248,9 @@ class PooledSession:
         if any(connection.agent_paused for connection in connections):
             return None
 
-        async def open_on(leased: Connection) -> tuple[Connection, Agent | None]:
-            return leased, await self._agent_on(leased)
+        async def open_on(leased: Connection) -> tuple[SharedUse, Agent | None]:
+            opened = await self._agent_on(leased)
+            return SharedUse(self._pool, leased), opened
 
         shared, started = await self._open_shared(open_on, deadline, since)
         if started is None:
@@ -265,11 +269,14 @@ class PooledSession:
 
 
 async def _abandon(opening: asyncio.Future[Any]) -> None:
-    """End a program whose request ended before it was started. A shared channel stays open."""
+    """End a program whose request ended before it was started. A shared channel stays open, and is not used."""
     with suppress(ChannelRefused, GatewayError):
         opened = await opening
         if isinstance(opened, RemoteProcess):
             await opened.end()
+        elif isinstance(opened, tuple):
+            with opened[0]:
+                pass
 
 
 @contextmanager

@@ -43,5 +43,7 @@ def make_pool(ssh: SshSettings, credentials: Credentials) -> Pool:
             idle=ssh.timeout.idle_timeout,
             age=ssh.max_age,
             max_sessions=ssh.max_sessions,
+            max_failed_logins=ssh.max_failed_logins,
+            turn=ssh.max_turn,
         ),
     )

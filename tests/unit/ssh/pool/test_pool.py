@@ -156,7 +156,7 @@ async def test_sftp_and_stat_go_on_after_the_connection_was_lost(world):
         me = session(pool)
         for _ in range(3):
             assert (await me.sftp(lambda sftp: sftp.stat(b"/"), soon(), repeatable=True)).mode
-            assert len(await me.stat("/", soon(), follow=True)) == 12
+            assert len(await me.stat("/", soon(), follow=True)) == 14
             world.server.drop()
         assert pool.stats()["connections"] <= 1
 
@@ -196,7 +196,7 @@ async def test_what_login_scripts_print_is_not_taken_for_an_answer(world):
         me = session(pool)
         done = await me.run(sh("cat; echo error >&2; exit 3", stdin=b"own"), soon())
         assert done == Output(3, b"own", b"error\n")
-        assert len(await me.stat("/", soon(), follow=True)) == 12
+        assert len(await me.stat("/", soon(), follow=True)) == 14
         assert pool.stats()["channels"] == 1, "the agent answers, and no process a question"
         async with me.stream(sh("echo streamed; exit 4"), soon()) as stream:
             assert b"".join([data async for data in stream.chunks(5)]) == b"streamed\n"
@@ -232,10 +232,10 @@ async def test_an_agent_closed_for_a_command_is_started_again(world):
         await me.run(sh("true"), soon())  # one channel only: the agent is closed
         assert connection.shared(Agent) is None
         assert connection.agent_paused
-        assert len(await me.stat("/", soon(), follow=True)) == 12  # by the stat command
+        assert len(await me.stat("/", soon(), follow=True)) == 14  # by the stat command
         assert connection.shared(Agent) is None
         connection.resume_agent()
-        assert len(await me.stat("/", soon(), follow=True)) == 12
+        assert len(await me.stat("/", soon(), follow=True)) == 14
         assert connection.shared(Agent) is not None
 
 

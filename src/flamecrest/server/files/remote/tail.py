@@ -6,7 +6,7 @@ import asyncio
 import codecs
 import errno
 import os
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, Literal
 
 from flamecrest.server.deadline import Deadline
@@ -35,10 +35,11 @@ OPEN_ATTEMPTS: Final = 5  # attempts to open a file that is replaced meanwhile
 class Follower:
     """Follows one file."""
 
-    def __init__(self, session: Session, sftp: Sftp, path: str) -> None:
+    def __init__(self, session: Session, sftp: Sftp, path: str, recalled: asyncio.Event) -> None:
         self._session = session
         self._sftp = sftp
         self._path = path
+        self._recalled = recalled  # the connection is wanted for another user
         self._prefix = f"tail: cannot open '{path}' for reading"
         self._handle: bytes | None = None
         self._ino = 0
@@ -60,9 +61,9 @@ class Follower:
         return None
 
     async def pieces(self) -> AsyncGenerator[FollowEvent | None, None]:
-        """Yield changes without end; None after each poll without one."""
+        """Yield changes; None after each poll without one. Ends when the connection is wanted for another user."""
         pause = MIN_INTERVAL
-        while True:
+        while not self._recalled.is_set():
             read = False
             async with aclosing(self._rest()) as rest:
                 async for piece in rest:
@@ -78,7 +79,9 @@ class Follower:
             else:
                 yield None
             pause = MIN_INTERVAL if read else min(MAX_INTERVAL, pause * INTERVAL_GROWTH)
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._recalled.wait()
 
     def close(self) -> None:
         """Close the file without waiting for the answer."""
@@ -158,8 +161,9 @@ async def follow(
     session: Session, path: str, deadline: Deadline, *, lines: int, after: FollowPosition | None
 ) -> AsyncIterator[AsyncIterator[FollowEvent | None]]:
     """Open a file to follow it; the deadline limits the opening."""
-    async with session.open_sftp(deadline) as sftp:
-        follower = Follower(session, sftp, path)
+    recalled = asyncio.Event()
+    async with session.open_sftp(deadline, on_recall=recalled.set) as sftp:
+        follower = Follower(session, sftp, path, recalled)
         try:
             async with deadline.enforce("Opening the file"):
                 happened = await follower.begin(lines, after)

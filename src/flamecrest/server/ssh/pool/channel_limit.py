@@ -1,8 +1,8 @@
 """How many channels a connection takes, and which of them commands may use. Pure, without I/O.
 
 The limit is configured or learned from refusals. A refusal lowers the limit of its connection only, to the channels
-that were open, and only for a pause. Then one channel more is tried; each that is accepted raises the limit by one, up
-to the configured limit if there is one.
+that were open, and only for a pause. Then one channel more is tried; if it is accepted, the limit is
+doubled, up to the configured limit if there is one.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class ChannelLimit:
         """
         self.refused = channels
         self.no_process = no_process
+        if now < self._until:
+            return  # of channels that were asked for together
         self._until = now + PAUSES[min(self._refusals, len(PAUSES) - 1)]
         self._refusals += 1
 
@@ -57,10 +59,10 @@ class ChannelLimit:
         if self.refused is not None:
             if channels <= self.refused:
                 return False
-            self.refused, self._refusals, self._until = channels, 0, now
-            self.no_process = False
-            if channels >= self.most:
+            self.refused, self._refusals, self._until = 2 * channels, 0, now
+            if self.refused >= self.most or self.no_process:
                 self.refused = None
+            self.no_process = False
             return True
         if self._configured or channels < self.most:
             return False

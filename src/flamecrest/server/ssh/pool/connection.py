@@ -18,7 +18,7 @@ from flamecrest.server.ssh.transport import SshTransport
 
 from .channel_limit import ChannelLimit, Kind
 from .host import Host
-from .policy import ConnectionState
+from .policy import ConnectionState, Hold
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -139,9 +139,11 @@ class Connection:
             callback()
 
     @property
-    def streams(self) -> bool:
-        """Whether it is used by transfers or followed files."""
-        return self._streams > 0
+    def hold(self) -> Hold:
+        """How long its work may last."""
+        if self._streams == 0:
+            return Hold.COMMANDS
+        return Hold.RESUMABLE if self._streams == len(self._recalls) else Hold.TRANSFERS
 
     @contextmanager
     def streaming(self, on_recall: Callable[[], None] | None) -> Iterator[None]:

@@ -31,7 +31,6 @@ FAST_DIALS = 8  # young logins at once: sshd's MaxStartups (10:30:100 by default
 SLOW_DIALS = 64  # logins at once, with those that take longer than usual
 REPEATED_DIALS = 8  # logins at once of users whose last login got no answer
 SHORT_LOGIN, LONG_LOGIN = 0.3, 3.0  # seconds after which a login counts as slow, at least and at most
-FIRST_UNPROVEN = 2  # first logins at once at a node that may punish failures; each that succeeds allows one more
 
 # PerSourcePenalties of OpenSSH by default: 5 s for each failed login, 1 s for a login that was not attempted; all
 # connections are dropped from a sum of 15 s on, which decreases by 1 s per second. From 9.8 on.
@@ -126,7 +125,6 @@ class LoginNode:
     penalty_paused: bool = False  # the cause is a penalty of the node
     dials: set[Dial] = field(default_factory=set)
     _usual: float = 0.1  # seconds that a login takes, a moving average
-    _unproven: int = FIRST_UNPROVEN
     _penalty: float = 0.0
     _penalty_at: float = 0.0
 
@@ -166,9 +164,8 @@ class LoginNode:
             case Outcome.SUCCEEDED:
                 self.drops, self.cause = 0, None
                 self._usual += (now - dial.started - self._usual) / 8
-                self._unproven = min(FAST_DIALS, self._unproven + 1)
             case Outcome.REFUSED | Outcome.UNTRIED:
-                self._unproven = FIRST_UNPROVEN
+                self._usual += (now - dial.started - self._usual) / 8
                 self._penalty = self.penalty(now) + (FAILED_COST if outcome is Outcome.REFUSED else UNTRIED_COST)
                 self._penalty_at = now
                 self.drops = 0  # it took the connection
@@ -209,13 +206,9 @@ class LoginNode:
         """
         most = self.max_failed or (PENALISING if self.penalises else OTHERS)
         unproven = sum(not dial.attempt.proven for dial in self.dials if now - dial.started < self._slow)
-        penalty = self.penalty(now)
-        if not penalty and not attempt.failed:
-            free = unproven < (self._unproven if self.max_failed or self.penalises else FAST_DIALS)
-            return 0.0 if free else 1.0
         spare = FAILED_COST if attempt.failed and most > 2 else 0.0
         room = FAILED_COST * (most - 1) - (MARGIN if most > 1 else 0.0)
-        return max(0.0, penalty + FAILED_COST * unproven + spare - room)
+        return max(0.0, self.penalty(now) + FAILED_COST * unproven + spare - room)
 
 
 def nth(pauses: Sequence[float], count: int) -> float:

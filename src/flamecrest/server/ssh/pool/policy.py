@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 from typing import NamedTuple
 
 from .host import Host
@@ -96,25 +97,41 @@ def choose_host(hosts: Sequence[Host], connections: Mapping[Host, int]) -> Host:
     return min(hosts, key=lambda host: connections.get(host, 0))
 
 
+class Hold(IntEnum):
+    """What a connection in use may be held by, by how soon it can be free."""
+
+    COMMANDS = 0
+    RESUMABLE = 1  # streams that end when they are asked to: followed files
+    TRANSFERS = 2
+
+
 class Holder(NamedTuple):
-    """A connection that a waiting user might get: how many its user has, and its age in seconds.
+    """A connection in use that a waiting user might get: its user, its age in seconds, and what holds it."""
 
-    `streams`: open transfers and followed files, which may last long.
-    """
-
-    connections: int
+    user: str
     age: float
-    streams: bool
+    hold: Hold
 
 
 def choose_recalls(holders: Sequence[Holder], waiting: int) -> list[int]:
-    """The indexes of the connections to take from their users for those who wait without one.
+    """The indexes of the connections to take from their users for that many users who wait without one.
 
-    First those of users with several (one of each), then those whose turn has lasted longest; those with streams last.
+    First those of users who keep another one, then those whose turn is over; of these first those that may be free
+    soon, then the oldest.
     """
-    order = sorted(range(len(holders)), key=lambda n: (holders[n].connections < 2, holders[n].streams, -holders[n].age))
-    due = [n for n in order if holders[n].connections > 1 or holders[n].age >= TURN]
-    return due[: max(0, waiting)]
+    left = Counter(holder.user for holder in holders)
+    chosen: list[int] = []
+    for _ in range(waiting):
+        due = [
+            (left[holder.user] < 2, holder.hold, -holder.age, index)
+            for index, holder in enumerate(holders)
+            if index not in chosen and (left[holder.user] > 1 or holder.age >= TURN)
+        ]
+        if not due:
+            break
+        chosen.append(min(due)[-1])
+        left[holders[chosen[-1]].user] -= 1
+    return chosen
 
 
 def expired(state: ConnectionState, limits: PoolLimits) -> bool:

@@ -232,7 +232,7 @@ class Pool:
 
     def _may_open(self, user: PoolUser, now: float, places: int) -> bool:
         """Whether the user may open one of the places left: no pause, and fewer others wait longer without any."""
-        if user.connections and now < user.dial_after:
+        if user.connections and (now < user.dial_after or any(c.limit.no_process for c in user.connections)):
             return False
         before = sum(
             other.without_since < user.without_since
@@ -305,6 +305,8 @@ class Pool:
         if any(connection.usable(now, self.limits.age) for connection in user.connections):
             text = "All your connections to the cluster are in use; try again in a moment"
             return Busy(text, detail=user.failure.public if user.failure is not None else None)
+        if user.dialing is None and user.failure is not None:
+            return user.failure
         if user.dialing is not None and user.host is not None:
             return self._dialer.obstacle(user.host, user.identity.username if user.identity else "")
         return Unavailable("The gateway has no free connection to this cluster", retry_after=2.0)

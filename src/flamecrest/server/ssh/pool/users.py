@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -93,8 +93,7 @@ def recall(connections: Sequence[Connection], waiting: int, now: float) -> None:
     for connection in recalled[waiting:]:
         connection.recalled = None
     others = [connection for connection in connections if connection.recalled is None and connection.busy]
-    counts = Counter(connection.user for connection in others)
-    holders = [Holder(counts[c.user], now - c.opened, streams=c.streams) for c in others]
+    holders = [Holder(connection.user, now - connection.opened, connection.hold) for connection in others]
     for index in choose_recalls(holders, waiting - len(recalled)):
         others[index].recall(now)
 
@@ -103,6 +102,6 @@ def turn_over(connection: Connection, now: float, limits: PoolLimits) -> bool:
     """Whether a connection is to be closed although it is in use: another user has waited for it for a turn."""
     if connection.recalled is None or now - connection.recalled < limits.turn:
         return False
-    fields = {"user": connection.user, "host": str(connection.host), "streams": connection.streams}
+    fields = {"user": connection.user, "host": str(connection.host), "hold": connection.hold.name.lower()}
     logger.warning("SSH connection in use closed for another user (max_clients)", extra={"fields": fields})
     return True
