@@ -115,3 +115,33 @@ async def test_closed_exchange_does_not_listen() -> None:
     await settle()
     assert not task.done()
     task.cancel()
+
+
+async def test_only_a_client_that_is_waited_for_stalls() -> None:
+    """A handler that waits for its cluster, or for a disconnect, waits for no data of the client."""
+    for method, ended in (("PUT", "stalled"), ("GET", "")):
+        found, task = await begun(Server(), method)
+        waiting = asyncio.create_task(found.receive())
+        await settle()
+        found.check(1.0)
+        found.check(100.0)
+        await settle()
+        assert found.ended == ended
+        waiting.cancel()
+        task.cancel()
+        found.close("/")
+
+
+async def test_trickle_of_bytes_is_a_stall() -> None:
+    server = Server()
+    found, task = await begun(server, "PUT")
+    for now in range(1, 70):
+        waiting = asyncio.create_task(found.receive())
+        await settle()
+        found.check(float(now))
+        server.said.put_nowait(MORE)
+        await waiting
+    await settle()
+    assert found.ended == "stalled"
+    task.cancel()
+    found.close("/")

@@ -122,7 +122,7 @@ class Exchange:
         if self._listener is not None:
             await asyncio.wait((self._listener,))
             return _DISCONNECT
-        self._waiting = True
+        self._waiting = self.unread  # else the caller waits for a disconnect
         message = await self._receive()
         self._waiting = False
         if message["type"] == "http.request":
