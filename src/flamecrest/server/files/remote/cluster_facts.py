@@ -1,4 +1,7 @@
-"""Facts shared by all users of one cluster: names of file owners, and the time zone of listings."""
+"""Facts about one cluster: names of file owners, and the time zone of listings, as each user's login gives them.
+
+A user can change what the own login answers (start-up files, PATH, TZ), so nothing of it is used for another user.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,34 @@ if TYPE_CHECKING:
     from flamecrest.server.ssh.port import Session
 
 CACHE_SECONDS = 600.0  # seconds for which names and time zone are cached
+MAX_USERS = 500  # whose facts are cached
+MAX_NAMES = 1000  # in the cache of one user
+MAX_NAME = 256  # characters of a name that is cached
 
 
 class ClusterFacts:
-    """What all users of one cluster share: a cache of owner names and of the time zone, and the locks of paths."""
+    """The facts that each user of one cluster has been given, and the locks of paths, which all users share."""
+
+    def __init__(self) -> None:
+        self._users: dict[str, UserFacts] = {}
+        self.path_locks = PathLocks()
+
+    def of(self, username: str) -> UserFacts:
+        """The facts of one user; those of the user who came first are forgotten when there are too many."""
+        found = self._users.get(username)
+        if found is None:
+            if len(self._users) >= MAX_USERS:
+                del self._users[next(iter(self._users))]
+            found = self._users[username] = UserFacts()
+        return found
+
+
+class UserFacts:
+    """A cache of owner names and of the time zone, as one user's login gives them."""
 
     def __init__(self) -> None:
         self._names: dict[tuple[str, int], tuple[str, float]] = {}
         self._zone: tuple[tzinfo, float] | None = None
-        self.path_locks = PathLocks()
 
     async def owner(self, session: Session, uid: int, gid: int, deadline: Deadline) -> tuple[str, str]:
         """Return the names of a user and a group, or their numbers if they have none."""
@@ -40,6 +62,10 @@ class ClusterFacts:
 
     def learn(self, uid: int, gid: int, names: tuple[str, str]) -> None:
         """Cache names that came with another answer."""
+        if len(self._names) >= MAX_NAMES:
+            self._names.clear()
+        if max(map(len, names)) > MAX_NAME:
+            return
         now = time.monotonic()
         self._names["passwd", uid] = (names[0], now)
         self._names["group", gid] = (names[1], now)
@@ -50,7 +76,7 @@ class ClusterFacts:
 
     @property
     def known_zone(self) -> tzinfo | None:
-        """The cluster's time zone if it is cached, else None."""
+        """The time zone if it is cached, else None."""
         return self._zone[0] if self._zone is not None and time.monotonic() - self._zone[1] <= CACHE_SECONDS else None
 
     async def zone(self, sftp: Sftp) -> tzinfo:

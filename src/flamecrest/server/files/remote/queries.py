@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from flamecrest.server.auth.port import Identity
-    from flamecrest.server.files.remote.cluster_facts import ClusterFacts
+    from flamecrest.server.files.remote.cluster_facts import ClusterFacts, UserFacts
     from flamecrest.server.files.values import PathQuotas
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.ssh.port import Session, Sessions
@@ -69,7 +69,7 @@ class RemoteQueries:
     """The FileQueries port of one user on one cluster."""
 
     session: Session
-    facts: ClusterFacts
+    facts: UserFacts
 
     async def stat(self, path: str, deadline: Deadline, *, follow: bool = False) -> Stat:
         try:  # inlined stat_path: the most frequent request
@@ -265,9 +265,9 @@ class RemoteQueries:
 
 
 def remote_files(sessions: Sessions, facts: ClusterFacts, identity: Identity) -> Files:
-    """The Files port of one user. `facts` is shared by all users of the cluster."""
-    session = sessions.of(identity)
-    return Files(RemoteQueries(session, facts), RemoteContent(session, facts.path_locks), RemoteChanges(session))
+    """The Files port of one user. `facts` has those of all users of the cluster."""
+    session, own = sessions.of(identity), facts.of(identity.username)
+    return Files(RemoteQueries(session, own), RemoteContent(session, facts.path_locks), RemoteChanges(session))
 
 
 async def _open_directory(sftp: Sftp, path: str, *, dereference: bool) -> asyncio.Future[bytes] | None:
