@@ -14,7 +14,7 @@ from bench.results import Results
 from bench.targets import Verdict
 from bench.workloads.workload import Workload
 
-PACKAGES = ("flamecrest", "asyncssh", "fastapi", "uvicorn", "uvloop", "httpx")
+PACKAGES = ("flamecrest", "asyncssh", "fastapi", "granian", "uvloop", "httpx")
 RESOURCES = "Resource analysis: processor time and memory of the server and of sshd"
 
 
