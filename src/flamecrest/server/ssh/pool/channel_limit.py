@@ -7,7 +7,7 @@ doubled, up to the configured limit if there is one.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import IntEnum
 from typing import NamedTuple
 
 OPENSSH_MAX_SESSIONS = 10  # OpenSSH's default: the first guess
@@ -70,7 +70,7 @@ class ChannelLimit:
         return True
 
 
-class Kind(Enum):
+class Kind(IntEnum):
     """What a channel is for. The value is the number of a user's channels that this kind leaves to the kinds before.
 
     So what opens a shared channel never waits behind commands, and short commands never behind long ones only. A user

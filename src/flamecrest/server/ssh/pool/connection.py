@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from .pool import Pool
 
+LONG = int(Kind.LONG)
 SILENCE = 1.0  # seconds without data, while an answer is awaited, after which a connection is tested
 TEST_INTERVAL = 0.7  # seconds in which a tested connection must answer, twice
 AGENT_PAUSE = 30.0  # seconds for which the agent is not started again after it was closed for a command
@@ -162,18 +163,18 @@ class Connection:
 
     def begin_channel(self, kind: Kind) -> None:
         """Count a leased channel."""
-        if kind is not Kind.SHARED:
+        if kind:  # not SHARED; an enumeration's members are slow to look up
             self.commands += 1
-            self.long_commands += kind is Kind.LONG
+            self.long_commands += kind == LONG
         if not self._uses and self._channels <= len(self._shared):
             self.transport.heard = time.monotonic()  # silence counts from the first request on
         self._channels += 1
 
     def end_channel(self, kind: Kind) -> None:
         """Count the end of a leased channel."""
-        if kind is not Kind.SHARED:
+        if kind:
             self.commands -= 1
-            self.long_commands -= kind is Kind.LONG
+            self.long_commands -= kind == LONG
         self._channels -= 1
         self._idle_since = time.monotonic()
 

@@ -86,7 +86,7 @@ class Pool:
         if not user.waiting:  # the usual case of `decide`, for which the connections of others need not be counted
             now, age = time.monotonic(), self.limits.age
             for connection in user.connections:
-                if connection.accepts(now, age, since, kind.value):
+                if connection.accepts(now, age, since, kind):
                     return Lease(self, connection, kind)
         waiter = Waiter(asyncio.get_running_loop().create_future(), since, kind, deadline.at)
         if again:
