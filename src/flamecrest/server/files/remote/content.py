@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import GatewayError, Invalid, NotFound, PreconditionFailed
+from flamecrest.server.errors import GatewayError, Invalid, NotFound, PreconditionFailed, Upstream
 from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.access import create, stat_path, stat_regular
 from flamecrest.server.files.remote.directories import make_directories
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.ssh.port import Session
 
+SMALL_ATTEMPTS = 5  # to read a file that changes continuously
 CHECKS = 5  # of a precondition, for a file that changes between the check and the rename
 CLEANUP_TIMEOUT = 5.0  # seconds that the caller of a failed upload waits until its temporary file is removed
 
@@ -104,15 +105,23 @@ class RemoteContent:
                     reader.close()
 
     async def _small(self, path: bytes, prefix: str, deadline: Deadline) -> agent_requests.SmallFile | None:
-        """Read a file by the agent; once more after the step of the clock in which it was changed, if that is now."""
+        """Read a file by the agent, again after the step of the clock in which it was changed, if that is now.
+
+        Raises Upstream for a small file that has other content each time: a write may be half done.
+        """
         question = agent_requests.read(path)
+        before: agent_requests.SmallFile | None = None
         try:
-            small = await self.session.ask(question, deadline)
-            if small is not None and await wait_until_settled(small.stat):
+            for _ in range(SMALL_ATTEMPTS):
                 small = await self.session.ask(question, deadline)
+                if small is None or not await wait_until_settled(small.stat):
+                    return small
+                if before is not None and small.data == before.data:
+                    return small
+                before = small
         except StatError as error:
             raise operation_error(error, prefix) from None
-        return small
+        raise Upstream(f"{prefix}: The file is being changed")
 
     async def upload(
         self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, options: WriteOptions = DEFAULT_WRITE

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import time
 from collections import deque
 from contextlib import aclosing
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import Invalid, NotFound, Upstream
 from flamecrest.server.files.remote.writing import IN_FLIGHT_BYTES, require_regular, within_stall_timeout
-from flamecrest.server.files.values import Stat
+from flamecrest.server.files.values import CLOCK_STEP, Stat
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -60,6 +61,7 @@ class SftpReader:
         self._look = look
         self._ahead: tuple[int, asyncio.Future[bytes]] | None = None
         self._by_agent = found.ino != 0
+        self._dev = found.dev  # /proc and /sys have no device: its major number is 0
         self._proven_ahead = False  # the bytes that were read ahead are known to be of the state in `stat`
         self._size = found.size  # of the open file, also if that is not what can be read
         self.content: bytes | None = None  # of a file whose reported size is wrong
@@ -125,6 +127,9 @@ class SftpReader:
             data += more
         if len(data) > UNSIZED_LIMIT:
             raise Invalid("The file has no size and does not end")
+        now = await within_stall_timeout(self._sftp.fstat(self._handle))
+        if (now.size or 0) != size or os.major(self._dev):  # an ordinary file that was empty for a moment
+            raise Upstream("The file is being changed")
         self.content = data
         if len(data) != size:
             found = self.stat
@@ -229,6 +234,7 @@ class SftpReader:
         if not self._by_agent and time.time() - found.mtime > OLD:
             return
         if digest is not None:
+            await asyncio.sleep(CLOCK_STEP)  # a write that is half done would be the same twice
             again = hashlib.sha1(usedforsecurity=False)
             async with aclosing(self._rest(start, end)) as rest:
                 async for data in rest:
