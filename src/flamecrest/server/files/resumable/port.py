@@ -69,5 +69,5 @@ class Uploads(Protocol):
         ...
 
     async def remove(self, key: UploadKey, deadline: Deadline) -> None:
-        """Cancel an upload and remove its files."""
+        """Cancel an upload and remove its files. The file of a complete one stays; its id is Gone from then on."""
         ...

@@ -39,6 +39,7 @@ from flamecrest.server.files.resumable.storage import (
     discard,
     explained,
     fenced,
+    mark_removed,
     read,
     sweep,
     writer_begins,
@@ -149,7 +150,12 @@ class RemoteUploads:
             return True
 
         if not await self._sftp(use, deadline, key.path):
-            await self._finished(key, deadline)  # a completed upload has nothing to remove
+            await self._finished(key, deadline)  # its file stays
+
+            async def mark(sftp: Sftp) -> None:
+                await mark_removed(sftp, await self._names(sftp, key))
+
+            await self._sftp(mark, deadline, key.path)
 
     # --- steps
 

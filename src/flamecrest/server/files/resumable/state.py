@@ -25,6 +25,7 @@ _NAME = re.compile(
 _HEAD = re.compile(rb"([0-9]{20}) ([0-9]{20}|-{20})([\n+])")
 _PART = re.compile(r"(?:[0-9a-f]{16})?")
 HEAD_SIZE = 42
+REMOVED = b"removed\n"  # the whole state file of an upload that was removed after its completion
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from flamecrest.server.errors import GatewayError, Upstream
+from flamecrest.server.errors import GatewayError, Gone, Upstream
 from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.replacement.landing import COPIED_AT_ONCE, copy_range
 from flamecrest.server.files.remote.writing import within_stall_timeout
 from flamecrest.server.files.resumable.append import Outstanding
 from flamecrest.server.files.resumable.lock import UploadLock, open_regular
-from flamecrest.server.files.resumable.state import MAX_STATE, UploadFiles, UploadState, expired
+from flamecrest.server.files.resumable.state import MAX_STATE, REMOVED, UploadFiles, UploadState, expired
 from flamecrest.server.ssh.channels.sftp_packets import (
     FAILURE,
     FLAG_CREATE,
@@ -117,14 +117,23 @@ async def begin(sftp: Sftp, names: UploadFiles, state: UploadState, path: str, *
 
 
 async def read(sftp: Sftp, names: UploadFiles) -> UploadState | None:
-    """Return the state of an upload; None if there is none."""
+    """Return the state of an upload; None if there is none. Raises Gone if it was removed after its completion."""
     try:
         async with open_regular(sftp, names.state, FLAG_READ) as handle:
-            return UploadState.parse(await sftp.read(handle, 0, MAX_STATE))
+            data = await sftp.read(handle, 0, MAX_STATE)
+        if data == REMOVED:
+            raise Gone("The upload was removed")
+        return UploadState.parse(data)
     except SftpError as error:
         if error.code == NO_SUCH_FILE:
             return None
         raise
+
+
+async def mark_removed(sftp: Sftp, names: UploadFiles) -> None:
+    """Put a mark in the place of the state file, which is removed when the upload expires."""
+    async with sftp.handle(sftp.open_file(names.state, _EXCLUSIVE, Attrs(mode=0o600))) as handle:
+        await sftp.write(handle, 0, REMOVED)
 
 
 async def discard(sftp: Sftp, names: UploadFiles) -> None:

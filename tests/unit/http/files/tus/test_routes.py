@@ -161,6 +161,25 @@ async def test_bytes_behind_the_end_are_refused(place: Place) -> None:
     assert Path(place.path("f")).read_bytes() == b"ok"
 
 
+@pytest.mark.anyio
+async def test_a_complete_upload_that_was_removed_is_gone(place: Place) -> None:
+    """Its file stays (https://tus.io/protocols/resumable-upload#termination: 204, then 404 or 410)."""
+    async with asked(place) as client:
+        made = await client.post("/filesystem/toy/uploads", headers=named(place.path("f"), 2))
+        location = made.headers["Location"]
+        await client.patch(location, headers={**PIECE, "Upload-Offset": "0"}, content=b"ok")
+        assert (await client.head(location, headers=TUS)).status_code == 200
+        assert (await client.delete(location, headers=TUS)).status_code == 204
+        for method in ("HEAD", "DELETE", "PATCH"):
+            answer = await client.request(method, location, headers={**PIECE, "Upload-Offset": "2"})
+            assert answer.status_code == 410, method
+        again = await client.post("/filesystem/toy/uploads", headers=named(place.path("f"), 3))
+        piece = {**PIECE, "Upload-Offset": "0"}
+        assert (await client.patch(again.headers["Location"], headers=piece, content=b"new")).status_code == 204
+        assert (await client.head(location, headers=TUS)).status_code == 410
+    assert Path(place.path("f")).read_bytes() == b"new"
+
+
 @given(st.text(max_size=60))
 def test_any_metadata_is_parsed_or_refused(text: str) -> None:
     try:
