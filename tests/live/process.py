@@ -84,7 +84,7 @@ def gateway(config: Path, log: Path, programs: Path = PROGRAMS) -> Iterator[Serv
     before = log.stat().st_size if log.exists() else 0
 
     def url() -> str:
-        found = re.search(rb" listens on (http://\S+) ", log.read_bytes()[before:])
+        found = re.search(rb" listens on (https?://\S+) ", log.read_bytes()[before:])
         return found[1].decode() if found else ""
 
     with running(argv, log, lambda: bool(url())) as pid:

@@ -161,9 +161,9 @@ def gate(request: pytest.FixtureRequest, gateways: Gateways, centre: Centre) -> 
         assert not re.findall(rb"(?m)^.*(?:Traceback|unexpected error|panicked).*$", log.read())
 
 
-def soon(holds: Callable[[], bool]) -> bool:
+def soon(holds: Callable[[], bool], patience: float = PATIENCE) -> bool:
     """Whether a condition becomes true."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + patience
     while not holds():
         if time.monotonic() > until:
             return False
