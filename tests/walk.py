@@ -24,6 +24,7 @@ import flamecrest
 from flamecrest.sandbox.centre import Centre
 from flamecrest.server.app import create_app
 from flamecrest.server.settings import load
+from flamecrest.server.ssh.pool.pool import BACKGROUND
 from flamecrest.server.telemetry.log import log_to_stream
 
 SOURCE: Final = Path(flamecrest.__file__).parent
@@ -65,7 +66,9 @@ class Recorder:
         sys.setprofile(None)
 
     def _profile(self, frame: FrameType, event: str, _: Any) -> None:
-        if event == "call" and frame.f_code not in self._codes and not _called_by_timer(frame):
+        if event != "call" or frame.f_code in self._codes:
+            return
+        if not _in_background() and not _called_by_timer(frame):
             self._codes[frame.f_code] = None
 
     def walk(self) -> Walk:
@@ -78,6 +81,15 @@ class Recorder:
                 if file.startswith(("server/", "wire/")):
                     steps[file, code.co_qualname] = None
         return Walk(tuple(steps))
+
+
+def _in_background() -> bool:
+    """Whether a task that outlives its request is running: the request does not wait for it."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no event loop
+        return False
+    return task is not None and task.get_name() == BACKGROUND
 
 
 def _called_by_timer(frame: FrameType | None) -> bool:

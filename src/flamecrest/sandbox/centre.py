@@ -188,14 +188,13 @@ class Centre:
             self.slurm.add_cluster(name)
         for one in self.users:
             _authorize(one.home, _key(self.key_file(one.name)))
-        variables = userland.install(self.users, self.root / "bin")
+        userland.install(self.users, self.root / "bin")
         self.ssh = SshServer(
             self.users,
             _key(keys / "host"),
             keys={one.name: [_key(self.key_file(one.name))] for one in self.users},
             authorities=[self.authority],
             bin_dirs=[self.slurm.bin_dir, self.root / "bin"],
-            variables=variables,
             max_sessions=self._max_sessions,
         )
 

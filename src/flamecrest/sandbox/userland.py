@@ -100,9 +100,12 @@ BEGIN {
 """
 
 
-def install(users: UnixUsers, bin_dir: Path) -> dict[str, str]:
-    """Write the programs and their list of users; return the environment variables that commands need."""
-    from . import executables  # noqa: PLC0415 - the programs do not need it
+def install(users: UnixUsers, bin_dir: Path) -> None:
+    """Write the programs and their list of users."""
+    import shlex  # noqa: PLC0415 - the programs do not need these three
+    import shutil  # noqa: PLC0415
+
+    from . import executables  # noqa: PLC0415
 
     bin_dir.mkdir(parents=True, exist_ok=True)
     passwd = users.root / "passwd"
@@ -110,7 +113,11 @@ def install(users: UnixUsers, bin_dir: Path) -> dict[str, str]:
     for program in PROGRAMS:
         executables.write_program(bin_dir / program, __name__, program, str(passwd))
     (bin_dir / "FlamecrestSandbox.pm").write_text(_PERL)
-    return {"PERL5LIB": str(bin_dir), "PERL5OPT": "-MFlamecrestSandbox"}
+    perl = shutil.which("perl", path=":".join(_SYSTEM))
+    if perl is not None:  # by a program and not by PERL5OPT: the gateway removes perl's variables
+        path = bin_dir / "perl"
+        path.write_text(f'#!/bin/sh\nexec {perl} -I {shlex.quote(str(bin_dir))} -MFlamecrestSandbox "$@"\n')
+        path.chmod(0o755)
 
 
 def main() -> int:

@@ -135,13 +135,13 @@ async def on_sandbox(root: Path, *, subsystem: bool, programs: Sequence[Path] = 
     users.make_homes()
     host_key = asyncssh.generate_private_key("ssh-ed25519")
     # only with its own SFTP does the sandbox separate accounts; else files are accessed as the user of the tests
-    variables = userland.install(users, root / "bin") if subsystem else None
+    if subsystem:
+        userland.install(users, root / "bin")
     server = SshServer(
         users,
         host_key,
         keys={"ann": [key]},
         bin_dirs=[*programs, root / "bin"],
-        variables=variables,
         sftp=subsystem,
     )
     await server.start()

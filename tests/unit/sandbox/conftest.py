@@ -61,14 +61,13 @@ class SshdSite:
 async def site(users: UnixUsers) -> AsyncIterator[SshdSite]:
     keys = {name: asyncssh.generate_private_key("ssh-ed25519") for name in NAMES}
     authority, host = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
-    variables = userland.install(users, users.root / "bin")
+    userland.install(users, users.root / "bin")
     server = SshServer(
         users,
         host,
         keys={name: [key] for name, key in keys.items()},
         authorities=[authority],
         bin_dirs=[users.root / "bin"],
-        variables=variables,
     )
     await server.start()
     try:
@@ -91,12 +90,11 @@ class ToyShell:
     def __init__(self, users: UnixUsers, toy: ToySlurm) -> None:
         self.users = users
         self.toy = toy
-        self._variables = userland.install(users, users.root / "bin")
+        userland.install(users, users.root / "bin")
 
     def run(self, line: str, user: str = "fireuser", stdin: str = "") -> CommandResult:
         home = self.users[user].home
         environment = {
-            **self._variables,
             "USER": user,
             "LOGNAME": user,
             "HOME": str(home),

@@ -15,8 +15,19 @@ from flamecrest.server.errors import Invalid, Unsupported, Upstream
 from flamecrest.server.ssh.channels.agent import stat_question
 from flamecrest.server.ssh.channels.stat_command import stat_command
 from flamecrest.server.ssh.command import Command, Output
-from flamecrest.server.ssh.command_line import MARK, MAX_PREAMBLE, Preamble, shell_line
 from flamecrest.server.ssh.errors import StatError
+from flamecrest.server.ssh.start_line import (
+    BEGIN,
+    BEGIN_ERRORS,
+    GREETING,
+    MAX_ARGUMENT,
+    MAX_PREAMBLE,
+    PRELUDE,
+    START_LINE,
+    Preamble,
+    command_text,
+    split_end,
+)
 from flamecrest.server.ssh.user import whoami
 from tests.unit.ssh.channels.asking import answers
 
@@ -27,54 +38,60 @@ def same(output: Output) -> Output:
     return output
 
 
-def _own(data: bytes) -> bytes:
-    return Preamble().strip(data)
+def told(text: bytes, shell: str = "dash", **more) -> tuple[bytes, bytes, int]:
+    """Run the start line as a login shell does and tell it the text; the command's output, errors and exit status."""
+    done = subprocess.run([shell, "-c", START_LINE], input=PRELUDE + text, capture_output=True, check=True, **more)
+    assert GREETING.search(done.stdout)
+    found = split_end(Preamble(BEGIN).strip(done.stdout))
+    assert found is not None
+    return found[0], Preamble(BEGIN_ERRORS).strip(done.stderr), found[1]
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(
     st.lists(st.one_of(anything, st.binary(max_size=20).map(lambda b: os.fsdecode(b.replace(b"\0", b"")))), max_size=4)
 )
 def test_arguments_arrive_unchanged(words):
-    line = shell_line(Command(("printf", "%s\\0", *words), same), 5)
-    got = _own(subprocess.run([b"/bin/sh", b"-c", line], capture_output=True, check=True).stdout)
-    assert got == b"".join(os.fsencode(word) + b"\0" for word in words) or not words
+    assert told(command_text(Command(("printf", "%s\\0", *words), same), 5))[0] == b"".join(
+        os.fsencode(word) + b"\0" for word in words or [""]
+    )
 
 
 def test_variables_and_locale_are_set_and_timeout_ends_the_command():
-    line = shell_line(Command(("env",), same, env={"SLURM_TIME_FORMAT": "%s a'b"}), 2.2)
-    assert b" timeout -k 2 8 env " in line
-    got = _own(subprocess.run([b"/bin/sh", b"-c", line], capture_output=True, check=True).stdout).splitlines()
-    assert b"LC_ALL=C" in got
-    assert b"SLURM_TIME_FORMAT=%s a'b" in got
+    text = command_text(Command(("env",), same, env={"SLURM_TIME_FORMAT": "%s a'b\n"}), 2.2)
+    assert b" timeout -k 2 8 " in text
+    got = told(text)[0]
+    assert b"\nLC_ALL=C\n" in got
+    assert b"\nSLURM_TIME_FORMAT=%s a'b\n\n" in got
 
 
 @pytest.mark.parametrize("command", [Command(("ls", "a\0b"), same), Command(("ls",), same, env={"A": "\0"})])
 def test_nul_is_refused(command):
     with pytest.raises(Invalid):
-        shell_line(command)
+        command_text(command)
 
 
-def test_a_line_that_is_too_long_is_refused():
-    shell_line(Command(("echo", "x" * 130_000), same))
-    with pytest.raises(Invalid, match="too long"):
-        shell_line(Command(("echo", "x" * 131_072), same))
+def test_what_no_program_can_be_given_is_refused():
+    command_text(Command(("echo", "x" * MAX_ARGUMENT), same))
+    for argv in (("echo", "x" * (MAX_ARGUMENT + 1)), ("echo", *("é" * 60_000,) * 10)):
+        with pytest.raises(Invalid, match="too long"):
+            command_text(Command(argv, same))
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
-@pytest.mark.parametrize("trace", ["", "set -x; ", "set -v; "])
+@pytest.mark.parametrize("trace", ["", "set -x; ", "set -v; ", "export SHELLOPTS; set -xveu; "])
 def test_text_of_login_scripts_is_not_output(shell, trace):
-    line = shell_line(Command(("sh", "-c", "echo own; echo error >&2"), same))
-    noisy = f"{trace}echo welcome; echo quota >&2\n".encode() + line
-    done = subprocess.run([shell, "-c", noisy], capture_output=True, check=True)
+    text = command_text(Command(("sh", "-c", "echo own; echo error >&2; exit 3"), same), 5)
+    noisy = f"{trace}echo welcome; echo quota >&2\n".encode() + START_LINE
+    done = subprocess.run([shell, "-c", noisy], input=PRELUDE + text, capture_output=True, check=True)
     assert b"welcome" in done.stdout
-    assert _own(done.stdout) == b"own\n"
-    assert _own(done.stderr) == b"error\n"
+    assert split_end(Preamble(BEGIN).strip(done.stdout)) == (b"own\n", 3)
+    assert Preamble(BEGIN_ERRORS).strip(done.stderr) == b"error\n"
 
 
 @given(st.binary(max_size=60), st.binary(max_size=60), st.lists(st.integers(0, 140), max_size=8))
 def test_the_mark_is_found_however_it_is_cut(noise, own, cuts):
-    preamble, whole = Preamble(), noise + MARK + own
+    preamble, whole = Preamble(BEGIN), noise + BEGIN.encode() + b"\n" + own
     edges = [0, *sorted(min(cut, len(whole)) for cut in cuts), len(whole)]
     assert b"".join(preamble.strip(whole[a:b]) for a, b in itertools.pairwise(edges)) == own
     assert preamble.ended
@@ -82,12 +99,12 @@ def test_the_mark_is_found_however_it_is_cut(noise, own, cuts):
 
 
 def test_a_long_preamble_is_kept_within_bounds():
-    preamble = Preamble()
+    preamble = Preamble(BEGIN)
     for number in range(100):
         assert preamble.strip(b"%d" % number * 5000) == b""
     assert len(preamble.text) == MAX_PREAMBLE
-    assert preamble.strip(MARK[:9]) == b""
-    assert preamble.strip(MARK[9:] + b"own") == b"own"
+    assert preamble.strip(BEGIN[:9].encode()) == b""
+    assert preamble.strip(BEGIN[9:].encode() + b"\nown") == b"own"
 
 
 def test_whoami_reads_ids_with_and_without_names():

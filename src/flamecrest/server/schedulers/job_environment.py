@@ -57,7 +57,7 @@ def submit_command(submit: Sequence[str], spec: JobSpec, parse: Callable[[Output
             raise invalid_field("env", f"{name[:80]!r} cannot be the name of a variable")
         entries.append(f"{name}=".encode() + encode_text("env", value) + b"\0")
     argv = ("bash", "-c", LOADER, "flamecrest", *submit)
-    return Command(argv, parse, stdin=b"".join(entries) + b"\0" + script)
+    return Command(argv, parse, stdin=b"".join(entries) + b"\0" + script, for_job=True)
 
 
 def check_line(field: str, value: str) -> str:

@@ -60,10 +60,12 @@ class Output:
 class Command(Generic[T]):
     """A program to run and the parser of its output. `Session.run` runs it.
 
-    `argv` is quoted in one place (command_line.py); strings may hold surrogate escapes for bytes that are not UTF-8.
+    `argv` is quoted in one place (start_line.py); strings may hold surrogate escapes for bytes that are not UTF-8.
     `parse` maps the Output, of any exit status, to a value or raises a GatewayError.
     `stdin` is sent whole and followed by EOF; None is EOF at once. Secrets go here, never into `argv`.
-    `env` holds public variables only: they are visible in the login node's process list.
+    `env` is in no process list either. It is added to the login's environment without the variables that would change
+    what programs print (environment.py); with `for_job` the program hands the login's environment on to a job, so it
+    is kept.
     `repeatable` marks a command that changes nothing: it is run once more if the connection breaks.
     `is_enough` is for a program that may stay after its result is printed. It tells whether the result is in the output
     so far, whose status is RUNNING. Such output is parsed after a short time in which the program may still end by
@@ -75,5 +77,6 @@ class Command(Generic[T]):
     stdin: bytes | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = False
+    for_job: bool = False
     max_output: int = MAX_OUTPUT
     is_enough: Callable[[Output], bool] | None = None

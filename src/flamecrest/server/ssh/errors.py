@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flamecrest.server.errors import Upstream
+from flamecrest.server.errors import Unsupported, Upstream
 
 
 class Lost(Upstream):
@@ -53,3 +53,20 @@ class ConnectionDropped(Lost):
 
 class AddressPenalised(ConnectionDropped):
     """The server drops all connections from this address after failed logins (PerSourcePenalties of OpenSSH)."""
+
+
+class NotStarted(Upstream):
+    """The login did not start our program: nothing was run."""
+
+    silent = False  # it said nothing and did not end
+
+
+class EndedEarly(Upstream):
+    """The program was started, and was ended before its exit status came."""
+
+
+class NoCommands(Unsupported):
+    """The login runs no commands at all: SFTP only."""
+
+
+NO_PROGRAM = (NotStarted, NoCommands)  # after these, what SFTP can do may be done by SFTP

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flamecrest.server.errors import GatewayError, Timeout
@@ -16,15 +16,16 @@ from flamecrest.server.ssh.channels.agent import Question, stat_question
 from flamecrest.server.telemetry.trace import phase
 
 from .channels.agent import Agent
-from .channels.process import RemoteProcess
+from .channels.process import RemoteProcess, Shell
 from .channels.sftp import Sftp
 from .channels.sftp_program import SftpOpener
-from .channels.stat_command import stat_command
+from .channels.stat_command import numbers_by_sftp, stat_command
 from .channels.stream import MAX_ERRORS, RemoteStream
-from .command_line import shell_line
-from .errors import ChannelLost, ChannelRefused, Lost
+from .errors import NO_PROGRAM, ChannelLost, ChannelRefused, EndedEarly, Lost, NotStarted
+from .login_memory import LoginMemory
 from .pool.channel_limit import SHORT_COMMAND, Kind
-from .pool.connection import SharedUse
+from .pool.connection import Lease, SharedUse
+from .start_line import command_text
 
 if TYPE_CHECKING:
     from flamecrest.server.auth.port import Identity
@@ -32,13 +33,14 @@ if TYPE_CHECKING:
     from flamecrest.server.ssh.channels.agent import StatNumbers
 
     from .command import Command, Output
-    from .pool.connection import Connection, Lease
+    from .pool.connection import Connection
     from .pool.pool import Pool
 
 T = TypeVar("T")
 A = TypeVar("A")
-P = TypeVar("P", bound=RemoteProcess)
 
+AHEAD_SECONDS = 60.0  # for which a shell waits for the next command: its environment is that of its login
+AGENT_PATIENCE = 0.3  # seconds for which a request waits for the agent's greeting before SFTP serves it
 LARGE = 1024 * 1024  # bytes of output that are parsed in a thread: the list of 10,000 jobs takes a second
 
 
@@ -48,9 +50,10 @@ class PooledSessions:
     def __init__(self, pool: Pool, sftp: SftpOpener | None = None) -> None:
         self.pool = pool
         self._sftp = sftp or SftpOpener()
+        self._memory = LoginMemory()
 
     def of(self, identity: Identity) -> PooledSession:
-        return PooledSession(self.pool, identity, self._sftp)
+        return PooledSession(self.pool, identity, self._sftp, self._memory)
 
     async def close(self) -> None:
         await self.pool.close()
@@ -62,12 +65,13 @@ class PooledSessions:
 class PooledSession:
     """The Session port: one user over the pool."""
 
-    __slots__ = ("_identity", "_pool", "_sftp_opener")
+    __slots__ = ("_identity", "_memory", "_pool", "_sftp_opener")
 
-    def __init__(self, pool: Pool, identity: Identity, sftp_opener: SftpOpener) -> None:
+    def __init__(self, pool: Pool, identity: Identity, sftp_opener: SftpOpener, memory: LoginMemory) -> None:
         self._pool = pool
         self._identity = identity
         self._sftp_opener = sftp_opener
+        self._memory = memory
 
     async def _repeat(
         self, work: Callable[[A, Deadline, float], Awaitable[T]], what: A, deadline: Deadline, *, repeatable: bool
@@ -115,39 +119,73 @@ class PooledSession:
         return command.parse(output)
 
     async def _execute(self, command: Command[Any], deadline: Deadline, since: float) -> Output:
-        line, limit = shell_line(command, deadline.left()), command.max_output
-        what = "The command on the cluster"
-        lease, process = await self._open(
-            lambda connection: RemoteProcess.open(connection.transport, line, limit),
-            deadline,
-            since,
-            what,
-            Kind.SHORT if deadline.left() <= SHORT_COMMAND else Kind.LONG,
-        )
-        with _ended_with(lease, process):
+        text, what = command_text(command, deadline.left()), "The command on the cluster"
+        text += command.stdin or b""
+        kind = Kind.SHORT if deadline.left() <= SHORT_COMMAND else Kind.LONG
+        while True:
+            lease, shell, ahead = await self._shell(deadline, since, what, kind)
+            process = RemoteProcess(shell, command.max_output)
             process.is_enough = command.is_enough
-            process.send_input(command.stdin)
             try:
+                shell.run(process, text, end_input=True)
+                _start_next(self._pool, lease.connection)
                 async with deadline.enforce(what):
                     return await process.finished
-            except (Timeout, Lost):
+            except NotStarted:
+                if not ahead:
+                    raise
+                # the shell had ended while it waited, so nothing was run: once more, with a new one
+            except (Timeout, Lost, EndedEarly):
                 if (printed := process.result_so_far()) is None:
                     raise
                 return printed
+            finally:
+                _end(lease, shell)
 
     @asynccontextmanager
     async def stream(self, command: Command[Any], deadline: Deadline) -> AsyncIterator[RemoteStream]:
-        line = shell_line(command)  # without a time limit on the login node: the program ends with its input
+        text = command_text(command)  # without a time limit on the login node: the program ends with its input
+        what = "Starting the command on the cluster"
         with phase("ssh"):
-            lease, stream = await self._open(
-                lambda connection: RemoteStream.open(connection.transport, line, MAX_ERRORS),
-                deadline,
-                0.0,
-                "Starting the command on the cluster",
-                Kind.LONG,
-            )
-            with _ended_with(lease, stream), lease.connection.streaming(None):
-                yield stream
+            ahead = True
+            while ahead:
+                lease, shell, ahead = await self._shell(deadline, 0.0, what, Kind.LONG)
+                stream = RemoteStream(shell, MAX_ERRORS)
+                try:
+                    shell.run(stream, text)
+                    _start_next(self._pool, lease.connection)
+                    if ahead:
+                        async with deadline.enforce(what):
+                            if not await stream.begun():
+                                continue  # the shell had ended while it waited
+                    with lease.connection.streaming(None):
+                        yield stream
+                    return
+                finally:
+                    stream.drop()
+                    _end(lease, shell)
+
+    async def _shell(self, deadline: Deadline, since: float, what: str, kind: Kind) -> tuple[Lease, Shell, bool]:
+        """A leased channel whose /bin/sh has greeted, and whether it was started ahead. Raises NotStarted."""
+        now = time.monotonic()
+        for connection in self._pool.connections(self._identity, since):
+            if (taken := connection.take_shell(kind, now)) is not None:
+                lease, shell = Lease(self._pool, connection, kind), taken
+                break
+        else:
+            taken = None
+            self._memory.check(self._identity.username)
+            lease, shell = await self._open(lambda at: Shell.open(at.transport), deadline, since, what, kind)
+            lease.accepted()
+        try:
+            async with deadline.enforce(what):
+                await shell.greeting(lease.connection.host.login_timeout)
+        except BaseException as error:
+            _end(lease, shell)
+            if isinstance(error, NotStarted) and error.silent:
+                self._memory.note_silent(self._identity.username, error)
+            raise
+        return lease, shell, taken is not None
 
     # --- SFTP
 
@@ -190,7 +228,7 @@ class PooledSession:
         return await self._open_shared(open_on, deadline, since)
 
     async def _sftp_on(self, connection: Connection) -> Sftp:
-        async with connection.opening:
+        async with connection.opening_sftp:
             if connection.shared(Sftp) is None:
                 connection.attach(await self._sftp_opener.open(connection.transport))
             if (sftp := connection.shared(Sftp)) is None:
@@ -211,11 +249,14 @@ class PooledSession:
     # --- the agent
 
     async def stat(self, path: str, deadline: Deadline, *, follow: bool) -> StatNumbers:
-        question = stat_question(path.encode("utf-8", "surrogateescape"), follow=follow)
-        numbers = await self._repeat(self._ask, question, deadline, repeatable=True)
-        if numbers is None:
+        name = path.encode("utf-8", "surrogateescape")
+        numbers = await self._repeat(self._ask, stat_question(name, follow=follow), deadline, repeatable=True)
+        if numbers is not None:
+            return numbers
+        try:
             return await self.run(stat_command(path, follow=follow), deadline)
-        return numbers
+        except NO_PROGRAM:
+            return await self.sftp(lambda sftp: numbers_by_sftp(sftp, name, follow=follow), deadline, repeatable=True)
 
     async def ask(self, question: Question[T], deadline: Deadline) -> T | None:
         return await self._repeat(self._ask, question, deadline, repeatable=question.repeatable)
@@ -228,24 +269,29 @@ class PooledSession:
         with shared as connection:
             try:
                 async with deadline.enforce("Asking about the file"):
+                    if not agent.started.done():
+                        await asyncio.wait([agent.started], timeout=None if question.patient else AGENT_PATIENCE)
+                    if not (agent.started.done() and agent.started.result()):
+                        return None
                     return await agent.ask(question)
             except Timeout:
                 self._pool.retire_if_silent(connection)
                 raise
             except Lost:
-                if agent.missing or (question.repeatable and connection.agent_paused):
-                    return None  # its program is missing, or it was closed for a command: SFTP or a command is used
+                if question.repeatable and not connection.lost:
+                    connection.pause_agent()
+                    return None  # it was closed for a command, or was ended: SFTP or a command is used
                 if not connection.lost:
                     raise ChannelLost("The SSH channel was lost") from None
                 raise
 
     async def _share_agent(self, deadline: Deadline, since: float) -> tuple[SharedUse, Agent] | None:
-        """A use of the agent, which is started if no connection has one; None if it cannot be started."""
+        """A use of the agent, which is started if no connection has one; None if there is none here."""
         connections = self._pool.connections(self._identity, since)
         for connection in connections:
             if (agent := connection.shared(Agent)) is not None:
                 return SharedUse(self._pool, connection), agent
-        if any(connection.agent_paused for connection in connections):
+        if self._memory.without_agent(self._identity.username) or any(one.agent_paused for one in connections):
             return None
 
         async def open_on(leased: Connection) -> tuple[SharedUse, Agent | None]:
@@ -258,35 +304,77 @@ class PooledSession:
                 return None
         return shared, started
 
-    @staticmethod
-    async def _agent_on(connection: Connection) -> Agent | None:
-        async with connection.opening:
+    async def _agent_on(self, connection: Connection) -> Agent | None:
+        async with connection.opening_agent:
             if connection.shared(Agent) is None and not connection.agent_paused:
                 agent = Agent(connection.transport)
-                await agent.open()
+                try:
+                    await agent.open()
+                except ChannelRefused as refusal:
+                    if not refusal.no_process:
+                        raise
+                    self._memory.note_no_agent(self._identity.username)
+                    return None
                 connection.attach(agent)
+                self._pool.spawn(self._start_agent(agent, connection))
             return connection.shared(Agent)
+
+    async def _start_agent(self, agent: Agent, connection: Connection) -> None:
+        """Start the agent's program, and remember where there is none."""
+        error = await agent.start(connection.host.login_timeout)
+        if error is not None and not (connection.agent_paused or connection.lost):
+            self._memory.note_no_agent(self._identity.username)
+            if isinstance(error, NotStarted) and error.silent:
+                self._memory.note_silent(self._identity.username, error)
 
 
 async def _abandon(opening: asyncio.Future[Any]) -> None:
-    """End a program whose request ended before it was started. A shared channel stays open, and is not used."""
+    """End a login whose request ended before it was started. A shared channel stays open, and is not used."""
     with suppress(ChannelRefused, GatewayError):
         opened = await opening
-        if isinstance(opened, RemoteProcess):
+        if isinstance(opened, Shell):
             await opened.end()
         elif isinstance(opened, tuple):
             with opened[0]:
                 pass
 
 
-@contextmanager
-def _ended_with(lease: Lease, process: RemoteProcess) -> Iterator[None]:
-    """End the process and give its channel back when the block ends."""
-    lease.accepted()
+def _start_next(pool: Pool, connection: Connection) -> None:
+    """Start a shell for the next command, if the server takes enough channels."""
+    if not pool.requests_wait and connection.has_room_ahead(time.monotonic()):
+        connection.opening_ahead = True
+        pool.spawn(_keep_shell(Lease(pool, connection, Kind.SHARED)))
+
+
+async def _keep_shell(lease: Lease) -> None:
+    """Start a shell and share it for a while; nobody waits for it, so nothing is raised."""
+    connection = lease.connection
     try:
-        yield
-    finally:
-        if process.closed:
-            lease.release()
-        else:
-            lease.release_after(process.end())
+        shell = await Shell.open(connection.transport)
+    except ChannelRefused as refusal:
+        connection.opening_ahead = False
+        lease.refused(no_process=refusal.no_process)
+        return
+    except BaseException as error:
+        connection.opening_ahead = False
+        lease.release()
+        if isinstance(error, GatewayError):
+            return
+        raise
+    connection.opening_ahead = False  # before others are served
+    connection.attach(shell)
+    lease.release()
+    with suppress(GatewayError):
+        await shell.greeting(connection.host.login_timeout)
+        await asyncio.sleep(AHEAD_SECONDS)
+    if connection.shared(Shell) is shell:
+        connection.close_shell()
+        await shell.end()
+
+
+def _end(lease: Lease, shell: Shell) -> None:
+    """End what runs on the channel, and give the channel back."""
+    if shell.closed:
+        lease.release()
+    else:
+        lease.release_after(shell.end())

@@ -3,7 +3,7 @@
 import subprocess
 from typing import Any
 
-from flamecrest.server.ssh.channels.agent import PROGRAM, Question, read_answer
+from flamecrest.server.ssh.channels.agent import GREETING, PROGRAM, Question, read_answer
 from flamecrest.server.ssh.errors import StatError
 
 
@@ -11,7 +11,9 @@ def raw_answers(asked: bytes) -> list[bytes]:
     """The raw answers to raw questions; the program must end with status 0."""
     done = subprocess.run(["perl", "-e", PROGRAM], input=asked, capture_output=True, check=True, timeout=20)
     assert done.stderr == b""
-    found, at = [], 0
+    greeting = f"{GREETING}\n".encode()
+    assert done.stdout.startswith(greeting)
+    found, at = [], len(greeting)
     while at < len(done.stdout):
         end = at + 4 + int.from_bytes(done.stdout[at : at + 4])
         assert end <= len(done.stdout)

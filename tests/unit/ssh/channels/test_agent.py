@@ -22,7 +22,15 @@ from hypothesis import strategies as st
 from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.writing import temporary_beside
 from flamecrest.server.files.values import ListingEntry, ListOptions, Stat
-from flamecrest.server.ssh.channels.agent import MAX_UNANSWERED, PROGRAM, Agent, Question, read_answer, stat_numbers
+from flamecrest.server.ssh.channels.agent import (
+    GREETING,
+    MAX_UNANSWERED,
+    PROGRAM,
+    Agent,
+    Question,
+    read_answer,
+    stat_numbers,
+)
 from flamecrest.server.ssh.errors import ChannelLost, StatError
 from flamecrest.server.ssh.pool.connection import Connection
 from flamecrest.server.ssh.pool.pool import Pool
@@ -222,7 +230,7 @@ class TestTheWire:
     def test_an_impossible_question_length_ends_it(self):
         asked = agent_requests.read(b"/etc").text + struct.pack(">cI", b"r", 2**32 - 1)
         done = subprocess.run(["perl", "-e", PROGRAM], input=asked, capture_output=True, check=False, timeout=20)
-        assert (done.returncode, done.stdout, done.stderr) == (1, b"\0\0\0\1-", b"")
+        assert (done.returncode, done.stdout, done.stderr) == (1, b"flamecrest agent\n\0\0\0\1-", b"")
 
     @settings(max_examples=30)  # each starts a process
     @given(st.lists(st.tuples(st.sampled_from([b"l", b"s", b"r", b"d", b"z"]), st.binary(max_size=30)), max_size=5))
@@ -243,6 +251,10 @@ class TestTheWire:
         assert Stat(*stat_numbers(b"1 2 3 4 5 6 7 8 9 10 11 12 13 14")).size == 8
         with pytest.raises(ValueError, match="14"):
             stat_numbers(b"1 2 3")
+
+
+# what a program must read and print before it is asked: the source, then the greeting
+GREETS = f"head -c {len(PROGRAM)} >/dev/null; echo {GREETING}; "
 
 
 def instead_of_perl(world, program: str) -> None:
@@ -275,11 +287,12 @@ async def started(pool: Pool) -> Agent:
         "exit 127",
         "exit 2",  # as perl without a module
         "head -c 1 >/dev/null; exit 255",
-        "head -c 1 >/dev/null; echo 'Good morning'; exec cat >/dev/null",
-        "head -c 1 >/dev/null; printf '\\0\\0\\0\\3=ab'; exec cat >/dev/null",
-        "head -c 1 >/dev/null; printf '\\0\\0\\0\\0'; exec cat >/dev/null",
-        "head -c 1 >/dev/null; printf '\\377\\0\\0\\0'; exec cat >/dev/null",
-        "printf '\\0\\0\\0\\1-\\0\\0\\0\\1-'; exec cat >/dev/null",
+        GREETS + "head -c 1 >/dev/null; exit 0",
+        GREETS + "head -c 1 >/dev/null; echo 'Good morning'; exec cat >/dev/null",
+        GREETS + "head -c 1 >/dev/null; printf '\\0\\0\\0\\3=ab'; exec cat >/dev/null",
+        GREETS + "head -c 1 >/dev/null; printf '\\0\\0\\0\\0'; exec cat >/dev/null",
+        GREETS + "head -c 1 >/dev/null; printf '\\377\\0\\0\\0'; exec cat >/dev/null",
+        GREETS + "printf '\\0\\0\\0\\1-\\0\\0\\0\\1-'; exec cat >/dev/null",
     ],
 )
 async def test_a_program_that_is_not_our_agent_is_not_used(world, program):
@@ -310,7 +323,7 @@ async def test_perl_without_time_hires_gives_whole_seconds(world):
 
 
 async def test_a_change_that_an_agent_does_not_confirm_is_not_made_twice(world):
-    instead_of_perl(world, "head -c 1 >/dev/null; printf '\\0\\0\\0\\3=ab'; exec cat >/dev/null")
+    instead_of_perl(world, GREETS + "head -c 1 >/dev/null; printf '\\0\\0\\0\\3=ab'; exec cat >/dev/null")
     async with world.pool() as pool:
         with pytest.raises(ChannelLost):
             await session(pool).ask(write(world.root / "f", b"1"), soon())

@@ -13,7 +13,7 @@ from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Busy, Denied, Timeout, TooLarge, Unavailable, Upstream
 from flamecrest.server.ssh.channels.agent import Agent
 from flamecrest.server.ssh.command import Command, Output
-from flamecrest.server.ssh.errors import Lost
+from flamecrest.server.ssh.errors import Lost, NotStarted
 from flamecrest.server.ssh.session import PooledSession, PooledSessions
 
 pytestmark = pytest.mark.anyio
@@ -207,20 +207,20 @@ async def test_the_message_of_an_account_without_commands_is_returned(world):
     world.server.faults.rc_files = True
     (world.server.users["ann"].home / ".bashrc").write_text("echo 'This account is closed.'; exit 1\n")
     async with world.pool() as pool:
-        done = await session(pool).run(sh("true"), soon())
-        assert (done.status, done.stdout, done.errors()) == (1, b"", "This account is closed.")
+        with pytest.raises(NotStarted, match=r"ended before a program could be started: This account is closed\.$"):
+            await session(pool).run(sh("true"), soon())
 
 
 async def test_the_pool_counts_messages_and_bytes(world):
     async with world.pool() as pool:
         me = session(pool)
         await me.run(sh("cat", stdin=b"x" * 100_000), soon())
+        await until(lambda: pool.stats()["channels_opened"] == 2)  # one for the next command
         stats = pool.stats()
-        assert stats["channels_opened"] == 1
-        assert stats["bytes_sent"] == 100_000
-        assert 100_000 < stats["bytes_received"] < 100_100, "and the marks"
-        assert stats["messages_sent"] == 4
-        assert 4 <= stats["messages_received"] < 100
+        assert 100_000 < stats["bytes_sent"] < 110_000, "and the text of the command"
+        assert 100_000 < stats["bytes_received"] < 100_200, "and the marks"
+        assert 5 <= stats["messages_sent"] <= 6
+        assert 6 <= stats["messages_received"] < 100
 
 
 async def test_an_agent_closed_for_a_command_is_started_again(world):
@@ -267,8 +267,8 @@ async def test_the_remote_process_ends_with_the_request(world, how):
                 await task
         pid = int(pidfile.read_text())
         await until(lambda: not alive(pid))
-        await until(lambda: world.server.counts.channels == 0)
         await until(lambda: pool.stats()["channels"] == 0)
+        await until(lambda: world.server.counts.channels == pool.stats()["ahead"])
 
 
 def alive(pid: int) -> bool:
@@ -334,7 +334,7 @@ async def test_connections_are_spread_over_the_hosts(world):
 async def test_leaving_the_pool_leaves_nothing(world):
     async with world.pool() as pool:
         waiting = asyncio.create_task(session(pool).run(sh("sleep 60"), soon(60)))
-        await until(lambda: world.server.counts.commands == 1)
+        await until(lambda: world.server.counts.commands >= 1)
     with pytest.raises(Upstream):
         await waiting
     await until(lambda: world.server.counts.connected == 0)

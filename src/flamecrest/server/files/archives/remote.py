@@ -168,7 +168,7 @@ async def _feed(stream: RemoteStream, chunks: AsyncIterator[bytes]) -> None:
         async for chunk in chunks:
             await stream.write(chunk, INPUT_TIMEOUT)
     finally:
-        stream.write_eof()
+        stream.send_eof()
 
 
 async def _listed(names: Iterable[bytes]) -> AsyncIterator[bytes]:

@@ -15,15 +15,18 @@ from typing import Any, Generic, TypeVar
 
 import asyncssh
 
-from flamecrest.server.ssh.command import Command
-from flamecrest.server.ssh.command_line import Preamble, shell_line
+from flamecrest.server.errors import GatewayError
 from flamecrest.server.ssh.errors import Lost, StatError
 from flamecrest.server.ssh.programs.perl import one_line
+from flamecrest.server.ssh.start_line import Preamble, perl_text
 from flamecrest.server.ssh.transport import SshTransport
+
+from .process import Shell
 
 T = TypeVar("T")
 
 PROGRAM = one_line("agent.pl")
+GREETING = "flamecrest agent"  # its first line: perl has found its modules
 MAX_ANSWER = 1024 * 1024  # bytes
 MAX_UNANSWERED = 1024 * 1024  # bytes of questions; further ones are left to SFTP, which has a window
 SLOW_SENT = 2  # slow questions sent and not answered, at most: one in progress, and the next
@@ -41,11 +44,12 @@ class Question(Generic[T]):
 
     `read` raises ValueError for anything that is not an answer of our agent. A `repeatable` question changes nothing.
     A `slow` question waits while two others are in progress, and shares its answer with questions of the same text:
-    `read` must depend on the text alone. A `required` question is never left to SFTP because many are pending: SFTP
-    could not do the same.
+    `read` must depend on the text alone. A `patient` question waits until the agent has started or failed to;
+    for others SFTP takes over after a moment. A `required` question is never left to SFTP because many are pending:
+    SFTP could not do the same.
     """
 
-    __slots__ = ("read", "repeatable", "required", "slow", "text")
+    __slots__ = ("patient", "read", "repeatable", "required", "slow", "text")
 
     def __init__(
         self,
@@ -56,12 +60,14 @@ class Question(Generic[T]):
         repeatable: bool = True,
         slow: bool = False,
         required: bool = False,
+        patient: bool = False,
     ) -> None:
         self.text = _HEAD.pack(letter, len(text)) + text
         self.read = read
         self.repeatable = repeatable
         self.slow = slow
         self.required = required
+        self.patient = patient or required
 
 
 def stat_numbers(answer: bytes) -> StatNumbers:
@@ -74,7 +80,7 @@ def stat_numbers(answer: bytes) -> StatNumbers:
 
 def stat_question(path: bytes, *, follow: bool) -> Question[StatNumbers]:
     """The question for the attributes of a path, of a link's target with `follow`."""
-    return Question(b"s" if follow else b"l", path, stat_numbers)
+    return Question(b"s" if follow else b"l", path, stat_numbers, patient=True)
 
 
 def read_answer(question: Question[T], answer: bytes) -> T | None:
@@ -125,29 +131,55 @@ class _PendingQuestion(Generic[T]):
 
 
 class Agent(asyncssh.SSHClientSession[bytes]):
-    """The agent of one connection, shared by all requests of its user."""
+    """The agent of one connection, shared by all requests of its user. It takes questions once it has greeted."""
 
     def __init__(self, transport: SshTransport) -> None:
         self._transport = transport
         self._loop = asyncio.get_running_loop()
+        self._shell: Shell  # from `open` on
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._sent: deque[_PendingQuestion[Any]] = deque()
         self._queued: dict[bytes, _PendingQuestion[Any]] = {}  # slow questions not sent yet, by their text
         self._slow_sent = 0
-        self._preamble = Preamble()
+        self._preamble = Preamble(GREETING)
         self._buffer = b""
         self._out: list[bytes] = []
         self._unanswered = 0  # bytes of questions
-        self._status: int | None = None
-        self._answered = False  # at least once, so the program runs
         self._closed = False
+        self.started: asyncio.Future[bool] = self._loop.create_future()  # False: there is no agent here
         self.untrusted = False  # it has sent something that is not an answer of our program
         self.on_closed: Callable[[], None] | None = None
 
     async def open(self) -> None:
-        """Start the program. ChannelRefused when the server takes no more channels."""
-        line = shell_line(Command(("perl", "-e", PROGRAM), lambda output: output))
-        self._channel = await self._transport.open_channel(self, line)
+        """Open its channel. ChannelRefused when the server takes no more channels, Lost."""
+        self._shell = await Shell.open(self._transport)
+        self._shell.on_closed = self._shell_closed
+
+    async def start(self, seconds: float) -> GatewayError | None:
+        """Start the program on the opened channel; resolves `started` and returns why there is no agent here, if so.
+
+        The login, and then the program, must greet within so many seconds.
+        """
+        shell = self._shell
+        failure: GatewayError | None = None
+        try:
+            await shell.greeting(seconds)
+            shell.run(self, perl_text(PROGRAM))
+            async with asyncio.timeout(seconds):
+                if not await asyncio.shield(self.started):
+                    failure = Lost("The agent ended before it greeted")
+        except GatewayError as error:
+            failure = error
+        except TimeoutError:
+            failure = Lost("The agent did not greet")
+        if failure is not None:
+            self._end_start(started=False)
+            await shell.end()
+        return failure
+
+    def _end_start(self, *, started: bool) -> None:
+        if not self.started.done():
+            self.started.set_result(started)
 
     def ask(self, question: Question[T]) -> asyncio.Future[T | None]:
         """The value of the answer; None if the question is to be asked by SFTP. StatError, or Lost when it has closed.
@@ -178,19 +210,9 @@ class Agent(asyncssh.SSHClientSession[bytes]):
         """Whether a question that changes something has no answer yet."""
         return any(not pending.question.repeatable for pending in self._sent)
 
-    @property
-    def missing(self) -> bool:
-        """Whether the program could not be started at all: there is no perl, or perl lacks a module.
-
-        The shell then ends with 126 or 127, perl with errno or 255. Our program ends with 0 or 1.
-        """
-        status = self._status or 0
-        return not self._answered and (1 < status < 128 or status == 255)
-
     def close(self) -> None:
         """Close the channel. The program ends with its input."""
-        if self._channel is not None:
-            self._channel.close()
+        self._shell.close()
 
     # --- sending
 
@@ -226,8 +248,10 @@ class Agent(asyncssh.SSHClientSession[bytes]):
         if datatype is not None:
             return
         self._transport.received(len(data))
-        if not self._preamble.ended:
+        if not self.started.done():
             data = self._preamble.strip(data)
+            if self._preamble.ended:
+                self._end_start(started=True)
         if self._buffer:
             data = self._buffer + data
         at = 0
@@ -247,7 +271,6 @@ class Agent(asyncssh.SSHClientSession[bytes]):
 
     def _take_answer(self, answer: bytes) -> None:
         """Take the answer to the question that was sent first."""
-        self._answered = True
         pending = self._sent.popleft()
         self._unanswered -= len(pending.question.text)
         if pending.question.slow:
@@ -265,13 +288,17 @@ class Agent(asyncssh.SSHClientSession[bytes]):
         self.connection_lost(None)
         self.close()
 
-    def exit_status_received(self, status: int) -> None:
-        self._status = status
+    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        self._channel = chan
+
+    def _shell_closed(self) -> None:
+        self.connection_lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._closed:
             return
         self._closed = True
+        self._end_start(started=False)
         if self.on_closed is not None:
             self.on_closed()
         for pending in (*self._sent, *self._queued.values()):

@@ -1,78 +1,224 @@
-"""One command on one channel: its output up to a limit, its exit status, and ending it.
+"""Programs on a login node: the shell that starts each, and one command's output and exit status.
 
-To close a channel does not end its program (OpenSSH leaves it running). A signal request does.
+Until a shell has greeted, nothing but the constant start line is sent. Then its channel is handed to the receiver of a
+program's output, for good: a command, a stream, the agent, an SFTP server. To close a channel does not end its program
+(OpenSSH leaves it running). A signal request does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
 import asyncssh
 
-from flamecrest.server.errors import TooLarge
+from flamecrest.server.errors import GatewayError, TooLarge, Upstream
 from flamecrest.server.ssh.command import RUNNING, Output
-from flamecrest.server.ssh.command_line import Preamble
-from flamecrest.server.ssh.errors import Lost
+from flamecrest.server.ssh.errors import EndedEarly, Lost, NotStarted
+from flamecrest.server.ssh.start_line import (
+    BEGIN,
+    BEGIN_ERRORS,
+    GREETING,
+    MAX_PREAMBLE,
+    PRELUDE,
+    START_LINE,
+    Preamble,
+    login_words,
+    split_end,
+)
 from flamecrest.server.ssh.transport import SshTransport
 
 LINGER = 0.5  # seconds from output until a result is looked for in it: most programs have ended then
 GRACE = 2.0  # seconds from TERM to KILL, and from KILL until the channel is closed all the same
+MAX_NOISE = 1024 * 1024  # bytes that start-up files may print before the greeting
+
+Receiver = asyncssh.SSHClientSession[bytes]
 
 
-class RemoteProcess(asyncssh.SSHClientSession[bytes]):
-    """A program on the login node. `finished` is its Output, TooLarge, or Lost if the channel closed first."""
+class Shell(asyncssh.SSHClientSession[bytes]):
+    """One login on one channel. Await `greeting`, then `run` once."""
 
-    def __init__(self, transport: SshTransport, max_output: int) -> None:
-        self._transport = transport
-        self._left = max_output
-        self._stdout: list[bytes] = []
-        self._stderr: list[bytes] = []
-        self._preambles = (Preamble(), Preamble())
+    def __init__(self, transport: SshTransport) -> None:
+        self.transport = transport
+        self.channel: asyncssh.SSHClientChannel[bytes]  # from `connection_made` on
+        self._receiver: Receiver | None = None
+        self._texts = bytearray(), bytearray()  # of start-up files, on standard output and standard error
+        self._noise = 0
         self._status: int | None = None
-        self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         loop = asyncio.get_running_loop()
-        self.finished: asyncio.Future[Output] = loop.create_future()
-        self._closed = loop.create_future()
-        self.is_enough: Callable[[Output], bool] | None = None  # of the Command; set before input is sent
-        self._looks = False  # whether is_enough will be asked about the latest output
+        self._greeted: asyncio.Future[None] = loop.create_future()
+        self._closed: asyncio.Future[None] = loop.create_future()
+        self.on_closed: Callable[[], None] | None = None
 
     @classmethod
-    async def open(cls, transport: SshTransport, line: bytes, max_output: int) -> Self:
-        """Run a shell line. ChannelRefused when the server takes no more channels."""
-        process = cls(transport, max_output)
-        opening = asyncio.ensure_future(transport.open_channel(process, line))
+    async def open(cls, transport: SshTransport) -> Self:
+        """Send the start line. ChannelRefused when the server takes no more channels, Lost."""
+        shell = cls(transport)
+        await transport.open_channel(shell, START_LINE)
+        return shell
+
+    async def greeting(self, seconds: float) -> None:
+        """Wait until /bin/sh runs. NotStarted with the login's words, also when it is silent that long; Lost."""
+        if self._greeted.done():
+            return self._greeted.result()
         try:
-            process._channel = await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            # the server may still start the program
-            opening.add_done_callback(_abandon)
-            raise
-        return process
+            async with asyncio.timeout(seconds):
+                await asyncio.shield(self._greeted)
+        except TimeoutError:
+            if self._greeted.done():
+                return self._greeted.result()
+            error = not_started(f"did not start a shell within {seconds:g} seconds", *self._texts)
+            error.silent = True
+            raise error from None
 
-    def send_input(self, data: bytes | None) -> None:
-        """Send the whole standard input and EOF. Without EOF a program that reads its input would wait for ever."""
-        if self._channel is not None:
-            with suppress(OSError, asyncssh.Error):  # closed: `finished` has the reason
-                if data:
-                    self._transport.send(self._channel, data)
-                self._channel.write_eof()
-
-    def result_so_far(self) -> Output | None:
-        """The output until now if it holds the result; see Command.is_enough."""
-        printed = Output(RUNNING, b"".join(self._stdout), b"".join(self._stderr))
-        return printed if self.is_enough is not None and self.is_enough(printed) else None
+    def run(self, receiver: Receiver, text: bytes, *, end_input: bool = False) -> None:
+        """Hand the channel to the receiver and send the text of a program, with the beginning or all of its input."""
+        self._receiver = receiver
+        receiver.connection_made(self.channel)
+        for at, rest in enumerate(self._texts):
+            if rest:
+                receiver.data_received(bytes(rest), asyncssh.EXTENDED_DATA_STDERR if at else None)
+        # asyncssh calls the receiver directly: much data and many answers come
+        self.data_received = receiver.data_received  # type: ignore[method-assign]
+        if self._closed.done():
+            receiver.connection_lost(None)
+            return
+        with suppress(OSError, asyncssh.Error):  # closed: `connection_lost` follows
+            self.transport.send(self.channel, text)
+            if end_input:  # without that a program that reads its input would wait for ever
+                self.channel.write_eof()
 
     @property
     def closed(self) -> bool:
         """Whether the channel has closed."""
         return self._closed.done()
 
+    def close(self) -> None:
+        """Close the channel. /bin/sh ends with its input if nothing runs yet."""
+        self.channel.close()
+
+    async def end(self) -> None:
+        """End what runs with its process group, and close the channel. Never raises."""
+        if self._closed.done():
+            return
+        channel = self.channel
+        for name in ("TERM", "KILL"):
+            try:
+                channel.send_signal(name)
+                await asyncio.wait_for(asyncio.shield(self._closed), GRACE)
+            except TimeoutError:
+                continue
+            except (OSError, asyncssh.Error):
+                break
+            return
+        channel.close()
+        await asyncio.wait([self._closed], timeout=GRACE)
+
+    # --- receiving
+
+    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        self.channel = chan
+
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        data = self._strip_preamble(data, datatype)
+        self.transport.received(len(data))
+        text = self._texts[datatype is not None]
+        text += data
+        if self._greeted.done():
+            del text[:-MAX_PREAMBLE]
+        elif datatype is None and (found := GREETING.search(text)):
+            del text[: found.end()]
+            self._texts[1].clear()
+            self._greeted.set_result(None)
+            with suppress(OSError, asyncssh.Error):  # closed: `connection_lost` follows
+                self.transport.send(self.channel, PRELUDE)
+        else:
+            self._noise += len(data)
+            del text[:-MAX_PREAMBLE]
+            if self._noise > MAX_NOISE:
+                self._fail(not_started("prints without end and starts no shell", *self._texts))
+
+    def eof_received(self) -> bool:
+        return bool(self._receiver.eof_received()) if self._receiver is not None else True
+
+    def pause_writing(self) -> None:
+        if self._receiver is not None:
+            self._receiver.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._receiver is not None:
+            self._receiver.resume_writing()
+
+    def exit_status_received(self, status: int) -> None:
+        self._status = status
+        if self._receiver is not None:
+            self._receiver.exit_status_received(status)
+
+    def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
+        self._status = 128
+        if self._receiver is not None:
+            self._receiver.exit_signal_received(signal, core_dumped, msg, lang)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._closed.done():
+            return
+        self._closed.set_result(None)
+        if self._receiver is not None:
+            self._receiver.connection_lost(exc)
+        elif self._status is None:
+            self._fail(Lost("The SSH connection was lost", detail=str(exc) if exc else None))
+        else:
+            self._fail(not_started("ended before a program could be started", *self._texts, status=self._status))
+        if self.on_closed is not None:
+            self.on_closed()
+
+    def _fail(self, error: GatewayError) -> None:
+        if not self._greeted.done():
+            self._greeted.set_exception(error)
+            self._greeted.exception()  # the request may have ended: no warning about an exception never retrieved
+
+
+Text = bytes | bytearray
+
+
+def not_started(how: str, stdout: Text, stderr: Text, *, status: int | None = None) -> NotStarted:
+    """The error of a login that did not start our program, with its own words."""
+    said = login_words(stderr, stdout)
+    detail = None if status is None else f"exit status {status}"
+    return NotStarted(f"The login on the cluster {how}{f': {said}' if said else ''}", detail=detail)
+
+
+class RemoteProcess(asyncssh.SSHClientSession[bytes]):
+    """A program on the login node.
+
+    `finished` is its Output, TooLarge, NotStarted, Upstream if it was ended before its exit status came, or Lost.
+    """
+
+    def __init__(self, shell: Shell, max_output: int) -> None:
+        self._transport = shell.transport
+        self._channel = shell.channel
+        self._left = max_output
+        self._stdout: list[bytes] = []
+        self._stderr: list[bytes] = []
+        self._preambles = (Preamble(BEGIN), Preamble(BEGIN_ERRORS))
+        self._status: int | None = None  # of the login
+        self.finished: asyncio.Future[Output] = asyncio.get_running_loop().create_future()
+        self.is_enough: Callable[[Output], bool] | None = None  # of the Command; set before input is sent
+        self._looks = False  # whether is_enough will be asked about the latest output
+
+    def result_so_far(self) -> Output | None:
+        """The output until now if it holds the result; see Command.is_enough."""
+        if self.is_enough is None:
+            return None
+        printed, errors = b"".join(self._stdout), b"".join(self._stderr)
+        found = split_end(printed)  # it has ended, and something that it has started goes on
+        so_far = Output(RUNNING, printed, errors) if found is None else Output(found[1], found[0], errors)
+        return so_far if self.is_enough(so_far) else None
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        self._transport.received(len(data))
+        data = self._preambles[datatype is not None].strip(data)
         self._left -= len(data)
         if self._left < 0:
             if not self.finished.done():
@@ -89,59 +235,32 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
         if not self.finished.done() and (printed := self.result_so_far()) is not None:
             self.finished.set_result(printed)
 
-    def _strip_preamble(self, data: bytes, datatype: int | None) -> bytes:
-        """The part of a message that is the program's output and not text of login scripts."""
-        self._transport.received(len(data))
-        return self._preambles[datatype is not None].strip(data)
-
     def exit_status_received(self, status: int) -> None:
         self._status = status
 
     def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:  # noqa: ARG002 - asyncssh's signature
-        self._status = 128 + _number(signal)
+        self._status = 128
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self._closed.done():
-            self._closed.set_result(None)
         if self.finished.done():
             return
-        if self._status is None:
-            detail = str(exc) if exc else "the channel closed without an exit status"
-            self.finished.set_exception(Lost("The SSH connection was lost", detail=detail))
-            self.finished.exception()  # the request may have ended: no warning about an exception never retrieved
+        found = split_end(b"".join(self._stdout))
+        if found is not None:
+            self.finished.set_result(Output(found[1], found[0], b"".join(self._stderr)))
         else:
-            # without the mark the program has not started, and the text before it may say why
-            errors = (*(bytes(preamble.text) for preamble in self._preambles), *self._stderr)
-            self.finished.set_result(Output(self._status, b"".join(self._stdout), b"".join(errors)))
+            self.finished.set_exception(self._without_status(exc))
+            self.finished.exception()  # the request may have ended: no warning about an exception never retrieved
 
-    async def end(self) -> None:
-        """End the program with its process group and close the channel. Never raises."""
-        channel = self._channel
-        if channel is None or self._closed.done():
-            return
-        for name in ("TERM", "KILL"):
-            try:
-                channel.send_signal(name)
-                await asyncio.wait_for(asyncio.shield(self._closed), GRACE)
-            except TimeoutError:
-                continue
-            except (OSError, asyncssh.Error):
-                break
-            return
-        channel.close()
-        await asyncio.wait([self._closed], timeout=GRACE)
-
-
-def _abandon(opening: asyncio.Future[asyncssh.SSHClientChannel[bytes]]) -> None:
-    """Kill a program that was started after its request had ended."""
-    if not opening.cancelled() and opening.exception() is None:
-        with suppress(OSError, asyncssh.Error):
-            opening.result().send_signal("KILL")
-            opening.result().close()
-
-
-def _number(name: str) -> int:
-    try:
-        return signal.Signals[f"SIG{name}"].value
-    except KeyError:
-        return 0
+    def _without_status(self, exc: Exception | None) -> Upstream:
+        """Why the channel closed before the command's exit status came."""
+        out, errors = self._preambles
+        if self._status is None:
+            return Lost("The SSH connection was lost", detail=str(exc or "the channel closed without an exit status"))
+        if not out.ended:
+            how = "ended before the command could be started"
+            return not_started(how, bytes(out.text), bytes(errors.text), status=self._status)
+        said = login_words(b"".join(self._stderr))
+        return EndedEarly(
+            f"The command on the cluster was ended before it had finished{f': {said}' if said else ''}",
+            detail=f"no exit status of the command; the login's is {self._status}",
+        )

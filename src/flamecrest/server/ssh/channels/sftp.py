@@ -17,6 +17,7 @@ from flamecrest.server.errors import Upstream
 from flamecrest.server.ssh.errors import Lost
 from flamecrest.server.ssh.transport import SshTransport
 
+from .process import Shell
 from .sftp_channel import SftpSession
 from .sftp_packets import (
     CLOSE,
@@ -90,11 +91,15 @@ class Sftp:
 
     # --- opening and the channel's life
 
-    async def open(self, line: bytes | None = None) -> None:
-        """Start the subsystem, or the program of a shell line. Raises ChannelRefused, Unsupported, Upstream, Lost."""
+    async def open(self, shell: Shell | None = None, text: bytes = b"") -> None:
+        """Start the subsystem, or with a shell the program of `text`. Raises ChannelRefused, Unsupported, Upstream."""
         hello = self._loop.create_future()
         session = SftpSession(self, self._transport, hello)
-        self._channel = await self._transport.open_channel(session, line)
+        if shell is None:
+            self._channel = await self._transport.open_channel(session)
+        else:
+            shell.run(session, text)
+            self._channel = shell.channel
         self._channel.write(_U32.pack(5) + b"\x01" + _U32.pack(3))
         self.extensions = extensions(await hello)
         if b"limits@openssh.com" in self.extensions:

@@ -10,8 +10,8 @@ from typing import Protocol
 import asyncssh
 
 from flamecrest.server.errors import GatewayError, Unsupported, Upstream
-from flamecrest.server.ssh.command_line import MAX_PREAMBLE
 from flamecrest.server.ssh.errors import Lost
+from flamecrest.server.ssh.start_line import MAX_PREAMBLE
 from flamecrest.server.ssh.transport import MESSAGE, SshTransport
 
 from .sftp_packets import DATA, MAX_PACKET, VERSION

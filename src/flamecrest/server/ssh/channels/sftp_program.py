@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import asyncssh
-
 from flamecrest.server.errors import Unsupported
-from flamecrest.server.ssh.command import Command
-from flamecrest.server.ssh.command_line import shell_line
 from flamecrest.server.ssh.errors import ChannelRefused
 from flamecrest.server.ssh.programs.perl import one_line
+from flamecrest.server.ssh.start_line import sh_text
 from flamecrest.server.ssh.transport import SshTransport
 
+from .process import Shell
 from .sftp import Sftp
 
 PROGRAM: Final = one_line("sftp_server.pl")
@@ -32,12 +31,7 @@ SERVERS: Final = (
 )
 REFUSAL_TTL: Final = 600.0  # seconds for which a refused subsystem is not requested again
 
-# The first argument is the source of our own server, the others are paths to try first. PERL5OPT and similar variables
-# are the user's and meant for other programs.
-_START: Final = (
-    'program=$1; shift; for server; do if [ -f "$server" ] && [ -x "$server" ]; then exec "$server"; fi; done; '
-    'unset PERL5OPT PERL5DB PERL_UNICODE PERLIO; exec perl -e "$program"'
-)
+GREETING_SECONDS: Final = 10.0  # for which the greeting of a login is awaited
 
 
 class SftpOpener:
@@ -50,7 +44,7 @@ class SftpOpener:
         clock: Callable[[], float] = time.monotonic,
         refusal_ttl: float = REFUSAL_TTL,
     ) -> None:
-        self._line = program_line(servers)
+        self._text = program_text(servers)
         self._clock = clock
         self._refusal_ttl = refusal_ttl
         self._refused: float | None = None  # when the subsystem was refused
@@ -59,31 +53,46 @@ class SftpOpener:
         """An open SFTP client. Raises ChannelRefused when the server takes no more channels, Unsupported, Lost."""
         if self._refused is None or self._clock() - self._refused >= self._refusal_ttl:
             try:
-                sftp = await _opened(transport, None)
+                sftp = await _opened(transport)
             except Unsupported:
                 self._refused = self._clock()
             else:
                 self._refused = None
                 return sftp
-        try:
-            return await _opened(transport, self._line)
-        except ChannelRefused as refusal:
-            # the channel was opened, but the server runs no command in it: another channel would not help
-            if refusal.args == (asyncssh.OPEN_REQUEST_SESSION_FAILED,):
-                raise Unsupported("The cluster's SSH server offers neither SFTP nor commands") from None
-            raise
+        return await _opened_by_program(transport, self._text)
 
 
-async def _opened(transport: SshTransport, line: bytes | None) -> Sftp:
+async def _opened(transport: SshTransport) -> Sftp:
     sftp = Sftp(transport)
     try:
-        await sftp.open(line)
+        await sftp.open()
     except BaseException:
         sftp.close()
         raise
     return sftp
 
 
-def program_line(servers: Sequence[str] = SERVERS) -> bytes:
-    """The shell line that starts the first of these servers that exists, else our own by perl."""
-    return shell_line(Command(("sh", "-c", _START, "sh", PROGRAM, *servers), lambda output: output))
+async def _opened_by_program(transport: SshTransport, text: bytes) -> Sftp:
+    try:
+        shell = await Shell.open(transport)
+    except ChannelRefused as refusal:
+        # the channel was opened, but the server runs no command in it: another channel would not help
+        if refusal.no_process:
+            raise Unsupported("The cluster's SSH server offers neither SFTP nor commands") from None
+        raise
+    try:
+        await shell.greeting(GREETING_SECONDS)
+        sftp = Sftp(transport)
+        await sftp.open(shell, text)
+    except BaseException:
+        shell.close()
+        raise
+    return sftp
+
+
+def program_text(servers: Sequence[str] = SERVERS) -> bytes:
+    """What /bin/sh is told to become the first of these servers that exists, else our own by perl."""
+    search = f"for server in {' '.join(map(shlex.quote, servers))}; do "
+    search += 'if [ -f "$server" ] && [ -x "$server" ]; then exec "$server"; fi; done; '
+    # in one line: what is behind it would be the input of the server that is found
+    return sh_text(f"{search if servers else ''}exec perl -e '{PROGRAM}'")

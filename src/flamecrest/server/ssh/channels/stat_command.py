@@ -1,4 +1,4 @@
-"""The attributes of a path by coreutils' `stat`, for login nodes without the agent. No I/O."""
+"""The attributes of a path for logins without the agent: by coreutils' `stat`, or by SFTP where no command runs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from flamecrest.server.ssh.command import Command, Output
 from flamecrest.server.ssh.errors import StatError
 
 from .agent import StatNumbers
+from .sftp import Sftp
+from .sftp_packets import NO_SUCH_FILE, PERMISSION_DENIED, SftpError
 
 
 def stat_command(path: str, *, follow: bool) -> Command[StatNumbers]:
@@ -24,6 +26,21 @@ def _time(word: bytes) -> tuple[int, int]:
     whole, _, fraction = word.partition(b".")
     seconds = math.floor(float(word)) if word.startswith(b"-") else int(whole)
     return seconds, _rounded(seconds, int(fraction or b"0"))
+
+
+_SFTP_ERRNO = {NO_SUCH_FILE: errno.ENOENT, PERMISSION_DENIED: errno.EACCES}
+
+
+async def numbers_by_sftp(sftp: Sftp, path: bytes, *, follow: bool) -> StatNumbers:
+    """What SFTP knows: 0 stands for device, inode, fractions and clock, 1 for the links, mtime for ctime. StatError."""
+    try:
+        found = await (sftp.stat(path) if follow else sftp.lstat(path))
+    except SftpError as error:
+        raise StatError(_SFTP_ERRNO.get(error.code, errno.EIO)) from None
+    mode, uid, gid, size, atime, mtime = (
+        number or 0 for number in (found.mode, found.uid, found.gid, found.size, found.atime, found.mtime)
+    )
+    return 0, 0, mode, 1, uid, gid, 0, size, atime, mtime, mtime, 0, 0, 0
 
 
 def _rounded(seconds: int, nanoseconds: int) -> int:

@@ -11,30 +11,37 @@ import asyncssh
 
 from flamecrest.server.errors import Upstream
 from flamecrest.server.ssh.command import Output
-from flamecrest.server.ssh.transport import SshTransport
+from flamecrest.server.ssh.start_line import may_end, split_end
 
-from .process import RemoteProcess
+from .process import RemoteProcess, Shell
 
 MAX_UNREAD = 1024 * 1024  # bytes of output that may wait for the reader before the channel is paused
 MAX_ERRORS = 256 * 1024  # bytes of standard error that are kept
 
 
 class RemoteStream(RemoteProcess):
-    """A running program. Read `chunks`, `write` and `write_eof`, then `wait` for its end.
+    """A running program. Read `chunks`, `write` and `send_eof`, then `wait` for its end.
 
     Standard error is kept up to MAX_ERRORS; the rest is dropped, and the program goes on.
     """
 
-    def __init__(self, transport: SshTransport, max_output: int) -> None:
-        super().__init__(transport, max_output)
+    def __init__(self, shell: Shell, max_output: int) -> None:
+        super().__init__(shell, max_output)
         self._waiting: deque[bytes] = deque()
         self._unread = 0
         self._paused = False
         self._ended = False
         self._dropping = False
+        self._held = b""  # output that may be the beginning of the end mark
+        self._first = asyncio.Event()
         self._more = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
+
+    async def begun(self) -> bool:
+        """Wait until the program is being started; False if its login ended before that."""
+        await self._first.wait()
+        return self._preambles[0].ended
 
     # --- its output
 
@@ -44,7 +51,7 @@ class RemoteStream(RemoteProcess):
             while self._waiting:
                 data = self._waiting.popleft()
                 self._unread -= len(data)
-                if self._paused and self._unread < MAX_UNREAD // 2 and self._channel is not None:
+                if self._paused and self._unread < MAX_UNREAD // 2:
                     self._paused = False
                     self._channel.resume_reading()
                 yield data
@@ -54,7 +61,10 @@ class RemoteStream(RemoteProcess):
             await self._wait_for(self._more, stall)
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        data = self._strip_preamble(data, datatype)
+        self._transport.received(len(data))
+        data = self._preambles[datatype is not None].strip(data)
+        if self._preambles[0].ended:
+            self._first.set()
         if not data:
             return
         if datatype is not None:
@@ -64,9 +74,18 @@ class RemoteStream(RemoteProcess):
             return
         if self._dropping:
             return
+        if self._held:
+            data = self._held + data
+        at = may_end(data)
+        data, self._held = data[:at], data[at:]
+        if not data:
+            return
+        self._deliver(data)
+
+    def _deliver(self, data: bytes) -> None:
         self._waiting.append(data)
         self._unread += len(data)
-        if self._unread >= MAX_UNREAD and not self._paused and self._channel is not None:
+        if self._unread >= MAX_UNREAD and not self._paused:
             self._paused = True
             self._channel.pause_reading()
         self._more.set()
@@ -76,16 +95,16 @@ class RemoteStream(RemoteProcess):
     async def write(self, data: bytes, stall: float) -> None:
         """Send to standard input; waits while the program does not read. Upstream after `stall` seconds of that."""
         await self._wait_for(self._writable, stall)
-        if self._ended or self._channel is None:
+        if self._ended:
             return  # the program has ended: `wait` gives its status
         try:
             self._transport.send(self._channel, data)
         except (OSError, asyncssh.Error):
             self._ended = True
 
-    def write_eof(self) -> None:
+    def send_eof(self) -> None:
         """End standard input."""
-        if self._channel is not None and not self._ended:
+        if not self._ended:
             with suppress(OSError, asyncssh.Error):
                 self._channel.write_eof()
 
@@ -97,15 +116,14 @@ class RemoteStream(RemoteProcess):
 
     # --- its end
 
-    async def end(self) -> None:
-        """End the program and close the channel. Unread output is dropped: the channel could not close before it."""
+    def drop(self) -> None:
+        """Drop unread output, so that the channel can close."""
         self._dropping = True
         self._waiting.clear()
-        if self._paused and self._channel is not None:
+        if self._paused:
             self._paused = False
             with suppress(OSError, asyncssh.Error):
                 self._channel.resume_reading()
-        await super().end()
 
     async def wait(self, stall: float) -> Output:
         """Exit status and standard error. Lost if the channel closed first, Upstream after `stall` seconds."""
@@ -116,13 +134,22 @@ class RemoteStream(RemoteProcess):
             raise Upstream("The program on the cluster stopped answering") from None
 
     def eof_received(self) -> bool:
-        self._ended = True
-        self._more.set()
+        self._end_output()
         return True
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._ended = True
+    def _end_output(self) -> None:
+        """Keep the end mark, which has the exit status; deliver what has been held back and is none."""
+        if not self._ended:
+            self._ended = True
+            if self._held and split_end(self._held) is None:
+                self._deliver(self._held)
+            else:
+                self._stdout = [self._held]
         self._more.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_output()
+        self._first.set()
         self._writable.set()
         super().connection_lost(exc)
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from flamecrest.server.ssh.channels.agent import Agent
+from flamecrest.server.ssh.channels.process import Shell
 from flamecrest.server.ssh.channels.sftp import Sftp
 from flamecrest.server.ssh.transport import SshTransport
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 LONG = int(Kind.LONG)
 SILENCE = 1.0  # seconds without data, while an answer is awaited, after which a connection is tested
 TEST_INTERVAL = 0.7  # seconds in which a tested connection must answer, twice
-AGENT_PAUSE = 30.0  # seconds for which the agent is not started again after it was closed for a command
+AGENT_PAUSE = 30.0  # seconds for which the agent is not started again after it was closed for a command, or ended
 
 
 class SharedChannel(Protocol):
@@ -55,7 +56,9 @@ class Connection:
         self.user = user
         self.host = host
         self.transport = transport
-        self.opening = asyncio.Lock()  # held while a shared channel is being opened
+        self.opening_sftp = asyncio.Lock()  # held while that shared channel is being opened
+        self.opening_agent = asyncio.Lock()
+        self.opening_ahead = False  # a shell is being started for the next command
         self.retired = False  # the server has stopped answering: no new work
         self.limit = ChannelLimit(max_sessions)
         self.commands = 0  # leased channels of commands
@@ -92,12 +95,28 @@ class Connection:
 
     @property
     def busy(self) -> bool:
-        return self._channels > len(self._shared) or self._uses > 0
+        return self._channels - self.opening_ahead > len(self._shared) or self._uses > 0
+
+    @property
+    def ahead(self) -> int:
+        """Channels of shells that are started, or are being started, for the next command: 0 or 1."""
+        return int(self.opening_ahead or Shell in self._shared)
 
     @property
     def full_of_shared(self) -> bool:
         """Whether shared channels take every channel that the server allows."""
         return self._channels == len(self._shared) >= self.limit.steady
+
+    @property
+    def shell_in_the_way(self) -> bool:
+        """Whether the shell for the next command takes the last channel that the server allows."""
+        return Shell in self._shared and self._channels >= self.limit.steady
+
+    def has_room_ahead(self, now: float) -> bool:
+        """Whether a shell may be started for the next command: there is none, and enough is left for others."""
+        limit = self.limit.most if self.limit.refused is None else self.limit.now(now)
+        free = limit - self._channels
+        return free > Kind.SHORT.value and not self.opening_ahead and Shell not in self._shared
 
     @property
     def idle_since(self) -> float:
@@ -127,9 +146,8 @@ class Connection:
     def __repr__(self) -> str:
         testing = self.busy and time.monotonic() - self.transport.heard > SILENCE
         state = "lost" if self.lost else "testing" if testing else "busy" if self.busy else "idle"
-        return (
-            f"<{self.user} {state} {self._channels}/{self.limit.now(time.monotonic())} channels, {self._uses} shared>"
-        )
+        counts = f"{self._channels}/{self.limit.now(time.monotonic())} channels, {self.ahead} ahead"
+        return f"<{self.user} {state} {counts}, {self._uses} shared>"
 
     # --- its turn
 
@@ -213,6 +231,25 @@ class Connection:
         self._channels += 1  # the lease on which it was opened ends next
         channel.on_closed = partial(self.detach, channel)
 
+    def take_shell(self, kind: Kind, now: float) -> Shell | None:
+        """The shell that was started ahead, no longer shared: the caller leases its channel.
+
+        None if there is none, or if a command of that kind must leave its channel to others.
+        """
+        limit = self.limit.most if self.limit.refused is None else self.limit.now(now)
+        if Shell not in self._shared or self._channels - 1 + kind.value >= limit:
+            return None
+        shell = self._shared.pop(Shell)
+        shell.on_closed = None
+        self._channels -= 1
+        return cast("Shell", shell)
+
+    def close_shell(self) -> None:
+        """Close the shell that was started ahead, if there is one."""
+        shell = self._shared.pop(Shell, None)  # at once: no command may use a channel that is about to close
+        if shell is not None:
+            shell.close()
+
     def detach(self, channel: SharedChannel) -> None:
         """Count the end of a shared channel."""
         if self._shared.get(type(channel)) is channel:
@@ -228,18 +265,27 @@ class Connection:
 
     @property
     def agent_paused(self) -> bool:
-        """Whether the agent is not to be started now: its program is missing, or it was closed for a command."""
+        """Whether the agent is not to be started now: it was closed for a command or ended, or it is not ours."""
         return time.monotonic() < self._agent_after
+
+    def pause_agent(self) -> None:
+        """Do not start the agent again for a while."""
+        self._agent_after = max(self._agent_after, time.monotonic() + AGENT_PAUSE)
 
     def resume_agent(self) -> None:
         """Let the agent be started again."""
         self._agent_after = 0.0
 
     def close_shared(self) -> None:
-        """Close a shared channel so that a command gets its place: the agent, or SFTP while it is not in use."""
+        """Close a shared channel so that a command gets its place.
+
+        The shell for the next command, the agent, or SFTP while it is not in use.
+        """
         agent, sftp = self.shared(Agent), self.shared(Sftp)
-        if agent is not None and not agent.changing:
-            self._agent_after = time.monotonic() + AGENT_PAUSE
+        if self.shared(Shell) is not None:
+            self.close_shell()
+        elif agent is not None and not agent.changing:
+            self.pause_agent()
             del self._shared[Agent]  # at once: no request may use a channel that is about to close
             agent.close()
         elif sftp is not None and self._uses == 0:
@@ -247,7 +293,7 @@ class Connection:
             sftp.close()
 
     def _note_end(self, channel: SharedChannel) -> None:
-        if isinstance(channel, Agent) and (channel.missing or channel.untrusted):
+        if isinstance(channel, Agent) and channel.untrusted:
             self._agent_after = float("inf")
 
     # --- life

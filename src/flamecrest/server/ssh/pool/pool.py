@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from .host import Host
 
+BACKGROUND = "background of a pool"  # the name of the tasks that outlive their request
+
 logger = logging.getLogger(__name__)
 
 DIAL_PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0)  # seconds until a further connection is opened after a failure
@@ -144,7 +146,8 @@ class Pool:
         return {
             "connections": len(connections),
             "idle": sum(not c.busy for c in connections),
-            "channels": sum(c.channels for c in connections),
+            "channels": sum(c.channels - c.ahead for c in connections),
+            "ahead": sum(c.ahead for c in connections),
             "shared": sum(c.uses for c in connections),
             "waiting": sum(len(user.waiting) for user in users),
             "dialing": sum(user.dialing is not None for user in users),
@@ -207,8 +210,8 @@ class Pool:
         asyncio.get_running_loop().call_later(pause, self.freed, connection)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a short task that outlives its request; `close` cancels it."""
-        task = asyncio.create_task(work)
+        """Run a task that outlives its request; `close` cancels it."""
+        task = asyncio.create_task(work, name=BACKGROUND)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -277,9 +280,9 @@ class Pool:
 
     @staticmethod
     def _make_room(user: PoolUser) -> None:
-        """Close a shared channel where a server takes so few that these leave none to commands."""
+        """Close a shared channel where a server takes so few that these leave none to others."""
         for connection in user.connections:
-            if connection.full_of_shared and not connection.lost:
+            if (connection.full_of_shared or connection.shell_in_the_way) and not connection.lost:
                 connection.close_shared()
                 return
 

@@ -1,6 +1,6 @@
 # The agent: answers questions about files on standard input and output, in order, and ends with its input. A question
 # is a letter, the length of its text (32 bits) and the text. An answer is its length and a text that begins with = (the
-# result), - (use SFTP: nothing was changed) or ~ (errno in decimal).
+# result), - (use SFTP: nothing was changed) or ~ (errno in decimal). First it greets, when all modules have been loaded.
 # Names are bytes. It needs perl 5.10 or later with 64-bit integers, and only core modules. sftp_server.pl lists what a
 # source that is sent as one line must not contain.
 use Errno qw(EACCES EEXIST ENODATA ENOENT ENOSYS EOPNOTSUPP EPERM EROFS);
@@ -409,6 +409,7 @@ my %ANSWER = (
   d => sub { my $answer = list($_[0]); chdir "/"; $answer },
 );
 
+$out = "flamecrest agent\n";
 while (1) {
   my $at = 0;
   while (length($in) - $at >= 5) {

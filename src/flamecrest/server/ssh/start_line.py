@@ -1,0 +1,151 @@
+"""The line that starts every program on a login node, and the text that the program is told over its input. No I/O.
+
+The login shell may be any shell, so it gets one constant line, which starts /bin/sh. That greets, and only then is
+anything of a request sent: as lines of sh on its standard input. A command's output comes between marks, and its exit
+status behind them (ADR 0020).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+from flamecrest.server.errors import Invalid
+
+from .environment import CLEAN_FOR_JOB, CLEAN_FOR_PROGRAM, FUNCTIONS
+
+if TYPE_CHECKING:
+    from .command import Command
+
+_NEXT: Final = 'IFS= read -r FLAMECREST && eval "$FLAMECREST"'  # the next line of the input, as sh
+# It means the same in sh, bash, dash, zsh, ksh, tcsh, fish and busybox: words, and a string in single quotes without
+# backslash, exclamation mark, line end and single quote. A shell that prints its commands does not print the greeting:
+# it ends with the number of the process. Functions of the user's (bash passes them on) must not stand for ours.
+_INNER: Final = f"unset -f echo read command; unset FLAMECREST; set +aeuvx; {_NEXT}"
+START_LINE: Final = b"exec /bin/sh -c '%s'" % _INNER.replace(_NEXT, f"echo flamecrest $$; {_NEXT}").encode()
+GREETING: Final = re.compile(rb"flamecrest [0-9]+\n")
+PRELUDE: Final = f"{FUNCTIONS}; {_NEXT}\n".encode()  # sent when the greeting has come; constant, too
+
+MAX_ARGUMENT = 128 * 1024 - 1  # bytes; Linux's MAX_ARG_STRLEN
+MAX_ARGUMENTS = 1024 * 1024  # bytes together; Linux takes 2 MiB with the environment
+REMOTE_GRACE = 5  # seconds after the deadline when `timeout` ends the command, in case the gateway cannot
+MAX_PREAMBLE = 64 * 1024  # bytes before a mark that are kept: they may say why a program did not start
+
+_WORD: Final = secrets.token_hex(8)  # no output of a command contains it
+BEGIN: Final = f"\x1e{_WORD} begin\x1e"  # on standard output
+BEGIN_ERRORS: Final = f"\x1e{_WORD} errors\x1e"  # on standard error
+END: Final = f"\x1e{_WORD} end "  # the exit status follows, and \x1e
+_END: Final = re.compile(re.escape(END.encode()) + rb"([0-9]{1,3})\x1e\n")
+MAX_END: Final = len(END) + 5  # bytes
+
+
+def command_text(command: Command[Any], seconds: float | None = None) -> bytes:
+    """What /bin/sh is told to run a command. With `seconds` the command is ended there soon after that time.
+
+    Raises Invalid for a NUL byte and for arguments that are too long.
+    """
+    total = 0
+    for word in (*command.argv, *command.env.values()):
+        if "\0" in word:
+            raise Invalid("A value must not contain a NUL byte")
+        size = len(word.encode("utf-8", "surrogateescape"))
+        total += size
+        if size > MAX_ARGUMENT or total > MAX_ARGUMENTS:
+            raise Invalid("A value is too long to be handed to a program on the cluster")
+    clean = CLEAN_FOR_JOB if command.for_job else CLEAN_FOR_PROGRAM
+    limit = ""
+    if seconds is not None:  # the limit is set by a program, which starts another sh: that reads the second line
+        timeout = f"exec timeout -k 2 {math.ceil(seconds) + REMOTE_GRACE} /bin/sh -c '{_INNER}'"
+        limit = f"command -v timeout >/dev/null && {timeout}; "
+    variables = "".join(f"export {name}={_quoted(value)}; " for name, value in command.env.items())
+    text = (
+        f"{clean}; {limit}{_NEXT}\n"
+        f"unset FLAMECREST FLAMECREST_NEWLINE; FLAMECREST_NEWLINE=${{IFS#??}}; {variables}"
+        f"echo '{BEGIN_ERRORS}' >&2; echo '{BEGIN}'; "
+        f'(exec {" ".join(map(_quoted, command.argv))}); echo "{END}$?\x1e"\n'
+    )
+    return text.encode("utf-8", "surrogateescape")
+
+
+def sh_text(line: str) -> bytes:
+    """What /bin/sh is told to become a program: a line of sh that ends in `exec`."""
+    return f"{CLEAN_FOR_PROGRAM}; {line}\n".encode()
+
+
+def perl_text(source: str) -> bytes:
+    """What /bin/sh is told to become perl with this source, in ASCII.
+
+    Perl reads the source from its input: it appears in no list of processes, and sh would need a call for each byte.
+    """
+    size = len(source)
+    boot = (
+        f'my $source = ""; while (length $source < {size}) {{ '
+        f"sysread STDIN, $source, {size} - length $source, length $source or exit 1 }} eval $source; die $@ if $@"
+    )
+    return sh_text(f"exec perl -e '{boot}'") + source.encode("ascii")
+
+
+def _quoted(word: str) -> str:
+    """The word in sh's quotes, on one line."""
+    return "'" + word.replace("'", "'\\''").replace("\n", "'\"$FLAMECREST_NEWLINE\"'") + "'"
+
+
+class Preamble:
+    """The beginning of a stream, before a mark. `ended` when the mark has come; until then `text` is what came."""
+
+    __slots__ = ("_mark", "ended", "text")
+
+    def __init__(self, mark: str) -> None:
+        self._mark = mark.encode() + b"\n"
+        self.text = bytearray()
+        self.ended = False
+
+    def strip(self, data: bytes) -> bytes:
+        """Take the next data of the stream; the part of it behind the mark."""
+        if self.ended:
+            return data
+        text = self.text
+        start = max(0, len(text) - len(self._mark))
+        text += data
+        found = text.find(self._mark, start)
+        if found >= 0:
+            self.ended = True
+            rest = bytes(text[found + len(self._mark) :])
+            text.clear()
+            return rest
+        if len(text) > MAX_PREAMBLE:
+            del text[: len(text) - MAX_PREAMBLE]
+        return b""
+
+
+def split_end(output: bytes) -> tuple[bytes, int] | None:
+    """The output without the mark at its end, and the exit status that the mark has; None if there is no mark."""
+    at = output.rfind(END.encode())
+    found = _END.match(output, at) if at >= 0 else None
+    return (output[:at] + output[found.end() :], int(found[1])) if found else None
+
+
+def may_end(data: bytes) -> int:
+    """The offset in `data` from which on it may be the end mark, or the beginning of it; its length if nowhere."""
+    mark = END.encode()
+    at = data.find(b"\x1e", max(0, len(data) - MAX_END))
+    while at >= 0 and not mark.startswith(data[at : at + len(mark)]):
+        at = data.find(b"\x1e", at + 1)
+    return at if at >= 0 else len(data)
+
+
+_ESCAPE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+MAX_WORDS: Final = 200  # characters
+
+
+def login_words(*texts: bytes | bytearray) -> str:
+    """The first line of the first text that has one, for an error message: clean and short."""
+    for text in texts:
+        for line in text.decode("utf-8", "replace").splitlines():
+            words = _CONTROL.sub(" ", _ESCAPE.sub("", line)).strip()
+            if words:
+                return words[:MAX_WORDS]
+    return ""
