@@ -110,7 +110,10 @@ class SshTimeoutSettings(Section):
     command_execution: Seconds = Field(default=5, description="Timeout for one command or file operation.")
     idle_timeout: Seconds = Field(default=60, description="An unused connection is closed after this time.")
     keep_alive: SecondsOrNone = Field(
-        default=5, description="Interval of keep-alive messages on an open connection; 0: none."
+        default=5,
+        description="Interval of keep-alive messages on a silent connection; 0: none. If three in a row get no answer, "
+        "the connection is closed after one more interval, and what is under way on it fails. New requests use another "
+        "connection sooner.",
     )
 
 

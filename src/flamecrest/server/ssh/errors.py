@@ -9,6 +9,10 @@ class Lost(Upstream):
     """The connection broke during a request; it is not known whether the request took effect."""
 
 
+class Unanswered(Lost):
+    """The connection's server has stopped answering; the request is made again over another connection."""
+
+
 class ChannelLost(Lost):
     """A channel closed during a request; its connection is still usable."""
 

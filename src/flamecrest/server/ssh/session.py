@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flamecrest.server.errors import GatewayError, Timeout
@@ -21,7 +22,7 @@ from .channels.sftp import Sftp
 from .channels.sftp_program import SftpOpener
 from .channels.stat_command import numbers_by_sftp, stat_command
 from .channels.stream import MAX_ERRORS, RemoteStream
-from .errors import NO_PROGRAM, ChannelLost, ChannelRefused, EndedEarly, Lost, NotStarted
+from .errors import NO_PROGRAM, ChannelLost, ChannelRefused, EndedEarly, Lost, NotStarted, Unanswered
 from .login_memory import LoginMemory
 from .pool.channel_limit import SHORT_COMMAND, Kind
 from .pool.connection import Lease, SharedUse
@@ -98,17 +99,20 @@ class PooledSession:
             lease = await self._pool.lease(self._identity, deadline, since, kind, again=again)
             opening = asyncio.ensure_future(open_on(lease.connection))
             try:
-                async with deadline.enforce(what):
-                    return lease, await asyncio.shield(opening)
+                with lease.connection.liveness.leaving():
+                    async with deadline.enforce(what):
+                        return lease, await asyncio.shield(opening)
             except ChannelRefused as error:
                 lease.refused(no_process=error.no_process)
                 again = True
-            except BaseException:
+            except BaseException as error:
                 if opening.done() and (opening.cancelled() or opening.exception() is not None):
                     lease.release()
                 else:  # the server may still open the channel, which counts until it has ended
                     lease.release_after(_abandon(opening))
-                raise
+                if not isinstance(error, Unanswered):
+                    raise
+                since, again = time.monotonic(), True
 
     # --- commands
 
@@ -129,8 +133,9 @@ class PooledSession:
             try:
                 shell.run(process, text, end_input=True)
                 _start_next(self._pool, lease.connection)
-                async with deadline.enforce(what):
-                    return await process.finished
+                with lease.connection.liveness.leaving(when=command.repeatable and kind is Kind.SHORT):
+                    async with deadline.enforce(what):
+                        return await process.finished
             except NotStarted:
                 if not ahead:
                     raise
@@ -182,7 +187,7 @@ class PooledSession:
                 await shell.greeting(lease.connection.host.login_timeout)
         except BaseException as error:
             _end(lease, shell)
-            if isinstance(error, NotStarted) and error.silent:
+            if isinstance(error, NotStarted) and error.silent and not lease.connection.suspected:
                 self._memory.note_silent(self._identity.username, error)
             raise
         return lease, shell, taken is not None
@@ -190,16 +195,19 @@ class PooledSession:
     # --- SFTP
 
     async def sftp(self, use: Callable[[Sftp], Awaitable[T]], deadline: Deadline, *, repeatable: bool = False) -> T:
-        return await self._repeat(self._use_sftp, use, deadline, repeatable=repeatable)
+        work = partial(self._use_sftp, repeatable=repeatable)
+        return await self._repeat(work, use, deadline, repeatable=repeatable)
 
-    async def _use_sftp(self, use: Callable[[Sftp], Awaitable[T]], deadline: Deadline, since: float) -> T:
+    async def _use_sftp(
+        self, use: Callable[[Sftp], Awaitable[T]], deadline: Deadline, since: float, *, repeatable: bool
+    ) -> T:
         shared, sftp = await self._share_sftp(deadline, since)
-        with shared as connection:
+        with shared as connection, connection.liveness.leaving(when=repeatable):
             try:
                 async with deadline.enforce("The file operation"):
                     return await use(sftp)
             except Timeout:
-                self._pool.retire_if_silent(connection)
+                self._pool.suspect_if_silent(connection)
                 raise
 
     @asynccontextmanager
@@ -270,14 +278,18 @@ class PooledSession:
             try:
                 async with deadline.enforce("Asking about the file"):
                     if not agent.started.done():
-                        await asyncio.wait([agent.started], timeout=None if question.patient else AGENT_PATIENCE)
+                        patience = None if question.patient else AGENT_PATIENCE
+                        with connection.liveness.leaving(when=question.repeatable):
+                            await asyncio.wait([agent.started], timeout=patience)
                     if not (agent.started.done() and agent.started.result()):
                         return None
                     return await agent.ask(question)
             except Timeout:
-                self._pool.retire_if_silent(connection)
+                self._pool.suspect_if_silent(connection)
                 raise
             except Lost:
+                if connection.suspected:
+                    raise
                 if question.repeatable and not connection.lost:
                     connection.pause_agent()
                     return None  # it was closed for a command, or was ended: SFTP or a command is used
@@ -322,7 +334,7 @@ class PooledSession:
     async def _start_agent(self, agent: Agent, connection: Connection) -> None:
         """Start the agent's program, and remember where there is none."""
         error = await agent.start(connection.host.login_timeout)
-        if error is not None and not (connection.agent_paused or connection.lost):
+        if error is not None and not (connection.agent_paused or connection.lost or connection.suspected):
             self._memory.note_no_agent(self._identity.username)
             if isinstance(error, NotStarted) and error.silent:
                 self._memory.note_silent(self._identity.username, error)

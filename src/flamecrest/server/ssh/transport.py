@@ -78,6 +78,14 @@ class SshTransport:
         counters.messages_received += 1
         counters.bytes_received += size
 
+    def test(self) -> None:
+        """Ask the server for a sign of life. `heard` is set by its answer."""
+        self.raw.create_task(self._tested())
+
+    async def _tested(self) -> None:
+        await self.raw._make_keepalive_request()  # noqa: SLF001 -- the public interface does not tell of the answer
+        self.heard = time.monotonic()
+
     def connection_lost(self) -> None:
         """Handle the end of the connection. Called by asyncssh's client object, once."""
         self.lost = True

@@ -49,12 +49,12 @@ def test_decide_keeps_every_limit(mine, dialing, total, evictable, limits, max_a
 
 
 @given(st.integers(0, 3), st.integers(1, 3), st.booleans(), st.booleans(), st.floats(-2, 2), st.floats(-2, 2))
-def test_a_connection_accepts_work_as_the_policy_decides(channels, limit, lost, retired, opened, since):
+def test_a_connection_accepts_work_as_the_policy_decides(channels, limit, lost, suspected, opened, since):
     """The pool asks a connection first, and `decide` only if none accepts."""
     transport = SshTransport(cast("asyncssh.SSHClientConnection", None), None, PoolCounters())
     transport.lost = lost
     connection = Connection("ann", Host("a"), transport, limit)
-    connection.retired, connection._opened = retired, connection._opened + opened
+    connection.liveness.suspected, connection._opened = suspected, connection._opened + opened
     for _ in range(channels):
         connection.begin_channel(Kind.SHORT)
     now = time.monotonic()

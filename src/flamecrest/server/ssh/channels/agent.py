@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import asyncssh
 
 from flamecrest.server.errors import GatewayError
-from flamecrest.server.ssh.errors import Lost, StatError
+from flamecrest.server.ssh.errors import Lost, StatError, Unanswered
 from flamecrest.server.ssh.programs.perl import one_line
 from flamecrest.server.ssh.start_line import Preamble, perl_text
 from flamecrest.server.ssh.transport import SshTransport
@@ -209,6 +209,12 @@ class Agent(asyncssh.SSHClientSession[bytes]):
     def changing(self) -> bool:
         """Whether a question that changes something has no answer yet."""
         return any(not pending.question.repeatable for pending in self._sent)
+
+    def leave(self) -> None:
+        """Fail the repeatable questions with Unanswered: they are asked over another connection."""
+        for pending in (*self._sent, *self._queued.values()):
+            if pending.question.repeatable:
+                pending.fail(Unanswered("The login node has stopped answering"))
 
     def close(self) -> None:
         """Close the channel. The program ends with its input."""

@@ -19,6 +19,7 @@ from flamecrest.server.ssh.transport import SshTransport
 
 from .channel_limit import ChannelLimit, Kind
 from .host import Host
+from .liveness import Liveness
 from .policy import ConnectionState, Hold
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from .pool import Pool
 
 LONG = int(Kind.LONG)
-SILENCE = 1.0  # seconds without data, while an answer is awaited, after which a connection is tested
-TEST_INTERVAL = 0.7  # seconds in which a tested connection must answer, twice
 AGENT_PAUSE = 30.0  # seconds for which the agent is not started again after it was closed for a command, or ended
 
 
@@ -59,7 +58,7 @@ class Connection:
         self.opening_sftp = asyncio.Lock()  # held while that shared channel is being opened
         self.opening_agent = asyncio.Lock()
         self.opening_ahead = False  # a shell is being started for the next command
-        self.retired = False  # the server has stopped answering: no new work
+        self.liveness = Liveness(transport, host.keep_alive)
         self.limit = ChannelLimit(max_sessions)
         self.commands = 0  # leased channels of commands
         self.long_commands = 0  # of these, those of Kind.LONG
@@ -71,7 +70,6 @@ class Connection:
         self._uses = 0  # of shared channels, now
         self._shared: dict[type, SharedChannel] = {}
         self._agent_after = 0.0  # monotonic time before which the agent is not started again; inf: never
-        self._tests: tuple[float, int] = (-1, 0)  # keepalive as it is set: seconds, and how many may go unanswered
         self._on_free: Callable[[Connection], None] | None = None
 
     # --- its state
@@ -129,7 +127,7 @@ class Connection:
         return (
             opened >= since
             and now - opened < max_age
-            and not (self.transport.lost or self.retired or self.recalled is not None)
+            and not (self.transport.lost or self.liveness.suspected or self.recalled is not None)
         )
 
     def accepts(self, now: float, max_age: float, since: float = 0.0, spare: int = 0) -> bool:
@@ -144,8 +142,7 @@ class Connection:
         return ConnectionState(free, self.busy, usable, now - self._idle_since, now - self._opened)
 
     def __repr__(self) -> str:
-        testing = self.busy and time.monotonic() - self.transport.heard > SILENCE
-        state = "lost" if self.lost else "testing" if testing else "busy" if self.busy else "idle"
+        state = "lost" if self.lost else "suspected" if self.suspected else "busy" if self.busy else "idle"
         counts = f"{self._channels}/{self.limit.now(time.monotonic())} channels, {self.ahead} ahead"
         return f"<{self.user} {state} {counts}, {self._uses} shared>"
 
@@ -298,21 +295,28 @@ class Connection:
 
     # --- life
 
-    def silent(self, now: float) -> bool:
-        """Whether no data has come for a while."""
-        return now - self.transport.heard > SILENCE
+    @property
+    def suspected(self) -> bool:
+        """Whether the server has stopped answering: no new work until it is heard again."""
+        return self.liveness.suspected
 
-    def watch(self, now: float) -> None:
-        """Test a silent connection, sooner if an answer is awaited; asyncssh drops it if it does not answer.
+    def watch(self, now: float) -> bool:
+        """Test the connection if it is silent; whether it has become suspected, or has been heard again."""
+        before = self.suspected
+        self.liveness.watch(now, busy=self.busy)
+        return self._changed(before)
 
-        A connection that has just been heard needs no test: to restart a timer with every message costs more than
-        the message.
-        """
-        silent = self.silent(now)
-        tests = (TEST_INTERVAL, 1) if silent and self.busy else (self.host.keep_alive, 3) if silent else (0, 3)
-        if tests != self._tests and not self.lost:
-            self._tests = tests
-            self.transport.raw.set_keepalive(*tests)
+    def suspect_if_silent(self, now: float) -> bool:
+        """After a timeout: suspect it if it is silent; whether it was not suspected before."""
+        before = self.suspected
+        if self.liveness.silent(now):
+            self.liveness.suspect()
+        return self._changed(before)
+
+    def _changed(self, before: bool) -> bool:
+        if self.suspected and not before and (agent := self.shared(Agent)) is not None:
+            agent.leave()
+        return self.suspected is not before
 
     def close(self) -> None:
         """Close without waiting."""

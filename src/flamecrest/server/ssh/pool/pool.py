@@ -133,10 +133,9 @@ class Pool:
             if c.usable(now, age, since) and (leased or not (user.waiting and c.full_of_shared))
         ]
 
-    def retire_if_silent(self, connection: Connection) -> None:
-        """After a timeout: send no new work over a connection whose server has stopped answering."""
-        if connection.silent(time.monotonic()) and not connection.retired:
-            connection.retired = True
+    def suspect_if_silent(self, connection: Connection) -> None:
+        """After a timeout: no new work for a connection whose server has stopped answering, until it answers."""
+        if connection.suspect_if_silent(time.monotonic()):
             self.counters.replaced += 1
 
     def stats(self) -> Mapping[str, int]:
@@ -343,7 +342,8 @@ class Pool:
         user.failures = user.failures + 1 if failure is not None else 0
         if failure is None:
             return
-        if not any(c.usable(now, age) for c in user.connections):
+        # a suspected one may answer again, before another can be opened
+        if not any(c.usable(now, age) or (c.suspected and not c.lost) for c in user.connections):
             user.fail(failure)
         else:
             pause = nth(DIAL_PAUSES, user.failures)
@@ -352,7 +352,7 @@ class Pool:
 
     def _lost(self, connection: Connection) -> None:
         """Forget a lost connection and serve the requests that wait over another."""
-        if self._forget(connection) and connection.busy:
+        if self._forget(connection) and connection.busy and not connection.suspected:
             self.counters.replaced += 1
         self.freed(connection)
         self._serve_others()
@@ -371,11 +371,14 @@ class Pool:
             now = time.monotonic()
             for name, user in list(self._users.items()):
                 for connection in list(user.connections):
-                    connection.watch(now)
+                    if connection.watch(now):
+                        self.counters.replaced += connection.suspected
+                        self._serve(user)  # without it, or with it again
                     if turn_over(connection, now, self.limits):
                         self._forget(connection)
                         connection.close()
-                    if expired(connection.state(now, self.limits.age), self.limits):
+                    hoped_for = connection.suspected and user.waiting  # it may answer before another one is open
+                    if not hoped_for and expired(connection.state(now, self.limits.age), self.limits):
                         self._forget(connection)
                         connection.close()
                 if not user.connections and not user.waiting and user.dialing is None:
