@@ -47,6 +47,7 @@ CASES = [
     ("host: login.example.org", "host: -oProxyCommand=x", 6, "clusters[0].ssh.host", "is not a host name", ""),
     ("host: login.example.org", "port: 22", 6, "clusters[0].ssh.host", "is missing", "host: login.example.org"),
     ("host: login", "proxy_port: 22, host: login", 6, "clusters[0].ssh", "no `proxy_host`", "proxy_host: "),
+    ("host: login", "max_age: 90000, host: login", 6, "clusters[0].ssh", "not greater than `max_age`", "86400"),
     ("host: login", "host_keys: {policy: of}, host: login", 6, "clusters[0].ssh.host_keys.policy", "`of` is unknown", "did you mean off? one of verify"),
     ("host: login", "host_keys: {known_hosts: /no/such}, host: login", 6, "clusters[0].ssh.host_keys.known_hosts", "/no/such does not exist", ""),
     ("host: login", "host_keys: {pinned: hunter}, host: login", 6, "clusters[0].ssh.host_keys.pinned", "is not a public key", "ssh-ed25519 AAAA"),

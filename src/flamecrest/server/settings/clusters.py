@@ -164,7 +164,14 @@ class SshSettings(Section):
     )
     max_age: Seconds = Field(
         default=3600,
-        description="The maximum age of a connection; then it is replaced, so that a disabled account loses access.",
+        description="The maximum age of a connection; then it is replaced, so that a disabled account loses access. "
+        "What is under way on it may go on until `max_age_in_use`.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    max_age_in_use: Seconds = Field(
+        default=86400,
+        description="The maximum age of a connection that is in use; then it is closed, and transfers, followed files "
+        "and commands on it break off. A request has at least the difference to `max_age`.",
         json_schema_extra=FLAMECREST_ONLY,
     )
     accelerate: Annotated[Literal["auto", "off"], BeforeValidator(_off_is_a_word)] = Field(
@@ -184,6 +191,12 @@ class SshSettings(Section):
     def _proxy_is_whole(self) -> SshSettings:
         if self.proxy_host is None and (self.proxy_port is not None or self.proxy_user is not None):
             raise InvalidSetting("has settings of a jump host, but no `proxy_host`", "proxy_host: jump.example.org")
+        return self
+
+    @model_validator(mode="after")
+    def _ages_fit(self) -> SshSettings:
+        if self.max_age_in_use <= self.max_age:
+            raise InvalidSetting("`max_age_in_use` is not greater than `max_age`", "max_age_in_use: 86400")
         return self
 
 

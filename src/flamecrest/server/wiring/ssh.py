@@ -42,6 +42,7 @@ def make_pool(ssh: SshSettings, credentials: Credentials) -> Pool:
             per_user=ssh.max_connections_per_user,
             idle=ssh.timeout.idle_timeout,
             age=ssh.max_age,
+            age_in_use=ssh.max_age_in_use,
             max_sessions=ssh.max_sessions,
             max_failed_logins=ssh.max_failed_logins,
             turn=ssh.max_turn,

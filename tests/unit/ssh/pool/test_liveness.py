@@ -1,4 +1,4 @@
-"""Connections whose server has stopped answering: what is under way stays as long as `keep_alive` says."""
+"""When connections in use end: by the keep-alive if the server has stopped answering, and by their age."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ
-from flamecrest.server.ssh.errors import Lost, Unanswered
+from flamecrest.server.ssh.errors import LoginRefused, Lost, Unanswered
 from tests.unit.ssh.pool.test_pool import ANN, session, sh, soon, until
 
 pytestmark = pytest.mark.anyio
@@ -73,6 +73,26 @@ async def test_a_server_that_stops_altogether_and_goes_on_loses_no_read(world):
         assert not read.done()
         world.server.thaw()
         assert (await read)[0]
+
+
+async def test_what_is_under_way_ends_at_the_greatest_age(world):
+    """The account was disabled meanwhile: the stream and the command end, and no new connection is made for them."""
+    async with world.pool(age=0.2, age_in_use=0.6) as pool:
+        me = session(pool)
+        async with me.open_sftp(soon()) as sftp:
+            command = asyncio.create_task(me.run(sh("sleep 60"), soon()))
+            await until(lambda: world.server.counts.commands >= 1)
+            world.server.faults.disabled.add("ann")
+            (connection,) = pool.connections(ANN)
+            await until(lambda: not pool.connections(ANN))
+            assert (await sftp.stat(b"/")).mode, "it may go on for a while"
+            await until(lambda: connection.lost)
+            with pytest.raises(Lost):
+                await sftp.stat(b"/")
+        with pytest.raises(Lost):
+            await command
+        with pytest.raises(LoginRefused):
+            await me.stat("/", soon(), follow=True)
 
 
 async def test_leaving_a_block_passes_other_cancellations_on(world):

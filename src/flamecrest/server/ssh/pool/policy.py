@@ -22,6 +22,7 @@ class PoolLimits:
     per_user: int = 2  # connections
     idle: float = 60.0  # a connection without a command and without a use of a shared channel is closed after this
     age: float = 3600.0  # older connections get no new work
+    age_in_use: float = 86400.0  # older connections are closed, whatever they are used for
     max_sessions: int | None = None  # channels on one connection
     max_failed_logins: int | None = None  # on one node in a short time; None: by its server's version
     turn: float = 60.0  # a connection that another user waits for is closed after this, whatever it is used for

@@ -99,9 +99,11 @@ def recall(connections: Sequence[Connection], waiting: int, now: float) -> None:
 
 
 def turn_over(connection: Connection, now: float, limits: PoolLimits) -> bool:
-    """Whether a connection is to be closed although it is in use: another user has waited for it for a turn."""
-    if connection.recalled is None or now - connection.recalled < limits.turn:
+    """Whether a connection is to be closed although it is in use: by its age, or for a user who waited for a turn."""
+    too_old = now - connection.opened >= limits.age_in_use
+    if not too_old and (connection.recalled is None or now - connection.recalled < limits.turn):
         return False
     fields = {"user": connection.user, "host": str(connection.host), "hold": connection.hold.name.lower()}
-    logger.warning("SSH connection in use closed for another user (max_clients)", extra={"fields": fields})
+    reason = "by its age (max_age_in_use)" if too_old else "for another user (max_clients)"
+    logger.warning("SSH connection in use closed %s", reason, extra={"fields": fields})
     return True
