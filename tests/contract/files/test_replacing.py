@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import stat
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -44,7 +45,9 @@ async def content(place: Place, name: str) -> bytes:
 
 
 async def names(place: Place, folder: str) -> list[str]:
-    return [entry.name for entry in await place.queries.ls(folder, soon(), ListOptions(hidden=True))]
+    """The names in a folder, without state files of resumable uploads: one stays if it alone shows the completion."""
+    found = [entry.name for entry in await place.queries.ls(folder, soon(), ListOptions(hidden=True))]
+    return [name for name in found if not re.fullmatch(r"\.flamecrest-upload-[0-9a-f]{32}\.json", name)]
 
 
 async def mode(place: Place, name: str) -> int:

@@ -69,7 +69,13 @@ class RemoteQueries:
     """The FileQueries port of one user on one cluster."""
 
     session: Session
-    facts: UserFacts
+    _cluster: ClusterFacts
+    _username: str
+
+    @property
+    def facts(self) -> UserFacts:
+        """What this user's login has answered about the cluster. Most requests do not need it."""
+        return self._cluster.of(self._username)
 
     async def stat(self, path: str, deadline: Deadline, *, follow: bool = False) -> Stat:
         try:  # inlined stat_path: the most frequent request
@@ -266,8 +272,12 @@ class RemoteQueries:
 
 def remote_files(sessions: Sessions, facts: ClusterFacts, identity: Identity) -> Files:
     """The Files port of one user. `facts` has those of all users of the cluster."""
-    session, own = sessions.of(identity), facts.of(identity.username)
-    return Files(RemoteQueries(session, own), RemoteContent(session, facts.path_locks), RemoteChanges(session))
+    session = sessions.of(identity)
+    return Files(
+        RemoteQueries(session, facts, identity.username),
+        RemoteContent(session, facts.path_locks),
+        RemoteChanges(session),
+    )
 
 
 async def _open_directory(sftp: Sftp, path: str, *, dereference: bool) -> asyncio.Future[bytes] | None:

@@ -25,8 +25,6 @@ from .policy import ConnectionState, Hold
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from .pool import Pool
-
 LONG = int(Kind.LONG)
 AGENT_PAUSE = 30.0  # seconds for which the agent is not started again after it was closed for a command, or ended
 
@@ -323,12 +321,23 @@ class Connection:
         self.transport.close()
 
 
+class LeasedFrom(Protocol):
+    """What leases and uses need of their pool."""
+
+    requests_wait: int
+
+    def freed(self, connection: Connection) -> None: ...
+    def refused(self, connection: Connection, *, no_process: bool) -> None: ...
+    def released(self, connection: Connection) -> None: ...
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
+
+
 class Lease:
     """One channel of a connection. Call `release` or `release_after` once."""
 
     __slots__ = ("_kind", "_pool", "connection")
 
-    def __init__(self, pool: Pool, connection: Connection, kind: Kind) -> None:
+    def __init__(self, pool: LeasedFrom, connection: Connection, kind: Kind) -> None:
         self._pool = pool
         self._kind = kind
         self.connection = connection
@@ -367,7 +376,7 @@ class SharedUse:
 
     __slots__ = ("_pool", "connection")
 
-    def __init__(self, pool: Pool, connection: Connection) -> None:
+    def __init__(self, pool: LeasedFrom, connection: Connection) -> None:
         self._pool = pool
         self.connection = connection
         connection.begin_use()
