@@ -94,6 +94,25 @@ async def test_probes_that_cannot_be_made_keep_nobody_out(tmp_path: Path, broken
                 await allowed.scheduler().job("999999", deadline)
 
 
+async def test_start_up_file_of_the_service_account_is_no_outage(tmp_path: Path):
+    async with Centre(tmp_path / "centre") as centre:
+        centre.ssh.faults.rc_files = True
+        (centre.users.root / "home" / SERVICE / ".bashrc").write_text("echo 'No logins today' >&2; exit 0\n")
+        path = tmp_path / "flamecrest.yaml"
+        path.write_text(yaml.safe_dump(centre.config(probing=PROBING)))
+        async with open_gateway(await asyncio.to_thread(load, path, {})) as gateway:
+            cluster, deadline = gateway.cluster(centre.system), Deadline.after(30)
+            while len(cluster.board.results()) < 4:
+                assert deadline.left() > 0
+                await asyncio.sleep(0.01)
+            found = {one.service: one for one in cluster.board.results()}
+            assert all(one.healthy for one in found.values()), found
+            assert not found[Service.FILESYSTEM].unknown, "SFTP serves"
+            for service in (Service.SSH, Service.SCHEDULER):
+                assert found[service].unknown
+                assert "No logins today" in (found[service].message or "")
+
+
 async def test_service_that_is_down_opens_by_the_request_that_tries_it(tmp_path: Path):
     async with Centre(tmp_path / "centre") as centre:
         config = await asyncio.to_thread(centre.write_config, tmp_path / "flamecrest.yaml")

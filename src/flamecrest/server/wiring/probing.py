@@ -11,7 +11,7 @@ from flamecrest.server.auth.service_account import ClientCredentials
 from flamecrest.server.errors import GatewayError
 from flamecrest.server.health.board import Service
 from flamecrest.server.health.probes import NotProbed, Probe, ProbeLoop
-from flamecrest.server.ssh.errors import AddressPenalised, CredentialsFailed, LoginRefused, Lost
+from flamecrest.server.ssh.errors import AddressPenalised, CredentialsFailed, EndedEarly, LoginRefused, Lost, NotStarted
 
 if TYPE_CHECKING:
     import httpx
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 Check = Callable[["Identity", "Deadline"], Awaitable[None]]
 
-# Failures of the service account alone: its key is refused or missing, or the server drops logins from this address.
-_ACCOUNT_ONLY: Final = (LoginRefused, AddressPenalised, CredentialsFailed)
+# Failures of the service account alone: its key is refused or missing, the server drops logins from this address, or
+# its start-up files end the login.
+_ACCOUNT_ONLY: Final = (LoginRefused, AddressPenalised, CredentialsFailed, NotStarted, EndedEarly)
 
 
 @asynccontextmanager
