@@ -16,6 +16,7 @@ import httpx
 from flamecrest.server.auth.port import Identity
 from flamecrest.server.cluster import Cluster, Gateway, Limits, Ports
 from flamecrest.server.files.archives.remote import RemoteBulk
+from flamecrest.server.files.read_ahead import ReadAhead
 from flamecrest.server.files.remote.cluster_facts import ClusterFacts
 from flamecrest.server.files.remote.queries import remote_files
 from flamecrest.server.files.resumable.remote import RemoteUploads
@@ -49,13 +50,13 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=10.0, follow_redirects=False))
         authenticator = await stack.enter_async_context(make_authenticator(settings, http))
         authorizer, credentials = choose_authorizer(settings), choose_credentials(settings)
-        counters = Counters()
+        counters, read_ahead = Counters(), ReadAhead()
         counters.register(None, "authenticator", lambda: asdict(authenticator.stats()))
         clusters = {}
         for cluster in settings.clusters:
             sessions = PooledSessions(await stack.enter_async_context(make_pool(cluster.ssh, credentials)))
             counters.register(cluster.name, "pool", sessions.stats)
-            ports = _ports(cluster, settings.operations(cluster), sessions, counters)
+            ports = _ports(cluster, settings.operations(cluster), sessions, counters, read_ahead)
             made = _cluster(settings, cluster, ports, authorizer)
             await stack.enter_async_context(probing(settings, cluster, made, ports, authenticator, http))
             clusters[cluster.name.lower()] = made
@@ -86,7 +87,11 @@ def _cluster(settings: Settings, cluster: ClusterSettings, ports: Ports, authori
 
 
 def _ports(
-    cluster: ClusterSettings, operations: DataOperationSettings, sessions: Sessions, counters: Counters
+    cluster: ClusterSettings,
+    operations: DataOperationSettings,
+    sessions: Sessions,
+    counters: Counters,
+    read_ahead: ReadAhead,
 ) -> Ports:
     """The adapters of one cluster. What they share among users lives as long as the ports."""
     scheduler = choose_scheduler(cluster.scheduler, sessions)
@@ -102,7 +107,7 @@ def _ports(
         return await sessions.of(identity).run(whoami(), deadline)
 
     return Ports(
-        files=partial(remote_files, sessions, ClusterFacts()),
+        files=partial(remote_files, sessions, ClusterFacts(read_ahead)),
         scheduler=scheduler.make,
         scheduler_services=scheduler.services,
         transfers=choose_transfers(cluster, operations, scheduler.make),

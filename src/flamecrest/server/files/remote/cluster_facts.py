@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from flamecrest.server.errors import GatewayError
+from flamecrest.server.files.read_ahead import ReadAhead
 from flamecrest.server.files.remote.replacement.path_locks import PathLocks
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, SftpError
 from flamecrest.server.ssh.command import Command, Output
@@ -28,9 +29,13 @@ MAX_NAME = 256  # characters of a name that is cached
 
 
 class ClusterFacts:
-    """The facts that each user of one cluster has been given, and the locks of paths, which all users share."""
+    """The facts that each user of one cluster has been given, and what all users share.
 
-    def __init__(self) -> None:
+    Shared are the locks of paths, and with all other clusters the limits of reading ahead.
+    """
+
+    def __init__(self, read_ahead: ReadAhead | None = None) -> None:
+        self.read_ahead = read_ahead or ReadAhead()
         self._users: dict[str, UserFacts] = {}
         self.path_locks = PathLocks()
 

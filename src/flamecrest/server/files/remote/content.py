@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, Invalid, NotFound, PreconditionFailed, Upstream
+from flamecrest.server.files.read_ahead import ReadAhead
 from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.access import create, stat_path, stat_regular
 from flamecrest.server.files.remote.directories import make_directories
@@ -48,6 +49,8 @@ class RemoteContent:
 
     session: Session
     locks: PathLocks = field(default_factory=PathLocks)  # shared by all users of the cluster
+    read_ahead: ReadAhead = field(default_factory=ReadAhead)  # shared by all users of the gateway
+    username: str = ""
 
     @asynccontextmanager
     async def download(
@@ -92,7 +95,7 @@ class RemoteContent:
                 yield UnopenedReader(found)
                 return
             async with sftp.handle(sftp.open_file(path, FLAG_READ)) as handle:
-                reader = SftpReader(sftp, handle, found, look)
+                reader = SftpReader(sftp, handle, found, look, self.read_ahead.window(self.username))
                 try:
                     again = await reader.begin(prefix, start, deadline, last=attempt == OPEN_ATTEMPTS - 1)
                     if again is None:

@@ -275,7 +275,7 @@ def remote_files(sessions: Sessions, facts: ClusterFacts, identity: Identity) ->
     session = sessions.of(identity)
     return Files(
         RemoteQueries(session, facts, identity.username),
-        RemoteContent(session, facts.path_locks),
+        RemoteContent(session, facts.path_locks, facts.read_ahead, identity.username),
         RemoteChanges(session),
     )
 

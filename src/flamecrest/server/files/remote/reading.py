@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from flamecrest.server.deadline import Deadline
+    from flamecrest.server.files.read_ahead import Window
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.ssh.channels.sftp_packets import Attrs
 
@@ -55,11 +56,15 @@ class SftpReader:
     `found` are the attributes of the path, `look` asks for them again; without an agent they have no inode.
     """
 
-    def __init__(self, sftp: Sftp, handle: bytes, found: Stat, look: Callable[[], Awaitable[Stat]]) -> None:
+    def __init__(
+        self, sftp: Sftp, handle: bytes, found: Stat, look: Callable[[], Awaitable[Stat]], window: Window
+    ) -> None:
         self._sftp = sftp
         self._handle = handle
         self._look = look
+        self._window = window
         self._ahead: tuple[int, asyncio.Future[bytes]] | None = None
+        self._ahead_end = 0  # behind the bytes that were read ahead
         self._by_agent = found.ino != 0
         self._dev = found.dev  # /proc and /sys have no device: its major number is 0
         self._proven_ahead = False  # the bytes that were read ahead are known to be of the state in `stat`
@@ -75,7 +80,7 @@ class SftpReader:
         """
         async with deadline.enforce("Opening the file"):
             self._read_ahead(start)
-            now, path = await self._looked(start)
+            now, path = await self._looked()
             opened = require_regular(prefix, now)
             same = (opened.size, opened.mtime) == (self.stat.size, self.stat.mtime)
             if not (same and self._proven_by(path)):
@@ -88,13 +93,13 @@ class SftpReader:
                 await self._read_unsized()
         return None
 
-    async def _looked(self, start: int) -> tuple[Attrs, Stat | None]:
+    async def _looked(self) -> tuple[Attrs, Stat | None]:
         """The attributes of the open file, and those of the path (None: not known).
 
         If all bytes are read ahead, both are asked for after the bytes have arrived, so that they prove them.
         """
         asked = self._sftp.fstat(self._handle)  # answered after the bytes
-        if self._ahead is not None and start + self._sftp.read_size >= self._size:
+        if self._ahead is not None and self._ahead_end >= self._size:
             now = await asked
             self._proven_ahead = self._by_agent
             return now, await self._path()
@@ -138,9 +143,14 @@ class SftpReader:
             )
 
     def _read_ahead(self, start: int) -> None:
-        size, step = self._size, self._sftp.read_size
-        length = min(step, size - start) if size else step
+        step = self._piece(self._window.grow(2 * self._sftp.read_size))
+        length = min(step, self._size - start) if self._size else step
+        self._ahead_end = start + length
         self._ahead = (start, self._sftp.read(self._handle, start, length)) if length > 0 else None
+
+    def _piece(self, window: int) -> int:
+        """The size of one read in bytes: two fit into the window."""
+        return min(self._sftp.read_size, window // 2)
 
     async def _taken(self, start: int) -> bytes:
         """Return the bytes that were read ahead, if they begin at `start`."""
@@ -153,7 +163,8 @@ class SftpReader:
         return await within_stall_timeout(ahead[1])
 
     def close(self) -> None:
-        """Ignore the answer to the read ahead."""
+        """Ignore the answer to the read ahead, and give the window back."""
+        self._window.close()
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             self._sftp.forget(ahead[1])
@@ -196,17 +207,18 @@ class SftpReader:
     async def _rest(self, position: int, end: int) -> AsyncGenerator[bytes]:
         """Yield the bytes from `position` on in order, with several reads in flight."""
         pending: deque[tuple[int, int, asyncio.Future[bytes]]] = deque()
-        sent, step = 0, self._sftp.read_size
+        sent = asked = 0
         try:
             while position < end or pending:
                 # The window grows with the transfer: a small file costs no memory, a large one is read far ahead.
                 # It is refilled when it is half empty, as requests made together go out in one write.
-                window = min(IN_FLIGHT_BYTES, max(2 * step, sent)) // step
-                half_empty = len(pending) <= window // 2
-                while half_empty and position < end and len(pending) < window:
+                window = self._window.grow(min(IN_FLIGHT_BYTES, max(2 * self._sftp.read_size, sent)))
+                step, half_empty = self._piece(window), asked <= window // 2
+                while half_empty and position < end and asked + step <= window:
                     length = min(step, end - position)
                     pending.append((position, length, self._sftp.read(self._handle, position, length)))
                     position += length
+                    asked += length
                 offset, length, future = pending.popleft()
                 data = await within_stall_timeout(future)
                 if not data:
@@ -215,6 +227,7 @@ class SftpReader:
                     rest = self._sftp.read(self._handle, offset + len(data), length - len(data))
                     pending.appendleft((offset + len(data), length - len(data), rest))
                 sent += len(data)
+                asked -= len(data)
                 yield data
         finally:
             for _, _, future in pending:
