@@ -1,4 +1,4 @@
-env -u LC_ALL srun --jobid=72 --overlap --nodes=1 --ntasks=1 --input=none bash -c 'echo attached'
+srun --jobid=72 --overlap --nodes=1 --ntasks=1 --input=none bash -c 'echo attached'
 # run as fireuser over ssh
 # exit status 0
 # 0.083 s (connection already open)

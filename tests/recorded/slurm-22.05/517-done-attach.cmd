@@ -1,4 +1,4 @@
-env -u LC_ALL srun --jobid=72 --overlap --nodes=1 --ntasks=1 --input=none bash -c true
+srun --jobid=72 --overlap --nodes=1 --ntasks=1 --input=none bash -c true
 # run as fireuser over ssh
 # exit status 1
 # 0.033 s (connection already open)

@@ -1,5 +1,5 @@
-bash -c 'run=$(type -P -- "$1") || { printf "%s: command not found\n" "$1" >&2; exit 127; }; shift; set -- "$run" "$@"; unset LC_ALL run; while IFS= read -r -d "" FLAMECREST_ENTRY && [ -n "$FLAMECREST_ENTRY" ]; do export "$FLAMECREST_ENTRY"; done; unset FLAMECREST_ENTRY; exec "$@"' flamecrest sbatch --parsable --chdir=/home/fireuser
+sbatch --parsable --chdir=/home/fireuser
 # run as fireuser over ssh
 # exit status 1
 # 0.022 s (connection already open)
-# standard input: '\x00#!/bin/bash\ntrue\n\x00x\n'
+# standard input: '#!/bin/bash\ntrue\n\x00x\n'

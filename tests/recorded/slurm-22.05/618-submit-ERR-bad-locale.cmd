@@ -1,5 +1,5 @@
-bash -c 'run=$(type -P -- "$1") || { printf "%s: command not found\n" "$1" >&2; exit 127; }; shift; set -- "$run" "$@"; unset LC_ALL run; while IFS= read -r -d "" FLAMECREST_ENTRY && [ -n "$FLAMECREST_ENTRY" ]; do export "$FLAMECREST_ENTRY"; done; unset FLAMECREST_ENTRY; exec "$@"' flamecrest sbatch --parsable --chdir=/home/fireuser --export=ALL
+LC_ALL=xx_YY.UTF-8 sbatch --parsable --chdir=/home/fireuser --export=ALL
 # run as fireuser over ssh
 # exit status 0
 # 0.027 s (connection already open)
-# standard input: 'LC_ALL=xx_YY.UTF-8\x00\x00#!/bin/bash\ntrue\n'
+# standard input: '#!/bin/bash\ntrue\n'

@@ -110,12 +110,12 @@ def test_job_from_submission_to_end(world: ToyShell) -> None:
     """Recordings 500-517: no record, then an allocation, then the complete record."""
     world.toy.set(first_id=72, history_lag=3600)
     script = '#!/bin/bash\necho "$GREETING"\nread line < gate\n'
-    submit = recording(500).line.partition(" flamecrest sbatch ")
+    submit = recording(500).line
     world.run("mkfifo gate")
     # a pending job: one that starts at once has no such state here
     held = world.run(
-        f"{submit[0]}{submit[1]}{submit[2]} --hold".replace("/home/fireuser", str(world.users["fireuser"].home)),
-        stdin="\0" + script,
+        f"{submit} --hold".replace("/home/fireuser", str(world.users["fireuser"].home)),
+        stdin=script,
     )
     assert (held.out, held.status) == ("72\n", 0), held
     recorded, toy = replay(world, 502)

@@ -148,7 +148,7 @@ async def test_cancelling_what_is_not_there_or_not_ones_own():
 async def test_attaching():
     session = RecordedSession(["running-live", "attach"])
     await scheduler(session).attach("72", "echo attached", soon())
-    assert session.programs() == ["squeue", "env"]
+    assert session.programs() == ["squeue", "srun"]
 
 
 async def test_attaching_to_an_element_by_its_own_number():

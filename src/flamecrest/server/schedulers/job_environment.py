@@ -1,7 +1,7 @@
 """What all dialects share about a submission: checks of fields, and environment and script over standard input.
 
-A bash loader exports the variables and then executes the submission program, which reads the script from the rest of
-the input (ADR 0006).
+The start line's shell exports the variables and then executes the submission program, which reads the script from the
+rest of the input (ADR 0006).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from flamecrest.server.errors import Field, Invalid
 from flamecrest.server.ssh.command import Command
+from flamecrest.server.ssh.start_line import MAX_ARGUMENT, MAX_VARIABLES
 
 if TYPE_CHECKING:
     from flamecrest.server.ssh.command import Output
@@ -20,21 +21,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Reads NAME=VALUE entries, each ended by NUL, up to an empty entry. bash reads a pipe byte by byte here, so the
-# script behind the entries is left to the program. The program is looked up before PATH may change. LC_ALL is set
-# by the gateway and must not reach the job.
-LOADER: Final = (
-    'run=$(type -P -- "$1") || { printf "%s: command not found\\n" "$1" >&2; exit 127; }; '
-    'shift; set -- "$run" "$@"; unset LC_ALL run; '
-    'while IFS= read -r -d "" FLAMECREST_ENTRY && [ -n "$FLAMECREST_ENTRY" ]; '
-    'do export "$FLAMECREST_ENTRY"; done; unset FLAMECREST_ENTRY; exec "$@"'
-)
-# Variables that bash computes, evaluates as arithmetic or does not unset: the job would see other values.
-BASH_OWN: Final = frozenset({
+# Variables that bash or dash, the usual /bin/sh, computes, evaluates as arithmetic or does not set: the job would see
+# other values. And two of the start line's.
+SHELLS_OWN: Final = frozenset({
     "BASHOPTS", "BASHPID", "BASH_ALIASES", "BASH_ARGC", "BASH_ARGV", "BASH_CMDS", "BASH_COMMAND",
     "BASH_COMPAT", "BASH_LINENO", "BASH_MONOSECONDS", "BASH_SOURCE", "BASH_SUBSHELL", "BASH_TRAPSIG",
     "BASH_VERSINFO", "BASH_XTRACEFD",
-    "DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FLAMECREST_ENTRY", "FUNCNAME", "GROUPS",
+    "DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FLAMECREST", "FLAMECREST_NEWLINE", "FUNCNAME", "GROUPS",
     "HISTCMD", "LINENO", "OPTIND", "PIPESTATUS", "PPID", "RANDOM", "SECONDS", "SHELLOPTS", "SHLVL",
     "SRANDOM", "UID", "_",
 })  # fmt: skip
@@ -43,6 +36,7 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _NOT_TEXT: Final = re.compile(r"[\x00\ud800-\udfff]")
 _MAX_LINE: Final = 4096  # characters
+_ENV_LIMITS: Final = "is too large: the limits are 128 KiB for one variable and about 2 MiB for all"
 
 
 def submit_command(submit: Sequence[str], spec: JobSpec, parse: Callable[[Output], T]) -> Command[T]:
@@ -51,13 +45,15 @@ def submit_command(submit: Sequence[str], spec: JobSpec, parse: Callable[[Output
     Neither appears in a process list. Raises Invalid for variables and scripts that cannot be passed on.
     """
     script = encode_text("script", spec.script or "")
-    entries = []
+    total = 0
     for name, value in spec.env.items():
-        if not _NAME.fullmatch(name) or name in BASH_OWN:
+        if not _NAME.fullmatch(name) or name in SHELLS_OWN:
             raise invalid_field("env", f"{name[:80]!r} cannot be the name of a variable")
-        entries.append(f"{name}=".encode() + encode_text("env", value) + b"\0")
-    argv = ("bash", "-c", LOADER, "flamecrest", *submit)
-    return Command(argv, parse, stdin=b"".join(entries) + b"\0" + script, for_job=True)
+        size = len(name) + 1 + len(encode_text("env", value))
+        total += size
+        if size > MAX_ARGUMENT or total > MAX_VARIABLES:
+            raise env_too_large()
+    return Command(submit, parse, stdin=script, env=spec.env, for_job=True)
 
 
 def check_line(field: str, value: str) -> str:
@@ -79,6 +75,11 @@ def encode_text(field: str, value: str) -> bytes:
     if _NOT_TEXT.search(value):
         raise invalid_field(field, "contains a NUL or an invalid character")
     return value.encode()
+
+
+def env_too_large() -> Invalid:
+    """The error for variables that a Linux program cannot be started with."""
+    return Invalid(f"env {_ENV_LIMITS}", fields=(Field("body", "env", _ENV_LIMITS),))
 
 
 def invalid_field(field: str, message: str) -> Invalid:

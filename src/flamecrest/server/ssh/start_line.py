@@ -30,9 +30,11 @@ PRELUDE: Final = f"{FUNCTIONS}; {_NEXT}\n".encode()  # sent when the greeting ha
 
 MAX_ARGUMENT = 128 * 1024 - 1  # bytes; Linux's MAX_ARG_STRLEN
 MAX_ARGUMENTS = 1024 * 1024  # bytes together; Linux takes 2 MiB with the environment
+MAX_VARIABLES = 2 * 1024 * 1024  # bytes together
 REMOTE_GRACE = 5  # seconds after the deadline when `timeout` ends the command, in case the gateway cannot
 MAX_PREAMBLE = 64 * 1024  # bytes before a mark that are kept: they may say why a program did not start
 
+_SEARCH: Final = frozenset({"PATH", "EXECIGNORE"})  # variables that change where sh looks for a program
 _WORD: Final = secrets.token_hex(8)  # no output of a command contains it
 BEGIN: Final = f"\x1e{_WORD} begin\x1e"  # on standard output
 BEGIN_ERRORS: Final = f"\x1e{_WORD} errors\x1e"  # on standard error
@@ -46,25 +48,31 @@ def command_text(command: Command[Any], seconds: float | None = None) -> bytes:
 
     Raises Invalid for a NUL byte and for arguments that are too long.
     """
-    total = 0
-    for word in (*command.argv, *command.env.values()):
-        if "\0" in word:
-            raise Invalid("A value must not contain a NUL byte")
-        size = len(word.encode("utf-8", "surrogateescape"))
-        total += size
-        if size > MAX_ARGUMENT or total > MAX_ARGUMENTS:
-            raise Invalid("A value is too long to be handed to a program on the cluster")
+    for words, most in ((command.argv, MAX_ARGUMENTS), (command.env.values(), MAX_VARIABLES)):
+        total = 0
+        for word in words:
+            if "\0" in word:
+                raise Invalid("A value must not contain a NUL byte")
+            size = len(word.encode("utf-8", "surrogateescape"))
+            total += size
+            if size > MAX_ARGUMENT or total > most:
+                raise Invalid("A value is too long to be handed to a program on the cluster")
     clean = CLEAN_FOR_JOB if command.for_job else CLEAN_FOR_PROGRAM
     limit = ""
     if seconds is not None:  # the limit is set by a program, which starts another sh: that reads the second line
         timeout = f"exec timeout -k 2 {math.ceil(seconds) + REMOTE_GRACE} /bin/sh -c '{_INNER}'"
         limit = f"command -v timeout >/dev/null && {timeout}; "
+    program, *arguments = map(_quoted, command.argv)
     variables = "".join(f"export {name}={_quoted(value)}; " for name, value in command.env.items())
+    if not _SEARCH.isdisjoint(command.env):  # the program is that of the login's PATH, and no function of the user's
+        search = f"unset -f {program}; if FLAMECREST=$(command -v {program}); then"
+        variables = f"{search} {variables}else FLAMECREST={program}; fi; "
+        program = '"$FLAMECREST"'
     text = (
         f"{clean}; {limit}{_NEXT}\n"
         f"unset FLAMECREST FLAMECREST_NEWLINE; FLAMECREST_NEWLINE=${{IFS#??}}; {variables}"
         f"echo '{BEGIN_ERRORS}' >&2; echo '{BEGIN}'; "
-        f'(exec {" ".join(map(_quoted, command.argv))}); echo "{END}$?\x1e"\n'
+        f'(exec {" ".join((program, *arguments))}); echo "{END}$?\x1e"\n'
     )
     return text.encode("utf-8", "surrogateescape")
 

@@ -234,7 +234,7 @@ class Slurm:
             if output.status != 0:
                 raise errors.attach_error(output)
 
-        return Command(("env", "-u", "LC_ALL", *srun, "bash", "-c", shell), parse, for_job=True)
+        return Command((*srun, "bash", "-c", shell), parse, for_job=True)
 
     # nodes, partitions, reservations, accounts
 

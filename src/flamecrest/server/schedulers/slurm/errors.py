@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from flamecrest.server.errors import (
     Conflict,
     Denied,
-    Field,
     GatewayError,
     Invalid,
     Timeout,
     Unavailable,
     Upstream,
 )
+from flamecrest.server.schedulers.job_environment import env_too_large
 from flamecrest.server.schedulers.job_errors import MAYBE_SUBMITTED, job_not_found
 
 if TYPE_CHECKING:
@@ -139,8 +139,7 @@ def submit_error(output: Output) -> GatewayError:
     """The error for a failed sbatch. Slurm's message about a rejected job is passed on unchanged."""
     message = error_text(output)
     if output.status == 126 and "Argument list too long" in message:
-        limits = "is too large: the limits are 128 KiB for one variable and about 2 MiB for all"
-        return Invalid(f"env {limits}", fields=(Field("body", "env", limits),))
+        return env_too_large()
     error = command_error("sbatch", output)
     if _has(message, _NO_ANSWER):
         return Timeout(f"The scheduler did not answer: {message}. {MAYBE_SUBMITTED}", detail=error.detail)
