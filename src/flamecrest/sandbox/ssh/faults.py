@@ -15,6 +15,9 @@ class Faults:
     disabled: set[str] = field(default_factory=set)  # users whose keys are refused
     hanging: set[str] = field(default_factory=set)  # users whose logins get no answer
     no_process: set[str] = field(default_factory=set)  # users who have reached their limit of processes
+    no_commands: set[str] = field(default_factory=set)  # users whose commands are refused
+    sftp_only: set[str] = field(default_factory=set)  # users for whom every command is an SFTP server (ForceCommand)
+    subsystem_by_shell: bool = False  # the SFTP subsystem is a program that the login shell starts
     penalties: bool = False  # OpenSSH's PerSourcePenalties: after three failed logins no connection is taken
     rc_files: bool = False  # shells read ~/.bashrc, as Debian's bash does under sshd
 

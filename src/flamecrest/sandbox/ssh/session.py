@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .faults import Counts, Faults
 
+SFTP_SERVER = "/usr/lib/openssh/sftp-server"  # of Debian
 STDERR = 1  # SSH_EXTENDED_DATA_STDERR
 # The signals that OpenSSH forwards to a process group; it ignores all others.
 SIGNALS = {
@@ -109,11 +110,12 @@ class SshdSession(SSHServerStreamSession[bytes]):
         return True
 
     def exec_requested(self, command: str) -> bool:  # noqa: ARG002 - asyncssh's signature
-        self._is_command = True
-        return self._user.name not in self._faults.no_process
+        self._is_command = self._user.name not in self._faults.sftp_only
+        return self._user.name not in self._faults.no_process | self._faults.no_commands
 
     def subsystem_requested(self, subsystem: str) -> bool:
-        return self._sftp and subsystem == "sftp"
+        self._is_command = self._faults.subsystem_by_shell
+        return self._sftp and subsystem == "sftp" and self._user.name not in self._faults.no_process
 
     def session_started(self) -> None:
         assert self._chan is not None
@@ -137,7 +139,7 @@ class SshdSession(SSHServerStreamSession[bytes]):
             if self._lost:
                 return
         chan: Any = self._chan
-        command = chan.get_command()
+        command = SFTP_SERVER if chan.get_subsystem() else chan.get_command()
         asked = {os.fsdecode(key): os.fsdecode(value) for key, value in chan.get_environment_bytes().items()}
         try:
             self._process = self._spawn(command, asked)

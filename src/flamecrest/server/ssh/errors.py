@@ -72,5 +72,8 @@ class EndedEarly(Upstream):
 class NoCommands(Unsupported):
     """The login runs no commands at all: SFTP only."""
 
+    def __init__(self, operation: str = "this operation", *, detail: str | None = None) -> None:
+        super().__init__(f"This login offers SFTP only; {operation} needs commands on the cluster", detail=detail)
+
 
 NO_PROGRAM = (NotStarted, NoCommands)  # after these, what SFTP can do may be done by SFTP

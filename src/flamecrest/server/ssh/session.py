@@ -19,13 +19,14 @@ from flamecrest.server.telemetry.trace import phase
 from .channels.agent import Agent
 from .channels.process import RemoteProcess, Shell
 from .channels.sftp import Sftp
-from .channels.sftp_program import SftpOpener
+from .channels.sftp_program import SftpOpener, refuses_commands
 from .channels.stat_command import numbers_by_sftp, stat_command
 from .channels.stream import MAX_ERRORS, RemoteStream
-from .errors import NO_PROGRAM, ChannelLost, ChannelRefused, EndedEarly, Lost, NotStarted, Unanswered
+from .errors import NO_PROGRAM, ChannelLost, ChannelRefused, EndedEarly, Lost, NoCommands, NotStarted, Unanswered
 from .login_memory import LoginMemory
 from .pool.channel_limit import SHORT_COMMAND, Kind
 from .pool.connection import Lease, SharedUse
+from .shell_ahead import start_next
 from .start_line import command_text
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 A = TypeVar("A")
 
-AHEAD_SECONDS = 60.0  # for which a shell waits for the next command: its environment is that of its login
 AGENT_PATIENCE = 0.3  # seconds for which a request waits for the agent's greeting before SFTP serves it
 LARGE = 1024 * 1024  # bytes of output that are parsed in a thread: the list of 10,000 jobs takes a second
 
@@ -103,16 +103,33 @@ class PooledSession:
                     async with deadline.enforce(what):
                         return lease, await asyncio.shield(opening)
             except ChannelRefused as error:
+                await self._check_commands(lease, error, deadline, what)
                 lease.refused(no_process=error.no_process)
                 again = True
             except BaseException as error:
                 if opening.done() and (opening.cancelled() or opening.exception() is not None):
                     lease.release()
                 else:  # the server may still open the channel, which counts until it has ended
-                    lease.release_after(_abandon(opening))
+                    lease.release_after(partial(_abandon, opening))
                 if not isinstance(error, Unanswered):
                     raise
                 since, again = time.monotonic(), True
+
+    async def _check_commands(self, lease: Lease, refusal: ChannelRefused, deadline: Deadline, what: str) -> None:
+        """Release the lease and raise NoCommands if the server refuses every command."""
+        connection = lease.connection
+        if not refusal.no_process or connection.limit.no_process or connection.transport.runs_commands:
+            return
+        try:
+            async with deadline.enforce(what):
+                refused = await refuses_commands(connection.transport)
+        except BaseException:
+            lease.release()
+            raise
+        if refused:
+            lease.release()
+            self._memory.note_no_commands(self._identity.username, refused=True)
+            raise NoCommands(detail="the server refuses exec requests")
 
     # --- commands
 
@@ -132,7 +149,7 @@ class PooledSession:
             process.is_enough = command.is_enough
             try:
                 shell.run(process, text, end_input=True)
-                _start_next(self._pool, lease.connection)
+                start_next(self._pool, lease.connection)
                 with lease.connection.liveness.leaving(when=command.repeatable and kind is Kind.SHORT):
                     async with deadline.enforce(what):
                         return await process.finished
@@ -158,7 +175,7 @@ class PooledSession:
                 stream = RemoteStream(shell, MAX_ERRORS)
                 try:
                     shell.run(stream, text)
-                    _start_next(self._pool, lease.connection)
+                    start_next(self._pool, lease.connection)
                     if ahead:
                         async with deadline.enforce(what):
                             if not await stream.begun():
@@ -187,9 +204,10 @@ class PooledSession:
                 await shell.greeting(lease.connection.host.login_timeout)
         except BaseException as error:
             _end(lease, shell)
-            if isinstance(error, NotStarted) and error.silent and not lease.connection.suspected:
-                self._memory.note_silent(self._identity.username, error)
+            if not lease.connection.suspected:
+                self._memory.note(self._identity.username, error)
             raise
+        self._memory.note_greeting(self._identity.username)
         return lease, shell, taken is not None
 
     # --- SFTP
@@ -262,9 +280,11 @@ class PooledSession:
         if numbers is not None:
             return numbers
         try:
-            return await self.run(stat_command(path, follow=follow), deadline)
+            if not self._memory.without_shell(self._identity.username):
+                return await self.run(stat_command(path, follow=follow), deadline)
         except NO_PROGRAM:
-            return await self.sftp(lambda sftp: numbers_by_sftp(sftp, name, follow=follow), deadline, repeatable=True)
+            self._memory.note_no_shell(self._identity.username)
+        return await self.sftp(lambda sftp: numbers_by_sftp(sftp, name, follow=follow), deadline, repeatable=True)
 
     async def ask(self, question: Question[T], deadline: Deadline) -> T | None:
         return await self._repeat(self._ask, question, deadline, repeatable=question.repeatable)
@@ -336,8 +356,7 @@ class PooledSession:
         error = await agent.start(connection.host.login_timeout)
         if error is not None and not (connection.agent_paused or connection.lost or connection.suspected):
             self._memory.note_no_agent(self._identity.username)
-            if isinstance(error, NotStarted) and error.silent:
-                self._memory.note_silent(self._identity.username, error)
+            self._memory.note(self._identity.username, error)
 
 
 async def _abandon(opening: asyncio.Future[Any]) -> None:
@@ -351,42 +370,9 @@ async def _abandon(opening: asyncio.Future[Any]) -> None:
                 pass
 
 
-def _start_next(pool: Pool, connection: Connection) -> None:
-    """Start a shell for the next command, if the server takes enough channels."""
-    if not pool.requests_wait and connection.has_room_ahead(time.monotonic()):
-        connection.opening_ahead = True
-        pool.spawn(_keep_shell(Lease(pool, connection, Kind.SHARED)))
-
-
-async def _keep_shell(lease: Lease) -> None:
-    """Start a shell and share it for a while; nobody waits for it, so nothing is raised."""
-    connection = lease.connection
-    try:
-        shell = await Shell.open(connection.transport)
-    except ChannelRefused as refusal:
-        connection.opening_ahead = False
-        lease.refused(no_process=refusal.no_process)
-        return
-    except BaseException as error:
-        connection.opening_ahead = False
-        lease.release()
-        if isinstance(error, GatewayError):
-            return
-        raise
-    connection.opening_ahead = False  # before others are served
-    connection.attach(shell)
-    lease.release()
-    with suppress(GatewayError):
-        await shell.greeting(connection.host.login_timeout)
-        await asyncio.sleep(AHEAD_SECONDS)
-    if connection.shared(Shell) is shell:
-        connection.close_shell()
-        await shell.end()
-
-
 def _end(lease: Lease, shell: Shell) -> None:
     """End what runs on the channel, and give the channel back."""
     if shell.closed:
         lease.release()
     else:
-        lease.release_after(shell.end())
+        lease.release_after(shell.end)

@@ -26,6 +26,8 @@ _NEXT: Final = 'IFS= read -r FLAMECREST && eval "$FLAMECREST"'  # the next line 
 _INNER: Final = f"unset -f echo read command; unset FLAMECREST; set +aeuvx; {_NEXT}"
 START_LINE: Final = b"exec /bin/sh -c '%s'" % _INNER.replace(_NEXT, f"echo flamecrest $$; {_NEXT}").encode()
 GREETING: Final = re.compile(rb"flamecrest [0-9]+\n")
+# Before the prelude where the login has been sent an SFTP client's first packet, which is thus a command not found
+AFTER_PROBE: Final = b":; "
 PRELUDE: Final = f"{FUNCTIONS}; {_NEXT}\n".encode()  # sent when the greeting has come; constant, too
 
 MAX_ARGUMENT = 128 * 1024 - 1  # bytes; Linux's MAX_ARG_STRLEN

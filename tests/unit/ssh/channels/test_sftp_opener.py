@@ -17,7 +17,7 @@ from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Unsupported
 from flamecrest.server.ssh.channels.sftp import Sftp
 from flamecrest.server.ssh.channels.sftp_program import SftpOpener
-from flamecrest.server.ssh.errors import Lost
+from flamecrest.server.ssh.errors import NotStarted
 from flamecrest.server.ssh.host_keys import HostKeyVerifier
 from flamecrest.server.ssh.pool.host import Host
 from flamecrest.server.ssh.session import PooledSessions
@@ -85,7 +85,7 @@ async def test_the_first_server_that_can_be_run_is_used(world, tmp_path):
     async with world.pool() as pool:
         sessions = PooledSessions(pool, SftpOpener([str(tmp_path / "none"), str(tmp_path), str(plain), first, never]))
         # the chosen program ends at once, but it was the right one
-        with pytest.raises(Lost):
+        with pytest.raises(NotStarted):
             await extensions(sessions)
     assert ran.exists()
 

@@ -27,7 +27,6 @@ NEVER_STARTS = {
     "hangs": ("sleep 60", "did not start a shell"),
     "floods": ("yes", "prints without end and starts no shell: y$"),
     "prints the line and becomes cat": ('echo "$BASH_EXECUTION_STRING"; exec cat', "did not start a shell"),
-    "becomes an SFTP server": ("exec /usr/lib/openssh/sftp-server", "did not start a shell"),
 }
 STARTS = {
     "traces": "set -xv",

@@ -16,8 +16,9 @@ import asyncssh
 
 from flamecrest.server.errors import GatewayError, TooLarge, Upstream
 from flamecrest.server.ssh.command import RUNNING, Output
-from flamecrest.server.ssh.errors import EndedEarly, Lost, NotStarted
+from flamecrest.server.ssh.errors import EndedEarly, Lost, NoCommands, NotStarted
 from flamecrest.server.ssh.start_line import (
+    AFTER_PROBE,
     BEGIN,
     BEGIN_ERRORS,
     GREETING,
@@ -30,8 +31,11 @@ from flamecrest.server.ssh.start_line import (
 )
 from flamecrest.server.ssh.transport import SshTransport
 
+from .sftp_packets import HELLO, SERVER_HELLO
+
 LINGER = 0.5  # seconds from output until a result is looked for in it: most programs have ended then
 GRACE = 2.0  # seconds from TERM to KILL, and from KILL until the channel is closed all the same
+PROBE_AFTER = 0.5  # seconds of silence after which a login is asked whether it is an SFTP server
 MAX_NOISE = 1024 * 1024  # bytes that start-up files may print before the greeting
 
 Receiver = asyncssh.SSHClientSession[bytes]
@@ -46,6 +50,7 @@ class Shell(asyncssh.SSHClientSession[bytes]):
         self._receiver: Receiver | None = None
         self._texts = bytearray(), bytearray()  # of start-up files, on standard output and standard error
         self._noise = 0
+        self._probed = False
         self._status: int | None = None
         loop = asyncio.get_running_loop()
         self._greeted: asyncio.Future[None] = loop.create_future()
@@ -60,11 +65,17 @@ class Shell(asyncssh.SSHClientSession[bytes]):
         return shell
 
     async def greeting(self, seconds: float) -> None:
-        """Wait until /bin/sh runs. NotStarted with the login's words, also when it is silent that long; Lost."""
+        """Wait until /bin/sh runs. NotStarted with the login's words, also when it is silent that long; Lost.
+
+        NoCommands when the login is an SFTP server.
+        """
         if self._greeted.done():
             return self._greeted.result()
         try:
             async with asyncio.timeout(seconds):
+                if not self.transport.runs_commands:
+                    await asyncio.wait([self._greeted], timeout=min(PROBE_AFTER, seconds / 2))
+                    self._probe()
                 await asyncio.shield(self._greeted)
         except TimeoutError:
             if self._greeted.done():
@@ -72,6 +83,13 @@ class Shell(asyncssh.SSHClientSession[bytes]):
             error = not_started(f"did not start a shell within {seconds:g} seconds", *self._texts)
             error.silent = True
             raise error from None
+
+    def _probe(self) -> None:
+        """Send what an SFTP client sends first: a server answers, and a shell that starts later passes it over."""
+        if not (self._probed or self._greeted.done()):
+            self._probed = True
+            with suppress(OSError, asyncssh.Error):  # closed: `connection_lost` follows
+                self.transport.send(self.channel, HELLO)
 
     def run(self, receiver: Receiver, text: bytes, *, end_input: bool = False) -> None:
         """Hand the channel to the receiver and send the text of a program, with the beginning or all of its input."""
@@ -131,8 +149,12 @@ class Shell(asyncssh.SSHClientSession[bytes]):
             del text[: found.end()]
             self._texts[1].clear()
             self._greeted.set_result(None)
+            self.transport.runs_commands = True
             with suppress(OSError, asyncssh.Error):  # closed: `connection_lost` follows
-                self.transport.send(self.channel, PRELUDE)
+                self.transport.send(self.channel, AFTER_PROBE + PRELUDE if self._probed else PRELUDE)
+        elif datatype is None and self._probed and SERVER_HELLO.search(text):
+            self._fail(NoCommands(detail="the login is an SFTP server"))
+            self.channel.close()  # OpenSSH forwards no signal to a forced command
         else:
             self._noise += len(data)
             del text[:-MAX_PREAMBLE]

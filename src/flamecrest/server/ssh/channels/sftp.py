@@ -25,6 +25,7 @@ from .sftp_packets import (
     FSETSTAT,
     FSTAT,
     HANDLE,
+    HELLO,
     LSTAT,
     MAX_PACKET,
     MKDIR,
@@ -91,16 +92,19 @@ class Sftp:
 
     # --- opening and the channel's life
 
-    async def open(self, shell: Shell | None = None, text: bytes = b"") -> None:
-        """Start the subsystem, or with a shell the program of `text`. Raises ChannelRefused, Unsupported, Upstream."""
+    async def open(self, shell: Shell | None = None, text: bytes = b"", line: bytes | None = None) -> None:
+        """Start the subsystem, or with a shell the program of `text`. Raises ChannelRefused, Unsupported, Upstream.
+
+        With `line`, a shell line, the login starts an SFTP server whatever it is given.
+        """
         hello = self._loop.create_future()
         session = SftpSession(self, self._transport, hello)
         if shell is None:
-            self._channel = await self._transport.open_channel(session)
+            self._channel = await self._transport.open_channel(session, line)
         else:
             shell.run(session, text)
             self._channel = shell.channel
-        self._channel.write(_U32.pack(5) + b"\x01" + _U32.pack(3))
+        self._channel.write(HELLO)
         self.extensions = extensions(await hello)
         if b"limits@openssh.com" in self.extensions:
             limits = await self._ask(EXTENDED, string(b"limits@openssh.com"), limits_reply)

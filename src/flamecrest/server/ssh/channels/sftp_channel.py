@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import struct
 from typing import Protocol
 
@@ -14,10 +13,10 @@ from flamecrest.server.ssh.errors import Lost
 from flamecrest.server.ssh.start_line import MAX_PREAMBLE
 from flamecrest.server.ssh.transport import MESSAGE, SshTransport
 
-from .sftp_packets import DATA, MAX_PACKET, VERSION
+from .process import not_started
+from .sftp_packets import DATA, MAX_PACKET, SERVER_HELLO, VERSION
 
 _U32 = struct.Struct(">I")
-_GREETING = re.compile(rb"\0\0[\0-\x03].\x02\0\0\0[\x03-\x06]", re.DOTALL)  # length, VERSION, protocol version
 _DATA = struct.Struct(">IBII")  # before the data: packet length, DATA, request number, data length
 
 
@@ -51,6 +50,8 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._transport = transport
         self._hello = hello
         self._buffer = bytearray()
+        self._errors = bytearray()  # standard error before the server's first packet
+        self._status: int | None = None
         # a long DATA packet is joined once, when all its parts have come
         self._parts: list[bytes] = []
         self._missing = 0
@@ -59,6 +60,9 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     def data_received(self, data: bytes, datatype: int | None) -> None:
         self._transport.received(len(data))
         if datatype is not None:  # standard error: text of login scripts
+            if not self._hello.done():
+                self._errors += data
+                del self._errors[:-MAX_PREAMBLE]
             return
         if self._missing:
             data = self._continue_data(data)
@@ -115,7 +119,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
     def _greeted(self) -> bool:
         """Whether the VERSION packet has begun; drops the text of login scripts before it."""
         buffer = self._buffer
-        greeting = _GREETING.search(buffer)
+        greeting = SERVER_HELLO.search(buffer)
         if greeting is not None:
             del buffer[: greeting.start()]
             return True
@@ -130,12 +134,17 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._handler.resume()
 
     def exit_status_received(self, status: int) -> None:
+        self._status = status
         # 126 and 127: the shell did not find the program; 2: perl did not find a module
         if status in {2, 126, 127} and not self._hello.done():
             self._fail(Unsupported("The cluster offers no SFTP: no subsystem, no sftp-server, no perl"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(Lost("The SSH connection was lost", detail=str(exc) if exc else None))
+        if self._status is None or self._hello.done():
+            self._fail(Lost("The SSH connection was lost", detail=str(exc) if exc else None))
+        else:  # the server runs a subsystem by the login shell, which reads start-up files
+            how = "ended before an SFTP server could be started"
+            self._fail(not_started(how, self._buffer, self._errors, status=self._status))
 
     def _fail(self, error: GatewayError) -> None:
         if not self._hello.done():

@@ -5,13 +5,17 @@ The protocol is draft-ietf-secsh-filexfer-02 with OpenSSH's extensions (its PROT
 
 from __future__ import annotations
 
+import re
 import struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 # packet types
 INIT, VERSION, OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, SETSTAT, FSETSTAT = range(1, 11)
 OPENDIR, READDIR, REMOVE, MKDIR, RMDIR, REALPATH, STAT, RENAME, READLINK, SYMLINK = range(11, 21)
 STATUS, HANDLE, DATA, NAME, ATTRS, EXTENDED, EXTENDED_REPLY = 101, 102, 103, 104, 105, 200, 201
+
+HELLO: Final = b"\0\0\0\x05\x01\0\0\0\x03"  # what a client sends first: INIT, protocol version 3
+SERVER_HELLO: Final = re.compile(rb"\0\0[\0-\x03].\x02\0\0\0[\x03-\x06]", re.DOTALL)  # VERSION, without its extensions
 
 # open flags
 FLAG_READ, FLAG_WRITE, FLAG_APPEND, FLAG_CREATE, FLAG_TRUNCATE, FLAG_EXCLUSIVE = 1, 2, 4, 8, 16, 32

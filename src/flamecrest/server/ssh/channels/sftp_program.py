@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from flamecrest.server.errors import Unsupported
-from flamecrest.server.ssh.errors import ChannelRefused
+from flamecrest.server.ssh.errors import ChannelRefused, NoCommands
 from flamecrest.server.ssh.programs.perl import one_line
-from flamecrest.server.ssh.start_line import sh_text
+from flamecrest.server.ssh.start_line import START_LINE, sh_text
 from flamecrest.server.ssh.transport import SshTransport
 
 from .process import Shell
@@ -59,13 +59,20 @@ class SftpOpener:
             else:
                 self._refused = None
                 return sftp
-        return await _opened_by_program(transport, self._text)
+        try:
+            return await _opened_by_program(transport, self._text)
+        except ChannelRefused as refusal:
+            # the channel was opened, but the server runs no command in it: another channel would not help
+            if refusal.no_process:
+                self._refused = None  # a user's limit of processes forbids both
+                raise Unsupported("The cluster's SSH server offers neither SFTP nor commands") from None
+            raise
 
 
-async def _opened(transport: SshTransport) -> Sftp:
+async def _opened(transport: SshTransport, line: bytes | None = None) -> Sftp:
     sftp = Sftp(transport)
     try:
-        await sftp.open()
+        await sftp.open(line=line)
     except BaseException:
         sftp.close()
         raise
@@ -73,21 +80,34 @@ async def _opened(transport: SshTransport) -> Sftp:
 
 
 async def _opened_by_program(transport: SshTransport, text: bytes) -> Sftp:
-    try:
-        shell = await Shell.open(transport)
-    except ChannelRefused as refusal:
-        # the channel was opened, but the server runs no command in it: another channel would not help
-        if refusal.no_process:
-            raise Unsupported("The cluster's SSH server offers neither SFTP nor commands") from None
-        raise
+    shell = await Shell.open(transport)
     try:
         await shell.greeting(GREETING_SECONDS)
         sftp = Sftp(transport)
         await sftp.open(shell, text)
+    except NoCommands:  # whatever is started, it is an SFTP server
+        return await _opened(transport, START_LINE)
     except BaseException:
         shell.close()
         raise
     return sftp
+
+
+async def refuses_commands(transport: SshTransport) -> bool:
+    """Whether a server that has refused a command does so again, though it starts an SFTP server meanwhile.
+
+    A user's limit of processes would forbid both. Raises Lost, and NotStarted with the login's words.
+    """
+    if transport.runs_commands:
+        return False
+    try:
+        (await _opened(transport)).close()
+        (await Shell.open(transport)).close()
+    except ChannelRefused as refusal:
+        return refusal.no_process
+    except Unsupported:
+        pass
+    return False
 
 
 def program_text(servers: Sequence[str] = SERVERS) -> bytes:

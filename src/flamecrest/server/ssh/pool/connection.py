@@ -359,12 +359,12 @@ class Lease:
         if self._pool.requests_wait:
             self._pool.released(self.connection)
 
-    def release_after(self, cleanup: Coroutine[Any, Any, None]) -> None:
+    def release_after(self, cleanup: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Give the channel back when the clean-up has ended, which may outlive the request."""
 
         async def finish() -> None:
             try:
-                await cleanup
+                await cleanup()
             finally:
                 self.release()
 
