@@ -89,6 +89,7 @@ async def test_what_a_start_up_file_does_is_no_output(world, text):
         for _ in range(2):  # the second one by a shell that was started ahead
             done = await me.run(sh("cat; echo own; exit 3", stdin=b"a\xff\0"), soon())
             assert (done.status, done.stdout) == (3, b"a\xff\0own\n")
+        await me.stat("/", soon(), follow=True)  # waits for the agent
         assert await me.ask(agent_requests.read(b"/etc/hostname"), soon()) is not None
         async with me.stream(sh("cat; exit 4"), soon()) as stream:
             await stream.write(b"\x1e data", 5)
