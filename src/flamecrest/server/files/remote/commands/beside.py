@@ -29,6 +29,7 @@ TEMPORARY_NAMES: Final = (
 # - `merge` moves files and new folders; folders that exist on both sides stay, empty. A file is replaced by a rename.
 #   Nothing is moved if a folder would replace something else, or be replaced; links to folders are no folders here.
 #   The shell looks at folders only, as there may be very many files.
+# - `disown` says and returns an error if the sweep has ended already.
 # - To move a folder needs write permission on it: `unlock` gives it, `relock` restores the modes, deepest first.
 BESIDE: Final = r"""set -u +o posix
 export LC_ALL=C
@@ -48,7 +49,7 @@ sweep() {
     $alone timeout 60 find "$1/" -maxdepth 1 -name '.f7t_*' -regextype posix-extended \
         -regex '.*/\.f7t_(copy|extract|archive)_[A-Za-z0-9]{10}(\.list)?' \
         -user "$EUID" -type f,d -mtime +DAYS -exec rm -rf -- {} + </dev/null >/dev/null 2>&1 &
-    disown
+    disown "$!" 2>/dev/null || :
 }
 trap 'kill $(jobs -p) 2>/dev/null; wait; clean' EXIT
 trap 'trap "" TERM HUP INT PIPE; exit 143' TERM HUP INT PIPE
