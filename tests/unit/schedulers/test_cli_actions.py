@@ -13,6 +13,7 @@ from flamecrest.server.errors import (
     Invalid,
     NotFound,
     Timeout,
+    TooLarge,
     Unavailable,
     Upstream,
 )
@@ -51,6 +52,12 @@ async def test_an_error_that_may_hide_a_submitted_job_says_so_once(fault):
     with pytest.raises(Timeout) as caught:
         await scheduler(session).submit(SPEC, soon())
     assert caught.value.public.count("may have been submitted") == 1
+
+
+async def test_a_submission_that_prints_without_end_may_have_submitted_the_job():
+    session = RecordedSession(faults={"sbatch": TooLarge("It printed more than is accepted")})
+    with pytest.raises(Upstream, match=r"^It printed more than is accepted\. The job may have been submitted"):
+        await scheduler(session).submit(SPEC, soon())
 
 
 @pytest.mark.parametrize("fault", [Busy("No slot came free"), Unavailable("down"), output("submit-ERR-no-sbatch")])

@@ -98,6 +98,14 @@ PRINTED = {
     b"sbatch-wrapper: checked\nSubmitted batch job 4711\n250\n": "4711",
     b"\x1b[32mSubmitted batch job 4711\x1b[0m\n": "4711",
     b"\xff\xfe\n4711;west\n": "4711.west",
+    b"\xef\xbb\xbf4711\n": "4711",
+    b"4711;3west\n": "4711.3west",
+    b"12;34\n4711\n": "4711",  # no cluster can be named so
+    b"12;batch\n4711\n": "4711",
+    b"12;a/b\n4711\n": "4711",
+    b"x" * 3_000_000 + b"\n4711\n": "4711",
+    b"4711\n" + b"x" * 3_000_000: "4711",
+    b"4711\n" + b"y\n" * 3_000_000: "4711",
 }
 
 
@@ -116,6 +124,22 @@ def test_output_without_a_complete_line_with_an_id_is_not_enough(printed):
     assert not is_enough(Output(RUNNING, printed))
     assert is_enough(Output(RUNNING, b"315\n" + printed))
     assert slurm.submit(SPEC).parse(Output(RUNNING, b"4711\n12")) == "4711"
+
+
+@pytest.mark.parametrize("printed", [b"4711;34\n", b"4711;batch\n", b"4711;a b\n"])
+def test_an_id_that_cannot_be_addressed_may_be_that_of_a_job(printed):
+    with pytest.raises(Upstream, match=r"4711.*may have been submitted"):
+        slurm.submit(SPEC).parse(Output(0, printed))
+
+
+def test_of_endless_output_only_both_ends_are_read():
+    """It is read in the event loop, again and again while more comes."""
+    is_enough = slurm.submit(SPEC).is_enough
+    assert is_enough is not None
+    endless = b"y\n" * 500_000
+    assert not is_enough(Output(RUNNING, endless + b"4711\n" + endless))
+    assert is_enough(Output(RUNNING, endless + b"4711\n"))
+    assert is_enough(Output(RUNNING, b"4711\n" + endless))
 
 
 def test_a_failed_submission_is_no_job_whatever_else_is_printed():

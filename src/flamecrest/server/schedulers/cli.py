@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from flamecrest.server.errors import Conflict, GatewayError, Timeout, Upstream
+from flamecrest.server.errors import Conflict, GatewayError, Timeout, TooLarge, Upstream
 
 from .dialect import CancelOutcome, Dialect, JobQuery
 from .job_errors import MAYBE_SUBMITTED, WindowTooWide, job_not_found
@@ -84,6 +84,8 @@ class CliScheduler:
             if finished:  # the parser's errors say themselves whether there may be a job
                 raise
             raise type(error)(f"{error.public}. {MAYBE_SUBMITTED}", detail=error.detail) from error
+        except TooLarge as error:
+            raise Upstream(f"{error.public}. {MAYBE_SUBMITTED}", detail=error.detail) from error
         return await self._local_id(job_id, deadline) if "." in job_id else job_id
 
     async def _local_id(self, job_id: str, deadline: Deadline) -> str:

@@ -12,7 +12,7 @@ from flamecrest.server.errors import Unsupported
 T = TypeVar("T")
 
 RUNNING: Final = -1  # the status of a program whose end was not waited for
-MAX_OUTPUT = 64 * 1024 * 1024  # bytes of stdout and stderr together that a command may print before it is ended
+MAX_OUTPUT = 64 * 1024 * 1024  # bytes that a command, and all on one connection together, may print before it is ended
 # messages of bash and dash, of coreutils' timeout, and of tar, in the C locale
 _NOT_FOUND: Final = re.compile(
     r": ([\w.+-]+): (?:command )?not found$|: failed to run command '([\w.+-]+)': |: ([\w.+-]+): Cannot exec: ",

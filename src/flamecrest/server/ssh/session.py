@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flamecrest.server.errors import GatewayError, Timeout
+from flamecrest.server.errors import GatewayError, Timeout, TooLarge
 from flamecrest.server.ssh.channels.agent import Question, stat_question
 from flamecrest.server.telemetry.trace import phase
 
@@ -134,12 +134,14 @@ class PooledSession:
     # --- commands
 
     async def run(self, command: Command[T], deadline: Deadline) -> T:
-        output = await self._repeat(self._execute, command, deadline, repeatable=command.repeatable)
-        if len(output.stdout) > LARGE:
-            return await asyncio.to_thread(command.parse, output)
-        return command.parse(output)
+        with ExitStack() as held:  # the output counts until it has been parsed
+            work = partial(self._execute, held=held)
+            output = await self._repeat(work, command, deadline, repeatable=command.repeatable)
+            if len(output.stdout) > LARGE:
+                return await asyncio.to_thread(command.parse, output)
+            return command.parse(output)
 
-    async def _execute(self, command: Command[Any], deadline: Deadline, since: float) -> Output:
+    async def _execute(self, command: Command[Any], deadline: Deadline, since: float, *, held: ExitStack) -> Output:
         text, what = command_text(command, deadline.left()), "The command on the cluster"
         text += command.stdin or b""
         kind = Kind.SHORT if deadline.left() <= SHORT_COMMAND else Kind.LONG
@@ -147,6 +149,7 @@ class PooledSession:
             lease, shell, ahead = await self._shell(deadline, since, what, kind)
             process = RemoteProcess(shell, command.max_output)
             process.is_enough = command.is_enough
+            held.callback(process.drop)
             try:
                 shell.run(process, text, end_input=True)
                 start_next(self._pool, lease.connection)
@@ -157,7 +160,7 @@ class PooledSession:
                 if not ahead:
                     raise
                 # the shell had ended while it waited, so nothing was run: once more, with a new one
-            except (Timeout, Lost, EndedEarly):
+            except (Timeout, Lost, EndedEarly, TooLarge):
                 if (printed := process.result_so_far()) is None:
                     raise
                 return printed

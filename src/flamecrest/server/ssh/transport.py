@@ -22,7 +22,7 @@ MESSAGE = 32 * 1024  # bytes of data in one SSH message at most: the packet size
 class SshTransport:
     """One connection that has logged in. `tunnel` is the connection to the jump host, if there is one."""
 
-    __slots__ = ("_on_lost", "counters", "heard", "lost", "raw", "runs_commands", "tunnel")
+    __slots__ = ("_on_lost", "counters", "heard", "held", "lost", "raw", "runs_commands", "tunnel")
 
     def __init__(
         self, raw: asyncssh.SSHClientConnection, tunnel: asyncssh.SSHClientConnection | None, counters: PoolCounters
@@ -31,6 +31,7 @@ class SshTransport:
         self.tunnel = tunnel
         self.counters = counters
         self.heard = time.monotonic()  # when data last came
+        self.held = 0  # bytes of programs' output that are in memory
         self.lost = False
         self.runs_commands = False  # a program of ours has greeted on this connection
         self._on_lost: Callable[[], None] | None = None

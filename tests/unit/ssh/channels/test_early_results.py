@@ -9,7 +9,7 @@ import pytest
 
 from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import Timeout
+from flamecrest.server.errors import Timeout, TooLarge
 from flamecrest.server.ssh.command import RUNNING, Command, Output
 from flamecrest.server.ssh.session import PooledSessions
 from tests.unit.ssh.pool.test_pool import alive, until
@@ -66,3 +66,46 @@ async def test_the_result_is_not_lost_at_the_deadline_or_with_the_connection(wor
         for connection in pool.connections(Identity("ann")):
             connection.transport.abort()
         assert (await running).stdout == b"315\n"
+
+
+async def test_the_result_of_a_program_that_then_prints_without_end(world):
+    async with world.pool() as pool:
+        session = PooledSessions(pool).of(Identity("ann"))
+        command = replace(printing("echo 315; yes"), max_output=100_000, is_enough=lambda _: True)
+        output = await session.run(command, Deadline.after(60))
+        assert output.status == RUNNING
+        assert output.stdout.startswith(b"315\ny\n")
+        await until(lambda: pool.stats()["channels"] == 0)
+
+
+async def test_looks_at_growing_output_become_rare(world):
+    looks = 0
+
+    def look(_: Output) -> bool:
+        nonlocal looks
+        looks += 1
+        return False
+
+    async with world.pool() as pool:
+        session = PooledSessions(pool).of(Identity("ann"))
+        command = replace(printing("for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo; sleep 0.3; done"), is_enough=look)
+        await session.run(command, Deadline.after(60))
+        assert looks <= 3
+
+
+async def test_the_output_of_all_programs_on_a_connection_is_limited(world):
+    """One program may print as much as all together, until it has been parsed."""
+    most = 64 * 1024 * 1024
+    size = most // 2 + 1024 * 1024
+    command = Command(("head", "-c", str(size), "/dev/zero"), lambda output: len(output.stdout))
+    async with world.pool(per_user=1) as pool:
+        session = PooledSessions(pool).of(Identity("ann"))
+        for _ in range(3):
+            assert await session.run(command, Deadline.after(60)) == size
+        together = [session.run(command, Deadline.after(60)) for _ in range(3)]
+        done = await asyncio.gather(*together, return_exceptions=True)
+        assert sum(isinstance(one, TooLarge) for one in done) >= 1
+        (connection,) = pool.connections(Identity("ann"))
+        assert connection.transport.held == 0
+        assert await session.run(command, Deadline.after(60)) == size
+        await until(lambda: pool.stats()["channels"] == 0)

@@ -28,7 +28,7 @@ from flamecrest.server.ssh.command import RUNNING, Command, Output
 
 from . import errors, resources
 from . import jobs as slurm_jobs
-from .ids import MAX_JOB_NUMBER, SlurmJobId
+from .ids import SlurmJobId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,6 +49,7 @@ _ID_LINES: Final = (
 )
 _CLUSTERS_DIRECTIVE: Final = re.compile(r"^#SBATCH\b.*\s(?:--clus|-[A-Za-z]*M)", re.MULTILINE)
 _CLUSTER_NAME: Final = re.compile(r"^ClusterName\s*=\s*(\S+)\s*$", re.MULTILINE)
+_MAX_END: Final = 32 * 1024  # bytes of the beginning, and of the end, of sbatch's output that are read
 _MAX_COMMAND: Final = 100_000  # bytes: one argument may have 128 KiB
 _EPOCH: Final = {"SLURM_TIME_FORMAT": "%s"}
 _UNCUT: Final = {**_EPOCH, "SLURM_BITSTR_LEN": "0"}  # array expressions in full
@@ -303,15 +304,25 @@ def _parse_job_id(spec: JobSpec, output: Output) -> str:
     a wrapper counts only if the job may have chosen one: otherwise it is the one that the site's commands work with.
     """
     complete = output.stdout.rfind(b"\n") + 1 if output.status == RUNNING else len(output.stdout)
-    lines = _STYLE.sub("", output.stdout[:complete].decode("utf-8", "replace")).splitlines()
+    lines = _STYLE.sub("", _both_ends(output.stdout[:complete]).decode("utf-8-sig", "replace")).splitlines()
     if not (output.stderr and errors.is_not_submitted(output)):
         for pattern in _ID_LINES:
             for line in reversed(lines):
-                if (found := pattern.fullmatch(line)) and 0 < int(found[1]) < MAX_JOB_NUMBER:
-                    if found[2] and (pattern is _WITH_CLUSTER or _may_choose_cluster(spec)):
-                        return SlurmJobId(found[1], cluster=found[2]).shown
-                    return found[1].lstrip("0")
+                if (found := pattern.fullmatch(line)) is not None:
+                    chosen = found[2] if pattern is _WITH_CLUSTER or _may_choose_cluster(spec) else ""
+                    if (job := SlurmJobId.printed(found[1], chosen or "")) is not None:
+                        return job.shown
     raise errors.submit_error(output)
+
+
+def _both_ends(printed: bytes) -> bytes:
+    """The beginning and the end of a long output, without the lines between: an id is looked for in it again and again.
+
+    A plug-in or a wrapper may print without end.
+    """
+    if len(printed) <= 2 * _MAX_END:
+        return printed
+    return printed[:_MAX_END].rpartition(b"\n")[0] + b"\n" + printed[-_MAX_END:].partition(b"\n")[2]
 
 
 def _checked(snapshot: Snapshot, program: str, output: Output) -> Snapshot:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from flamecrest.server.errors import Field, Invalid
+from flamecrest.server.errors import Field, Invalid, NotFound
 from flamecrest.server.schedulers.array_elements import ArrayElements
 from flamecrest.server.schedulers.job_errors import job_not_found
 from flamecrest.server.schedulers.merging import JobRecord, Stage
@@ -23,9 +23,10 @@ MAX_JOB_NUMBER = 0xFFFFFFF0  # Slurm reserves the numbers from here on; some com
 MAX_ID_LENGTH = 128  # characters
 
 _ID = re.compile(
-    r"([0-9]{1,20})(?:_([0-9]{1,7})|_?\[([0-9,:%-]+)\]|\+([0-9]{1,4}))?(?:\.([A-Za-z][A-Za-z0-9_.-]{0,39}))?", re.ASCII
+    r"([0-9]{1,20})(?:_([0-9]{1,7})|_?\[([0-9,:%-]+)\]|\+([0-9]{1,4}))?(?:\.([A-Za-z0-9][A-Za-z0-9_.-]{0,39}))?",
+    re.ASCII,
 )
-_STEPS = frozenset({"batch", "extern", "interactive"})  # `123.batch` is a step, not a job of the cluster `batch`
+_STEPS = frozenset({"batch", "extern", "interactive"})  # `123.batch` is a step, as is `123.0`, not a job of a cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class SlurmJobId:
     def parse(cls, text: str) -> SlurmJobId:
         """Parse an id as written by a caller. Raises Invalid; NotFound for a number that no job can have."""
         found = _ID.fullmatch(text) if len(text) <= MAX_ID_LENGTH else None
-        if found is None or found[5] in _STEPS:
+        if found is None or found[5] in _STEPS or (found[5] or "").isdigit():
             raise _invalid()
         number, element, elements_text, component, cluster = found.groups()
         if not 0 < int(number) < MAX_JOB_NUMBER:
@@ -57,6 +58,14 @@ class SlurmJobId:
         if self.elements is not None:
             return f"{self.base_id}_{self.elements}" if len(self.elements) == 1 else f"{self.base_id}_[{self.elements}]"
         return self.base_id if self.component is None else f"{self.base_id}+{self.component}"
+
+    @classmethod
+    def printed(cls, number: str, cluster: str) -> SlurmJobId | None:
+        """The id that a submission has printed; None if it cannot be that of a job, or not be addressed."""
+        try:
+            return cls.parse(f"{number}.{cluster}" if cluster else number)
+        except (Invalid, NotFound):
+            return None
 
     @property
     def shown(self) -> str:

@@ -15,7 +15,7 @@ from typing import Self
 import asyncssh
 
 from flamecrest.server.errors import GatewayError, TooLarge, Upstream
-from flamecrest.server.ssh.command import RUNNING, Output
+from flamecrest.server.ssh.command import MAX_OUTPUT, RUNNING, Output
 from flamecrest.server.ssh.errors import EndedEarly, Lost, NoCommands, NotStarted
 from flamecrest.server.ssh.start_line import (
     AFTER_PROBE,
@@ -221,6 +221,8 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
         self._transport = shell.transport
         self._channel = shell.channel
         self._left = max_output
+        self._kept = 0  # bytes, counted in `transport.held`
+        self._linger = LINGER
         self._stdout: list[bytes] = []
         self._stderr: list[bytes] = []
         self._preambles = (Preamble(BEGIN), Preamble(BEGIN_ERRORS))
@@ -242,20 +244,31 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
         self._transport.received(len(data))
         data = self._preambles[datatype is not None].strip(data)
         self._left -= len(data)
-        if self._left < 0:
+        if self._left < 0 or self._transport.held + len(data) > MAX_OUTPUT:  # of all programs on the connection
+            self._left = -1
             if not self.finished.done():
                 self.finished.set_exception(TooLarge("The program on the cluster printed more than is accepted"))
             return
+        self._kept += len(data)
+        self._transport.held += len(data)
         (self._stdout if datatype is None else self._stderr).append(data)
         if self.is_enough is not None and not self._looks:
             self._looks = True
-            asyncio.get_running_loop().call_later(LINGER, self._finish_early)
+            asyncio.get_running_loop().call_later(self._linger, self._finish_early)
+            self._linger *= 2  # each look goes through all of the output
 
     def _finish_early(self) -> None:
         """Finish with the output so far if it holds the result: the program stays."""
         self._looks = False
         if not self.finished.done() and (printed := self.result_so_far()) is not None:
             self.finished.set_result(printed)
+
+    def drop(self) -> None:
+        """Free the output, and discard what still comes."""
+        self._transport.held -= self._kept
+        self._kept, self._left = 0, -1
+        self._stdout.clear()
+        self._stderr.clear()
 
     def exit_status_received(self, status: int) -> None:
         self._status = status
