@@ -136,6 +136,22 @@ async def test_cancelling(name, job_id):
     assert session.programs() == ["scancel"]
 
 
+SILENT = {"scancel": Output(0)}
+
+
+async def test_a_silent_scancel_is_believed_if_the_job_has_ended():
+    await scheduler(RecordedSession(["cancelled-live"], faults=SILENT)).cancel("76", soon())
+    await scheduler(RecordedSession(["forgotten-live", "forgotten-history"], faults=SILENT)).cancel("8", soon())
+
+
+async def test_a_silent_scancel_is_no_answer():
+    with pytest.raises(Upstream, match="still there"):
+        await scheduler(RecordedSession(["held-live"], faults=SILENT)).cancel("73", soon())
+    with pytest.raises(NotFound):
+        session = RecordedSession(["unknown-live", "unknown-history"], faults=SILENT)
+        await scheduler(session).cancel("999999", soon())
+
+
 async def test_cancelling_a_job_that_only_the_history_knows():
     await scheduler(RecordedSession(["forgotten-cancel", "forgotten-history"])).cancel("8", soon())
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flamecrest.server.errors import Upstream
+from flamecrest.server.errors import Timeout, Unavailable, Upstream
 from flamecrest.server.schedulers.counters import SchedulerCounters
 from flamecrest.server.schedulers.job_errors import WindowTooWide
 from flamecrest.server.schedulers.values import Job
@@ -37,13 +37,31 @@ async def test_all_users():
     assert len(found) > 50
 
 
-async def test_what_one_source_lists_is_listed():
+async def test_what_the_queue_lists_is_listed_without_the_accounting():
     everything = {one.id for one in await listed(RecordedSession(both("list-own")))}
     live = await listed(RecordedSession(both("list-own"), faults={"sacct": output("dbd-down-history")}))
-    past = await listed(RecordedSession(both("list-own"), faults={"squeue": output("ctld-down-live")}))
-    assert {one.id for one in live} | {one.id for one in past} == everything
+    assert {one.id for one in live} < everything
     assert len(live) > 10
-    assert len(past) > 50
+
+
+UNKNOWN_JOB = Output(1, stderr=b"slurm_load_jobs error: Invalid job id specified\n")
+
+
+@pytest.mark.parametrize(
+    ("squeue", "error"),
+    [
+        (output("ctld-down-live"), Unavailable),
+        (Output(1), Upstream),
+        (Output(0, stderr=b"squeue: error: boom\n"), Upstream),
+        (Output(0, b"Maintenance in progress\n"), Upstream),
+        (UNKNOWN_JOB, Upstream),  # none was asked for
+        (Timeout("late"), Timeout),
+    ],
+)
+async def test_a_list_without_the_queue_is_an_error(squeue, error):
+    """The accounting gets jobs late, and clients take a job that is missing from a list as gone."""
+    with pytest.raises(error):
+        await listed(RecordedSession(both("list-own"), faults={"squeue": squeue}))
 
 
 async def test_a_list_waits_for_both():
@@ -61,10 +79,13 @@ async def test_a_list_waits_for_both():
     assert session.cancelled == []
 
 
-async def test_a_list_is_cut_at_the_deadline_and_told_as_far_as_known():
-    session = RecordedSession(both("list-own"), faults={"squeue": asyncio.Event()})
+async def test_a_list_is_cut_at_the_deadline_and_has_the_jobs_of_the_queue():
     ask: dict[str, Any] = {"all_users": False, "account": None, "name": None, "window": 3600}
-    assert len(await scheduler(session).jobs(**ask, deadline=soon(0.2))) > 50
+    session = RecordedSession(both("list-own"), faults={"sacct": asyncio.Event()})
+    assert len(await scheduler(session).jobs(**ask, deadline=soon(0.2))) > 10
+    session = RecordedSession(both("list-own"), faults={"squeue": asyncio.Event()})
+    with pytest.raises(Timeout):
+        await scheduler(session).jobs(**ask, deadline=soon(0.2))
 
 
 async def test_account_and_name():

@@ -102,7 +102,7 @@ class CliScheduler:
     async def jobs(
         self, *, all_users: bool, account: str | None, name: str | None, window: int, deadline: Deadline
     ) -> list[Job]:
-        """Jobs that were alive in the window; see the port. If one source fails, those of the other."""
+        """Jobs that were alive in the window; see the port. If the history fails, those of the live source."""
         user = None if all_users else self._username
         query = JobQuery(user=user, account=account or None, name=name or None, window=window)
         since = self._clock() - window
@@ -138,12 +138,23 @@ class CliScheduler:
 
     async def cancel(self, job_id: str, deadline: Deadline) -> None:
         """Cancel the job; see the port."""
-        if await self._runner.run(self._dialect.cancel(job_id), deadline) is not CancelOutcome.UNKNOWN:
+        outcome = await self._runner.run(self._dialect.cancel(job_id), deadline)
+        if outcome not in {CancelOutcome.UNKNOWN, CancelOutcome.UNCONFIRMED}:
+            return
+        if outcome is CancelOutcome.UNCONFIRMED and await self._has_ended(job_id, deadline):
             return
         history = self._sources(JobQuery(job_id=job_id)).history
         snapshot = await history(deadline) if history is not None else Snapshot()
         if self._dialect.select(job_id, snapshot.records) is None:
             raise job_not_found(job_id)
+
+    async def _has_ended(self, job_id: str, deadline: Deadline) -> bool:
+        """Whether the live scheduler knows the job as ended. Raises Upstream if it is there and has not ended."""
+        snapshot = await self._runner.run(self._dialect.live(JobQuery(job_id=job_id)), deadline)
+        alive = [record for record in snapshot.records if record.stage is not Stage.ENDED]
+        if self._dialect.select(job_id, alive) is not None:
+            raise Upstream("The scheduler's command did not say that it has cancelled the job, which is still there")
+        return self._dialect.select(job_id, snapshot.records) is not None
 
     async def attach(self, job_id: str, command: str, deadline: Deadline) -> None:
         """Run a shell command in the job; see the port. Raises Conflict if the job does not run."""

@@ -33,6 +33,7 @@ class CancelOutcome(Enum):
 
     DONE = auto()
     ENDED = auto()  # the job had ended before
+    UNCONFIRMED = auto()  # the command did not say what it has done
     UNKNOWN = auto()  # the live scheduler does not know the job: it never did, or no longer does
 
 

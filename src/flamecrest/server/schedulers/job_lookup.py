@@ -76,11 +76,16 @@ class JobLookup:
         self._second_source_seconds = second_source_seconds
 
     async def records(self, sources: JobSources, deadline: Deadline) -> list[JobRecord]:
-        """All jobs of both sources, merged. If one source fails, those of the other.
+        """All jobs of both sources, merged. If the history fails, those of the live source.
 
-        Both sources are waited for until the deadline: a client takes a job that is missing from a list as gone.
+        Raises the failure of the live source: the history gets jobs late, and a client takes a job that is missing from
+        a list as gone. For the same reason both sources are waited for until the deadline.
         """
-        return (await self._ask(sources, deadline, lambda _: False, RECOVERABLE)).merged()
+        answers = await self._ask(sources, deadline, lambda _: False, RECOVERABLE)
+        merged = answers.merged()
+        if isinstance(answers.live, GatewayError):
+            raise answers.live
+        return merged
 
     async def find(self, job_id: str, sources: JobSources, select: Select, deadline: Deadline) -> Job:
         """The job that `select` finds in the merged records.

@@ -125,7 +125,7 @@ class Slurm:
         argv += self._filters(query, account="--account", jobs="--jobs")
 
         def parse(output: Output) -> Snapshot:
-            if output.status != 0 and errors.is_unknown_job(output):
+            if output.status != 0 and query.job_id is not None and errors.is_unknown_job(output):
                 return Snapshot()
             # squeue exits with 0 although it does not know a column.
             if output.status != 0 or "Invalid job format specification" in output.errors():
@@ -219,7 +219,7 @@ class Slurm:
                 return CancelOutcome.UNKNOWN
             if errors.is_not_cancelled(output):
                 raise errors.command_error("scancel", output)
-            return CancelOutcome.DONE
+            return CancelOutcome.DONE if errors.is_cancelling(output) else CancelOutcome.UNCONFIRMED
 
         job = SlurmJobId.parse(job_id)
         return Command((f"{self._bin}scancel", "--verbose", *job.clusters, str(job)), parse)

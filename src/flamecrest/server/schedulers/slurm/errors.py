@@ -106,6 +106,7 @@ _SUBMISSION_FAILED = "submission failed: "
 _TEST_ONLY = re.compile(r"Job [0-9]+ to start at ")
 _ENDED_EARLY = frozenset({124, *range(129, 255)})  # timeout's status, and those of programs that a signal has ended
 _TOO_WIDE = ("Too wide of a date range", "Query result exceeds size limit")
+_CANCELLING = "Terminating job"
 _NOT_CANCELLED = "error: Kill job error on job id "
 _NO_ACCOUNTING = ("accounting storage is disabled", "not running a supported accounting_storage plugin")
 _REPORTED = re.compile(r"^(?:(?:squeue|sacct): (?:error|fatal): |slurm_load_jobs error: )", re.MULTILINE)
@@ -187,6 +188,11 @@ def is_unknown_job(output: Output) -> bool:
 def has_ended(output: Output) -> bool:
     """Whether the program reports that the job has ended."""
     return _has(output.errors(), _ENDED)
+
+
+def is_cancelling(output: Output) -> bool:
+    """Whether `scancel --verbose` says that it has asked for the end of a job."""
+    return _CANCELLING in output.errors()
 
 
 def is_not_cancelled(output: Output) -> bool:
