@@ -75,6 +75,24 @@ async def test_a_server_that_stops_altogether_and_goes_on_loses_no_read(world):
         assert (await read)[0]
 
 
+async def test_an_answer_counts_at_the_next_check_however_late_that_is(world):
+    """The checks are as far apart as a connection may be silent, and a busy machine delays them."""
+    async with world.pool(tick=60) as pool:
+        await session(pool).run(sh("true"), soon())
+        (connection,) = pool.connections(ANN)
+        transport, now = connection.transport, connection.transport.heard
+        for _ in range(3):
+            now, heard = now + 2, transport.heard
+            connection.liveness.watch(now, busy=True)
+            await until(lambda heard=heard: transport.heard > heard)
+            assert not connection.suspected
+        world.server.freeze()
+        connection.liveness.watch(now + 2, busy=True)
+        connection.liveness.watch(now + 4, busy=True)
+        assert connection.suspected
+        world.server.thaw()
+
+
 async def test_what_is_under_way_ends_at_the_greatest_age(world):
     """The account was disabled meanwhile: the stream and the command end, and no new connection is made for them."""
     async with world.pool(age=0.2, age_in_use=0.6) as pool:

@@ -29,6 +29,7 @@ class Liveness:
         self._keep_alive = keep_alive
         self._interval = -1.0  # of keep-alive messages, as it is set
         self._tested: float | None = None  # monotonic time of the test that has no answer yet
+        self._heard = 0.0  # when data had last come at that time
         self._leavers: dict[object, Callable[[], None]] = {}
         self.suspected = False
 
@@ -47,11 +48,14 @@ class Liveness:
         if interval != self._interval and not self._transport.lost:
             self._interval = interval
             self._transport.raw.set_keepalive(interval, UNANSWERED)
-        if not silent:
+        # an answer may be older than SILENCE by now
+        if not silent or (self._tested is not None and self._transport.heard != self._heard):
             self._tested, self.suspected = None, False
-        elif self._tested is None:
+        if not silent:
+            return
+        if self._tested is None:
             if busy:
-                self._tested = now
+                self._tested, self._heard = now, self._transport.heard
                 self._transport.test()
         elif now - self._tested > ANSWER:
             self.suspect()
