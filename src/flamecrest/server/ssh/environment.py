@@ -82,8 +82,23 @@ CLEARED: Final = (
     "LANGUAGE",
     "TZ",
 )
-# sbatch waits for the end of the job, or only tests the script: both change what its answer means.
-CLEARED_FOR_JOBS: Final = ("SBATCH_WAIT", "SBATCH_TEST_ONLY")
+# Defaults of sbatch and srun that change which cluster gets the job, or what these print, return and wait for. Others
+# (account, partition, time limit …) are the user's own choice. docs/operators/logins.md lists both.
+CLEARED_FOR_JOBS: Final = (
+    "SBATCH_CLUSTERS",
+    "SLURM_CLUSTERS",
+    "SBATCH_CLUSTER_CONSTRAINT",
+    "SLURM_CLUSTER_CONSTRAINT",
+    "SLURM_WORKING_CLUSTER",
+    "SBATCH_ARRAY_INX",  # one job becomes many
+    "SBATCH_WAIT",
+    "SBATCH_TEST_ONLY",
+    "SBATCH_DEBUG",
+    "SRUN_DEBUG",
+    "SLURM_DEBUG",
+    "SLURM_EXIT_ERROR",
+    "SLURM_EXIT_IMMEDIATE",
+)
 
 _PATTERNS: Final = "|".join(f"{prefix}*" for prefix in CLEARED_PREFIXES)
 # The names to remove are collected once, from the words of `export -p`. A word that is not a variable but part of a

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _FROM_ENVIRONMENT = {
     "SBATCH_ACCOUNT": "account",
+    "SBATCH_ARRAY_INX": "array",
+    "SLURM_CLUSTERS": "clusters",
     "SBATCH_CLUSTERS": "clusters",
     "SBATCH_EXPORT": "export",
     "SBATCH_JOB_NAME": "job-name",
@@ -29,6 +31,7 @@ _FROM_ENVIRONMENT = {
     "SBATCH_QOS": "qos",
     "SBATCH_RESERVATION": "reservation",
     "SBATCH_TIMELIMIT": "time",
+    "SBATCH_WAIT": "wait",
 }
 _MAX_LENGTH = 1024  # the greatest number of characters of an option's value
 _FAILED = "Batch job submission failed:"
