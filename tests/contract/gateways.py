@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from flamecrest.server.cluster import Gateway, Permission
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.settings import load
 from flamecrest.server.wiring.gateway import open_gateway
+from tests.live.no_subsystem import with_variables
 from tests.live.site import Site, write_settings
 
 
@@ -53,10 +54,20 @@ async def over_sandbox(folder: Path, **options: Any) -> AsyncIterator[Reached]:
 
 
 @asynccontextmanager
-async def over_live_site(folder: Path) -> AsyncIterator[Reached]:
+async def over_live_site(folder: Path, *, variables: Mapping[str, str] | None = None) -> AsyncIterator[Reached]:
+    """The live site, with `variables` in the environment of each login."""
     site = Site.from_environment()
     if reason := site.why_not():
         (pytest.fail if os.environ.get("FLAMECREST_LIVE") else pytest.skip)(reason)
+    with ExitStack() as stack:
+        if variables is not None:
+            site = stack.enter_context(with_variables(site, folder, variables))
+        async with _over_site(site, folder) as found:
+            yield found
+
+
+@asynccontextmanager
+async def _over_site(site: Site, folder: Path) -> AsyncIterator[Reached]:
     async with Issuer(site.clients(), ttl=3600) as issuer:
         config = write_settings(site.settings(issuer, folder / "secret", probing=False), folder / "flamecrest.yaml")
         settings = await asyncio.to_thread(load, config, {})

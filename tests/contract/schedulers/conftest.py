@@ -1,6 +1,7 @@
 """The Scheduler port over every adapter, each with the capabilities that it declares.
 
-`slurm` is the CLI scheduler with Slurm's dialect over the sandbox's toy Slurm, `live` the same over the live site.
+`slurm` is the CLI scheduler with Slurm's dialect over the sandbox's toy Slurm, `live` the same over the live site,
+`live-variables` there with variables in the users' environment that would change what Slurm's commands do.
 `memory` is the stand-in of the HTTP tests, `bash` that of the transfer tests.
 """
 
@@ -43,6 +44,27 @@ ADAPTERS = {
     "memory": frozenset({"jobs", "metadata", "cluster", "hidden_partitions"}),
     "bash": frozenset({"runs"}),
     "live": FULL,
+    "live-variables": FULL,
+}
+# What users' start-up files may set, and what must change no answer.
+VARIABLES = {
+    **dict.fromkeys(("SQUEUE_PARTITION", "SINFO_PARTITION", "SCANCEL_PARTITION"), "long"),
+    **dict.fromkeys(("SQUEUE_STATES", "SCANCEL_STATE"), "SUSPENDED"),
+    **dict.fromkeys(("SQUEUE_ACCOUNT", "SQUEUE_QOS", "SQUEUE_NAMES", "SQUEUE_USERS", "SQUEUE_LICENSES"), "nobody"),
+    **dict.fromkeys(("SCANCEL_ACCOUNT", "SCANCEL_NAME", "SCANCEL_QOS", "SCANCEL_USER", "SCANCEL_WCKEY"), "nobody"),
+    **dict.fromkeys(("SCANCEL_INTERACTIVE", "SCANCEL_BATCH", "SCANCEL_VERBOSE", "SCANCEL_CTLD"), "1"),
+    **dict.fromkeys(("SQUEUE_FEDERATION", "SQUEUE_ARRAY", "SQUEUE_ARRAY_UNIQUE", "SQUEUE_SIBLING"), "1"),
+    **dict.fromkeys(("SACCT_FEDERATION", "SINFO_FEDERATION", "SCONTROL_FEDERATION", "SCONTROL_FUTURE"), "1"),
+    **dict.fromkeys(("SCONTROL_SIBLING", "SCONTROL_LOCAL", "SQUEUE_LOCAL", "SACCT_LOCAL", "SINFO_LOCAL"), "1"),
+    **dict.fromkeys(("SQUEUE_FORMAT", "SQUEUE_FORMAT2", "SINFO_FORMAT"), "%i"),
+    **dict.fromkeys(("SLURM_CLUSTERS", "SBATCH_CLUSTERS", "SLURM_WORKING_CLUSTER"), "west"),
+    **dict.fromkeys(("SBATCH_WAIT", "SBATCH_DEBUG", "SLURM_DEBUG", "SRUN_DEBUG", "SLURM_EXIT_ERROR"), "2"),
+    "SACCT_FORMAT": "JobName",
+    "SLURM_TIME_FORMAT": "relative",
+    "SLURM_BITSTR_LEN": "2",
+    "SBATCH_ARRAY_INX": "1-3",
+    "TZ": "Asia/Tokyo",
+    "LC_ALL": "C.UTF-8",
 }
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
 
@@ -99,8 +121,9 @@ async def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
             async with over_sandbox(folder, clusters=("west",)) as reached:
                 async for found in _reached(reached):
                     yield found
-        case _:
-            async with over_live_site(folder) as reached:
+        case live:
+            variables = VARIABLES if live == "live-variables" else None
+            async with over_live_site(folder, variables=variables) as reached:
                 async for found in _reached(reached):
                     yield found
 
