@@ -26,7 +26,7 @@ from .errors import NO_PROGRAM, ChannelLost, ChannelRefused, EndedEarly, Lost, N
 from .login_memory import LoginMemory
 from .pool.channel_limit import SHORT_COMMAND, Kind
 from .pool.connection import Lease, SharedUse
-from .shell_ahead import start_next
+from .shell_ahead import keep_shell
 from .start_line import command_text
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class PooledSession:
             held.callback(process.drop)
             try:
                 shell.run(process, text, end_input=True)
-                start_next(self._pool, lease.connection)
+                _start_next(self._pool, lease.connection)
                 with lease.connection.liveness.leaving(when=command.repeatable and kind is Kind.SHORT):
                     async with deadline.enforce(what):
                         return await process.finished
@@ -178,7 +178,7 @@ class PooledSession:
                 stream = RemoteStream(shell, MAX_ERRORS)
                 try:
                     shell.run(stream, text)
-                    start_next(self._pool, lease.connection)
+                    _start_next(self._pool, lease.connection)
                     if ahead:
                         async with deadline.enforce(what):
                             if not await stream.begun():
@@ -210,7 +210,8 @@ class PooledSession:
             if not lease.connection.suspected:
                 self._memory.note(self._identity.username, error)
             raise
-        self._memory.note_greeting(self._identity.username)
+        if taken is None:
+            self._memory.note_greeting(self._identity.username)
         return lease, shell, taken is not None
 
     # --- SFTP
@@ -371,6 +372,13 @@ async def _abandon(opening: asyncio.Future[Any]) -> None:
         elif isinstance(opened, tuple):
             with opened[0]:
                 pass
+
+
+def _start_next(pool: Pool, connection: Connection) -> None:
+    """Start a shell for the next command, if the server takes enough channels."""
+    if not pool.requests_wait and connection.has_room_ahead(time.monotonic()):
+        connection.opening_ahead = True
+        pool.spawn(keep_shell(Lease(pool, connection, Kind.SHARED)))
 
 
 def _end(lease: Lease, shell: Shell) -> None:

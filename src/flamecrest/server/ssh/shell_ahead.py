@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -11,24 +10,14 @@ from flamecrest.server.errors import GatewayError
 
 from .channels.process import Shell
 from .errors import ChannelRefused
-from .pool.channel_limit import Kind
-from .pool.connection import Lease
 
 if TYPE_CHECKING:
-    from .pool.connection import Connection
-    from .pool.pool import Pool
+    from .pool.connection import Lease
 
 AHEAD_SECONDS = 60.0  # for which a shell waits for the next command: its environment is that of its login
 
 
-def start_next(pool: Pool, connection: Connection) -> None:
-    """Start a shell for the next command, if the server takes enough channels."""
-    if not pool.requests_wait and connection.has_room_ahead(time.monotonic()):
-        connection.opening_ahead = True
-        pool.spawn(_keep_shell(Lease(pool, connection, Kind.SHARED)))
-
-
-async def _keep_shell(lease: Lease) -> None:
+async def keep_shell(lease: Lease) -> None:
     """Start a shell and share it for a while; nobody waits for it, so nothing is raised."""
     connection = lease.connection
     try:
