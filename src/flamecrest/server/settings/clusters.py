@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -16,8 +13,9 @@ from .section import (
     FLAMECREST_ONLY,
     Count,
     Host,
-    Kind,
+    KnownHosts,
     Port,
+    PublicKey,
     RemotePath,
     Seconds,
     SecondsOrNone,
@@ -27,43 +25,10 @@ from .section import (
     Word,
     as_tuple,
     none_if_blank,
+    off_is_a_word,
 )
 from .transfers import DataOperationSettings
 from .use import NoEffect, ReadBy
-
-
-def _existing(value: Path) -> Path:
-    try:
-        path = value.expanduser()
-        found = path.is_file()
-    except (ValueError, RuntimeError, OSError):
-        raise InvalidSetting("is not the path of a readable file") from None
-    if not found:
-        raise InvalidSetting(f"the file {path} does not exist", "a file in OpenSSH's known_hosts format")
-    return path
-
-
-def _public_key(value: str) -> str:
-    parts = value.split()
-    hint = "one line as in a .pub file: ssh-ed25519 AAAAC3…"
-    if len(parts) < 2 or not re.fullmatch(r"(ssh|ecdsa|sk)-[A-Za-z0-9@.-]+", parts[0]):
-        raise InvalidSetting("is not a public key in OpenSSH format", hint)
-    try:
-        blob = base64.b64decode(parts[1], validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidSetting("is a public key that is truncated or damaged", hint) from None
-    kind = parts[0].encode("ascii")
-    if blob[: 4 + len(kind)] != len(kind).to_bytes(4, "big") + kind:
-        raise InvalidSetting("is a public key of another type than its prefix says", hint)
-    return " ".join(parts[:2])
-
-
-def _off_is_a_word(value: Any) -> Any:
-    return "off" if value is False else value  # YAML 1.1 reads `off` as false
-
-
-PublicKey = Annotated[str, Kind("public key"), AfterValidator(_public_key)]
-KnownHosts = Annotated[Path, Kind("path of a file"), AfterValidator(_existing)]
 
 
 class HostKeysSettings(Section):
@@ -74,7 +39,7 @@ class HostKeysSettings(Section):
 
     USE = ReadBy("server.wiring")
 
-    policy: Annotated[Literal["verify", "accept-new", "off"], BeforeValidator(_off_is_a_word)] = Field(
+    policy: Annotated[Literal["verify", "accept-new", "off"], BeforeValidator(off_is_a_word)] = Field(
         default="verify",
         description="`verify`: the host key must be known. `accept-new`: the key of an unknown host is accepted and "
         "remembered, a changed key is refused. `off`: host keys are not checked (never in production).",
@@ -174,10 +139,16 @@ class SshSettings(Section):
         "and commands on it break off. A request has at least the difference to `max_age`.",
         json_schema_extra=FLAMECREST_ONLY,
     )
-    accelerate: Annotated[Literal["auto", "off"], BeforeValidator(_off_is_a_word)] = Field(
+    accelerate: Annotated[Literal["auto", "off"], BeforeValidator(off_is_a_word)] = Field(
         default="auto",
         description="`auto`: use Flamecrest's faster replacements of parts of asyncssh, if they have been tested with "
         "the installed version of asyncssh. `off`: use asyncssh only.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    agent: Annotated[Literal["auto", "off"], BeforeValidator(off_is_a_word)] = Field(
+        default="auto",
+        description="`auto`: where the login node has perl, a small program of Flamecrest stays on a connection and "
+        "answers questions about files. `off`: it is not started; SFTP and commands do the same, more slowly.",
         json_schema_extra=FLAMECREST_ONLY,
     )
     timeout: SshTimeoutSettings = Field(default_factory=SshTimeoutSettings, description="Timeouts.")

@@ -5,6 +5,8 @@ In every section a key may be written in snake case (`max_clients`) or in camel 
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -248,3 +250,38 @@ RemotePath = Annotated[str, Kind("path on the cluster"), AfterValidator(_remote_
 Secret = Annotated[SecretStr, Kind("secret", private=True), BeforeValidator(read_secret)]
 FilledSecret = Annotated[Secret, AfterValidator(_not_blank)]
 Words = Annotated[tuple[Word, ...], BeforeValidator(as_tuple)]
+
+
+def _existing(value: Path) -> Path:
+    try:
+        path = value.expanduser()
+        found = path.is_file()
+    except (ValueError, RuntimeError, OSError):
+        raise InvalidSetting("is not the path of a readable file") from None
+    if not found:
+        raise InvalidSetting(f"the file {path} does not exist", "a file in OpenSSH's known_hosts format")
+    return path
+
+
+def _public_key(value: str) -> str:
+    parts = value.split()
+    hint = "one line as in a .pub file: ssh-ed25519 AAAAC3…"
+    if len(parts) < 2 or not re.fullmatch(r"(ssh|ecdsa|sk)-[A-Za-z0-9@.-]+", parts[0]):
+        raise InvalidSetting("is not a public key in OpenSSH format", hint)
+    try:
+        blob = base64.b64decode(parts[1], validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidSetting("is a public key that is truncated or damaged", hint) from None
+    kind = parts[0].encode("ascii")
+    if blob[: 4 + len(kind)] != len(kind).to_bytes(4, "big") + kind:
+        raise InvalidSetting("is a public key of another type than its prefix says", hint)
+    return " ".join(parts[:2])
+
+
+def off_is_a_word(value: Any) -> Any:
+    """`off` of YAML 1.1 again, which it reads as false."""
+    return "off" if value is False else value
+
+
+PublicKey = Annotated[str, Kind("public key"), AfterValidator(_public_key)]
+KnownHosts = Annotated[Path, Kind("path of a file"), AfterValidator(_existing)]

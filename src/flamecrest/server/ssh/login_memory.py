@@ -17,7 +17,8 @@ REFUSED_SECONDS = 30.0  # the same where the server refuses commands: to find th
 class LoginMemory:
     """By user name: logins without the agent, without commands, and those that start no shell and do not end either."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, agent: bool = True) -> None:
+        self._agent = agent  # False: no login has it
         self._clock = clock
         self._no_agent: dict[str, float] = {}  # until when
         self._no_shell: dict[str, float] = {}
@@ -26,7 +27,7 @@ class LoginMemory:
 
     def without_agent(self, user: str) -> bool:
         """Whether the agent is not to be started now."""
-        return self._no_agent.get(user, 0.0) > self._clock() or self._runs_none(user)
+        return not self._agent or self._no_agent.get(user, 0.0) > self._clock() or self._runs_none(user)
 
     def note_no_agent(self, user: str) -> None:
         """Remember that the agent did not start."""

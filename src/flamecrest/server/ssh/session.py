@@ -48,10 +48,10 @@ LARGE = 1024 * 1024  # bytes of output that are parsed in a thread: the list of 
 class PooledSessions:
     """The Sessions port over a Pool."""
 
-    def __init__(self, pool: Pool, sftp: SftpOpener | None = None) -> None:
+    def __init__(self, pool: Pool, sftp: SftpOpener | None = None, *, agent: bool = True) -> None:
         self.pool = pool
         self._sftp = sftp or SftpOpener()
-        self._memory = LoginMemory()
+        self._memory = LoginMemory(agent=agent)
 
     def of(self, identity: Identity) -> PooledSession:
         return PooledSession(self.pool, identity, self._sftp, self._memory)

@@ -54,7 +54,8 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         counters.register(None, "authenticator", lambda: asdict(authenticator.stats()))
         clusters = {}
         for cluster in settings.clusters:
-            sessions = PooledSessions(await stack.enter_async_context(make_pool(cluster.ssh, credentials)))
+            pool = await stack.enter_async_context(make_pool(cluster.ssh, credentials))
+            sessions = PooledSessions(pool, agent=cluster.ssh.agent == "auto")
             counters.register(cluster.name, "pool", sessions.stats)
             ports = _ports(cluster, settings.operations(cluster), sessions, counters, read_ahead)
             made = _cluster(settings, cluster, ports, authorizer)

@@ -104,3 +104,11 @@ async def test_the_channel_of_a_probe_is_given_back(world):
             with pytest.raises(NoCommands):
                 await session(pool).run(sh("true"), soon())
         await until(lambda: world.server.counts.channels == pool.stats()["channels"] == 0)
+
+
+async def test_the_agent_can_be_switched_off(world):
+    async with world.pool() as pool:
+        me = PooledSessions(pool, agent=False).of(ANN)
+        assert (await me.stat("/etc/passwd", soon(), follow=True))[1] != 0, "by a command"
+        assert await me.ask(agent_requests.read(b"/etc/passwd"), soon()) is None
+        assert world.server.counts.commands <= 2, "the command, and a shell for the next one"

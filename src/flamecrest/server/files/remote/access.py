@@ -11,16 +11,25 @@ from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.writing import require_regular
 from flamecrest.server.files.values import Stat
 from flamecrest.server.ssh.channels.sftp_packets import FAILURE, SftpError
-from flamecrest.server.ssh.errors import StatError
+from flamecrest.server.ssh.errors import NoCommands, StatError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.ssh.channels.sftp import Sftp
+    from flamecrest.server.ssh.command import Command
     from flamecrest.server.ssh.port import Session
 
 T = TypeVar("T")
+
+
+async def run(session: Session, command: Command[T], deadline: Deadline, operation: str) -> T:
+    """Run a command; NoCommands names the operation."""
+    try:
+        return await session.run(command, deadline)
+    except NoCommands as error:
+        raise NoCommands(operation, detail=error.detail) from None
 
 
 async def use_sftp(session: Session, use: Callable[[Sftp], Awaitable[T]], deadline: Deadline, prefix: str) -> T:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import re
 import stat as stat_bits
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import Invalid, TooLarge, Upstream
-from flamecrest.server.files.remote.access import create, stat_path, use_sftp
+from flamecrest.server.files.remote.access import create, run, stat_path, use_sftp
 from flamecrest.server.files.remote.commands import archive, command_errors
 from flamecrest.server.files.remote.commands.copying import copy
 from flamecrest.server.files.remote.directories import explain_not_created, make_directories
 from flamecrest.server.files.remote.rename import rename
 from flamecrest.server.files.remote.times import U32_TIMES
+from flamecrest.server.files.remote.without_commands.modes import changed_mode
+from flamecrest.server.files.remote.without_commands.removing import Unsafe, remove_tree
 from flamecrest.server.files.remote.writing import require_regular
 from flamecrest.server.files.values import DEFAULT_COMPRESSION, Compression, CompressOptions
 from flamecrest.server.ssh.channels.sftp_packets import (
@@ -27,6 +30,7 @@ from flamecrest.server.ssh.channels.sftp_packets import (
     SftpError,
 )
 from flamecrest.server.ssh.command import Command
+from flamecrest.server.ssh.errors import NO_PROGRAM
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
@@ -52,7 +56,12 @@ class RemoteChanges:
             await use_sftp(self.session, lambda sftp: sftp.setstat(os.fsencode(path), attrs), deadline, prefix)
         elif len(mode) <= 256 and _SYMBOLIC.fullmatch(mode):
             # their result depends on the user's umask on the cluster, so chmod(1) applies them
-            await self.session.run(Command(("chmod", "--", mode, path), command_errors.check_success), deadline)
+            command = Command(("chmod", "--", mode, path), command_errors.check_success)
+            try:
+                await run(self.session, command, deadline, f"chmod {mode}")
+            except NO_PROGRAM as error:
+                if not await use_sftp(self.session, lambda sftp: _chmod(sftp, path, mode), deadline, prefix):
+                    raise error from None
         else:
             raise Invalid("`mode` must be octal (as 644) or symbolic (as u+x,g-w)")
 
@@ -62,7 +71,8 @@ class RemoteChanges:
                 raise Invalid(f"`{name}` is not a name or number")
         if owner or group:
             spec = f"{owner}:{group}" if group else owner
-            await self.session.run(Command(("chown", "--", spec, path), command_errors.check_success), deadline)
+            command = Command(("chown", "--", spec, path), command_errors.check_success)
+            await run(self.session, command, deadline, "chown")
         else:
             await stat_path(self.session, path, deadline, f"chown: cannot access '{path}'", follow=True)
 
@@ -115,7 +125,13 @@ class RemoteChanges:
         if await use_sftp(self.session, use, deadline, prefix):
             # without the slash: a link that takes the directory's place now is removed itself
             command = Command(("rm", "-r", "--interactive=never", "--", plain), command_errors.check_success)
-            await self.session.run(command, deadline)
+            try:
+                await run(self.session, command, deadline, "rm of a directory that other users could change meanwhile")
+            except NO_PROGRAM as error:
+                try:
+                    await self.session.sftp(lambda sftp: remove_tree(sftp, os.fsencode(plain)), deadline)
+                except Unsafe:
+                    raise error from None
 
     async def mv(self, source: str, target: str, deadline: Deadline, *, overwrite: bool = False) -> None:
         prefix = f"mv: cannot move '{source}' to '{target}'"
@@ -123,10 +139,10 @@ class RemoteChanges:
         async def use(sftp: Sftp) -> str | None:
             return await rename(sftp, source, target, overwrite=overwrite, same_file=same_file)
 
-        async def same_file() -> bool:
+        async def same_file() -> bool | None:
             paths = (path.rstrip("/") or "/" for path in (source, target))
             here, there = [await stat_path(self.session, path, deadline, prefix, follow=False) for path in paths]
-            return (here.dev, here.ino) == (there.dev, there.ino)
+            return (here.dev, here.ino) == (there.dev, there.ino) if here.ino else None
 
         refused = await use_sftp(self.session, use, deadline, prefix)
         if refused is None:
@@ -140,7 +156,8 @@ class RemoteChanges:
     async def cp(
         self, source: str, target: str, deadline: Deadline, *, overwrite: bool = False, dereference: bool = False
     ) -> None:
-        await self.session.run(copy(source, target, overwrite=overwrite, dereference=dereference), deadline)
+        command = copy(source, target, overwrite=overwrite, dereference=dereference)
+        await run(self.session, command, deadline, "cp")
 
     async def touch(self, path: str, deadline: Deadline, *, mtime: int | None = None) -> None:
         prefix, name = f"touch: cannot touch '{path}'", os.fsencode(path)
@@ -162,7 +179,15 @@ class RemoteChanges:
                 await use_sftp(self.session, lambda sftp: sftp.setstat(os.fsencode(path), attrs), deadline, prefix)
                 return
             when = ("-m", "-d", f"@{mtime}")  # SFTP can't set the one without the other
-        await self.session.run(Command(("touch", "-c", *when, "--", path), command_errors.check_success), deadline)
+        command = Command(("touch", "-c", *when, "--", path), command_errors.check_success)
+        try:
+            await run(self.session, command, deadline, "touch with this time")
+        except NO_PROGRAM:
+            if mtime is not None:
+                raise
+            now = int(time.time())  # of the gateway
+            attrs = Attrs(atime=now, mtime=now)
+            await use_sftp(self.session, lambda sftp: sftp.setstat(name, attrs), deadline, prefix)
 
     async def truncate(self, path: str, size: int, deadline: Deadline) -> None:
         async def use(sftp: Sftp) -> None:
@@ -188,11 +213,21 @@ class RemoteChanges:
         options: CompressOptions = DEFAULT_COMPRESSION,
     ) -> None:
         script = archive.compress(source, target, options)
-        await self.session.run(Command(script.argv, archive.finished), deadline)
+        await run(self.session, Command(script.argv, archive.finished), deadline, "compress")
 
     async def extract(self, source: str, target: str, deadline: Deadline, *, compression: Compression = "gzip") -> None:
         script = archive.extract(source, target, compression=compression)
-        await self.session.run(Command(script.argv, archive.finished), deadline)
+        await run(self.session, Command(script.argv, archive.finished), deadline, "extract")
+
+
+async def _chmod(sftp: Sftp, path: str, symbolic: str) -> bool:
+    """Apply a symbolic mode; False if that depends on more than the present mode."""
+    name = os.fsencode(path)
+    mode = changed_mode(symbolic, (await sftp.stat(name)).mode or 0)
+    if mode is None:
+        return False
+    await sftp.setstat(name, Attrs(mode=mode))
+    return True
 
 
 async def _touched(sftp: Sftp, name: bytes, new: Attrs | None, prefix: str) -> bool:

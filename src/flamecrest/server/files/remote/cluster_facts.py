@@ -16,6 +16,7 @@ from flamecrest.server.files.read_ahead import ReadAhead
 from flamecrest.server.files.remote.replacement.path_locks import PathLocks
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, SftpError
 from flamecrest.server.ssh.command import Command, Output
+from flamecrest.server.ssh.errors import NO_PROGRAM
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
@@ -60,7 +61,10 @@ class UserFacts:
         """Return the names of a user and a group, or their numbers if they have none."""
         user, group = self._known("passwd", uid), self._known("group", gid)
         if user is None or group is None:
-            answer = await session.run(_getent(uid, gid), deadline)
+            try:
+                answer = await session.run(_getent(uid, gid), deadline)
+            except NO_PROGRAM:
+                return user or str(uid), group or str(gid)
             user, group = answer.get("passwd", str(uid)), answer.get("group", str(gid))
             self.learn(uid, gid, (user, group))
         return user, group

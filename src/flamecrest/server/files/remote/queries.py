@@ -15,7 +15,7 @@ from flamecrest.server.errors import GatewayError, Unsupported
 from flamecrest.server.files.listing_filter import ALL_ENTRIES, ListingFilter
 from flamecrest.server.files.port import Files
 from flamecrest.server.files.remote import agent_requests
-from flamecrest.server.files.remote.access import stat_path, stat_regular, use_sftp
+from flamecrest.server.files.remote.access import run, stat_path, stat_regular, use_sftp
 from flamecrest.server.files.remote.changes import RemoteChanges
 from flamecrest.server.files.remote.commands import command_errors, quota, space
 from flamecrest.server.files.remote.content import RemoteContent
@@ -132,7 +132,7 @@ class RemoteQueries:
     async def file_type(self, path: str, deadline: Deadline) -> str:
         await stat_path(self.session, path, deadline, f"file: cannot open '{path}'", follow=False)
         command = Command(("file", "-b", "--", path), command_errors.parse_file_type, repeatable=True)
-        return await self.session.run(command, deadline)
+        return await run(self.session, command, deadline, "file")
 
     async def checksum(self, path: str, deadline: Deadline, *, algorithm: ChecksumAlgorithm = "sha256") -> str:
         program, digits = _CHECKSUM_PROGRAMS[algorithm]
@@ -141,7 +141,7 @@ class RemoteQueries:
         require_regular(prefix, Attrs(mode=found.mode))
         argv = (program, "-b", "--", path)
         command = Command(argv, lambda output: command_errors.parse_checksum(output, prefix, digits), repeatable=True)
-        return await self.session.run(command, deadline)
+        return await run(self.session, command, deadline, "checksum")
 
     async def df(self, path: str, deadline: Deadline) -> DiskSpace:
         quotas = asyncio.create_task(self._quotas(path, deadline.sub(quota.TIMEOUT)))
@@ -154,7 +154,7 @@ class RemoteQueries:
 
     async def du(self, path: str, deadline: Deadline) -> DiskUsage:
         await stat_path(self.session, path, deadline, f"du: cannot access '{path}'", follow=False)
-        return await self.session.run(space.usage_command(path), deadline)
+        return await run(self.session, space.usage_command(path), deadline, "du")
 
     async def head(self, path: str, deadline: Deadline, part: TextRange) -> str:
         async def use(text: TextFile) -> bytes:
@@ -267,7 +267,7 @@ class RemoteQueries:
         try:
             return await use_sftp(self.session, use, deadline, f"df: {path}")
         except Unsupported:
-            return await self.session.run(space.command(path), deadline)
+            return await run(self.session, space.command(path), deadline, "df")
 
 
 def remote_files(sessions: Sessions, facts: ClusterFacts, identity: Identity) -> Files:

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 
 async def rename(
-    sftp: Sftp, source: str, target: str, *, overwrite: bool, same_file: Callable[[], Awaitable[bool]]
+    sftp: Sftp, source: str, target: str, *, overwrite: bool, same_file: Callable[[], Awaitable[bool | None]]
 ) -> str | None:
     """Rename and return None, or the server's message if SFTP cannot tell the reason of its refusal.
 
-    `same_file` tells whether source and target are names of one file. It is called only if their attributes are equal.
+    `same_file` tells whether source and target are names of one file, None if that is not known. It is called only if
+    their attributes are equal.
     """
     prefix = f"mv: cannot move '{source}' to '{target}'"
     old, new = (os.fsencode(path.rstrip("/") or "/") for path in (source, target))
@@ -34,13 +35,9 @@ async def rename(
     if isinstance(here, BaseException):
         raise here
     _check_ends(source, target, prefix, is_folder=_is_folder(here))
+    unknown = False
     if isinstance(there, Attrs):
-        if not overwrite:
-            raise Conflict(f"{prefix}: File exists")
-        _check_types(here, there, prefix)
-        # rename(2) does nothing if both are names of one file
-        if here[:4] == there[:4] and here.mtime == there.mtime and await same_file():
-            raise Invalid(f"{prefix}: they are the same file")
+        unknown = await _may_be_same(here, there, prefix, same_file if overwrite else None)
     elif not isinstance(there, SftpError):
         raise there
     try:
@@ -50,7 +47,35 @@ async def rename(
         if error.code not in {FAILURE, BAD_MESSAGE}:  # BAD_MESSAGE is EINVAL: a directory into itself
             raise operation_error(error, prefix) from None
         return await _explain_refusal(sftp, source, target, prefix, error)
+    if unknown and await _exists(sftp, old):
+        raise Invalid(f"{prefix}: they are the same file")
     return None
+
+
+async def _may_be_same(
+    here: Attrs, there: Attrs, prefix: str, same_file: Callable[[], Awaitable[bool | None]] | None
+) -> bool:
+    """Whether an existing target may be the source itself; raises the reason why it may not be replaced.
+
+    `same_file` is None if nothing may be replaced.
+    """
+    if same_file is None:
+        raise Conflict(f"{prefix}: File exists")
+    _check_types(here, there, prefix)
+    if here[:4] != there[:4] or here.mtime != there.mtime:
+        return False
+    same = await same_file()
+    if same:  # rename(2) does nothing if both are names of one file
+        raise Invalid(f"{prefix}: they are the same file")
+    return same is None
+
+
+async def _exists(sftp: Sftp, path: bytes) -> bool:
+    try:
+        await sftp.lstat(path)
+    except SftpError:
+        return False
+    return True
 
 
 def _check_ends(source: str, target: str, prefix: str, *, is_folder: bool) -> None:

@@ -1,0 +1,1 @@
+"""What commands do elsewhere, done by SFTP for logins that run none."""
