@@ -150,7 +150,7 @@ async def on_sandbox(root: Path, *, subsystem: bool, programs: Sequence[Path] = 
         keys = StaticCredentials({"ann": StaticKey(key.export_private_key().decode())})
         async with Pool([Host("127.0.0.1", server.port)], keys, trust, PoolLimits()) as pool:
             owner = ("ann", "ann") if subsystem else my_names()
-            place = _over_ssh(pool, SftpOpener(servers=()), "ann", f"{users['ann'].home}/work", owner, server)
+            place = over_ssh(pool, SftpOpener(servers=()), "ann", f"{users['ann'].home}/work", owner, server)
             await asyncio.to_thread(Path(place.folder).mkdir)  # no channel is opened yet
             yield place
     finally:
@@ -162,13 +162,13 @@ async def on_site(site: Site, opener: SftpOpener) -> AsyncIterator[Place]:
     keys = StaticCredentials({site.user: StaticKey(site.key(site.user).read_text())})
     async with Pool([Host(site.host, site.port)], keys, HostKeyVerifier([str(site.known_hosts)]), PoolLimits()) as pool:
         folder = f"{site.home(site.user)}/contract-{secrets.token_hex(4)}"
-        place = _over_ssh(pool, opener, site.user, folder, (site.user, site.user), None)
+        place = over_ssh(pool, opener, site.user, folder, (site.user, site.user), None)
         await place.changes.mkdir(folder, soon())
         yield place
         await place.changes.rm(folder, soon())
 
 
-def _over_ssh(
+def over_ssh(
     pool: Pool, opener: SftpOpener, user: str, folder: str, owner: tuple[str, str], server: SshServer | None
 ) -> Place:
     sessions, identity = PooledSessions(pool, opener), Identity(user)

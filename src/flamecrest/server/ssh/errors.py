@@ -63,6 +63,7 @@ class NotStarted(Upstream):
     """The login did not start our program: nothing was run."""
 
     silent = False  # it said nothing and did not end
+    said = False  # the message has words of the login
 
 
 class EndedEarly(Upstream):

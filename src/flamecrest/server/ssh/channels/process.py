@@ -36,6 +36,7 @@ from .sftp_packets import HELLO, SERVER_HELLO
 LINGER = 0.5  # seconds from output until a result is looked for in it: most programs have ended then
 GRACE = 2.0  # seconds from TERM to KILL, and from KILL until the channel is closed all the same
 PROBE_AFTER = 0.5  # seconds of silence after which a login is asked whether it is an SFTP server
+SFTP_ONLY = b"This service allows sftp connections only."  # of OpenSSH, for ForceCommand internal-sftp
 MAX_NOISE = 1024 * 1024  # bytes that start-up files may print before the greeting
 
 Receiver = asyncssh.SSHClientSession[bytes]
@@ -190,6 +191,8 @@ class Shell(asyncssh.SSHClientSession[bytes]):
             self._receiver.connection_lost(exc)
         elif self._status is None:
             self._fail(Lost("The SSH connection was lost", detail=str(exc) if exc else None))
+        elif SFTP_ONLY in self._texts[0]:
+            self._fail(NoCommands(detail=SFTP_ONLY.decode()))
         else:
             self._fail(not_started("ended before a program could be started", *self._texts, status=self._status))
         if self.on_closed is not None:
@@ -208,7 +211,9 @@ def not_started(how: str, stdout: Text, stderr: Text, *, status: int | None = No
     """The error of a login that did not start our program, with its own words."""
     said = login_words(stderr, stdout)
     detail = None if status is None else f"exit status {status}"
-    return NotStarted(f"The login on the cluster {how}{f': {said}' if said else ''}", detail=detail)
+    error = NotStarted(f"The login on the cluster {how}{f': {said}' if said else ''}", detail=detail)
+    error.said = bool(said)
+    return error
 
 
 class RemoteProcess(asyncssh.SSHClientSession[bytes]):

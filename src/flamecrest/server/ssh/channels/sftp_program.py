@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from flamecrest.server.errors import Unsupported
-from flamecrest.server.ssh.errors import ChannelRefused, NoCommands
+from flamecrest.server.ssh.errors import ChannelRefused, NoCommands, NotStarted
 from flamecrest.server.ssh.programs.perl import one_line
 from flamecrest.server.ssh.start_line import START_LINE, sh_text
 from flamecrest.server.ssh.transport import SshTransport
@@ -56,6 +56,10 @@ class SftpOpener:
                 sftp = await _opened(transport)
             except Unsupported:
                 self._refused = self._clock()
+            except NotStarted as error:
+                if not error.said:
+                    await _ask_why(transport)
+                raise
             else:
                 self._refused = None
                 return sftp
@@ -77,6 +81,18 @@ async def _opened(transport: SshTransport, line: bytes | None = None) -> Sftp:
         sftp.close()
         raise
     return sftp
+
+
+async def _ask_why(transport: SshTransport) -> None:
+    """Raise the NotStarted of a shell, if it has words: OpenSSH drops what a subsystem prints on standard error."""
+    shell = await Shell.open(transport)
+    try:
+        await shell.greeting(GREETING_SECONDS)
+    except NotStarted as error:
+        if error.said:
+            raise
+    finally:
+        shell.close()
 
 
 async def _opened_by_program(transport: SshTransport, text: bytes) -> Sftp:
