@@ -28,11 +28,17 @@ KEPT = [
     ".flamecrest-upload-dddddddddddddddd",  # read or written lately
     ".flamecrest-upload-notes",
     ".f7t_copy_0000000000",  # of a job that may still run
+    ".f7t_copy_1111111111",  # a folder whose name others have changed: it may be opened by others,
+    ".f7t_extract_2222222222",  # or it holds something else
 ]
 LEAVE = r"""cd "$1" && shift
 for name; do echo part >"$name"; done
-mkdir .f7t_copy_aB3xY6zW9q.new && echo part >.f7t_copy_aB3xY6zW9q.new/part && rm .f7t_copy_aB3xY6zW9q
-mv .f7t_copy_aB3xY6zW9q.new .f7t_copy_aB3xY6zW9q
+rm .f7t_copy_[1a]* .f7t_extract_2222222222
+mkdir -m 700 .f7t_copy_aB3xY6zW9q .f7t_extract_2222222222
+mkdir -m 755 .f7t_copy_1111111111
+mkdir -p .f7t_copy_aB3xY6zW9q/new/deep .f7t_copy_1111111111/new
+echo part | tee .f7t_copy_aB3xY6zW9q/new/deep/part .f7t_copy_aB3xY6zW9q/list >.f7t_copy_1111111111/new/part
+echo text | tee .f7t_extract_2222222222/new >.f7t_extract_2222222222/thesis
 rm .flamecrest-upload-[ab]* && ln -s .flamecrest-upload-notes .flamecrest-upload-aaaaaaaaaaaaaaaa
 mkdir .flamecrest-upload-bbbbbbbbbbbbbbbb
 touch -h -d '9 days ago' .f*
@@ -96,3 +102,5 @@ async def test_what_is_left_goes_with_the_next_visit(place: Place, visit, goes) 
                 break
             await asyncio.sleep(0.02)
     assert found == expected
+    kept = await place.run('ls -A "$1/.f7t_copy_1111111111/new" "$1/.f7t_extract_2222222222"', folder)
+    assert [line for line in kept.decode().split("\n") if line and line[0] != "/"] == ["part", "new", "thesis"]

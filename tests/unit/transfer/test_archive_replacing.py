@@ -103,16 +103,27 @@ def test_temporary_files_are_not_packed_and_old_ones_are_removed(source: Path, t
         ".f7t_archive_aaaaaaaaaa",
         ".f7t_archive_aaaaaaaaaa.list",
     ]
-    for name in (*left, ".f7t_copy_short", ".f7t_file_handling_job_x"):
-        (tmp_path / "out" / name).mkdir()
-        (tmp_path / "out" / name / "part").write_text("x")
+    for name in (*left, ".f7t_copy_short", ".f7t_file_handling_job_x", ".f7t_copy_1111111111", ".f7t_copy_2222222222"):
+        (tmp_path / "out" / name).mkdir(mode=0o700)
+        (tmp_path / "out" / name / "new").mkdir()
+        (tmp_path / "out" / name / "new" / "part").write_text("x")
+    (tmp_path / "out" / ".f7t_copy_1111111111").chmod(0o750)
+    (tmp_path / "out" / ".f7t_copy_2222222222" / "thesis").write_text("x")
     for path in (tmp_path / "out").iterdir():
         os.utime(path, (0, 0))
     run(compress(str(source), str(target), CompressOptions(compression="none")))
     until = time.monotonic() + 10
     while set(left) & set(inside(tmp_path / "out")) and time.monotonic() < until:
         time.sleep(0.01)
-    assert inside(tmp_path / "out") == [".f7t_copy_short", ".f7t_file_handling_job_x", "a.tar"]
+    assert inside(tmp_path / "out") == [
+        ".f7t_copy_1111111111",
+        ".f7t_copy_2222222222",
+        ".f7t_copy_short",
+        ".f7t_file_handling_job_x",
+        "a.tar",
+    ]
+    assert (tmp_path / "out" / ".f7t_copy_1111111111" / "new" / "part").exists()
+    assert inside(tmp_path / "out" / ".f7t_copy_2222222222") == ["new", "thesis"]
 
 
 def test_an_archive_is_written_into_a_file_with_other_links(source: Path, tmp_path: Path) -> None:

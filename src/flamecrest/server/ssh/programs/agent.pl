@@ -296,6 +296,16 @@ my @LEFT = (
 my (%visited, @visits);
 $SIG{CHLD} = "IGNORE";
 
+# The identity of a directory that was made by a script (beside.py) of ours. Others who may write to its folder can give
+# its name to any directory of ours, so that its mode and its entries count as well. Only those entries are removed.
+my $WORK = "new list modes";
+sub worked {
+  my ($path) = @_;
+  my @s = lstat $path or return;
+  return unless S_ISDIR($s[2]) and -O $path and not $s[2] & 077 and opendir(my $opened, $path);
+  while (defined(my $name = readdir $opened)) { return unless $name =~ /^(?:\.\.?|new|list|modes)\z/ }
+  return "@s[0, 1]";
+}
 # removes an entry if it was left behind by an operation of ours; true if so
 sub left {
   my ($folder, $name) = @_;
@@ -308,12 +318,15 @@ sub left {
     my $last = S_ISREG($s[2]) && $s[8] > $s[9] ? $s[8] : $s[9];
     return 0 if $last + $age > time;
     return unlink "$folder/$name" if S_ISREG($s[2]);
+    my $made = worked("$folder/$name") or return 0;
     my $pid = fork;
     if (defined $pid and $pid == 0) {
       open STDIN, "<", "/dev/null";
       open STDOUT, ">", "/dev/null";
       open STDERR, ">", "/dev/null";
-      exec "rm", "-rf", "--", "$folder/$name" or kill 9, $$;
+      my @here = chdir "$folder/$name" ? lstat "." : ();
+      exec "sh", "-c", q(rm -rf $1; rmdir -- "$0"), "$folder/$name", $WORK if @here and "@here[0, 1]" eq $made;
+      kill 9, $$;
     }
     return defined $pid;
   }

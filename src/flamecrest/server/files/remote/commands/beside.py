@@ -26,6 +26,8 @@ TEMPORARY_NAMES: Final = (
 # - The directory has its name before it is made: mktemp can be killed after it has made one and before it says so.
 # - `timeout` sends TERM twice: the second one would end the cleanup in the trap, so it is ignored.
 # - The cleanup has a session of its own: a large tree is removed also if the script is killed meanwhile.
+# - Others who may write to a folder can give the name of a temporary directory to any directory of the user. So its
+#   mode and its entries count as well, and only those entries are removed.
 # - `merge` moves files and new folders; folders that exist on both sides stay, empty. A file is replaced by a rename.
 #   Nothing is moved if a folder would replace something else, or be replaced; links to folders are no folders here.
 #   The shell looks at folders only, as there may be very many files.
@@ -45,10 +47,24 @@ clean() {
     }' bash "$work" </dev/null >/dev/null 2>&1 &
     wait "$!"
 }
+sweeper=$(cat <<'END'
+shopt -s dotglob nullglob
+for one; do
+    [ -d "$one" ] || rm -f -- "$one"
+    (
+        cd -P -- "$one" && [ -O . ] && [ -z "$(find . -maxdepth 0 -perm /077)" ] || exit
+        for name in *; do
+            case $name in new | list | modes) ;; *) exit 1 ;; esac
+        done
+        rm -rf new list modes
+    ) && rmdir -- "$one"
+done
+END
+)
 sweep() {
     $alone timeout 60 find "$1/" -maxdepth 1 -name '.f7t_*' -regextype posix-extended \
         -regex '.*/\.f7t_(copy|extract|archive)_[A-Za-z0-9]{10}(\.list)?' \
-        -user "$EUID" -type f,d -mtime +DAYS -exec rm -rf -- {} + </dev/null >/dev/null 2>&1 &
+        -user "$EUID" -type f,d -mtime +DAYS -exec bash -c "$sweeper" bash {} + </dev/null >/dev/null 2>&1 &
     disown "$!" 2>/dev/null || :
 }
 trap 'kill $(jobs -p) 2>/dev/null; wait; clean' EXIT
