@@ -44,7 +44,7 @@ async def running(
         from .with_uvicorn import uvicorn_server as http_server  # noqa: PLC0415
     limit_stalls(listener, options.stall_timeout)
     async with app.router.lifespan_context(app), http_server(app, listener, options):
-        watch = asyncio.create_task(relieve(listener, options.max_connections))
+        watch = asyncio.create_task(relieve(listener, options.max_connections, app.busy_ports))
         try:
             yield
         finally:

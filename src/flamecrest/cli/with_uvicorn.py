@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from flamecrest.server.http.core.errors import envelope
 
-from .pressure import end_stalled_connections
+from .pressure import CHECK_SECONDS, make_room
 
 if TYPE_CHECKING:
     import socket
@@ -34,17 +34,25 @@ class _BoundedConnection(H11Protocol):
 
     options: ClassVar[HttpOptions]
     listener: ClassVar[socket.socket]
+    looked: ClassVar[float] = 0.0  # loop time of the last look for connections to end
     _timer: asyncio.TimerHandle | None = None
     _answered: object = None  # the last request that was complete at the last check
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self.options.max_connections:
-            ended = end_stalled_connections(self.listener)
-            if len(self.connections) - ended > self.options.max_connections:
-                log.warning("a connection was refused: %d are open", self.options.max_connections)
-                transport.abort()
+        most = self.options.max_connections
+        if len(self.connections) > most and len(self.connections) - self._make_room() > most:
+            log.warning("a connection was refused: %d are open", most)
+            transport.abort()
         self._check_later()
+
+    def _make_room(self) -> int:
+        """End connections without use, as pressure.make_room does; returns their number. At most once a second."""
+        if self.loop.time() - self.looked < CHECK_SECONDS:
+            return 0
+        type(self).looked = self.loop.time()
+        busy = [one.client[1] for one in self.connections if isinstance(one, H11Protocol) and one.client and _busy(one)]
+        return make_room(self.listener, busy)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -77,6 +85,11 @@ class _BoundedConnection(H11Protocol):
             return
         self._answered = self.cycle if complete else None
         self._check_later()
+
+
+def _busy(connection: H11Protocol) -> bool:
+    """Whether a request is open."""
+    return connection.cycle is not None and not connection.cycle.response_complete
 
 
 class _Server(uvicorn.Server):

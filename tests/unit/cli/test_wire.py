@@ -351,6 +351,36 @@ async def test_clients_that_read_nothing_make_room_for_others(serve: Any, stall_
                         status = (await answer(reader))[0]
 
 
+async def test_idle_connections_make_room_for_others(serve: Any) -> None:
+    """One client can open as many connections as are allowed; the time limit for heads is long. Open requests stay."""
+    go_on = asyncio.Event()
+
+    async def handler(scope: Any, _receive: Any, send: Any) -> None:
+        if scope["path"] == "/last":
+            await go_on.wait()
+        await reply(send, b"done")
+
+    async with (
+        serve(handler, max_connections=4) as port,
+        dialed(port),
+        dialed(port) as (_, half),
+        dialed(port) as (used, idle),
+        dialed(port) as (last, busy),
+    ):
+        half.write(GET[:20])
+        idle.write(GET)
+        await answer(used)
+        busy.write(CLOSE)
+        status = 0
+        while status != 200:
+            async with dialed(port) as (reader, writer):
+                with contextlib.suppress(OSError, EOFError):
+                    writer.write(GET)
+                    status = (await answer(reader))[0]
+        go_on.set()
+        assert (await answer(last))[2] == b"done"
+
+
 async def test_https(serve: Any, tmp_path: Path) -> None:
     certificate, key = write_certificate(tmp_path)
     context = ssl.create_default_context(cafile=certificate)

@@ -65,8 +65,8 @@ class ServerSettings(Section):
     )
     max_connections: Count = Field(
         default=2000,
-        description="The greatest number of open HTTP connections; further ones wait. At most half of the file "
-        "descriptors of the process are used for them.",
+        description="The greatest number of open HTTP connections; further ones wait, and idle ones are ended. "
+        "At most half of the file descriptors of the process are used for them.",
         json_schema_extra=FLAMECREST_ONLY,
     )
     log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(

@@ -17,6 +17,8 @@ LISTEN_AFTER: Final = 0.25  # seconds after which a request is checked for the f
 class OpenRequest(Protocol):
     """An open request."""
 
+    port: int | str  # of the client, or of the proxy in front of it; granian writes it as text
+
     @property
     def resumable(self) -> bool:
         """Whether the response may end at any time, because the client resumes it."""

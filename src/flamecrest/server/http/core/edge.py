@@ -96,6 +96,10 @@ class Edge(FastAPI):
         if exchange.unread:
             await exchange.linger()
 
+    def busy_ports(self) -> set[int]:
+        """The ports of the clients whose requests are open, or of the proxies that have sent them."""
+        return {int(request.port) for request in self._requests.open}
+
     async def stop(self, grace: float, cleanup: float) -> None:
         """Refuse new requests, wait `grace` seconds for the running ones, then end them and wait for their cleanup.
 

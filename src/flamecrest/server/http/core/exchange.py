@@ -53,7 +53,7 @@ class Exchange:
     __slots__ = (
         "_begun", "_coding", "_expects", "_hosts", "_length", "_listener", "_monitor", "_moved", "_moved_before",
         "_receive", "_received", "_responded", "_scope", "_send", "_stall_timeout", "_started", "_task",
-        "_waited_since", "_waiting", "ended", "error", "forwarded", "trace", "unread",
+        "_waited_since", "_waiting", "ended", "error", "forwarded", "port", "trace", "unread",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +68,8 @@ class Exchange:
             monitor.start(task.get_loop())
         monitor.new.add(self)
         self._begun = time.perf_counter()
+        client = scope.get("client")
+        self.port: int | str = client[1] if client else 0
         self._scope = scope
         self._receive = receive
         self._send = send
