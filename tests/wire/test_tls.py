@@ -75,7 +75,9 @@ def test_old_versions_are_refused(secure: Secure) -> None:
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x16" + os.urandom(500)])
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x16" + os.urandom(500)], ids=["nothing", "HTTP", "random"]
+)
 def test_broken_handshakes_end(secure: Secure, sent: bytes) -> None:
     """Those that stop, too, within a minute (the limit of Python's TLS); others are served meanwhile."""
     gate = secure.gate
