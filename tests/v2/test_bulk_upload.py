@@ -96,6 +96,7 @@ FILE, LINK, HARD, FOLDER = tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, ta
         [entry("l", LINK, "{work}"), entry("l/x", FILE, content=b"evil")],
         [entry("d", FOLDER), entry("d/l", LINK, "../../x")],
         [entry("inside", FILE, content=b"."), entry("l", LINK, "inside/../..")],
+        [entry("d", FOLDER), entry("d/y", LINK, "."), entry("l", LINK, "d/y/../..")],  # d/y/.. is `target`
         [entry("h", HARD, "../secret")],
         [entry("h", HARD, "{work}/secret")],
         [entry("out/secret", FILE, content=b"evil")],  # `out` is an existing link

@@ -72,6 +72,17 @@ async def test_mv_onto_a_hard_link_of_the_file_is_refused(linked):
     assert await names(linked) == ["file", "link", "real", "same"]
 
 
+async def test_mv_of_a_link_onto_what_it_leads_to_is_refused(linked):
+    for name, target in (("one", "file"), ("two", "one"), ("none", "nowhere")):
+        await linked.changes.symlink(target, linked.path(name), soon())
+    for name in ("one", "two"):
+        with pytest.raises(Invalid, match="same file"):
+            await linked.changes.mv(linked.path(name), linked.path("file"), soon(), overwrite=True)
+    await linked.changes.mv(linked.path("two"), linked.path("one"), soon(), overwrite=True)
+    await linked.changes.mv(linked.path("none"), linked.path("one"), soon(), overwrite=True)
+    assert await names(linked) == ["file", "link", "one", "real"]
+
+
 @pytest.mark.parametrize(
     ("source", "target"),
     [

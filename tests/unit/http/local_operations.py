@@ -156,7 +156,8 @@ class LocalOperations:
             if not overwrite:
                 raise Conflict(f"{prefix}: File exists")
             there = await do(prefix, os.lstat, target)
-            if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
+            behind = await do(prefix, os.stat, source) if await asyncio.to_thread(os.path.exists, source) else here
+            if (there.st_dev, there.st_ino) in {(one.st_dev, one.st_ino) for one in (here, behind)}:
                 raise Invalid(f"{prefix}: they are the same file")
         if within(target, source):
             raise Invalid(f"{prefix}: a directory can't be moved into itself")

@@ -24,12 +24,14 @@ def entry_path(name: bytes) -> bytes:
 
 
 def link_target(link: bytes, target: bytes) -> bytes:
-    """Return the target of the symbolic link `link`; raises EntryRefused if it leads out of the directory."""
+    """Return the target of the symbolic link `link`; raises EntryRefused if it can lead out of the directory.
+
+    `..` may be at its beginning only: after a name that is itself a link, it leads to the parent of that link's target.
+    """
     if target.startswith(b"/") or not target or b"\0" in target or len(target) > PATH_MAX:
         raise EntryRefused("The symbolic link leads out of the folder")
-    depth = link.count(b"/")
-    for part in target.split(b"/"):
-        depth += -1 if part == b".." else part not in {b"", b"."}
-        if depth < 0:
-            raise EntryRefused("The symbolic link leads out of the folder")
+    parts = [part for part in target.split(b"/") if part not in {b"", b"."}]
+    up = parts.count(b"..")
+    if up > link.count(b"/") or b".." in parts[up:]:
+        raise EntryRefused("The symbolic link leads out of the folder, or may do so: `..` follows a name")
     return target

@@ -6,10 +6,11 @@ import os
 import re
 import stat as stat_bits
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flamecrest.server.errors import Invalid, TooLarge, Upstream
+from flamecrest.server.errors import Denied, Invalid, NotFound, TooLarge, Upstream
 from flamecrest.server.files.remote.access import create, run, stat_path, use_sftp
 from flamecrest.server.files.remote.commands import archive, command_errors
 from flamecrest.server.files.remote.commands.copying import copy
@@ -140,8 +141,13 @@ class RemoteChanges:
             return await rename(sftp, source, target, overwrite=overwrite, same_file=same_file)
 
         async def same_file() -> bool | None:
-            paths = (path.rstrip("/") or "/" for path in (source, target))
-            here, there = [await stat_path(self.session, path, deadline, prefix, follow=False) for path in paths]
+            old, new = (path.rstrip("/") or "/" for path in (source, target))
+            here, there = [await stat_path(self.session, path, deadline, prefix, follow=False) for path in (old, new)]
+            if stat_bits.S_ISLNK(here.mode):
+                with suppress(NotFound, Denied):  # it leads nowhere
+                    behind = await stat_path(self.session, old, deadline, prefix, follow=True)
+                    if behind.ino and (behind.dev, behind.ino) == (there.dev, there.ino):
+                        return True
             return (here.dev, here.ino) == (there.dev, there.ino) if here.ino else None
 
         refused = await use_sftp(self.session, use, deadline, prefix)

@@ -24,8 +24,8 @@ async def rename(
 ) -> str | None:
     """Rename and return None, or the server's message if SFTP cannot tell the reason of its refusal.
 
-    `same_file` tells whether source and target are names of one file, None if that is not known. It is called only if
-    their attributes are equal.
+    `same_file` tells whether source and target are names of one file, or the source is a link to the target, which
+    would be lost; None if that is not known. It is called only for a link, or if their attributes are equal.
     """
     prefix = f"mv: cannot move '{source}' to '{target}'"
     old, new = (os.fsencode(path.rstrip("/") or "/") for path in (source, target))
@@ -62,7 +62,7 @@ async def _may_be_same(
     if same_file is None:
         raise Conflict(f"{prefix}: File exists")
     _check_types(here, there, prefix)
-    if here[:4] != there[:4] or here.mtime != there.mtime:
+    if not stat_bits.S_ISLNK(here.mode or 0) and (here[:4] != there[:4] or here.mtime != there.mtime):
         return False
     same = await same_file()
     if same:  # rename(2) does nothing if both are names of one file
