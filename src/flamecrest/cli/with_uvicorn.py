@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,6 +18,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from flamecrest.server.http.core.errors import envelope
+from flamecrest.server.telemetry.trace import Trace, current_trace, log_request
 
 from .pressure import CHECK_SECONDS, make_room
 
@@ -60,12 +62,21 @@ class _BoundedConnection(H11Protocol):
             self._timer.cancel()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no valid request. If another response has begun, only close."""
+        """Refuse what is no valid request, with a line in the access log. If another response has begun, only close."""
         error = sys.exc_info()[1]
         status = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else 400
+        if self.cycle is not None and not self.cycle.response_complete:  # its request is the one that is not valid
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            made = secrets.token_hex(16)
+            trace = Trace(made, made, status=status)
+            token = current_trace.set(trace)  # uvicorn calls this in the context of an earlier request
             answer = envelope(status, msg)
-            headers = [*self.server_state.default_headers, *answer.raw_headers, (b"connection", b"close")]
+            current_trace.reset(token)
+            log_request(trace, 0.0, "")
+            headers = [*self.server_state.default_headers, *answer.raw_headers, (b"x-request-id", made.encode())]
+            headers += ((b"x-correlation-id", made.encode()), (b"connection", b"close"))
             for event in (
                 h11.Response(status_code=status, headers=headers),
                 h11.Data(data=bytes(answer.body)),

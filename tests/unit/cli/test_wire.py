@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flamecrest.server.http.core.exchange import RESUMABLE
+from flamecrest.server.telemetry.trace import current_trace
 from tests.certificates import write_certificate
 from tests.unit.http.world import logged
 
@@ -349,6 +350,33 @@ async def test_clients_that_read_nothing_make_room_for_others(serve: Any, stall_
                     with contextlib.suppress(OSError, EOFError):
                         writer.write(GET)
                         status = (await answer(reader))[0]
+
+
+async def test_what_uvicorn_refuses_has_a_request_id_of_its_own_and_a_line_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Granian's own refusals have neither."""
+
+    async def handler(_scope: Any, receive: Any, send: Any) -> None:
+        trace = current_trace.get()
+        assert trace is not None
+        trace.user = "ann"
+        await body_of(receive)
+        await reply(send, b"done")
+
+    junk = b"JUNK\x00\r\n\r\n"
+    for sent, statuses in ((GET + junk, [200, 400]), (CHUNKED + b"\r\n0\r\nX\r\n\r\n", [400])):
+        with logged() as lines:
+            async with serving(application(handler), http="uvicorn") as port, dialed(port) as (reader, writer):
+                writer.write(sent)
+                answers = [await answer(reader) for _ in statuses]
+                assert await reader.read() == b""
+        assert [status for status, _, _ in answers] == statuses
+        ids = {line["request_id"]: line["status"] for line in lines if line["logger"] == "flamecrest.access"}
+        assert ids[answers[-1][1][b"x-request-id"].decode()] == 400
+        assert len(ids) == 2
+        assert json.loads(answers[-1][2])["user"] is None
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_idle_connections_make_room_for_others(serve: Any) -> None:
