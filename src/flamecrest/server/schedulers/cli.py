@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from flamecrest.server.errors import Conflict, GatewayError, Timeout, TooLarge, Upstream
+from flamecrest.server.ssh.errors import NOTHING_RUN
 
 from .dialect import CancelOutcome, Dialect, JobQuery
 from .job_errors import MAYBE_SUBMITTED, WindowTooWide, job_not_found
@@ -81,7 +82,8 @@ class CliScheduler:
         try:
             job_id = await self._runner.run(replace(command, parse=parse), deadline)
         except (Timeout, Upstream) as error:
-            if finished:  # the parser's errors say themselves whether there may be a job
+            # the parser's errors say themselves whether there may be a job
+            if finished or isinstance(error, NOTHING_RUN):
                 raise
             raise type(error)(f"{error.public}. {MAYBE_SUBMITTED}", detail=error.detail) from error
         except TooLarge as error:

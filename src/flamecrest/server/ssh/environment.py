@@ -73,7 +73,7 @@ CLEARED: Final = (
     "ZSTD_NBTHREADS",
     "LZ4_CLEVEL",
     "LZ4_NBWORKERS",
-    # shells that a program starts
+    # shells that a program starts (with -p, bash ignores functions, too)
     "BASH_ENV",
     "ENV",
     "CDPATH",
@@ -81,6 +81,12 @@ CLEARED: Final = (
     # languages and time: LC_ALL is C, TZ is the login node's own
     "LANGUAGE",
     "TZ",
+    "TZDIR",
+    # the dynamic loader prints into the output of every program
+    "LD_DEBUG",
+    "LD_SHOW_AUXV",
+    "LD_VERBOSE",
+    "LD_WARN",
 )
 # Defaults of sbatch and srun that change which cluster gets the job, or what these print, return and wait for. Others
 # (account, partition, time limit …) are the user's own choice. docs/operators/logins.md lists both.
@@ -101,10 +107,12 @@ CLEARED_FOR_JOBS: Final = (
 )
 
 _PATTERNS: Final = "|".join(f"{prefix}*" for prefix in CLEARED_PREFIXES)
+# With SHLVL the bash of a script knows that it is not the login shell, which would run .bashrc.
 # The names to remove are collected once, from the words of `export -p`. A word that is not a variable but part of a
 # value does no harm: a variable of that name does not exist, or is to be removed.
 FUNCTIONS: Final = (
-    "set -f; fc_names=; for fc_word in $(export -p); do fc_word=${fc_word%%=*}; case $fc_word in "
+    "SHLVL=1; export SHLVL; set -f; fc_names=; "
+    "for fc_word in $(export -p); do fc_word=${fc_word%%=*}; case $fc_word in "
     f'*[!A-Za-z0-9_]*|{"|".join(KEPT)}) ;; {_PATTERNS}) fc_names="$fc_names $fc_word" ;; esac; done; '
     f"fc_program() {{ unset $fc_names {' '.join(CLEARED)} fc_names fc_word; LC_ALL=C; export LC_ALL; }}; "
     f"fc_job() {{ unset {' '.join(CLEARED_FOR_JOBS)} fc_names fc_word; }}"

@@ -78,3 +78,5 @@ class NoCommands(Unsupported):
 
 
 NO_PROGRAM = (NotStarted, NoCommands)  # after these, what SFTP can do may be done by SFTP
+# after these, nothing of the request has reached the login node
+NOTHING_RUN = (NotStarted, LoginRefused, LoginTimeout, ConnectionDropped, CredentialsFailed)

@@ -72,7 +72,7 @@ def command(form: ArchiveFormat, base: str) -> Command[Any]:
         links = ("--hard-dereference",) if form == "zip" else ()  # zip has no hard links
         argv = ("tar", *_OPTIONS, *links, f"--directory={base}", *_LIST)
         return Command(argv, lambda output: output, env={"TAR_OPTIONS": ""})
-    return Command(("bash", "-c", _COMPRESSED, "bash", form, base), lambda output: output)
+    return Command(("bash", "-pc", _COMPRESSED, "bash", form, base), lambda output: output)
 
 
 def check_available(output: Output, form: ArchiveFormat) -> None:

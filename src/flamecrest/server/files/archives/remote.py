@@ -95,7 +95,7 @@ class RemoteBulk:
 
     async def _touch(self, times: Sequence[tuple[bytes, int]]) -> bool:
         names = b"".join(b"%d\0%b\0" % (seconds, path) for path, seconds in times)
-        command = Command(("bash", "-c", _TOUCH), lambda output: output.status == 0, stdin=names)
+        command = Command(("bash", "-pc", _TOUCH), lambda output: output.status == 0, stdin=names)
         try:
             return await self._session.run(command, Deadline.after(OUTPUT_TIMEOUT))
         except GatewayError:

@@ -61,11 +61,7 @@ class UserFacts:
         """Return the names of a user and a group, or their numbers if they have none."""
         user, group = self._known("passwd", uid), self._known("group", gid)
         if user is None or group is None:
-            try:
-                answer = await session.run(_getent(uid, gid), deadline)
-            except NO_PROGRAM:
-                return user or str(uid), group or str(gid)
-            user, group = answer.get("passwd", str(uid)), answer.get("group", str(gid))
+            user, group = await _names(session, uid, gid, deadline)
             self.learn(uid, gid, (user, group))
         return user, group
 
@@ -104,6 +100,19 @@ async def _zone(sftp: Sftp) -> tzinfo:
         return ZoneInfo.from_file(io.BytesIO(rules))
     except (SftpError, GatewayError, ValueError):
         return UTC
+
+
+async def _names(session: Session, uid: int, gid: int, deadline: Deadline) -> tuple[str, str]:
+    """The names of a user and a group, or their numbers. Where no command runs, the SFTP server may know them."""
+    try:
+        answer = await session.run(_getent(uid, gid), deadline)
+    except NO_PROGRAM:
+        try:
+            user, group = await session.sftp(lambda sftp: sftp.owner_names(uid, gid), deadline, repeatable=True)
+        except SftpError:  # an extension of OpenSSH 9.1
+            user = group = ""
+        return user or str(uid), group or str(gid)
+    return answer.get("passwd", str(uid)), answer.get("group", str(gid))
 
 
 def _getent(uid: int, gid: int) -> Command[dict[str, str]]:

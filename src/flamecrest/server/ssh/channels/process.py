@@ -38,6 +38,7 @@ GRACE = 2.0  # seconds from TERM to KILL, and from KILL until the channel is clo
 PROBE_AFTER = 0.5  # seconds of silence after which a login is asked whether it is an SFTP server
 SFTP_ONLY = b"This service allows sftp connections only."  # of OpenSSH, for ForceCommand internal-sftp
 MAX_NOISE = 1024 * 1024  # bytes that start-up files may print before the greeting
+MAX_BEGINNING = 1024  # bytes of them that are kept for the error
 
 Receiver = asyncssh.SSHClientSession[bytes]
 
@@ -50,6 +51,7 @@ class Shell(asyncssh.SSHClientSession[bytes]):
         self.channel: asyncssh.SSHClientChannel[bytes]  # from `connection_made` on
         self._receiver: Receiver | None = None
         self._texts = bytearray(), bytearray()  # of start-up files, on standard output and standard error
+        self._beginnings: list[bytes] = [b"", b""]  # of those texts, once they are cut
         self._noise = 0
         self._probed = False
         self._status: int | None = None
@@ -81,7 +83,7 @@ class Shell(asyncssh.SSHClientSession[bytes]):
         except TimeoutError:
             if self._greeted.done():
                 return self._greeted.result()
-            error = not_started(f"did not start a shell within {seconds:g} seconds", *self._texts)
+            error = self._not_started(f"did not start a shell within {seconds:g} seconds")
             error.silent = True
             raise error from None
 
@@ -158,9 +160,12 @@ class Shell(asyncssh.SSHClientSession[bytes]):
             self.channel.close()  # OpenSSH forwards no signal to a forced command
         else:
             self._noise += len(data)
-            del text[:-MAX_PREAMBLE]
+            if len(text) > MAX_PREAMBLE:
+                at = datatype is not None
+                self._beginnings[at] = self._beginnings[at] or bytes(text[:MAX_BEGINNING])
+                del text[:-MAX_PREAMBLE]
             if self._noise > MAX_NOISE:
-                self._fail(not_started("prints without end and starts no shell", *self._texts))
+                self._fail(self._not_started("prints without end and starts no shell"))
 
     def eof_received(self) -> bool:
         return bool(self._receiver.eof_received()) if self._receiver is not None else True
@@ -194,9 +199,13 @@ class Shell(asyncssh.SSHClientSession[bytes]):
         elif SFTP_ONLY in self._texts[0]:
             self._fail(NoCommands(detail=SFTP_ONLY.decode()))
         else:
-            self._fail(not_started("ended before a program could be started", *self._texts, status=self._status))
+            self._fail(self._not_started("ended before a program could be started"))
         if self.on_closed is not None:
             self.on_closed()
+
+    def _not_started(self, how: str) -> NotStarted:
+        out, errors = (first or bytes(text) for first, text in zip(self._beginnings, self._texts, strict=True))
+        return not_started(how, out, errors, status=self._status)
 
     def _fail(self, error: GatewayError) -> None:
         if not self._greeted.done():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import asyncssh
@@ -53,6 +53,7 @@ from .sftp_packets import (
     handle_reply,
     limits_reply,
     names_reply,
+    owner_names_reply,
     status_reply,
     statvfs_reply,
     string,
@@ -104,7 +105,8 @@ class Sftp:
         else:
             shell.run(session, text)
             self._channel = shell.channel
-        self._channel.write(HELLO)
+        with suppress(OSError, asyncssh.Error):  # closed: `hello` has the error
+            self._channel.write(HELLO)
         self.extensions = extensions(await hello)
         if b"limits@openssh.com" in self.extensions:
             limits = await self._ask(EXTENDED, string(b"limits@openssh.com"), limits_reply)
@@ -205,6 +207,11 @@ class Sftp:
     def rename_new(self, old: bytes, new: bytes) -> asyncio.Future[None]:
         """Rename as in version 3: fails if the new name exists."""
         return self._ask(RENAME, string(old) + string(new), status_reply)
+
+    def owner_names(self, uid: int, gid: int) -> asyncio.Future[tuple[str, str]]:
+        """The names of a user and a group, "" for none; SftpError UNSUPPORTED if the server lacks the extension."""
+        body = string(b"users-groups-by-id@openssh.com") + string(_U32.pack(uid)) + string(_U32.pack(gid))
+        return self._ask(EXTENDED, body, owner_names_reply)
 
     def statvfs(self, path: bytes) -> asyncio.Future[tuple[int, ...]]:
         """The eleven numbers of statvfs@openssh.com; SftpError UNSUPPORTED if the server lacks it."""

@@ -194,6 +194,15 @@ def statvfs_reply(packet: bytes) -> tuple[int, ...]:
     return struct.unpack_from(">11Q", packet, 5)
 
 
+def owner_names_reply(packet: bytes) -> tuple[str, str]:
+    """The answer to users-groups-by-id@openssh.com about one user and one group."""
+    if packet[0] != EXTENDED_REPLY:
+        _raise(packet)
+    users, at = take(packet, 5)
+    user, group = take(users, 0)[0], take(take(packet, at)[0], 0)[0]
+    return user.decode("utf-8", "replace"), group.decode("utf-8", "replace")
+
+
 def extensions(packet: bytes) -> dict[bytes, bytes]:
     at, found = 5, {}
     while at < len(packet):

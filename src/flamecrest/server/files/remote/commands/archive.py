@@ -171,7 +171,7 @@ class Script:
     @property
     def argv(self) -> tuple[str, ...]:
         """The command line that runs the script."""
-        return ("bash", "-c", self.text, "bash", *self.arguments)
+        return ("bash", "-pc", self.text, "bash", *self.arguments)
 
 
 def compress(source: str, target: str, options: CompressOptions = DEFAULT_COMPRESSION) -> Script:
