@@ -126,6 +126,14 @@ def test_temporary_files_are_not_packed_and_old_ones_are_removed(source: Path, t
     assert inside(tmp_path / "out" / ".f7t_copy_2222222222") == ["new", "thesis"]
 
 
+def test_an_archive_is_not_written_into_a_fifo(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out" / "fifo"
+    os.mkfifo(target)
+    with pytest.raises(Invalid, match="Not a regular file"):
+        run(compress(str(source), str(target)))
+    assert inside(tmp_path / "out") == ["fifo"]
+
+
 def test_an_archive_is_written_into_a_file_with_other_links(source: Path, tmp_path: Path) -> None:
     target, link = tmp_path / "out" / "a.tar", tmp_path / "out" / "link"
     for old in (b"", bytes(100_000)):

@@ -68,6 +68,7 @@ target=$(readlink -fv -- "$target" && echo .) || exit
 target=${{target%$'\n.'}}
 cd -P -- "$folder" || exit
 [ ! -d "$target" ] || fail 'Is a directory'
+[ ! -e "$target" ] || [ -f "$target" ] || fail 'Not a regular file'
 [ ! -e "$target" ] || [ -w "$target" ] || fail 'Permission denied'
 place=${{target%/*}}
 if [ -e "$target" ] && [ ! -w "${{place:-/}}" ]; then place=$HOME; fi
