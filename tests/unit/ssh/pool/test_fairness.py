@@ -124,6 +124,16 @@ async def test_users_take_turns_at_the_last_connections(world):
         await asyncio.gather(*crowd, return_exceptions=True)
 
 
+async def test_a_stream_that_begins_on_a_recalled_connection_ends_at_once(world):
+    """Its channel was being opened when another user began to wait."""
+    async with world.pool() as pool, PooledSessions(pool).of(ANN).open_sftp(Deadline.after(5)):
+        (connection,) = pool.connections(ANN)
+        connection.recall(time.monotonic())
+        followed = asyncio.Event()
+        with connection.streaming(followed.set):
+            assert followed.is_set()
+
+
 async def test_streams_give_their_connection_to_a_user_who_waits(world):
     async with world.pool(max_clients=2, per_user=1, turn=0.3) as pool:
         sessions = PooledSessions(pool)

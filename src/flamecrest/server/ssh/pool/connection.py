@@ -165,6 +165,8 @@ class Connection:
         self._streams += 1
         if on_recall is not None:
             self._recalls.append(on_recall)
+            if self.recalled is not None:  # while the stream's channel was being opened
+                on_recall()
         try:
             yield
         finally:
