@@ -38,13 +38,11 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "rbash": ("/bin/rbash", ""),
     "nologin": ("/usr/sbin/nologin", ""),
     "sftponly": ("/bin/bash", "internal-sftp"),
-    "menu": ("/bin/bash", "{bin}/menu"),
 }
 SHELLS = tuple(KINDS)[:10]  # those that run commands
 PROGRAMS = {
     "welcome": '#!/bin/bash\necho "Welcome to the machine"\nexec /bin/bash "$@"\n',
     "forced": '#!/bin/sh\necho "session recorded" >&2\nsh -c "$SSH_ORIGINAL_COMMAND"\n',
-    "menu": "#!/bin/sh\necho '1) status  2) quit'\nread -r choice && echo \"no such choice\"\n",
 }
 PREFIX = "fclogin"
 OWN = ("Port ", "PidFile ", "Subsystem ")  # settings that differ from the centre's configuration

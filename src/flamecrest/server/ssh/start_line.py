@@ -35,6 +35,7 @@ MAX_ARGUMENTS = 1024 * 1024  # bytes together; Linux takes 2 MiB with the enviro
 MAX_VARIABLES = 2 * 1024 * 1024  # bytes together
 REMOTE_GRACE = 5  # seconds after the deadline when `timeout` ends the command, in case the gateway cannot
 MAX_PREAMBLE = 64 * 1024  # bytes before a mark that are kept: they may say why a program did not start
+MAX_NOISE = 1024 * 1024  # bytes that start-up files may print before the greeting
 
 _SEARCH: Final = frozenset({"PATH", "EXECIGNORE"})  # variables that change where sh looks for a program
 _WORD: Final = secrets.token_hex(8)  # no output of a command contains it

@@ -11,13 +11,13 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from flamecrest.server.errors import Unsupported, Upstream
+from flamecrest.server.errors import Upstream
 from flamecrest.server.files.remote.commands.beside import TEMPORARY_NAMES
 from flamecrest.server.ssh.command import Command
 from flamecrest.wire.json import dumps
 from flamecrest.wire.text import is_plain, percent_encode
 
-from .port import TRAILER, ArchiveFormat, PathFailure
+from .port import TRAILER, ArchiveFormat, FormatUnavailable, PathFailure
 
 if TYPE_CHECKING:
     from flamecrest.server.ssh.command import Output
@@ -76,9 +76,9 @@ def command(form: ArchiveFormat, base: str) -> Command[Any]:
 
 
 def check_available(output: Output, form: ArchiveFormat) -> None:
-    """Raise Unsupported when a program is missing, by how the pipeline ended before it said anything."""
+    """Raise FormatUnavailable when a program is missing, by how the pipeline ended before it said anything."""
     if output.not_installed:
-        raise Unsupported(f"The cluster can't make {form} archives", detail=output.errors()[:200])
+        raise FormatUnavailable(f"The cluster can't make {form} archives", detail=output.errors()[:200])
 
 
 def failures(output: Output, base: str) -> list[PathFailure]:

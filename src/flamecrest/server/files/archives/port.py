@@ -7,6 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from flamecrest.server.errors import Unsupported
+
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
 
@@ -47,6 +49,10 @@ class UnpackResult:
         self.failures += 1
         if len(self.failed) < MAX_LISTED:
             self.failed.append(PathFailure(path, message))
+
+
+class FormatUnavailable(Unsupported):
+    """The cluster lacks a program for this format of archives."""
 
 
 @dataclass(frozen=True, slots=True)

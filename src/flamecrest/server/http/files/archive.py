@@ -11,8 +11,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import Unsupported
-from flamecrest.server.files.archives.port import ArchiveFormat, Bulk, PathFailure, Selection, UnpackResult
+from flamecrest.server.files.archives.port import (
+    ArchiveFormat,
+    Bulk,
+    FormatUnavailable,
+    PathFailure,
+    Selection,
+    UnpackResult,
+)
 from flamecrest.server.telemetry.trace import current_trace
 from flamecrest.wire.json import dumps
 from flamecrest.wire.text import is_plain, percent_encode
@@ -55,7 +61,7 @@ class ArchiveResponse(Response):
                 try:
                     packed = self._bulk.pack(self._selection, MEDIA_TYPES[media], self._deadline)
                     chunks = await stack.enter_async_context(packed)
-                except Unsupported:
+                except FormatUnavailable:
                     continue
                 break
             else:

@@ -22,6 +22,7 @@ from flamecrest.server.ssh.start_line import (
     BEGIN,
     BEGIN_ERRORS,
     GREETING,
+    MAX_NOISE,
     MAX_PREAMBLE,
     PRELUDE,
     START_LINE,
@@ -37,7 +38,6 @@ LINGER = 0.5  # seconds from output until a result is looked for in it: most pro
 GRACE = 2.0  # seconds from TERM to KILL, and from KILL until the channel is closed all the same
 PROBE_AFTER = 0.5  # seconds of silence after which a login is asked whether it is an SFTP server
 SFTP_ONLY = b"This service allows sftp connections only."  # of OpenSSH, for ForceCommand internal-sftp
-MAX_NOISE = 1024 * 1024  # bytes that start-up files may print before the greeting
 MAX_BEGINNING = 1024  # bytes of them that are kept for the error
 
 Receiver = asyncssh.SSHClientSession[bytes]

@@ -10,7 +10,7 @@ import asyncssh
 
 from flamecrest.server.errors import GatewayError, Unsupported, Upstream
 from flamecrest.server.ssh.errors import Lost
-from flamecrest.server.ssh.start_line import MAX_PREAMBLE
+from flamecrest.server.ssh.start_line import MAX_NOISE, MAX_PREAMBLE
 from flamecrest.server.ssh.transport import MESSAGE, SshTransport
 
 from .process import not_started
@@ -50,6 +50,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._transport = transport
         self._hello = hello
         self._buffer = bytearray()
+        self._noise = 0  # bytes of login scripts that were dropped
         self._errors = bytearray()  # standard error before the server's first packet
         self._status: int | None = None
         # a long DATA packet is joined once, when all its parts have come
@@ -123,7 +124,9 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         if greeting is not None:
             del buffer[: greeting.start()]
             return True
-        if len(buffer) > MAX_PREAMBLE:
+        self._noise += max(0, len(buffer) - MAX_PREAMBLE)
+        del buffer[:-MAX_PREAMBLE]
+        if self._noise > MAX_NOISE:
             self._fail(Upstream("The cluster's SFTP channel does not speak SFTP (does a login script print?)"))
         return False
 

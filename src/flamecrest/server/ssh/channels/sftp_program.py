@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from flamecrest.server.ssh.programs.perl import one_line
 from flamecrest.server.ssh.start_line import START_LINE, sh_text
 from flamecrest.server.ssh.transport import SshTransport
 
-from .process import Shell
+from .process import Shell, not_started
 from .sftp import Sftp
 
 PROGRAM: Final = one_line("sftp_server.pl")
@@ -76,9 +77,12 @@ class SftpOpener:
 async def _opened(transport: SshTransport, line: bytes | None = None) -> Sftp:
     sftp = Sftp(transport)
     try:
-        await sftp.open(line=line)
-    except BaseException:
+        async with asyncio.timeout(GREETING_SECONDS):
+            await sftp.open(line=line)
+    except BaseException as error:
         sftp.close()
+        if isinstance(error, TimeoutError):  # a login that hangs, and starts the subsystem by its shell
+            raise not_started(f"did not start an SFTP server within {GREETING_SECONDS:g} seconds", b"", b"") from None
         raise
     return sftp
 
