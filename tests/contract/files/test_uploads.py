@@ -14,6 +14,7 @@ import pytest
 from flamecrest.server.errors import (
     ChecksumMismatch,
     Conflict,
+    Denied,
     GatewayError,
     Gone,
     Invalid,
@@ -94,12 +95,37 @@ async def test_lost_connection_keeps_acknowledged_bytes(place: Place) -> None:
     assert await content(place) == data
 
 
+async def test_another_file_in_the_place_of_the_data_is_left_alone(place: Place) -> None:
+    """In a folder that others may write, they can put a private file of the user there."""
+    key = (await begun(place, 3)).key
+    beside = next(name for name in await names(place) if len(name) == 51)
+    await place.run(
+        'printf old >"$1/private" && chmod 600 "$1/private" && mv "$1/private" "$1/$2"', place.folder, beside
+    )
+    with pytest.raises(Conflict, match="another file is in the place of the data"):
+        await uploads(place).append(key, 0, pieces(b"new"), soon())
+    assert await place.run('cat "$1/$2"; ls "$1"', place.folder, beside) == b"old"
+
+
+@pytest.mark.needs("accounts")
+async def test_the_state_of_another_user_is_refused(place: Place) -> None:
+    """It could name another offset, length and mode."""
+    key = (await begun(place, 3)).key
+    state = next(name for name in await names(place) if name.endswith(".json"))
+    os.chown(place.path(state), 12345, 12345)
+    os.chmod(place.path(state), 0o666)  # noqa: PTH101 -- as they would: the user can read it
+    if (await place.queries.stat(place.path(state), soon())).uid != 12345:
+        pytest.skip("the login node shows one owner for all files")
+    with pytest.raises(Denied, match="belongs to another user"):
+        await uploads(place).append(key, 0, pieces(b"new"), soon())
+
+
 async def test_unrecorded_bytes_are_ignored(place: Place) -> None:
     """A killed gateway may leave bytes beyond the recorded offset in the data file, with gaps."""
     key = (await begun(place, 10)).key
     await uploads(place).append(key, 0, pieces(b"abc"), soon())
     beside = next(name for name in await names(place) if len(name) == 51)
-    await place.content.upload(place.path(beside), pieces(b"abc\0\0\0zzz"), soon())
+    await place.run('printf "abc\\0\\0\\0zzz" >"$1/$2"', place.folder, beside)
     assert (await uploads(place).look(key, soon())).offset == 3
     await uploads(place).append(key, 3, pieces(b"defghij"), soon())
     assert await content(place) == b"abcdefghij"

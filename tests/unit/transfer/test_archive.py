@@ -350,7 +350,7 @@ def test_no_permission(home: Path, ordinary: int | None, source: Path) -> None:
 def test_missing_compression_program(source: Path, tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()
-    for tool in ("bash", "stat", "readlink", "mktemp", "mkdir", "rmdir", "tar", "rm", "chmod", "sync", "mv"):
+    for tool in ("bash", "stat", "readlink", "mktemp", "mkdir", "rmdir", "tar", "rm", "chmod", "sync", "mv", "cat"):
         (tools / tool).symlink_to(f"/bin/{tool}")
     run(compress(str(source), str(tmp_path / "a.xz"), CompressOptions(compression="xz")))
     with pytest.raises(Unsupported, match="not installed on the cluster: xz"):

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from flamecrest.server.errors import Locked
+from flamecrest.server.errors import Denied, Locked
 from flamecrest.server.files.remote.writing import require_regular, stall_timeout, within_stall_timeout
 from flamecrest.server.ssh.channels.sftp_packets import (
     FAILURE,
@@ -58,6 +58,15 @@ class UploadLock:
         self._beats = 0
         self._taken = False
         self._last = time.monotonic()
+
+    async def check_owner(self, handle: bytes) -> None:
+        """Raise Denied unless an open file belongs to the user who holds the lock.
+
+        In a folder that others may write, they can put a file of theirs in the place of a state file.
+        """
+        mine, found = await asyncio.gather(self._sftp.fstat(self._handle), self._sftp.fstat(handle))
+        if mine.uid != found.uid:
+            raise Denied("upload: the state file belongs to another user")
 
     async def beat(self) -> None:
         """Write a heartbeat if one is due; raises Locked if another request has taken the lock over."""

@@ -104,7 +104,10 @@ class RemoteUploads:
             if state.offset == state.length and not state.finished:
                 # a complete upload must be at its target before it is reported
                 async with acquire(sftp, names.lock) as lock:
-                    await self._finish(sftp, key, names, state, lock)
+                    state = await read(sftp, names, lock)
+                    if state is not None and not state.finished:
+                        await self._check_data(key, names, state)
+                        await self._finish(sftp, key, names, state, lock)
             elif not state.finished and await released_soon(sftp, names.lock):
                 state = await read(sftp, names)
             return None if state is None else UploadStatus(key, state.offset, state.length, state.metadata)
@@ -171,7 +174,7 @@ class RemoteUploads:
         checksum: PieceChecksum | None,
     ) -> UploadState | None:
         """Append as the owner of the lock. Returns the new state; None if there is no upload any more."""
-        state = await read(sftp, names)
+        state = await read(sftp, names, lock)
         if state is None or state.finished:
             return state
         _in_step(offset, state.offset)
@@ -181,6 +184,7 @@ class RemoteUploads:
             open_regular(sftp, names.state, FLAG_READ | FLAG_WRITE) as head,
             open_regular(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle,
         ):
+            await self._check_data(key, names, state)
             tail = UploadWriter(sftp, handle, head, lock, state, whole)
             writer_begins(names.data, tail.outstanding)
             await self._receive(tail, names, chunks, checksum)
@@ -252,6 +256,16 @@ class RemoteUploads:
                 raise
             await self._finished(key, Deadline.after(RESCUE))  # another request completed or removed it
         await self._record(sftp, key, names, state)
+
+    async def _check_data(self, key: UploadKey, names: UploadFiles, state: UploadState) -> None:
+        """Raise Conflict if another file has taken the place of the data file, as far as its identity is known.
+
+        In a folder that others may write, they can rename another file of the same user there.
+        """
+        if key.file and not state.part:
+            found = await find_file(self._session, names.data, Deadline.after(RESCUE))
+            if found.identity != key.file:
+                raise Conflict(f"upload: {key.path}: another file is in the place of the data")
 
     async def _record(self, sftp: Sftp, key: UploadKey, names: UploadFiles, state: UploadState) -> None:
         """Remove the state file of a finished upload, unless nothing else shows that it is finished."""

@@ -116,10 +116,15 @@ async def begin(sftp: Sftp, names: UploadFiles, state: UploadState, path: str, *
         raise
 
 
-async def read(sftp: Sftp, names: UploadFiles) -> UploadState | None:
-    """Return the state of an upload; None if there is none. Raises Gone if it was removed after its completion."""
+async def read(sftp: Sftp, names: UploadFiles, lock: UploadLock | None = None) -> UploadState | None:
+    """Return the state of an upload; None if there is none. Raises Gone if it was removed after its completion.
+
+    What changes files needs the state that was read with the lock: it is that of the lock's owner, or Denied is raised.
+    """
     try:
         async with open_regular(sftp, names.state, FLAG_READ) as handle:
+            if lock is not None:
+                await lock.check_owner(handle)
             data = await sftp.read(handle, 0, MAX_STATE)
         if data == REMOVED:
             raise Gone("The upload was removed")
