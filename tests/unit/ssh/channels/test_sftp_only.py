@@ -11,7 +11,7 @@ from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Upstream
 from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.ssh.channels.sftp_packets import HELLO
-from flamecrest.server.ssh.channels.sftp_program import SftpOpener
+from flamecrest.server.ssh.channels.sftp_program import PROGRAM, SftpOpener
 from flamecrest.server.ssh.command import Command
 from flamecrest.server.ssh.errors import NoCommands, NotStarted
 from flamecrest.server.ssh.session import PooledSessions
@@ -82,7 +82,9 @@ def test_a_shell_passes_the_probe_over(shell, first):
 
 async def test_a_start_up_file_that_becomes_an_sftp_server_is_one(world):
     world.server.faults.rc_files = True
-    (world.server.users["ann"].home / ".bashrc").write_text("exec /usr/lib/openssh/sftp-server\n")
+    home = world.server.users["ann"].home
+    (home / "server.pl").write_text(PROGRAM)
+    (home / ".bashrc").write_text("exec perl ~/server.pl\n")
     async with world.pool() as pool:
         with pytest.raises(NoCommands):
             await session(pool).run(sh("true"), soon())
