@@ -42,6 +42,14 @@ async def pieces(*data: bytes) -> AsyncIterator[bytes]:
         yield one
 
 
+async def interrupted(first: bytes, last: bytes, started: asyncio.Event, more: asyncio.Event) -> AsyncIterator[bytes]:
+    """A body that sets `started` after its first piece, and waits for `more` before the last."""
+    yield first
+    started.set()
+    await more.wait()
+    yield last
+
+
 async def then_disconnected(*data: bytes) -> AsyncIterator[bytes]:
     for one in data:
         yield one
@@ -233,14 +241,7 @@ async def test_a_removed_upload_is_not_complete_because_its_inode_is_used_again(
 async def test_a_piece_beside_the_one_that_completes_the_upload_is_out_of_step(place: Place) -> None:
     key = (await begun(place, 6)).key
     waiting, started = asyncio.Event(), asyncio.Event()
-
-    async def slow() -> AsyncIterator[bytes]:
-        yield b"abc"
-        started.set()
-        await waiting.wait()
-        yield b"def"
-
-    first = asyncio.create_task(uploads(place).append(key, 0, slow(), soon()))
+    first = asyncio.create_task(uploads(place).append(key, 0, interrupted(b"abc", b"def", started, waiting), soon()))
     await started.wait()
     second = asyncio.create_task(uploads(place).append(key, 0, pieces(b"abcdef"), soon()))
     await asyncio.sleep(0.2)  # it waits for the lock
@@ -275,14 +276,7 @@ async def test_concurrent_requests_for_one_upload(place: Place) -> None:
 async def test_stalled_request_loses_the_lock_and_stops_writing(place: Place) -> None:
     key = (await begun(place, 6)).key
     more, started = asyncio.Event(), asyncio.Event()
-
-    async def stalled() -> AsyncIterator[bytes]:
-        yield b"abc"
-        started.set()
-        await more.wait()
-        yield b"XYZ"
-
-    first = asyncio.create_task(uploads(place).append(key, 0, stalled(), soon()))
+    first = asyncio.create_task(uploads(place).append(key, 0, interrupted(b"abc", b"XYZ", started, more), soon()))
     await started.wait()
     assert (await uploads(place).look(key, soon())).offset == 0
     second = await uploads(place).append(key, 0, pieces(b"abcd"), soon())
