@@ -97,6 +97,7 @@ def measure(options: argparse.Namespace, workloads: Sequence[Workload], results:
             quick=options.quick,
             shell=partial(sites.run_command, site),
             ssh=OpenSsh(site, folder),
+            scheduler=not options.sandbox,
             sshd=listener(site.port),
             say=say,
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 Coordinates = tuple[str, str, str, int | str]  # workload, contender, quantity, parameter
 SERVER_TIME = "ms of processor a request, server"  # less sensitive to other load on the machine than rates are
-HIGHER_IS_BETTER = {"requests/s", "MiB/s"}  # of every other quantity, less is better
+HIGHER_IS_BETTER = {"requests/s", "MiB/s", "jobs/s"}  # of every other quantity, less is better
 
 
 @dataclass(frozen=True, slots=True)

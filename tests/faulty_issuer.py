@@ -68,7 +68,8 @@ class FaultyIssuer(Issuer):
         fault = self._fault
         if fault is Fault.SLOW:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._fault_changed.wait(), self.delay)
+                async with asyncio.timeout(self.delay):
+                    await self._fault_changed.wait()
         if fault is Fault.HANG:
             await self._fault_changed.wait()
         if fault in {Fault.ERROR, Fault.HANG}:

@@ -21,8 +21,10 @@ from typing import Any, Final
 import httpx
 
 import flamecrest
+import flamecrest.server.wiring.gateway  # it reads programs, for which no event loop may wait
 from flamecrest.sandbox.centre import Centre
 from flamecrest.server.app import create_app
+from flamecrest.server.http.edge.exchange import Exchange
 from flamecrest.server.settings import load
 from flamecrest.server.ssh.pool.pool import BACKGROUND
 from flamecrest.server.telemetry.log import log_to_stream
@@ -30,6 +32,7 @@ from flamecrest.server.telemetry.log import log_to_stream
 SOURCE: Final = Path(flamecrest.__file__).parent
 USER: Final = "fireuser"
 QUIET: Final = ("asyncssh", "httpx", "httpcore")  # libraries that log only warnings under `flamecrest serve`
+OF_A_TIMER: Final = Exchange._listen.__code__  # in a task that a timer starts while a request lasts long
 REPEATS: Final = 12  # the shortest walk counts: background tasks of the gateway may run during one of them
 
 
@@ -95,7 +98,7 @@ def _in_background() -> bool:
 def _called_by_timer(frame: FrameType | None) -> bool:
     """Whether a timer of the event loop has called: it belongs to no request, and a slow machine meets more of them."""
     while frame is not None:
-        if isinstance(frame.f_locals.get("self"), asyncio.TimerHandle):
+        if frame.f_code is OF_A_TIMER or isinstance(frame.f_locals.get("self"), asyncio.TimerHandle):
             return True
         frame = frame.f_back
     return False

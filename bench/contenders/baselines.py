@@ -11,9 +11,7 @@ They use asyncssh without changes. Keys are loaded once and no ssh configuration
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import shlex
 import signal
 import socket
 import sys
@@ -22,27 +20,24 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Any, Literal
 
 import asyncssh
 import httpx
-import orjson
 import uvloop
-from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response, UploadFile
+from fastapi import FastAPI, HTTPException, Request, Response
 
 from flamecrest.cli.options import HttpOptions
 from flamecrest.cli.with_granian import granian_server
 from flamecrest.server.auth.oidc import OidcAuthenticator
-from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import GatewayError
+
+from .operations import Commands, Constants, Operations
+from .routes import ROUTERS
 
 BaselineKind = Literal["a", "b", "c", "0"]
 
 CHANNELS = 90  # open at a time on one connection; the centre's MaxSessions is 100
 PREFIX = "timeout 5 "  # FirecREST writes this before every command
-STAT = "stat --format '%f %i %d %h %u %g %s %X %Z %Y' -- "
-STAT_FIELDS = ("mode", "ino", "dev", "nlink", "uid", "gid", "size", "atime", "ctime", "mtime")
-LS = "ls -l --time-style=+%Y-%m-%dT%H:%M:%S -- "
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +51,6 @@ class BaselineConfig:
     port: int
     keys: str  # a directory with one private key file per user
     known_hosts: str
-
-
-class Shell(Protocol):
-    """Runs shell commands as a user on the cluster."""
-
-    async def run(self, user: str, command: str, stdin: bytes = b"") -> bytes:
-        """Run a command and return its standard output. Raises HTTPException if the exit status is not 0."""
-        ...
 
 
 class SshShell:
@@ -138,87 +125,9 @@ class KeptConnections(SshShell):
             (await task).abort()
 
 
-class Operations(Protocol):
-    """The four file operations that are compared."""
-
-    async def download(self, user: str, path: str) -> bytes: ...
-    async def stat(self, user: str, path: str) -> bytes: ...
-    async def ls(self, user: str, path: str) -> bytes: ...
-    async def upload(self, user: str, path: str, content: bytes) -> None: ...
-
-
-class Commands:
-    """File operations as FirecREST implements them: one program per operation, file content as base64."""
-
-    def __init__(self, shell: Shell) -> None:
-        self._shell = shell
-
-    async def download(self, user: str, path: str) -> bytes:
-        return base64.b64decode(await self._shell.run(user, f"base64 -- {shlex.quote(path)}"))
-
-    async def stat(self, user: str, path: str) -> bytes:
-        fields = (await self._shell.run(user, STAT + shlex.quote(path))).split()
-        numbers = [int(fields[0], 16), *map(int, fields[1:])]
-        return orjson.dumps({"output": dict(zip(STAT_FIELDS, numbers, strict=True))})
-
-    async def ls(self, user: str, path: str) -> bytes:
-        lines = (await self._shell.run(user, LS + shlex.quote(path))).decode().splitlines()
-        return orjson.dumps({"output": [_entry(line) for line in lines if not line.startswith("total ")]})
-
-    async def upload(self, user: str, path: str, content: bytes) -> None:
-        await self._shell.run(user, f"base64 -d > {shlex.quote(path)}", base64.b64encode(content))
-
-
-class Constants:
-    """Constant responses of the right size."""
-
-    def __init__(self) -> None:
-        line = "-rw-r--r-- 1 fireuser fireuser 1024 2026-01-01T00:00:00 "
-        self._stat = orjson.dumps({"output": dict.fromkeys(STAT_FIELDS, 1_700_000_000)})
-        self._ls = orjson.dumps({"output": [_entry(f"{line}{number:04}") for number in range(1000)]})
-
-    async def download(self, *_: object) -> bytes:
-        return b"x" * 1024
-
-    async def stat(self, *_: object) -> bytes:
-        return self._stat
-
-    async def ls(self, *_: object) -> bytes:
-        return self._ls
-
-    async def upload(self, *_: object) -> None:
-        return None
-
-
-def _entry(line: str) -> dict[str, Any]:
-    mode, _links, user, group, size, modified, name = line.split(None, 6)
-    return {
-        "name": name,
-        "type": mode[0],
-        "linkTarget": None,
-        "user": user,
-        "group": group,
-        "permissions": mode[1:10],
-        "lastModified": modified,
-        "size": size,
-    }
-
-
-async def _username(request: Request, authorization: Annotated[str | None, Header()] = None) -> str:
-    tokens: OidcAuthenticator = request.app.state.tokens
-    try:
-        identity = await tokens.authenticate(authorization, Deadline.after(10))
-    except GatewayError as error:
-        raise HTTPException(401, error.public) from None
-    return identity.username
-
-
 async def _failed(request: Request, error: Exception) -> Response:
     print(f"{request.url.path}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     return Response(status_code=424)
-
-
-Username = Annotated[str, Depends(_username)]
 
 
 def make_app(config: BaselineConfig) -> FastAPI:
@@ -233,30 +142,8 @@ def make_app(config: BaselineConfig) -> FastAPI:
                 yield
 
     app = FastAPI(lifespan=lifespan, exception_handlers={asyncssh.Error: _failed, OSError: _failed})
-    ops = "/filesystem/{system}/ops"
-
-    @app.get("/status/liveness")
-    async def liveness() -> Response:
-        return Response(b"{}", media_type="application/json")
-
-    @app.get(ops + "/download")
-    async def download(request: Request, user: Username, path: str) -> Response:
-        content = await request.app.state.operations.download(user, path)
-        return Response(content, media_type="application/octet-stream")
-
-    @app.get(ops + "/stat")
-    async def stat(request: Request, user: Username, path: str) -> Response:
-        return Response(await request.app.state.operations.stat(user, path), media_type="application/json")
-
-    @app.get(ops + "/ls")
-    async def ls(request: Request, user: Username, path: str) -> Response:
-        return Response(await request.app.state.operations.ls(user, path), media_type="application/json")
-
-    @app.post(ops + "/upload")
-    async def upload(request: Request, user: Username, path: str, file: UploadFile) -> Response:
-        await request.app.state.operations.upload(user, f"{path}/{file.filename}", await file.read())
-        return Response(status_code=204)
-
+    for router in ROUTERS:
+        app.include_router(router)
     return app
 
 

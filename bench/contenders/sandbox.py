@@ -12,6 +12,7 @@ from pathlib import Path
 
 import asyncssh
 
+from flamecrest.sandbox import userland
 from flamecrest.sandbox.ssh.server import SshServer
 from flamecrest.sandbox.users import UnixUsers
 
@@ -41,10 +42,12 @@ async def serve_sandbox(folder: Path, count: int, port: int) -> None:
     users = UnixUsers(folder / "root", names)
     for user in users:
         user.home.mkdir(parents=True)
+    programs = folder / "root/bin"
+    userland.install(users, programs)  # commands and the agent see the same made-up owners as SFTP does
     host_key = asyncssh.generate_private_key("ssh-ed25519")
     keys = make_keys(folder / "keys", names)
     (folder / "known_hosts").write_bytes(f"[127.0.0.1]:{port} ".encode() + host_key.export_public_key())
-    server = SshServer(users, host_key, keys=keys, max_sessions=SESSIONS, max_startups=500)
+    server = SshServer(users, host_key, keys=keys, bin_dirs=[programs], max_sessions=SESSIONS, max_startups=500)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

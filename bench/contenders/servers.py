@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from tests.live.process import PROGRAMS, Server, free_port, gateway, serving
 from tests.live.site import Site, write_settings
@@ -74,10 +74,11 @@ class Servers:
         return self.gateway(key) if key in {GATEWAY, OTHER} else self._baseline(cast("BaselineKind", key))
 
     @contextmanager
-    def gateway(self, key: str, folder: str = "") -> Iterator[Contender]:
+    def gateway(self, key: str, folder: str = "", more: Mapping[str, Any] | None = None) -> Iterator[Contender]:
         """Start a gateway without probes: of this checkout, or of the other one for the key OTHER.
 
-        It is started by its command line only, because the other checkout may have other modules.
+        `more` are further settings. It is started by its command line only, because the other checkout may have other
+        modules.
         """
         here = self.folder / folder / key
         here.mkdir(parents=True, exist_ok=True)
@@ -85,18 +86,23 @@ class Servers:
         if key == OTHER:
             assert self.other_checkout is not None
             programs = self.other_checkout / ".venv/bin"
-        settings = self.site.settings(self.issuer, here / "service_secret", probing=False)
+        settings = self.site.settings(self.issuer, here / "service_secret", probing=False) | dict(more or {})
         with gateway(write_settings(settings, here / "flamecrest.yaml"), here / "gateway.log", programs) as server:
             yield Contender(key, self._endpoint(server), server.pid, server.log)
 
     @contextmanager
-    def multi_user_gateway(self, key: str, users: int) -> Iterator[MultiUserGateway]:
-        """Start a gateway on a sandbox with that many users; a real site need not have as many accounts."""
+    def multi_user_gateway(
+        self, key: str, users: int, more: Mapping[str, Any] | None = None
+    ) -> Iterator[MultiUserGateway]:
+        """Start a gateway on a sandbox with that many users; a real site need not have as many accounts.
+
+        `more` are further settings.
+        """
         folder = self.folder / f"multi-user-{key}"
         folder.mkdir()
         with sites.sandbox(folder, users) as site, sites.issuing(site) as issuer:
             servers = Servers(site, issuer, folder, self.other_checkout)
-            with servers.gateway(key) as contender:
+            with servers.gateway(key, more=more) as contender:
                 assert contender.pid is not None
                 endpoints = [Endpoint(contender.endpoint.url, issuer.mint(user)) for user in site.users]
                 yield MultiUserGateway(contender.pid, site.port, endpoints, [site.home(user) for user in site.users])

@@ -40,9 +40,11 @@ def call(line: bytes) -> LoggedCall | None:
     if not isinstance(status, int) or not 200 <= status < 400 or total is None:
         return None
     spent = [_milliseconds(fields.get(f"{part}_ms", 0)) for part in PARTS[:-1]]
+    connecting = _milliseconds(fields.get("connect_ms", 0))  # waited for, like a channel
     known = [part for part in spent if part is not None]
-    if len(known) < len(spent):
+    if len(known) < len(spent) or connecting is None:
         return None
+    known[PARTS.index("queue")] += connecting
     rest = max(0.0, total - sum(known))  # rounding can make it negative
     return LoggedCall(_operation(fields), total, dict(zip(PARTS, (*known, rest), strict=True)))
 

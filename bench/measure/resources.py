@@ -55,6 +55,12 @@ class Meter:
         server, sshd = (1000 * max(0.0, now - then) / requests for now, then in spent)
         return Usage(server, None if self._sshd is None else sshd, *self._memory)
 
+    def processor_ms(self, per: str, count: float) -> Iterator[tuple[str, float]]:
+        """The processor time used since the meter was created in milliseconds, divided by `count`, by name."""
+        names = ("server",) if self._sshd is None else ("server", "sshd")
+        for name, now, then in zip(names, self._spent(), self._start, strict=False):
+            yield f"ms of processor {per}, {name}", 1000 * max(0.0, now - then) / count
+
     def processor_seconds(self) -> float:
         """The processor time of server and sshd together, since they started."""
         return sum(self._spent())

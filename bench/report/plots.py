@@ -1,4 +1,7 @@
-"""Plots as SVG, drawn by matplotlib: curves on logarithmic axes, and horizontal bars in one or more parts."""
+"""Plots as SVG, drawn by matplotlib: curves on logarithmic axes, and horizontal bars in one or more parts.
+
+matplotlib is imported when something is drawn: it takes half a second, and most users of this package draw nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,11 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH = 9.0  # inches; the heights below, too
 CURVES_HEIGHT, BAR_HEIGHT, GROUP_HEIGHT, FRAME_HEIGHT = 3.8, 0.27, 0.42, 1.0
@@ -57,6 +59,10 @@ def curves(title: str, labels: tuple[str, str], found: Sequence[Curve]) -> str:
     lines = [(curve, points) for curve, points in lines if points]
     if not lines:
         return ""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, CURVES_HEIGHT), layout="constrained")
         axes = figure.subplots()
@@ -89,6 +95,9 @@ def bars(
         return ""
     counts = [len(groups[name]) for name in names]
     height = FRAME_HEIGHT + sum(GROUP_HEIGHT + BAR_HEIGHT * count for count in counts)
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         every = figure.subplots(len(names), squeeze=False, height_ratios=counts)[:, 0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.columns import GATEWAY, OPENSSH, OPENSSH_OPEN, OTHER, TITLES
+from bench.columns import CURL, GATEWAY, OPENSSH, OPENSSH_OPEN, OTHER, REST, TITLES, UNSHARED
 from bench.measure.logs import PARTS
 from bench.results import Cell, Results
 
@@ -18,12 +18,16 @@ COLOURS = {
     "c": "#e08214",
     GATEWAY: "#1b7837",
     OTHER: "#7fbf7b",
+    REST: "#5aae61",
+    UNSHARED: "#a6dba0",
     "0": "#67a9cf",
     OPENSSH: "#333333",
     OPENSSH_OPEN: "#7f7f7f",
+    CURL: "#4d4d4d",
 }
 PART_COLOURS = dict(zip(PARTS, ("#8c6bb1", "#e08214", "#1b7837", "#67a9cf"), strict=True))
-SIDES = {"server": "#1b7837", "sshd": "#e08214"}
+MEASURED = (("stat", 64), ("download", 64), ("ls", 16), ("upload", 32), ("jobs", 16), ("nodes", 16))
+SIDES = {"server": "#1b7837", "sshd": "#e08214", "slurmctld": "#8c6bb1", "slurmdbd": "#67a9cf"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ def _parts(when: str) -> Callable[[Results], str]:
 
 def _sides(results: Results, title: str, unit: str, prefix: str) -> str:
     groups: dict[str, list[Bar]] = {}
-    for workload, row in (("stat", 64), ("download", 64), ("ls", 16), ("upload", 32)):
+    for workload, row in MEASURED:
         for key in TITLES:
             cells = {side: results.find(workload, key, prefix + side, row) for side in SIDES}
             parts = {side: cell.mean for side, cell in cells.items() if cell is not None}
@@ -133,6 +137,26 @@ PLOTS: dict[str, dict[str, Callable[[Results], str]]] = {
     "big": {"rate": _bars("big", "MiB/s", "A big file: more is better")},
     "entries": {"growth": _curves("entries", "ms", "ls by entries: less is better", ("entries", _TIME))},
     "sizes": {"growth": _curves("sizes", "ms", "Download by size: less is better", ("KiB", _TIME))},
+    **{
+        name: {"rate": _bars(name, "requests/s", f"{title} at 16 connections: more is better", 16)}
+        for name, title in (
+            ("jobs", "List of jobs"),
+            ("job", "One job"),
+            ("nodes", "Nodes"),
+            ("partitions", "Partitions"),
+        )
+    },
+    "pollers": {
+        "latency": _bars("pollers", "ms p99", "200 pollers, 99th percentile of latency: less is better", 200),
+        "questions": _bars("pollers", "questions to slurmctld a second", "Questions to slurmctld: less is better", 200),
+    },
+    "submit": {"time": _bars("submit", "ms a job", "Submission of jobs: less is better")},
+    "lifecycle": {
+        "whole": _curves(
+            "lifecycle", "s p50, whole life", "A job's complete life: less is better", ("clients", "seconds")
+        ),
+        "rate": _curves("lifecycle", "jobs/s", "Complete lives of jobs: more is better", ("clients", "jobs a second")),
+    },
     "calls": {"alone": _parts("1 at a time"), "together": _parts("64 at a time")},
     "network": {
         "channels": _bars("network", "channels a request", "SSH channels per request: less is better"),

@@ -13,6 +13,7 @@ from bench.contenders.servers import Contender
 from bench.measure import counters, load, logs
 from bench.results import Cell
 
+from .jobs import JobThroughput
 from .throughput import ListingThroughput, ReadThroughput, Throughput, UploadThroughput
 from .workload import Bench
 
@@ -22,6 +23,18 @@ OPERATIONS: Sequence[Throughput] = (
     ListingThroughput("ls", "", (1,), 1),
     UploadThroughput("upload", "", (1,)),
 )
+JOB_OPERATIONS: Sequence[Throughput] = (
+    JobThroughput("jobs", "", "compute", "/jobs", (1,)),
+    JobThroughput("job", "", "compute", "/jobs/{job}", (1,)),
+    JobThroughput("nodes", "", "status", "/nodes", (1,)),
+)
+
+
+def operations(bench: Bench) -> Sequence[Throughput]:
+    """The operations that the site can do."""
+    return (*OPERATIONS, *JOB_OPERATIONS) if bench.scheduler else OPERATIONS
+
+
 COLUMNS = (*logs.PARTS, "total")
 STATISTICS = ("mean", "p50", "p99")
 
@@ -42,16 +55,18 @@ class Calls:
             if gateway.log is None or not load.wrk_installed():
                 bench.say(f"{self.name}: skipped, the gateway's log cannot be read, or wrk is not installed")
                 return []
-            for operation in OPERATIONS:
+            for operation in operations(bench):
                 await operation.prepare(bench)
+                endpoint = operation.endpoint(gateway)
                 requests = operation.requests(bench, key)
-                await load.wrk(gateway.endpoint, requests, self.connections[0], 1)
+                await load.wrk(endpoint, requests, self.connections[0], 1)
                 for connections in self.connections:
                     bench.say(f"{self.name}: {operation.name}, {connections} at a time, {gateway.title}")
                     start = gateway.log.stat().st_size
-                    burst = await load.wrk(gateway.endpoint, requests, connections, 1 if bench.quick else 4)
+                    burst = await load.wrk(endpoint, requests, connections, 1 if bench.quick else 4)
                     lines = counters.since(gateway.log, start)
                     cells += self._cells(lines, f"{connections} at a time", burst.wrong, key)
+                await operation.clean(bench)
         return cells
 
     def _cells(self, lines: Sequence[bytes], when: str, wrong: int, key: str) -> Iterator[Cell]:
@@ -75,7 +90,7 @@ class Network:
 
     async def run(self, bench: Bench) -> list[Cell]:
         cells: list[Cell] = []
-        for operation in OPERATIONS:
+        for operation in operations(bench):
             await operation.prepare(bench)
             for key in bench.measured(self.needs):
                 contender = bench.contenders[key]
@@ -83,6 +98,7 @@ class Network:
                     continue
                 bench.say(f"{self.name}: {operation.name}, {contender.title}")
                 cells += await self._row(operation, bench, contender)
+            await operation.clean(bench)
         return cells
 
     async def _row(self, operation: Throughput, bench: Bench, contender: Contender) -> list[Cell]:
@@ -91,23 +107,24 @@ class Network:
         every = operation.requests(bench, contender.key)
         count = 200 if contender.key in {"c", GATEWAY, OTHER} else 50
         requests = (list(every) * count)[: count // 5 if bench.quick else count]
-        await load.send(contender.endpoint, requests[:2])  # open the connections
+        endpoint, slurm = operation.endpoint(contender), await operation.slurm(bench)
+        await load.send(endpoint, requests[:2])  # open the connections
+        asked = None if slurm is None else await slurm.load()
         before = await counters.read_counters(contender.pid, contender.log)
-        wrong = await load.send(contender.endpoint, requests)
+        wrong = await load.send(endpoint, requests)
         after = await counters.read_counters(contender.pid, contender.log)
         if before is None or after is None:
             bench.say(f"{self.name}: {contender.title} has no counters")
             return []
-        return [
-            Cell(
-                self.name,
-                contender.key,
-                f"{title} a request",
-                operation.name,
-                ((after[name] - before.get(name, 0)) / len(requests),),
-                "",
-                wrong,
-            )
-            for name, title in counters.COUNTS.items()
+        counts = counters.COUNTS.items()
+        found = {
+            f"{title} a request": (after[name] - before.get(name, 0)) / len(requests)
+            for name, title in counts
             if name in after
+        }
+        if slurm is not None and asked is not None:
+            found |= dict((await slurm.load()).since(asked, "a request", len(requests)))
+        return [
+            Cell(self.name, contender.key, quantity, operation.name, (value,), "", wrong)
+            for quantity, value in found.items()
         ]

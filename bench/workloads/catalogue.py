@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .analysis import Calls, Network
+from .authorization import Authorization
 from .big_file import BigFile
 from .bulk import BulkDownload
 from .downloads import HttpxDownloads
+from .fair_use import FairUse
+from .jobs import JobThroughput
+from .lifecycle import Lifecycle
+from .many_jobs import ManyJobs
 from .memory import Memory
+from .movers import Movers
+from .pollers import OnePoller, Pollers
 from .scaling import Entries, Sizes
+from .submissions import Submissions
+from .syncs import UnchangedSync
 from .throughput import ListingThroughput, ReadThroughput, UploadThroughput
+from .tickets import Tickets
 from .workload import Workload
 
 WORKLOADS: Sequence[Workload] = (
     HttpxDownloads(),
+    Authorization(),
     ReadThroughput("stat", "Metadata of a file", (64, 1, 16, 256)),
     ReadThroughput("download", "Download of 1 KB", (64, 1, 16, 256)),
     ListingThroughput("ls", "List of a directory of 1,000 entries", (16,), 1),
@@ -22,9 +33,22 @@ WORKLOADS: Sequence[Workload] = (
     UploadThroughput("upload", "Upload of 1 KB", (32,)),
     BulkDownload(),
     BigFile(),
+    Movers(),
+    Tickets(),
+    UnchangedSync(),
+    FairUse(),
     Entries(),
     Sizes(),
     Calls(),
     Network(),
     Memory(),
+    JobThroughput("jobs", "List of a user's jobs", "compute", "/jobs"),
+    JobThroughput("job", "One job", "compute", "/jobs/{job}"),
+    JobThroughput("nodes", "Nodes", "status", "/nodes"),
+    JobThroughput("partitions", "Partitions", "status", "/partitions"),
+    Pollers(),
+    OnePoller(),
+    Submissions(),
+    ManyJobs(),
+    Lifecycle(),
 )

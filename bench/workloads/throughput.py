@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from bench.columns import GATEWAY, OTHER
+from bench.contenders.servers import Contender
 from bench.contenders.sites import FILES, SIZE
 from bench.measure import load
 from bench.measure.http_client import client
-from bench.measure.load import Request
+from bench.measure.load import Endpoint, Request
 from bench.measure.resources import Meter
+from bench.measure.slurm import SlurmMeter
 from bench.results import Cell
 
 from .workload import Bench
@@ -52,8 +54,19 @@ class Throughput:
         """The requests for a contender."""
         raise NotImplementedError
 
+    def endpoint(self, contender: Contender) -> Endpoint:
+        """The endpoint that the requests are sent to."""
+        return contender.endpoint
+
     async def prepare(self, bench: Bench) -> None:
         """Create the files that the requests need."""
+
+    async def clean(self, bench: Bench) -> None:
+        """Remove from the cluster what is not below the directory of the files."""
+
+    async def slurm(self, _bench: Bench) -> SlurmMeter | None:
+        """The meter of Slurm's daemons, if the requests are answered by them."""
+        return None
 
     async def check(self, _bench: Bench, _key: str) -> int:
         """Check more than the status, which is all that wrk checks; return the number of wrong results."""
@@ -67,7 +80,7 @@ class Throughput:
         keys = bench.measured(self.needs)
         requests = {key: self.requests(bench, key) for key in keys}
         for contender in bench.turn(keys, 0):
-            await load.wrk(contender.endpoint, requests[contender.key], self._connections[0], WARM_UP)
+            await load.wrk(self.endpoint(contender), requests[contender.key], self._connections[0], WARM_UP)
         cells = []
         for connections in sorted(self._connections):
             cells += await self._row(bench, requests, connections)
@@ -76,6 +89,7 @@ class Throughput:
 
     async def _row(self, bench: Bench, requests: Mapping[str, Sequence[Request]], connections: int) -> list[Cell]:
         found = {key: Samples() for key in requests}
+        slurm = await self.slurm(bench)
         rounds, seconds = (5, 5) if connections == self._connections[0] else (2, 3)
         if bench.quick:
             rounds, seconds = (2, 2) if connections == self._connections[0] else (1, 2)
@@ -84,13 +98,16 @@ class Throughput:
         for turn in range(rounds):
             for contender in bench.turn([*requests], turn):
                 bench.say(f"{self.name}: {connections} connections, round {turn + 1}, {contender.title}")
+                before = None if slurm is None else await slurm.load()
                 meter = Meter(contender.pid, bench.sshd) if contender.pid is not None else None
                 memory = asyncio.create_task(_sample_memory(meter, seconds / 2))
-                burst = await load.wrk(contender.endpoint, requests[contender.key], connections, seconds)
+                burst = await load.wrk(self.endpoint(contender), requests[contender.key], connections, seconds)
                 await memory
                 samples = found[contender.key]
                 samples.wrong += burst.wrong
                 samples.add(_quantities(burst, meter))
+                if slurm is not None and before is not None and burst.requests:
+                    samples.add(dict((await slurm.load()).since(before, "a request", burst.requests)))
                 await _settle(meter)
         return [
             Cell(self.name, key, quantity, connections, tuple(values), "", samples.wrong)

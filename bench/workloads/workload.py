@@ -23,6 +23,7 @@ class Bench:
     quick: bool
     shell: Callable[[str], Awaitable[str]]  # runs a shell command as the site's first user, returns its output
     ssh: OpenSsh
+    scheduler: bool  # whether the site has Slurm
     sshd: int | None  # pid of the process that listens on the site's port, if it can be seen
     say: Callable[[str], None]  # prints a line about the progress
 
@@ -34,6 +35,12 @@ class Bench:
     def runs(self, quick: int, full: int) -> int:
         """The number of runs. A comparison needs all of them, also a quick one."""
         return quick if self.quick and self.servers.other_checkout is None else full
+
+    def has_no_scheduler(self, workload: str) -> bool:
+        """Whether a workload that needs a scheduler must be skipped; says so."""
+        if not self.scheduler:
+            self.say(f"{workload}: skipped, the site has no scheduler")
+        return not self.scheduler
 
     def measured(self, needs: Sequence[str]) -> list[str]:
         """The keys of the contenders that run: those of `needs`, and the gateway of the other checkout."""

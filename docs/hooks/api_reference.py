@@ -24,7 +24,8 @@ PAGES: Final = (
     ("filesystem", "Files", "/filesystem/{system_name}/ops/"),
     ("bulk", "Many files", "/filesystem/{system_name}/bulk/"),
     ("uploads", "Resumable uploads", "/filesystem/{system_name}/uploads"),
-    ("transfer", "Transfer jobs", "/filesystem/{system_name}/transfer/"),
+    ("transfer", "Transfer jobs", "/filesystem/{system_name}/transfer"),
+    ("tokens", "Narrow tokens", "/tokens"),
 )
 INTRODUCTION: Final = """# API reference
 

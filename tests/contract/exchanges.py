@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).parent / "firecrest-v2"
 
 # Recorded on this system, for this user, whose folder is this.
-SYSTEM, HOME = "cluster-slurm-ssh", "/home/fireuser"
+SYSTEM, USER, HOME = "cluster-slurm-ssh", "fireuser", "/home/fireuser"
 
 # What the recorded messages have to say in ours too: clients look for these words.
 _MATTERS = re.compile(
@@ -78,6 +78,19 @@ async def send(client: httpx.AsyncClient, exchange: dict[str, Any], rename: Call
     return await client.send(prepared)
 
 
+# Fields that FirecREST does not have, by where they are: of a system, of a job, and of states of jobs and steps.
+_ADDED = {
+    "body.systems[]": {"transferMethods"},
+    "body.systems[].ssh": {"nodes"},
+    "body.jobs[]": {
+        "submitTime", "cpus", "memory", "gpus", "qos", "dependency", "comment", "standardOutput", "standardError",
+        "usage", "array", "source",
+    },
+    "body.jobs[].status": {"stateHint"},
+    "body.jobs[].tasks[].status": {"stateHint"},
+}  # fmt: skip
+
+
 def compare(exchange: dict[str, Any], response: httpx.Response, rename: Callable[[str], str]) -> None:
     """Fail unless the answer is as recorded, or better on purpose."""
     better = BETTER.get(exchange["case"], Better(""))
@@ -107,7 +120,7 @@ def _same_shape(recorded: Any, seen: Any, where: str) -> None:
     if isinstance(recorded, dict):
         assert isinstance(seen, dict), where
         if not _is_map(where):
-            assert set(recorded) == set(seen), where
+            assert set(recorded) == set(seen) - (_ADDED.get(where, set()) - set(recorded)), where
         for name in recorded.keys() & seen.keys():
             _same_shape(recorded[name], seen[name], f"{where}.{name}")
             if name in _SAME and recorded.keys() & _MARKS:

@@ -17,13 +17,14 @@ from .fault_world import World
 from .process import Server, gateway
 from .site import Site, write_settings
 
-SECONDS = 60  # a live test without a timeout mark of its own
+SECONDS = 180  # a live test without a timeout mark of its own
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark all tests in this directory as live, with a longer timeout."""
+    here = str(Path(__file__).parent) + os.sep
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if str(item.path).startswith(here):
             item.add_marker(pytest.mark.live)
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(SECONDS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ class World:
         self.folder = folder
         self.stack = stack
 
-    def sshd(self, **options: str) -> Sshd:
-        return self.stack.enter_context(faults.sshd(self.site, self.folder, **options))
+    def sshd(self, root: Path = Path("/"), limits: Sequence[str] = (), **options: str) -> Sshd:
+        return self.stack.enter_context(faults.sshd(self.site, self.folder, root, limits, **options))
 
     def gateway(self, server: Sshd | None = None, *, scheduler: float = 4, **timeouts: float) -> Server:
         """A gateway without probes, so that only requests open connections."""

@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from .site import Site
 CENTRE = Path(__file__).parent / "centre"
 
 
-def until(true: Callable[[], object], what: str, seconds: float = 15) -> None:
+def until(true: Callable[[], object], what: str, seconds: float = 60) -> None:
     """Wait for a condition; fail if it does not become true."""
     end = time.monotonic() + seconds
     while not true():
@@ -93,10 +93,15 @@ def stopped(*some: int) -> Iterator[None]:
         end(list(some), signal.SIGCONT)
 
 
+def first_pid(path: Path) -> int:
+    """The pid in a pid file. Of a daemon that was killed, the rest of a longer pid may follow on a second line."""
+    return int(path.read_text().split()[0])
+
+
 def pid_of(piece: str) -> int:
     """The pid of one of the centre's own servers."""
     folder = Path(os.environ.get("CLUSTER_DIR") or "/tmp/flamecrest-centre")
-    return int((folder / "run" / f"{piece}.pid").read_text())
+    return first_pid(folder / "run" / f"{piece}.pid")
 
 
 @contextmanager
@@ -128,11 +133,24 @@ class Sshd:
     known_hosts: Path
     config: Path
     log: Path
+    root: Path = Path("/")  # of the system that it is a program of: a chroot has another OpenSSH
+    limits: Sequence[str] = ()  # options of prlimit
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        argv = ["/usr/sbin/sshd", "-D", "-f", str(self.config), "-E", str(self.log)]
-        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+        argv = [
+            "prlimit",
+            *self.limits,
+            "chroot",
+            str(self.root),
+            "/usr/sbin/sshd",
+            "-D",
+            "-e",
+            "-f",
+            f"/{self.config.relative_to(self.root)}",
+        ]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         until(self.answers, "our sshd answers")
 
     def answers(self) -> bool:
@@ -144,7 +162,7 @@ class Sshd:
         """The sshd processes of its connections, without the programs that they run."""
         if self.process is None:
             return []
-        return [pid for pid in children(self.process.pid) if _name(pid) == "sshd"]
+        return [pid for pid in children(self.process.pid) if _name(pid).startswith("sshd")]
 
     def cut(self) -> None:
         """Cut every connection. Remote programs keep running, as with OpenSSH."""
@@ -162,22 +180,25 @@ class Sshd:
 
 
 @contextmanager
-def sshd(site: Site, folder: Path, **options: str) -> Iterator[Sshd]:
-    """Run it. Options of sshd_config replace the centre's."""
+def sshd(
+    site: Site, folder: Path, root: Path = Path("/"), limits: Sequence[str] = (), **options: str
+) -> Iterator[Sshd]:
+    """Run it, in that root directory, with options of prlimit. Options of sshd_config replace the centre's."""
     port = free_port()
     theirs = (site.known_hosts.parent / "sshd_config").read_text()
     given = {"Port": str(port), "PidFile": "none", **options}
     kept = [line for line in theirs.splitlines() if line.partition(" ")[0] not in given]
-    config = folder / "sshd_config"
+    config = (folder if root == Path("/") else root / "tmp") / f"sshd_config_{port}"
     config.write_text("\n".join([*kept, *(f"{name} {value}" for name, value in given.items()), ""]))
     known = folder / "known_hosts"
     known.write_text(re.sub(r"(?m)^\[127\.0\.0\.1\]:\d+", f"[127.0.0.1]:{port}", site.known_hosts.read_text()))
-    server = Sshd(port, known, config, folder / "sshd.log")
+    server = Sshd(port, known, config, folder / "sshd.log", root, limits)
     server.start()
     try:
         yield server
     finally:
         server.stop()
+        config.unlink()
 
 
 # --- users' files

@@ -18,7 +18,7 @@ async def endless() -> AsyncIterator[bytes]:
     while True:
         for _ in range(50):
             yield b"L" * 65536
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)  # so that it is suspended before the file is complete
 
 
 async def main() -> int:

@@ -59,7 +59,7 @@ def work(site: Site, live_gateway: Server, live_token: Callable[..., str]) -> It
         assert client.delete("/rm", params={"path": path}).status_code == 204
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_plugin_transport_scheduler_and_calculation(
     site: Site, live_gateway: Server, live_issuer: Issuer, aiida_python: Path, work: str, tmp_path: Path
 ) -> None:
@@ -84,7 +84,7 @@ def test_plugin_transport_scheduler_and_calculation(
     }
     logged = live_gateway.log.stat().st_size
     argv = [str(aiida_python), "-m", "tests.live.aiida.drive"]
-    done = subprocess.run(argv, cwd=ROOT, env=environ, check=False, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(argv, cwd=ROOT, env=environ, check=False, capture_output=True, text=True, timeout=450)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     assert set(re.findall(r"^ok ([a-z ]+)(?::| \()", done.stdout, re.MULTILINE)) == STEPS

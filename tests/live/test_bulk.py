@@ -40,7 +40,7 @@ async def test_content_round_trips_with_rekeying(site: Site, rekey: int, acceler
         transport.raw._rekey_bytes = rekey
         first = transport.raw._send_encryption
         sftp = Sftp(transport)
-        await sftp.open()
+        await sftp.open(10)
         path = f"{site.root}/{user}/.flamecrest-test-{os.getpid()}".encode()
         try:
             async with sftp.handle(sftp.open_file(path, FLAG_WRITE | FLAG_CREATE | FLAG_TRUNCATE)) as handle:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import asyncssh
 import pytest
 
 from flamecrest.server.errors import GatewayError
 from flamecrest.server.files.resumable.remote import RemoteUploads
 from flamecrest.server.ssh.channels.sftp_program import SftpOpener
 from flamecrest.server.ssh.command import Command
-from flamecrest.server.ssh.credentials import StaticCredentials, StaticKey
+from flamecrest.server.ssh.credentials.static import StaticCredentials, StaticKey
 from flamecrest.server.ssh.errors import NoCommands
 from flamecrest.server.ssh.host_keys import HostKeyVerifier
 from flamecrest.server.ssh.pool.host import Host
@@ -26,6 +23,7 @@ from flamecrest.server.ssh.pool.pool import Pool
 from tests.contract.files.places import over_ssh, soon
 from tests.contract.files.test_without_commands import pieces, walk_through
 
+from .accounts import new_user, sshd_keys
 from .process import free_port, running
 
 pytestmark = pytest.mark.anyio
@@ -49,26 +47,15 @@ BY_SHELL = "Subsystem sftp /usr/lib/openssh/sftp-server"
 @pytest.fixture
 def account() -> Iterator[Path]:
     """The home directory of a new user."""
-    if os.getuid() != 0 or shutil.which("useradd") is None:
-        pytest.skip("only root can make a user")
-    subprocess.run(["useradd", "-m", "-s", "/bin/bash", "-p", "*", USER], check=True)
-    try:
-        yield Path(pwd.getpwnam(USER).pw_dir)
-    finally:
-        subprocess.run(["userdel", "-r", USER], check=True, capture_output=True)
+    with new_user(USER) as home:
+        yield home
 
 
 @pytest.fixture
 async def login(request: pytest.FixtureRequest, account: Path, tmp_path_factory: pytest.TempPathFactory):
     """The user's files behind an sshd of its own."""
     folder = tmp_path_factory.mktemp("sshd")
-    host, mine = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
-    host.write_private_key(folder / "host")
-    (folder / "host").chmod(0o600)
-    mine.write_public_key(folder / "keys")
-    (folder / "keys").chmod(0o644)
-    for above in (folder, *folder.parents[:-2]):
-        above.chmod(above.stat().st_mode | 0o011)  # the user's own process reads the keys
+    host, mine = sshd_keys(folder)
     port = free_port()
     (folder / "config").write_text(CONFIG.format(port=port, folder=folder, more=request.param))
     trust = HostKeyVerifier(pinned=[host.export_public_key("openssh").decode()])

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("requirements.lock", "tests/live/requirements-aiida.lock")
+LOCKS = ("requirements.lock", "tests/live/requirements-aiida.lock", "tests/live/requirements-wormhole.lock")
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?==(?P<version>[^ ;\\]+)", re.MULTILINE)
 
 

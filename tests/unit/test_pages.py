@@ -18,6 +18,7 @@ from flamecrest.cli.main import app
 from flamecrest.server.http.core.errors import STATUS
 from flamecrest.server.ssh.counters import PoolCounters
 from flamecrest.server.telemetry import log
+from flamecrest.server.telemetry.metrics.catalog import table as metrics_table
 from flamecrest.server.telemetry.trace import Trace, log_request, phase
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +100,11 @@ def test_every_decision_is_listed() -> None:
 def commands():
     group = get_command(app)
     assert isinstance(group, TyperGroup)
-    return list(group.commands.items())
+    return [
+        (f"{name} {inner}".strip(), one)
+        for name, command in group.commands.items()
+        for inner, one in (command.commands.items() if isinstance(command, TyperGroup) else [("", command)])
+    ]
 
 
 @pytest.mark.parametrize(("name", "command"), commands(), ids=lambda one: one if isinstance(one, str) else "")
@@ -126,6 +131,11 @@ def test_every_counter_of_the_pool_is_described() -> None:
     assert [one.name for one in fields(PoolCounters) if f"`{one.name}`" not in described] == []
 
 
+def test_every_metric_is_described() -> None:
+    """The table is `table()` of the catalog: paste what it returns."""
+    assert metrics_table() in text("operators/metrics.md")
+
+
 def test_every_field_of_the_access_log_is_described() -> None:
     stream = io.StringIO()
     loggers = (logging.getLogger(), logging.getLogger("flamecrest.access"))
@@ -133,8 +143,8 @@ def test_every_field_of_the_access_log_is_described() -> None:
     try:
         log.log_to_stream(stream, logging.DEBUG)
         loggers[1].setLevel(logging.DEBUG)
-        phases = {name: phase(name) for name in ("auth", "queue", "ssh")}
-        log_request(Trace("id", "id", error="NotFound", detail="why", phases=phases), 0.5, "/path")
+        phases = {name: phase(name) for name in ("auth", "queue", "connect", "ssh")}
+        log_request(Trace("id", "id", error="NotFound", detail="why", phases=phases, trace_id="t"), 0.5, "/path")
     finally:
         loggers[0].handlers[:] = handlers
         for one, level in zip(loggers, levels, strict=True):

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,9 +58,9 @@ def wrong_with(api: Api, response: httpx.Response) -> str | None:
     body = response.json()
     if not set(body) >= KEYS or body["errorType"] not in {"error", "validation"} or not body["message"]:
         return "not the envelope"
-    if body["message"] != "Not Found" and body["user"] != api.home.rpartition("/")[2]:
+    if body["message"] != "Not Found" and body["user"] != api.user:
         return f"the caller is not {body['user']}"
-    if (body["errorType"] == "validation") != bool(body["data"] and body["data"]["fields"]):
+    if (body["errorType"] == "validation") != bool((body["data"] or {}).get("fields")):
         return "a validation error without its fields, or the other way round"
     return None
 
@@ -145,11 +145,13 @@ async def jobs(http: httpx.AsyncClient, api: Api, folder: str = "") -> dict[str,
     return {job["jobId"]: job["status"]["state"] for job in mine}
 
 
-async def quiet(http: httpx.AsyncClient, api: Api, folder: str = "") -> None:
-    """Wait until no job of the caller (see `jobs`) runs or is pending."""
+async def quiet(http: httpx.AsyncClient, api: Api, older: Collection[str] = ()) -> None:
+    """Wait until no job of the caller runs or is pending, except those with an id in `older`."""
     with anyio.fail_after(60):
         while waiting := [
-            job for job, state in (await jobs(http, api, folder)).items() if state in {"PENDING", "RUNNING"}
+            job
+            for job, state in (await jobs(http, api)).items()
+            if job not in older and state in {"PENDING", "RUNNING"}
         ]:
             await anyio.sleep(0.3)
     assert not waiting
@@ -159,7 +161,7 @@ async def tidy(http: httpx.AsyncClient, api: Api, begun: list[httpx.Response]) -
     """Remove the logs of the started transfer jobs: the home directory is shared."""
     for answer in begun:
         if answer.is_success and b"transferJob" in answer.content:
-            for log in answer.json()["transferJob"]["logs"].values():
+            for log in (answer.json()["transferJob"] or {"logs": {}})["logs"].values():
                 await http.delete(f"/filesystem/{api.system}/ops/rm", params={"path": log})
 
 

@@ -42,6 +42,11 @@ class Field:
         return str(self.at[-1])
 
     @property
+    def shown(self) -> str:
+        """The name in errors: that of a field in a list of jobs has its place."""
+        return ".".join(map(str, self.at)) if self.at[0] == "jobs" else self.name
+
+    @property
     def nullable(self) -> bool:
         return any(part.get("type") == "null" for part in self.schema.get("anyOf", []))
 
@@ -128,6 +133,7 @@ class Ground:
     folder: str
     account: str
     job: str  # one that has ended
+    older: frozenset[str] = frozenset()  # the ids of the user's jobs that other tests have left
 
     def baseline(self, operation: Operation) -> dict[str, Any]:
         """A value for everything that an operation may require, by its name."""
@@ -139,6 +145,7 @@ class Ground:
             "extract": "/tree.tar.gz",
             "mkdir": "/new",
             "rm": "/none",
+            "sync": "/tree",
         }
         path |= {"mv": "/movable"} if "/ops/" in operation.path else {"mv": "/none", "upload": "/none"}
         path |= {"upload": "/put"} if operation.method == "PUT" else {}
@@ -146,6 +153,10 @@ class Ground:
         return {
             "system_name": self.system,
             "upload": "none",
+            "transfer_id": "none",
+            "token_id": "none",
+            "verbs": ["status"],
+            "targetSystem": self.system,
             "Tus-Resumable": "1.0.0",
             "Upload-Offset": "0",
             "Upload-Length": "4",
@@ -154,6 +165,8 @@ class Ground:
             "items": [{}],
             "size": 0,
             "job_id": self.job,
+            "jobIds": [self.job],
+            "signal": "USR1",
             "path": self.folder + path.get(end, "/file"),
             "sourcePath": self.folder + path.get(end, "/file"),
             "targetPath": f"{self.folder}/{end}",
@@ -167,7 +180,7 @@ class Ground:
 
     # Optional fields that a valid request still needs, by the end of the path and the field name.
     ALWAYS = frozenset(
-        {("jobs", "script"), ("jobs", "account"), ("attach", "command")}
+        {("jobs", "script"), ("jobs", "account"), ("submit", "script"), ("validate", "script"), ("attach", "command")}
         | {("uploads", name) for name in ("path", "Upload-Length", "Upload-Metadata")}
     )
 
@@ -185,7 +198,7 @@ class Ground:
                 continue
             if one.choice and one.name == one.choice[0]:
                 request.put(one, one.choice[1])
-            elif one.name == "items":
+            elif one.name in {"items", "jobs"}:
                 request.put(one, [{}])
             elif any("properties" in kind or "discriminator" in kind for kind in one.kinds):
                 request.put(one, {})
@@ -287,8 +300,8 @@ def document(value: Any) -> bytes:
 
 def form(*parts: tuple[str, str, bytes]) -> bytes:
     """A multipart body of (field, file name, bytes)."""
-    whole = b""
+    whole = []
     for name, filename, data in parts:
         head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"; filename="{filename}"\r\n\r\n'
-        whole += os.fsencode(head) + data + b"\r\n"
-    return whole + f"--{BOUNDARY}--\r\n".encode()
+        whole += [os.fsencode(head), data, b"\r\n"]
+    return b"".join([*whole, f"--{BOUNDARY}--\r\n".encode()])

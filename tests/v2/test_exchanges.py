@@ -29,6 +29,7 @@ class Replay:
 
     def rename(self, text: str) -> str:
         text = text.replace(exchanges.SYSTEM, self.api.system).replace("/home/", self.api.home.rpartition("/")[0] + "/")
+        text = text.replace(exchanges.USER, self.api.user)
         for recorded, ours in self.jobs.items():
             text = text.replace(f"/jobs/{recorded}", f"/jobs/{ours}")
         return text

@@ -28,7 +28,7 @@ def centre(tmp_path: Path) -> Iterator[tuple[Centre, httpx.Client]]:
         centre.ssh.sftp = False
         server = stack.enter_context(gateway(centre.write_config(tmp_path / "config.yaml"), tmp_path / "log"))
         bearer = {"Authorization": f"Bearer {centre.token('fireuser')}"}
-        yield centre, stack.enter_context(httpx.Client(base_url=server.url, headers=bearer, timeout=30))
+        yield centre, stack.enter_context(httpx.Client(base_url=server.url, headers=bearer, timeout=30, verify=False))
 
 
 def test_file_operations_work(centre: tuple[Centre, httpx.Client]) -> None:

@@ -48,7 +48,8 @@ class Blocking:
 @pytest.fixture(params=["sync", "async"])
 def client(request, api):
     def make(kind):
-        return kind(api.url, ClientCredentialsAuth(api.client_id, api.secret, api.token_url))
+        # without CA certificates: the API is plain HTTP, and loading them takes longer than most calls
+        return kind(api.url, ClientCredentialsAuth(api.client_id, api.secret, api.token_url), verify=False)
 
     if request.param == "async":
         yield Blocking(lambda: make(AsyncFirecrest))
@@ -75,7 +76,7 @@ def test_status(client, api):
     assert "debug" in [partition["name"] for partition in client.partitions(api.system)]
     assert [one["name"] for one in client.reservations(api.system)] == ["testres"]
     info = client.userinfo(api.system)
-    assert info["user"]["name"] == info["group"]["name"] == "fireuser"
+    assert info["user"]["name"] == info["group"]["name"] == api.user
     assert {"name": "test", "default": True} in info["accounts"]
     refused(client.nodes, "nosuch", status=404, text="System not found")
 
@@ -96,7 +97,7 @@ def test_files(client, api, work, tmp_path):
     assert len(client.checksum(system, path)["checksum"]) == 64
     assert client.file_type(system, path) == "ASCII text"
     assert client.chmod(system, path, "600")["permissions"] == "rw-------"
-    assert client.chown(system, path, "fireuser", "fireuser")["user"] == "fireuser"
+    assert client.chown(system, path, api.user, api.user)["user"] == api.user
     client.symlink(system, path, f"{work}/link")
     client.mkdir(system, f"{work}/x/y", create_parents=True)
     refused(client.mkdir, system, f"{work}/x", status=400, text="File exists")
@@ -123,6 +124,7 @@ def test_empty_files(client, api, work, tmp_path):
     assert (tmp_path / "back").read_bytes() == b""
 
 
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # what the client sends for the last part
 def test_transfer_jobs(client, api, work, tmp_path):
     local = tmp_path / "local"
     local.write_bytes(os.urandom(1000))
@@ -135,7 +137,9 @@ def test_transfer_jobs(client, api, work, tmp_path):
         client.cp(api.system, f"{work}/none", f"{work}/four", account=api.account)
     names = [entry["name"] for entry in client.list_files(api.system, work)]
     assert names == ["it's three", "one"]
-    refused(client.upload, api.system, str(big(tmp_path)), work, "big", account=api.account, status=400, text="s3")
+    if not api.live:  # the live site has tests of its own for large files
+        client.upload(api.system, str(big(tmp_path)), work, "big", account=api.account)
+        assert client.stat(api.system, f"{work}/big")["size"] == 2_000_000
 
 
 def big(folder: Path) -> Path:
@@ -159,9 +163,10 @@ def test_a_job_from_submit_to_output(client, api, work):
     assert at_once["jobId"] == job
     assert at_once["name"] == "twin"
     [done] = client.wait_for_job(system, job)
-    assert done["status"] | {"stateReason": None} == {
+    assert done["status"] | {"stateReason": None, "stateHint": None} == {
         "state": "COMPLETED",
         "stateReason": None,
+        "stateHint": None,
         "exitCode": 0,
         "interruptSignal": 0,
     }

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,12 +17,11 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from flamecrest.sandbox.centre import Centre
 from flamecrest.sandbox.issuer import Issuer
 from tests.live import faults
-from tests.live.process import answers, free_port, running
+from tests.live.process import PROGRAMS, Forked, answers, free_port, running
 from tests.live.site import Site, write_settings
 
 USER = "fireuser"
 PATIENCE = 120.0  # seconds for a gateway to start on a busy machine
-PROGRAM = str(Path(sys.executable).parent / "flamecrest")
 
 
 class Line:
@@ -90,9 +88,19 @@ class Gateway:
         self._stack = ExitStack()
 
     def start(self) -> None:
-        argv = [PROGRAM, "serve", "--config", str(self._config), "--host", "127.0.0.1", "--port", str(self.port)]
+        argv = [
+            str(PROGRAMS / "flamecrest"),
+            "serve",
+            "--config",
+            str(self._config),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+        ]
         url = f"http://127.0.0.1:{self.port}/status/liveness"
-        self.pid = self._stack.enter_context(running(argv, self._log, lambda: answers(url), seconds=PATIENCE))
+        process = running(argv, self._log, lambda: answers(url), seconds=PATIENCE, start=Forked)
+        self.pid = self._stack.enter_context(process)
 
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)

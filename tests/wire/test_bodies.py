@@ -12,10 +12,12 @@ import json
 import tarfile
 import time
 from collections.abc import Callable
+from itertools import product
+from typing import NamedTuple
 
 import pytest
 
-from .conftest import Gate
+from .conftest import Gate, check_all, left_over, soon
 from .raw import PATIENCE, Wire
 
 BOUNDARY = b"----boundary"
@@ -70,29 +72,41 @@ def framed(whole: Whole, *, chunked: bool) -> tuple[bytes, bytes]:
     return head + b"Content-Length: %d\r\n\r\n" % len(body), body
 
 
-@pytest.mark.parametrize("chunked", [False, True])
-@pytest.mark.parametrize("write", WRITES)
-def test_a_whole_body_is_written(gate: Gate, write: Callable[[Gate], Whole], chunked: bool) -> None:
+class Sent(NamedTuple):
+    """A way of writing, how its body is framed, and how many of its bytes are missing at the end."""
+
+    write: Callable[[Gate], Whole]
+    chunked: bool
+    missing: int = 0
+
+
+def test_a_whole_body_is_written(gate: Gate) -> None:
     """What the tests below send is right, but for its end."""
+    whole = [Sent(*parts) for parts in product(WRITES, (False, True))]
+    check_all(gate, {str(sent): sent for sent in whole}, written)
+
+
+def written(gate: Gate, sent: Sent) -> None:
     with gate.dial() as wire:
-        wire.send(*framed(write(gate), chunked=chunked))
+        wire.send(*framed(sent.write(gate), chunked=sent.chunked))
         answer = wire.answer("PUT")
         assert answer is not None
         assert answer.status in {200, 201, 204}, answer.body
         assert [one.status for one in gate.finish(wire)] == [200]
     assert (gate.work / "f").is_dir() or gate.content("f") == b"hello" * 1000
+    assert soon(lambda: not left_over(gate.work, resumable=True))
 
 
 @pytest.mark.parametrize("how", ["end", "reset"])
-@pytest.mark.parametrize("missing", [1, 6])
-@pytest.mark.parametrize("chunked", [False, True])
-@pytest.mark.parametrize("write", WRITES)
-def test_a_short_body_writes_nothing(
-    gate: Gate, write: Callable[[Gate], Whole], chunked: bool, missing: int, how: str
-) -> None:
-    head, body = framed(write(gate), chunked=chunked)
-    if write is bulk:
-        missing += 10240 - 5000  # entries of an archive that were complete stay; this one is not
+def test_a_short_body_writes_nothing(gate: Gate, how: str) -> None:
+    short = [Sent(*parts) for parts in product(WRITES, (False, True), (1, 6))]
+    check_all(gate, {str(sent): sent for sent in short}, lambda inner, sent: not_written(inner, sent, how))
+
+
+def not_written(gate: Gate, sent: Sent, how: str) -> None:
+    head, body = framed(sent.write(gate), chunked=sent.chunked)
+    # entries of an archive that were complete stay; this one is not
+    missing = sent.missing + (10240 - 5000 if sent.write is bulk else 0)
     with gate.dial() as wire:
         wire.send(head + body[:-missing])
         if how == "reset":
@@ -104,14 +118,14 @@ def test_a_short_body_writes_nothing(
         wire.send(gate.head("GET", gate.op("ls", "."), b"Connection: close"))
         assert wire.answer() is not None
     assert not (gate.work / "f").exists()
-    for left in gate.work.glob(".flamecrest-upload-*"):  # a resumable upload waits to be continued
-        assert write is tus
-        left.unlink()
 
 
-@pytest.mark.parametrize("write", WRITES)
-def test_bytes_behind_a_body_are_no_part_of_it(gate: Gate, write: Callable[[Gate], Whole]) -> None:
+def test_bytes_behind_a_body_are_no_part_of_it(gate: Gate) -> None:
     """RFC 9112, 9.3.2: the request before them is answered; then 400."""
+    check_all(gate, {write.__name__: write for write in WRITES}, with_bytes_behind)
+
+
+def with_bytes_behind(gate: Gate, write: Callable[[Gate], Whole]) -> None:
     with gate.dial() as wire:
         wire.send(b"".join(framed(write(gate), chunked=False)) + b"more of it\r\n\r\n")
         answers = wire.answers(["PUT"])
@@ -146,10 +160,14 @@ def pieces(request: bytes, body: bytes, how: str) -> list[bytes]:
             return [request, *(body[at : at + 1] for at in range(len(body)))]
 
 
-@pytest.mark.parametrize("how", ["together", "apart", "in bytes"])
-@pytest.mark.parametrize("name", UPGRADES)
-def test_an_offered_upgrade_is_ignored(gate: Gate, name: str, how: str) -> None:
+def test_an_offered_upgrade_is_ignored(gate: Gate) -> None:
     """RFC 9110, 7.8: a server MAY ignore it; the request is then served as without it, with its body."""
+    offers = product(UPGRADES, ("together", "apart", "in bytes"))
+    check_all(gate, {f"{name}, {how}": (UPGRADES[name], how) for name, how in offers}, with_an_offer)
+
+
+def with_an_offer(gate: Gate, offer: tuple[tuple[bytes, ...], str]) -> None:
+    upgrade, how = offer
     intruder = gate.intruder()
     for file, body, framing in (
         ("f", b"hello", b"Content-Length: 5"),
@@ -157,7 +175,7 @@ def test_an_offered_upgrade_is_ignored(gate: Gate, name: str, how: str) -> None:
         ("h", intruder, b"Content-Length: %d" % len(intruder)),
     ):
         with gate.dial() as wire:
-            wire.send_apart(pieces(gate.head("PUT", gate.op("upload", file), *UPGRADES[name], framing), body, how))
+            wire.send_apart(pieces(gate.head("PUT", gate.op("upload", file), *upgrade, framing), body, how))
             answer = wire.answer("PUT")
             assert answer is not None
             assert answer.status == 201
@@ -165,43 +183,48 @@ def test_an_offered_upgrade_is_ignored(gate: Gate, name: str, how: str) -> None:
         assert gate.content(file) == (intruder if file == "h" else b"hello")
 
 
-@pytest.mark.parametrize("name", UPGRADES)
-def test_an_offered_upgrade_of_a_get_is_ignored(gate: Gate, name: str) -> None:
+def test_an_offered_upgrade_of_a_get_is_ignored(gate: Gate) -> None:
+    check_all(gate, UPGRADES, a_get_with_an_offer)
+
+
+def a_get_with_an_offer(gate: Gate, upgrade: tuple[bytes, ...]) -> None:
     with gate.dial() as wire:
-        wire.send(gate.head("GET", gate.op("ls", "."), *UPGRADES[name]))
+        wire.send(gate.head("GET", gate.op("ls", "."), *upgrade))
         answer = wire.answer()
         assert answer is not None
         assert answer.status == 200
         assert [one.status for one in gate.finish(wire)] == [200]
 
 
+UNREAD = [
+    ("GET", "/status/liveness", {200}),
+    ("HEAD", "/status/systems", {200}),
+    ("OPTIONS", "/status/systems", {204}),
+    ("GET", "/no/such", {404}),
+    ("PUT", "/status/systems", {405}),
+    ("DELETE", "/filesystem/none/ops/rm?path=/x", {404}),
+    ("POST", "/filesystem/none/ops/upload?path=/x", {404}),
+    ("PATCH", "/filesystem/none/uploads/x", {404}),
+]
+
+
 @pytest.mark.parametrize("chunked", [False, True])
-@pytest.mark.parametrize(
-    ("method", "target", "statuses"),
-    [
-        ("GET", "/status/liveness", {200}),
-        ("HEAD", "/status/systems", {200}),
-        ("OPTIONS", "/status/systems", {204}),
-        ("GET", "/no/such", {404}),
-        ("PUT", "/status/systems", {405}),
-        ("DELETE", "/filesystem/none/ops/rm?path=/x", {404}),
-        ("POST", "/filesystem/none/ops/upload?path=/x", {404}),
-        ("PATCH", "/filesystem/none/uploads/x", {404}),
-    ],
-)
-def test_a_body_that_nobody_reads_is_no_request(
-    gate: Gate, method: str, target: str, statuses: set[int], chunked: bool
-) -> None:
+def test_a_body_that_nobody_reads_is_no_request(gate: Gate, chunked: bool) -> None:
     """RFC 9112, 9.3: the server reads the whole body, or closes after its answer."""
     intruder = gate.intruder()
     framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(intruder)
     body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(intruder), intruder) if chunked else intruder
-    with gate.dial() as wire:
-        wire.send(gate.head(method, target, framing) + body)
-        answer = wire.answer(method)
-        assert answer is not None
-        assert answer.status in statuses
-        assert [one.status for one in gate.finish(wire)] in ([200], [])
+
+    def unread(gate: Gate, request: tuple[str, str, set[int]]) -> None:
+        method, target, statuses = request
+        with gate.dial() as wire:
+            wire.send(gate.head(method, target, framing) + body)
+            answer = wire.answer(method)
+            assert answer is not None
+            assert answer.status in statuses
+            assert [one.status for one in gate.finish(wire)] in ([200], [])
+
+    check_all(gate, {f"{method} {target}": (method, target, statuses) for method, target, statuses in UNREAD}, unread)
 
 
 def refused_early(gate: Gate, wire: Wire, length: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from .conftest import LIVENESS, Gate
+from .conftest import LIVENESS, Gate, check_all
 from .raw import Malformed
 
 HOST = b"Host: gateway\r\n"
@@ -129,9 +129,11 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_heads(gate: Gate, name: str) -> None:
-    case = CASES[name]
+def test_heads(gate: Gate) -> None:
+    check_all(gate, CASES, answered)
+
+
+def answered(gate: Gate, case: Case) -> None:
     with gate.dial() as wire:
         wire.send(case.request)
         answer = wire.answer()
@@ -144,22 +146,25 @@ def test_heads(gate: Gate, name: str) -> None:
         assert [one.status for one in rest] in ([200], [])
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"GET /\r\n",  # HTTP/0.9
-        b"GET " + LIVENESS + b"\r\n\r\n",
-        b"\0" * 100,
-        b"\r\n" * 100,
-        b"EHLO gateway\r\nQUIT\r\n",
-        b"SSH-2.0-OpenSSH_9.2\r\n",
-        b"{}\n",
-        b"GET",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0",  # RFC 9113, 3.4, with empty SETTINGS
-    ],
-)
-def test_other_protocols_are_refused(gate: Gate, sent: bytes) -> None:
+OTHER_PROTOCOLS = {
+    "HTTP/0.9": b"GET /\r\n",
+    "HTTP/0.9 with an empty line": b"GET " + LIVENESS + b"\r\n\r\n",
+    "NUL": b"\0" * 100,
+    "empty lines": b"\r\n" * 100,
+    "SMTP": b"EHLO gateway\r\nQUIT\r\n",
+    "SSH": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "JSON": b"{}\n",
+    "a method alone": b"GET",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0",  # RFC 9113, 3.4, with empty SETTINGS
+}
+
+
+def test_other_protocols_are_refused(gate: Gate) -> None:
     """An error of HTTP/1.1 (RFC 9110, 15.6.6: 505; RFC 9112, 3: 400), or the end of the connection."""
+    check_all(gate, OTHER_PROTOCOLS, refused)
+
+
+def refused(gate: Gate, sent: bytes) -> None:
     with gate.dial() as wire:
         wire.send(sent)
         wire.end()

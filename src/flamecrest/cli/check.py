@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .terminal import FAILED, fail, load_configuration, require_server_extra
+from .terminal import FAILED, fail, fail_for, load_configuration, require_server_extra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +54,7 @@ def check(
       flamecrest check --connect --user alice gateway.yaml
     """  # noqa: D301 - `\b` keeps the lines of the next paragraph
     settings = load_configuration(config)
+    require_usable_rules(settings)
 
     typer.echo(summary(settings))
     if not connect:
@@ -62,6 +63,18 @@ def check(
     show(results)
     if not all(result.ok for result in results):
         raise typer.Exit(FAILED)
+
+
+def require_usable_rules(settings: Settings) -> None:
+    """Compile the rules of authorization; print what is wrong with them and exit."""
+    with require_server_extra():
+        from flamecrest.server.settings import SettingsError  # noqa: PLC0415 - not in the base install
+        from flamecrest.server.wiring.authorization import make_rules  # noqa: PLC0415 - not in the base install
+    if settings.auth.authorization is not None:
+        try:
+            make_rules(settings.auth.authorization)
+        except SettingsError as error:
+            fail_for([str(problem) for problem in error.problems])
 
 
 def summary(settings: Settings) -> str:
@@ -73,29 +86,41 @@ def summary(settings: Settings) -> str:
 
 
 def _first_user(settings: Settings) -> str:
-    keys = getattr(settings.ssh_credentials, "keys", None)
+    sources = (settings.ssh_credentials, *(cluster.ssh_credentials for cluster in settings.clusters))
+    keys = [key for source in sources for key in getattr(source, "keys", None) or ()]
     if not keys:
         fail("no user has a key in ssh_credentials: give the user to log in as with --user")
-    return str(next(iter(keys)))
+    return str(keys[0])
 
 
 async def _connect(settings: Settings, user: str, seconds: float) -> list[CheckResult]:
     with require_server_extra():
         from flamecrest.server.wiring.gateway import open_gateway  # noqa: PLC0415 - not in the base install
 
-        from .connect import check_connections, without_probes  # noqa: PLC0415 - not in the base install
-    async with open_gateway(without_probes(settings)) as gateway:
+        from .connect import check_connections, for_checks  # noqa: PLC0415 - not in the base install
+    async with open_gateway(for_checks(settings)) as gateway:
         return await check_connections(gateway, settings, user, seconds)
 
 
 def show(results: Sequence[CheckResult]) -> None:
-    """Print the results as a table."""
+    """Print the results as a table, and below it the lines for known_hosts, which must not be wrapped."""
+    with require_server_extra():
+        from flamecrest.server.ssh.host_keys import KNOWN_HOSTS_LINE  # noqa: PLC0415 - not in the base install
+    lines: list[str] = []
     table = Table(title="Connections", title_justify="left")
     for heading in ("service", "answers", "time", "result"):
         table.add_column(heading, overflow="fold", justify="right" if heading == "time" else "left")
     for result in results:
         answer = Text("yes", "green") if result.ok else Text("no", "bold red")
-        text = result.message if result.ok else f"{result.message}\n{result.advice}".strip()
+        message, mark, line = result.message.partition(KNOWN_HOSTS_LINE)
+        if mark:
+            message = f"{message.rstrip()} The line for known_hosts is below."
+            lines.append(line.strip())
+        text = message if result.ok else f"{message}\n{result.advice}".strip()
         table.add_row(Text(result.subject), answer, f"{result.seconds * 1000:.0f} ms", Text(text))
-    width = None if os.isatty(1) else 160  # a pipe has no width
+    width = None if os.isatty(1) or os.environ.get("COLUMNS") else 160  # a pipe has no width
     Console(width=width, highlight=False).print(table)
+    if lines:
+        typer.echo("Lines for known_hosts (compare their keys with those of the centre first):")
+    for line in dict.fromkeys(lines):
+        typer.echo(line)

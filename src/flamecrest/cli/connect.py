@@ -23,12 +23,18 @@ from flamecrest.server.errors import (
     Unavailable,
     Upstream,
 )
-from flamecrest.server.settings import ProbingSettings, S3TransferSettings
+from flamecrest.server.settings import CertificatesSettings, ProbingSettings, S3TransferSettings
 from flamecrest.server.ssh.errors import AddressPenalised, ConnectionDropped, LoginRefused
+from flamecrest.server.wiring.authentication import make_introspection
+from flamecrest.server.wiring.stores import Stores
+
+from .store_check import STORE_ADVICE, StoreRefused, try_store
 
 if TYPE_CHECKING:
     from flamecrest.server.cluster import Cluster, Gateway, Permission
-    from flamecrest.server.settings import ClusterSettings, Settings
+    from flamecrest.server.settings import ClusterSettings, IntrospectionSettings, Settings
+    from flamecrest.server.transfer.s3.access import StoreAccess
+    from flamecrest.wire.systems import TransferMethod
 
 Advice = Mapping[type[Exception], str]
 
@@ -37,11 +43,18 @@ _LOGIN: Advice = {
     "and correct the keys whose logins fail (see the log)",
     ConnectionDropped: "increase MaxStartups, and list the gateway's address in PerSourcePenaltyExemptList "
     "(sshd_config of the login node); check filters of addresses",
-    LoginRefused: "correct the user's key. OpenSSH 9.8 and newer drop all connections of an address whose logins fail: "
+    LoginRefused: "correct the user's key; sshd's log says why (`journalctl -t sshd`), for example that the account is "
+    "locked. OpenSSH 9.8 and newer drop all connections of an address whose logins fail: "
     "list the gateway's address in PerSourcePenaltyExemptList (sshd_config of the login node)",
     Timeout: "check the firewall and the jump host; if the host is only slow, increase ssh.timeout",
     Denied: "add a key of this user to ssh_credentials, or give another user with --user",
     Upstream: "check ssh.host, ssh.port and the firewall; host key: ssh.host_keys; permission denied: the user's key",
+}
+_CERTIFICATE_LOGIN: Advice = {
+    **_LOGIN,
+    LoginRefused: "sshd's log of the login node says why (`journalctl -t sshd`). TrustedUserCAKeys must name the CA's "
+    "public key; the principal must be the account; certificates.source_address must be the gateway's address as the "
+    "login node sees it; the account must exist and be neither locked nor expired; the clocks must agree",
 }
 _FILES: Advice = {
     NotFound: "correct file_systems[].path, or mount the file system",
@@ -53,11 +66,17 @@ _SCHEDULER: Advice = {
     Unavailable: "the scheduler is down",
     Timeout: "the scheduler is slow: increase scheduler.timeout",
 }
+_TRANSFERS: Advice = {
+    Denied: "the user has no access to their folder in the file system with default_work_dir",
+}
 _HTTP: Advice = {
     httpx.TimeoutException: "check the firewall and the proxy",
     httpx.ConnectError: "check host and port of the URL, and the certificate",
     httpx.UnsupportedProtocol: "the URL must begin with https:// or http://",
 }
+
+
+_STORE: Advice = {**STORE_ADVICE, **_HTTP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +99,13 @@ class UnusableResponse(Exception):
         self.advice = advice
 
 
-def without_probes(settings: Settings) -> Settings:
-    """The settings without health probes: their results would hide those of the checks."""
+def for_checks(settings: Settings) -> Settings:
+    """The settings without health probes, whose results would hide those of the checks, and without the audit log.
+
+    A record of a check is no record of the gateway, and a log created by root could not be opened by the gateway.
+    """
     clusters = tuple(cluster.model_copy(update={"probing": ProbingSettings()}) for cluster in settings.clusters)
-    return settings.model_copy(update={"clusters": clusters})
+    return settings.model_copy(update={"clusters": clusters, "audit": None})
 
 
 async def check_connections(gateway: Gateway, settings: Settings, username: str, seconds: float) -> list[CheckResult]:
@@ -91,55 +113,87 @@ async def check_connections(gateway: Gateway, settings: Settings, username: str,
     identity = Identity(username=username)
     async with httpx.AsyncClient(timeout=seconds, follow_redirects=True) as client, asyncio.TaskGroup() as group:
         clusters = [
-            group.create_task(check_cluster(gateway.cluster(cluster.name), cluster, identity, seconds))
-            for cluster in settings.clusters
+            group.create_task(check_cluster(gateway.cluster(cluster.name), cluster, identity, seconds, advice))
+            for cluster, advice in ((one, _login_advice(settings, one)) for one in settings.clusters)
         ]
         urls = [group.create_task(run_check(what, ask(client), _HTTP)) for what, ask in url_checks(settings)]
-    return [finding for task in clusters for finding in task.result()] + [task.result() for task in urls]
+        stores = group.create_task(check_stores(settings, username, client))
+    found = [finding for task in clusters for finding in task.result()]
+    return [*found, *(task.result() for task in urls), *stores.result()]
+
+
+async def check_stores(settings: Settings, username: str, client: httpx.AsyncClient) -> list[CheckResult]:
+    """Try every object store as the user's clients will use it."""
+    stores = Stores()
+    try:
+        found: dict[int, tuple[str, StoreAccess]] = {}
+        for cluster in settings.clusters:
+            access = await stores.of(settings.operations(cluster))
+            if access is not None:
+                found.setdefault(id(access), (f"{cluster.name}: transfers through the store", access))
+        tries = [run_check(what, try_store(access, username, client), _STORE) for what, access in found.values()]
+        return list(await asyncio.gather(*tries))
+    finally:
+        stores.close()
 
 
 async def check_cluster(
-    cluster: Cluster, settings: ClusterSettings, identity: Identity, seconds: float
+    cluster: Cluster, settings: ClusterSettings, identity: Identity, seconds: float, advice: Advice = _LOGIN
 ) -> list[CheckResult]:
     """Check the login; if it works, the scheduler and all file systems concurrently."""
 
-    async def allow(verb: Verb) -> Permission:
-        return await cluster.allow(identity, verb, Deadline.after(seconds))
+    def allow(verb: Verb) -> Permission:
+        return cluster.allowed_before(identity, verb)
 
     async def login() -> str:
-        user = await (await allow(Verb.STATUS)).user(Deadline.after(seconds))
+        user = await allow(Verb.STATUS).user(Deadline.after(seconds))
         return f"as {user.user.name}"
 
     async def scheduler() -> str:
-        await (await allow(Verb.STATUS)).scheduler().ping(Deadline.after(seconds))
+        await allow(Verb.STATUS).scheduler().ping(Deadline.after(seconds))
         return ""
 
     async def stat(path: str) -> str:
-        await (await allow(Verb.FILES_READ)).files(path=path).queries.stat(path, Deadline.after(seconds), follow=True)
+        await allow(Verb.FILES_READ).files(path=path).queries.stat(path, Deadline.after(seconds), follow=True)
         return ""
 
     ssh = settings.ssh
-    first = await run_check(f"{settings.name}: ssh {identity.username}@{ssh.host}:{ssh.port}", login(), _LOGIN)
+    first = await run_check(f"{settings.name}: ssh {identity.username}@{ssh.host}:{ssh.port}", login(), advice)
     if not first.ok:
         return [first]
     kind = f"{settings.name}: {settings.scheduler.type}"
+
+    async def transfers() -> str:
+        """The records of transfers can be read, and what a client will meet."""
+        await allow(Verb.TRANSFER).tracked_transfers().list(1, None, Deadline.after(seconds))
+        return ", ".join(_method(one) for one in cluster.describe().transfer_methods)
+
+    methods = [transfers()] if any(system.default_work_dir for system in settings.file_systems) else []
     rest = await asyncio.gather(
         run_check(kind, scheduler(), _SCHEDULER),
+        *(run_check(f"{settings.name}: transfers", one, _TRANSFERS) for one in methods),
         *(run_check(f"{settings.name}: {system.path}", stat(system.path), _FILES) for system in settings.file_systems),
     )
     return [first, *rest]
 
 
+def _login_advice(settings: Settings, cluster: ClusterSettings) -> Advice:
+    signed = isinstance(cluster.ssh_credentials or settings.ssh_credentials, CertificatesSettings)
+    return _CERTIFICATE_LOGIN if signed else _LOGIN
+
+
 def url_checks(settings: Settings) -> Iterator[tuple[str, Callable[[httpx.AsyncClient], Awaitable[str]]]]:
     """The subject and the check of every token issuer, key set and object store, without duplicates."""
-    tokens = settings.auth.authentication
-    if tokens.issuer is not None:
-        issuer = tokens.issuer
-        yield f"issuer {issuer}", lambda client: _discovery(client, issuer)
-    for url in dict.fromkeys(tokens.public_certs):
+    auth = settings.auth
+    issuers = [auth.authentication, *auth.issuers]
+    for issuer in [one.issuer for one in issuers if one.issuer is not None]:
+        yield f"issuer {issuer}", lambda client, issuer=issuer: _discovery(client, issuer)  # type: ignore[misc]
+    for url in dict.fromkeys(url for one in issuers for url in one.public_certs):
         yield f"keys {url}", lambda client, url=url: _keys(client, url)  # type: ignore[misc]
-    if tokens.token_url is not None:
-        address = tokens.token_url
+    for endpoint in [one.introspection for one in issuers if one.introspection is not None]:
+        yield f"introspection {endpoint.url}", lambda client, endpoint=endpoint: _introspection(client, endpoint)  # type: ignore[misc]
+    if auth.authentication.token_url is not None:
+        address = auth.authentication.token_url
         yield f"tokens {address}", lambda client: _reach(client, address)
     stores: dict[str, str] = {}
     for cluster in settings.clusters:
@@ -156,12 +210,20 @@ async def run_check(subject: str, action: Awaitable[str], advice: Advice) -> Che
     begin = time.monotonic()
     try:
         message = await action
-    except UnusableResponse as error:
+    except (UnusableResponse, StoreRefused) as error:
         return CheckResult(subject, False, time.monotonic() - begin, error.message, error.advice)
     except (GatewayError, httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         do = next((text for kind, text in advice.items() if isinstance(error, kind)), "")
         return CheckResult(subject, False, time.monotonic() - begin, _message(error), do)
     return CheckResult(subject, True, time.monotonic() - begin, message)
+
+
+def _method(one: TransferMethod) -> str:
+    """What a client meets: `s3 through the gateway, parts of 64 MiB`."""
+    size = "" if one.part_size is None else f", parts of {one.part_size >> 20} MiB"
+    ports = "" if one.ports is None else f", ports {one.ports[0]} to {one.ports[1]}"
+    where = "" if one.public_url is None else f" ({one.public_url})"
+    return f"{one.name} through the {one.through}{where}{size}{ports}"
 
 
 def _message(error: Exception) -> str:
@@ -185,11 +247,24 @@ async def _discovery(client: httpx.AsyncClient, issuer: str) -> str:
     named = document.get("issuer")
     if named != issuer:
         raise UnusableResponse(
-            f"the discovery document names the issuer {named!r:.200}", "set auth.authentication.issuer to this value"
+            f"the discovery document names the issuer {named!r:.200}",
+            "set `issuer` to this value",
         )
     if not isinstance(document.get("jwks_uri"), str):
         raise UnusableResponse("the discovery document has no jwks_uri", "set auth.authentication.public_certs")
     return await _keys(client, str(document["jwks_uri"]))
+
+
+async def _introspection(client: httpx.AsyncClient, endpoint: IntrospectionSettings) -> str:
+    """Ask about a made-up token, as the gateway would: the endpoint must accept the client and know no such token."""
+    asked = make_introspection(endpoint, client)
+    try:
+        active = await asked.ask("flamecrest-check", Deadline.after(endpoint.timeout))
+    except Unavailable as error:
+        raise UnusableResponse(error.detail or error.public, "check url, client_id and secret") from error
+    if active is not None:
+        raise UnusableResponse("a made-up token is said to be active", "this is no introspection endpoint")
+    return "accepts the client"
 
 
 async def _keys(client: httpx.AsyncClient, url: str) -> str:

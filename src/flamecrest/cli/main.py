@@ -9,10 +9,16 @@ import typer
 
 import flamecrest
 
+from .audit import audit
+from .authority import authority
 from .check import check
 from .demo import demo
+from .rules.explain import explain
+from .rules.table import rules
 from .serve import serve
+from .stream.commands import stream
 from .terminal import print_line, require_server_extra
+from .top.command import top
 
 app = typer.Typer(
     name="flamecrest",
@@ -61,8 +67,14 @@ def settings_doc(
 
 app.command()(serve)
 app.command()(check)
+app.command()(explain)
+app.add_typer(rules, name="rules", help="Work with the claim rules of a configuration.")
 app.command()(demo)
+app.command()(top)
 app.command("settings-doc")(settings_doc)
+app.add_typer(authority, name="ca", help="Set up the gateway's own SSH certificate authority.")
+app.add_typer(audit, name="audit", help="Read audit logs.")
+app.add_typer(stream, name="stream", help="Send or receive a file of a transfer by the streamer.")
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from flamecrest.server.settings import ServerSettings
 
 BACKLOG: Final = 2048  # connections that wait to be accepted
-MAX_HEAD: Final = 64 * 1024  # bytes of a request's head
 
 _KEEPALIVE_SECONDS: Final = 60  # without a packet, after which a client's system is asked whether it is still there
 
@@ -24,7 +23,7 @@ class HttpOptions:
     header_timeout: float = 75.0
     stall_timeout: float = 60.0
     max_connections: int = 2000
-    max_head: int = MAX_HEAD
+    max_requests_per_user: int = 1000
     backlog: int = BACKLOG
     tls: tuple[str, str] | None = None
 
@@ -32,11 +31,13 @@ class HttpOptions:
     def of(cls, settings: ServerSettings) -> HttpOptions:
         """The options of a configuration; connections get at most half of the process's file descriptors."""
         certificate, key = settings.tls_certificate, settings.tls_key
+        connections = min(settings.max_connections, file_descriptors() // 2)
         return cls(
             settings.http,
             settings.header_timeout,
             settings.stall_timeout,
-            min(settings.max_connections, file_descriptors() // 2),
+            connections,
+            settings.max_requests_per_user or max(1, connections // 2),
             tls=(certificate, key) if certificate is not None and key is not None else None,
         )
 

@@ -3,27 +3,57 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
 from flamecrest.server.telemetry.log import log_to_stream
 from flamecrest.server.telemetry.trace import ACCESS
 
+from .certificate import renew_certificate
 from .memory import keep_freed_memory
+from .metrics_port import serving_metrics
 from .options import HttpOptions, limit_stalls
-from .pressure import relieve
+from .pressure import Connections, relieve
+from .reloading import reload_configuration
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
+    from pathlib import Path
 
-    from flamecrest.server.http.core.edge import Edge
+    from flamecrest.server.http.edge.application import Edge
     from flamecrest.server.settings import Settings
+
+    from .certificate import Reload
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The configuration file, and what reads it. Raises SettingsError."""
+
+    file: Path
+    read: Callable[[], Settings]
+
+
+class Hangup:
+    """SIGHUP: what is to be read again."""
+
+    def __init__(self) -> None:
+        self.certificate = asyncio.Event()
+        self.configuration = asyncio.Event()
+
+    def set(self) -> None:
+        """Read all again."""
+        self.certificate.set()
+        self.configuration.set()
+
 
 CLEANUP_SECONDS: Final = 10.0  # for requests that are ended by the stop, to remove what they have left
 
@@ -33,8 +63,8 @@ log = logging.getLogger("flamecrest.serve")
 @asynccontextmanager
 async def running(
     app: Edge, listener: socket.socket, options: HttpOptions, *, grace: float = 0.0
-) -> AsyncIterator[None]:
-    """Run the application on the socket while the block runs.
+) -> AsyncIterator[Reload]:
+    """Run the application on the socket while the block runs; yields what makes it read the TLS certificate again.
 
     At its end, new requests are refused, running ones have `grace` seconds to finish, and the connections are closed.
     """
@@ -43,12 +73,15 @@ async def running(
     else:
         from .with_uvicorn import uvicorn_server as http_server  # noqa: PLC0415
     limit_stalls(listener, options.stall_timeout)
-    async with app.router.lifespan_context(app), http_server(app, listener, options):
-        watch = asyncio.create_task(relieve(listener, options.max_connections, app.busy_ports))
+    app.users.limit = options.max_requests_per_user
+    async with app.router.lifespan_context(app), http_server(app, listener, options) as reload:
+        connections = Connections(app, listener)
+        watch = asyncio.create_task(relieve(connections, options.max_connections))
         try:
-            yield
+            yield reload
         finally:
             watch.cancel()
+            connections.close()
             await app.stop(grace, CLEANUP_SECONDS)
 
 
@@ -58,19 +91,28 @@ def run(
     settings: Settings,
     ready: Callable[[], None],
     report: Callable[[], None] = lambda: None,
+    metrics: socket.socket | None = None,
+    configuration: Configuration | None = None,
 ) -> bool:
     """Serve on the socket until SIGTERM or SIGINT; False if the application did not start.
 
-    `ready` is called when the server listens, `report` on every SIGUSR1.
+    `ready` is called when the server listens, `report` on every SIGUSR1. `metrics` is the socket of the metrics.
+    `configuration` is read again on SIGHUP, and when it has changed.
     """
     _log(settings)
     keep_freed_memory()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(app, listener, settings, ready, report))
+        return runner.run(_run(app, listener, settings, ready, report, metrics, configuration))
 
 
 async def _run(
-    app: Edge, listener: socket.socket, settings: Settings, ready: Callable[[], None], report: Callable[[], None]
+    app: Edge,
+    listener: socket.socket,
+    settings: Settings,
+    ready: Callable[[], None],
+    report: Callable[[], None],
+    metrics: socket.socket | None,
+    configuration: Configuration | None,
 ) -> bool:
     loop, stop, listens = asyncio.get_running_loop(), asyncio.Event(), False
 
@@ -81,9 +123,15 @@ async def _run(
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, reported)
-    loop.add_signal_handler(signal.SIGHUP, log.info, "SIGHUP: nothing to reload; restart to read the configuration")
+    options, asked = HttpOptions.of(settings.server), Hangup()
+    loop.add_signal_handler(signal.SIGHUP, asked.set)
     try:
-        async with running(app, listener, HttpOptions.of(settings.server), grace=settings.server.shutdown_timeout):
+        async with (
+            serving_metrics(app, metrics, settings.metrics),  # until the last request has ended
+            running(app, listener, options, grace=settings.server.shutdown_timeout) as reload,
+            _background(renew_certificate, options.tls, reload, asked.certificate),
+            _background(_reload, configuration, app, asked.configuration),
+        ):
             listens = True
             # these objects live as long as the process: without freeze, every full collection would traverse them
             gc.collect()
@@ -91,6 +139,8 @@ async def _run(
             ready()
             await stop.wait()
             log.info("stopping")
+            app.leaving = True
+            await _wait(stop, settings.server.shutdown_delay)
     except Exception:
         if listens:
             raise
@@ -98,6 +148,31 @@ async def _run(
     else:
         log.info("stopped")
     return listens
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    """Serve on for some seconds, or until the next signal to stop."""
+    stop.clear()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+
+
+@asynccontextmanager
+async def _background(
+    work: Callable[..., Coroutine[Any, Any, None]], of: object | None, *arguments: object
+) -> AsyncIterator[None]:
+    """Run some work while the block runs, unless there is nothing that it is of."""
+    task = None if of is None else asyncio.create_task(work(of, *arguments))
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
+
+
+async def _reload(configuration: Configuration, app: Edge, asked: asyncio.Event) -> None:
+    await reload_configuration(app, configuration.file, configuration.read, asked)
 
 
 def _log(settings: Settings) -> None:

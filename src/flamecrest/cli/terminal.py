@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from flamecrest.server.settings import Settings
@@ -59,10 +59,15 @@ def load_configuration(path: Path | None) -> Settings:
         problems = [str(problem) for problem in error.problems]
     else:
         problems = unsupported(settings)
-    if not problems:
-        for warning in warnings(settings):
-            print_line(warning, label="warning", style="bold yellow")
-        return settings
+    if problems:
+        fail_for(problems)
+    for warning in warnings(settings):
+        print_line(warning, label="warning", style="bold yellow")
+    return settings
+
+
+def fail_for(problems: Sequence[str]) -> NoReturn:
+    """Print the errors of a configuration, a line for each, and exit."""
     for problem in problems:
         print_line(problem, label="error", style="bold red")
     count = len(problems)

@@ -7,57 +7,48 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import secrets
+import socket
+import ssl
 import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from flamecrest.server.http.core.errors import envelope
+from flamecrest.server.http.edge.framing import MAX_HEADERS
 from flamecrest.server.telemetry.trace import Trace, current_trace, log_request
 
-from .pressure import CHECK_SECONDS, make_room
-
 if TYPE_CHECKING:
-    import socket
     from collections.abc import AsyncIterator, Iterator
 
+    from .certificate import Reload
     from .options import HttpOptions
 
-log = logging.getLogger("flamecrest.http")
+RETRY_SECONDS: Final = 0.1  # after a connection that could not be accepted
 
 
 class _BoundedConnection(H11Protocol):
     """A connection with a time limit for what uvicorn waits for without one: the head, and the rest of a body."""
 
     options: ClassVar[HttpOptions]
-    listener: ClassVar[socket.socket]
-    looked: ClassVar[float] = 0.0  # loop time of the last look for connections to end
     _timer: asyncio.TimerHandle | None = None
     _answered: object = None  # the last request that was complete at the last check
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.lost = asyncio.Event()
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        most = self.options.max_connections
-        if len(self.connections) > most and len(self.connections) - self._make_room() > most:
-            log.warning("a connection was refused: %d are open", most)
-            transport.abort()
         self._check_later()
-
-    def _make_room(self) -> int:
-        """End connections without use, as pressure.make_room does; returns their number. At most once a second."""
-        if self.loop.time() - self.looked < CHECK_SECONDS:
-            return 0
-        type(self).looked = self.loop.time()
-        busy = [one.client[1] for one in self.connections if isinstance(one, H11Protocol) and one.client and _busy(one)]
-        return make_room(self.listener, busy)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.lost.set()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -98,21 +89,62 @@ class _BoundedConnection(H11Protocol):
         self._check_later()
 
 
-def _busy(connection: H11Protocol) -> bool:
-    """Whether a request is open."""
-    return connection.cycle is not None and not connection.cycle.response_complete
-
-
 class _Server(uvicorn.Server):
-    """A uvicorn server that sets `ready` when it listens, and leaves signals to its caller."""
+    """A uvicorn server that accepts connections up to a limit, and leaves signals to its caller.
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    `ready` is set when it accepts. Further connections wait in the system's queue, in order of their arrival.
+    """
+
+    def __init__(self, config: uvicorn.Config, options: HttpOptions) -> None:
         super().__init__(config)
+        self._limit = options.max_connections
+        self._tls_timeout = options.header_timeout if options.tls else None
+        self._tasks: set[asyncio.Task[None]] = set()
         self.ready = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        """Begin to accept connections on these sockets."""
+        self.servers = []
+        self._tasks = {asyncio.create_task(self._accept(one)) for one in sockets or ()}
+        self.started = True
         self.ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more, and close the connections when their responses have ended."""
+        for task in self._tasks:
+            task.cancel()
+        await super().shutdown(sockets)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        listener.setblocking(False)
+        free = asyncio.Semaphore(self._limit)
+        while True:
+            await free.acquire()
+            try:
+                client, _ = await asyncio.get_running_loop().sock_accept(listener)
+            except OSError:  # no descriptor is free, or the client has gone
+                free.release()
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            task = asyncio.create_task(self._connect(client))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(lambda _: free.release())
+
+    async def _connect(self, client: socket.socket) -> None:
+        """Serve a connection until it is lost. A TLS handshake that fails or takes too long ends it."""
+        made: Any = self.config.http_protocol_class
+        protocol = made(config=self.config, server_state=self.server_state, app_state={})
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: protocol,
+                client,
+                ssl=self.config.ssl,
+                ssl_handshake_timeout=self._tls_timeout,
+                ssl_shutdown_timeout=self._tls_timeout,
+            )
+            await protocol.lost.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -120,15 +152,15 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def uvicorn_server(app: Any, listener: socket.socket, options: HttpOptions) -> AsyncIterator[None]:
+async def uvicorn_server(app: Any, listener: socket.socket, options: HttpOptions) -> AsyncIterator[Reload]:
     """Serve HTTP/1.1 while the block runs. At its end, connections are closed after the response that they wait for."""
     config = uvicorn.Config(
         app,
-        http=type("BoundedConnection", (_BoundedConnection,), {"options": options, "listener": listener}),
+        http=type("BoundedConnection", (_BoundedConnection,), {"options": options}),
         ws="none",
         lifespan="off",
         backlog=options.backlog,
-        h11_max_incomplete_event_size=options.max_head,
+        h11_max_incomplete_event_size=MAX_HEADERS,
         timeout_keep_alive=max(1, round(options.header_timeout)),
         timeout_graceful_shutdown=2,
         ssl_certfile=options.tls[0] if options.tls else None,
@@ -139,15 +171,20 @@ async def uvicorn_server(app: Any, listener: socket.socket, options: HttpOptions
         server_header=False,
         proxy_headers=False,
     )
-    server = _Server(config)
+    server = _Server(config, options)
     serving = asyncio.create_task(server.serve(sockets=[listener.dup()]))
     ready = asyncio.create_task(server.ready.wait())
     await asyncio.wait((serving, ready), return_when=asyncio.FIRST_COMPLETED)
     ready.cancel()
     if serving.done():
         await serving
+
+    async def reload() -> None:
+        if isinstance(config.ssl, ssl.SSLContext) and options.tls is not None:
+            config.ssl.load_cert_chain(*options.tls)
+
     try:
-        yield
+        yield reload
     finally:
         server.should_exit = True
         await serving

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,19 +20,29 @@ import asyncssh
 import yaml
 
 from . import processes, userland
-from .issuer import Issuer
+from .issuer import Issuer, SigningKey
+from .pbs.toy import ToyPbs
 from .slurm import cluster
 from .slurm.toy import ToySlurm
 from .ssh.server import SshServer
+from .store import ObjectStore, object_store
 from .users import UnixUsers
 
 USERS = ("fireuser", "firesrv", "user01", "user02", "user03")
 SERVICE = "firesrv"  # the account of the gateway's probes
+VERSIONS = {"slurm": cluster.VERSION, "pbs": "23.06.06", "local": "1"}  # the first two are those that the toys print
+LOCAL = {"cpus": 16, "kill_wait": 2}  # of the local scheduler, on a machine that may have fewer CPUs
 SYSTEM = "cluster-slurm-ssh"
+LOCAL_SYSTEM = "cluster-local"
 TOKEN_LIFE = 12 * 3600.0  # seconds
+PART_SIZE = 5 * 1024**2  # bytes of a part in the object store, the least that S3 allows
 TIMEOUTS = ("connection", "login", "command_execution", "idle_timeout", "keep_alive")
 SECONDS = 60  # of each: all is on this machine, and what takes long is only slow
-DIRECTIVES = ("#SBATCH --nodes=1", "#SBATCH --time=0-00:15:00")
+DIRECTIVES = {  # of transfer jobs, by scheduler
+    "slurm": ("#SBATCH --nodes=1", "#SBATCH --time=0-00:15:00"),
+    "pbs": ("#PBS -l select=1:ncpus=1", "#PBS -l walltime=00:15:00"),
+    "local": (),
+}
 
 
 class Centre:
@@ -40,6 +51,9 @@ class Centre:
     Without `root` the centre uses a new temporary directory and removes it at the end. With `root` it uses the files
     that are there, and first ends the processes that an earlier centre left behind. `settings` are those of the toy
     Slurm (`slurm.store.SETTINGS`); `clusters` are further clusters, which `sbatch --clusters` chooses.
+    With `scheduler="pbs"` the gateway uses the toy PBS, with `scheduler="local"` the local scheduler, no toy. With
+    `with_local` it has a second cluster with the local scheduler, for the same users. With `with_store` all clusters
+    use an object store, to which jobs of a scheduler move data; the local scheduler's cluster has the gateway move it.
     """
 
     def __init__(
@@ -51,15 +65,22 @@ class Centre:
         max_sessions: int = 10,
         settings: Mapping[str, float] | None = None,
         clusters: Sequence[str] = (),
+        scheduler: str = "slurm",
+        with_local: bool = False,
+        with_store: bool = False,
     ) -> None:
         self.system = SYSTEM  # the cluster's name in the gateway
+        self.systems = {SYSTEM: scheduler, **({LOCAL_SYSTEM: "local"} if with_local else {})}  # with their schedulers
         self._temporary = root is None
         self.root = (Path(tempfile.mkdtemp(prefix="flamecrest-")) if root is None else root).resolve()
         self.users = UnixUsers(self.root, users)
         self.slurm = ToySlurm(self.users, accounts=accounts)
+        self.pbs = ToyPbs(self.root)
         self._settings = dict(settings or {})
         self._clusters = clusters
         self._max_sessions = max_sessions
+        self._with_store = with_store
+        self.store: ObjectStore | None = None
         self.issuer: Issuer
         self.ssh: SshServer
         self.authority: asyncssh.SSHKey  # signs user certificates that the SSH server accepts
@@ -68,7 +89,10 @@ class Centre:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._clean_up)
             self._prepare()
-            self.issuer = await stack.enter_async_context(Issuer(self._clients(), ttl=TOKEN_LIFE))
+            issuer = Issuer(self._clients(), ttl=TOKEN_LIFE, keys=[_signing_key()])
+            self.issuer = await stack.enter_async_context(issuer)
+            if self._with_store:
+                self.store = await stack.enter_async_context(object_store())
             stack.push_async_callback(self.ssh.stop)
             await self.ssh.start()
             self.known_hosts.write_text(f"[127.0.0.1]:{self.ssh.port} {_public(self.ssh.host_key)}\n")
@@ -139,7 +163,7 @@ class Centre:
                 "type": "SSHStaticKeys",
                 "keys": {one.name: {"private_key": f"secret_file:{self.key_file(one.name)}"} for one in self.users},
             },
-            "clusters": [self._cluster(probing)],
+            "clusters": [self._cluster(name, scheduler, probing) for name, scheduler in self.systems.items()],
         }
 
     def write_config(self, path: Path | None = None, **options: Any) -> Path:
@@ -148,10 +172,10 @@ class Centre:
         path.write_text(yaml.safe_dump(self.config(**options), sort_keys=False))
         return path
 
-    def _cluster(self, probing: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _cluster(self, name: str, scheduler: str, probing: Mapping[str, Any] | None) -> dict[str, Any]:
         service = {"client_id": SERVICE, "secret": f"secret_file:{self._secret_file(SERVICE)}"}
         settings: dict[str, Any] = {
-            "name": SYSTEM,
+            "name": name,
             "ssh": {
                 "host": "127.0.0.1",
                 "port": self.ssh.port,
@@ -159,13 +183,19 @@ class Centre:
                 "timeout": dict.fromkeys(TIMEOUTS, SECONDS),
                 "host_keys": {"known_hosts": [str(self.known_hosts)]},
             },
-            "scheduler": {"type": "slurm", "version": cluster.VERSION, "timeout": SECONDS},
+            "scheduler": {"type": scheduler, "version": VERSIONS[scheduler], "timeout": SECONDS},
             "file_systems": [
                 {"path": str(self.root / "home"), "data_type": "users", "default_work_dir": True},
                 {"path": str(self.root / "scratch"), "data_type": "scratch", "default_work_dir": False},
             ],
-            "data_operation": {"datatransfer_jobs_directives": list(DIRECTIVES)},
+            "data_operation": {"datatransfer_jobs_directives": list(DIRECTIVES[scheduler])},
         }
+        if scheduler == "local":
+            settings["scheduler"]["local"] = dict(LOCAL)
+        if self.store is not None:
+            mover = "gateway" if scheduler == "local" else "job"
+            transfer = self.store.settings(mover=mover, multipart={"max_part_size": PART_SIZE})
+            settings["data_operation"]["data_transfer"] = transfer
         if probing is not None:
             settings["probing"] = dict(probing)
             if self.users.get(SERVICE) is not None:  # probes alone need it
@@ -184,6 +214,8 @@ class Centre:
             folder.mkdir(mode=0o700, exist_ok=True)
         self.authority = _key(keys / "user_ca")
         self.slurm.start(**self._settings)
+        if "pbs" in self.systems.values():
+            self.pbs.start()
         for name in self._clusters:
             self.slurm.add_cluster(name)
         for one in self.users:
@@ -194,7 +226,7 @@ class Centre:
             _key(keys / "host"),
             keys={one.name: [_key(self.key_file(one.name))] for one in self.users},
             authorities=[self.authority],
-            bin_dirs=[self.slurm.bin_dir, self.root / "bin"],
+            bin_dirs=[self.slurm.bin_dir, self.pbs.bin_dir, self.root / "bin"],
             max_sessions=self._max_sessions,
         )
 
@@ -210,6 +242,12 @@ class Centre:
                 file.write_text(secrets.token_urlsafe(24))
             clients[one.name] = (file.read_text(), one.name)
         return clients
+
+
+@cache
+def _signing_key() -> SigningKey:
+    """The key of the issuers of all centres in this process. To generate an RSA key takes a tenth of a second."""
+    return SigningKey.generate()
 
 
 def _key(path: Path) -> asyncssh.SSHKey:

@@ -1,4 +1,7 @@
-"""Executable files that run a Python function and start fast: without site packages, by the running interpreter."""
+"""Executable files that run a Python function and start fast.
+
+They use the running interpreter without site packages, and never look for garbage.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ import flamecrest
 
 _LONGEST_SHEBANG = 120
 _CODE = """\
-import sys
+import gc, sys
+gc.disable()
 sys.path.insert(0, {source!r})
 sys.argv[1:1] = {arguments!r}
 from {module} import main

@@ -1,4 +1,4 @@
-"""An OpenID Connect issuer on loopback: discovery, keys, and a token endpoint for client credentials.
+"""An OpenID Connect issuer on loopback: discovery, keys, introspection, and tokens for client credentials.
 
 It is for tests and the demo: it signs any claims.
 """
@@ -87,6 +87,8 @@ class Issuer:
         self.ttl = ttl
         self.audience = audience
         self.keys = list(keys) or [SigningKey.generate(algorithm)]
+        self._opaque: dict[str, dict[str, Any]] = {}  # the claims of opaque tokens
+        self._revoked: set[str] = set()
         self._host, self._port = host, port
         self._clock = clock
         self._server: uvicorn.Server | None = None
@@ -183,8 +185,18 @@ class Issuer:
         payload = self.claims(username) | ({} if expires is None else {"exp": self._clock() + expires}) | claims
         return key.sign(header, {name: value for name, value in payload.items() if name not in omit})
 
+    def mint_opaque(self, username: str, **claims: Any) -> str:
+        """Issue a token whose claims only introspection says."""
+        token = secrets.token_urlsafe(24)
+        self._opaque[token] = self.claims(username) | {"token_type": "Bearer"} | claims
+        return token
+
+    def revoke(self, token: str) -> None:
+        """Declare a token inactive."""
+        self._revoked.add(token)
+
     async def intercept(self, document: str) -> Response | None:  # noqa: ARG002 - for subclasses
-        """A response to send instead of the regular one, for `discovery`, `jwks` or `token`; by default none."""
+        """A response to send instead of the regular one for `discovery`, `jwks`, `token` or `introspect`, if any."""
         return None
 
     def _app(self) -> Starlette:
@@ -193,6 +205,7 @@ class Issuer:
                 Route("/.well-known/openid-configuration", self._answer("discovery", self._discovery)),
                 Route("/jwks", self._answer("jwks", self._jwks)),
                 Route("/token", self._answer("token", self._token), methods=["POST"]),
+                Route("/introspect", self._answer("introspect", self._introspect), methods=["POST"]),
             ]
         )
 
@@ -213,6 +226,7 @@ class Issuer:
                 "issuer": self.url,
                 "jwks_uri": self.jwks_url,
                 "token_endpoint": self.token_url,
+                "introspection_endpoint": f"{self.url}/introspect",
                 "grant_types_supported": ["client_credentials"],
                 "response_types_supported": [],
                 "subject_types_supported": ["public"],
@@ -238,10 +252,10 @@ class Issuer:
         basic = request.headers.get("authorization")
         if basic is not None and "client_secret" in form:
             return _refusal("invalid_request", "the client authenticates in two ways")
-        client_id, secret = _basic(basic) if basic else (form.get("client_id", ""), form.get("client_secret", ""))
-        known, username = self.clients.get(client_id, ("", ""))
-        if not known or not secrets.compare_digest(known.encode(), secret.encode()):
+        client_id = self._client(basic, form)
+        if client_id is None:
             return _refusal("invalid_client", "unknown client or wrong secret", 401, basic=basic is not None)
+        username = self.clients[client_id][1]
         if "grant_type" not in form:
             return _refusal("invalid_request", "grant_type is missing")
         if form["grant_type"] != "client_credentials":
@@ -252,6 +266,28 @@ class Issuer:
         token = key.sign(header, self.claims(username, client_id, scope))
         answer = {"access_token": token, "token_type": "Bearer", "expires_in": int(self.ttl), "scope": scope}
         return JSONResponse(answer, headers={"Cache-Control": "no-store"})
+
+    def _client(self, basic: str | None, form: Mapping[str, str]) -> str | None:
+        """The id of the client that has authenticated, by HTTP Basic or in the form; None if there is none."""
+        client_id, secret = _basic(basic) if basic else (form.get("client_id", ""), form.get("client_secret", ""))
+        known = self.clients.get(client_id, ("", ""))[0]
+        return client_id if known and secrets.compare_digest(known.encode(), secret.encode()) else None
+
+    def _introspect(self, request: Request, body: bytes) -> Response:
+        """The introspection endpoint, RFC 7662."""
+        form = dict(parse_qsl(body.decode("latin-1")))
+        if self._client(request.headers.get("authorization"), form) is None:
+            return _refusal("invalid_client", "unknown client or wrong secret", 401)
+        token = form.get("token", "")
+        claims = self._opaque.get(token)
+        if claims is None:
+            with contextlib.suppress(jwt.PyJWTError, StopIteration):
+                kid = jwt.get_unverified_header(token).get("kid")
+                key = next(key for key in self.keys if key.kid == kid)
+                claims = jwt.decode(token, key.private.public_key(), [key.algorithm], options={"verify_aud": False})
+        if claims is None or token in self._revoked or claims["exp"] <= self._clock():
+            return JSONResponse({"active": False})
+        return JSONResponse({"active": True, "token_type": "Bearer", **claims})
 
     def __repr__(self) -> str:
         state = "listening" if self._server else "stopped"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 
 TYPE_CHECKING = False  # typing takes longer to import than all of this
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ def end_all(root: Path, sessions: Iterable[tuple[int, int]] = ()) -> int:
     processes are gone on return, except for those that this account may not kill.
     """
     import signal  # noqa: PLC0415 - takes 3 ms to import
+    from contextlib import suppress  # noqa: PLC0415 - so does this
 
     leaders = dict(sessions)
     mark = f"{MARK}={root}".encode()

@@ -26,7 +26,7 @@ _PERL = r"""
 package FlamecrestSandbox;
 use strict;
 my $root = $ENV{FLAMECREST_SANDBOX};
-my (%uid, %name, %opened, $folder);
+my (%uid, %name, %opened);
 if (open my $passwd, '<', "$root/passwd") {
     while (<$passwd>) { my @f = split /:/; $uid{$f[0]} = $f[2]; $name{$f[2]} = $f[0] }
 }
@@ -34,6 +34,11 @@ sub place {
     my ($path) = @_;
     return if $path !~ m{^\Q$root\E/(?:home|scratch)/([^/]+)(.*)}s || !exists $uid{$1};
     return ($1, substr($path, 0, length($path) - length $2), $2);
+}
+sub absolute {
+    my ($path) = @_;
+    return $path if $path =~ m{^/};
+    return (readlink('/proc/self/cwd') // '') . ($path eq '.' ? '' : "/$path");
 }
 sub hidden {
     my ($owner, $folder, $rest) = place($_[0]);
@@ -46,7 +51,7 @@ sub hidden {
     return 0;
 }
 sub mine {
-    my ($owner, $at, $rest) = place($_[0]);
+    my ($owner, $at, $rest) = place(absolute($_[0]));
     return 0 if !defined $owner || $owner ne ($ENV{USER} // '');
     my @parts = grep { length } split m{/}, $rest;
     while (1) {
@@ -58,13 +63,14 @@ sub mine {
 }
 sub owned {
     my ($path, @s) = @_;
+    return @s if $ENV{FLAMECREST_REAL_OWNERS};
     my ($owner) = place($path);
     @s[4, 5] = ($uid{$owner}, $uid{$owner}) if @s && defined $owner;
     return @s;
 }
 sub looked {
     my ($ask, $p) = @_;
-    my $path = ref $p ? $opened{fileno $p} : $p =~ m{^/} || !defined $folder ? $p : "$folder/$p";
+    my $path = ref $p ? $opened{fileno($p) // -1} : absolute($p);
     if (hidden($path // '')) { $! = 13; return }
     return owned($path // '', $ask->($p));
 }
@@ -81,16 +87,15 @@ BEGIN {
     *main::sysopen = sub (*$$;$) {
         if (!mine($_[1])) { $! = 13; return }
         my $done = CORE::sysopen($_[0], $_[1], $_[2], $_[3] // 0666);
-        $opened{fileno $_[0]} = $_[1] if $done;
+        $opened{fileno $_[0]} = absolute($_[1]) if $done;
         return $done;
     };
     *main::mkdir = sub (_;$) {
-        if (!mine($_[0] =~ m{^(.*)/[^/]+/*\z}s)) { $! = 13; return }
+        if (!mine(absolute($_[0]) =~ m{^(.*)/[^/]+/*\z}s)) { $! = 13; return }
         return CORE::mkdir($_[0], $_[1] // 0777);
     };
     *main::opendir = sub (*$) {
         if (!mine($_[1])) { $! = 13; return }
-        $folder = $_[1];
         return CORE::opendir($_[0], $_[1]);
     };
     *main::getpwuid = sub ($) { $name{$_[0]} // scalar CORE::getpwuid($_[0]) };

@@ -1,6 +1,7 @@
 """The made-up users of a sandbox. All their files belong to one real account on disk.
 
-This module defines names, numbers, home directories and the owner of a file.
+This module defines names, numbers, home directories and the owner of a file. Each job of the toy Slurm imports it:
+dataclasses would take longer to import than all else.
 """
 
 from __future__ import annotations
@@ -9,20 +10,21 @@ import os
 import pwd
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 FIRST_UID = 1001
 _NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
 
-@dataclass(frozen=True, slots=True)
 class UnixUser:
     """One user. The primary group has the same name and number, as on Debian."""
 
-    name: str
-    uid: int
-    home: Path
+    __slots__ = ("home", "name", "uid")
+
+    def __init__(self, name: str, uid: int, home: Path) -> None:
+        self.name = name
+        self.uid = uid
+        self.home = home
 
     @property
     def gid(self) -> int:

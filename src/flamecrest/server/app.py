@@ -9,13 +9,17 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from flamecrest import __version__
-from flamecrest.server.http import compute, status, transfer
+from flamecrest.server.http import compute, health, metadata, status, tokens
 from flamecrest.server.http.core import docs
-from flamecrest.server.http.core.edge import STALL_TIMEOUT, Edge
-from flamecrest.server.http.core.openapi import oauth2_scheme
+from flamecrest.server.http.core.openapi import oauth2_scheme, openid_scheme
+from flamecrest.server.http.edge.application import STALL_TIMEOUT, Edge
 from flamecrest.server.http.files import bulk, extensions
 from flamecrest.server.http.files import routes as filesystem
 from flamecrest.server.http.files.tus import routes as uploads
+from flamecrest.server.http.jobs import bulk as bulk_jobs
+from flamecrest.server.http.jobs import routes as jobs
+from flamecrest.server.http.transfer import routes as transfer
+from flamecrest.server.http.transfer import signed, tracked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -24,7 +28,18 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from flamecrest.server.cluster import Gateway
-    from flamecrest.server.settings import Settings
+    from flamecrest.server.settings import AuthenticationSettings, Settings
+    from flamecrest.server.telemetry.metrics.requests import RequestMetrics
+
+
+DESCRIPTION = """\
+Every request needs an access token of the centre's identity provider, in the header `Authorization: Bearer …`. Choose
+*Authorize* and paste one, or log in there if the centre offers that. The issuers are in
+`/.well-known/oauth-protected-resource`; programs get a token there with the client credentials grant.
+
+Begin with `GET /status/systems`: it shows the systems and the paths that can be used. Unknown query parameters are
+ignored. An error is a JSON object whose `message` says what to do.
+"""
 
 
 def routes() -> list[BaseRoute]:
@@ -33,12 +48,19 @@ def routes() -> list[BaseRoute]:
         *filesystem.router.routes,
         *extensions.router.routes,
         *compute.router.routes,
+        *jobs.router.routes,
+        *bulk_jobs.router.routes,
         *status.open_router.routes,
         *status.router.routes,
         *status.system_router.routes,
         *transfer.router.routes,
+        *signed.router.routes,
+        *tracked.router.routes,
         *bulk.router.routes,
         *uploads.router.routes,
+        *metadata.routes,
+        *health.routes,
+        *tokens.router.routes,
         *docs.routes,
     ]
 
@@ -49,39 +71,46 @@ def build_app(
     root_path: str = "",
     servers: Sequence[Mapping[str, Any]] | None = None,
     oauth2: dict[str, Any] | None = None,
+    docs_client: str | None = None,
+    docs_scopes: Sequence[str] = (),
     logged_headers: Mapping[bytes, str] | None = None,
     cors_origins: Sequence[str] = (),
     trusted_proxies: Sequence[str] = (),
     stall_timeout: float = STALL_TIMEOUT,
+    metrics: RequestMetrics | None = None,
 ) -> Edge:
     """Make the application of a Gateway, which is opened when the server starts and closed when it stops.
 
     `root_path` is the path prefix under which a proxy serves the API; requests are accepted with it and without it.
     `servers` are the addresses in the OpenAPI document, `oauth2` is its second security scheme, beside the bearer
-    token. `logged_headers` are the request headers in the access log: lower-case name on the wire to name in the log.
+    token, with which Swagger UI logs in as the public client `docs_client`, asking for `docs_scopes`.
+    `logged_headers` are the request headers in the access log: lower-case name on the wire to name in the log.
     `cors_origins` are the origins of web pages that may use the API. `trusted_proxies` are the addresses whose
-    `X-Forwarded-*` headers count. `stall_timeout` is the time in seconds after which a client that neither sends nor
-    reads is disconnected.
+    `X-Forwarded-*` headers count. `stall_timeout` is the time in seconds after which a client that neither sends
+    nor reads is disconnected. `metrics` measures the requests.
     """
 
     @asynccontextmanager
     async def lifespan(app: Edge) -> AsyncIterator[None]:
         async with open_gateway() as gateway:
-            app.gateway = gateway
+            app.serve_with(gateway)
             yield
 
     return Edge(
         title="Flamecrest",
         summary="One HTTP API in front of every HPC cluster of a centre; speaks FirecREST v2.",
+        description=DESCRIPTION,
         version=__version__,
         routes=routes(),
         lifespan=lifespan,
         prefix=root_path,
         oauth2=oauth2,
+        swagger_ui_init_oauth=_client(docs_client, docs_scopes) if docs_client else None,
         logged_headers=logged_headers or {},
         cors_origins=cors_origins,
         trusted_proxies=trusted_proxies,
         stall_timeout=stall_timeout,
+        metrics=metrics,
         root_path_in_servers=not servers,
         servers=[dict(server) for server in servers] if servers else None,
         redirect_slashes=False,
@@ -90,20 +119,43 @@ def build_app(
     )
 
 
+def _login(issuer: AuthenticationSettings) -> dict[str, Any] | None:
+    """How the OpenAPI document says that tokens are obtained, beside the bearer token itself."""
+    if issuer.docs_client_id is not None and issuer.issuer is not None:
+        return openid_scheme(issuer.issuer)
+    return oauth2_scheme(issuer.token_url, issuer.scopes) if issuer.scopes and issuer.token_url else None
+
+
+def _client(name: str, scopes: Sequence[str]) -> dict[str, Any]:
+    """How Swagger UI logs in: authorization code with PKCE, without a secret."""
+    return {"clientId": name, "scopes": list(scopes), "usePkceWithAuthorizationCodeGrant": True}
+
+
 def create_app(settings: Settings) -> Edge:
     """Make the application for a configuration."""
     from flamecrest.server.wiring.gateway import open_gateway  # noqa: PLC0415 -- loads the adapters only when they run
 
-    tokens, logger = settings.auth.authentication, settings.logger
+    issuer, logger = settings.auth.authentication, settings.logger
     return build_app(
         lambda: open_gateway(settings),
         root_path=settings.apis_root_path,
         servers=settings.doc_servers,
-        oauth2=oauth2_scheme(tokens.token_url, tokens.scopes) if tokens.scopes and tokens.token_url else None,
+        oauth2=_login(issuer),
+        docs_client=issuer.docs_client_id,
+        docs_scopes=list(issuer.scopes),
         logged_headers={header.input.lower().encode(): header.output for header in logger.loggable_request_headers}
         if logger.enable_tracing_log
         else None,
         cors_origins=settings.server.cors_origins,
         trusted_proxies=settings.server.trusted_proxies,
         stall_timeout=settings.server.stall_timeout,
+        metrics=_metrics(settings),
     )
+
+
+def _metrics(settings: Settings) -> RequestMetrics | None:
+    if settings.metrics is None:
+        return None
+    from flamecrest.server.telemetry.metrics.requests import RequestMetrics  # noqa: PLC0415 -- only if it is configured
+
+    return RequestMetrics()

@@ -2,14 +2,16 @@
 
 import re
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, AliasChoices, Field, PlainValidator, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from .casing import WireModel
+from .job_options import JobOptions
 from .text import AbsolutePath, Encoding, Path, Text, Word
 
+SCRIPT_LIMIT: Final = 16 * 1024 * 1024  # bytes of a submission; job scripts may contain data
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -50,8 +52,8 @@ def _read_env(value: Any) -> dict[str, str]:
 Environment = Annotated[dict[str, str], PlainValidator(_read_env, json_schema_input_type=dict[str, str] | list[str])]
 
 
-class JobDescriptionModel(WireModel):
-    """A job to submit: exactly one of `script` and `script_path`, and where it runs."""
+class JobDescriptionModel(JobOptions):
+    """A job to submit: exactly one of `script` and `script_path`, where and how it runs."""
 
     encoding: Encoding | None = Field(default=None, description="`percent`: paths are percent-encoded bytes.")
     name: Word | None = Field(default=None, description="Name of the job")
@@ -105,6 +107,7 @@ class JobStatus(WireModel):
 
     state: str
     state_reason: str | None = None
+    state_hint: str | None = Field(default=None, description="What to do about the reason, in plain words")
     exit_code: int | None = None
     interrupt_signal: int | None = None
 
@@ -128,6 +131,24 @@ class JobTask(WireModel):
     time: JobTime
 
 
+class JobUsage(WireModel):
+    """What an ended job has used, where the scheduler's history has it."""
+
+    cpu_seconds: float | None = None
+    max_memory: int | None = Field(default=None, description="The most memory on one node, in MiB")
+    cpu_efficiency: float | None = Field(default=None, description="CPU time used of that allocated: 0 to 1")
+    memory_efficiency: float | None = Field(default=None, description="`maxMemory` of the memory of one node: 0 to 1")
+
+
+class JobArray(WireModel):
+    """Which part of a job array a job is."""
+
+    job_id: str = Field(description="The id of the whole array")
+    element: int | None = None
+    elements: str | None = Field(default=None, description="The elements that wait, if it is not a single one: `3-9`")
+    max_running: int | None = Field(default=None, description="How many elements may run at once")
+
+
 class JobModel(WireModel):
     """A job."""
 
@@ -146,12 +167,27 @@ class JobModel(WireModel):
     user: str | None
     working_directory: str
     priority: int | None = None
+    submit_time: int | None = Field(default=None, description="Seconds since the epoch")
+    cpus: int | None = None
+    memory: int | None = Field(default=None, description="MiB of all nodes")
+    gpus: int | None = None
+    qos: str | None = None
+    dependency: str | None = Field(default=None, description="Unfulfilled conditions, as the scheduler writes them")
+    comment: str | None = None
+    standard_output: str | None = None
+    standard_error: str | None = None
+    usage: JobUsage | None = None
+    array: JobArray | None = None
+    source: Literal["live", "history"] = Field(
+        default="live", description="Whether the state is that of the queue or of the accounting database"
+    )
 
 
 class GetJobResponse(WireModel):
     """Jobs."""
 
     jobs: list[JobModel] | None = None
+    next_cursor: str | None = Field(default=None, description="With `limit`: the cursor of the next page, if any")
 
 
 class JobMetadataModel(WireModel):

@@ -22,6 +22,10 @@ class ApiResponseError(WireModel):
     message: str
     caused_by: list[str] | None = None
     data: dict[str, Any] | None = Field(
-        default=None, description="For validation errors: `fields`, a list of `location`, `name` and `message`."
+        default=None,
+        description="For validation errors: `fields`, a list of `location`, `name` and `message`. "
+        "For a job that the scheduler refuses: `kind`, such as `unknownPartition` or `quota`. "
+        "For a service that is refused (503): `service`, `path`, `reason` (`down` or `maintenance`), `since`, `until`. "
+        "For an unknown path: `routes` that were probably meant, if there are any.",
     )
     user: str | None = Field(default=None, description="The caller, once authenticated.")

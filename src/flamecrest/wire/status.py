@@ -116,6 +116,14 @@ class GetReservationsResponse(WireModel):
     reservations: list[ReservationModel]
 
 
+class GetCapabilitiesResponse(WireModel):
+    """What a system's scheduler can do, for callers that write a job once for many systems."""
+
+    fields: list[str] = Field(description="Optional fields of a job that it takes: `timeLimit`, `resources.gpus`")
+    changes: list[str] = Field(description="Fields of a job that `PATCH` can change")
+    operations: list[str] = Field(description="Operations of jobs and lists: `hold`, `signal`, `check` (validate)")
+
+
 class PosixIdentified(WireModel):
     """A user or group; the id is a number as text."""
 

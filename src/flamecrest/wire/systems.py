@@ -24,6 +24,7 @@ class SchedulerType(StrEnum):
 
     SLURM = "slurm"
     PBS = "pbs"
+    LOCAL = "local"
 
 
 class SchedulerConnectionMode(StrEnum):
@@ -55,6 +56,20 @@ class SSHTimeouts(WireModel):
     keep_alive: int = 5
 
 
+class LoginNode(WireModel):
+    """One of several login nodes; `state` is up, returning, slow or down, since `since`, because of `reason`."""
+
+    host: str
+    port: int
+    address: str | None = None
+    zone: str | None = None
+    weight: float = 1.0
+    state: Literal["up", "returning", "slow", "down"]
+    since: datetime
+    reason: str | None = None
+    connections: int = 0
+
+
 class SSHClientPool(WireModel):
     """Address and connection limits of a system's login nodes."""
 
@@ -64,6 +79,7 @@ class SSHClientPool(WireModel):
     proxy_port: int | None = None
     max_clients: int = 100
     timeout: SSHTimeouts = Field(default_factory=SSHTimeouts)
+    nodes: list[LoginNode] | None = Field(default=None, description="The login nodes, if there are several")
 
 
 class Scheduler(WireModel):
@@ -78,13 +94,17 @@ class Scheduler(WireModel):
 
 
 class ServiceHealth(WireModel):
-    """The last probe of one service; `latency` in seconds."""
+    """What the last probe and users' requests say about one service; `latency` in seconds.
+
+    `since` is the start of the current state, healthy or not.
+    """
 
     service_type: BackendServiceType
     last_checked: datetime | None = None
     latency: float | None = None
     healthy: bool = False
     message: str | None = None
+    since: datetime | None = None
 
 
 class SchedulerServiceHealth(ServiceHealth):
@@ -186,6 +206,8 @@ class WormholeDataTransfer(WireModel):
 
     service_type: Literal["wormhole"]
     pypi_index_url: str | None = None
+    mailbox_url: str | None = Field(default=None, description="What clients set as WORMHOLE_RELAY_URL")
+    transit_relay: str | None = Field(default=None, description="What clients set as WORMHOLE_TRANSIT_HELPER")
 
 
 class StreamerDataTransfer(WireModel):
@@ -198,6 +220,7 @@ class StreamerDataTransfer(WireModel):
     public_ips: list[str] | None = None
     wait_timeout: int = 86400
     inbound_transfer_limit: int = 5 * 1024 * 1024 * 1024
+    require_tls: bool = Field(default=False, description="Whether the job refuses clients without TLS")
 
 
 DataTransfer = Annotated[
@@ -211,6 +234,21 @@ class DataOperation(BaseModel):
     max_ops_file_size: int = 5 * 1024 * 1024
     datatransfer_jobs_directives: list[str] = Field(default_factory=list)
     data_transfer: DataTransfer | None = None
+
+
+class TransferMethod(WireModel):
+    """A method of transfer/upload and transfer/download. Sizes in bytes, times in seconds; null: no limit, or none."""
+
+    name: Literal["s3", "direct", "streamer", "wormhole"] = Field(description="`transferMethod` of a request")
+    through: Literal["gateway", "store", "node"] = Field(description="What the data goes through")
+    public_url: str | None = Field(default=None, description="Where clients send data; null: the address of the API")
+    max_size: int | None = Field(default=None, description="Of a file")
+    max_parts: int | None = None
+    part_size: int | None = Field(default=None, description="Of a part; larger where there would be too many")
+    lifetime: int | None = Field(default=None, description="Of the URLs")
+    wait_timeout: int | None = Field(default=None, description="How long a job waits for its client")
+    ports: tuple[int, int] | None = Field(default=None, description="The first and the last one that a client needs")
+    public_addresses: list[str] | None = None
 
 
 class ServiceAccount(WireModel):
@@ -231,6 +269,7 @@ class HPCCluster(WireModel):
     last_health_check: datetime | None = None
     file_systems: list[FileSystem] = Field(default_factory=list)
     data_operation: DataOperation = Field(default_factory=DataOperation)
+    transfer_methods: list[TransferMethod] = Field(default_factory=list)
 
 
 class GetSystemsResponse(WireModel):

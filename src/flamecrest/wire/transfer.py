@@ -5,10 +5,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .casing import WireModel
+from .compute import JobDescriptionModel
 from .filesystem import CompressionType, PathRequest
 from .text import Path, Text, Word
 
 _GREATEST = 2**63 - 1
+_THEN = "A job that is submitted once when the transfer is complete"
+Sha256 = Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{64}$")]
 
 
 class MoveRequest(PathRequest):
@@ -16,6 +19,7 @@ class MoveRequest(PathRequest):
 
     target_path: Path
     account: Word | None = None
+    then_submit: JobDescriptionModel | None = Field(default=None, description=_THEN)
 
 
 class CopyRequest(PathRequest):
@@ -24,6 +28,7 @@ class CopyRequest(PathRequest):
     target_path: Path
     account: Word | None = None
     dereference: bool = Field(default=False, description="Copy what links point to instead of the links")
+    then_submit: JobDescriptionModel | None = Field(default=None, description=_THEN)
 
 
 class CompressRequest(PathRequest):
@@ -36,6 +41,7 @@ class CompressRequest(PathRequest):
     )
     dereference: bool = Field(default=False, description="Archive what links point to instead of the links")
     compression: CompressionType = "gzip"
+    then_submit: JobDescriptionModel | None = Field(default=None, description=_THEN)
 
 
 class ExtractRequest(PathRequest):
@@ -44,13 +50,15 @@ class ExtractRequest(PathRequest):
     target_path: Path
     account: Word | None = None
     compression: CompressionType = "gzip"
+    then_submit: JobDescriptionModel | None = Field(default=None, description=_THEN)
 
 
 class S3TransferRequest(WireModel):
-    """Through the object store."""
+    """Through the object store (s3), or the gateway: direct, and s3 where no store is configured."""
 
-    transfer_method: Literal["s3"]
+    transfer_method: Literal["s3", "direct"]
     file_size: int | None = Field(default=None, ge=0, le=_GREATEST, description="Bytes; needed for uploads")
+    sha256: Sha256 | None = Field(default=None, description="That an uploaded file must have, in hexadecimal digits")
 
 
 class StreamerTransferRequest(WireModel):
@@ -80,6 +88,7 @@ class PostFileUploadRequest(PathRequest):
         WormholeTransferUploadRequest | S3TransferRequest | StreamerTransferRequest,
         Field(discriminator="transfer_method"),
     ]
+    then_submit: JobDescriptionModel | None = Field(default=None, description=_THEN)
 
 
 class PostFileDownloadRequest(PathRequest):
@@ -111,11 +120,14 @@ class TransferJob(WireModel):
 class S3TransferResponse(WireModel):
     """Where a client puts or gets the parts of a file."""
 
-    transfer_method: Literal["s3"]
+    transfer_method: Literal["s3", "direct"]
     parts_upload_urls: list[str] | None = None
     complete_upload_url: str | None = None
     download_url: str | None = None
     max_part_size: int | None = None
+    abort_upload_url: str | None = None
+    resumable_upload_url: str | None = Field(default=None, description="With direct: for the tus protocol, and a token")
+    range_download_url: str | None = Field(default=None, description="With direct: for `Range`, and a token")
 
 
 class StreamerTransferResponse(WireModel):

@@ -30,7 +30,7 @@ from flamecrest.server.files.remote.cluster_facts import ClusterFacts
 from flamecrest.server.files.remote.queries import remote_files
 from flamecrest.server.ssh.channels.sftp_program import SftpOpener
 from flamecrest.server.ssh.command import Command
-from flamecrest.server.ssh.credentials import StaticCredentials, StaticKey
+from flamecrest.server.ssh.credentials.static import StaticCredentials, StaticKey
 from flamecrest.server.ssh.host_keys import HostKeyVerifier
 from flamecrest.server.ssh.pool.host import Host
 from flamecrest.server.ssh.pool.policy import PoolLimits

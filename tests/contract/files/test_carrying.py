@@ -167,7 +167,7 @@ async def test_file_changed_during_a_download(place, change, whole):
         await read()
         assert bytes(got) == BIG
     else:
-        with pytest.raises(Upstream, match=r"shorter|changed"):
+        with pytest.raises(Upstream, match=r"shorter|changed|grew"):
             await read()
         assert len(got) < len(BIG)
 
@@ -263,7 +263,7 @@ async def test_cancelled_upload_leaves_no_temporary_file(place, stage):
                 await put(place, "f", SECOND)
     finally:
         place.server.faults.slow = 0
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(30):
         while await listed(place) != ["f"]:
             await asyncio.sleep(0.01)
     assert await part(place.files, place.path("f"), 0, None) in {b"first", SECOND}

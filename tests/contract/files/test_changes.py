@@ -60,7 +60,7 @@ async def test_failed_upload_changes_nothing(place, how):
         task.cancel()
     with pytest.raises((Invalid, asyncio.CancelledError)):
         await task
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await names(place, hidden=True) != ["file"]:
             await asyncio.sleep(0.01)
     assert await fetch(place, path) == b"old"

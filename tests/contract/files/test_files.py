@@ -44,7 +44,18 @@ NAMES = [
     os.fsdecode(b"not utf-8 \xff\xfe"),
     "n" * 255,
 ]
-SOME_AT_A_TIME = [NAMES[at : at + 6] for at in range(0, len(NAMES), 6)]  # login takes most of the time
+FEW = [  # with several dangers in one name
+    "x'; touch pwned; '$(touch pwned)`touch pwned`",
+    'a b  "c\nd\te\\f*?[x]|R&D <x>\x1f\x7f\x01',
+    os.fsdecode("ümläut 日本語 🔥%2e%2e%2f".encode() + b"\xff\xfe"),
+    "-rf",
+    "..almost",
+    "n" * 255,
+]
+SOME_AT_A_TIME = [
+    FEW,
+    *(pytest.param(NAMES[at : at + 6], marks=pytest.mark.live) for at in range(0, len(NAMES), 6)),
+]
 
 
 async def send(*parts: bytes) -> AsyncIterator[bytes]:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 async def added(pieces: AsyncIterator[FollowEvent | None]) -> FollowEvent:
     """The next event."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return await anext(piece async for piece in pieces if piece is not None)
 
 

@@ -172,6 +172,14 @@ async def test_cp_overwrites_only_with_the_option(place):
     assert await names(place, hidden=True) == ["dangling", "one", "two"]
 
 
+@pytest.mark.needs("deadlines")
+async def test_extract_opens_only_a_regular_file(place):
+    """To open a FIFO would block until the time limit."""
+    await place.run('mkfifo "$1"', place.path("fifo"))
+    with pytest.raises(Invalid, match="Not a regular file"):
+        await place.changes.extract(place.path("fifo"), place.folder, soon())
+
+
 async def test_cp_merges_folders_only_with_the_option(place):
     for path in ("a/x", "b/x", "b/y"):
         await place.changes.mkdir(place.path(path.rpartition("/")[0]), soon(), parents=True)
@@ -229,9 +237,9 @@ def endless(tmp_path: Path) -> EndlessCopy:
 
 
 async def left_over(place, endless: EndlessCopy) -> list[str]:
-    """The names once the copy has ended and its temporary files are gone, or after ten seconds."""
+    """The names once the copy has ended and its temporary files are gone, or after 30 seconds."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (
                 not endless.ended or len(await names(place, hidden=True)) > 1
             ):  # the program removes its files on exit
@@ -244,7 +252,7 @@ async def left_over(place, endless: EndlessCopy) -> list[str]:
 async def test_cancelled_copy_leaves_nothing(place, endless):
     await place.changes.mkdir(place.path("tree/deep"), soon(), parents=True)
     copying = asyncio.create_task(place.changes.cp(place.path("tree"), place.path("copy"), Deadline.after(60)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not endless.waits:
             await asyncio.sleep(0.01)
     assert len(await names(place, hidden=True)) == 2

@@ -103,13 +103,25 @@ async def test_every_answer_is_one_state_of_the_file(place, seed, renames):
             await asyncio.sleep(writer.pause)
 
     contents: dict[str, bytes] = {}
-    complete = 0
+
+    async def read() -> None:
+        etag, data = await download(place, path, seed * 0.002)
+        assert sha256(data).digest() in writer.states
+        assert etag is None or contents.setdefault(etag, data) == data
+
     writing = asyncio.create_task(write())
     while not writing.done():
         with suppress(Upstream):
-            etag, data = await download(place, path, seed * 0.002)
-            assert sha256(data).digest() in writer.states
-            assert etag is None or contents.setdefault(etag, data) == data
-            complete += 1
+            await read()
     await writing
-    assert complete
+    await read()  # while the writer is fast all reads may have failed: at rest the file must be readable
+
+
+async def test_a_download_that_breaks_off_says_that_the_file_grew(place):
+    path = Path(place.path("f"))
+    path.write_bytes(b"x" * 3_000_000)
+    with pytest.raises(Upstream, match="The file grew while it was read"):
+        async with place.content.download(str(path), soon()) as reader:
+            async for _ in reader.chunks():
+                with path.open("ab") as opened:
+                    opened.write(b"more")

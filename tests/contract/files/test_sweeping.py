@@ -15,7 +15,8 @@ from .test_files import put, send
 
 pytestmark = [pytest.mark.anyio, pytest.mark.needs("ssh")]
 
-FILES = [".flamecrest-upload-0123456789abcdef", ".flamecrest-unpack-fedcba9876543210"]
+LINK = ".flamecrest-unpack-eeeeeeeeeeeeeeee"  # as an archive makes it, to a file that stays
+FILES = [".flamecrest-upload-0123456789abcdef", ".flamecrest-unpack-fedcba9876543210", LINK]
 TREES = [".f7t_copy_aB3xY6zW9q", ".f7t_extract_0123456789", ".f7t_archive_abcdefghij.list"]
 KEPT = [
     ".f7t_copy_short",
@@ -41,6 +42,7 @@ echo part | tee .f7t_copy_aB3xY6zW9q/new/deep/part .f7t_copy_aB3xY6zW9q/list >.f
 echo text | tee .f7t_extract_2222222222/new >.f7t_extract_2222222222/thesis
 rm .flamecrest-upload-[ab]* && ln -s .flamecrest-upload-notes .flamecrest-upload-aaaaaaaaaaaaaaaa
 mkdir .flamecrest-upload-bbbbbbbbbbbbbbbb
+rm .flamecrest-unpack-eeeeeeeeeeeeeeee && ln -s .flamecrest-upload-notes .flamecrest-unpack-eeeeeeeeeeeeeeee
 touch -h -d '9 days ago' .f*
 touch -d '2 days ago' .f7t_copy_0000000000
 touch -d '1 hour ago' .flamecrest-upload-cccccccccccccccc
@@ -101,6 +103,6 @@ async def test_what_is_left_goes_with_the_next_visit(place: Place, visit, goes) 
             if found <= expected:
                 break
             await asyncio.sleep(0.02)
-    assert found == expected
+    assert found == expected, found - expected
     kept = await place.run('ls -A "$1/.f7t_copy_1111111111/new" "$1/.f7t_extract_2222222222"', folder)
     assert [line for line in kept.decode().split("\n") if line and line[0] != "/"] == ["part", "new", "thesis"]

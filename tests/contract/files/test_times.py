@@ -25,11 +25,13 @@ TIMES = {"1960": -315446400, "2039": 2177539200, "2150": 5680368000, "2100": 410
 async def dated(place):
     """Files named after the year of their times; a folder and a link have such times, too."""
     await place.changes.mkdir(place.path("top/deep"), soon(), parents=True)
+    times: list[str] = []
     for year, seconds in TIMES.items():
         for name in (f"top/{year}", f"top/deep/{year}"):
-            await place.run('touch -d "@$2" "$1"', await put(place, name), str(seconds))
+            times += [await put(place, name), str(seconds)]
         await place.changes.symlink(year, place.path(f"top/deep/to-{year}"), soon())
-    await place.run('touch -d @-315446400 "$1"', place.path("top/deep"))
+    set_all = 'while [ $# -gt 0 ]; do touch -d "@$2" "$1" && shift 2 || exit; done'
+    await place.run(set_all, *times, place.path("top/deep"), "-315446400")
     kept = (await place.run('stat -c %Y "$1" "$2"', place.path("top/1960"), place.path("top/2150"))).split()
     if kept != [b"-315446400", b"5680368000"]:
         pytest.skip("the file system has no such times")
@@ -121,3 +123,12 @@ async def test_a_folder_without_x_is_denied(place, options):
         assert await names(place, recursive=True) == ["closed"]
     finally:
         await place.changes.chmod(path, "755", soon())
+
+
+@pytest.mark.without_subsystem
+@pytest.mark.parametrize("seconds", [-315446400, 5680368000])
+async def test_touch_sets_times_that_sftp_does_not_have(dated, seconds):
+    for name in ("made", "top/now"):
+        path = dated.path(name)
+        await dated.changes.touch(path, soon(), mtime=seconds)
+        assert (await dated.queries.stat(path, soon())).mtime == seconds

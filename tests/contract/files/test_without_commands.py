@@ -116,7 +116,7 @@ _CLAUSES = st.lists(
 ).map(",".join)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(symbolic=_CLAUSES, bits=st.integers(0, 0o7777), folder=st.booleans())
 def test_symbolic_modes_are_those_of_chmod(tmp_path_factory, symbolic, bits, folder):
     path = tmp_path_factory.mktemp("mode") / "it"

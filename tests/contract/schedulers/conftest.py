@@ -1,27 +1,32 @@
 """The Scheduler port over every adapter, each with the capabilities that it declares.
 
 `slurm` is the CLI scheduler with Slurm's dialect over the sandbox's toy Slurm, `live` the same over the live site,
-`live-variables` there with variables in the users' environment that would change what Slurm's commands do.
-`memory` is the stand-in of the HTTP tests, `bash` that of the transfer tests.
+`live-variables` there with variables in the users' environment that would change what Slurm's commands do, `live-rest`
+and `live-hybrid` the adapters of slurmrestd. `live-trixie`, `live-sid` and so on are those of other versions of Slurm
+(SUITES in tests/live/site.py). `local` is the local scheduler over the sandbox's SSH server, `live-local`
+over that of the live site, `pbs` the CLI scheduler with the dialect of OpenPBS over the sandbox's toy PBS, `tinyq`
+that with the dialect of example_scheduler.
+`memory` is the stand-in of the HTTP tests.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import pytest
 
-from flamecrest.server.auth.port import Verb
+from flamecrest.server.auth.port import Identity, Verb
 from flamecrest.server.schedulers.port import Scheduler
 from flamecrest.server.schedulers.values import Job
 from tests.contract.capabilities import parametrize
 from tests.contract.disks import Disk, LocalDisk, RemoteDisk
-from tests.contract.gateways import Reached, over_live_site, over_sandbox, soon
+from tests.contract.gateways import Reached, live_site, over_live_site, over_sandbox, soon
 from tests.unit.http.toy_ports import Queue
-from tests.unit.transfer.local_bash import LocalBash
+
+from .example_scheduler.place import over_tinyq
 
 FULL = frozenset(
     {
@@ -30,21 +35,43 @@ FULL = frozenset(
         "refuses",  # refuses submissions that cannot work
         "script_path",
         "filters",  # lists by user, account, name and window
+        "names",  # jobs have any text as their names
+        "interpreters",  # refuses scripts without `#!`
         "metadata",
+        "scripts",  # the metadata has the script
+        "comments",  # a job with a comment of its own can have an idempotency key
+        "directives",  # reads `#SBATCH` lines
         "attach",
         "arrays",
         "waits",  # its submission program can be made to wait for the job
         "patterns",  # file names have patterns
         "users",  # jobs belong to users
-        "cluster",  # knows nodes, partitions, reservations and accounts
+        "cluster",  # knows nodes and partitions
+        "reservations",
+        "accounts",
     }
 )
+REST = FULL - {"scripts", "attach", "waits", "comments"}
+LOCAL = FULL - {"directives", "waits", "users", "reservations", "accounts"}
+PBS = FULL - {
+    "directives", "waits", "reservations", "accounts", "attach", "scripts", "patterns", "names", "interpreters",
+}  # fmt: skip
+SHELL = {"shell"}  # jobs can run commands of Slurm
 ADAPTERS = {
     "slurm": FULL | {"hidden_partitions", "clusters"},
-    "memory": frozenset({"jobs", "metadata", "cluster", "hidden_partitions"}),
-    "bash": frozenset({"runs"}),
-    "live": FULL,
-    "live-variables": FULL,
+    "memory": frozenset({"jobs", "metadata", "scripts", "cluster", "reservations", "accounts", "hidden_partitions"}),
+    "local": LOCAL,
+    "pbs": PBS,
+    "tinyq": PBS - {"arrays"} | {"names", "interpreters"},
+    "live": FULL | SHELL,
+    "live-variables": FULL - {"waits", "attach", "patterns", "filters", "refuses", "arrays"},
+    "live-rest": REST | SHELL,
+    "live-hybrid": FULL,
+    "live-trixie": FULL,
+    "live-trixie-rest": REST,
+    "live-sid": FULL | SHELL,
+    "live-sid-rest": REST | SHELL,
+    "live-local": LOCAL,
 }
 # What users' start-up files may set, and what must change no answer.
 VARIABLES = {
@@ -78,7 +105,11 @@ class Place:
     disk: Disk
     user: str = "fireuser"
     other: Scheduler | None = None
-    finds_jobs: bool = True
+    adapter: str = ""
+
+    def can(self, capability: str) -> bool:
+        """Whether the adapter declares this capability."""
+        return capability in ADAPTERS[self.adapter]
 
     async def job(self, job_id: str) -> Job:
         (found,) = await self.scheduler.job(job_id, soon())
@@ -86,17 +117,21 @@ class Place:
 
     async def until(self, job_id: str, *states: str) -> Job:
         """Wait until the job is in one of the states."""
-        deadline = soon()
+        deadline, pause = soon(), 0.05
         while True:
             job = await self.job(job_id)
             if job.state in states:
                 return job
             assert deadline.left() > 0, f"{job_id} is {job.state}, not one of {states}"
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(pause)
+            pause = min(1.5 * pause, 0.5)  # seconds; each look starts programs
+
+    def element(self, job_id: str, index: int) -> str:
+        """The id of an element of an array."""
+        return job_id.replace("[]", f"[{index}]") if "[]" in job_id else f"{job_id}_{index}"
 
     async def ended(self, job_id: str) -> None:
-        if self.finds_jobs:
-            await self.until(job_id, *FINAL)
+        await self.until(job_id, *FINAL)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -114,25 +149,31 @@ async def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     folder = tmp_path_factory.mktemp(request.param)
     match request.param:
         case "memory":
-            yield Place(Queue(), str(folder), LocalDisk())
-        case "bash":
-            yield Place(LocalBash(folder), str(folder), LocalDisk(), finds_jobs=False)
-        case "slurm":
-            async with over_sandbox(folder, clusters=("west",)) as reached:
-                async for found in _reached(reached):
+            yield Place(Queue(), str(folder), LocalDisk(), adapter=request.param)
+        case "slurm" | "pbs" | "local" as name:
+            options = {"clusters": ("west",)} if name == "slurm" else {"scheduler": name}
+            async with over_sandbox(folder, **options) as reached:
+                async for found in _reached(reached, name):
+                    yield found
+        case "tinyq":
+            async with over_tinyq(folder) as (reached, choice):
+                made = [choice.make(Identity(user)) for user in reached.users]
+                async for found in _reached(reached, request.param, made):
                     yield found
         case live:
             variables = VARIABLES if live == "live-variables" else None
-            async with over_live_site(folder, variables=variables) as reached:
-                async for found in _reached(reached):
+            async with over_live_site(folder, site=live_site(live), variables=variables) as reached:
+                async for found in _reached(reached, request.param):
                     yield found
 
 
-async def _reached(reached: Reached) -> AsyncIterator[Place]:
+async def _reached(
+    reached: Reached, adapter: str = "slurm", made: Sequence[Scheduler] | None = None
+) -> AsyncIterator[Place]:
     user, other = reached.users
     folder = f"{reached.home(user)}/contract-{secrets.token_hex(4)}"
     files = (await reached.allowed(user, Verb.FILES_WRITE)).files(path=folder)
-    scheduler, others = [(await reached.allowed(one, Verb.JOBS_SUBMIT)).scheduler() for one in (user, other)]
+    scheduler, others = made or [(await reached.allowed(one, Verb.JOBS_SUBMIT)).scheduler() for one in (user, other)]
     await files.changes.mkdir(folder, soon())
-    yield Place(scheduler, folder, RemoteDisk(files), user, others)
+    yield Place(scheduler, folder, RemoteDisk(files), user, others, adapter)
     await files.changes.rm(folder, soon())

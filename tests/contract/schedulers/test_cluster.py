@@ -39,14 +39,14 @@ async def test_hidden_partitions_are_listed_only_on_request(place: Place):
     assert {one.name for one in shown} < {one.name for one in every}
 
 
-@needs("cluster")
+@needs("reservations")
 async def test_reservations(place: Place):
     found = await place.scheduler.reservations(soon())
     assert found
     assert all(one.name and one.nodes and one.start < one.end for one in found)
 
 
-@needs("cluster")
+@needs("accounts")
 async def test_accounts(place: Place):
     accounts = await place.scheduler.accounts(soon())
     assert accounts

@@ -1,7 +1,8 @@
 """The Transfers port over every adapter, each with the capabilities that it declares.
 
-`slurm` is transfer jobs over the sandbox's toy Slurm, `live` the same over the live site, `bash` over a scheduler
-that runs scripts at once. `recorder` is the stand-in of the HTTP tests, which runs nothing.
+`slurm`, `pbs` and `local` are transfer jobs over the schedulers of the sandbox, `bash` over a scheduler that runs
+scripts at once; `live` and so on over the schedulers that tests/contract/schedulers/conftest.py names. `recorder` is
+the stand-in of the HTTP tests, which runs nothing.
 """
 
 from __future__ import annotations
@@ -16,21 +17,33 @@ from pathlib import Path
 import pytest
 
 from flamecrest.server.auth.port import Verb
-from flamecrest.server.schedulers.port import Scheduler
-from flamecrest.server.transfer.jobs import SchedulerTransfers
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.schedulers.port import Submitter
+from flamecrest.server.transfer.jobs.operations import SchedulerTransfers
+from flamecrest.server.transfer.jobs.submission import TransferSubmitter
 from flamecrest.server.transfer.port import SubmittedTransfer, Transfers
 from tests.contract.capabilities import parametrize
 from tests.contract.disks import Disk, LocalDisk, RemoteDisk
-from tests.contract.gateways import Reached, over_live_site, over_sandbox, soon
+from tests.contract.gateways import Reached, live_site, over_live_site, over_sandbox, soon
 from tests.unit.http.toy_ports import Movers
 from tests.unit.transfer.local_bash import LocalBash
 
-JOBS = frozenset({"runs", "refuses_methods"})  # runs the operations; refuses transfer methods
+JOBS = frozenset({"runs", "refuses_methods", "once"})  # runs the operations; refuses transfer methods; knows keys
+SLURM = JOBS | {"accounts"}  # refuses unknown accounts
 ADAPTERS = {
-    "slurm": JOBS,
-    "bash": JOBS,
+    "slurm": SLURM,
+    "bash": JOBS - {"once"} | {"fast"},  # runs a job in no time: for all names and compressions
     "recorder": frozenset({"starts_methods"}),  # starts uploads and downloads
-    "live": JOBS,
+    "pbs": JOBS,
+    "local": JOBS,
+    "live": SLURM,
+    "live-rest": SLURM,
+    "live-hybrid": SLURM,
+    "live-trixie": SLURM,
+    "live-trixie-rest": SLURM,
+    "live-sid": SLURM,
+    "live-sid-rest": SLURM,
+    "live-local": JOBS,
 }
 
 
@@ -74,12 +87,20 @@ async def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
             yield Place(Movers(), str(folder), None, LocalDisk(), _never)
         case "bash":
             yield _on_bash(folder)
-        case "slurm":
-            async with over_sandbox(folder) as reached, _reached(reached, "test") as found:
+        case "slurm" | "pbs" | "local" as name:
+            async with over_sandbox(folder, scheduler=name) as reached, _reached(reached, _account(name)) as found:
                 yield found
-        case _:
-            async with over_live_site(folder) as reached, _reached(reached, "test") as found:
+        case live:
+            async with (
+                over_live_site(folder, site=live_site(live)) as reached,
+                _reached(reached, _account(live)) as found,
+            ):
                 yield found
+
+
+def _account(adapter: str) -> str | None:
+    """The account of the jobs; the local scheduler has none."""
+    return None if "local" in adapter else "test"
 
 
 async def _never(transfer: SubmittedTransfer) -> int:
@@ -90,17 +111,17 @@ def _on_bash(root: Path) -> Place:
     for name in ("fireuser", "spool", "work"):
         (root / name).mkdir()
     scheduler = LocalBash(root / "spool")
-    port: Scheduler = scheduler
+    port: Submitter = scheduler
 
     async def ended(transfer: SubmittedTransfer) -> int | None:
         return scheduler.statuses[transfer.job_id]
 
-    transfers = SchedulerTransfers(port, "fireuser", cluster="bash", work_root=str(root))
+    transfers = SchedulerTransfers(TransferSubmitter(port, "fireuser", work_root=str(root)), cluster="bash")
     return Place(transfers, str(root / "work"), None, LocalDisk(), ended)
 
 
 @asynccontextmanager
-async def _reached(reached: Reached, account: str) -> AsyncIterator[Place]:
+async def _reached(reached: Reached, account: str | None) -> AsyncIterator[Place]:
     user = reached.users[0]
     folder = f"{reached.home(user)}/contract-{secrets.token_hex(4)}"
     files = (await reached.allowed(user, Verb.FILES_WRITE)).files(path=folder)
@@ -109,7 +130,7 @@ async def _reached(reached: Reached, account: str) -> AsyncIterator[Place]:
     await files.changes.mkdir(folder, soon())
 
     async def ended(transfer: SubmittedTransfer) -> int | None:
-        deadline = soon()
+        deadline = Deadline.after(150)
         while True:
             (job,) = await scheduler.job(transfer.job_id, soon())
             if job.state in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"):

@@ -61,7 +61,13 @@ def at_work(work: str) -> list[str]:
         scheduler.set_transport(transport)
         desk = files.Desk(transport, work, Path(local))
         office = jobs.Office(computer, scheduler, desk, os.environ["FIRECREST_ACCOUNT"])
-        return steps.run(files.STEPS, desk) + steps.run(jobs.STEPS, office)
+        return steps.run(chosen(files.STEPS), desk) + steps.run(chosen(jobs.STEPS), office)
+
+
+def chosen(every: list[steps.Step]) -> list[steps.Step]:
+    """The steps that FIRECREST_STEPS names, separated by commas; all without it."""
+    names = os.environ.get("FIRECREST_STEPS", "").split(",")
+    return [step for step in every if names == [""] or steps.name_of(step) in names]
 
 
 def main() -> int:

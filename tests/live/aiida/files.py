@@ -80,6 +80,10 @@ def one_file_there_and_back(desk: Desk) -> None:
     largest = os.urandom(LARGEST)
     desk.put(f"{remote}/plain", largest)
     expect(desk.read(f"{remote}/plain") == largest, True)
+    for size in (5_000_000, 200_000_000):
+        large = os.urandom(1_000_000) * (size // 1_000_000)
+        desk.put(f"{remote}/plain", large)
+        expect(desk.read(f"{remote}/plain") == large, True)
     expect(sorted(desk.transport.listdir(remote)), sorted(names))
 
 

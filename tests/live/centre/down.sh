@@ -2,11 +2,25 @@
 # Stops what up.sh started, by pid. State stays, so that the next up.sh is quick and sacct remembers.
 # down.sh              cancels running jobs first (slurmstepd and the jobs would otherwise outlive slurmd)
 # down.sh --keep-jobs  leaves them running, as a real restart of the daemons does
-# down.sh --purge      also deletes state, users and packages (back to nothing)
+# down.sh --purge      also deletes state, users and packages (back to nothing); of a chroot, all of it
+# SUITE=trixie down.sh ...   the one in that chroot; ends whatever lives in it and unmounts
 set -uo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$HERE/env.sh"
 [ "$(id -u)" = 0 ] || { echo "down: must be root"; exit 1; }
+if [ -n "$SUITE" ] && [ -z "$INSIDE" ]; then
+  . "$HERE/suite.sh"
+  mkdir -p "$CHROOTS" && exec 8>"$ROOT.lock" && flock 8
+  [ -d "$ROOT" ] || { echo "down: there is no $ROOT"; exit 0; }
+  if mountpoint -q "$ROOT/proc"; then enter /centre/scripts/down.sh $( [ "${1:-}" = --purge ] || echo "${1:-}" ) 8>&-; fi
+  [ "${1:-}" != --keep-jobs ] || exit 0       # (they need what is mounted)
+  leave_chroot
+  if [ "${1:-}" = --purge ]; then
+    m=$(mounts); [ -z "$m" ] || { echo "down: not deleted, $ROOT has mounts: $m"; exit 1; }
+    rm -rf --one-file-system "$ROOT" "$ROOT.part" "$ROOT.log" && echo "down: $ROOT deleted"
+  fi
+  exit 0
+fi
 mkdir -p "$RUN"; exec 9>"$RUN/.lock"; flock 9
 # stop NAME COMM SECONDS: TERM, wait, then KILL that one pid
 stop() {
@@ -31,7 +45,9 @@ if [ "${1:-}" = --purge ]; then
   for u in $(users); do
     # sessions of the test users (sshd children, shells, left-over jobs)
     uid=$(id -u "$u" 2>/dev/null) || continue
-    for p in /proc/[0-9]*; do [ "$(stat -c %u "$p" 2>/dev/null)" != "$uid" ] || kill -KILL "${p#/proc/}" 2>/dev/null; done
+    for p in /proc/[0-9]*; do
+      [ "$(stat -c %u "$p" 2>/dev/null)" != "$uid" ] || ! [ "$p/root" -ef / ] || kill -KILL "${p#/proc/}" 2>/dev/null
+    done
     userdel -r "$u" >/dev/null 2>&1
   done
   userdel slurmrest 2>/dev/null; userdel mysql 2>/dev/null

@@ -2,6 +2,7 @@
 # Brings up sshd + munge + MariaDB + slurmdbd + slurmctld + slurmd (several fake nodes) + slurmrestd
 # on loopback, from nothing. Idempotent: what already runs is left alone. Run as root.
 # Usage: up.sh [--no-restd]     Settings: env.sh, or the environment.
+#        SUITE=trixie up.sh     the same of that Debian, in a chroot, side by side with others (other ports).
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$HERE/env.sh"
@@ -12,9 +13,22 @@ die() { say "FAILED: $*"; exit 1; }
 # wait_for SECONDS WHAT COMMAND...
 wait_for() {
   local n=$(( $1 * 20 )) what=$2; shift 2
-  while ! "$@" >/dev/null 2>&1; do n=$((n-1)); [ $n -gt 0 ] || die "$what did not come up; see $LOG"; sleep 0.05; done
+  while ! "$@" >/dev/null 2>&1; do n=$((n-1)); [ $n -gt 0 ] || { last_words; die "$what did not come up; see $LOG"; }; sleep 0.05; done
+}
+last_words() {  # what the pieces said last, of those that wrote something within the last two minutes
+  local f; for f in $(find "$LOG" -name '*.log' -mmin -2 ! -name apt.log); do grep -hiE 'fatal|error' "$f" | tail -2 | sed "s#^#  ${f##*/}: #"; done
 }
 [ "$(id -u)" = 0 ] || die "must be root"
+if [ -n "$SUITE" ] && [ -z "$INSIDE" ]; then
+  . "$HERE/suite.sh"
+  mkdir -p "$CHROOTS" && exec 8>"$ROOT.lock" && flock 8        # one at a time for each suite
+  make_chroot; prepare_chroot
+  enter /centre/scripts/up.sh "$@" 8>&- || exit $?
+  # for use from outside the chroot: its files as seen from here
+  sed "s#/centre/#$CLUSTER_DIR/#" "$ETC/ssh/ssh_config" > "$ETC/ssh/ssh_config.outside"
+  say "centre of Debian $SUITE: files in $CLUSTER_DIR; users' keys in $KEYS; ssh -F $ETC/ssh/ssh_config.outside fireuser@cluster; to go in: chroot $ROOT"
+  exit 0
+fi
 mkdir -p "$CLUSTER_DIR" "$ETC"/{ssh,slurm} "$RUN" "$LOG" "$STATE" "$KEYS"
 exec 9>"$RUN/.lock"; flock 9        # one up/down at a time
 
@@ -38,6 +52,7 @@ install_packages() {
     { apt-get update -q >> "$LOG/apt.log" 2>&1 9>&- && apt-get install "${opts[@]}" "${missing[@]}" >> "$LOG/apt.log" 2>&1 9>&-; } || rc=$?
   [ -z "$made" ] || rm -f /usr/sbin/policy-rc.d
   [ $rc = 0 ] || { tail -20 "$LOG/apt.log"; die "apt-get install (rc $rc), see $LOG/apt.log"; }
+  [ -z "$SUITE" ] || rm -f /var/cache/apt/archives/*.deb /var/cache/apt/*.bin
   say "packages installed"
 }
 
@@ -52,7 +67,7 @@ make_users() {
   [ -s "$ETC/ssh/host_rsa" ]     || ssh-keygen -q -t rsa -b 3072 -N '' -C host -f "$ETC/ssh/host_rsa"
   for u in $(users); do
     # '*' and not '!': with UsePAM no, sshd refuses an account whose password field starts with '!'
-    getent passwd "$u" >/dev/null || useradd -m -d "/home/$u" -s /bin/bash -K HOME_MODE=0755 -p '*' "$u"
+    getent passwd "$u" >/dev/null || useradd -m -d "/home/$u" -s /bin/bash -K HOME_MODE=0755 ${FIRST_UID:+-K UID_MIN=$FIRST_UID -K GID_MIN=$FIRST_UID} -p '*' "$u"
     h=/home/$u/.ssh
     [ -s "$KEYS/$u" ] || ssh-keygen -q -t ed25519 -N '' -C "$u" -f "$KEYS/$u"
     install -d -m 700 -o "$u" -g "$u" "$h"
@@ -72,6 +87,15 @@ write_config() {
   local jwt=jwt_key=$ETC/slurm/jwt_hs256.key
   if [ -n "$JWKS_FILE" ] && [ -s "$JWKS_FILE" ]; then jwt=$jwt,jwks=$JWKS_FILE; fi
   local host; host=$(uname -n); host=${host%%.*}
+  local version; version=$(slurmctld -V | sed -nE 's/^[^0-9]*([0-9]+)\.([0-9]+).*/\1\2/p')   # 2205, 2411, 2605
+  [ -n "$version" ] || die "slurmctld -V says '$(slurmctld -V 2>&1)'"
+  # no cgroups, no binding: the declared CPUs are not real
+  local proctrack=proctrack/linuxproc task=task/none cgroup='' ram=no
+  case $CGROUPS in
+    none) if [ "$version" -ge 2311 ]; then cgroup=disabled; else cgroup=cgroup/v1; fi ;;
+    v1|v2) proctrack=proctrack/cgroup task=task/cgroup cgroup=cgroup/$CGROUPS ram=yes ;;
+    *) die "CGROUPS=$CGROUPS: none, v1 or v2" ;;
+  esac
   CHANGED=
   put "$ETC/ssh/sshd_config" 644 root:root <<E
 ListenAddress 127.0.0.1
@@ -154,9 +178,8 @@ SlurmdDebug=info
 MpiDefault=none
 MailProg=/usr/bin/true
 ReturnToService=2
-# no cgroups, no binding: the declared CPUs are not real
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+ProctrackType=$proctrack
+TaskPlugin=$task
 SlurmdParameters=config_overrides
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=5
@@ -195,9 +218,14 @@ E
     echo "PartitionName=debug Nodes=$list Default=YES MaxTime=01:00:00 DefaultTime=00:10:00 State=UP PriorityJobFactor=10"
     echo "PartitionName=long  Nodes=$list MaxTime=7-00:00:00 DefaultTime=01:00:00 State=UP PriorityJobFactor=1"
   } | put "$ETC/slurm/slurm.conf" 644 root:root
-  # nothing here uses cgroups, but slurmd loads a cgroup plugin all the same; left to detect one ('autodetect'),
-  # it refuses to start where nothing is mounted on /sys/fs/cgroup
-  printf 'CgroupPlugin=cgroup/v1\nCgroupAutomount=no\nConstrainCores=no\nConstrainRAMSpace=no\n' | put "$ETC/slurm/cgroup.conf" 644 root:root
+  # Where nothing uses cgroups, slurmd loads a cgroup plugin all the same. Left to detect one ('autodetect'), it refuses
+  # to start where nothing is mounted on /sys/fs/cgroup. Since 23.11 there is 'disabled' for that; before, v1 harms nobody.
+  # CgroupAutomount is no longer an option since 23.11 (an error in every log). IgnoreSystemd: there is none here.
+  { echo "CgroupPlugin=$cgroup"
+    if [ "$version" -lt 2311 ]; then echo CgroupAutomount=no; fi
+    if [ "$cgroup" != disabled ]; then printf 'ConstrainCores=no\nConstrainRAMSpace=%s\nConstrainSwapSpace=%s\n' $ram $ram; fi
+    if [ "$CGROUPS" = v2 ] && [ "$version" -ge 2205 ]; then echo IgnoreSystemd=yes; fi
+  } | put "$ETC/slurm/cgroup.conf" 644 root:root
   chown slurm "$LOG"     # the daemons chdir there (core files)
   mkdir -p /etc/slurm
   local f; for f in slurm.conf slurmdbd.conf cgroup.conf; do
@@ -217,11 +245,13 @@ character-set-server=utf8mb4
 max_allowed_packet=64M
 innodb_buffer_pool_size=128M
 innodb_log_file_size=64M
+# on since MariaDB 11.6; off as a precaution (180 jobs at once went well with it on, too)
+loose_innodb_snapshot_isolation=OFF
 innodb_lock_wait_timeout=900
 # test data: no flush to disk at each commit
 innodb_flush_log_at_trx_commit=0
 innodb_doublewrite=0
-innodb_flush_method=nosync
+loose_innodb_flush_method=nosync
 sync_binlog=0
 skip-log-bin
 performance_schema=OFF
@@ -230,10 +260,12 @@ E
 }
 
 # ---------------------------------------------------------------- pieces
+free() { ! port_open "$1" || die "port $1, for $2, is taken by something else. Choose another ($3=...)"; }
 start_sshd() {
   pid_of sshd sshd >/dev/null && return 0
+  free "$SSH_PORT" sshd SSH_PORT
   mkdir -p -m 755 /run/sshd
-  /usr/sbin/sshd -f "$ETC/ssh/sshd_config" -E "$LOG/sshd.log" 9>&-
+  /usr/sbin/sshd -f "$ETC/ssh/sshd_config" -E "$LOG/sshd.log" 9>&- || die "sshd: $(tail -2 "$LOG/sshd.log")"
 }
 start_munge() {
   pid_of munged munged >/dev/null && [ -S /run/munge/munge.socket.2 ] && return 0
@@ -242,7 +274,7 @@ start_munge() {
   install -d -m 755 -o munge -g munge /run/munge
   install -d -m 700 -o munge -g munge /var/log/munge /var/lib/munge
   rm -f /run/munge/munge.socket.2 /run/munge/munge.socket.2.lock
-  runuser -u munge -- /usr/sbin/munged --num-threads=4 9>&-
+  runuser -u munge -- /usr/sbin/munged --num-threads=4 9>&- || die "munged does not start, see /var/log/munge/munged.log"
   wait_for 10 munged test -S /run/munge/munge.socket.2
   wait_for 10 munged test -s /run/munge/munged.pid
   cp /run/munge/munged.pid "$RUN/munged.pid"
@@ -259,6 +291,7 @@ start_db() {
     mariadb-install-db --defaults-file="$ETC/my.cnf" --user=mysql --skip-test-db --auth-root-authentication-method=socket > "$LOG/mariadb-install.log" 2>&1 9>&- || die "mariadb-install-db, see $LOG/mariadb-install.log"
     say "database made"
   fi
+  free "$DB_PORT" mariadbd DB_PORT
   # (mariadbd has no option to fork away)
   setsid /usr/sbin/mariadbd --defaults-file="$ETC/my.cnf" </dev/null >> "$LOG/mariadb.out" 2>&1 9>&- &
   wait_for 60 mariadbd sql -e 'select 1'
@@ -273,7 +306,8 @@ start_slurmdbd() {
   pid_of slurmdbd slurmdbd >/dev/null && return 0
   : >> "$LOG/slurmdbd.log"; chown slurm "$LOG/slurmdbd.log"
   rm -f "$RUN/slurmdbd.pid"
-  /usr/sbin/slurmdbd 9>&-
+  free "$DBD_PORT" slurmdbd DBD_PORT
+  /usr/sbin/slurmdbd 9>&- || { last_words; die "slurmdbd does not start, see $LOG/slurmdbd.log"; }
   wait_for 60 slurmdbd port_open "$DBD_PORT"
 }
 sm() { sacctmgr -i -Q "$@" >> "$LOG/sacctmgr.log" 2>&1 9>&- || true; }   # -i: no questions; 'already exists' is not an error here
@@ -295,12 +329,15 @@ start_slurmctld() {
   install -d -m 755 -o slurm -g slurm "$STATE/slurmctld"
   : >> "$LOG/slurmctld.log"; chown slurm "$LOG/slurmctld.log"
   rm -f "$RUN/slurmctld.pid"
-  /usr/sbin/slurmctld $( [ -e "$STATE/slurmctld/clustername" ] || echo -i ) 9>&-
+  free "$CTLD_PORT" slurmctld CTLD_PORT
+  /usr/sbin/slurmctld $( [ -e "$STATE/slurmctld/clustername" ] || echo -i ) 9>&- || { last_words; die "slurmctld does not start, see $LOG/slurmctld.log"; }
 }
 start_slurmds() {
-  local n
+  local n i=0
   for n in $(nodes); do
+    i=$((i+1))
     pid_of "slurmd.$n" slurmd >/dev/null && continue
+    free $((SLURMD_BASE_PORT+i)) "slurmd of $n" SLURMD_BASE_PORT
     install -d -m 755 "$STATE/slurmd.$n"
     rm -f "$RUN/slurmd.$n.pid"
     /usr/sbin/slurmd -N "$n" 9>&- &
@@ -308,8 +345,10 @@ start_slurmds() {
 }
 start_restd() {
   pid_of slurmrestd slurmrestd >/dev/null && return 0
-  # must be neither root nor SlurmUser; it does not write a pid file
+  # must be neither root nor SlurmUser; it does not write a pid file. Where unshare(2) is forbidden (a container's
+  # seccomp profile), set SLURMRESTD_SECURITY=disable_unshare_files,disable_unshare_sysv.
   : >> "$LOG/slurmrestd.log"
+  free "$RESTD_PORT" slurmrestd RESTD_PORT
   SLURM_JWT=daemon setsid setpriv --reuid=slurmrest --regid=slurmrest --clear-groups /usr/sbin/slurmrestd \
       -a rest_auth/jwt "127.0.0.1:$RESTD_PORT" </dev/null >> "$LOG/slurmrestd.log" 2>&1 9>&- &
   echo $! > "$RUN/slurmrestd.pid"

@@ -107,6 +107,7 @@ def accounts(site: Site, issuer: Issuer, folder: Path) -> Iterator[Logins]:
         (programs / "ash").symlink_to("/bin/busybox")
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
         users = [PREFIX + kind for kind in KINDS]
+        _remove([user for user in users if Path("/home", user).exists()])  # of a run that was killed
         stack.callback(_remove, users)
         for user, (shell, _) in zip(users, KINDS.values(), strict=True):
             _make(user, shell.format(bin=programs), folder)
@@ -144,6 +145,8 @@ def _make(user: str, shell: str, folder: Path) -> None:
 
 
 def _remove(users: list[str]) -> None:
+    if not users:
+        return
     words = shlex.join(users)
     subprocess.run(["sacctmgr", "-i", "-Q", "delete", "user", ",".join(users)], check=False, capture_output=True)
     subprocess.run(["sh", "-c", f"for u in {words}; do userdel -f -r $u; done"], check=False, capture_output=True)

@@ -25,12 +25,14 @@ BROKEN = {
     "another shell": ("exec bash\n", "did not start"),
     "a program that reads": ("exec cat\n", "did not start"),
     "hangs": ("sleep 1000\n", "did not start"),
+    "menu": (f"echo '{SAID}' >&2\nselect what in queue files quit; do [ \"$what\" = quit ] && exit; done\n", SAID),
     "floods": (f"yes '{SAID}'\n", SAID),
 }
 NOISY = {
     "prints": "echo hello\necho errors >/dev/stderr\n",
     "prints much": "head -c 900000 /dev/zero | tr '\\0' x\n",
     "umask and limits": "umask 077\nulimit -c 0\n",
+    "leaves something running": "sleep 300 &\n",
     "functions and aliases": "alias ls='touch RAN'\nalias printf='touch RAN'\n",
 }
 
@@ -161,7 +163,7 @@ async def test_logins_without_commands(logins: Logins, kind: str, work: Path) ->
     still_there(logins, kind, job)
 
 
-@pytest.mark.parametrize("how", ["ends", "fails"])
+@pytest.mark.parametrize("how", BROKEN)
 async def test_broken_logins_whose_sftp_needs_the_shell(logins: Logins, how: str, work: Path, kind: str) -> None:
     job = running_job(logins, kind)
     text, said = BROKEN[how]
@@ -201,6 +203,17 @@ async def test_noisy_logins(logins: Logins, kind: str, how: str, work: Path) -> 
     assert not bad
     assert job in answers["GET /compute/SYSTEM/jobs"].text
     assert (work / "a").stat().st_size > 0
+
+
+async def test_logins_without_standard_error(logins: Logins, kind: str, work: Path) -> None:
+    job = running_job(logins, kind)
+    logins.put(kind, FILES[kind], "exec 2>&-\n")
+    async with logins.client(kind) as client:
+        asked = Asked(client, logins, work)
+        answers = await asked.commands(job)
+        gone = await asked("DELETE", "/compute/SYSTEM/jobs/99999999")
+    assert not {what: answer.text for what, answer in answers.items() if not answer.is_success}
+    assert gone.status_code == 404, gone.text
 
 
 @pytest.mark.parametrize("text", ["exit\n", "exec cat\n", "echo noise\n", "exec bash\n"])

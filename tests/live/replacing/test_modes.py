@@ -19,6 +19,7 @@ from flamecrest.server.files.resumable.remote import RemoteUploads
 from flamecrest.server.files.values import CompressOptions, WriteOptions
 from flamecrest.server.ssh.channels.sftp_program import SftpOpener
 from tests.contract.files.places import Place, on_site, soon
+from tests.live.accounts import new_user
 from tests.live.process import free_port, running
 from tests.live.site import Site
 
@@ -39,9 +40,7 @@ def account(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
     more = (f"Port {port}", "PidFile none", "Subsystem sftp internal-sftp -u 0007")
     (folder / "sshd_config").write_text("\n".join([*lines, *more, ""]))
     (folder / "known_hosts").write_text(site.known_hosts.read_text().replace(f"]:{site.port} ", f"]:{port} "))
-    subprocess.run(["useradd", "-m", "-p", "*", "-s", "/bin/bash", USER], check=True)
-    try:
-        home = Path(f"/home/{USER}")
+    with new_user(USER) as home:
         (home / ".ssh").mkdir(mode=0o700)
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / USER], check=True)
         shutil.copy(folder / f"{USER}.pub", home / ".ssh/authorized_keys")
@@ -50,8 +49,6 @@ def account(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
         argv = ["/usr/sbin/sshd", "-D", "-e", "-f", str(folder / "sshd_config")]
         with running(argv, folder / "sshd.log", lambda: found.why_not() is None):
             yield found
-    finally:
-        subprocess.run(["userdel", "-r", USER], check=False, capture_output=True)
 
 
 @pytest.fixture(params=[0o022, 0o077, 0o002])

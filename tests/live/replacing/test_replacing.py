@@ -25,6 +25,7 @@ pytestmark = pytest.mark.anyio
 
 LARGE = os.urandom(3_000_000)
 OTHER = "user01"
+READ_ONLY = "until mount -o remount,ro ..; do sleep 0.1; done"  # as soon as the test before has closed its files
 
 
 @pytest.fixture(scope="module", params=["ext4", "xfs", "tmpfs"])
@@ -42,7 +43,13 @@ def disk(file_system: Disk) -> Iterator[Disk]:
     file_system.root("mount -o remount,rw . && { chattr -R -ia work 2>/dev/null || true; } && rm -rf work fill")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """As for all tests; a module uses one login."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
 async def place(site: Site) -> AsyncIterator[Place]:
     async with on_site(site, SftpOpener()) as found:
         yield found
@@ -58,7 +65,7 @@ async def left(disk: Disk, names: list[str], *, state: bool = False) -> bool:
 
     With `state`, the state file of a resumable upload is left, too: it alone shows the completion.
     """
-    for _ in range(500):
+    for _ in range(2000):
         states = [name for name in disk.names if re.fullmatch(r"\.flamecrest-upload-[0-9a-f]{32}\.json", name)]
         if len(states) == state and sorted([*names, *states]) == disk.names:
             return True
@@ -147,7 +154,7 @@ REFUSED = {
     "no permission by an ACL": ("install -o user01 -m 666 /dev/null f; setfacl -m u:$ME:r f", Denied),
     "immutable": ("install -o $ME /dev/null f; chattr +i f", Denied),
     "append-only": ("install -o $ME /dev/null f; chattr +a f", Denied),
-    "read-only file system": ("install -o $ME /dev/null f; mount -o remount,ro ..", Denied),
+    "read-only file system": ("install -o $ME /dev/null f; " + READ_ONLY, Denied),
     "fifo": ("mkfifo -m 666 f", Invalid),
     "device": ("mknod -m 666 f c 1 3", Invalid),
     "folder": ("mkdir -m 777 f", Invalid),
@@ -170,7 +177,7 @@ async def test_refused(place: Place, disk: Disk, case: str, write) -> None:
 
 @WAYS
 async def test_no_new_file_on_a_read_only_file_system(place: Place, disk: Disk, write) -> None:
-    disk.root("mount -o remount,ro ..")
+    disk.root(READ_ONLY)
     with pytest.raises(Denied, match="Read-only file system"):
         await write(place, disk.path / "f")
 

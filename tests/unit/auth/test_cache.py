@@ -92,5 +92,5 @@ class Cache(RuleBasedStateMachine):
 
 
 TestCache = Cache.TestCase
-TestCache.settings = settings(max_examples=50, stateful_step_count=30)
+TestCache.settings = settings(max_examples=25, stateful_step_count=30)
 pytestmark = pytest.mark.filterwarnings("error")

@@ -48,6 +48,20 @@ async def test_a_withdrawn_key_ends_its_cached_tokens(http: httpx.AsyncClient, c
         assert gate.stats().cached == 1
 
 
+async def test_the_first_question_whether_there_are_keys_reads_them(http: httpx.AsyncClient, rsa_key: SigningKey):
+    async with (
+        FaultyIssuer(keys=[rsa_key]) as issuer,
+        OidcAuthenticator(http=http, issuer=issuer.url) as gate,
+        asyncio.timeout(20),
+    ):
+        answers = [gate.has_keys()]
+        while not answers[-1]:
+            await asyncio.sleep(0.01)
+            answers.append(gate.has_keys())
+        assert answers[0] is False
+        assert gate.stats().fetches == 1
+
+
 async def test_an_issuer_that_is_down_at_the_start(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
     issuer = FaultyIssuer(keys=[rsa_key])
     await issuer.start()
@@ -152,7 +166,7 @@ async def test_a_failing_renewal_keeps_the_keys_and_the_loop(
     async with (
         FaultyIssuer(keys=[rsa_key]) as issuer,
         OidcAuthenticator(
-            http=http, public_certs=[issuer.jwks_url], refresh=0.004, clock=clock, monotonic=clock
+            http=http, public_certs=[issuer.jwks_url], refresh=0.004, max_key_age=1e9, clock=clock, monotonic=clock
         ) as gate,
     ):
 

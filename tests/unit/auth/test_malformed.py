@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 )
 async def test_no_token_at_all(gate: OidcAuthenticator, authorization: str | None):
     with pytest.raises(Unauthenticated, match=r"^Not authenticated$"):
-        await gate.authenticate(authorization, Deadline.after(5))
+        await gate.authenticate(authorization, Deadline.after(30))
 
 
 async def test_headers_that_are_not_one_token(issuer: FaultyIssuer, gate: OidcAuthenticator):
@@ -58,7 +58,7 @@ async def test_headers_that_are_not_one_token(issuer: FaultyIssuer, gate: OidcAu
         "Bearer a.b.c.d.e",
     ):
         with pytest.raises(Unauthenticated):
-            await gate.authenticate(header, Deadline.after(5))
+            await gate.authenticate(header, Deadline.after(30))
 
 
 async def test_tokens_of_a_megabyte(issuer: FaultyIssuer, gate: OidcAuthenticator, caplog):
@@ -149,7 +149,7 @@ _PIECES = st.text(
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     position=st.integers(0, 2000) | st.integers(-100, -1),
     kind=st.sampled_from(["replace", "insert", "delete", "double", "swap"]),
@@ -189,13 +189,13 @@ async def test_every_other_last_character_of_a_signature(
                 await ask(gate, token[:-1] + character)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(header=st.none() | st.text() | st.text().map("Bearer ".__add__) | st.text("eyJ.-_A\0 ").map("Bearer ".__add__))
 async def test_no_header_whatsoever_is_more_than_refused(
     mixed: tuple[OidcAuthenticator, list[SigningKey]], header: str | None
 ):
     with pytest.raises(GatewayError) as caught:
-        await mixed[0].authenticate(header, Deadline.after(5))
+        await mixed[0].authenticate(header, Deadline.after(30))
     assert isinstance(caught.value, Unauthenticated)
 
 

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from flamecrest.server.auth.oidc import OidcAuthenticator
-    from flamecrest.server.auth.port import Identity
+    from flamecrest.server.auth.port import Authenticator, Identity
 
 AUDIENCE = "flamecrest"
 
@@ -39,7 +38,7 @@ class Clock:
         self.now += seconds
 
 
-async def ask(authenticator: OidcAuthenticator, token: str, seconds: float = 60.0) -> Identity:
+async def ask(authenticator: Authenticator, token: str, seconds: float = 60.0) -> Identity:
     return await authenticator.authenticate(f"Bearer {token}", Deadline.after(seconds))
 
 
@@ -112,7 +111,7 @@ def http_answer(body: bytes | str, status: str = "200 OK", *headers: str) -> byt
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + raw
 
 
-async def refusal(gate: OidcAuthenticator, token: str, caplog: pytest.LogCaptureFixture) -> Unauthenticated:
+async def refusal(gate: Authenticator, token: str, caplog: pytest.LogCaptureFixture) -> Unauthenticated:
     """The error for the token, after a check that neither it nor the log contains the token."""
     caplog.set_level(logging.DEBUG)
     with pytest.raises(Unauthenticated) as caught:

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from bench.columns import GATEWAY, OPENSSH, OTHER
+from bench.columns import CURL, GATEWAY, OPENSSH, OTHER, REST
 from bench.measure import load
 from bench.report import markdown, tables
 from bench.report.document import ReportDocument
@@ -54,6 +54,11 @@ def test_target_is_not_judged_when_one_side_was_not_measured(there: str) -> None
     assert judge(SLOWER, results(cell(there, 1.0))).passed is None
 
 
+def test_target_is_not_judged_when_the_other_side_had_no_good_answer() -> None:
+    verdict = judge(SLOWER, results(cell(GATEWAY, 1.0), cell("0", 0.0, errors=5)))
+    assert (verdict.passed, verdict.value, verdict.note) == (None, None, "not measured")
+
+
 def test_target_that_depends_on_sshd_is_not_judged_on_the_sandbox() -> None:
     promise = replace(FASTER, of_sshd=True)
     measured = results(cell(GATEWAY, 1.0), cell("a", 2.0))
@@ -74,7 +79,7 @@ def test_verdict_notes_extrapolation() -> None:
 
 
 def test_every_target_names_a_contender_of_its_workload() -> None:
-    names = {workload.name: {*workload.needs, GATEWAY, OPENSSH} for workload in WORKLOADS}
+    names = {workload.name: {*workload.needs, GATEWAY, OPENSSH, REST, CURL} for workload in WORKLOADS}
     for target in TARGETS:
         for at in (target.of, target.by):
             assert at is None or at[1] in names[at[0]]

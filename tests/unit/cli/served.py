@@ -13,7 +13,7 @@ from starlette.routing import Mount
 
 from flamecrest.cli.options import HttpOptions
 from flamecrest.cli.serving import running
-from flamecrest.server.http.core.edge import Edge
+from flamecrest.server.http.edge.application import Edge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

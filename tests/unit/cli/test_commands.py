@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,7 @@ runner = CliRunner()
 @pytest.fixture
 def good(tmp_path: Path) -> Path:
     secret = tmp_path / "alice"
+    secret.touch(mode=0o600)
     secret.write_text("a key")
     path = tmp_path / "good.yaml"
     path.write_text(GOOD.replace("SECRET", str(secret)))
@@ -64,6 +66,16 @@ def test_help_of_a_command_has_examples(command: str) -> None:
     result = runner.invoke(app, [command, "--help"], env={"COLUMNS": "200"})
     _, _, examples = result.output.partition("Examples:")
     assert f"  flamecrest {command}" in examples
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [("explain", "VERB CLUSTER PATH"), ("audit verify", "FILE"), ("ca key", "FILE"), ("stream send", "FILE")],
+)
+def test_arguments_are_in_capitals(command: str, names: str) -> None:
+    result = runner.invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200"})
+    usage = next(line for line in result.output.splitlines() if "Usage:" in line).partition("[OPTIONS]")[2]
+    assert re.sub(r"[^A-Za-z ]", "", usage).split() == names.split()
 
 
 @pytest.mark.parametrize("command", ["serve", "check", "demo", "settings-doc"])
@@ -109,14 +121,6 @@ def test_missing_configuration(command: str) -> None:
     result = runner.invoke(app, [command], env={"FLAMECREST_CONFIG": "", "YAML_CONFIG_FILE": ""})
     assert result.exit_code == 2
     assert "error: flamecrest: no configuration file is given (use --config FILE" in result.stderr
-
-
-@pytest.mark.parametrize("command", [["check"], ["serve", "--config"]])
-def test_unsupported_scheduler_is_an_error(good: Path, command: list[str]) -> None:
-    good.write_text(good.read_text().replace("type: slurm", "type: pbs"))
-    result = runner.invoke(app, [*command, str(good)])
-    assert result.exit_code == 2
-    assert "error: cluster daint: scheduler.type pbs is not supported in this version" in result.stderr
 
 
 def test_configuration_values_are_not_interpreted_as_markup(good: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from flamecrest.sandbox import processes
 
-pytestmark = [pytest.mark.exhaustive, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.exhaustive, pytest.mark.timeout(300)]
 
 COMMAND = [sys.executable, "-c", "from flamecrest.cli.main import main; main()", "demo"]
 
@@ -48,10 +48,12 @@ def test_runs_until_interrupted(environment: dict[str, str], tmp_path: Path) -> 
             assert lines[-1:] == ["Press Ctrl-C to stop."], said + process.stderr.read()
             steps = re.findall(r"^ ✓ (\S+) ", said, re.MULTILINE)
             assert [step for step in steps if step != "state"] == [
-                "centre", "gateway", "token", "systems", "nodes", "mkdir", "upload", "submit", "output", "download",
-                "checksum", "upload", "download", "ls", "clean-up", "total",
+                "centre", "gateway", "token", "systems", "systems", "nodes", "mkdir", "upload", "submit", "output",
+                "submit", "download", "checksum", "upload", "download", "upload", "download", "upload", "download",
+                "ls", "clean-up", "total",
             ]  # fmt: skip
             assert "COMPLETED on nid001" in said
+            assert "job 1 with three elements on cluster-local" in said
             (variables,) = (line for line in lines if line.startswith("export API="))
             assert re.findall(r" (\w+)=", variables) == ["API", "SYSTEM", "WORK", "TOKEN"]
             systems, listing, job = (
@@ -74,13 +76,15 @@ def test_runs_until_interrupted(environment: dict[str, str], tmp_path: Path) -> 
     assert not list(tmp_path.glob("flamecrest-*"))
 
 
-def test_once_ends_after_the_tour(environment: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [(), ("--store",)])
+def test_once_ends_after_the_tour(environment: dict[str, str], tmp_path: Path, more: tuple[str, ...]) -> None:
     done = subprocess.run(
-        [*COMMAND, "--once", "--files=5"], env=environment, capture_output=True, text=True, check=False
+        [*COMMAND, "--once", "--files=5", *more], env=environment, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     last = done.stdout.splitlines()[-1]
     assert last == "All steps succeeded. The centre is stopped, and its files are removed."
+    assert done.stdout.count("by pyfirecrest, through the object store") == 2 * len(more)
     assert not list(tmp_path.glob("flamecrest-*"))
 
 

@@ -65,6 +65,9 @@ async def test_sigterm_ends_tails_at_once_and_leaves_nothing_of_uploads(tmp_path
             process.terminate()
             await followed.readuntil(b"\r\n0\r\n\r\n")
             assert not uploaded.at_eof()  # the tail did not wait for the upload
+            for path, status in (("/health/live", 200), ("/health/ready", 503)):
+                asking.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                assert (await answer(refused))[0] == status
             asking.write(tail)
             assert (await answer(refused))[0] == 503
             assert (await answer(uploaded))[0] == 503

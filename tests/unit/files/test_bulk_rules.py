@@ -148,7 +148,7 @@ async def inflated(data: bytes, size: int = 1000, bounds: UnpackLimits | None = 
     return b"".join([piece async for piece in plain(pieces(data, size), no_zstd, bounds or UnpackLimits())])
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(st.lists(st.binary(max_size=5000), min_size=1, max_size=3), st.integers(1, 2000), st.booleans())
 def test_gzip_in_members_and_pieces(contents: list[bytes], size: int, padding: bool) -> None:
     data = b"".join(gzip.compress(one) for one in contents) + bytes(20) * padding
@@ -159,7 +159,7 @@ def test_much_from_little_comes_in_steps() -> None:
     assert asyncio.run(inflated(gzip.compress(bytes(3_000_001)), 100_000)) == bytes(3_000_001)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(st.binary(min_size=1, max_size=300), st.data())
 def test_gzip_that_is_cut(content: bytes, data: st.DataObject) -> None:
     whole = gzip.compress(content)

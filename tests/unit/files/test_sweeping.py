@@ -22,6 +22,11 @@ OLD = MINE._replace(atime=NOW - AGE - 1, mtime=NOW - AGE - 1)
         (b".flamecrest-upload-0123456789abcdef", OLD._replace(uid=1001), False),
         (b".flamecrest-upload-0123456789abcdef", OLD._replace(uid=None), False),
         (b".flamecrest-upload-0123456789abcdef", OLD._replace(mode=stat.S_IFLNK | 0o777), False),
+        (b".flamecrest-unpack-0123456789abcdef", OLD._replace(mode=stat.S_IFLNK | 0o777), True),
+        (b".flamecrest-unpack-0123456789abcdef", OLD._replace(mode=stat.S_IFLNK | 0o777, atime=NOW), True),  # listed
+        (b".flamecrest-unpack-0123456789abcdef", OLD._replace(mode=stat.S_IFLNK | 0o777, mtime=NOW - 60), False),
+        (b".flamecrest-unpack-0123456789abcdef", OLD._replace(mode=stat.S_IFLNK | 0o777, uid=1001), False),
+        (b".flamecrest-unpack-0123456789abcdef", OLD._replace(mode=stat.S_IFDIR | 0o700), False),
         (b".flamecrest-upload-0123456789abcdef", OLD._replace(mode=stat.S_IFDIR | 0o700), False),
         (b".flamecrest-upload-0123456789abcdef", OLD._replace(atime=NOW - 60), False),  # its mtime was just set
         (b".flamecrest-upload-0123456789abcdef", OLD._replace(mtime=NOW - 60), False),

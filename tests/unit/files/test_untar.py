@@ -52,7 +52,7 @@ async def read(data: bytes, size: int = 1000) -> list[tuple[Member, bytes]]:
     return [(member, await blocks.exactly(member.stored)) async for member in members(blocks)]
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     st.dictionaries(NAMES, st.binary(max_size=2000), max_size=4),
     st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),
@@ -65,7 +65,7 @@ def test_what_tarfile_writes(files: dict[str, bytes], form: int, size: int) -> N
     }
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.binary(max_size=3000), st.integers(0, 5), st.integers(0, 4000), st.integers(0, 255))
 def test_damage_is_refused_or_harmless(noise: bytes, where: int, at: int, byte: int) -> None:
     """Whatever the bytes are: members, Damaged or Truncated, and nothing else."""
@@ -167,7 +167,7 @@ def test_both_kinds_of_checksum() -> None:
         check(header[:148] + b"%06o\0 " % (signed + 1) + header[156:])
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, 2000), max_size=5), st.integers(1, 3000))
 def test_the_end_mark_is_held_back(sizes: list[int], size: int) -> None:
     """Also after contents that are nothing but zeros, and however the bytes come."""

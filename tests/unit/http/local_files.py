@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from flamecrest.server.errors import Conflict, Invalid, PreconditionFailed, TooLarge, Upstream
 from flamecrest.server.files.listing_filter import ALL_ENTRIES, ListingFilter
 from flamecrest.server.files.remote.commands import command_errors
-from flamecrest.server.files.remote.reading import UnopenedReader
+from flamecrest.server.files.remote.reading.download import UnopenedReader
 from flamecrest.server.files.remote.writing import require_regular
 from flamecrest.server.files.settling import wait_until_settled
 from flamecrest.server.files.values import (

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from flamecrest.server.auth.port import Verb
 from flamecrest.server.errors import Unavailable, Unsupported, Upstream
 
 from .toy_ports import Queue
@@ -74,3 +75,13 @@ async def test_scheduler_error_is_reported(tmp_path: Path) -> None:
     world = World(str(tmp_path), queue=NoAccounts(Upstream("sacctmgr: segmentation fault")))
     async with world.client() as client:
         assert (await client.get("/status/toy/userinfo")).status_code == 424
+
+
+async def test_capabilities(client: httpx.AsyncClient, world: World) -> None:
+    can = (await client.get("/status/toy/capabilities")).json()
+    assert {"timeLimit", "resources.gpus"} <= set(can["fields"])
+    assert "hold" in can["operations"]
+    assert "suspend" not in can["operations"]
+    assert can["changes"] == sorted(can["changes"])
+    world.rules.forbidden = {("fireuser", Verb.STATUS)}
+    assert (await client.get("/status/toy/capabilities")).status_code == 403

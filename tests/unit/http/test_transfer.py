@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 URL = "/filesystem/toy/transfer"
-PLAIN: dict[str, Any] = {"account": None}
+PLAIN: dict[str, Any] = {"account": None, "key": None}
 
 
 @pytest.mark.parametrize(
     ("verb", "sent", "options"),
     [
         ("mv", {}, PLAIN),
-        ("mv", {"account": "a"}, {"account": "a"}),
+        ("mv", {"account": "a"}, PLAIN | {"account": "a"}),
         ("mv", {"account": ""}, PLAIN),
         ("cp", {"dereference": "true"}, PLAIN | {"dereference": True}),
         ("compress", {}, PLAIN | {"options": CompressOptions("gzip")}),
         ("compress", {"match_pattern": "*.x$(id)", "compression": "xz", "dereference": 1},
          PLAIN | {"options": CompressOptions("xz", "*.x$(id)", dereference=True)}),
         ("compress", {"matchPattern": ""}, PLAIN | {"options": CompressOptions("gzip")}),
-        ("extract", {"compression": "none", "account": "b"}, {"account": "b", "compression": "none"}),
+        ("extract", {"compression": "none", "account": "b"}, PLAIN | {"account": "b", "compression": "none"}),
     ],
 )  # fmt: skip
 async def test_port_receives_the_request_arguments(
@@ -50,7 +50,7 @@ async def test_port_receives_the_request_arguments(
 async def test_rm_gives_200(client: httpx.AsyncClient, world: World, account: str | None) -> None:
     query = {"path": f"{world.root}/x"} | ({} if account is None else {"account": account})
     assert (await client.delete(f"{URL}/rm", params=query)).status_code == 200
-    assert world.movers.asked == [("rm", (f"{world.root}/x",), {"account": account or None})]
+    assert world.movers.asked == [("rm", (f"{world.root}/x",), {"account": account or None, "key": None})]
 
 
 async def test_percent_encoded_paths(client: httpx.AsyncClient, world: World) -> None:
@@ -90,7 +90,7 @@ async def test_unknown_method_gives_400_and_lists_the_known(
             TransferRequest("s3", file_size=7),
             S3Directives(["https://s3/1"], "https://s3/end", max_part_size=5),
             {"partsUploadUrls": ["https://s3/1"], "completeUploadUrl": "https://s3/end", "downloadUrl": None,
-             "maxPartSize": 5},
+             "maxPartSize": 5, "abortUploadUrl": None, "resumableUploadUrl": None, "rangeDownloadUrl": None},
         ),
         (
             {"transferMethod": "streamer"},

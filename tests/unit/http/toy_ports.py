@@ -4,14 +4,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from flamecrest.server.auth.port import Identity, Verb
-from flamecrest.server.errors import Denied, NotFound, Unauthenticated, Unsupported
+from flamecrest.server.auth.port import AccessRequest, Decision, Identity, RequestProof, Verb
+from flamecrest.server.errors import Invalid, NotFound, Unauthenticated, Unsupported
+from flamecrest.server.schedulers.capabilities import CHANGES, JOB_FIELDS, Capabilities, Operation
 from flamecrest.server.schedulers.values import (
     Account,
     Job,
+    JobAction,
+    JobChange,
     JobMetadata,
     JobSpec,
     JobStep,
@@ -19,6 +25,8 @@ from flamecrest.server.schedulers.values import (
     Node,
     Partition,
     Reservation,
+    Stage,
+    SubmissionCheck,
 )
 from flamecrest.server.ssh.user import NamedId, User
 from flamecrest.server.transfer.port import (
@@ -32,7 +40,10 @@ from flamecrest.server.transfer.port import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flamecrest.server.deadline import Deadline
+    from flamecrest.server.errors import GatewayError
     from flamecrest.server.files.resumable.port import Uploads
     from flamecrest.server.files.values import Compression, CompressOptions
 
@@ -42,7 +53,9 @@ TOKENS = {"token-of-fireuser": "fireuser", "token-of-bob": "bob"}
 class Tokens:
     """An Authenticator with a fixed set of tokens."""
 
-    async def authenticate(self, authorization: str | None, deadline: Deadline) -> Identity:
+    async def authenticate(
+        self, authorization: str | None, deadline: Deadline, proof: Callable[[], RequestProof] | None = None
+    ) -> Identity:
         if authorization is None:
             raise Unauthenticated("Not authenticated")
         scheme, _, token = authorization.partition(" ")
@@ -56,10 +69,22 @@ class Rules:
     """An Authorizer with a list of what is forbidden."""
 
     forbidden: set[tuple[str, Verb]] = field(default_factory=set)
+    forbidden_paths: set[str] = field(default_factory=set)
+    asked: list[AccessRequest] = field(default_factory=list)
 
-    async def allow(self, identity: Identity, cluster: str, verb: Verb, deadline: Deadline) -> None:
-        if (identity.username, verb) in self.forbidden:
-            raise Denied(f"{identity.username} may not do this on {cluster}")
+    async def decide(self, request: AccessRequest, deadline: Deadline) -> Decision:
+        self.asked.append(request)
+        forbidden: list[str] = [
+            verb for verb, _ in request.needs() if (request.identity.username, verb) in self.forbidden
+        ]
+        forbidden += [path for path in request.paths if path in self.forbidden_paths]
+        return Decision(not forbidden, "toy", f"forbidden: {forbidden}")
+
+    def depends_on_paths(self, request: AccessRequest) -> bool:
+        return bool(self.forbidden_paths)
+
+    async def usable(self, identity: Identity, clusters: Sequence[str], deadline: Deadline) -> frozenset[str]:
+        return frozenset(clusters)
 
 
 def no_uploads(_: Identity) -> Uploads:
@@ -69,13 +94,35 @@ def no_uploads(_: Identity) -> Uploads:
 class Queue:
     """A Scheduler in memory: jobs stay pending until a test finishes or cancels them."""
 
+    capabilities = Capabilities(
+        JOB_FIELDS, CHANGES, frozenset(Operation) - {Operation.SUSPEND, Operation.RESUME, Operation.REQUEUE}
+    )
+
+    age = 0.0
+
     def __init__(self) -> None:
+        self.looks = True  # False: who waits for a change waits as long as asked
+        self.waiting = 0  # for a change
+        self.elapsed = 0
+        self.fault: GatewayError | None = None  # of lists
+        self.deadlines: list[Deadline] = []  # of submissions
+        self.refusal: GatewayError | None = None  # of submissions
+        self.lists = 0
+        self.windows: list[int] = []
         self.specs: dict[str, JobSpec] = {}
         self.states: dict[str, str] = {}
         self.attached: list[tuple[str, str]] = []
         self.asked: dict[str, Any] = {}
+        self.signals: list[tuple[str, str]] = []
+
+    @asynccontextmanager
+    async def batch(self, specs: Sequence[JobSpec], seconds: float) -> AsyncIterator[Mapping[str, str]]:
+        yield {}
 
     async def submit(self, spec: JobSpec, deadline: Deadline) -> str:
+        self.deadlines.append(deadline)
+        if self.refusal is not None:
+            raise self.refusal
         job_id = str(315 + len(self.specs))
         self.specs[job_id], self.states[job_id] = spec, "PENDING"
         return job_id
@@ -84,11 +131,25 @@ class Queue:
         self, *, all_users: bool, account: str | None, name: str | None, window: int, deadline: Deadline
     ) -> list[Job]:
         self.asked = {"all_users": all_users, "account": account, "name": name, "window": window}
+        self.lists += 1
+        self.windows.append(window)
+        if self.fault is not None:
+            raise self.fault
         return [self._job(one) for one in self.specs if name in (None, self.specs[one].name)]
 
     async def job(self, job_id: str, deadline: Deadline) -> list[Job]:
         self._known(job_id)
         return [self._job(job_id)]
+
+    async def jobs_by_id(self, job_ids: Sequence[str], deadline: Deadline) -> dict[str, Job | GatewayError]:
+        return {job_id: self._job(job_id) if job_id in self.specs else NotFound("Job not found.") for job_id in job_ids}
+
+    async def wait_for_change(self, seconds: float) -> None:
+        self.waiting += 1
+        try:
+            await asyncio.sleep(min(seconds, 0.005) if self.looks else seconds)
+        finally:
+            self.waiting -= 1
 
     async def metadata(self, job_id: str, deadline: Deadline) -> list[JobMetadata]:
         spec = self._known(job_id)
@@ -102,6 +163,27 @@ class Queue:
         self._known(job_id)
         if self.states[job_id] != "COMPLETED":
             self.states[job_id] = "CANCELLED"
+
+    async def check(self, spec: JobSpec, deadline: Deadline) -> SubmissionCheck:
+        if spec.partition not in {None, "debug", "long"}:
+            raise Invalid("invalid partition specified: " + str(spec.partition))
+        return SubmissionCheck(1795295754, spec.partition or "debug", "nid004", 1)
+
+    async def find(self, marker: str, deadline: Deadline) -> str | None:
+        return next((job_id for job_id, spec in self.specs.items() if spec.marker == marker), None)
+
+    async def act(self, job_id: str, action: JobAction, deadline: Deadline) -> None:
+        spec = self._known(job_id)
+        self.capabilities.check_operation(Operation(action), "Queue")
+        self.specs[job_id] = replace(spec, hold=action is JobAction.HOLD)
+
+    async def signal(self, job_id: str, signal: str, deadline: Deadline) -> None:
+        self._known(job_id)
+        self.signals.append((job_id, signal))
+
+    async def change(self, job_id: str, change: JobChange, deadline: Deadline) -> None:
+        given = {one.name: value for one in fields(change) if (value := getattr(change, one.name)) is not None}
+        self.specs[job_id] = replace(self._known(job_id), **given)
 
     async def attach(self, job_id: str, command: str, deadline: Deadline) -> None:
         self._known(job_id)
@@ -150,18 +232,22 @@ class Queue:
     def _job(self, job_id: str) -> Job:
         spec, state = self.specs[job_id], self.states[job_id]
         ran = state != "PENDING"
+        ended = ran and state != "RUNNING"
         return Job(
             id=job_id,
             name=spec.name or "sbatch",
             state=state,
+            stage=Stage.ENDED if ended else Stage.RUNNING if ran else Stage.WAITING,
             user="fireuser",
             reason="None",
             exit_code=0 if ran else None,
             signal=0 if ran else None,
-            times=JobTimes(1795295700, 1795295754 if ran else None, 1795295755 if ran else None, 0, None, 600),
+            times=JobTimes(
+                1795295700, 1795295754 if ran else None, 1795295755 if ended else None, self.elapsed, None, 600
+            ),
             account="test",
             group="fireuser",
-            partition="debug",
+            partition=spec.partition or "debug",
             cluster="cluster",
             nodes="nid004" if ran else "",
             node_count=1,
@@ -186,26 +272,51 @@ class Movers:
             str(319 + len(self.asked)), "/home/fireuser", "/home/fireuser/.out.log", "/home/fireuser/.err.log"
         )
 
-    async def mv(self, source: str, target: str, deadline: Deadline, *, account: str | None) -> SubmittedTransfer:
-        return self._ticket("mv", source, target, account=account)
+    async def mv(
+        self, source: str, target: str, deadline: Deadline, *, account: str | None, key: str | None = None
+    ) -> SubmittedTransfer:
+        return self._ticket("mv", source, target, account=account, key=key)
 
     async def cp(
-        self, source: str, target: str, deadline: Deadline, *, account: str | None, dereference: bool
+        self,
+        source: str,
+        target: str,
+        deadline: Deadline,
+        *,
+        account: str | None,
+        key: str | None = None,
+        dereference: bool,
     ) -> SubmittedTransfer:
-        return self._ticket("cp", source, target, account=account, dereference=dereference)
+        return self._ticket("cp", source, target, account=account, key=key, dereference=dereference)
 
-    async def rm(self, path: str, deadline: Deadline, *, account: str | None) -> SubmittedTransfer:
-        return self._ticket("rm", path, account=account)
+    async def rm(
+        self, path: str, deadline: Deadline, *, account: str | None, key: str | None = None
+    ) -> SubmittedTransfer:
+        return self._ticket("rm", path, account=account, key=key)
 
     async def compress(
-        self, source: str, target: str, deadline: Deadline, *, account: str | None, options: CompressOptions
+        self,
+        source: str,
+        target: str,
+        deadline: Deadline,
+        *,
+        account: str | None,
+        key: str | None = None,
+        options: CompressOptions,
     ) -> SubmittedTransfer:
-        return self._ticket("compress", source, target, account=account, options=options)
+        return self._ticket("compress", source, target, account=account, key=key, options=options)
 
     async def extract(
-        self, source: str, target: str, deadline: Deadline, *, account: str | None, compression: Compression
+        self,
+        source: str,
+        target: str,
+        deadline: Deadline,
+        *,
+        account: str | None,
+        key: str | None = None,
+        compression: Compression,
     ) -> SubmittedTransfer:
-        return self._ticket("extract", source, target, account=account, compression=compression)
+        return self._ticket("extract", source, target, account=account, key=key, compression=compression)
 
     async def upload(
         self, path: str, deadline: Deadline, *, account: str | None, request: TransferRequest

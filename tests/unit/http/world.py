@@ -21,9 +21,10 @@ from fastapi.routing import APIRoute
 from starlette.routing import Match
 
 from flamecrest.server.app import build_app
-from flamecrest.server.cluster import Cluster, Gateway, Limits, Ports
+from flamecrest.server.cluster import Cluster, Gateway
 from flamecrest.server.files.port import Files
 from flamecrest.server.health.board import Board, Service
+from flamecrest.server.ports import Limits, Ports
 from flamecrest.server.telemetry.counters import Counters
 from flamecrest.server.telemetry.log import JsonFormatter
 from flamecrest.wire import status as wire
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from flamecrest.server.http.core.edge import Edge
+    from flamecrest.server.health.maintenance import MaintenanceWindow
+    from flamecrest.server.http.edge.application import Edge
 
 
 CALLER = {"Authorization": "Bearer token-of-fireuser"}
@@ -49,16 +51,23 @@ class World:
     """One gateway with one cluster, `Toy`, whose file system is a folder."""
 
     def __init__(
-        self, root: str, *, limits: Limits | None = None, files: LocalFiles | None = None, queue: Queue | None = None
+        self,
+        root: str,
+        *,
+        limits: Limits | None = None,
+        files: LocalFiles | None = None,
+        queue: Queue | None = None,
+        windows: Sequence[MaintenanceWindow] = (),
     ) -> None:
         self.root = root
         self.files = files or LocalFiles()
         self.queue = queue or Queue()
         self.movers = Movers()
         self.rules = Rules()
-        self.board = Board()
+        self.passed = 0.0  # the time of the board, which tests let pass
+        self.board = Board(windows=windows, monotonic=lambda: self.passed)
         self.limits = limits or Limits(files=5, jobs=10, max_ops_file_size=5242880, view_size=5242880)
-        self.gateway = Gateway(Tokens(), {"toy": self._cluster()}, Counters())
+        self.gateway = Gateway(Tokens(), {"toy": self._cluster()}, Counters(), self.rules)
         self.entered = self.left = 0
 
     def ports(self) -> Ports:
@@ -172,17 +181,18 @@ def check_response(app: FastAPI, response: httpx.Response) -> None:
         assert set(body) == {"errorType", "message", "causedBy", "data", "user"}
         ApiResponseError.model_validate(body)
         assert body["user"] == headers.get("f7t-authusername")
-        assert response.status_code != 401 or headers["www-authenticate"] == "Bearer"
+        assert response.status_code != 401 or headers["www-authenticate"].startswith("Bearer")
         return
     scope = {"type": "http", "path": response.request.url.path, "method": response.request.method}
     for route in app.router.routes:
         if isinstance(route, APIRoute) and route.matches(scope)[0] is Match.FULL:
             others = {status for status in route.responses if isinstance(status, int)}
             assert response.status_code in {route.status_code or 200, *others}
-            if route.response_model is not None:
+            if route.response_model is not None and response.status_code != 304:
                 seen = response.json()
                 parsed = route.response_model.model_validate(seen)
                 assert _without_encoding(parsed.model_dump(mode="json", by_alias=True)) == _without_encoding(seen)
+            return  # the first one serves it
 
 
 def _without_encoding(data: Any) -> Any:

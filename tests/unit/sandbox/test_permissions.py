@@ -40,7 +40,7 @@ def build(home: Path, tree: dict[str, str]) -> None:
             continue  # another entry has this name
 
 
-@settings(max_examples=150)
+@settings(max_examples=50)
 @given(tree=entries, path=relative, follow=st.booleans())
 @example(tree={"b": "file", "a": "b/."}, path="a", follow=True)
 @example(tree={"b": "file", "a": "b/"}, path="a", follow=True)
@@ -74,7 +74,7 @@ def outcome(path: bytes, follow: bool) -> object:
     return found.st_dev, found.st_ino
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(mode=st.integers(0, 0o777), want=st.sampled_from((READ, WRITE, SEARCH, READ | WRITE)), own=st.booleans())
 def test_permissions_follow_the_mode(mode: int, want: int, own: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -16,6 +16,7 @@ from flamecrest.server.deadline import Deadline
 from flamecrest.server.schedulers.cli import CliScheduler
 from flamecrest.server.schedulers.counters import SchedulerCounters
 from flamecrest.server.schedulers.job_lookup import JobLookup
+from flamecrest.server.schedulers.once.submissions import Submissions
 from flamecrest.server.schedulers.slurm.dialect import Slurm
 from flamecrest.server.ssh.command import Command, Output
 
@@ -128,13 +129,15 @@ def scheduler(
     second_source_seconds: float = 5.0,
     counters: SchedulerCounters | None = None,
     now: float = RECORDED_AT,
+    details: bool = False,
 ) -> CliScheduler:
-    """The CLI scheduler with Slurm's dialect, as the user of the recordings."""
+    """The CLI scheduler with Slurm's dialect, as the user of the recordings, most of which are without details."""
     return CliScheduler(
-        Slurm(separator=lambda: SEP),
+        Slurm(separator=lambda: SEP, details=details, clock=lambda: 2e9),  # long after all recordings
         JobLookup("slurm", counters or SchedulerCounters(), second_source_seconds=second_source_seconds),
         session,
         Identity("fireuser"),
+        submissions=Submissions(search_seconds=0),
         clock=lambda: now,
     )
 

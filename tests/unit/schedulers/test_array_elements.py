@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.schedulers.array_elements import MAX_ARRAY_ELEMENTS, ArrayElements
+from flamecrest.server.schedulers.array_elements import MAX_ARRAY_ELEMENTS, ArrayElements, ArrayPlace
 
 sets = st.sets(st.integers(0, 300), max_size=40)
 
@@ -91,3 +91,22 @@ def test_any_text_is_read_or_refused(text):
         return
     assert value
     assert ArrayElements.parse(str(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("job_id", "place"),
+    [
+        ("14_2", ArrayPlace("14", 2)),
+        ("14_[3-9%2]", ArrayPlace("14", None, "3-9", 2)),
+        ("14_[1,3]", ArrayPlace("14", None, "1,3")),
+        ("14_7.west", ArrayPlace("14.west", 7)),
+        ("14[2].pbs01", ArrayPlace("14[].pbs01", 2)),
+        ("14[].pbs01", ArrayPlace("14[].pbs01")),
+        ("14", None),
+        ("14.pbs01", None),
+        ("14+1", None),
+        ("x_1", None),
+    ],
+)
+def test_the_place_of_a_job_in_its_array(job_id: str, place: ArrayPlace | None) -> None:
+    assert ArrayPlace.of(job_id) == place

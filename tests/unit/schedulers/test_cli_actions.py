@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
@@ -20,7 +21,7 @@ from flamecrest.server.errors import (
 from flamecrest.server.schedulers.values import Account, JobMetadata, JobSpec
 from flamecrest.server.ssh.command import Output
 
-from .recorded import HOME, RecordedSession, both, output, scheduler, soon
+from .recorded import HOME, SEP, RecordedSession, both, line_of, output, scheduler, soon
 
 pytestmark = pytest.mark.anyio
 
@@ -29,11 +30,15 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_job_is_submitted():
-    session = RecordedSession(["submit-script-path"])
-    assert await scheduler(session).submit(JobSpec(HOME, script_path="/tmp/hsconf/fail.sh"), soon()) == "74"
+    session = RecordedSession(faults={"sbatch": output("submit-script-path")})
+    spec = JobSpec(HOME, script_path="/tmp/hsconf/fail.sh")
+    assert await scheduler(session).submit(spec, soon()) == "74"
+    [command] = session.ran
+    assert re.fullmatch(r"sbatch --parsable --chdir=/flamecrest-\S+ --chdir=/home/fireuser -- \S+", line_of(command))
 
 
 SPEC = JobSpec(HOME, script="#!/bin/sh\n")
+SEARCHED = ["marked-queue", "marked-accounting"]
 
 
 async def test_a_refusal_is_told_in_the_schedulers_words():
@@ -45,17 +50,17 @@ async def test_a_refusal_is_told_in_the_schedulers_words():
 @pytest.mark.parametrize("fault", [Timeout("The deadline passed"), Upstream("The connection was lost")])
 async def test_an_error_that_may_hide_a_submitted_job_says_so_once(fault):
     with pytest.raises(type(fault)) as caught:
-        await scheduler(RecordedSession(faults={"sbatch": fault})).submit(SPEC, soon())
+        await scheduler(RecordedSession(SEARCHED, faults={"sbatch": fault})).submit(SPEC, soon())
     assert caught.value.public.startswith(fault.public)
     assert caught.value.public.count("may have been submitted") == 1
-    session = RecordedSession(faults={"sbatch": output("ctld-hangs-submit")})
+    session = RecordedSession(SEARCHED, faults={"sbatch": output("ctld-hangs-submit")})
     with pytest.raises(Timeout) as caught:
         await scheduler(session).submit(SPEC, soon())
     assert caught.value.public.count("may have been submitted") == 1
 
 
 async def test_a_submission_that_prints_without_end_may_have_submitted_the_job():
-    session = RecordedSession(faults={"sbatch": TooLarge("It printed more than is accepted")})
+    session = RecordedSession(SEARCHED, faults={"sbatch": TooLarge("It printed more than is accepted")})
     with pytest.raises(Upstream, match=r"^It printed more than is accepted\. The job may have been submitted"):
         await scheduler(session).submit(SPEC, soon())
 
@@ -65,6 +70,46 @@ async def test_an_error_before_anything_was_submitted_does_not_say_so(fault):
     with pytest.raises((Busy, Unavailable, Upstream)) as caught:
         await scheduler(RecordedSession(faults={"sbatch": fault})).submit(SPEC, soon())
     assert "may have been submitted" not in caught.value.public
+
+
+def marked_queue(*ids: str):
+    """What squeue prints when jobs with these ids have the marker of the job that was submitted last."""
+
+    def answer(session: RecordedSession) -> Output:
+        marker = next(option[10:] for option in session.ran[0].argv if option.startswith("--comment="))
+        return Output(0, "".join(f"{one}{SEP}fireuser{SEP}1{SEP}{marker}{SEP}\n" for one in ids).encode())
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("printed", "said", "status"),
+    [
+        (b"96\n12\n", b"", 0),
+        (b"96\n", b"sbatch: error: Batch job submission failed: Unspecified error\n", 1),
+    ],
+)
+async def test_a_doubtful_answer_is_decided_by_the_marker(printed, said, status):
+    class Session(RecordedSession):
+        async def run(self, command, deadline):
+            if command.argv[0] == "squeue":
+                self.faults["squeue"] = self.queue(self)
+            return await super().run(command, deadline)
+
+        queue = staticmethod(marked_queue("96"))
+
+    session = Session(faults={"sbatch": Output(status, printed, said)})
+    assert await scheduler(session).submit(SPEC, soon()) == "96"
+    assert session.programs() == ["sbatch", "squeue"]
+
+
+async def test_a_doubtful_answer_without_a_job_is_what_it_looks_like():
+    failed = Output(1, b"1000\n", b"sbatch: error: Batch job submission failed: Invalid qos specification\n")
+    with pytest.raises(Invalid, match="Invalid qos"):
+        await scheduler(RecordedSession(SEARCHED, faults={"sbatch": failed})).submit(SPEC, soon())
+    for fault in ({}, {"squeue": Unavailable("down")}):
+        session = RecordedSession(SEARCHED, faults={"sbatch": Output(0, b"12\n96\n"), **fault})
+        assert await scheduler(session).submit(SPEC, soon()) == "96"
 
 
 async def test_an_id_with_the_login_nodes_own_cluster_is_shown_as_lists_show_it():
@@ -85,7 +130,8 @@ async def test_an_id_with_a_cluster_survives_that_the_clusters_name_is_not_to_be
 async def test_metadata():
     (found,) = await scheduler(RecordedSession(["live-metadata", "506-live-script"])).metadata("72", soon())
     script = '#!/bin/bash\necho "$GREETING"\nsleep 8\n'
-    assert found == JobMetadata("72", script, "/dev/null", f"{HOME}/o 72.txt", f'{HOME}/e my "job" | é.txt')
+    paths = ("/dev/null", f"{HOME}/o 72.txt", f'{HOME}/e my "job" | é.txt')
+    assert found == JobMetadata("72", script, *paths, node="nid004")
 
 
 async def test_metadata_of_a_forgotten_job():

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
+from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Timeout, Unavailable, Upstream
 from flamecrest.server.schedulers.counters import SchedulerCounters
-from flamecrest.server.schedulers.job_errors import WindowTooWide
+from flamecrest.server.schedulers.dialect import JobQuery
+from flamecrest.server.schedulers.job_errors import AskAgain, WindowTooWide
+from flamecrest.server.schedulers.pbs.dialect import Pbs
+from flamecrest.server.schedulers.slurm.dialect import Slurm
+from flamecrest.server.schedulers.slurm.jobs import SACCT_DETAILS, SQUEUE_DETAILS
 from flamecrest.server.schedulers.values import Job
-from flamecrest.server.ssh.command import Output
+from flamecrest.server.ssh.command import Command, Output
 
-from .recorded import RECORDED_AT, SEP, RecordedSession, both, output, recording, scheduler, soon
+from .recorded import RECORDED_AT, SEP, RecordedSession, both, line_of, output, recording, scheduler, soon
+
+T = TypeVar("T")
 
 pytestmark = pytest.mark.anyio
 
@@ -32,6 +39,27 @@ async def test_a_list_has_each_job_once_and_the_oldest_first():
     assert all(one.name != "allocation" or one.partition for one in found)
 
 
+@pytest.mark.parametrize("skew", [-86400, -3600, 3600])
+async def test_clocks_that_differ_hide_no_job_that_has_not_ended(skew: int):
+    """The gateway's clock only chooses among ended jobs; times are those of the cluster, as seconds since the epoch."""
+    right = {one.id: one for one in await listed(RecordedSession(both("list-own")))}
+    wrong = {one.id: one for one in await listed(RecordedSession(both("list-own")), now=RECORDED_AT + skew)}
+    alive = {job_id for job_id, one in right.items() if one.times.end is None}
+    assert alive <= wrong.keys()
+    assert all(wrong[job_id] == right[job_id] for job_id in wrong.keys() & right.keys())
+
+
+def test_every_question_about_jobs_asks_for_times_without_a_time_zone():
+    slurm, query = Slurm(), JobQuery(user="ada")
+    commands: list[Command[Any]] = [slurm.live(query), slurm.history(query), *slurm.marked("ada")]
+    for command in (*commands, slurm.nodes(), slurm.reservations()):
+        assert command.env["SLURM_TIME_FORMAT"] == "%s"
+    pbs = Pbs()
+    commands = [pbs.live(query), pbs.live(JobQuery(job_id="1")), pbs.reservations()]
+    for command in commands:
+        assert command.env["TZ"] == "UTC"
+
+
 async def test_all_users():
     found = await listed(RecordedSession(both("list-all")), all_users=True, window=28800)
     assert len(found) > 50
@@ -42,6 +70,58 @@ async def test_what_the_queue_lists_is_listed_without_the_accounting():
     live = await listed(RecordedSession(both("list-own"), faults={"sacct": output("dbd-down-history")}))
     assert {one.id for one in live} < everything
     assert len(live) > 10
+
+
+class OldSlurm(RecordedSession):
+    """A Slurm that does not know the columns of details, and does not tell which."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(names)
+        self.refused: list[str] = []
+
+    async def run(self, command: Command[T], deadline: Deadline) -> T:
+        if "AllocTRES" in str(command.argv):
+            self.refused.append("sacct")
+            return command.parse(Output(1, stderr=b"sacct: fatal: Invalid field requested\n"))
+        if "tres-alloc" in str(command.argv):
+            self.refused.append("squeue")
+            return command.parse(Output(0, stderr=b"squeue: error: Invalid job format specification\n"))
+        return await super().run(command, deadline)
+
+
+async def test_columns_that_a_version_does_not_know_are_asked_for_once():
+    session = OldSlurm([*both("list-own"), "running-live"])
+    slurm = scheduler(session, details=True)
+    for _ in range(2):
+        found = await slurm.jobs(all_users=False, account=None, name=None, window=3600, deadline=soon())
+        assert len(found) > 50
+    assert sorted(session.refused) == ["sacct", "squeue"]
+
+
+def test_only_the_columns_that_a_version_does_not_know_are_left_out():
+    slurm, query = Slurm(separator=lambda: SEP), JobQuery(user="fireuser")
+    words = b'sacct: error: Invalid field requested: "%s"\n'
+    first, second = slurm.history(query), slurm.history(query)  # of two users at the same moment
+    for command in (first, second):
+        with pytest.raises(AskAgain):
+            command.parse(Output(1, stderr=words % b"StdOut"))  # StdErr came with the same version
+    assert f"{','.join(SACCT_DETAILS[:-2])} " in f"{line_of(slurm.history(query))} "
+    with pytest.raises(AskAgain):
+        slurm.live(query).parse(Output(0, stderr=b"squeue: error: Invalid job format specification: tres-alloc\n"))
+    assert "tres-alloc" not in line_of(slurm.live(query))
+    assert all(name in line_of(slurm.live(query)) for name in SQUEUE_DETAILS if name != "tres-alloc")
+
+
+def test_sacct_that_fails_without_a_message_is_asked_without_the_further_columns_once():
+    slurm, query = Slurm(separator=lambda: SEP), JobQuery(user="fireuser")
+    with pytest.raises(AskAgain):
+        slurm.history(query).parse(Output(1))
+    plain = slurm.history(query)
+    assert not any(name in line_of(plain) for name in SACCT_DETAILS)
+    with pytest.raises(Upstream) as caught:
+        plain.parse(Output(1))
+    assert not isinstance(caught.value, AskAgain)
+    assert all(name in line_of(slurm.history(query)) for name in SACCT_DETAILS)
 
 
 UNKNOWN_JOB = Output(1, stderr=b"slurm_load_jobs error: Invalid job id specified\n")

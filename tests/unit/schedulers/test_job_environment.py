@@ -165,7 +165,7 @@ def test_a_program_that_is_not_there():
     assert replace(done, stderr=done.stderr.replace(b"dash", b"/bin/sh")) == output("submit-ERR-no-sbatch")
 
 
-@every_shell
+@pytest.mark.parametrize("shell", [SHELLS[0], *(pytest.param(one, marks=pytest.mark.live) for one in SHELLS[1:])])
 def test_variables_that_no_program_can_be_started_with_are_refused(shell):
     for env in ({"A": "x" * MAX_ARGUMENT}, {f"A{n}": "x" * 100_000 for n in range(MAX_VARIABLES // 100_000 + 1)}):
         with pytest.raises(Invalid, match="env is too large"):

@@ -12,14 +12,14 @@ from flamecrest.server.errors import Denied, GatewayError, NotFound, Timeout, Un
 from flamecrest.server.schedulers.array_elements import ArrayElements
 from flamecrest.server.schedulers.counters import SchedulerCounters
 from flamecrest.server.schedulers.job_lookup import JobLookup, JobSources, Source
-from flamecrest.server.schedulers.merging import JobRecord, Snapshot, Stage
+from flamecrest.server.schedulers.merging import JobRecord, Snapshot
 from flamecrest.server.schedulers.slurm.ids import SlurmJobId
-from flamecrest.server.schedulers.values import Job, JobTimes
+from flamecrest.server.schedulers.values import Job, JobTimes, Stage
 
 pytestmark = pytest.mark.anyio
 
-RUNNING = JobRecord(Job("7", "job", "RUNNING", times=JobTimes(submit=1)), Stage.RUNNING, "7")
-ENDED = JobRecord(Job("6", "job", "FAILED", times=JobTimes(submit=0)), Stage.ENDED, "6")
+RUNNING = JobRecord(Job("7", "job", "RUNNING", Stage.RUNNING, times=JobTimes(submit=1)), "7")
+ENDED = JobRecord(Job("6", "job", "FAILED", Stage.ENDED, times=JobTimes(submit=0)), "6")
 
 
 def soon() -> Deadline:
@@ -89,7 +89,7 @@ async def test_one_source_is_enough_if_it_knows_the_job():
 async def test_ended_elements_alone_do_not_tell_the_state_of_an_array():
     """The live source forgets elements some minutes after their end; a slow history knows them."""
     last, first = (
-        JobRecord(Job(f"7_{at}", "job", state), Stage.ENDED, "7", elements=ArrayElements.of(at))
+        JobRecord(Job(f"7_{at}", "job", state, Stage.ENDED), "7", elements=ArrayElements.of(at))
         for at, state in ((2, "COMPLETED"), (1, "FAILED"))
     )
 
@@ -121,9 +121,13 @@ async def test_the_more_severe_failure_is_raised():
         await lookup().records(JobSources(fails(Upstream("broken")), fails(Timeout("late"))), soon())
 
 
+async def test_a_history_that_the_user_may_not_read_leaves_the_queue():
+    assert await lookup().records(JobSources(answers(RUNNING), fails(Denied("no"))), soon()) == [RUNNING]
+
+
 async def test_an_error_that_is_no_failure_of_the_source_is_raised():
     with pytest.raises(Denied):
-        await lookup().records(JobSources(answers(RUNNING), fails(Denied("no"))), soon())
+        await lookup().records(JobSources(fails(Denied("no")), answers(RUNNING)), soon())
 
 
 async def test_failures_are_counted():

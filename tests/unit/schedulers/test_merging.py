@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flamecrest.server.schedulers.array_elements import ArrayElements
-from flamecrest.server.schedulers.merging import JobRecord, Stage, merge
-from flamecrest.server.schedulers.values import Job, JobStep, JobTimes
+from flamecrest.server.schedulers.merging import JobRecord, merge
+from flamecrest.server.schedulers.values import Job, JobStep, JobTimes, Stage
 
 WORDS = {Stage.WAITING: "PENDING", Stage.RUNNING: "RUNNING", Stage.ENDED: "COMPLETED"}
 
@@ -20,8 +20,8 @@ def record(
     base, _, element = job_id.partition("_")
     elements = ArrayElements.parse(element.strip("[]")) if element else None
     times = JobTimes(submit=submit, end=200 if stage is Stage.ENDED else None)
-    job = Job(job_id, more.pop("name", "job"), more.pop("state", WORDS[stage]), times=times, steps=steps)
-    return JobRecord(job, stage, base, elements=elements, **more)
+    job = Job(job_id, more.pop("name", "job"), more.pop("state", WORDS[stage]), stage, times=times, steps=steps)
+    return JobRecord(job, base, elements=elements, **more)
 
 
 def shown(live, history) -> dict[str, str]:

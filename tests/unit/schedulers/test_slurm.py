@@ -11,9 +11,10 @@ import pytest
 from flamecrest.server.errors import Denied, Invalid, NotFound, Unavailable, Unsupported, Upstream
 from flamecrest.server.schedulers.dialect import CancelOutcome, JobQuery
 from flamecrest.server.schedulers.job_environment import SHELLS_OWN
-from flamecrest.server.schedulers.job_errors import WindowTooWide
+from flamecrest.server.schedulers.job_errors import DoubtfulAnswer, NotRecordedYet, WindowTooWide
+from flamecrest.server.schedulers.once.recording import LATE, UnrecordedJobs
 from flamecrest.server.schedulers.slurm.dialect import Slurm, random_separator
-from flamecrest.server.schedulers.values import Job, JobSpec
+from flamecrest.server.schedulers.values import Job, JobSpec, Stage
 from flamecrest.server.ssh.command import RUNNING, Command, Output
 
 from .recorded import SEP, line_of, output, recording, recordings
@@ -22,7 +23,8 @@ HOME = "/home/fireuser"
 SCRIPT = "#!/bin/bash\ntrue\n"
 SPEC = JobSpec(HOME, script=SCRIPT)
 GREETING = {"GREETING": 'it\'s\n"x", `y` = 漢字', "EMPTY": ""}
-slurm = Slurm(separator=lambda: SEP)
+PREFIX = "flamecrest-aaaaaaaaaaaaaaaaaaaa-"
+slurm = Slurm(separator=lambda: SEP, details=False)
 
 
 def commands():
@@ -52,14 +54,20 @@ def commands():
     yield "ping", slurm.ping()
     yield "submit-script-path", slurm.submit(JobSpec(HOME, script_path="/tmp/hsconf/fail.sh"))
     yield "submit-ERR-bad-reservation", slurm.submit(replace(SPEC, reservation="nosuch"))
+    marked = replace(SPEC, script="#!/bin/sh\nsleep 1\n", marker=f"{PREFIX}aaaaaaaa")
+    yield "submit-marked", slurm.submit(marked)
+    own = replace(marked, comment="mine", marker=f"{PREFIX}bbbbbbbb")
+    yield "submit-marked-own-comment", slurm.submit(own)
+    yield from zip(("marked-queue", "marked-accounting"), slurm.marked("fireuser"), strict=True)
     every = {"name": 'my "job" | é', "account": "test", "partition": "debug", "constraints": "fake"}
     paths = {"standard_output": f"{HOME}/o %j.txt", "standard_error": f"{HOME}/e %x.txt", "standard_input": "/dev/null"}
-    yield "submit-every-option", slurm.submit(replace(SPEC, env=GREETING, **every, **paths))
+    options: dict[str, Any] = {**every, **paths}
+    yield "submit-every-option", slurm.submit(replace(SPEC, env=GREETING, **options))
 
 
-@pytest.mark.parametrize(("name", "command"), list(commands()))
-def test_every_command_is_one_that_was_recorded(name, command):
-    assert line_of(command) == recording(name).line
+def test_every_command_is_one_that_was_recorded():
+    for name, command in commands():
+        assert line_of(command) == recording(name).line, name
 
 
 def test_only_reads_may_be_repeated():
@@ -69,7 +77,7 @@ def test_only_reads_may_be_repeated():
 
 
 def test_the_folder_of_the_programs():
-    there = Slurm(bin_dir="/opt/slurm/bin/", separator=lambda: SEP)
+    there = Slurm(bin_dir="/opt/slurm/bin/", separator=lambda: SEP, details=False)
     assert there.ping().argv[0] == "/opt/slurm/bin/scontrol"
     assert "/opt/slurm/bin/sbatch" in there.submit(SPEC).argv
     assert "/opt/slurm/bin/srun" in there.attach("1", "true").argv
@@ -148,6 +156,65 @@ def test_a_failed_submission_is_no_job_whatever_else_is_printed():
         slurm.submit(SPEC).parse(Output(1, b"1000\n", failed))
     with pytest.raises(Invalid, match="--test-only"):
         slurm.submit(SPEC).parse(Output(0, b"1000\n", b"sbatch: Job 94 to start at 2026-11-29T00:00:00 using 1\n"))
+
+
+def test_a_search_is_certain_when_the_accounting_has_the_latest_jobs():
+    def row(*cells: str) -> str:
+        return "".join(f"{cell}{SEP}" for cell in cells) + "\n"
+
+    def search(queue: str, records: str) -> str | None:
+        live, history = dialect.marked("ada")
+        found = live.parse(Output(0, queue.encode())).and_also(history.parse(Output(0, records.encode())))
+        if (job_id := found.first(PREFIX)) is None and not found.certain:
+            raise NotRecordedYet
+        return job_id
+
+    now = 1000.0
+    dialect = Slurm(separator=lambda: SEP, clock=lambda: 5000.0, unrecorded=UnrecordedJobs(clock=lambda: now))
+    new = row("7_[1-3]", "ada", "1700", "(null)")  # this machine's clock is ahead
+    old, other = row("5", "ada", "900", "mine"), row("6", "ada", "990", "flamecrest-bbbbbbbbbbbbbbbbbbbb-bbbbbbbb")
+    assert search(old + other, "") is None
+    for late in ("", row("7", "ada", "", ""), row("8", "ada", "", "sbatch x")):
+        with pytest.raises(NotRecordedYet):
+            search(new, late)
+    assert search(new, row("7_1", "ada", "mine", "sbatch x")) is None
+    marked = row("7", "ada", "mine", f"sbatch --chdir=/{PREFIX}aaaaaaaa --chdir=/home")
+    assert search(new, marked) == "7"
+    assert search(new, marked.replace("ada", "bob") + row("7", "ada", "", "sbatch")) is None
+    with pytest.raises(NotRecordedYet):
+        search(new, "")
+    now += LATE - 1
+    with pytest.raises(NotRecordedYet):
+        search(new, "")
+    now += 1  # a job that the accounting never gets
+    assert search(new, "") is None
+    with pytest.raises(NotRecordedYet):
+        search(new + row("8", "ada", "1701", "mine"), "")
+
+
+MARKED = replace(SPEC, marker="flamecrest-aaaaaaaaaaaaaaaaaaaa-aaaaaaaa")
+
+
+def test_an_id_beside_words_of_failure_is_doubtful():
+    failed = b"sbatch: error: Batch job submission failed: Invalid qos specification\n"
+    with pytest.raises(DoubtfulAnswer) as caught:
+        slurm.submit(MARKED).parse(Output(1, b"315\n", failed))
+    assert isinstance(caught.value.likely, Invalid)
+    with pytest.raises(Invalid, match="Invalid qos"):
+        slurm.submit(MARKED).parse(Output(1, b"no number\n", failed))
+
+
+@pytest.mark.parametrize("printed", [b"315\n42\n", b"315\nQuota:\n42\n", b"42\n315\n42\n"])
+def test_several_numbers_are_doubtful(printed):
+    command = slurm.submit(MARKED)
+    with pytest.raises(DoubtfulAnswer) as caught:
+        command.parse(Output(0, printed))
+    assert caught.value.likely == "42"
+    assert command.is_enough is not None
+    assert command.is_enough(Output(RUNNING, printed))
+    assert command.parse(Output(0, b"7\n" + printed + b"315;west\n")) == "315.west"
+    assert command.parse(Output(0, printed + b"Submitted batch job 315\n")) == "315"
+    assert slurm.submit(SPEC).parse(Output(0, printed)) == "42"
 
 
 def test_recorded_submissions_that_wait_or_name_a_cluster():
@@ -256,23 +323,24 @@ FIELDS = {
 
 
 @pytest.mark.parametrize("field", FIELDS)
-@pytest.mark.parametrize("value", ["--uid=0", "-x", "a b", "$(id)", "x'; id; '", "é", "a,b", "%j", '"', "/-"])
-def test_a_value_stays_the_value_of_its_option(field, value):
-    value = f"/{value}" if field == "working_directory" else value
-    argv = slurm.submit(replace(SPEC, **{field: value})).argv
-    options = argv[argv.index("sbatch") + 1 :]
-    assert [option for option in options if option.endswith(f"={value}")]
-    assert all(option.startswith("--") for option in options)
+def test_a_value_stays_the_value_of_its_option(field):
+    for value in ("--uid=0", "-x", "a b", "$(id)", "x'; id; '", "é", "a,b", "%j", '"', "/-"):
+        given = f"/{value}" if field == "working_directory" else value
+        change: dict[str, Any] = {field: given}
+        argv = slurm.submit(replace(SPEC, **change)).argv
+        options = argv[argv.index("sbatch") + 1 :]
+        assert [option for option in options if option.endswith(f"={given}")], value
+        assert all(option.startswith("--") for option in options), value
     assert len(options) == (2 if field == "working_directory" else 3)
 
 
 @pytest.mark.parametrize("field", [*FIELDS, "script_path"])
-@pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\x00b", "a\x1bb", "a\x7f", "\ud800", "x" * 5000])
-def test_one_line_fields_are_one_line(field, value):
-    change = {field: f"/{value}", "script": None} if field == "script_path" else {field: f"/{value}"}
-    with pytest.raises(Invalid) as caught:
-        slurm.submit(replace(SPEC, **change))
-    assert caught.value.fields[0].name == {**FIELDS, "script_path": "scriptPath"}[field]
+def test_one_line_fields_are_one_line(field):
+    for value in ("a\nb", "a\rb", "a\x00b", "a\x1bb", "a\x7f", "\ud800", "x" * 5000):
+        change = {field: f"/{value}", "script": None} if field == "script_path" else {field: f"/{value}"}
+        with pytest.raises(Invalid) as caught:
+            slurm.submit(replace(SPEC, **change))
+        assert caught.value.fields[0].name == {**FIELDS, "script_path": "scriptPath"}[field], ascii(value)
 
 
 def test_empty_fields_are_left_out():
@@ -360,7 +428,7 @@ def test_all_users_and_the_window():
     ],
 )
 def test_what_is_wanted(ask, name, account, wanted):
-    assert slurm.matches(ask, Job("1", name, "RUNNING", account=account)) is wanted
+    assert slurm.matches(ask, Job("1", name, "RUNNING", Stage.RUNNING, account=account)) is wanted
 
 
 def test_an_unknown_job_is_an_empty_answer():

@@ -13,9 +13,11 @@ from flamecrest.server.errors import (
     Invalid,
     NotFound,
     Timeout,
+    TooLarge,
     Unavailable,
     Upstream,
 )
+from flamecrest.server.schedulers.capabilities import JOB_FIELDS
 from flamecrest.server.schedulers.slurm import errors
 from flamecrest.server.ssh.command import Output
 
@@ -63,6 +65,43 @@ REFUSED = {
 }
 
 
+KINDS = {
+    "110-sbatch-ERR-bad-partition": ("unknownPartition", "partition"),
+    "111-sbatch-ERR-bad-account": ("unknownAccount", "account"),
+    "112-sbatch-ERR-bad-qos": ("unknownQos", "qos"),
+    "113-sbatch-ERR-bad-constraint": ("unknownFeatures", "constraints"),
+    "114-sbatch-ERR-bad-reservation": ("unknownReservation", "reservation"),
+    "115-sbatch-ERR-reservation-not-allowed": ("notPermitted", None),
+    "116-sbatch-ERR-no-script": ("invalidScript", "script"),
+    "117-sbatch-ERR-no-interpreter-line": ("invalidScript", "script"),
+    "121-sbatch-ERR-too-much-memory": ("impossibleResources", "resources.memory"),
+    "124-sbatch-ERR-bad-option": ("invalidOption", "native"),
+    "125-sbatch-ERR-bad-time": ("invalidTimeLimit", "timeLimit"),
+    "127-sbatch-ERR-bad-array": ("invalidArray", "array"),
+    "163-sbatch-ERR-user-without-association": ("unknownAccount", "account"),
+    "238-sbatch-ERR-partition-inactive": ("partitionUnavailable", "partition"),
+    "328-enforce-all-sbatch-ERR-too-many-nodes": ("impossibleResources", "resources.tasks"),
+    "330-enforce-all-sbatch-ERR-too-much-time": ("invalidTimeLimit", "timeLimit"),
+    "submit-ERR-nul-in-script": ("invalidScript", "script"),
+    "submit-ERR-crlf": ("invalidScript", "script"),
+    "submit-ERR-name-too-long": (None, None),
+    "submit-ERR-bad-partition": ("unknownPartition", "partition"),
+    "submit-ERR-bad-begin": ("invalidTime", "begin"),
+    "submit-ERR-bad-nodes": ("impossibleResources", "resources.nodes"),
+}
+
+
+@pytest.mark.parametrize(("name", "kind", "field"), [(name, *kind) for name, kind in KINDS.items()])
+def test_a_refusal_has_a_kind_and_names_the_field_if_the_request_has_it(name, kind, field):
+    others = ("resources.features", "resources.cpusPerTask", "resources.tasksPerNode", "resources.memoryPerCpu")
+    given = {*JOB_FIELDS, "script"} - {*others, "deadline"}
+    error = errors.submit_error(output(name), given)
+    assert error.refusal == kind
+    assert [one.name for one in error.fields] == ([] if field is None else [field])
+    assert all(one.message == error.public for one in error.fields)
+    assert errors.submit_error(output(name)).fields == ()
+
+
 @pytest.mark.parametrize(("name", "said"), REFUSED.items())
 def test_a_refusal_keeps_the_schedulers_words(name, said):
     error = errors.submit_error(output(name))
@@ -89,7 +128,7 @@ def test_no_submission_while_the_controller_is_away(name):
 def test_a_controller_that_hangs_may_have_taken_the_job():
     """As recorded: sbatch gave up after MessageTimeout; the job ran when the controller continued."""
     error = errors.submit_error(output("ctld-hangs-submit"))
-    assert type(error) is Timeout
+    assert isinstance(error, Timeout)
     assert "may have been submitted" in error.public
     assert "Socket timed out" in error.public
 
@@ -153,7 +192,7 @@ def test_a_request_without_a_whole_answer_may_have_submitted_the_job(words):
     for before in ("", retried):
         said = f"{before}sbatch: error: Batch job submission failed: {words}\n"
         error = errors.submit_error(Output(1, b"", said.encode()))
-        assert type(error) is Timeout
+        assert isinstance(error, Timeout)
         assert words in error.public
         assert "may have been submitted" in error.public
 
@@ -174,13 +213,13 @@ def test_a_faulty_installation_is_no_mistake_of_the_caller(words):
 @pytest.mark.parametrize("status", [124, 137, 143])
 def test_a_submission_that_a_signal_ended_may_have_submitted_the_job(status):
     error = errors.submit_error(Output(status))
-    assert type(error) is Upstream
+    assert isinstance(error, Upstream)
     assert "may have been submitted" in error.public
 
 
 def test_no_job_named_is_no_success():
     error = errors.submit_error(Output(0, b"thank you\n"))
-    assert type(error) is Upstream
+    assert isinstance(error, Upstream)
     assert "may have been submitted" in error.public
     assert "thank you" in error.public
 
@@ -268,3 +307,12 @@ def test_any_failure_is_an_error_of_the_tree(status, stdout, stderr):
         error = read(Output(status, stdout, stderr))
         assert isinstance(error, GatewayError)
         assert error.public.isprintable()
+
+
+def test_a_script_that_is_too_large_is_no_long_path_name() -> None:
+    error = errors.submit_error(output("submit-ERR-name-too-long"))
+    assert errors.of_script(error, "#!/bin/sh\n") is error
+    found = errors.of_script(error, "#!/bin/sh\n" + "x" * errors.MAX_SCRIPT)
+    assert isinstance(found, TooLarge)
+    assert [field.name for field in found.fields] == ["script"]
+    assert "has 4194314 bytes; Slurm takes 4194304" in found.public

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.schedulers.slurm.fields import Rows, count, decimal, epoch, exit_status, minutes, seconds, text
+from flamecrest.server.schedulers.slurm.fields import (
+    Rows,
+    count,
+    decimal,
+    display,
+    epoch,
+    exit_status,
+    minutes,
+    seconds,
+    text,
+)
+from flamecrest.server.ssh.command import Output
 
 from .recorded import output
 
@@ -109,8 +121,8 @@ ID = re.compile(r"[0-9]+")
 names = st.text(max_size=12).filter(lambda name: SEP not in name)
 
 
-def rows(output: str) -> tuple[list[list[str]], int]:
-    found = Rows(output, SEP, ("id", "name", "end"), ID)
+def rows(output: str, piece: int = 65536) -> tuple[list[list[str]], int]:
+    found = Rows(output, SEP, ("id", "name", "end"), ID, piece=piece)
     return [list(row.values()) for row in found], found.unreadable_rows
 
 
@@ -148,3 +160,26 @@ def test_rows_of_any_text(output):
     found, unread = rows(output)
     assert all(ID.fullmatch(row[0]) for row in found)
     assert unread >= 0
+
+
+@given(st.text(alphabet="12\n\x1fm ab", max_size=60), st.integers(0, 20))
+def test_rows_do_not_depend_on_the_pieces_that_are_split_at_a_time(output, piece):
+    assert rows(output, piece) == rows(output)
+
+
+@given(st.lists(st.lists(st.sampled_from(["1", "2", "a", "\nb", ""]), max_size=5), max_size=6), st.integers(0, 20))
+def test_malformed_rows_do_not_depend_on_the_pieces(table, piece):
+    assert rows(lines(table), piece) == rows(lines(table))
+
+
+def test_equal_texts_of_different_jobs_are_one_object():
+    first, second = (b"/home/alice".decode() for _ in range(2))
+    assert first is not second
+    assert text(first) is text(second)
+
+
+def test_no_output_is_kept_after_it_was_parsed():
+    stdout = b"x" * 5000
+    before = sys.getrefcount(stdout)
+    assert display(Output(0, stdout, b"")) == "x" * 5000
+    assert sys.getrefcount(stdout) == before

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from flamecrest.server.schedulers.slurm.file_patterns import JobFiles
-from flamecrest.server.schedulers.slurm.jobs import parse_job_paths
+from flamecrest.server.schedulers.reading.host_in_paths import with_host
+from flamecrest.server.schedulers.slurm.file_patterns import JobFiles, ListedJob
+from flamecrest.server.schedulers.slurm.jobs import (
+    SACCT_DETAILS,
+    SQUEUE_DETAILS,
+    parse_job_paths,
+    parse_sacct,
+    parse_squeue,
+)
+from flamecrest.server.schedulers.values import Node
+from tests.contract.gateways import soon
 
-from .recorded import output
+from .recorded import SEP, VERSIONS, output
 
 RECORDED = pytest.mark.parametrize("version", ["22.05", "24.11"])
 VALUES = {"A": "529", "a": "4", "j": "530", "J": "530", "n": "0", "s": "batch", "t": "0", "u": "alice", "x": "run"}
@@ -41,6 +50,20 @@ def test_paths_of_an_element_are_those_of_the_files(version):
 def test_a_whole_array_keeps_what_differs_between_its_elements():
     number, text = shown(output("patterns-array-metadata").text())
     assert parse_job_paths(text, number, "").standard_output == "/home/fireuser/hjr/o-%5j-424-%4a-%J-%a-424.txt"
+
+
+@pytest.mark.anyio
+async def test_the_host_is_known_when_the_job_has_started():
+    number, text = shown(output("patterns-metadata").text())
+    running = parse_job_paths(text.replace("StdOut=", "StdOut=/%N/"), number, "")
+    for hostname, host in (("vm.example.org", "vm"), (None, "nid004")):
+
+        async def nodes(_, known=hostname):
+            return [Node("nid004", ["IDLE"], 1, hostname=known)]
+
+        assert ((await with_host(running, nodes, soon())).standard_output or "").startswith(f"/{host}/")
+    waiting = parse_job_paths(text.replace("StdOut=", "StdOut=/%N/").replace("   BatchHost=nid004\n", ""), number, "")
+    assert ((await with_host(waiting, nodes, soon())).standard_output or "").startswith("/%N/")
 
 
 @pytest.mark.parametrize(
@@ -78,3 +101,39 @@ def test_what_scontrol_has_replaced_already_stays():
     files = JobFiles(VALUES, expanded=True)
     assert files.path("%j-100%-%x-%5j") == "%j-100%-%x-00530"
     assert files.path("%J-%t-%s-%3n") == "530-0-batch-000"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_files_of_listed_jobs(version):
+    queue = parse_squeue(output("files-queue", version).text(), SEP, SQUEUE_DETAILS).records
+    columns = SACCT_DETAILS[:6] if version == "22.05" else SACCT_DETAILS  # 22.05 does not have the others
+    past = parse_sacct(output("files-accounting", version).text(), SEP, columns).records
+    assert len(queue) == len(past) == 7
+    for one in (*queue, *past):
+        job, element = one.job, one.job.id.partition("_")[2]
+        given = f"out dir/{job.name}-{one.raw_id}-{element.zfill(5) if element else 4294967294}.out", "fireuser.err"
+        end = f"_{'%a' if '[' in element else element}" if element else ""
+        default = f"slurm-{one.base_id}{end}.out"
+        expected = given if job.name in {"files-ended", "files-array"} else (default, default)
+        known = (job.standard_output, job.standard_error)
+        if version == "22.05" and job.source == "history":
+            assert known == (None, None)
+        else:
+            assert known == tuple(f"/home/fireuser/{path}" for path in expected)
+
+
+@pytest.mark.parametrize(
+    ("job_id", "given", "shown"),
+    [
+        ("14", "", None),  # an interactive job
+        ("14", "/out/%x", "/out/50%j done"),  # a name is no pattern
+        ("14_3", "/w/slurm-15.out", "/w/slurm-14_3.out"),
+        ("14_[3-4%1]", "/w/%j-%a-%A", "/w/%j-%a-14"),
+        ("14", "/w/slurm-15.out", "/w/slurm-15.out"),
+        ("14+1", "%j", "/w/15"),
+        ("14", r"\%j", "/w/%j"),
+        ("what", "/out", None),
+    ],
+)
+def test_files_of_a_listed_job(job_id, given, shown):
+    assert ListedJob(job_id, "15", "alice", "50%j done", "/w").files(given, "") == (shown, shown)

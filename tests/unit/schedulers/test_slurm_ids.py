@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from flamecrest.server.errors import GatewayError, Invalid, NotFound
 from flamecrest.server.schedulers.array_elements import ArrayElements
-from flamecrest.server.schedulers.merging import JobRecord, Stage
+from flamecrest.server.schedulers.merging import JobRecord
 from flamecrest.server.schedulers.slurm.ids import SlurmJobId
-from flamecrest.server.schedulers.values import Job, JobTimes
+from flamecrest.server.schedulers.values import Job, JobTimes, Stage
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,10 @@ def test_what_is_taken_can_only_be_an_id(text):
 def record(job_id: str, stage: Stage, state: str, *, raw_id: str = "", code: int | None = None, **times) -> JobRecord:
     base, _, element = job_id.partition("_")
     base, _, offset = base.partition("+")
-    job = Job(job_id, "arr", state, exit_code=code, times=JobTimes(**times), nodes="n1" if times else "", node_count=1)
+    nodes = "n1" if times else ""
+    job = Job(job_id, "arr", state, stage, exit_code=code, times=JobTimes(**times), nodes=nodes, node_count=1)
     elements = ArrayElements.parse(element.strip("[]")) if element else None
-    return JobRecord(job, stage, base, raw_id=raw_id, elements=elements, component=int(offset) if offset else None)
+    return JobRecord(job, base, raw_id=raw_id, elements=elements, component=int(offset) if offset else None)
 
 
 ARRAY = [

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from flamecrest.server.schedulers.merging import JobRecord, Stage
-from flamecrest.server.schedulers.slurm.jobs import parse_job_paths, parse_sacct, parse_squeue, parse_stored_script
-from flamecrest.server.schedulers.values import JobTimes
+from flamecrest.server.schedulers.merging import JobRecord
+from flamecrest.server.schedulers.slurm.jobs import (
+    SACCT_DETAILS,
+    SQUEUE_DETAILS,
+    parse_job_paths,
+    parse_sacct,
+    parse_squeue,
+    parse_stored_script,
+)
+from flamecrest.server.schedulers.values import JobTimes, JobUsage, Stage
 
-from .recorded import SEP, output
+from .recorded import SEP, VERSIONS, output
 
 OWN = "/home/fireuser"
 
@@ -227,6 +234,40 @@ def test_an_id_that_cannot_be_read_is_counted():
 def test_a_state_that_no_table_knows_is_shown_with_care():
     reading = parse_squeue(output("running-live").text().replace("RUNNING", "DRIFTING"), SEP)
     assert (reading.records[0].job.state, reading.unknown_states) == ("RUNNING", ("DRIFTING",))
+    # the queue still knows it, and it may be requeued: the end that is shown need not be the last one
+    (record,) = parse_squeue(output("done-live").text().replace("COMPLETED", "SLEEPING"), SEP).records
+    assert (record.job.state, record.stage, record.job.times.end) == ("SLEEPING", Stage.RUNNING, None)
     reading = parse_sacct(output("done-history").text().replace("COMPLETED", "DRIFTED"), SEP)
     assert (reading.records[0].job.state, reading.records[0].stage) == ("DRIFTED", Stage.ENDED)
     assert len(reading.unknown_states) == 1 + len(reading.records[0].job.steps) - 1
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_details_of_the_queue(version: str):
+    found = parse_squeue(output("detailed-queue", version).text(), SEP, SQUEUE_DETAILS[:5])
+    assert (found.unreadable_rows, found.unknown_states) == (0, ())
+    jobs = {record.job.name: record.job for record in found.records}
+    ended, array, waiting = (jobs[f"details-{name}"] for name in ("ended", "array", "waiting"))
+    assert (ended.cpus, ended.memory, ended.gpus, ended.qos) == (2, 200, None, "normal")
+    assert (ended.comment, ended.source, ended.dependency) == ("my own | comment", "live", None)
+    assert (array.cpus, array.memory, array.comment) == (2, 300, None)  # a marker is no comment of the user's
+    assert (waiting.dependency or "").startswith("afterok:")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_details_of_the_accounting(version: str):
+    found = parse_sacct(output("detailed-accounting", version).text(), SEP, SACCT_DETAILS[:6])
+    assert (found.unreadable_rows, found.unknown_states) == (0, ())
+    jobs = {record.job.name: record.job for record in found.records}
+    ended, array = jobs["details-ended"], jobs["details-array"]
+    assert (ended.cpus, ended.memory, ended.qos, ended.comment) == (2, 200, "normal", "my own | comment")
+    assert ended.source == "history"
+    measured = ended.usage.cpu_seconds if ended.usage is not None else None
+    assert {"22.05": 0.988, "24.11": None, "26.05": 0.74}[version] == measured  # 24.11 measured nothing
+    assert (array.usage, array.memory, array.comment) == (None, 300, None)
+
+
+def test_what_steps_have_used():
+    text = output("detailed-accounting").text().replace(f"00:00.988{SEP}{SEP}\n", f"1-00:00:01.5{SEP}51200K{SEP}\n")
+    (record,) = [one for one in parse_sacct(text, SEP, SACCT_DETAILS[:6]).records if one.job.name == "details-ended"]
+    assert record.job.usage == JobUsage(86401.5, 50)

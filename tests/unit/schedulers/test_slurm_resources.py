@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flamecrest.server.schedulers.reading.cluster_reads import EVERYTHING, Kind
 from flamecrest.server.schedulers.slurm.resources import (
     is_controller_up,
     parse_accounts,
     parse_nodes,
     parse_partitions,
+    parse_private,
     parse_reservations,
 )
 from flamecrest.server.schedulers.values import Account, Node, Partition, Reservation
@@ -101,3 +104,22 @@ def test_any_text_is_read(text):
     assert isinstance(parse_accounts(text), list)
     assert isinstance(parse_nodes(text, SEP), list)
     assert isinstance(is_controller_up(text), bool)
+
+
+@pytest.mark.parametrize(
+    ("line", "private"),
+    [
+        ("PrivateData             = none", {Kind.ACCOUNTS}),
+        ("PrivateData             = jobs,usage,users", {Kind.ACCOUNTS}),
+        ("PrivateData             = jobs,nodes", {Kind.ACCOUNTS, Kind.NODES}),
+        ("PrivateData             = partitions", {Kind.ACCOUNTS, Kind.PARTITIONS, Kind.NODES}),
+        ("PrivateData = accounts,cloud,reservations", {Kind.ACCOUNTS, Kind.RESERVATIONS}),
+        ("ClusterName             = cluster", EVERYTHING),
+    ],
+)
+def test_private_data(line, private):
+    assert parse_private(f"Configuration data as of now\nPriorityType = a\n{line}\nProctrackType = b\n") == private
+
+
+def test_private_data_of_the_recorded_cluster():
+    assert parse_private(output("local-cluster").stdout.decode()) == {Kind.ACCOUNTS}

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.schedulers.merging import Stage
+from flamecrest.server.schedulers.pbs.states import JOB_STATES as PBS_STATES
 from flamecrest.server.schedulers.slurm.states import JOB_STATES, JobState, parse_job_state, parse_node_states, severity
+from flamecrest.server.schedulers.values import SHOWN_STATES, Stage
 
 from .recorded import output
 
@@ -23,6 +24,11 @@ def test_every_recorded_word_is_known(name):
     assert all(state.known for state in states)
     assert {state.state for state in states} <= {"CANCELLED", "COMPLETED", "FAILED"}
     assert {state.cancelled_by for state in states if state.state == "CANCELLED"} == {None, "0"}
+
+
+def test_states_that_lists_can_be_filtered_by():
+    tables = (JOB_STATES, PBS_STATES)
+    assert {state for table in tables for state, _ in table.values()} <= SHOWN_STATES
 
 
 def test_nothing_that_goes_on_has_an_f_in_it():

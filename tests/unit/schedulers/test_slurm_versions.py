@@ -17,7 +17,7 @@ from flamecrest.server.ssh.command import Command
 from .recorded import FOLDER, SEP, VERSIONS, RecordedSession, both, output, recording, recordings, scheduler, soon
 
 OLDEST, *NEWER = VERSIONS
-slurm = Slurm(separator=lambda: SEP)
+slurm = Slurm(separator=lambda: SEP, details=False)
 any_version = pytest.mark.parametrize("version", VERSIONS)
 newer_version = pytest.mark.parametrize("version", NEWER)
 
@@ -106,14 +106,13 @@ def test_the_same_commands_were_recorded(version):
 
     assert [one.name for one in recordings("[0-9]*", version)] == NAMES
     for name in NAMES:
-        if name != "601-submit-ERR-name-too-long":
+        if name not in {"601-submit-ERR-name-too-long", "663-files-accounting"}:  # 22.05 has fewer columns
             assert shape(recording(name, version).line) == shape(recording(name, OLDEST).line)
 
 
 @newer_version
-@pytest.mark.parametrize("name", FAILURES)
-def test_a_failure_is_of_the_same_kind(name, version):
-    assert outcome(name, version) == outcome(name, OLDEST)
+def test_a_failure_is_of_the_same_kind(version):
+    assert {name: outcome(name, version) for name in FAILURES} == {name: outcome(name, OLDEST) for name in FAILURES}
 
 
 @any_version

@@ -40,6 +40,7 @@ def secret_file(tmp_path: Path) -> Callable[[str, str], str]:
 
     def write(name: str, secret: str) -> str:
         path = tmp_path / name
+        path.touch(mode=0o600)
         path.write_text(f"{secret}\n", "utf-8")
         return f"secret_file:{path}"
 

@@ -65,7 +65,9 @@ def ready() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-with serve.listen(host, 0) as listener:
-    assert serving.run(app, listener, settings, ready)
+assert settings.metrics is not None
+assert serve.metrics_address(settings.metrics) == ("127.0.0.1", 19464)
+with serve.listen(host, 0) as listener, serve.listen(host, 0) as metrics:
+    assert serving.run(app, listener, settings, ready, metrics=metrics)
 list(connect.url_checks(settings))
 print(json.dumps({name: sorted(modules) for name, modules in reads.items()}))

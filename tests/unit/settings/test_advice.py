@@ -19,9 +19,16 @@ def test_a_good_configuration_deserves_no_warning(read: Read, minimal: str) -> N
     assert unsupported(settings) == []
 
 
+STORE = (
+    "{service_type: s3, name: s3, private_url: https://s3, public_url: https://s3, access_key_id: i, "
+    "secret_access_key: s, region: r, ttl: 60, multipart: {use_split: true}}"
+)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "warning"),
     [
+        ("auth:\n", "metrics: {host: 0.0.0.0}\nauth:\n", "who reaches 0.0.0.0 port 9464 can read them, set `token`"),
         ("issuer: https://id.example.org/realms/hpc", "public_certs: [https://id/certs]", "issuer is not set"),
         ("    audience: flamecrest\n", "", "audience is not set"),
         ("https://id.example.org", "http://id.example.org", "http://id.example.org is not encrypted"),
@@ -29,8 +36,13 @@ def test_a_good_configuration_deserves_no_warning(read: Read, minimal: str) -> N
         ("    file_systems:\n      - path: /home\n        data_type: users\n", "", "cluster daint: no file_systems"),
         (
             "name: daint",
-            "name: daint\n    data_operation: {data_transfer: {service_type: wormhole}}",
-            "data_operation.data_transfer has no effect",
+            "name: daint\n    ssh_credentials: {type: SSHCA, url: 'http://ca.example.org'}",
+            "cluster daint: ssh_credentials.url: http://ca.example.org is not encrypted",
+        ),
+        (
+            "name: daint",
+            "name: daint\n    data_operation: {data_transfer: {service_type: streamer}}",
+            "cluster daint: data_transfer.public_ips is not set",
         ),
     ],
 )
@@ -38,6 +50,34 @@ def test_a_warning(read: Read, minimal: str, old: str, new: str, warning: str) -
     assert old in minimal
     (found,) = warnings(read(minimal.replace(old, new)))
     assert warning in found
+
+
+RULES = "  authorization: {rules: [{name: a, clusters: [DAINT, test-*]},\n    {name: b, clusters: daimt}]}\n"
+
+
+def test_rules_about_clusters_that_are_not_there(read: Read, minimal: str) -> None:
+    found = warnings(read(minimal.replace("auth:\n", f"auth:\n{RULES}")))
+    assert [text.partition(": ")[2] for text in found] == [
+        "rule a: `test-*` matches no cluster (daint)",
+        "rule b: `daimt` matches no cluster (did you mean daint? daint)",
+    ]
+    assert [text.partition(": ")[0].rpartition(":")[2] for text in found] == ["2", "3"]
+
+
+def test_a_secret_that_every_account_can_read(read: Read, minimal: str, tmp_path: Path) -> None:
+    key = tmp_path / "token_key"
+    key.write_text("k" * 40)
+    given = f"auth:\n  tokens: {{folder: /var/lib/tokens, signing_key: 'secret_file:{key}'}}\n"
+    for mode, count in ((0o644, 1), (0o640, 0), (0o600, 0)):
+        key.chmod(mode)
+        found = warnings(read(minimal.replace("auth:\n", given)))
+        assert [str(key) in text for text in found] == [True] * count
+
+
+def test_dpop_needs_a_configured_address(read: Read, minimal: str) -> None:
+    bound = minimal.replace("    audience", "    bound_tokens_only: true\n    audience")
+    assert ["Host header" in text for text in warnings(read(bound))] == [True]
+    assert warnings(read(f"{bound}\ntransfers: {{public_url: 'https://api.example.org'}}\n")) == []
 
 
 def test_probing_needs_an_account_and_where_it_gets_its_token(read: Read, minimal: str) -> None:
@@ -57,25 +97,6 @@ def test_loopback_needs_no_encryption(read: Read, minimal: str, host: str) -> No
 def test_no_clusters_and_no_keys(read: Read, minimal: str) -> None:
     text = minimal[: minimal.index("ssh_credentials")] + "ssh_credentials: {keys: {}}\n"
     assert [warning.split(":")[0] for warning in warnings(read(text))] == ["clusters", "ssh_credentials"]
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "told"),
-    [
-        ("type: slurm", "type: pbs", "cluster daint: scheduler.type pbs"),
-        ("type: slurm", "type: slurm\n      connection_mode: rest\n      api_url: http://x", "connection_mode rest"),
-        (
-            "type: slurm",
-            "type: slurm\n      connection_mode: hybrid\n      api_url: http://x",
-            "connection_mode hybrid",
-        ),
-        ("auth:\n", "auth:\n  authorization: {url: https://fga}\n", "auth.authorization"),
-    ],
-)
-def test_what_is_not_built_yet(read: Read, minimal: str, old: str, new: str, told: str) -> None:
-    (found,) = unsupported(read(minimal.replace(old, new, 1)))
-    assert told in found
-    assert "not supported in this version" in found
 
 
 def test_the_discovery_address_means_its_issuer(read: Read, minimal: str) -> None:

@@ -96,7 +96,7 @@ def test_a_path_of_clusters_with_strange_characters(problems: Problems) -> None:
         assert any(problem.key == "clusters" and "cannot be read" in problem.message for problem in found)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=50)
 @given(
     text=st.text(max_size=60)
     | st.text("{}[]:,-&*!|>%@`'\"#?<~ \n\tab01", max_size=60).map(lambda text: f"auth: {text}")

@@ -26,7 +26,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGVjaG8gdGhpcyBpcyBub3QgYSBrZXkgYXQgY
 
 # what stands there, what is put in its place, the line and key of the problem, a part of what is wrong and of what is right
 CASES = [
-    ("host: login", "hots: login", 6, "clusters[0].ssh.hots", "is not a setting", "did you mean `host`?"),
+    ("host: login", "hst: login", 6, "clusters[0].ssh.hst", "is not a setting", "did you mean `host`?"),
     ("host: login", "maxClient: 3, host: login", 6, "clusters[0].ssh.maxClient", "not a setting", "`maxClients`"),
     ("name: daint", "name: daint\n    max_ops_file_size: 3", 6, "clusters[0].max_ops_file_size", "not a setting here", "under `data_operation`"),
     ("name: daint", "name: daint\n    xyzzy: 3", 6, "clusters[0].xyzzy", "not a setting", "known keys: name, ssh"),
@@ -48,6 +48,13 @@ CASES = [
     ("host: login.example.org", "port: 22", 6, "clusters[0].ssh.host", "is missing", "host: login.example.org"),
     ("host: login", "proxy_port: 22, host: login", 6, "clusters[0].ssh", "no `proxy_host`", "proxy_host: "),
     ("host: login", "max_age: 90000, host: login", 6, "clusters[0].ssh", "not greater than `max_age`", "86400"),
+    ("ssh: {host: login.example.org}\n    scheduler: {type: slurm", "ssh: {hosts: [{host: a}, {host: b}]}\n    scheduler: {type: local", 5, "clusters[0]", "runs jobs on the login node", "one host"),
+    ("host: login", "hosts: [{host: a}], host: login", 6, "clusters[0].ssh", "both `host` and `hosts`", "keep `hosts`"),
+    ("host: login.example.org", "hosts: [{host: a}, {host: A}]", 6, "clusters[0].ssh.hosts", "`a` is listed twice", ""),
+    ("host: login.example.org", "hosts: [{port: 22}]", 6, "clusters[0].ssh.hosts[0].host", "is missing", ""),
+    ("host: login.example.org", "hosts: []", 6, "clusters[0].ssh.host", "is missing", ""),
+    ("host: login.example.org", "hosts: [login]", 6, "clusters[0].ssh.hosts[0]", "must be a mapping", ""),
+    ("host: login.example.org", "hosts: [{host: a, weight: 0}]", 6, "clusters[0].ssh.hosts[0].weight", "more than 0", ""),
     ("host: login", "host_keys: {policy: of}, host: login", 6, "clusters[0].ssh.host_keys.policy", "`of` is unknown", "did you mean off? one of verify"),
     ("host: login", "host_keys: {known_hosts: /no/such}, host: login", 6, "clusters[0].ssh.host_keys.known_hosts", "/no/such does not exist", ""),
     ("host: login", "host_keys: {pinned: hunter}, host: login", 6, "clusters[0].ssh.host_keys.pinned", "is not a public key", "ssh-ed25519 AAAA"),
@@ -116,6 +123,18 @@ CASES = [
     ("{type: SSHService, url: https://keys.example.org}", "{alice: {private_ky: x}}", 3, "ssh_credentials.alice.private_ky", "is not a setting", "`private_key`"),
     ("{type: SSHService, url: https://keys.example.org}", "{alice: {private_key: ''}}", 3, "ssh_credentials.alice.private_key", "is empty", "secret_file:"),
     ("{type: SSHService, url: https://keys.example.org}", "5", 3, "ssh_credentials", "must be a mapping", ""),
+    ("{type: SSHService, url: https://keys.example.org}", "{type: SSHCertificates, signing_keys: []}", 3, "ssh_credentials", "must have one key, or two", "flamecrest ca key"),
+    ("{type: SSHService, url: https://keys.example.org}", "{type: SSHCertificates, signing_keys: [{type: agent, socket: /s, public_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5}, {type: agent, socket: /s, public_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5}, {type: agent, socket: /s, public_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5}]}", 3, "ssh_credentials", "must have one key, or two", ""),
+    ("{type: SSHService, url: https://keys.example.org}", "{type: SSHCertificates, signing_keys: [{type: agent, socket: /s, public_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5}], principals: []}", 3, "ssh_credentials", "principals is empty", ""),
+    ("{type: SSHService, url: https://keys.example.org}", "{type: SSHCertificates, signing_keys: [{type: agent, socket: /s, public_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5}], principals: hpc}", 3, "ssh_credentials", "do not depend on the user", "{user}"),
+    ("{type: SSHService, url: https://keys.example.org}", "{type: SSHCertificates, signing_keys: [{type: agent, socket: /s, public_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5}], principals: '{subject}'}", 3, "ssh_credentials.principals", "placeholder that is unknown", "{user}, {cluster}"),
+    ("{type: SSHService, url: https://keys.example.org}", "{type: SSHCertificates, signing_keys: [{type: agent, socket: /s, public_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5}], principals: '{user'}", 3, "ssh_credentials.principals", "placeholder that is unknown", ""),
+    ("{type: SSHService, url: https://keys.example.org}", "{type: SSHCertificates, signing_keys: [{type: agent, socket: /s, public_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5}], key_id: '{email}'}", 3, "ssh_credentials.key_id", "placeholder that is unknown", "{client}"),
+    ("{type: SSHService, url: https://keys.example.org}", "{type: SSHCertificates, signing_keys: [{type: agent, socket: /s, public_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5}], source_address: 192.0.2.7/24}", 3, "ssh_credentials.source_address", "neither an IP address nor a network", ""),
+    ("{type: SSHService, url: https://keys.example.org}", "{type: SSHCertificates, signing_keys: [{type: agent, socket: /s, public_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5}], extensions: ['permit pty']}", 3, "ssh_credentials.extensions", "not the name of an extension", ""),
+    ("{type: SSHService, url: https://keys.example.org}", "{type: SSHCertificates, signing_keys: [{type: agent, socket: /s, public_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5}], validity: 0}", 3, "ssh_credentials.validity", "must be more than 0", ""),
+    ("{type: SSHService, url: https://keys.example.org}", "{type: SSHCertificates, signing_keys: [{type: file, private_key: x}]}", 3, "ssh_credentials.signing_keys[0]", "private_key can't be read", "flamecrest ca key"),
+    ("{type: SSHService, url: https://keys.example.org}", "{type: SSHCertificates, signing_keys: [{type: agent, socket: /s, public_key: x}]}", 3, "ssh_credentials.signing_keys[0].public_key", "not a public key", ""),
 ]  # fmt: skip
 
 
@@ -174,7 +193,7 @@ def test_two_clusters_of_one_name(problems: Problems) -> None:
 
 def test_a_problem_as_text(problems: Problems, tmp_path: Path) -> None:
     (problem,) = problems(BASE.replace("type: slurm", "type: slrum"))
-    expected = "clusters[0].scheduler.type: `slrum` is unknown (did you mean slurm? one of slurm, pbs)"
+    expected = "clusters[0].scheduler.type: `slrum` is unknown (did you mean slurm? one of slurm, pbs, local)"
     assert str(problem) == f"{tmp_path}/config.yaml:7: {expected}"
 
 

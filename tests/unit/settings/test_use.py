@@ -21,7 +21,6 @@ from flamecrest.server.settings import (
     Settings,
     expected_field_value,
     load,
-    unsupported,
     warnings,
 )
 from tests.certificates import write_certificate
@@ -29,7 +28,6 @@ from tests.certificates import write_certificate
 from .test_documentation import ALL
 
 HERE = Path(__file__).parent
-KEYS = "(?s)ssh_credentials:.*(?=clusters:)"
 EVERYTHING = HERE / "everything.yaml"
 READ = [(section, name) for section in ALL for name in section.model_fields if isinstance(section.use_of(name), ReadBy)]
 
@@ -44,6 +42,8 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "known_hosts").write_text("")
     write_certificate(folder)
     (folder / "keys.json").write_text('{"keys": []}')
+    (folder / "ssh_ca").write_bytes(key.export_private_key(passphrase="secret", rounds=1, ignore_few_rounds=True))
+    (folder / "rules.yaml").write_text("- name: from the file\n")
     path = folder / "everything.yaml"
     public = " ".join(key.export_public_key().decode().split()[:2])
     path.write_text(EVERYTHING.read_text().replace("FOLDER", str(folder)).replace("PUBLIC_KEY", public))
@@ -109,31 +109,15 @@ def test_settings_without_effect_are_warned_about(everything: Path) -> None:
             assert re.search(rf"\b{name}\b.* (has|have) no effect: ", text), f"{section.__name__}.{name}"
 
 
-@pytest.mark.parametrize(
-    ("pattern", "new", "path"),
-    [
-        ("auth:\n", "auth:\n  authorization: {url: https://x}\n", "auth.authorization"),
-        (KEYS, "ssh_credentials: {type: SSHService, url: https://x}\n", "ssh_credentials.type SSHService"),
-        (KEYS, "ssh_credentials: {type: SSHCA, url: https://x}\n", "ssh_credentials.type SSHCA"),
-    ],
-)
-def test_dangerous_settings_are_refused(
-    read: Callable[[str], Settings], minimal: str, pattern: str, new: str, path: str
-) -> None:
-    text, count = re.subn(pattern, new, minimal)
-    assert count == 1
-    assert [line.partition(" is not supported")[0] for line in unsupported(read(text))] == [path]
-
-
-def test_every_refused_setting_is_tried() -> None:
-    refused = {section for section in ALL if isinstance(section.USE, NotSupported)}
-    assert {section.__name__ for section in refused} == {"OpenFgaSettings", "SshServiceSettings", "SshCaSettings"}
-    assert {
+def test_every_setting_is_supported() -> None:
+    refused = {section.__name__ for section in ALL if isinstance(section.USE, NotSupported)}
+    fields = {
         (section.__name__, name)
-        for section in set(ALL) - refused
+        for section in ALL
         for name in section.model_fields
         if isinstance(section.use_of(name), NotSupported)
-    } == {("AuthSettings", "authorization")}
+    }
+    assert not refused | {section for section, _ in fields}
 
 
 @pytest.mark.parametrize(

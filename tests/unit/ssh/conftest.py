@@ -11,7 +11,7 @@ import pytest
 
 from flamecrest.sandbox.ssh.server import SshServer
 from flamecrest.sandbox.users import UnixUsers
-from flamecrest.server.ssh.credentials import StaticCredentials, StaticKey
+from flamecrest.server.ssh.credentials.static import StaticCredentials, StaticKey
 from flamecrest.server.ssh.host_keys import HostKeyVerifier, known_hosts_line
 from flamecrest.server.ssh.pool.host import Host
 from flamecrest.server.ssh.pool.policy import PoolLimits
@@ -65,10 +65,16 @@ class World:
             yield pool
 
 
-@pytest.fixture(params=[True, False], ids=["accelerated", "asyncssh"])
+@pytest.fixture(
+    params=[pytest.param(True, id="accelerated"), pytest.param(False, id="asyncssh", marks=pytest.mark.exhaustive)]
+)
 def accelerate(request: pytest.FixtureRequest) -> bool:
-    """Both values of the setting `ssh.accelerate`: auto and off."""
+    """Both values of the setting `ssh.accelerate`: auto and off. With off, most tests are exhaustive ones."""
     return bool(request.param)
+
+
+# For tests of what the setting replaces: how the bytes of channels are moved. The fast suite runs them both ways.
+both_ways = pytest.mark.parametrize("accelerate", [True, False], ids=["accelerated", "asyncssh"], indirect=True)
 
 
 @pytest.fixture

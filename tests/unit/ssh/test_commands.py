@@ -29,6 +29,7 @@ from flamecrest.server.ssh.start_line import (
     split_end,
 )
 from flamecrest.server.ssh.user import whoami
+from flamecrest.server.telemetry.trace import Trace, current_trace
 from tests.unit.ssh.channels.asking import answers
 
 anything = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=40)
@@ -47,7 +48,7 @@ def told(text: bytes, shell: str = "dash", **more) -> tuple[bytes, bytes, int]:
     return found[0], Preamble(BEGIN_ERRORS).strip(done.stderr), found[1]
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(
     st.lists(st.one_of(anything, st.binary(max_size=20).map(lambda b: os.fsdecode(b.replace(b"\0", b"")))), max_size=4)
 )
@@ -63,6 +64,18 @@ def test_variables_and_locale_are_set_and_timeout_ends_the_command():
     got = told(text)[0]
     assert b"\nLC_ALL=C\n" in got
     assert b"\nSLURM_TIME_FORMAT=%s a'b\n\n" in got
+
+
+@pytest.mark.parametrize("request_id", ["3bfe0f14e629347f", "it's $(id) `id`", None])
+@pytest.mark.parametrize("for_job", [False, True])
+def test_a_command_knows_the_request_that_it_serves(request_id: str | None, for_job: bool):
+    token = current_trace.set(None if request_id is None else Trace(request_id, "c"))
+    try:
+        text = command_text(Command(("env",), same, for_job=for_job), 5)
+    finally:
+        current_trace.reset(token)
+    lines = [line for line in told(text)[0].split(b"\n") if line.startswith(b"FLAMECREST")]
+    assert lines == ([] if request_id is None else [f"FLAMECREST_REQUEST_ID={request_id}".encode()])
 
 
 @pytest.mark.parametrize("command", [Command(("ls", "a\0b"), same), Command(("ls",), same, env={"A": "\0"})])

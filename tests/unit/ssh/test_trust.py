@@ -11,7 +11,7 @@ from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Upstream
 from flamecrest.server.ssh.command import Command
-from flamecrest.server.ssh.credentials import StaticCredentials, StaticKey
+from flamecrest.server.ssh.credentials.static import StaticCredentials, StaticKey
 from flamecrest.server.ssh.host_keys import HostKeyVerifier, known_hosts_line
 from flamecrest.server.ssh.pool.policy import PoolLimits
 from flamecrest.server.ssh.pool.pool import Pool
@@ -23,7 +23,7 @@ ANN = Identity("ann")
 
 
 async def log_in(pool) -> str:
-    return await PooledSessions(pool).of(ANN).run(Command(("echo", "in"), lambda o: o.text()), Deadline.after(8))
+    return await PooledSessions(pool).of(ANN).run(Command(("echo", "in"), lambda o: o.text()), Deadline.after(30))
 
 
 async def test_an_unknown_key_is_refused_with_its_known_hosts_line(world):

@@ -1,7 +1,5 @@
 """A batch system that runs a job's script with bash at once and keeps no records."""
 
-# ruff: noqa: ARG002 - the port says what a method is given
-
 from __future__ import annotations
 
 import asyncio
@@ -10,18 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flamecrest.server.errors import Invalid, Unsupported
+from flamecrest.server.errors import Invalid
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.schedulers.values import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
+    from flamecrest.server.schedulers.values import JobSpec
 
 NO_RECORDS = "bash keeps no records of jobs"
 
 
 @dataclass
 class LocalBash:
-    """The Scheduler port with submit only; `statuses` are the exit statuses by job id."""
+    """The Submitter port; `statuses` are the exit statuses by job id."""
 
     folder: Path
     user: int | None = None  # the user id that jobs run as
@@ -60,35 +58,3 @@ class LocalBash:
             for file in files:
                 file.close()
         return job_id
-
-    async def jobs(
-        self, *, all_users: bool, account: str | None, name: str | None, window: int, deadline: Deadline
-    ) -> list[Job]:
-        raise Unsupported(NO_RECORDS)
-
-    async def job(self, job_id: str, deadline: Deadline) -> list[Job]:
-        raise Unsupported(NO_RECORDS)
-
-    async def metadata(self, job_id: str, deadline: Deadline) -> list[JobMetadata]:
-        raise Unsupported(NO_RECORDS)
-
-    async def cancel(self, job_id: str, deadline: Deadline) -> None:
-        raise Unsupported(NO_RECORDS)
-
-    async def attach(self, job_id: str, command: str, deadline: Deadline) -> None:
-        raise Unsupported(NO_RECORDS)
-
-    async def nodes(self, deadline: Deadline) -> list[Node]:
-        raise Unsupported(NO_RECORDS)
-
-    async def partitions(self, deadline: Deadline, *, hidden: bool) -> list[Partition]:
-        raise Unsupported(NO_RECORDS)
-
-    async def reservations(self, deadline: Deadline) -> list[Reservation]:
-        raise Unsupported(NO_RECORDS)
-
-    async def accounts(self, deadline: Deadline) -> list[Account] | None:
-        raise Unsupported(NO_RECORDS)
-
-    async def ping(self, deadline: Deadline) -> None:
-        """Always up."""

@@ -44,6 +44,9 @@ HOSTILE = [
     "x" * 240,
 ]
 
+# For tests that start programs for each name: the others are tried with the live tests.
+FEW = ["it's", "$(touch pwned)`touch pwned`", "-rf", "a\n", "\n#SBATCH --account=other\n#", "\udcff\udcfe"]
+
 names = st.one_of(
     st.sampled_from(HOSTILE),
     st.binary(min_size=1, max_size=40)

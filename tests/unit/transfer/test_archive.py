@@ -61,7 +61,7 @@ def test_round_trip(source: Path, tmp_path: Path, compression: Compression) -> N
     assert inside(tmp_path / "out") == ["a.tar"]
 
 
-@settings(max_examples=25)
+@settings(max_examples=8)
 @given(top=names, inner=names, archive=names, target=names)
 @example(top="-rf", inner="--x", archive="host:file", target="a\n")
 @example(top="a\nb\n", inner=r"a\tb", archive=r"\n", target=r"\\")

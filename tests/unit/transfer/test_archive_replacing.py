@@ -60,6 +60,7 @@ def test_folders_that_exist_keep_their_modes(source: Path, tmp_path: Path) -> No
 def test_full_disk_is_an_error_of_the_cluster() -> None:
     for line in (
         b"tar: data/big: Wrote only 4096 of 10240 bytes\n",
+        b"File size limit exceeded\n",
         b"tar: x: Cannot write: No space left on device\n",
     ):
         with pytest.raises(Upstream):

@@ -27,7 +27,7 @@ async def test_one_report_has_the_counters_of_all_components(tmp_path: Path):
         settings = await asyncio.to_thread(load, config, {})
         async with open_gateway(settings) as gateway:
             cluster = gateway.cluster(centre.system.upper())
-            deadline = Deadline.after(15)
+            deadline = Deadline.after(40)
             identity = await gateway.authenticator.authenticate(f"Bearer {centre.token('fireuser')}", deadline)
             allowed = await cluster.allow(identity, Verb.JOBS_READ, deadline)
             with pytest.raises(NotFound):
@@ -35,15 +35,20 @@ async def test_one_report_has_the_counters_of_all_components(tmp_path: Path):
             sources = {(source.cluster, source.component): source.read() for source in gateway.counters}
             with logged() as lines:
                 gateway.report()
-    assert sources.keys() == {(None, "authenticator"), (centre.system, "pool"), (centre.system, "scheduler")}
+    shared, own = (
+        {(None, "authenticator"), (None, "transfers")},
+        {(centre.system, "pool"), (centre.system, "scheduler")},
+    )
+    assert sources.keys() == shared | own
     assert sources[None, "authenticator"]["accepted"] == 1
     assert sources[centre.system, "pool"]["connections"] == 1
     assert [(line["logger"], line["message"], line.get("cluster")) for line in lines] == [
         ("flamecrest.authenticator", "authenticator", None),
+        ("flamecrest.transfers", "transfers", None),
         ("flamecrest.pool", "pool", centre.system),
         ("flamecrest.scheduler", "scheduler", centre.system),
     ]
-    assert lines[1]["connections"] == 1
+    assert lines[2]["connections"] == 1
 
 
 PROBING = {"interval_check": 60, "services": {name: {"timeout": 10} for name in ("ssh", "scheduler", "filesystem")}}
@@ -115,18 +120,22 @@ async def test_start_up_file_of_the_service_account_is_no_outage(tmp_path: Path)
 
 async def test_service_that_is_down_opens_by_the_request_that_tries_it(tmp_path: Path):
     async with Centre(tmp_path / "centre") as centre:
-        config = await asyncio.to_thread(centre.write_config, tmp_path / "flamecrest.yaml")
+        config = tmp_path / "flamecrest.yaml"
+        config.write_text(yaml.safe_dump(centre.config(probing={"retry_interval": 1})))
         async with open_gateway(await asyncio.to_thread(load, config, {})) as gateway:
-            cluster, deadline = gateway.cluster(centre.system), Deadline.after(15)
+            cluster, deadline = gateway.cluster(centre.system), Deadline.after(40)
             long_ago = datetime.now(UTC) - timedelta(hours=1)
             for _ in range(2):
                 cluster.board.record(ProbeResult(Service.SSH, healthy=False, checked=long_ago, latency=0.1))
             assert cluster.board.refused
+            await asyncio.sleep(1.1)  # until a request may try
             trying = await cluster.allow(Identity("fireuser"), Verb.STATUS, deadline)
-            assert (await trying.user(deadline)).user.name == "fireuser"
+            trial = asyncio.create_task(trying.user(deadline))
             refused = await cluster.allow(Identity("user01"), Verb.STATUS, deadline)
+            await asyncio.sleep(0)  # until the trial has begun
             with pytest.raises(Unavailable):
                 await refused.user(deadline)
+            assert (await trial).user.name == "fireuser"
             trying.succeeded()
             assert not cluster.board.refused
             assert await refused.user(deadline)

@@ -141,7 +141,7 @@ async def test_defaults_of_start_up_files_do_not_change_what_an_answer_means(tmp
             listed = await client.get(f"/compute/{centre.system}/jobs", headers=caller(centre, "fireuser"))
             assert [one["jobId"] for one in listed.json()["jobs"]] == [str(job.id)]
             out = centre.home("fireuser") / "out"
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(40):
                 while not (out.exists() and out.read_text()):
                     await asyncio.sleep(0.02)
             assert out.read_text() == "C.UTF-8 %i\n"

@@ -5,21 +5,20 @@ The commands differ; each function reproduces one command, including its lenienc
 
 from __future__ import annotations
 
-import re
-
 from .formats import MAX_ARRAY_SIZE, CommandFailedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from re import Match
 
     from .store import StoredJob
 
-_NUMBER = re.compile(r"\s*([+-]?)(\d*)", re.ASCII)
-_SCONTROL_ID = re.compile(r"(\+?\d*)(?:_(\d*))?(?:\+(\d*))?", re.ASCII)
-_SCANCEL_ID = re.compile(r"\s*\+?(\d+)(?:_(\*|\d*|\[[^]]*\])|\+(\d*))?", re.ASCII)
-_STEP_ID = re.compile(r"\s*\+?(\d+)\.(\d*)", re.ASCII)
-_RANGE = re.compile(r"(\d+)(?:-(\d+))?", re.ASCII)
+_SCONTROL_ID = r"(\+?\d*)(?:_(\d*))?(?:\+(\d*))?"
+_SCANCEL_ID = r"\s*\+?(\d+)(?:_(\*|\d*|\[[^]]*\])|\+(\d*))?"
+_STEP_ID = r"\s*\+?(\d+)\.(\d*)"
+_RANGE = r"(\d+)(?:-(\d+))?"
+_SPACE, _DIGITS = " \t\n\r\f\v", "0123456789"
 _MOST = 2**63 - 1  # the greatest C long
 
 
@@ -91,7 +90,7 @@ def parse_scontrol_id(text: str) -> JobReference:
 
     Raises ValueError.
     """
-    found = _SCONTROL_ID.fullmatch(text)
+    found = _fullmatch(_SCONTROL_ID, text)
     if found is None:
         raise ValueError(text)
     number, task, component = (None if part is None else _strtol(part)[0] for part in found.groups())
@@ -103,14 +102,16 @@ def parse_scancel_ids(words: Sequence[str]) -> list[tuple[str, JobReference, set
 
     Raises CommandFailedError.
     """
+    import re  # noqa: PLC0415
+
     texts = [text for word in words for text in re.split(r",(?![^\[]*\])", word)]
     return [(text, *_cancelled(text)) for text in texts]
 
 
 def _cancelled(text: str) -> tuple[JobReference, set[int] | None]:
-    if step := _STEP_ID.fullmatch(text):
+    if step := _fullmatch(_STEP_ID, text):
         return JobReference(int(step[1]), step=step[2] or "0"), None
-    found = _SCANCEL_ID.fullmatch(text)
+    found = _fullmatch(_SCANCEL_ID, text)
     if found is None or not int(found[1]):
         raise CommandFailedError(f"scancel: error: Invalid job id {text}")
     number, tasks, component = found.groups()
@@ -125,7 +126,7 @@ def _elements(text: str, tasks: str) -> set[int]:
     """The array tasks in brackets, or the single one without brackets."""
     elements: set[int] = set()
     for part in tasks.strip("[]").split(","):
-        span = _RANGE.fullmatch(part or "0")
+        span = _fullmatch(_RANGE, part or "0")
         if span is None:
             raise CommandFailedError(
                 f"scancel: error: _parse_single_range: Invalid range: `{part}'",
@@ -135,17 +136,26 @@ def _elements(text: str, tasks: str) -> set[int]:
     return elements
 
 
+def _fullmatch(pattern: str, text: str) -> Match[str] | None:
+    import re  # noqa: PLC0415 - takes as long to import as squeue runs, and squeue needs no pattern
+
+    return re.fullmatch(pattern, text, re.ASCII)
+
+
 def _digit(text: str) -> bool:
     return text[:1].isascii() and text[:1].isdecimal()
 
 
 def _strtol(text: str) -> tuple[int, str]:
     """Like strtol(3): the number at the beginning of a text (0 if there is none), and the rest."""
-    found = _NUMBER.match(text)
-    if found is None or not found[2]:
+    signed = text.lstrip(_SPACE)
+    sign = signed[:1] if signed[:1] in {"+", "-"} else ""
+    rest = signed[len(sign) :].lstrip(_DIGITS)
+    digits = signed[len(sign) : len(signed) - len(rest)]
+    if not digits:
         return 0, text
-    number = int(found[2][:25])  # a C long has fewer digits
-    return min(number, _MOST) * (-1 if found[1] == "-" else 1), text[found.end() :]
+    number = int(digits[:25])  # a C long has fewer digits
+    return min(number, _MOST) * (-1 if sign == "-" else 1), rest
 
 
 def _signed(number: int) -> int:

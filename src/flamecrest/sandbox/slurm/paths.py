@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
+import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .store import StoredJob
 
-_SHOWN = re.compile("%([jAaux])")
+_SHOWN = "jAaux"
 NO_ELEMENT = 4294967294  # Slurm's task id of array tasks that have not started
 
 
@@ -33,13 +33,33 @@ def shown(job: StoredJob) -> tuple[str, str, str]:
     default = "slurm-%A_%a.out" if job.array_job is not None else "slurm-%j.out"
     patterns = (job.stdout or default, job.stderr or job.stdout or default, job.stdin or "/dev/null")
     values = _values(job)
-    found = [_SHOWN.sub(lambda code: values[code[1]], pattern) for pattern in patterns]
+    found = [_replaced(pattern, values) for pattern in patterns]
     stdout, stderr, stdin = (path if path.startswith("/") else f"{job.workdir.rstrip('/')}/{path}" for path in found)
     return stdout, stderr, stdin
 
 
+def _replaced(pattern: str, values: dict[str, str]) -> str:
+    done, *rest = pattern.split("%")
+    for part in rest:
+        done += values[part[0]] + part[1:] if part[:1] and part[0] in _SHOWN else f"%{part}"
+    return done
+
+
+def listed_output(job: StoredJob) -> str:
+    """The output as squeue 22.05 prints it: as it was given; by default the name of a job that is no array."""
+    return _below(job, job.stdout or f"slurm-{job.id}.out")
+
+
+def listed_errors(job: StoredJob) -> str:
+    """The same for the errors."""
+    return _below(job, job.stderr) if job.stderr else listed_output(job)
+
+
 def _absolute(job: StoredJob, pattern: str) -> str:
-    path = _expand(job, pattern)
+    return _below(job, _expand(job, pattern))
+
+
+def _below(job: StoredJob, path: str) -> str:
     return path if path.startswith("/") else f"{job.workdir.rstrip('/')}/{path}"
 
 
@@ -51,7 +71,7 @@ def _values(job: StoredJob) -> dict[str, str]:
         "J": str(job.id),
         "x": job.name,
         "u": job.user,
-        "N": job.nodelist.partition(",")[0],
+        "N": os.uname().nodename.partition(".")[0],
         "n": "0",
         "t": "0",
         "s": "batch",
@@ -61,6 +81,8 @@ def _values(job: StoredJob) -> dict[str, str]:
 def _expand(job: StoredJob, pattern: str) -> str:
     """Replace %j, %5a and so on. A backslash disables all replacements, and is removed."""
     if "\\" in pattern:
+        import re  # noqa: PLC0415 - takes as long to import as squeue runs
+
         return re.sub(r"\\(.?)", r"\1", pattern)
     values = _values(job)
     done, rest = "", pattern

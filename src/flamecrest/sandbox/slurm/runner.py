@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -24,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .store import StoredJob
 
+_SCRIPT = "slurm_script"
 _NO_OUTPUT = 53  # the status of a job whose output file cannot be opened
 _EVENTS = {signal.SIGCHLD, signal.SIGTERM}
 
@@ -100,7 +100,9 @@ class JobRun:
             _end(self._store, self._job, "FAILED", status, reason)
         else:
             _end(self._store, self._job, "COMPLETED", 0)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.unlink(f"{self._folder}/{_SCRIPT}")  # noqa: PTH108 - by hand, because shutil takes 6 ms to import
+            os.rmdir(self._folder)  # noqa: PTH106
 
     def _open_outputs(self) -> tuple[int, int, int] | None:
         """Open standard input, output and error; None if one of them cannot be opened."""
@@ -137,7 +139,7 @@ class JobRun:
         try:
             os.setpgid(0, 0)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _EVENTS)
-            path = Path(self._folder, "slurm_script")
+            path = Path(self._folder, _SCRIPT)
             path.parent.mkdir(mode=0o700, exist_ok=True)
             path.write_bytes(job.script)
             path.chmod(0o700)
@@ -149,7 +151,7 @@ class JobRun:
             arguments = job.arguments.split(b"\0")[:-1]
             os.execve(path, [bytes(path), *arguments], self._environment())
         except OSError as error:
-            self._say(f"execve(): {self._folder}/slurm_script: {error.strerror}")
+            self._say(f"execve(): {self._folder}/{_SCRIPT}: {error.strerror}")
             os._exit(error.errno or 1)
 
     def _environment(self) -> dict[bytes, bytes]:

@@ -67,6 +67,12 @@ class ToySlurm:
             for name, value in settings.items():
                 store.set(name, value)
 
+    def end(self, number: int, state: str) -> None:
+        """End a job that has not begun, as the controller does: `PREEMPTED`, `NODE_FAIL`."""
+        now = time.time()
+        with self._store() as store:
+            store.update(number, state=state, end=int(now), ended=now)
+
     def jobs(self) -> list[StoredJob]:
         """All jobs, including those that the controller has forgotten."""
         with self._store() as store:

@@ -250,8 +250,11 @@ class SshServer:
     def environment(self, user: UnixUser) -> dict[str, str]:
         """The environment variables of a user's commands."""
         zone = {"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}
+        # without the subsystem, files are served by the machine's own SFTP server, which knows no made-up owners
+        owners = {} if self.sftp else {"FLAMECREST_REAL_OWNERS": "1"}
         return {
             **zone,
+            **owners,
             **self._variables,
             "USER": user.name,
             "LOGNAME": user.name,

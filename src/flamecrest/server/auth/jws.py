@@ -17,8 +17,10 @@ from flamecrest.server.errors import Unauthenticated
 MAX_TOKEN = 16 * 1024  # characters; tokens in practice have 1,000 to 4,000
 _MAX_NAME = 256  # characters of a header parameter
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)
+_OPAQUE = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.:/@+-]")
-_TYPES = frozenset({"jwt", "at+jwt"})  # RFC 7519, RFC 9068; absent is allowed too
+TYPES = frozenset({"jwt", "at+jwt", ""})
+"""The types of access tokens in the header, in lower case: RFC 7519, RFC 9068, or none."""
 
 MISSING = "Not authenticated"
 INVALID = "Access token is invalid."
@@ -32,6 +34,7 @@ class Jws:
     algorithm: str
     kid: str | None
     typ: str  # in lower case, "" where there is none
+    header: dict[str, Any] = field(repr=False)
     claims: dict[str, Any] = field(repr=False)
     signed: bytes = field(repr=False)
     signature: bytes = field(repr=False)
@@ -46,17 +49,27 @@ def loggable(value: object) -> str:
 
 def invalid_token(reason: str) -> Unauthenticated:
     """The error for a token that is not accepted; the reason goes to the log only."""
-    return Unauthenticated(INVALID, detail=reason)
+    return Unauthenticated(INVALID, detail=reason, code="invalid_token")
 
 
-def parse(token: str) -> Jws:
-    """Parse a token; raises Unauthenticated unless it is a well-formed signed JWT."""
+def is_jws(token: str) -> bool:
+    """Whether a token has the form of a compact JWS; any other token is opaque to everybody except its issuer."""
+    return _COMPACT.fullmatch(token) is not None
+
+
+def is_opaque(token: str) -> bool:
+    """Whether a token may be an opaque one: the characters of RFC 6750 and not the form of a JWT."""
+    return _OPAQUE.fullmatch(token) is not None and not is_jws(token)
+
+
+def parse(token: str, types: frozenset[str] = TYPES) -> Jws:
+    """Parse a token; raises Unauthenticated unless it is a well-formed signed JWT of one of these types."""
     match = _COMPACT.fullmatch(token)
     if match is None:
         raise invalid_token("not a compact JWS")
     header_part, claims_part, signature_part = match.groups()
     header = _object(header_part, "header")
-    _check_header(header)
+    _check_header(header, types)
     claims = _object(claims_part, "payload")
     signature = _decode(signature_part)
     if signature is None:
@@ -65,13 +78,14 @@ def parse(token: str) -> Jws:
         algorithm=header["alg"],
         kid=header.get("kid") or header.get("x5t"),  # both are used only to look up a key that is trusted already
         typ=header.get("typ", "").lower().removeprefix("application/"),
+        header=header,
         claims=claims,
         signed=token[: match.end(2)].encode(),
         signature=signature,
     )
 
 
-def _check_header(header: dict[str, Any]) -> None:
+def _check_header(header: dict[str, Any], types: frozenset[str]) -> None:
     """Refuse unknown extensions and types. `jku`, `x5u`, `x5c` and `jwk` are ignored: keys come from the issuer."""
     for name in ("crit", "b64"):
         if name in header:
@@ -83,8 +97,8 @@ def _check_header(header: dict[str, Any]) -> None:
         if not isinstance(value, str) or len(value) > _MAX_NAME:
             raise invalid_token(f"the header's {name} is not a short text")
     typ = header.get("typ", "").lower().removeprefix("application/")
-    if typ and typ not in _TYPES:
-        raise invalid_token(f"the header's typ {loggable(typ)} is not that of an access token")
+    if typ not in types:
+        raise invalid_token(f"the header's typ {loggable(typ)} is not one that is accepted")
 
 
 def _object(part: str, name: str) -> dict[str, Any]:

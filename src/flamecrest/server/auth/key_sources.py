@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from .jws import loggable
+from .response_bodies import read_body
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +125,6 @@ class DiscoveredKeys:
 
 async def _get(http: httpx.AsyncClient, url: str) -> bytes:
     """The body of a 200 response. Redirects are not followed; compression is not accepted (decompression bombs)."""
-    content = bytearray()
     try:
         async with (
             asyncio.timeout(_TIMEOUT),
@@ -132,15 +132,14 @@ async def _get(http: httpx.AsyncClient, url: str) -> bytes:
         ):
             if answer.status_code != httpx.codes.OK:
                 raise Unreadable(f"status {answer.status_code}")
-            async for chunk in answer.aiter_raw():
-                content += chunk
-                if len(content) > _MAX_DOCUMENT:
-                    raise Unreadable("the document is too large")
+            content = await read_body(answer, _MAX_DOCUMENT)
     except TimeoutError:
         raise Unreadable(f"no response within {_TIMEOUT:.0f} s") from None
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
         raise Unreadable(type(error).__name__) from None
-    return bytes(content)
+    if content is None:
+        raise Unreadable("the document is too large")
+    return content
 
 
 def _web_url(url: object, what: str) -> SplitResult:

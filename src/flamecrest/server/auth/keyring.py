@@ -96,6 +96,17 @@ class KeyRing:
         if self._flight.running or self._due:
             await self._flight.join(deadline.left())
 
+    def has_keys(self) -> bool:
+        """Whether there is a key, or no source. Without a key the sources are read in the background."""
+        if self.keys.all or not self._states:
+            return True
+        now = self._monotonic()
+        if not self._flight.running:
+            self._due = [state for state in self._states if now >= state.retry_at]
+            if self._due:
+                self._flight.start()
+        return False
+
     def unavailable(self) -> Unavailable | None:
         """The error to raise if a key is missing because a source has failed or has not been read yet; else None."""
         failing = [state for state in self._states if state.failures]

@@ -1,7 +1,7 @@
-"""Authenticator for bearer tokens of an OpenID Connect issuer; tokens are validated locally.
+"""Authenticator for the access tokens of one OpenID Connect issuer; signed tokens are validated locally.
 
-It combines parser, claim rules and keys, and caches accepted tokens until they expire; the cache is bounded, and
-refusals are not cached. It knows no HTTP server, no settings and no cluster.
+It combines parser, claim rules, keys and, if configured, introspection. Accepted tokens are cached until they expire;
+the cache is bounded, and refusals are not cached. It knows no HTTP server, no settings and no cluster.
 """
 
 from __future__ import annotations
@@ -15,21 +15,24 @@ from flamecrest.server.errors import Unauthenticated
 
 from .accounts import AccountRules
 from .claims import ClaimRules
-from .jws import MAX_TOKEN, MISSING, invalid_token, loggable, parse
+from .jws import MAX_TOKEN, MISSING, TYPES, invalid_token, is_jws, is_opaque, loggable, parse
 from .key_sources import configured_sources
 from .keyring import KeyRing
 from .keys import ALGORITHMS
+from .possession import Possession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import httpx
 
     from flamecrest.server.deadline import Deadline
 
+    from .claims import ClusterAccounts
+    from .introspection import Introspection
     from .jws import Jws
     from .keys import Key
-    from .port import Identity
+    from .port import Identity, RequestProof
 
 
 _MAX_CHARACTERS = 16 * 1024 * 1024  # of all tokens together
@@ -46,6 +49,7 @@ class AuthenticatorStats:
     cached: int  # tokens in the cache now
     keys: int  # keys trusted now
     fetches: int  # reads of key sources
+    introspections: int = 0  # requests to introspection endpoints
 
 
 class OidcAuthenticator:
@@ -62,7 +66,13 @@ class OidcAuthenticator:
     refresh: maximum seconds between two reads of the keys.
     max_key_age: seconds for which keys are trusted that could not be read again.
     accounts: how the user names of the tokens become accounts.
+    cluster_accounts: the rules of clusters with own accounts, by the cluster's name in lower case.
     id_token_claims: accept claims of ID tokens (`at_hash`, `c_hash`, `nonce`) in access tokens.
+    token_types: accepted `typ` of the header, in lower case; "" for none.
+    required_scopes: scopes that every token must have.
+    bound_only: refuse tokens that are not bound to a key of their sender (`cnf`).
+    introspection: the issuer's introspection endpoint, left with the authenticator.
+    possession: checks the proofs of bound tokens; several issuers may share one.
     clock, monotonic: time in seconds since the epoch, and for intervals.
 
     Raises ValueError for invalid arguments.
@@ -83,7 +93,13 @@ class OidcAuthenticator:
         refresh: float = 600.0,
         max_key_age: float = 86400.0,
         accounts: AccountRules | None = None,
+        cluster_accounts: Mapping[str, ClusterAccounts] | None = None,
         id_token_claims: bool = False,
+        token_types: frozenset[str] = TYPES,
+        required_scopes: Sequence[str] = (),
+        bound_only: bool = False,
+        introspection: Introspection | None = None,
+        possession: Possession | None = None,
         cache_size: int = 10_000,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -102,7 +118,14 @@ class OidcAuthenticator:
             min_token_ttl=min_token_ttl,
             accounts=accounts or AccountRules(),
             id_token_claims=id_token_claims,
+            types=token_types,
+            scopes=frozenset(required_scopes),
+            bound=bound_only,
+            clusters=cluster_accounts or {},
         )
+        self.introspection = introspection
+        self.introspects_opaque = introspection is not None and introspection.tokens != "jwt"
+        self._possession = possession or Possession(max_age=60.0, clock=clock)
         self._ring = KeyRing(
             configured_sources(public_certs, issuer, http),
             default_algorithm=jwk_algorithm,
@@ -120,15 +143,33 @@ class OidcAuthenticator:
 
     async def __aexit__(self, *exc: object) -> None:
         await self._ring.__aexit__(*exc)
+        if self.introspection is not None:
+            await self.introspection.__aexit__(*exc)
 
-    async def authenticate(self, authorization: str | None, deadline: Deadline) -> Identity:
+    async def authenticate(
+        self, authorization: str | None, deadline: Deadline, proof: Callable[[], RequestProof] | None = None
+    ) -> Identity:
         """Validate the value of an Authorization header; see Authenticator."""
-        token = _bearer_token(authorization)
+        scheme, token = read_authorization(authorization)
         identity = self._cache.get(token, self._clock())
         if identity is not None:
             self._hits += 1
-            return identity
-        return await self._validate(token, deadline)
+        else:
+            identity = await self.validate(token, deadline)
+        if identity.confirmation is not None or scheme != "bearer":
+            self._possession.check(identity.confirmation, scheme, token, proof)
+        return identity
+
+    def cached(self, token: str) -> Identity | None:
+        """The identity of a token that is cached, before its binding to a key is checked."""
+        identity = self._cache.get(token, self._clock())
+        if identity is not None:
+            self._hits += 1
+        return identity
+
+    def has_keys(self) -> bool:
+        """Whether tokens can be validated: a key was read, or tokens are introspected."""
+        return self.introspection is not None or self._ring.has_keys()
 
     def stats(self) -> AuthenticatorStats:
         """The counters and gauges as of now."""
@@ -139,10 +180,29 @@ class OidcAuthenticator:
             cached=len(self._cache),
             keys=len(self._ring.keys.all),
             fetches=self._ring.fetches,
+            introspections=0 if self.introspection is None else self.introspection.requests,
         )
 
-    async def _validate(self, token: str, deadline: Deadline) -> Identity:
+    async def validate(self, token: str, deadline: Deadline) -> Identity:
+        """Validate a token that is not cached, without its binding to a key; see Authenticator."""
+        if self.introspects_opaque and not is_jws(token):
+            return await self._introspect(token, deadline)
         jws = parse(token)
+        key = await self._key(jws, deadline)
+        now = self._clock()
+        self._rules.check(jws, now)
+        identity = self._rules.identity(jws.claims, token)
+        until = self._rules.usable_until(jws.claims)
+        if self.introspection is not None and self.introspection.tokens != "opaque":
+            if await self.introspection.ask(token, deadline) is None:
+                raise invalid_token("the issuer says that the token is not active")
+            until = min(until, now + self.introspection.life)
+        self._accepted += 1
+        self._cache.put(token, identity, until=until, key=key, now=now)
+        return identity
+
+    async def _key(self, jws: Jws, deadline: Deadline) -> Key:
+        """The key that verifies the signature. Raises Unauthenticated if there is none, Unavailable."""
         if jws.algorithm not in self._algorithms:
             raise invalid_token(f"the algorithm {loggable(jws.algorithm)} is not allowed")
         key = self._signer(jws)
@@ -155,11 +215,22 @@ class OidcAuthenticator:
                 raise unavailable
         if key is None:
             raise invalid_token(f"no key verifies the signature (kid {loggable(jws.kid or '')}, {jws.algorithm})")
+        return key
+
+    async def _introspect(self, token: str, deadline: Deadline) -> Identity:
+        """Ask the issuer what an opaque token says."""
+        assert self.introspection is not None  # noqa: S101 -- checked by the caller
+        if not is_opaque(token):
+            raise invalid_token("neither a compact JWS nor an opaque token")
+        answer = await self.introspection.ask(token, deadline)
+        if answer is None:
+            raise invalid_token("the issuer says that the token is not active")
         now = self._clock()
-        self._rules.check(jws, now)
-        identity = self._rules.identity(jws.claims, token)
+        claims = self._rules.of_introspection(answer, now)
+        identity = self._rules.identity(claims, token)
+        until = min(self._rules.usable_until(claims), now + self.introspection.life)
         self._accepted += 1
-        self._cache.put(token, identity, until=self._rules.usable_until(jws.claims), key=key, now=now)
+        self._cache.put(token, identity, until=until, key=None, now=now)
         return identity
 
     def _signer(self, jws: Jws) -> Key | None:
@@ -177,7 +248,7 @@ class _Entry(NamedTuple):
     until: float
     generation: int  # of the key ring when the key was last found in it
     identity: Identity
-    key: Key
+    key: Key | None  # None: the issuer was asked about the token
 
 
 class TokenCache:
@@ -205,14 +276,14 @@ class TokenCache:
             self._drop(token)
             return None
         if entry.generation != self._ring.generation:
-            if entry.key not in self._ring.keys.all:
+            if entry.key is not None and entry.key not in self._ring.keys.all:
                 self._drop(token)
                 return None
             self._entries[token] = entry._replace(generation=self._ring.generation)
         self._entries.move_to_end(token)
         return entry.identity
 
-    def put(self, token: str, identity: Identity, *, until: float, key: Key, now: float) -> None:
+    def put(self, token: str, identity: Identity, *, until: float, key: Key | None, now: float) -> None:
         """Add an accepted token; the least recently used tokens are dropped when the cache is full."""
         if abs(now - self._swept) >= _SWEEP_EVERY:
             self._sweep(now)
@@ -228,7 +299,8 @@ class TokenCache:
         """Drop expired tokens and those of removed keys: a cache that never fills up would keep them for ever."""
         self._swept = now
         trusted = self._ring.keys.all
-        for token in [t for t, e in self._entries.items() if now >= e.until or e.key not in trusted]:
+        ended = [t for t, e in self._entries.items() if now >= e.until or (e.key is not None and e.key not in trusted)]
+        for token in ended:
             self._drop(token)
 
     def _drop(self, token: str) -> None:
@@ -239,14 +311,14 @@ class TokenCache:
         return f"<TokenCache {len(self._entries)} of {self._size} tokens, {self._characters} characters>"
 
 
-def _bearer_token(authorization: str | None) -> str:
-    """The token of an Authorization header; raises Unauthenticated if there is none."""
+def read_authorization(authorization: str | None) -> tuple[str, str]:
+    """Scheme, `bearer` or `dpop`, and token of an Authorization header; raises Unauthenticated if there is none."""
     if not authorization:
         raise Unauthenticated(MISSING, detail="no Authorization header")
     scheme, _, token = authorization.partition(" ")
-    token = token.strip(" ")
-    if scheme.lower() != "bearer" or not token:
+    scheme, token = scheme.lower(), token.strip(" ")
+    if scheme not in {"bearer", "dpop"} or not token:
         raise Unauthenticated(MISSING, detail="no bearer token in the Authorization header")
     if len(token) > MAX_TOKEN:
         raise invalid_token("the token is too long")
-    return token
+    return scheme, token

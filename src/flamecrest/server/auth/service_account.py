@@ -20,6 +20,7 @@ import httpx
 from flamecrest.server.errors import Unavailable
 
 from .jws import MAX_TOKEN, loggable
+from .response_bodies import read_body
 from .single_flight import SingleFlight
 
 if TYPE_CHECKING:
@@ -97,28 +98,22 @@ class ClientCredentials:
     async def _post(self) -> tuple[int, bytes]:
         form = {"grant_type": "client_credentials"} | ({"scope": self._scope} if self._scope else {})
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        if self._auth_method == "client_secret_basic":
-            pair = f"{quote_plus(self._client_id)}:{quote_plus(self._secret)}"  # RFC 6749, 2.3.1
-            headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
-        else:
-            form |= {"client_id": self._client_id, "client_secret": self._secret}
+        authenticate(headers, form, self._auth_method, self._client_id, self._secret)
         request = self._http.build_request("POST", self._token_url, data=form, headers=headers)
-        content = bytearray()
         try:
             async with asyncio.timeout(_TIMEOUT):
                 response = await self._http.send(request, stream=True, follow_redirects=False, auth=None)
                 try:
-                    async for chunk in response.aiter_raw():
-                        content += chunk
-                        if len(content) > _MAX_RESPONSE:
-                            raise _TokenError("the response is too large")
+                    content = await read_body(response, _MAX_RESPONSE)
                 finally:
                     await response.aclose()
         except TimeoutError:
             raise _TokenError(f"no response within {_TIMEOUT:.0f} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             raise _TokenError(type(error).__name__) from None
-        return response.status_code, bytes(content)
+        if content is None:
+            raise _TokenError("the response is too large")
+        return response.status_code, content
 
     def __repr__(self) -> str:
         state = "with a token" if self._token else "without a token"
@@ -161,3 +156,14 @@ def _unavailable(detail: str, seconds: float) -> Unavailable:
     return Unavailable(
         "The token issuer gave no token for the service account", detail=detail, retry_after=max(1.0, seconds)
     )
+
+
+def authenticate(
+    headers: dict[str, str], form: dict[str, str], method: AuthMethod, client_id: str, secret: str
+) -> None:
+    """Add a client's id and secret to the headers or to the form of a request to an issuer."""
+    if method == "client_secret_basic":
+        pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"  # RFC 6749, 2.3.1
+        headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+    else:
+        form |= {"client_id": client_id, "client_secret": secret}

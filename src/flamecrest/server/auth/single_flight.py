@@ -25,13 +25,19 @@ class SingleFlight:
         """Whether a run has started and not ended."""
         return self._task is not None and not self._task.done()
 
+    def start(self) -> asyncio.Task[None] | None:
+        """Start a run, unless there is one; None if closed."""
+        if self._closed:
+            return None
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+        return self._task
+
     async def join(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - the run must outlive the wait
         """Wait for the current run, or start one; False if it did not end within `timeout` seconds."""
-        if self._closed:
+        task = self.start()
+        if task is None:
             return False
-        task = self._task
-        if task is None or task.done():
-            task = self._task = asyncio.create_task(self._run())
         await asyncio.wait({task}, timeout=timeout)
         if not task.done() or task.cancelled():
             return False

@@ -26,7 +26,8 @@ _SLACK = 1000  # entries kept above the limit before the surplus is dropped
 class ListingFilter:
     """`glob` is a shell pattern for the last name of a path, or for the whole path if it contains a slash.
 
-    At most `limit` entries after the position `after`, in `order` (ties by name).
+    At most `limit` entries after the position `after`, in `order` (ties by name). `keep` is called with the number of
+    entries in memory each time that there are more; it may raise an error, which ends the listing.
     """
 
     glob: str | None = None
@@ -35,6 +36,7 @@ class ListingFilter:
     backwards: bool = False
     limit: int | None = None
     after: ListingPosition | None = None
+    keep: Callable[[int], None] | None = None
 
     def place(self, entry: ListingEntry) -> ListingPosition:
         """Return the sort key of an entry, for ascending order."""
@@ -69,6 +71,8 @@ class ListingFilter:
             kept += batch if wanted is None else filter(wanted, batch)
             if self.limit is not None and len(kept) > 2 * self.limit + _SLACK:
                 self._cut(kept)
+            if self.keep is not None:
+                self.keep(len(kept))
         self._cut(kept)
         return kept
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from flamecrest.server.errors import Invalid
 
@@ -39,6 +39,18 @@ def check_removable(path: str, roots: Sequence[str]) -> None:
     """Raise Invalid if a path is one of the file systems `roots` itself, or contains one. The rule is lexical."""
     if any(within(root, path) for root in roots):
         raise Invalid(f"'{path}' is a whole file system of this cluster: it can't be removed")
+
+
+def under_root(path: str, real_roots: Mapping[str, str]) -> str:
+    """A path without links, with the name of the file system that it lies in.
+
+    `real_roots` are the file systems' paths without links, by their names: `/scratch` may be a link itself.
+    """
+    inside = [(len(real), name, real) for name, real in real_roots.items() if within(path, real)]
+    if not inside:
+        return path
+    _, name, real = max(inside)
+    return (name + path[len(real.rstrip("/")) :]) or "/"
 
 
 def within(path: str, root: str) -> bool:

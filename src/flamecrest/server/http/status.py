@@ -14,7 +14,8 @@ from flamecrest.server.errors import Unavailable, Unsupported
 from flamecrest.server.http.core.openapi import ERRORS, NO_SECURITY
 from flamecrest.server.http.core.responses import JsonResponse
 from flamecrest.server.http.core.route import Call, GatewayRoute, OpenRoute
-from flamecrest.server.schedulers.values import Node, Reservation
+from flamecrest.server.http.core.shared_answers import NOT_MODIFIED, Encoded, SharedResponse
+from flamecrest.server.schedulers.values import Node, Partition, Reservation
 from flamecrest.wire import status as wire
 
 router = APIRouter(prefix="/status", tags=["status"], route_class=GatewayRoute, responses=ERRORS)
@@ -35,36 +36,46 @@ async def get_liveness(request: Request) -> Response:
 
 @router.get("/systems", response_model=wire.GetSystemsResponse)
 async def get_systems(call: Call) -> Response:
-    """Show all systems with their services, file systems and health."""
-    systems = [cluster.describe() for cluster in call.gateway.clusters.values()]
+    """Show the systems that the caller may use, with their services, file systems and health."""
+    clusters = await call.gateway.usable_by(call.identity, call.deadline)
+    systems = [cluster.describe() for cluster in clusters]
     return JsonResponse({"systems": [system.model_dump(mode="json", by_alias=True) for system in systems]})
 
 
-@system_router.get("/nodes", response_model=wire.GetNodesResponse)
+@system_router.get("/nodes", response_model=wire.GetNodesResponse, responses=NOT_MODIFIED)
 async def get_nodes(call: Call) -> Response:
     """List the compute nodes."""
     allowed = await call.allow(Verb.STATUS)
     scheduler = allowed.scheduler()
-    return JsonResponse({"nodes": [_node(node) for node in await scheduler.nodes(call.deadline)]})
+    nodes = await scheduler.nodes(call.deadline)
+    return SharedResponse(call, Encoded.of_list("nodes", nodes, _node), scheduler.age)
 
 
-@system_router.get("/partitions", response_model=wire.GetPartitionsResponse)
+@system_router.get("/partitions", response_model=wire.GetPartitionsResponse, responses=NOT_MODIFIED)
 async def get_partitions(call: Call, show_hidden: bool = False) -> Response:
     """List the partitions."""
     allowed = await call.allow(Verb.STATUS)
     scheduler = allowed.scheduler()
     found = await scheduler.partitions(call.deadline, hidden=show_hidden)
-    shapes = [{"name": one.name, "cpus": one.cpus, "totalNodes": one.nodes, "partition": one.state} for one in found]
-    return JsonResponse({"partitions": shapes})
+    return SharedResponse(call, Encoded.of_list("partitions", found, _partition), scheduler.age)
 
 
-@system_router.get("/reservations", response_model=wire.GetReservationsResponse)
+@system_router.get("/reservations", response_model=wire.GetReservationsResponse, responses=NOT_MODIFIED)
 async def get_reservations(call: Call) -> Response:
     """List current and future reservations."""
     allowed = await call.allow(Verb.STATUS)
     scheduler = allowed.scheduler()
     found = await scheduler.reservations(call.deadline)
-    return JsonResponse({"reservations": [_reservation(one) for one in found]})
+    return SharedResponse(call, Encoded.of_list("reservations", found, _reservation), scheduler.age)
+
+
+@system_router.get("/capabilities", response_model=wire.GetCapabilitiesResponse)
+async def get_capabilities(call: Call) -> Response:
+    """Show which fields of a job and which operations the system's scheduler has. It is not asked."""
+    allowed = await call.allow(Verb.STATUS)
+    can = allowed.scheduler().capabilities
+    shown = {"fields": can.fields, "changes": can.changes, "operations": can.operations}
+    return JsonResponse({name: sorted(values) for name, values in shown.items()})
 
 
 @system_router.get("/userinfo", response_model=wire.UserInfoResponse)
@@ -88,6 +99,11 @@ async def _accounts(allowed: Permission, deadline: Deadline) -> list[dict[str, A
 
 def _named(number: str, name: str) -> dict[str, str]:
     return {"id": number, "name": name}
+
+
+def _partition(one: Partition) -> dict[str, Any]:
+    """The fields of a wire PartitionModel."""
+    return {"name": one.name, "cpus": one.cpus, "totalNodes": one.nodes, "partition": one.state}
 
 
 def _reservation(one: Reservation) -> dict[str, Any]:

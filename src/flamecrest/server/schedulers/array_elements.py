@@ -8,7 +8,34 @@ from dataclasses import dataclass
 MAX_ARRAY_ELEMENTS = 4_000_001  # Slurm's greatest MaxArraySize; a bitmap of that many elements takes 500 KB
 
 _PART = re.compile(r"([0-9]{1,7})(?:-([0-9]{1,7})(?::([0-9]{1,7}))?)?")
+_PLACE = re.compile(
+    r"(?P<array>[0-9]+)(?:_(?P<element>[0-9]+)|_\[(?P<elements>[^\]%]*)(?:%(?P<most>[0-9]+))?\]"
+    r"|\[(?P<index>[0-9]*)\])(?P<server>\.[^\s]*)?",
+    re.ASCII,
+)
 _RUN = re.compile(r"1+")
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayPlace:
+    """Which elements of which array a job is: one (`element`), or those that wait (`elements`, None if not told)."""
+
+    array_id: str
+    element: int | None = None
+    elements: str | None = None
+    max_running: int | None = None
+
+    @classmethod
+    def of(cls, job_id: str) -> ArrayPlace | None:
+        """The place that the id tells of: `14_2`, `14_[3-9%2]`, `14[2].server`; None for a job of no array."""
+        found = _PLACE.fullmatch(job_id)
+        if found is None:
+            return None
+        server = found["server"] or ""
+        array_id = f"{found['array']}[]{server}" if found["index"] is not None else found["array"] + server
+        element = found["element"] or found["index"]
+        most = found["most"]
+        return cls(array_id, int(element) if element else None, found["elements"] or None, int(most) if most else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +52,8 @@ class ArrayElements:
     @classmethod
     def parse(cls, text: str) -> ArrayElements:
         """Parse `1,3,5-9,20-90:7`; a limit of concurrent elements (`%2`) is ignored. Raises ValueError."""
+        if text.isdecimal() and text.isascii() and len(text) < 7:  # one element: most of a long list are
+            return cls(1 << int(text))
         bits = 0
         for part in text.partition("%")[0].split(","):
             found = _PART.fullmatch(part)

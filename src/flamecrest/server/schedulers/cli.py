@@ -6,52 +6,59 @@ A dialect makes the commands and parses their output; this module runs them and 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from flamecrest.server.errors import Conflict, GatewayError, Timeout, TooLarge, Upstream
 from flamecrest.server.ssh.errors import NOTHING_RUN
 
+from .capabilities import Capabilities, Operation
+from .cli_reader import CliReader, CommandRunner, CommandRunners
 from .dialect import CancelOutcome, Dialect, JobQuery
-from .job_errors import MAYBE_SUBMITTED, WindowTooWide, job_not_found
-from .job_lookup import RECOVERABLE, JobLookup, JobSources, before
-from .merging import Snapshot, Stage
-from .values import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
+from .job_errors import DoubtfulAnswer, NotRecordedYet, job_not_found, maybe_submitted
+from .job_lookup import RECOVERABLE, JobLookup, before
+from .merging import Snapshot
+from .once.in_series import SeriesRunner
+from .once.marked_jobs import MarkedJobs
+from .once.programs import submission_ended
+from .once.submissions import Submissions, submitted
+from .reading.cluster_reads import Kind
+from .reading.host_in_paths import with_host
+from .reading.scheduler import ReadingScheduler
+from .script_files import with_text
+from .values import (
+    Account,
+    JobAction,
+    JobChange,
+    JobMetadata,
+    JobSpec,
+    Node,
+    Partition,
+    Reservation,
+    SharedList,
+    Stage,
+    SubmissionCheck,
+)
 
 if TYPE_CHECKING:
     from flamecrest.server.auth.port import Identity
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.ssh.command import Command, Output
 
+    from .reading.cluster_reads import ClusterReads
+    from .reading.job_reads import JobReads
+    from .reading.shared_answers import Question
 
 T = TypeVar("T")
 
-_DAY: Final = 86400  # seconds
-_SHORTER_WINDOWS: Final = (90 * _DAY, 30 * _DAY, 7 * _DAY, _DAY)
 
+class CliScheduler(ReadingScheduler):
+    """The Scheduler port for one user. Dialect, lookup, runners, reads and submissions are those of the cluster.
 
-class CommandRunner(Protocol):
-    """Runs commands on a login node as one user; an SSH Session is one."""
-
-    async def run(self, command: Command[T], deadline: Deadline) -> T:
-        """Run the command; see Session.run."""
-        ...
-
-
-class CommandRunners(Protocol):
-    """The runners of all users of a cluster; SSH Sessions are."""
-
-    def of(self, identity: Identity) -> CommandRunner:
-        """The runner of a user."""
-        ...
-
-
-class CliScheduler:
-    """The Scheduler port for one user. Dialect, lookup and runners are those of the cluster.
-
-    `clock` returns seconds since the epoch.
+    Without `reads` and `cluster_reads` every call asks the scheduler. `clock` returns seconds since the epoch.
     """
 
     def __init__(
@@ -61,16 +68,51 @@ class CliScheduler:
         runners: CommandRunners,
         identity: Identity,
         *,
+        reads: JobReads | None = None,
+        cluster_reads: ClusterReads | None = None,
+        submissions: Submissions | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._dialect = dialect
         self._lookup = lookup
-        self._runner = runners.of(identity)
         self._username = identity.username
+        self._reads = reads
+        self._cluster_reads = cluster_reads
+        self._submissions = submissions or Submissions()
         self._clock = clock
+        self._dialect = dialect
+        self._runner = runners.of(identity)
+        self._submitting: CommandRunner = self._runner
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the dialect can do."""
+        return self._dialect.capabilities
+
+    @property
+    def _reader(self) -> CliReader:
+        return CliReader(self._dialect, self._runner, self._username)
 
     async def submit(self, spec: JobSpec, deadline: Deadline) -> str:
         """Submit a job; see the port."""
+        self._dialect.capabilities.check_fields(spec, self._dialect.name)
+        if not self._dialect.takes_script_paths:
+            spec = await with_text(spec, self._runner, deadline)
+        if spec.marker is None and Operation.FIND in self._dialect.capabilities.operations:
+            submission = self._submissions.submit(self, self._username, spec, deadline)
+        else:
+            submission = self.submit_marked(spec, deadline)
+        return await submitted(submission, self._reads, self._username)
+
+    @asynccontextmanager
+    async def batch(self, specs: Sequence[JobSpec], seconds: float) -> AsyncIterator[Mapping[str, str]]:
+        """A block that submits these jobs; see the port."""
+        async with self._submissions.batch(self, self._username, specs, seconds) as kept:
+            with closing(SeriesRunner(self._runner)) as self._submitting:
+                yield kept
+            self._submitting = self._runner
+
+    async def submit_marked(self, spec: JobSpec, deadline: Deadline) -> str:
+        """Submit a job with its marker; see MarkedSubmitter."""
         command = self._dialect.submit(spec)
         finished = False
 
@@ -80,15 +122,32 @@ class CliScheduler:
             return command.parse(output)
 
         try:
-            job_id = await self._runner.run(replace(command, parse=parse), deadline)
-        except (Timeout, Upstream) as error:
+            job_id = await self._submitting.run(replace(command, parse=parse), deadline)
+        except DoubtfulAnswer as doubt:
+            return await self._decided(doubt, spec.marker, deadline)
+        except (Timeout, Upstream, TooLarge) as error:
             # the parser's errors say themselves whether there may be a job
             if finished or isinstance(error, NOTHING_RUN):
                 raise
-            raise type(error)(f"{error.public}. {MAYBE_SUBMITTED}", detail=error.detail) from error
-        except TooLarge as error:
-            raise Upstream(f"{error.public}. {MAYBE_SUBMITTED}", detail=error.detail) from error
+            raise maybe_submitted(error) from error
         return await self._local_id(job_id, deadline) if "." in job_id else job_id
+
+    async def _decided(self, doubt: DoubtfulAnswer, marker: str | None, deadline: Deadline) -> str:
+        """The id of the job with the marker; what is likely if there is none, or if the search fails."""
+        try:
+            found = None if marker is None else await self.find(marker, before(deadline))
+        except GatewayError as error:
+            self._lookup.note_failure("find", error)
+            found = None
+        if found is not None:
+            return found
+        if isinstance(doubt.likely, GatewayError):
+            raise doubt.likely
+        return doubt.likely
+
+    async def settle(self, prefix: str, deadline: Deadline) -> None:
+        """Wait until no program with a marker that begins so runs on the login node; see MarkedSubmitter."""
+        await self._runner.run(submission_ended(prefix), deadline)
 
     async def _local_id(self, job_id: str, deadline: Deadline) -> str:
         """The id as lists of jobs show it: without the cluster if that is the cluster of the login node."""
@@ -100,26 +159,6 @@ class CliScheduler:
         except GatewayError as error:  # the job is submitted, and its id with the cluster is right, too
             self._lookup.note_failure("cluster", error)
             return job_id
-
-    async def jobs(
-        self, *, all_users: bool, account: str | None, name: str | None, window: int, deadline: Deadline
-    ) -> list[Job]:
-        """Jobs that were alive in the window; see the port. If the history fails, those of the live source."""
-        user = None if all_users else self._username
-        query = JobQuery(user=user, account=account or None, name=name or None, window=window)
-        since = self._clock() - window
-        return [
-            record.job
-            for record in await self._lookup.records(self._sources(query), deadline)
-            if self._dialect.matches(query, record.job)
-            and (user is None or record.job.user in (None, user))
-            and (record.stage is not Stage.ENDED or (record.job.times.end or since) >= since)
-        ]
-
-    async def job(self, job_id: str, deadline: Deadline) -> list[Job]:
-        """The job; see the port."""
-        sources = self._sources(JobQuery(job_id=job_id))
-        return [await self._lookup.find(job_id, sources, partial(self._dialect.select, job_id), deadline)]
 
     async def metadata(self, job_id: str, deadline: Deadline) -> list[JobMetadata]:
         """Script and paths; see the port. For a job that only the history knows, the script at most."""
@@ -136,16 +175,21 @@ class CliScheduler:
             if failure is not None:
                 raise failure
             await self.job(job_id, deadline)  # raises NotFound if there is no such job
-        return [replace(found or JobMetadata(job_id), script=script)]
+        found = await with_host(found or JobMetadata(job_id), self.nodes, deadline)
+        return [replace(found, script=script)]
 
     async def cancel(self, job_id: str, deadline: Deadline) -> None:
         """Cancel the job; see the port."""
+        with self._writing():
+            await self._cancel(job_id, deadline)
+
+    async def _cancel(self, job_id: str, deadline: Deadline) -> None:
         outcome = await self._runner.run(self._dialect.cancel(job_id), deadline)
         if outcome not in {CancelOutcome.UNKNOWN, CancelOutcome.UNCONFIRMED}:
             return
         if outcome is CancelOutcome.UNCONFIRMED and await self._has_ended(job_id, deadline):
             return
-        history = self._sources(JobQuery(job_id=job_id)).history
+        history = self._reader.sources(JobQuery(job_id=job_id)).history
         snapshot = await history(deadline) if history is not None else Snapshot()
         if self._dialect.select(job_id, snapshot.records) is None:
             raise job_not_found(job_id)
@@ -158,8 +202,63 @@ class CliScheduler:
             raise Upstream("The scheduler's command did not say that it has cancelled the job, which is still there")
         return self._dialect.select(job_id, snapshot.records) is not None
 
+    async def check(self, spec: JobSpec, deadline: Deadline) -> SubmissionCheck:
+        """Ask whether the job would be accepted; see the port."""
+        self._require(Operation.CHECK)
+        self.capabilities.check_fields(spec, self._dialect.name)
+        return await self._runner.run(self._dialect.check(spec), deadline)
+
+    async def find(self, marker: str, deadline: Deadline) -> str | None:
+        """The id of the job with this marker; see the port."""
+        self._require(Operation.FIND)
+        for command in self._dialect.marked(self._username):
+            found = await self._runner.run(command, deadline)
+            if (job_id := found.first(marker)) is not None:
+                return job_id
+            if not found.certain:
+                raise NotRecordedYet
+        return None
+
+    async def find_live(self, marker: str, deadline: Deadline) -> str | None:
+        """The id of the job with this marker that the live scheduler knows."""
+        return (await self.marked_live(deadline)).first(marker)
+
+    async def marked(self, deadline: Deadline) -> MarkedJobs:
+        """All jobs with markers; see MarkedSubmitter."""
+        found = MarkedJobs({})
+        for command in self._dialect.marked(self._username):
+            found = found.and_also(await self._runner.run(command, deadline))
+        return found
+
+    async def marked_live(self, deadline: Deadline) -> MarkedJobs:
+        """Those that the live scheduler knows."""
+        return await self._runner.run(self._dialect.marked(self._username)[0], deadline)
+
+    async def act(self, job_id: str, action: JobAction, deadline: Deadline) -> None:
+        """Hold, release, requeue, suspend or resume the job; see the port."""
+        self._require(Operation(action))
+        command = self._dialect.act(job_id, action)
+        with self._writing():
+            await self._runner.run(command, deadline)
+
+    async def signal(self, job_id: str, signal: str, deadline: Deadline) -> None:
+        """Send a signal to the job; see the port."""
+        self._require(Operation.SIGNAL)
+        command = self._dialect.signal(job_id, signal)
+        with self._writing():
+            await self._runner.run(command, deadline)
+
+    async def change(self, job_id: str, change: JobChange, deadline: Deadline) -> None:
+        """Change the fields of a job; see the port."""
+        self._require(Operation.CHANGE)
+        self.capabilities.check_change(change, self._dialect.name)
+        command = self._dialect.change(job_id, change)
+        with self._writing():
+            await self._runner.run(command, deadline)
+
     async def attach(self, job_id: str, command: str, deadline: Deadline) -> None:
         """Run a shell command in the job; see the port. Raises Conflict if the job does not run."""
+        self._require(Operation.ATTACH)
         snapshot = await self._runner.run(self._dialect.live(JobQuery(job_id=job_id)), deadline)
         if self._dialect.select(job_id, snapshot.records) is None:
             await self.job(job_id, deadline)  # raises NotFound if there is no such job
@@ -171,54 +270,54 @@ class CliScheduler:
 
     async def nodes(self, deadline: Deadline) -> list[Node]:
         """All nodes; see the port."""
-        return await self._runner.run(self._dialect.nodes(), deadline)
+        return await self._shared(Kind.NODES, "all", self._dialect.nodes, deadline)
 
     async def partitions(self, deadline: Deadline, *, hidden: bool) -> list[Partition]:
-        """Partitions; see the port."""
-        return await self._runner.run(self._dialect.partitions(hidden=hidden), deadline)
+        """Partitions; see the port. Without hidden ones the list depends on the user's groups."""
+        make = partial(self._dialect.partitions, hidden=hidden)
+        return await self._shared(Kind.PARTITIONS, hidden, make, deadline, personal=not hidden)
 
     async def reservations(self, deadline: Deadline) -> list[Reservation]:
         """Reservations; see the port."""
-        return await self._runner.run(self._dialect.reservations(), deadline)
+        return await self._shared(Kind.RESERVATIONS, "all", self._dialect.reservations, deadline)
 
     async def accounts(self, deadline: Deadline) -> list[Account] | None:
         """The user's accounts; see the port. None as well if the accounting database is too slow."""
+        if Operation.ACCOUNTS not in self.capabilities.operations:
+            return None
+        make = partial(self._dialect.accounts, self._username)
         try:
-            return await self._runner.run(self._dialect.accounts(self._username), before(deadline))
+            return await self._shared(Kind.ACCOUNTS, "own", make, before(deadline), personal=True)
         except Timeout as error:
             self._lookup.note_failure("accounts", error)
             return None
+
+    async def _shared(
+        self, kind: Kind, key: Hashable, make: Callable[[], Command[T]], deadline: Deadline, *, personal: bool = False
+    ) -> T:
+        """Run a command about the cluster, or take the answer of an earlier run: then no command is made."""
+        if self._cluster_reads is None:
+            return await self._runner.run(make(), deadline)
+        privacy = None if personal else self.privacy
+
+        async def run(deadline: Deadline) -> T:
+            value: Any = await self._runner.run(make(), deadline)
+            return cast("T", SharedList(value) if type(value) is list else value)
+
+        return self._taken(await self._cluster_reads.read(self._username, kind, key, run, privacy, deadline))
+
+    @property
+    def privacy(self) -> Question[frozenset[Kind]] | None:
+        """The question what the scheduler keeps private; None if all is to be taken as such."""
+        command = self._dialect.private()
+        return None if command is None else partial(self._runner.run, command)
 
     async def ping(self, deadline: Deadline) -> None:
         """Check that the scheduler answers; see the port."""
         await self._runner.run(self._dialect.ping(), deadline)
 
-    def _sources(self, query: JobQuery) -> JobSources:
-        history = self._dialect.history(query)
-        live = partial(self._runner.run, self._dialect.live(query))
-        return JobSources(live, None if history is None else partial(self._history, query, history))
-
-    async def _history(self, query: JobQuery, command: Command[Snapshot], deadline: Deadline) -> Snapshot:
-        """Run the command. If the database refuses to search all times for one job, ask for shorter windows.
-
-        Raises WindowTooWide for a list; Upstream if the job is not in the longest window that the database accepts.
-        """
-        try:
-            return await self._runner.run(command, deadline)
-        except WindowTooWide as refusal:
-            if query.job_id is None:
-                raise
-            error = Upstream(f"The accounting database refuses to search for the job: {refusal.words}")
-        for window in _SHORTER_WINDOWS:
-            shorter = self._dialect.history(replace(query, window=window))
-            try:
-                snapshot = await self._runner.run(shorter or command, deadline)
-            except WindowTooWide:
-                continue
-            if snapshot.records:
-                return snapshot
-            raise Upstream(f"The accounting database searches the last {window // _DAY} days only, without the job")
-        raise error
+    def _require(self, operation: Operation) -> None:
+        self.capabilities.check_operation(operation, self._dialect.name)
 
     async def _first_script(self, scripts: Sequence[Command[str | None]], deadline: Deadline) -> str | None:
         for command in scripts:

@@ -7,10 +7,10 @@ rest of the input (ADR 0006).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from flamecrest.server.errors import Field, Invalid
+from flamecrest.server.errors import Field, Invalid, NotFound
 from flamecrest.server.ssh.command import Command
 from flamecrest.server.ssh.start_line import MAX_ARGUMENT, MAX_VARIABLES
 
@@ -35,6 +35,7 @@ SHELLS_OWN: Final = frozenset({
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _NOT_TEXT: Final = re.compile(r"[\x00\ud800-\udfff]")
+_SIGNAL: Final = re.compile(r"(?:SIG)?([A-Z][A-Z0-9]{1,9}|[1-9][0-9]?)")
 _MAX_LINE: Final = 4096  # characters
 _ENV_LIMITS: Final = "is too large: the limits are 128 KiB for one variable and about 2 MiB for all"
 
@@ -45,15 +46,29 @@ def submit_command(submit: Sequence[str], spec: JobSpec, parse: Callable[[Output
     Neither appears in a process list. Raises Invalid for variables and scripts that cannot be passed on.
     """
     script = encode_text("script", spec.script or "")
+    if spec.env:
+        check_environment(spec.env)
+    return Command(submit, parse, stdin=script, env=spec.env, for_job=True)
+
+
+def check_environment(env: Mapping[str, str]) -> None:
+    """Raise Invalid for variables that a program cannot be started with, or that a shell would change."""
     total = 0
-    for name, value in spec.env.items():
+    for name, value in env.items():
         if not _NAME.fullmatch(name) or name in SHELLS_OWN:
             raise invalid_field("env", f"{name[:80]!r} cannot be the name of a variable")
         size = len(name) + 1 + len(encode_text("env", value))
         total += size
         if size > MAX_ARGUMENT or total > MAX_VARIABLES:
             raise env_too_large()
-    return Command(submit, parse, stdin=script, env=spec.env, for_job=True)
+
+
+def dependency_id(text: str, parse: Callable[[str], T]) -> T:
+    """The id of a job that another one waits for. Raises Invalid about the field `dependencies`."""
+    try:
+        return parse(text)
+    except (Invalid, NotFound) as error:
+        raise invalid_field("dependencies", f"{text[:80]}: {error.public}") from None
 
 
 def check_line(field: str, value: str) -> str:
@@ -61,6 +76,19 @@ def check_line(field: str, value: str) -> str:
     if _CONTROL.search(value) or len(value) > _MAX_LINE:
         raise invalid_field(field, f"must be one line of at most {_MAX_LINE} characters")
     return value
+
+
+def check_signal(name: str) -> str:
+    """The name of a signal without SIG, or its number."""
+    found = _SIGNAL.fullmatch(name.upper())
+    if found is None:
+        raise invalid_signal()
+    return found[1]
+
+
+def invalid_signal() -> Invalid:
+    """The error for what is no signal."""
+    return invalid_field("signal", "must be the name of a signal (`USR1`) or its number")
 
 
 def check_absolute_path(field: str, value: str) -> str:

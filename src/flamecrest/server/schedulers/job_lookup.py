@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 from flamecrest.server.errors import Busy, Denied, GatewayError, Timeout, Unavailable, Upstream
 
 from .job_errors import job_not_found
-from .merging import JobRecord, Snapshot, Stage, merge
+from .merging import JobRecord, Snapshot, merge
+from .values import Stage
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 # The failures of one source that the other can make up for. If both fail, the first kind in this order is raised.
 RECOVERABLE: Final = (Unavailable, Upstream, Timeout, Busy)
-# A site may forbid its users to read the accounting. The queue may know a job all the same.
-_RECOVERABLE_HISTORY: Final = (*RECOVERABLE, Denied)
+# A site may forbid its users to read the accounting. The queue answers all the same.
+RECOVERABLE_HISTORY: Final = (*RECOVERABLE, Denied)
 SECOND_SOURCE_SECONDS: Final = 3.0  # how long the second source is waited for after the first has found the job
 _RESERVE: Final = 0.1  # the part of a deadline that is kept for an answer from one source
 
@@ -81,7 +82,7 @@ class JobLookup:
         Raises the failure of the live source: the history gets jobs late, and a client takes a job that is missing from
         a list as gone. For the same reason both sources are waited for until the deadline.
         """
-        answers = await self._ask(sources, deadline, lambda _: False, RECOVERABLE)
+        answers = await self._ask(sources, deadline, lambda _: False)
         merged = answers.merged()
         if isinstance(answers.live, GatewayError):
             raise answers.live
@@ -99,7 +100,7 @@ class JobLookup:
         def is_enough(snapshot: Snapshot) -> bool:
             return _is_enough(select, _real(snapshot.records))
 
-        answers = await self._ask(sources, deadline, is_enough, _RECOVERABLE_HISTORY)
+        answers = await self._ask(sources, deadline, is_enough)
         job = select(_real(answers.merged()))
         if job is not None:
             return job
@@ -118,12 +119,11 @@ class JobLookup:
         sources: JobSources,
         deadline: Deadline,
         is_enough: Callable[[Snapshot], bool],
-        recoverable_history: tuple[type[GatewayError], ...],
     ) -> _Answers:
         early = before(deadline)
         tasks = {
             "live": asyncio.create_task(self._answer("live", sources.live, early, RECOVERABLE)),
-            "history": asyncio.create_task(self._answer("history", sources.history, early, recoverable_history)),
+            "history": asyncio.create_task(self._answer("history", sources.history, early, RECOVERABLE_HISTORY)),
         }
         try:
             until = deadline.left()
@@ -146,22 +146,28 @@ class JobLookup:
         if source is None:
             return Snapshot()
         try:
-            snapshot = await source(deadline)
+            return await self.read(name, source, deadline)
         except recoverable as error:
             self.note_failure(name, error)
             return error
-        if snapshot.unreadable_rows or snapshot.unknown_states:
-            self._counters.unreadable_rows[name] += snapshot.unreadable_rows
-            self._counters.count_unknown_states(name, snapshot.unknown_states)
-            states = snapshot.unknown_states[:10]
-            _log.warning(
-                "%s: %s: %d unreadable rows, unknown states %s", self._scheduler, name, snapshot.unreadable_rows, states
-            )
+
+    async def read(self, name: str, source: Source, deadline: Deadline) -> Snapshot:
+        """Ask a source, and count and log the rows and states that are not understood; the result has none.
+
+        Raises what the source raises, and Upstream if none of its rows can be read.
+        """
+        snapshot = await source(deadline)
+        if not snapshot.unreadable_rows and not snapshot.unknown_states:
+            return snapshot
+        self._counters.unreadable_rows[name] += snapshot.unreadable_rows
+        self._counters.count_unknown_states(name, snapshot.unknown_states)
+        states = snapshot.unknown_states[:10]
+        _log.warning(
+            "%s: %s: %d unreadable rows, unknown states %s", self._scheduler, name, snapshot.unreadable_rows, states
+        )
         if snapshot.unreadable_rows and not snapshot.records:
-            unreadable = Upstream(f"None of the scheduler's {snapshot.unreadable_rows} rows about jobs could be read")
-            self.note_failure(name, unreadable)
-            return unreadable
-        return snapshot
+            raise Upstream(f"None of the scheduler's {snapshot.unreadable_rows} rows about jobs could be read")
+        return Snapshot(snapshot.records)
 
     def _result(self, name: str, task: asyncio.Task[Snapshot | GatewayError]) -> Snapshot | GatewayError:
         if task.done():
@@ -188,4 +194,4 @@ def _real(records: Iterable[JobRecord]) -> list[JobRecord]:
 
 
 def _severity(error: GatewayError) -> int:
-    return next(place for place, kind in enumerate(_RECOVERABLE_HISTORY) if isinstance(error, kind))
+    return next(place for place, kind in enumerate(RECOVERABLE_HISTORY) if isinstance(error, kind))

@@ -5,20 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import IntEnum
 
 from .array_elements import ArrayElements
-from .values import Job, JobStep
+from .values import Job, JobStep, Stage
 
 _NUMBER = re.compile(r"[0-9]+")
-
-
-class Stage(IntEnum):
-    """The progress of a job. It never decreases within one run of the job."""
-
-    WAITING = 0
-    RUNNING = 1
-    ENDED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +21,6 @@ class JobRecord:
     """
 
     job: Job
-    stage: Stage
     base_id: str
     raw_id: str = ""
     elements: ArrayElements | None = None
@@ -39,9 +29,14 @@ class JobRecord:
     placeholder: bool = False
 
     @property
+    def stage(self) -> Stage:
+        """The stage of the job."""
+        return self.job.stage
+
+    @property
     def is_group(self) -> bool:
-        """Whether the record describes a set of array elements."""
-        return "[" in self.job.id
+        """Whether the record describes a set of array elements: `14_[2-4]`. `14[2].server` is one element of PBS."""
+        return "_[" in self.job.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +81,9 @@ def _join(live: JobRecord, past: JobRecord | None) -> JobRecord:
         name=live.job.name,
         times=times,
         kill_request_user=latest.job.kill_request_user or past.job.kill_request_user,
+        standard_output=latest.job.standard_output or live.job.standard_output,
+        standard_error=latest.job.standard_error or live.job.standard_error,
+        usage=latest.job.usage or (past.job.usage if latest.stage is Stage.ENDED else None),
         steps=_valid_steps(latest.stage, past.job.steps),
     )
     return replace(latest, job=job, raw_id=live.raw_id or past.raw_id)

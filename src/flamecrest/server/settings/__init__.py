@@ -1,33 +1,42 @@
 """The configuration: schema, loading from YAML and the environment, validation. Immutable; it knows no adapter."""
 
-from .access import (
-    AuthenticationSettings,
-    AuthSettings,
-    OpenFgaSettings,
-    SshCaSettings,
-    SshServiceSettings,
-    StaticKeysSettings,
-    UserKeysSettings,
+from .access import AuthSettings
+from .access.accounts import ClusterAccountSettings
+from .access.audit import AuditSettings
+from .access.authentication import AuthenticationSettings, IntrospectionSettings, IssuerSettings, TokenSettings
+from .access.authorization import AuthorizationSettings, OpenFgaSettings, RuleSettings, names_store
+from .access.certificates import (
+    CertificatesSettings,
+    SigningKeyAgentSettings,
+    SigningKeyFileSettings,
+    SigningKeyTokenSettings,
 )
+from .access.credentials import SshCaSettings, SshServiceSettings, StaticKeysSettings, UserKeysSettings
+from .access.limits import AllowanceSettings, LimitsSettings, VerbLimitSettings
+from .access.tokens import NarrowTokenSettings
 from .advice import require_supported, unsupported, warnings
 from .clusters import (
     ClusterSettings,
     FileSystemSettings,
     HostKeysSettings,
-    ProbedServiceSettings,
-    ProbedServicesSettings,
-    ProbingSettings,
-    SchedulerSettings,
-    ServiceAccountSettings,
     SshSettings,
     SshTimeoutSettings,
 )
 from .explain import written
-from .loading import load
+from .health import (
+    MaintenanceSettings,
+    ProbedServiceSettings,
+    ProbedServicesSettings,
+    ProbingSettings,
+    ServiceAccountSettings,
+)
+from .loading import find, load
+from .nodes import LoginNodeSettings
 from .problems import Problem, SettingsError, SourceLocation
 from .root import LoggableHeaderSettings, LoggerSettings, Settings
+from .schedulers import LocalSettings, SchedulerSettings, SharedReadsSettings
 from .section import Section
-from .server import ServerSettings
+from .server import MetricsSettings, ServerSettings, TracingSettings
 from .shape import ExpectedValue, expected_field_value, expected_value
 from .transfers import (
     BucketLifecycleSettings,
@@ -36,22 +45,36 @@ from .transfers import (
     S3TransferSettings,
     StorageSettings,
     StreamerTransferSettings,
+    TransferSettings,
     WormholeTransferSettings,
 )
 from .use import NoEffect, NotSupported, ReadBy, Use
 
 __all__ = [
+    "AllowanceSettings",
+    "AuditSettings",
     "AuthSettings",
     "AuthenticationSettings",
+    "AuthorizationSettings",
     "BucketLifecycleSettings",
+    "CertificatesSettings",
+    "ClusterAccountSettings",
     "ClusterSettings",
     "DataOperationSettings",
     "ExpectedValue",
     "FileSystemSettings",
     "HostKeysSettings",
+    "IntrospectionSettings",
+    "IssuerSettings",
+    "LimitsSettings",
+    "LocalSettings",
     "LoggableHeaderSettings",
     "LoggerSettings",
+    "LoginNodeSettings",
+    "MaintenanceSettings",
+    "MetricsSettings",
     "MultipartSettings",
+    "NarrowTokenSettings",
     "NoEffect",
     "NotSupported",
     "OpenFgaSettings",
@@ -60,6 +83,7 @@ __all__ = [
     "ProbingSettings",
     "Problem",
     "ReadBy",
+    "RuleSettings",
     "S3TransferSettings",
     "SchedulerSettings",
     "Section",
@@ -67,6 +91,10 @@ __all__ = [
     "ServiceAccountSettings",
     "Settings",
     "SettingsError",
+    "SharedReadsSettings",
+    "SigningKeyAgentSettings",
+    "SigningKeyFileSettings",
+    "SigningKeyTokenSettings",
     "SourceLocation",
     "SshCaSettings",
     "SshServiceSettings",
@@ -75,12 +103,18 @@ __all__ = [
     "StaticKeysSettings",
     "StorageSettings",
     "StreamerTransferSettings",
+    "TokenSettings",
+    "TracingSettings",
+    "TransferSettings",
     "Use",
     "UserKeysSettings",
+    "VerbLimitSettings",
     "WormholeTransferSettings",
     "expected_field_value",
     "expected_value",
+    "find",
     "load",
+    "names_store",
     "require_supported",
     "unsupported",
     "warnings",

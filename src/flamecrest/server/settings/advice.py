@@ -9,30 +9,25 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from .access import StaticKeysSettings
-from .clusters import SUPPORTED_SCHEDULERS, ClusterSettings
+from .access.advice import bound_token_warnings, readable_secrets, rule_warnings
+from .access.authentication import AuthenticationSettings, TokenSettings
+from .access.credentials import KeyServiceSettings, StaticKeysSettings
+from .clusters import ClusterSettings
 from .problems import Problem, SettingsError, SourceLocation
 from .root import Settings
+from .schedulers import SchedulerSettings
 from .section import Section, StoredSecret
+from .transfers import StreamerTransferSettings
 from .use import NoEffect, NotSupported, ReadBy
 
 
 def unsupported(settings: Settings) -> list[str]:
     """The settings that this version refuses, each with what to do instead."""
-    found = [
+    return [
         f"{path} is not supported in this version: {use.hint}"
         for path, use in _unused(settings)
         if isinstance(use, NotSupported)
     ]
-    for cluster in settings.clusters:
-        scheduler, where = cluster.scheduler, f"cluster {cluster.name}: scheduler"
-        if scheduler.type not in SUPPORTED_SCHEDULERS:
-            supported = " or ".join(SUPPORTED_SCHEDULERS)
-            found.append(f"{where}.type {scheduler.type} is not supported in this version: use {supported}")
-        if scheduler.connection_mode != "ssh":
-            mode = scheduler.connection_mode
-            found.append(f"{where}.connection_mode {mode} is not supported in this version: use ssh")
-    return found
 
 
 def require_supported(settings: Settings) -> None:
@@ -46,31 +41,50 @@ def warnings(settings: Settings) -> list[str]:
     found = [*_token_warnings(settings)]
     if not settings.clusters:
         found.append("clusters: no cluster is configured")
+    found += rule_warnings(settings.auth, [cluster.name for cluster in settings.clusters])
+    found += bound_token_warnings(settings.auth, settings.transfers.public_url)
     for cluster in settings.clusters:
         found += _cluster_warnings(cluster, settings)
-    if isinstance(settings.ssh_credentials, StaticKeysSettings) and not settings.ssh_credentials.keys:
-        found.append("ssh_credentials: no user has a key, so every request to a cluster is refused")
+    found += _credential_warnings(settings)
+    if (metrics := settings.metrics) is not None and metrics.token is None and not _is_loopback(metrics.host):
+        found.append(f"metrics: everyone who reaches {metrics.host} port {metrics.port} can read them, set `token`")
     unused = [(path, use.reason) for path, use in _unused(settings) if isinstance(use, NoEffect)]
     for path, reason in (*unused, *_idle(settings)):
         found.append(f"{path} {'have' if ', ' in path else 'has'} no effect: {reason}")
     inline = list(_inline_secrets(settings))
     if inline:
         found.append(f"secrets are in the configuration itself, use secret_file: instead: {', '.join(inline)}")
+    readable = sorted(set(readable_secrets(settings)))
+    if readable:
+        found.append(f"every account of this host can read secrets, use chmod o-r: {', '.join(readable)}")
     return found
 
 
 def _token_warnings(settings: Settings) -> Iterator[str]:
-    tokens = settings.auth.authentication
+    auth = settings.auth
+    names = {cluster.name.lower() for cluster in settings.clusters}
+    yield from _issuer_warnings("auth.authentication", auth.authentication, names)
+    for number, issuer in enumerate(auth.issuers):
+        yield from _issuer_warnings(f"auth.issuers.{number}", issuer, names)
+    if auth.client_certificate_header is not None and not settings.server.trusted_proxies:
+        yield "auth.client_certificate_header has no effect: no proxy is in server.trusted_proxies"
+
+
+def _issuer_warnings(path: str, tokens: TokenSettings, clusters: set[str]) -> Iterator[str]:
     if tokens.issuer is None:
-        yield "auth.authentication.issuer is not set: tokens of any issuer that uses the same keys are accepted"
+        yield f"{path}.issuer is not set: tokens of any issuer that uses the same keys are accepted"
     if not tokens.audience:
-        yield "auth.authentication.audience is not set: tokens that were issued for other services are accepted"
-    urls = {"issuer": [tokens.issuer], "token_url": [tokens.token_url], "public_certs": tokens.public_certs}
+        yield f"{path}.audience is not set: tokens that were issued for other services are accepted"
+    urls = {"issuer": [tokens.issuer], "public_certs": tokens.public_certs}
+    urls["introspection.url"] = [tokens.introspection.url] if tokens.introspection else []
+    urls["token_url"] = [tokens.token_url] if isinstance(tokens, AuthenticationSettings) else []
     for key, values in urls.items():
         for url in values:
             host = urlsplit(url or "").hostname or ""
             if (url or "").startswith("http://") and not _is_loopback(host):
-                yield f"auth.authentication.{key}: http://{host} is not encrypted, its responses can be forged"
+                yield f"{path}.{key}: http://{host} is not encrypted, its responses can be forged"
+    for name in sorted(name for name in tokens.cluster_accounts if name.lower() not in clusters):
+        yield f"{path}.cluster_accounts has {name!r}, which is no cluster"
 
 
 def _cluster_warnings(cluster: ClusterSettings, settings: Settings) -> Iterator[str]:
@@ -79,11 +93,25 @@ def _cluster_warnings(cluster: ClusterSettings, settings: Settings) -> Iterator[
         yield f"{where}: ssh.host_keys.policy is off: an attacker in the network can read and change everything"
     if not cluster.file_systems:
         yield f"{where}: no file_systems are configured, so every path is refused"
+    transfer = settings.operations(cluster).data_transfer
+    if isinstance(transfer, StreamerTransferSettings) and not transfer.public_ips:
+        yield f"{where}: data_transfer.public_ips is not set: only users who forward the ports reach the job"
     if cluster.probing.timeouts():
         if cluster.service_account is None:
             yield f"{where}: nothing is probed: probing needs a service_account"
         if settings.auth.authentication.token_url is None:
             yield f"{where}: nothing is probed: probing needs auth.authentication.token_url"
+
+
+def _credential_warnings(settings: Settings) -> Iterator[str]:
+    sources = {f"cluster {cluster.name}: ssh_credentials": cluster.ssh_credentials for cluster in settings.clusters}
+    for where, source in {"ssh_credentials": settings.ssh_credentials, **sources}.items():
+        if isinstance(source, StaticKeysSettings) and not source.keys:
+            yield f"{where}: no user has a key, so every request to a cluster is refused"
+        if isinstance(source, KeyServiceSettings) and source.url.startswith("http://"):
+            host = urlsplit(source.url).hostname or ""
+            if not _is_loopback(host):
+                yield f"{where}.url: http://{host} is not encrypted, users' tokens and keys can be read"
 
 
 def _idle(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -96,16 +124,25 @@ def _idle(settings: Settings) -> Iterator[tuple[str, str]]:
     if logger.enable_tracing_log and not logger.loggable_request_headers:
         yield "logger.enable_tracing_log", "logger.loggable_request_headers is empty"
     for cluster in settings.clusters:
-        scheduler, where = cluster.scheduler, f"cluster {cluster.name}"
-        for name in ("api_url", "api_version"):
-            if getattr(scheduler, name) and scheduler.connection_mode == "ssh":
-                yield f"{where}: scheduler.{name}", "connection_mode is ssh; it is only shown in `/status/systems`"
+        where = f"cluster {cluster.name}"
+        if cluster.scheduler.connection_mode == "ssh":
+            yield from _idle_rest(cluster.scheduler, where)
+        if cluster.scheduler.type != "local" and "local" in cluster.scheduler.model_fields_set:
+            yield f"{where}: scheduler.local", f"the scheduler's type is {cluster.scheduler.type}"
         if cluster.probing.timeouts():
             continue
         if "probing" in cluster.model_fields_set:
             yield f"{where}: probing", "it names no services"
         if cluster.service_account is not None:
             yield f"{where}: service_account", "nothing is probed"
+
+
+def _idle_rest(scheduler: SchedulerSettings, where: str) -> Iterator[tuple[str, str]]:
+    for name in ("api_url", "api_version"):
+        if getattr(scheduler, name):
+            yield f"{where}: scheduler.{name}", "connection_mode is ssh; it is only shown in `/status/systems`"
+    if scheduler.jwt_key is not None:
+        yield f"{where}: scheduler.jwt_key", "connection_mode is ssh"
 
 
 def _is_loopback(host: str) -> bool:

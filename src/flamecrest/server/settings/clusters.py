@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from .access.credentials import Credentials
+from .health import MaintenanceSettings, ProbingSettings, ServiceAccountSettings
+from .nodes import LoginNodeSettings, each_once, host_of_first
 from .problems import InvalidSetting
+from .schedulers import SchedulerSettings
 from .section import (
     FLAMECREST_ONLY,
     Count,
@@ -19,16 +23,14 @@ from .section import (
     RemotePath,
     Seconds,
     SecondsOrNone,
-    Secret,
     Section,
-    Url,
     Word,
     as_tuple,
     none_if_blank,
     off_is_a_word,
 )
 from .transfers import DataOperationSettings
-from .use import NoEffect, ReadBy
+from .use import ReadBy
 
 
 class HostKeysSettings(Section):
@@ -71,14 +73,16 @@ class SshTimeoutSettings(Section):
     USE = ReadBy("server.wiring")
 
     connection: Seconds = Field(default=5, description="Timeout for opening a connection.")
-    login: Seconds = Field(default=5, description="Timeout for the login.")
+    login: Seconds = Field(
+        default=5, description="Timeout for the login, and for the start of a shell or an SFTP server."
+    )
     command_execution: Seconds = Field(default=5, description="Timeout for one command or file operation.")
     idle_timeout: Seconds = Field(default=60, description="An unused connection is closed after this time.")
     keep_alive: SecondsOrNone = Field(
         default=5,
         description="Interval of keep-alive messages on a silent connection; 0: none. If three in a row get no answer, "
         "the connection is closed after one more interval, and what is under way on it fails. New requests use another "
-        "connection sooner.",
+        "connection sooner. Transfers without any progress fail after 30 seconds, or six intervals if that is longer.",
     )
 
 
@@ -87,8 +91,24 @@ class SshSettings(Section):
 
     USE = ReadBy("server.wiring")
 
-    host: Host = Field(description="The login node.", examples=["login.example.org"])
+    host: Host = Field(
+        description="The login node. A name with several addresses is one node for each of them. Not set with `hosts`.",
+        examples=["login.example.org"],
+    )
     port: Port = Field(default=22, description="The port of its SSH server.")
+    hosts: Annotated[tuple[LoginNodeSettings, ...], AfterValidator(each_once)] = Field(
+        default=(),
+        description="The login nodes, instead of `host`. Connections are opened where there is most room; a node that "
+        "does not answer or is slow gets no new work until it has recovered.",
+        examples=[[{"host": "login1.example.org"}, {"host": "login2.example.org"}]],
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    zone: Annotated[Word | None, BeforeValidator(none_if_blank)] = Field(
+        default=None,
+        description="Where the gateway is. Login nodes of other zones get work only if those of this zone are busy.",
+        examples=["east"],
+        json_schema_extra=FLAMECREST_ONLY,
+    )
     proxy_host: Annotated[Host | None, BeforeValidator(none_if_blank)] = Field(
         default=None, description="A jump host in front of the login node.", examples=["jump.example.org"]
     )
@@ -158,6 +178,11 @@ class SshSettings(Section):
         json_schema_extra=FLAMECREST_ONLY,
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _host_of_first(cls, data: Any) -> Any:
+        return host_of_first(data)
+
     @model_validator(mode="after")
     def _proxy_is_whole(self) -> SshSettings:
         if self.proxy_host is None and (self.proxy_port is not None or self.proxy_user is not None):
@@ -169,134 +194,6 @@ class SshSettings(Section):
         if self.max_age_in_use <= self.max_age:
             raise InvalidSetting("`max_age_in_use` is not greater than `max_age`", "max_age_in_use: 86400")
         return self
-
-
-SchedulerName = Literal["slurm", "pbs"]  # FirecREST's values of `type`
-SUPPORTED_SCHEDULERS: Final[tuple[SchedulerName, ...]] = ("slurm",)  # those with a dialect in wiring/scheduler.py
-
-
-class SchedulerSettings(Section):
-    """The scheduler."""
-
-    USE = ReadBy("server.wiring")
-
-    type: SchedulerName = Field(
-        description="The scheduler's type. `pbs` is not supported in this version.", examples=["slurm"]
-    )
-    version: Word = Field(
-        description="Its version, shown in `/status/systems`; the gateway does not depend on it.", examples=["24.05.4"]
-    )
-    connection_mode: Literal["ssh", "rest", "hybrid"] = Field(
-        default="ssh",
-        description="Access by commands over SSH, by the REST API, or by both. `rest` and `hybrid` are not supported "
-        "in this version.",
-    )
-    api_url: Annotated[Url | None, BeforeValidator(none_if_blank)] = Field(
-        default=None,
-        description="The base URL of its REST API. With `connection_mode: ssh`, it is only shown in `/status/systems`.",
-        examples=["https://slurm.example.org:6820"],
-    )
-    api_version: Annotated[Word | None, BeforeValidator(none_if_blank)] = Field(
-        default=None,
-        description="The version of its REST API. With `connection_mode: ssh`, it is only shown in `/status/systems`.",
-        examples=["0.0.42"],
-    )
-    timeout: Seconds = Field(default=10, description="Timeout of one request to the scheduler.")
-    bin_dir: RemotePath | None = Field(
-        default=None,
-        description="The directory of its commands on the login node. Not set: they are on the default PATH. "
-        "Profile files of the shell are not read.",
-        examples=["/opt/slurm/bin"],
-        json_schema_extra=FLAMECREST_ONLY,
-    )
-
-    @model_validator(mode="after")
-    def _mode_fits(self) -> SchedulerSettings:
-        if self.type == "pbs" and self.connection_mode != "ssh":
-            raise InvalidSetting("PBS has no REST API", "connection_mode: ssh")
-        if self.connection_mode != "ssh" and self.api_url is None:
-            raise InvalidSetting(
-                f"connection_mode {self.connection_mode} needs `api_url`", "api_url: https://slurm.example.org:6820"
-            )
-        return self
-
-
-NO_STORE_PROBES = NoEffect("object stores are not probed")
-
-
-class ServiceAccountSettings(Section):
-    """The OAuth 2.0 client that the probes log in as."""
-
-    USE = ReadBy("server.wiring")
-
-    client_id: Word = Field(description="The client id.", examples=["health-check"])
-    secret: Secret = Field(description="The client secret.", examples=["secret_file:/run/secrets/health_check"])
-
-
-class ProbedServiceSettings(Section):
-    """A probe of one service."""
-
-    USE = ReadBy("server.wiring")
-
-    timeout: Seconds = Field(default=10, description="Timeout of the probe; a slower service counts as unhealthy.")
-
-
-class ProbedServicesSettings(Section):
-    """The services to probe. A service is probed if its key is present, even without a value."""
-
-    USE = ReadBy("server.wiring")
-    RENAMED: ClassVar[Mapping[str, str]] = {"filesystems": "filesystem"}
-    IGNORED: ClassVar[Mapping[str, str]] = {"exception": "it is a kind of result, not a service"}
-    EMPTY_IS_SET: ClassVar[bool] = True
-
-    ssh: ProbedServiceSettings | None = Field(default=None, description="Probe the SSH login.")
-    scheduler: ProbedServiceSettings | None = Field(default=None, description="Probe the scheduler.")
-    filesystem: ProbedServiceSettings | None = Field(default=None, description="Probe every configured file system.")
-    storage: Annotated[ProbedServiceSettings | None, NO_STORE_PROBES] = Field(
-        default=None, description="Another name of `s3`."
-    )
-    s3: Annotated[ProbedServiceSettings | None, NO_STORE_PROBES] = Field(
-        default=None, description="Probe the object store."
-    )
-
-
-class ProbingSettings(Section):
-    """Health probes of the cluster's services."""
-
-    USE = ReadBy("server.wiring")
-    RENAMED: ClassVar[Mapping[str, str]] = {"interval": "interval_check"}
-
-    interval_check: Seconds = Field(default=120, description="The interval between two probes of a service.")
-    failures: int = Field(
-        default=2,
-        ge=2,
-        description="Requests for a service are refused after so many failed probes in a row. A probe that could not "
-        "be made (no token for the service account, its key refused) does not count.",
-    )
-    startup_grace_period: SecondsOrNone = Field(
-        default=0, description="Time after the start during which a failed probe does not block requests."
-    )
-    services: ProbedServicesSettings | None = Field(
-        default=None, description="The services to probe. Not set: none, unless `timeout` is set."
-    )
-    timeout: Seconds | None = Field(
-        default=None,
-        description="Older form: without `services`, ssh, scheduler and file systems are probed with this timeout.",
-    )
-
-    def timeouts(self) -> dict[str, float]:
-        """The probed services (ssh, scheduler, filesystem, s3) with the timeout of their probes in seconds."""
-        if self.services is None:
-            older = self.timeout
-            return {} if older is None else dict.fromkeys(("ssh", "scheduler", "filesystem"), older)
-        named = self.services
-        probes = {
-            "ssh": named.ssh,
-            "scheduler": named.scheduler,
-            "filesystem": named.filesystem,
-            "s3": named.s3 or named.storage,
-        }
-        return {name: probe.timeout for name, probe in probes.items() if probe is not None}
 
 
 class FileSystemSettings(Section):
@@ -346,6 +243,11 @@ class ClusterSettings(Section):
         description="The cluster's name in URLs. Case does not matter; it is shown in lower case.", examples=["daint"]
     )
     ssh: SshSettings = Field(description="SSH access.", examples=[{"host": "login.example.org", "port": 22}])
+    ssh_credentials: Credentials | None = Field(
+        default=None,
+        description="The SSH credentials for this cluster. Not set: those at the root.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
     scheduler: SchedulerSettings = Field(
         description="The scheduler.", examples=[{"type": "slurm", "version": "24.05.4"}]
     )
@@ -353,6 +255,11 @@ class ClusterSettings(Section):
         default=None, description="The account of the health probes; required for probes."
     )
     probing: ProbingSettings = Field(default_factory=ProbingSettings, description="Health probes.")
+    maintenance: tuple[MaintenanceSettings, ...] = Field(
+        default=(),
+        description="Times for which the cluster, or some of its services, are closed.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
     file_systems: Annotated[tuple[FileSystemSettings, ...], AfterValidator(_each_once)] = Field(
         default=(),
         description="The file systems. Paths outside all of them are refused.",
@@ -364,9 +271,15 @@ class ClusterSettings(Section):
     max_request_timeout: Seconds = Field(
         default=300,
         description="The maximum timeout that a caller may request (`timeout=`, `Request-Timeout`) for long "
-        "operations: checksum, du, cp, rm, compress, extract.",
+        "operations: checksum, du, cp, rm, compress, extract; also for a change of a job (`wait=`).",
         json_schema_extra=FLAMECREST_ONLY,
     )
     datatransfer_jobs_directives: tuple[str, ...] = Field(
         default=(), description="Older form of `data_operation.datatransfer_jobs_directives`."
     )
+
+    @model_validator(mode="after")
+    def _local_jobs_have_one_node(self) -> ClusterSettings:
+        if self.scheduler.type == "local" and len(self.ssh.hosts) > 1:
+            raise InvalidSetting("runs jobs on the login node, and has several `ssh.hosts`", "one host")
+        return self

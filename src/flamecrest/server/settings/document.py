@@ -45,11 +45,12 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers = _resolvers()
     depth = count = 0
+    most = MAX_VALUES
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         self.depth += 1
         self.count += 1
-        if self.count > MAX_VALUES:
+        if self.count > self.most:
             raise yaml.composer.ComposerError(None, None, "too many", self.get_mark())
         if self.depth > MAX_DEPTH:
             raise yaml.composer.ComposerError(None, None, "too deep", self.get_mark())
@@ -118,20 +119,28 @@ def _decode(data: bytes, location: SourceLocation, problems: list[Problem]) -> T
     return parse(text, location, problems)
 
 
-def parse(text: str, location: SourceLocation, problems: list[Problem], *, lines: bool = True) -> TreeNode | None:
-    """Parse a YAML text; None if it is empty. On failure, add a problem and return None.
+def parse(
+    text: str, location: SourceLocation, problems: list[Problem], *, lines: bool = True, most: int = MAX_VALUES
+) -> TreeNode | None:
+    """Parse a YAML text of at most `most` values; None if it is empty. On failure, add a problem and return None.
 
     Without `lines` all nodes get `location` itself, for texts that are not part of a file.
     """
+    loader: Any = None
     try:
-        root = yaml.compose(text, Loader=_Loader)
+        loader = _Loader(text)
+        loader.most = most
+        root = loader.get_single_node()
     except yaml.YAMLError as error:
-        problems.append(_syntax(error, text, location, lines=lines))
+        if loader is not None and loader.count > most:
+            problems.append(Problem(location, "", f"contains more than {most} values"))
+        else:
+            problems.append(_syntax(error, text, location, lines=lines))
         return None
     if root is None:
         return None
     try:
-        return _TreeBuilder(location, problems, lines).node(root, location, 0)
+        return _TreeBuilder(location, problems, lines, most).node(root, location, 0)
     except SettingsError as error:
         problems.extend(error.problems)
         return None
@@ -144,13 +153,14 @@ class _TreeBuilder:
     location: SourceLocation
     problems: list[Problem]
     lines: bool
+    most: int
     count: int = 0
 
     def node(self, node: Any, location: SourceLocation, depth: int) -> TreeNode:
         self.count += 1
-        if self.count > MAX_VALUES or depth > MAX_DEPTH:
+        if self.count > self.most or depth > MAX_DEPTH:
             raise SettingsError(
-                Problem(location, "", f"contains more than {MAX_VALUES} values or {MAX_DEPTH} levels, aliases included")
+                Problem(location, "", f"contains more than {self.most} values or {MAX_DEPTH} levels, aliases included")
             )
         if not node.tag.startswith(_PREFIX) or node.tag.removeprefix(_PREFIX) not in _KNOWN:
             self.problems.append(
@@ -238,7 +248,6 @@ def shown_key(key: str) -> str:
 _SYNTAX = (
     ("undefined alias", "`*` begins an alias that is not defined", "quote a string that begins with *"),
     ("duplicate anchor", "an anchor (&…) is defined twice", "quote a string that begins with &"),
-    ("too many", f"contains more than {MAX_VALUES} values", ""),
     ("too deep", f"is nested more than {MAX_DEPTH} levels deep", ""),
     (r"'\t'", "indented with a tab, which YAML does not allow", "indent with spaces"),
     ("expected a single document", "contains more than one document", "remove the line `---` between them"),

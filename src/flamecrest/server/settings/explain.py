@@ -49,7 +49,11 @@ def explain(error: ValidationError, reading: ShapedDocument) -> list[Problem]:
         path = _path(detail["loc"], reading)
         if any(path[: len(broken)] == broken for broken in reading.broken):
             continue
-        found.append(_problem(detail, path, reading))
+        mistake = detail.get("ctx", {}).get("error")
+        if isinstance(mistake, InvalidSetting) and mistake.problems:
+            found += mistake.problems
+        else:
+            found.append(_problem(detail, path, reading))
     return found
 
 

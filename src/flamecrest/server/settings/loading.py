@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .access import credentials_type
+from .access.credentials import credentials_type
 from .document import MappingNode, ScalarNode, SequenceNode, TreeNode, read
 from .environment import EnvironmentOverride, apply, overrides
 from .explain import explain
@@ -136,9 +136,13 @@ def _validated(root: MappingNode, problems: list[Problem]) -> Settings | None:
     same = _same_names(plain, reading)
     problems += same
     try:
-        return Settings.model_validate(plain)
+        settings = Settings.model_validate(plain)
     except ValidationError as error:
         found = explain(error, reading)
+    else:
+        for at, rule in enumerate(settings.auth.authorization.rules if settings.auth.authorization else ()):
+            rule.found_at(reading, ("auth", "authorization", "rules", at))
+        return settings
     problems += [problem for problem in found if problem.message not in {known.message for known in same}]
     return None
 

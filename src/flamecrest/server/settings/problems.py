@@ -40,9 +40,10 @@ class SettingsError(Exception):
 
 
 class InvalidSetting(ValueError):
-    """Raised by validators: what is wrong, and how to fix it."""
+    """Raised by validators: what is wrong, and how to fix it. `problems` has the errors in a file that was read."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", problems: tuple[Problem, ...] = ()) -> None:
         super().__init__(f"{message} ({hint})" if hint else message)
         self.message = message
         self.hint = hint
+        self.problems = problems

@@ -8,12 +8,15 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from .access import AuthSettings, Credentials
+from .access import AuthSettings
+from .access.audit import AuditSettings
+from .access.credentials import Credentials
+from .access.limits import LimitsSettings
 from .clusters import ClusterSettings
 from .problems import InvalidSetting
 from .section import FLAMECREST_ONLY, Section, Word
-from .server import ServerSettings
-from .transfers import DataOperationSettings, S3TransferSettings, StorageSettings
+from .server import MetricsSettings, ServerSettings, TracingSettings
+from .transfers import DataOperationSettings, S3TransferSettings, StorageSettings, TransferSettings
 from .use import ReadBy
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110, 5.1
@@ -137,6 +140,29 @@ class Settings(Section):
     )
     data_operation: DataOperationSettings | None = Field(
         default=None, description="Older form of `clusters[].data_operation`: the default for all clusters."
+    )
+    transfers: TransferSettings = Field(
+        default_factory=TransferSettings,
+        description="Transfers of large files through the gateway itself.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    limits: LimitsSettings | None = Field(
+        default=None,
+        description="Limits of what one user, and one client, may ask for.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    audit: AuditSettings | None = Field(
+        default=None, description="The audit log. Not set: none is written.", json_schema_extra=FLAMECREST_ONLY
+    )
+    metrics: Annotated[MetricsSettings | None, ReadBy("cli")] = Field(
+        default=None,
+        description="Metrics for Prometheus and `flamecrest top`, on a port of their own. Not set: none.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    tracing: TracingSettings | None = Field(
+        default=None,
+        description="Traces for OpenTelemetry. Not set: none are made. Needs the extra `otel`.",
+        json_schema_extra=FLAMECREST_ONLY,
     )
     logger: Annotated[LoggerSettings, ReadBy("server.app")] = Field(
         default_factory=LoggerSettings, description="Request headers in the access log."

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +124,14 @@ class Kind:
 
 
 class StoredSecret(SecretStr):
-    """A secret from a file of its own or from the environment, as opposed to one in the configuration file."""
+    """A secret from a file of its own or from the environment, as opposed to one in the configuration file.
+
+    `readable_file` is the path of its file if every account of the host can read it.
+    """
+
+    def __init__(self, value: str, readable_file: str | None = None) -> None:
+        super().__init__(value)
+        self.readable_file = readable_file
 
 
 def read_secret(value: Any) -> Any:
@@ -132,13 +141,30 @@ def read_secret(value: Any) -> Any:
     if not value.startswith(SECRET_FILE):
         return value
     path = value.removeprefix(SECRET_FILE).strip()
-    return StoredSecret(_read_text(path).strip())
+    data, readable = _read_file(path)
+    try:
+        return StoredSecret(data.decode("utf-8-sig").strip(), readable)
+    except UnicodeDecodeError:
+        raise InvalidSetting(f"the secret file {path} is not UTF-8 text") from None
 
 
-def _read_text(path: str) -> str:
+def read_key(value: Any) -> Any:
+    """The content of a file with a key, as text of one character for each byte. It may hold any bytes."""
+    if isinstance(value, SecretStr) or not isinstance(value, str | Path):
+        return value
+    data, readable = _read_file(str(value))
+    if not data:
+        raise InvalidSetting(f"the file {value} is empty", "Slurm's key: the file that `jwt_key=` in slurm.conf names")
+    return StoredSecret(data.decode("latin-1"), readable)
+
+
+def _read_file(path: str) -> tuple[bytes, str | None]:
+    """The content of a file, and its path if every account can read it; None for a read-only mount of a container."""
     try:
         with Path(path).expanduser().open("rb") as stream:
             data = stream.read(MAX_SECRET + 1)
+            mounted = bool(os.fstatvfs(stream.fileno()).f_flag & os.ST_RDONLY)
+            readable = bool(os.fstat(stream.fileno()).st_mode & stat.S_IROTH) and not mounted
     except FileNotFoundError:
         raise InvalidSetting(f"the secret file {path} does not exist", "create it, or mount it there") from None
     except IsADirectoryError:
@@ -149,10 +175,7 @@ def _read_text(path: str) -> str:
         raise InvalidSetting("the path after `secret_file:` is invalid") from None
     if len(data) > MAX_SECRET:
         raise InvalidSetting(f"the secret file {path} is larger than {MAX_SECRET} bytes")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InvalidSetting(f"the secret file {path} is not UTF-8 text") from None
+    return data, path if readable else None
 
 
 def _not_blank(value: SecretStr) -> SecretStr:
@@ -203,6 +226,13 @@ def _url(value: str) -> str:
     return value.strip()
 
 
+def _api_url(value: str) -> str:
+    if value.strip().startswith("unix:"):
+        path = value.strip().removeprefix("unix:").removeprefix("//")
+        return f"unix:{_remote_path(path)}"
+    return _url(value)
+
+
 def _key_url(value: str) -> str:
     parts = _split(value, ("https", "http", "file"))
     if parts.scheme == "file" and not parts.path.startswith("/"):
@@ -241,13 +271,17 @@ Seconds = Annotated[_Float, Kind("seconds"), Field(gt=0, le=YEAR)]
 SecondsOrNone = Annotated[_Float, Kind("seconds or 0"), Field(ge=0, le=YEAR)]
 Count = Annotated[_Int, Kind("count"), Field(ge=1, le=1_000_000)]
 CountOrNone = Annotated[_Int, Kind("count, 0: no limit"), Field(ge=0, le=1_000_000)]
+Ratio = Annotated[_Float, Kind("number from 0 to 1"), Field(ge=0, le=1)]
+PerSecond = Annotated[_Float, Kind("number"), Field(ge=0.001, le=1e12)]
 Bytes = Annotated[_Int, Kind("bytes"), Field(ge=1, le=2**63 - 1)]
 Port = Annotated[_Int, Kind("port"), Field(ge=1, le=65535)]
 Url = Annotated[str, Kind("URL", private=True), AfterValidator(_url)]
 KeyUrl = Annotated[str, Kind("URL (https, http, file)", private=True), AfterValidator(_key_url)]
+ApiUrl = Annotated[str, Kind("URL (https, http, unix)", private=True), AfterValidator(_api_url)]
 Host = Annotated[str, Kind("host"), AfterValidator(_host)]
 RemotePath = Annotated[str, Kind("path on the cluster"), AfterValidator(_remote_path)]
 Secret = Annotated[SecretStr, Kind("secret", private=True), BeforeValidator(read_secret)]
+KeyFile = Annotated[SecretStr, Kind("path of a file", private=True), BeforeValidator(read_key)]
 FilledSecret = Annotated[Secret, AfterValidator(_not_blank)]
 Words = Annotated[tuple[Word, ...], BeforeValidator(as_tuple)]
 

@@ -6,10 +6,22 @@ import ipaddress
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from .problems import InvalidSetting
-from .section import FLAMECREST_ONLY, Count, Port, Seconds, Section, Word
+from .section import (
+    FLAMECREST_ONLY,
+    Count,
+    Port,
+    Ratio,
+    Seconds,
+    SecondsOrNone,
+    Secret,
+    Section,
+    Url,
+    Word,
+    none_if_blank,
+)
 from .use import ReadBy
 
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://[a-z0-9_.:\[\]-]+", re.ASCII)  # RFC 6454, 6.2
@@ -69,6 +81,12 @@ class ServerSettings(Section):
         "At most half of the file descriptors of the process are used for them.",
         json_schema_extra=FLAMECREST_ONLY,
     )
+    max_requests_per_user: Count | None = Field(
+        default=None,
+        description="The greatest number of open requests of one user; further ones get 429. "
+        "Default: half of `max_connections`, so that one user cannot keep the others out.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
     log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
         default="info", description="The lowest level that is logged.", json_schema_extra=FLAMECREST_ONLY
     )
@@ -80,6 +98,12 @@ class ServerSettings(Section):
     shutdown_timeout: Seconds = Field(
         default=30,
         description="Time that running requests have to finish when the server is stopped; then they end with 503.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    shutdown_delay: SecondsOrNone = Field(
+        default=0,
+        description="Time between the signal to stop and the stop: `/health/ready` answers 503, and requests are "
+        "served as before, until load balancers have taken notice.",
         json_schema_extra=FLAMECREST_ONLY,
     )
     header_timeout: Seconds = Field(
@@ -111,3 +135,54 @@ class ServerSettings(Section):
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise InvalidSetting("has only one of `tls_certificate` and `tls_key`", "set both, or none")
         return self
+
+
+class MetricsSettings(Section):
+    """The port that serves metrics."""
+
+    USE = ReadBy("cli")
+
+    host: Word = Field(
+        default="127.0.0.1",
+        description="The address to listen on. Protect one that other machines can reach, by `token` and a firewall.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    port: Port = Field(default=9464, description="The port to listen on.", json_schema_extra=FLAMECREST_ONLY)
+    token: Annotated[Secret | None, BeforeValidator(none_if_blank)] = Field(
+        default=None,
+        description="The bearer token that is required. Not set: none.",
+        examples=["secret_file:/run/secrets/metrics_token"],
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    users: bool = Field(
+        default=False,
+        description="Show `flamecrest top` the names of users who have open requests, at `/users`.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+
+
+class TracingSettings(Section):
+    """Traces of requests, sent to an OpenTelemetry collector."""
+
+    USE = ReadBy("server.wiring")
+
+    endpoint: Url = Field(
+        description="The address that takes traces by OTLP over HTTP (protobuf).",
+        examples=["http://127.0.0.1:4318/v1/traces"],
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    token: Annotated[Secret | None, BeforeValidator(none_if_blank)] = Field(
+        default=None,
+        description="The bearer token that the collector requires. Not set: none is sent.",
+        examples=["secret_file:/run/secrets/collector_token"],
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    ratio: Ratio = Field(
+        default=1.0,
+        description="The share of requests that are traced, from 0 to 1. A request that is part of a caller's trace "
+        "(`traceparent`) is traced if the caller says so.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    service_name: Word = Field(
+        default="flamecrest", description="The name of the service in the traces.", json_schema_extra=FLAMECREST_ONLY
+    )

@@ -70,6 +70,8 @@ class Command(Generic[T]):
     `is_enough` is for a program that may stay after its result is printed. It tells whether the result is in the output
     so far, whose status is RUNNING. Such output is parsed after a short time in which the program may still end by
     itself, and also if the deadline passes or the connection breaks.
+    `joined` is for a program whose messages say what it has done, whatever its exit status is: a start-up file may have
+    closed or redirected standard error, so the messages come over standard output. `parse` gets both as standard error.
     """
 
     argv: Sequence[str]
@@ -80,3 +82,4 @@ class Command(Generic[T]):
     for_job: bool = False
     max_output: int = MAX_OUTPUT
     is_enough: Callable[[Output], bool] | None = None
+    joined: bool = False

@@ -46,6 +46,7 @@ CLEARED: Final = (
     "BLOCKSIZE",
     "DF_BLOCK_SIZE",
     "DU_BLOCK_SIZE",
+    "FIND_BLOCK_SIZE",
     "LS_BLOCK_SIZE",
     "LS_COLORS",
     "QUOTING_STYLE",
@@ -83,6 +84,7 @@ CLEARED: Final = (
     "TZ",
     "TZDIR",
     # the dynamic loader prints into the output of every program
+    "LD_BIND_NOW",
     "LD_DEBUG",
     "LD_SHOW_AUXV",
     "LD_VERBOSE",

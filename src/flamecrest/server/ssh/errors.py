@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flamecrest.server.errors import Unsupported, Upstream
+from flamecrest.server.errors import Denied, Unavailable, Unsupported, Upstream
 
 
 class Lost(Upstream):
@@ -28,8 +28,24 @@ class ChannelRefused(Exception):
         self.no_process = no_process
 
 
-class CredentialsFailed(Upstream):
+class NothingSent(Upstream):
+    """No connection or channel could be had: nothing of the request has reached the login node."""
+
+
+class LoginLost(Lost, NothingSent):
+    """The connection broke during its login."""
+
+
+class CredentialsFailed(NothingSent):
     """The user's SSH credentials could not be obtained or read."""
+
+
+class CredentialsRefused(Denied):
+    """The source of credentials has none for this user, or does not accept the user's token."""
+
+
+class CredentialsUnavailable(Unavailable):
+    """The source of credentials does not answer, or issues none now."""
 
 
 class StatError(Exception):
@@ -40,15 +56,23 @@ class StatError(Exception):
         self.errno = number
 
 
-class LoginRefused(Upstream):
+class LoginRefused(NothingSent):
     """The server did not accept the user's credentials, or ended the login."""
 
 
-class LoginTimeout(Upstream):
+class Unreachable(NothingSent):
+    """The login node cannot be reached, or does not answer, for any user: nothing depends on the credentials."""
+
+
+class LoginTimeout(NothingSent):
     """The server accepted the connection, and the login did not finish in time."""
 
 
-class ConnectionDropped(Lost):
+class NoIdentification(LoginTimeout, Unreachable):
+    """The server accepted the connection, and sent no SSH identification in time."""
+
+
+class ConnectionDropped(LoginLost):
     """The server closed the connection before its SSH identification: it takes no login from this address now.
 
     It says nothing about the user. OpenSSH does so at MaxStartups; filters of addresses do so, too.
@@ -62,7 +86,7 @@ class AddressPenalised(ConnectionDropped):
 class NotStarted(Upstream):
     """The login did not start our program: nothing was run."""
 
-    silent = False  # it said nothing and did not end
+    hung = False  # the login did not end: it waits, or prints for ever
     said = False  # the message has words of the login
 
 
@@ -79,4 +103,4 @@ class NoCommands(Unsupported):
 
 NO_PROGRAM = (NotStarted, NoCommands)  # after these, what SFTP can do may be done by SFTP
 # after these, nothing of the request has reached the login node
-NOTHING_RUN = (NotStarted, LoginRefused, LoginTimeout, ConnectionDropped, CredentialsFailed)
+NOTHING_RUN = (NotStarted, NothingSent)

@@ -25,6 +25,9 @@ DEFAULT_FILES = (
 )
 
 
+KNOWN_HOSTS_LINE = "The line for known_hosts is:"
+
+
 class HostKeyVerifier:
     """Verifies the host keys of one cluster.
 
@@ -76,9 +79,7 @@ class HostKeyVerifier:
             if changed
             else "is unknown"
         )
-        return (
-            f"The host key of {host}:{port} {problem}. The line for known_hosts is: {known_hosts_line(host, port, key)}"
-        )
+        return f"The host key of {host}:{port} {problem}. {KNOWN_HOSTS_LINE} {known_hosts_line(host, port, key)}"
 
     def _match(self, host: str, addr: str, port: int | None) -> tuple[Sequence[Any], ...]:
         self._refresh()
@@ -123,7 +124,7 @@ class HostKeyClient(asyncssh.SSHClient):
     def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002 - asyncssh's signature
         self.refused = (
             f"The host certificate of {host}:{port} is signed by an unknown authority. "
-            f"The line for known_hosts is: @cert-authority {known_hosts_line(host, port, key)}"
+            f"{KNOWN_HOSTS_LINE} @cert-authority {known_hosts_line(host, port, key)}"
         )
         return False
 

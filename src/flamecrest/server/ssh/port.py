@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flamecrest.server.ssh.channels.agent import Question
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.ssh.channels.stream import RemoteStream
+    from flamecrest.server.ssh.series import Series
 
 T = TypeVar("T")
 
@@ -25,12 +26,24 @@ T = TypeVar("T")
 class Session(Protocol):
     """One user's access to one cluster."""
 
+    @property
+    def stall_timeout(self) -> float:
+        """Seconds without any progress after which a transfer fails."""
+        ...
+
     async def run(self, command: Command[T], deadline: Deadline) -> T:
         """Run the command and return the value of its parser.
 
         Raises what the parser raises; Upstream for SSH failures; Timeout at the deadline, Busy if no channel was free
         by then; TooLarge over `max_output`. After any of these, and after cancellation, the remote process is ended
         and the channel becomes free. Repeated once if the command is `repeatable` and the connection breaks.
+        """
+        ...
+
+    async def series(self, deadline: Deadline, *, for_job: bool = False) -> Series:
+        """A shell for many short commands, one after the other; with `for_job` for such commands. Close it.
+
+        Raises NotStarted and NoCommands where the login cannot have one, Upstream for SSH failures, Timeout, Busy.
         """
         ...
 

@@ -12,8 +12,9 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flamecrest.server.errors import GatewayError, Timeout, TooLarge
+from flamecrest.server.errors import GatewayError, Timeout, TooLarge, Unsupported, Upstream
 from flamecrest.server.ssh.channels.agent import Question, stat_question
+from flamecrest.server.ssh.pool.connection import ANY_TIME, Lease, SharedUse
 from flamecrest.server.telemetry.trace import phase
 
 from .channels.agent import Agent
@@ -22,10 +23,13 @@ from .channels.sftp import Sftp
 from .channels.sftp_program import SftpOpener, refuses_commands
 from .channels.stat_command import numbers_by_sftp, stat_command
 from .channels.stream import MAX_ERRORS, RemoteStream
-from .errors import NO_PROGRAM, ChannelLost, ChannelRefused, EndedEarly, Lost, NoCommands, NotStarted, Unanswered
+from .command import Output
+from .errors import ChannelLost, ChannelRefused, EndedEarly, Lost, NoCommands, NotStarted, Unanswered
 from .login_memory import LoginMemory
 from .pool.channel_limit import SHORT_COMMAND, Kind
-from .pool.connection import Lease, SharedUse
+from .pool.used_certificates import note_certificate
+from .series import Series
+from .shared_channels import AGENT_PATIENCE, SharedChannels
 from .shell_ahead import keep_shell
 from .start_line import command_text
 
@@ -34,29 +38,39 @@ if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.ssh.channels.agent import StatNumbers
 
-    from .command import Command, Output
+    from .command import Command
     from .pool.connection import Connection
     from .pool.pool import Pool
 
 T = TypeVar("T")
 A = TypeVar("A")
 
-AGENT_PATIENCE = 0.3  # seconds for which a request waits for the agent's greeting before SFTP serves it
+LAST_ANSWERS = 1.0  # seconds for which `close` waits for answers of SFTP servers
 LARGE = 1024 * 1024  # bytes of output that are parsed in a thread: the list of 10,000 jobs takes a second
 
 
 class PooledSessions:
     """The Sessions port over a Pool."""
 
-    def __init__(self, pool: Pool, sftp: SftpOpener | None = None, *, agent: bool = True) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        sftp: SftpOpener | None = None,
+        *,
+        agent: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.pool = pool
-        self._sftp = sftp or SftpOpener()
-        self._memory = LoginMemory(agent=agent)
+        self._memory = LoginMemory(clock, agent=agent)
+        self._channels = SharedChannels(pool, sftp or SftpOpener(), self._memory)
 
     def of(self, identity: Identity) -> PooledSession:
-        return PooledSession(self.pool, identity, self._sftp, self._memory)
+        return PooledSession(self.pool, identity, self._channels, self._memory)
 
     async def close(self) -> None:
+        # requests that nobody waits for may be under way: to remove the temporary file of a failed upload
+        clients = [one for connection in self.pool.all_connections() if (one := connection.shared(Sftp)) is not None]
+        await asyncio.gather(*(client.answered_all(LAST_ANSWERS) for client in clients))
         await self.pool.close()
 
     def stats(self) -> Mapping[str, int]:
@@ -66,13 +80,17 @@ class PooledSessions:
 class PooledSession:
     """The Session port: one user over the pool."""
 
-    __slots__ = ("_identity", "_memory", "_pool", "_sftp_opener")
+    __slots__ = ("_channels", "_identity", "_memory", "_pool")
 
-    def __init__(self, pool: Pool, identity: Identity, sftp_opener: SftpOpener, memory: LoginMemory) -> None:
+    def __init__(self, pool: Pool, identity: Identity, channels: SharedChannels, memory: LoginMemory) -> None:
         self._pool = pool
         self._identity = identity
-        self._sftp_opener = sftp_opener
+        self._channels = channels
         self._memory = memory
+
+    @property
+    def stall_timeout(self) -> float:
+        return self._pool.hosts[0].stall_timeout
 
     async def _repeat(
         self, work: Callable[[A, Deadline, float], Awaitable[T]], what: A, deadline: Deadline, *, repeatable: bool
@@ -83,11 +101,11 @@ class PooledSession:
         """
         with phase("ssh"):
             try:
-                return await work(what, deadline, 0.0)
+                return await work(what, deadline, ANY_TIME)
             except Lost as error:
                 if not repeatable:
                     raise
-                since = 0.0 if isinstance(error, ChannelLost) else time.monotonic()
+                since = ANY_TIME if isinstance(error, ChannelLost) else time.monotonic()
             return await work(what, deadline, since)
 
     async def _open(
@@ -97,6 +115,8 @@ class PooledSession:
         again = False
         while True:
             lease = await self._pool.lease(self._identity, deadline, since, kind, again=again)
+            if lease.connection.certificate is not None:
+                note_certificate(lease.connection.certificate)
             opening = asyncio.ensure_future(open_on(lease.connection))
             try:
                 with lease.connection.liveness.leaving():
@@ -122,7 +142,7 @@ class PooledSession:
             return
         try:
             async with deadline.enforce(what):
-                refused = await refuses_commands(connection.transport)
+                refused = await refuses_commands(connection.transport, connection.host.login_timeout)
         except BaseException:
             lease.release()
             raise
@@ -137,6 +157,8 @@ class PooledSession:
         with ExitStack() as held:  # the output counts until it has been parsed
             work = partial(self._execute, held=held)
             output = await self._repeat(work, command, deadline, repeatable=command.repeatable)
+            if command.joined:
+                output = Output(output.status, b"", output.stdout + output.stderr)
             if len(output.stdout) > LARGE:
                 return await asyncio.to_thread(command.parse, output)
             return command.parse(output)
@@ -190,17 +212,23 @@ class PooledSession:
                     stream.drop()
                     _end(lease, shell)
 
+    async def series(self, deadline: Deadline, *, for_job: bool = False) -> Series:
+        lease, shell, _ = await self._shell(deadline, 0.0, "Starting a shell on the cluster", Kind.LONG)
+        return await Series.start(shell, partial(_end, lease, shell), deadline, for_job=for_job)
+
     async def _shell(self, deadline: Deadline, since: float, what: str, kind: Kind) -> tuple[Lease, Shell, bool]:
         """A leased channel whose /bin/sh has greeted, and whether it was started ahead. Raises NotStarted."""
         now = time.monotonic()
         for connection in self._pool.connections(self._identity, since):
             if (taken := connection.take_shell(kind, now)) is not None:
                 lease, shell = Lease(self._pool, connection, kind), taken
+                if connection.certificate is not None:
+                    note_certificate(connection.certificate)
                 break
         else:
             taken = None
             self._memory.check(self._identity.username)
-            lease, shell = await self._open(lambda at: Shell.open(at.transport), deadline, since, what, kind)
+            lease, shell = await self._open(self._shell_on, deadline, since, what, kind)
             lease.accepted()
         try:
             async with deadline.enforce(what):
@@ -213,6 +241,10 @@ class PooledSession:
         if taken is None:
             self._memory.note_greeting(self._identity.username)
         return lease, shell, taken is not None
+
+    async def _shell_on(self, connection: Connection) -> Shell:
+        self._memory.check(self._identity.username)  # it may have hung while the request waited
+        return await Shell.open(connection.transport)
 
     # --- SFTP
 
@@ -246,32 +278,22 @@ class PooledSession:
         for connection in self._pool.connections(self._identity, since):
             if (sftp := connection.shared(Sftp)) is not None:
                 return SharedUse(self._pool, connection), sftp
+        self._memory.check_sftp(self._identity.username)
 
         async def open_on(leased: Connection) -> tuple[SharedUse, Sftp]:
             # one that was opened meanwhile is used: a second one would take a channel from commands
             for connection in self._pool.connections(self._identity, since, leased=True):
                 if (sftp := connection.shared(Sftp)) is not None:
                     return SharedUse(self._pool, connection), sftp
-            opened = await self._sftp_on(leased)
+            opened = await self._channels.sftp_on(leased)
             return SharedUse(self._pool, leased), opened
 
         return await self._open_shared(open_on, deadline, since)
 
-    async def _sftp_on(self, connection: Connection) -> Sftp:
-        async with connection.opening_sftp:
-            if connection.shared(Sftp) is None:
-                connection.attach(await self._sftp_opener.open(connection.transport))
-            if (sftp := connection.shared(Sftp)) is None:
-                raise Lost("The SSH connection was lost")
-            return sftp
-
     async def _open_shared(
         self, open_on: Callable[[Connection], Awaitable[tuple[SharedUse, T]]], deadline: Deadline, since: float
     ) -> tuple[SharedUse, T]:
-        """A use of a shared channel that is opened on a leased one.
-
-        `open_on` takes the use, so that the channel is not closed for a command before it is used.
-        """
+        """A use of a shared channel, opened on a leased one; `open_on` takes the use, so that no command closes it."""
         lease, (shared, channel) = await self._open(open_on, deadline, since, "Opening a channel", Kind.SHARED)
         lease.release()
         return shared, channel
@@ -280,14 +302,17 @@ class PooledSession:
 
     async def stat(self, path: str, deadline: Deadline, *, follow: bool) -> StatNumbers:
         name = path.encode("utf-8", "surrogateescape")
-        numbers = await self._repeat(self._ask, stat_question(name, follow=follow), deadline, repeatable=True)
-        if numbers is not None:
+        question = stat_question(name, follow=follow)
+        if numbers := await self._repeat(self._ask, question, deadline, repeatable=True):
             return numbers
         try:
             if not self._memory.without_shell(self._identity.username):
                 return await self.run(stat_command(path, follow=follow), deadline)
-        except NO_PROGRAM:
+        except (NotStarted, Unsupported):
             self._memory.note_no_shell(self._identity.username)
+        except Upstream as error:  # the login prints into the output of its programs
+            if isinstance(error, Lost):
+                raise
         return await self.sftp(lambda sftp: numbers_by_sftp(sftp, name, follow=follow), deadline, repeatable=True)
 
     async def ask(self, question: Question[T], deadline: Deadline) -> T | None:
@@ -307,7 +332,9 @@ class PooledSession:
                             await asyncio.wait([agent.started], timeout=patience)
                     if not (agent.started.done() and agent.started.result()):
                         return None
-                    return await agent.ask(question)
+                    asked = agent.ask(question)
+                    measured = connection.measured and not question.slow
+                    return await (connection.node.timed(asked) if measured else asked)
             except Timeout:
                 self._pool.suspect_if_silent(connection)
                 raise
@@ -326,41 +353,24 @@ class PooledSession:
         connections = self._pool.connections(self._identity, since)
         for connection in connections:
             if (agent := connection.shared(Agent)) is not None:
+                if not agent.started.done() and self._memory.doubts_agent(self._identity.username):
+                    return None
                 return SharedUse(self._pool, connection), agent
         if self._memory.without_agent(self._identity.username) or any(one.agent_paused for one in connections):
             return None
+        if self._memory.doubts_agent(self._identity.username):
+            self._channels.retry_agent(connections)
+            return None
 
         async def open_on(leased: Connection) -> tuple[SharedUse, Agent | None]:
-            opened = await self._agent_on(leased)
+            opened = await self._channels.agent_on(leased)
             return SharedUse(self._pool, leased), opened
 
         shared, started = await self._open_shared(open_on, deadline, since)
-        if started is None:
-            with shared:
-                return None
-        return shared, started
-
-    async def _agent_on(self, connection: Connection) -> Agent | None:
-        async with connection.opening_agent:
-            if connection.shared(Agent) is None and not connection.agent_paused:
-                agent = Agent(connection.transport)
-                try:
-                    await agent.open()
-                except ChannelRefused as refusal:
-                    if not refusal.no_process:
-                        raise
-                    self._memory.note_no_agent(self._identity.username)
-                    return None
-                connection.attach(agent)
-                self._pool.spawn(self._start_agent(agent, connection))
-            return connection.shared(Agent)
-
-    async def _start_agent(self, agent: Agent, connection: Connection) -> None:
-        """Start the agent's program, and remember where there is none."""
-        error = await agent.start(connection.host.login_timeout)
-        if error is not None and not (connection.agent_paused or connection.lost or connection.suspected):
-            self._memory.note_no_agent(self._identity.username)
-            self._memory.note(self._identity.username, error)
+        if started is not None:
+            return shared, started
+        with shared:
+            return None
 
 
 async def _abandon(opening: asyncio.Future[Any]) -> None:

@@ -12,7 +12,7 @@ from .channels.process import Shell
 from .errors import ChannelRefused
 
 if TYPE_CHECKING:
-    from .pool.connection import Lease
+    from flamecrest.server.ssh.pool.connection import Lease
 
 AHEAD_SECONDS = 60.0  # for which a shell waits for the next command: its environment is that of its login
 

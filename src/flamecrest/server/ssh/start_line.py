@@ -13,6 +13,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 from flamecrest.server.errors import Invalid
+from flamecrest.server.telemetry.trace import current_trace
 
 from .environment import CLEAN_FOR_JOB, CLEAN_FOR_PROGRAM, FUNCTIONS
 
@@ -28,7 +29,9 @@ START_LINE: Final = b"exec /bin/sh -c '%s'" % _INNER.replace(_NEXT, f"echo flame
 GREETING: Final = re.compile(rb"flamecrest [0-9]+\n")
 # Before the prelude where the login has been sent an SFTP client's first packet, which is thus a command not found
 AFTER_PROBE: Final = b":; "
-PRELUDE: Final = f"{FUNCTIONS}; {_NEXT}\n".encode()  # sent when the greeting has come; constant, too
+# Sent when the greeting has come; constant, too. A start-up file may have closed standard error: the first file that a
+# program opens must not take its place.
+PRELUDE: Final = f"{{ :; }} >&2 || exec 2>/dev/null; {FUNCTIONS}; {_NEXT}\n".encode()
 
 MAX_ARGUMENT = 128 * 1024 - 1  # bytes; Linux's MAX_ARG_STRLEN
 MAX_ARGUMENTS = 1024 * 1024  # bytes together; Linux takes 2 MiB with the environment
@@ -37,10 +40,14 @@ REMOTE_GRACE = 5  # seconds after the deadline when `timeout` ends the command, 
 MAX_PREAMBLE = 64 * 1024  # bytes before a mark that are kept: they may say why a program did not start
 MAX_NOISE = 1024 * 1024  # bytes that start-up files may print before the greeting
 
+MAX_SERIES_INPUT = 24 * 1024  # bytes: /bin/sh reads the input of a command of a series with a call for each byte
+
+REQUEST_ID: Final = "FLAMECREST_REQUEST_ID"  # the variable of the command with the id of the request that it serves
 _SEARCH: Final = frozenset({"PATH", "EXECIGNORE"})  # variables that change where sh looks for a program
 _WORD: Final = secrets.token_hex(8)  # no output of a command contains it
 BEGIN: Final = f"\x1e{_WORD} begin\x1e"  # on standard output
 BEGIN_ERRORS: Final = f"\x1e{_WORD} errors\x1e"  # on standard error
+END_ERRORS: Final = f"\x1e{_WORD} no more errors\x1e"  # there as well, behind a command of a series
 END: Final = f"\x1e{_WORD} end "  # the exit status follows, and \x1e
 _END: Final = re.compile(re.escape(END.encode()) + rb"([0-9]{1,3})\x1e\n")
 MAX_END: Final = len(END) + 5  # bytes
@@ -48,6 +55,8 @@ MAX_END: Final = len(END) + 5  # bytes
 
 def command_text(command: Command[Any], seconds: float | None = None) -> bytes:
     """What /bin/sh is told to run a command. With `seconds` the command is ended there soon after that time.
+
+    The command has the id of the request that is being served in its environment.
 
     Raises Invalid for a NUL byte and for arguments that are too long.
     """
@@ -65,8 +74,11 @@ def command_text(command: Command[Any], seconds: float | None = None) -> bytes:
     if seconds is not None:  # the limit is set by a program, which starts another sh: that reads the second line
         timeout = f"exec timeout -k 2 {math.ceil(seconds) + REMOTE_GRACE} /bin/sh -c '{_INNER}'"
         limit = f"command -v timeout >/dev/null && {timeout}; "
+    join = "exec 2>&1; " if command.joined else ""
     program, *arguments = map(_quoted, command.argv)
     variables = "".join(f"export {name}={_quoted(value)}; " for name, value in command.env.items())
+    if (trace := current_trace.get()) is not None:
+        variables += f"export {REQUEST_ID}={_quoted(trace.request_id)}; "
     if not _SEARCH.isdisjoint(command.env):  # the program is that of the login's PATH, and no function of the user's
         search = f"unset -f {program}; if FLAMECREST=$(command -v {program}); then"
         variables = f"{search} {variables}else FLAMECREST={program}; fi; "
@@ -75,7 +87,44 @@ def command_text(command: Command[Any], seconds: float | None = None) -> bytes:
         f"{clean}; {limit}{_NEXT}\n"
         f"unset FLAMECREST FLAMECREST_NEWLINE; FLAMECREST_NEWLINE=${{IFS#??}}; {variables}"
         f"echo '{BEGIN_ERRORS}' >&2; echo '{BEGIN}'; "
-        f'(exec {" ".join((program, *arguments))}); echo "{END}$?\x1e"\n'
+        f'({join}exec {" ".join((program, *arguments))}); echo "{END}$?\x1e"\n'
+    )
+    return text.encode("utf-8", "surrogateescape")
+
+
+def fits_series(command: Command[Any]) -> bool:
+    """Whether the command can be one of a series: its input is short, and the shell finds its program as always."""
+    return len(command.stdin or b"") <= MAX_SERIES_INPUT and _SEARCH.isdisjoint(command.env) and not command.joined
+
+
+def series_text(*, for_job: bool) -> bytes:
+    """What /bin/sh is told to run commands one after the other: each is a line of its input, with which it ends.
+
+    A line that the connection breaks off is not run. Nothing is run where printf is a program: others would see its
+    arguments.
+    """
+    clean = CLEAN_FOR_JOB if for_job else CLEAN_FOR_PROGRAM
+    return (
+        f'{clean}; unset -f printf; test "$(command -v printf)" = printf || exit; '
+        'while IFS= read -r FLAMECREST; do eval "$FLAMECREST"; done\n'
+    ).encode()
+
+
+def series_line(command: Command[Any], seconds: float | None = None) -> bytes:
+    """The line that runs a command of a series. With `seconds` the command is ended there soon after that time.
+
+    Raises as `command_text`.
+    """
+    command_text(command)  # raises
+    limit = "" if seconds is None else f"timeout --foreground -k 2 {math.ceil(seconds) + REMOTE_GRACE} "
+    variables = "".join(f"export {name}={_quoted(value)}; " for name, value in command.env.items())
+    feed = "</dev/null "
+    if command.stdin:
+        feed = f"printf %s {_quoted(command.stdin.decode('utf-8', 'surrogateescape'))} | "
+    text = (
+        f"(unset FLAMECREST FLAMECREST_NEWLINE; FLAMECREST_NEWLINE=${{IFS#??}}; {variables}"
+        f"echo '{BEGIN_ERRORS}' >&2; echo '{BEGIN}'; {feed}exec {limit}{' '.join(map(_quoted, command.argv))}); "
+        f"FLAMECREST=$?; echo '{END_ERRORS}' >&2; echo \"{END}$FLAMECREST\x1e\"\n"
     )
     return text.encode("utf-8", "surrogateescape")
 
@@ -132,15 +181,26 @@ class Preamble:
 
 
 def split_end(output: bytes) -> tuple[bytes, int] | None:
-    """The output without the mark at its end, and the exit status that the mark has; None if there is no mark."""
+    """The output before the end mark, and the exit status that the mark has; None if there is no mark.
+
+    What follows was printed by something that start-up files have left running.
+    """
     at = output.rfind(END.encode())
     found = _END.match(output, at) if at >= 0 else None
-    return (output[:at] + output[found.end() :], int(found[1])) if found else None
+    return (output[:at], int(found[1])) if found else None
+
+
+def whole_end(held: bytes) -> bytes:
+    """The end mark that the data begins with; b"" if it is not there, or not whole."""
+    found = _END.match(held)
+    return found[0] if found else b""
 
 
 def may_end(data: bytes) -> int:
-    """The offset in `data` from which on it may be the end mark, or the beginning of it; its length if nowhere."""
+    """The offset in `data` of the end mark, or of what may be its beginning at the end; its length if nowhere."""
     mark = END.encode()
+    if (at := data.find(mark)) >= 0:
+        return at
     at = data.find(b"\x1e", max(0, len(data) - MAX_END))
     while at >= 0 and not mark.startswith(data[at : at + len(mark)]):
         at = data.find(b"\x1e", at + 1)

@@ -20,12 +20,19 @@ MESSAGE = 32 * 1024  # bytes of data in one SSH message at most: the packet size
 
 
 class SshTransport:
-    """One connection that has logged in. `tunnel` is the connection to the jump host, if there is one."""
+    """One connection that has logged in. `tunnel` is the connection to the jump host, if there is one.
 
-    __slots__ = ("_on_lost", "counters", "heard", "held", "lost", "raw", "runs_commands", "tunnel")
+    `stall_timeout`: seconds without any progress after which a transfer fails.
+    """
+
+    __slots__ = ("_on_lost", "counters", "heard", "held", "lost", "raw", "runs_commands", "stall_timeout", "tunnel")
 
     def __init__(
-        self, raw: asyncssh.SSHClientConnection, tunnel: asyncssh.SSHClientConnection | None, counters: PoolCounters
+        self,
+        raw: asyncssh.SSHClientConnection,
+        tunnel: asyncssh.SSHClientConnection | None,
+        counters: PoolCounters,
+        stall_timeout: float,
     ) -> None:
         self.raw = raw
         self.tunnel = tunnel
@@ -33,6 +40,7 @@ class SshTransport:
         self.heard = time.monotonic()  # when data last came
         self.held = 0  # bytes of programs' output that are in memory
         self.lost = False
+        self.stall_timeout = stall_timeout
         self.runs_commands = False  # a program of ours has greeted on this connection
         self._on_lost: Callable[[], None] | None = None
 
@@ -82,9 +90,10 @@ class SshTransport:
 
     def test(self) -> None:
         """Ask the server for a sign of life. `heard` is set by its answer."""
-        self.raw.create_task(self._tested())
+        self.raw.create_task(self.answered())
 
-    async def _tested(self) -> None:
+    async def answered(self) -> None:
+        """Return when the server has answered a keep-alive message, or the connection has ended."""
         await self.raw._make_keepalive_request()  # noqa: SLF001 -- the public interface does not tell of the answer
         self.heard = time.monotonic()
 

@@ -21,6 +21,7 @@ from flamecrest.wire.json import dumps
 from .redact import redact
 
 ACCESS = logging.getLogger("flamecrest.access")
+WAITS = ("queue", "connect")  # phases within `ssh`
 BATCH_SECONDS = 0.02  # how long a line may wait to be written together with others
 
 
@@ -40,6 +41,10 @@ class Trace:
     detail: str | None = None  # GatewayError.detail
     headers: dict[str, str] | None = None  # the request headers to log, by their names in the log
     phases: dict[str, phase] = field(default_factory=dict)
+    identity: object = None  # Identity of the caller, for the audit log
+    decisions: list[Any] | None = None  # pairs of AccessRequest and Decision; None without an audit log
+    trace_id: str | None = None  # of OpenTelemetry, if traces are sent
+    certificate_serial: int | None = None  # of the SSH certificate that was used, for the audit log
 
     def ids(self) -> dict[str, str]:
         """The two ids, under their names in the log."""
@@ -50,19 +55,21 @@ current_trace: ContextVar[Trace | None] = ContextVar("flamecrest_trace", default
 
 
 class phase:  # noqa: N801 - used like a function; a class because it runs several times in every request
-    """Context manager that adds the time of its block to a phase of the current request: auth, queue or ssh.
+    """Context manager that adds the time of its block to a phase of the current request: auth, queue, connect or ssh.
 
-    `queue` is the time spent waiting for a channel. `ssh` is the time spent on the cluster, `queue` included.
+    `queue` is the time spent waiting for a channel, `connect` for a connection to be opened. `ssh` is the time spent on
+    the cluster, with both.
     Concurrent blocks of one phase are counted once: the first block of a name holds the total.
     """
 
-    __slots__ = ("_first", "_name", "running", "seconds", "since")
+    __slots__ = ("_first", "_name", "began", "ended", "running", "seconds", "since")
 
     def __init__(self, name: str) -> None:
         self._name = name
         self.seconds = 0.0
         self.running = 0
         self.since = 0.0
+        self.began = self.ended = 0.0  # times of perf_counter: of the first block's start and the last one's end
 
     def __enter__(self) -> None:
         trace = current_trace.get()
@@ -71,7 +78,9 @@ class phase:  # noqa: N801 - used like a function; a class because it runs sever
             return
         self._first = first = trace.phases.setdefault(self._name, self)
         if not first.running:
-            first.since = time.perf_counter()
+            first.since = now = time.perf_counter()
+            if not first.began:
+                first.began = now
         first.running += 1
 
     def __exit__(self, *_: object) -> None:
@@ -79,7 +88,8 @@ class phase:  # noqa: N801 - used like a function; a class because it runs sever
         if first is not None:
             first.running -= 1
             if not first.running:
-                first.seconds += time.perf_counter() - first.since
+                first.ended = now = time.perf_counter()
+                first.seconds += now - first.since
 
 
 class BatchedStreamHandler(logging.StreamHandler[IO[str]]):
@@ -148,9 +158,12 @@ def log_request(trace: Trace, seconds: float, path: str) -> None:
     phases = trace.phases
     for name, phase in phases.items():
         spent = phase.seconds
-        if name == "ssh" and "queue" in phases:
-            spent = max(0.0, spent - phases["queue"].seconds)
+        if name == "ssh" and len(phases) > 1:
+            waited = sum(phases[wait].seconds for wait in WAITS if wait in phases)
+            spent = max(0.0, spent - waited)
         line[f"{name}_ms"] = int(spent * 1e6 + 0.5) / 1000
+    if trace.trace_id is not None:
+        line["trace_id"] = trace.trace_id
     if trace.error is not None:
         line["error"] = trace.error
     if trace.detail is not None:

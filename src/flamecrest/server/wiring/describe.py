@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, assert_never
 
 from flamecrest.server.settings import S3TransferSettings, StreamerTransferSettings, WormholeTransferSettings
 from flamecrest.wire import systems as wire
 
+from .methods import transfer_methods
+from .transfers import direct_methods
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from flamecrest.server.health.board import ProbeResult
-    from flamecrest.server.settings import ClusterSettings, DataOperationSettings, ProbingSettings, SshSettings
+    from flamecrest.server.settings import (
+        ClusterSettings,
+        DataOperationSettings,
+        ProbingSettings,
+        SshSettings,
+        TransferSettings,
+    )
+    from flamecrest.server.ssh.pool.pool import Pool
 
 
-def description(cluster: ClusterSettings, operations: DataOperationSettings) -> wire.HPCCluster:
+def description(
+    cluster: ClusterSettings, operations: DataOperationSettings, transfers: TransferSettings
+) -> wire.HPCCluster:
     """The part of the description that does not change while the gateway runs."""
     scheduler = cluster.scheduler
     return wire.HPCCluster(
@@ -38,7 +50,8 @@ def description(cluster: ClusterSettings, operations: DataOperationSettings) -> 
             )
             for system in cluster.file_systems
         ],
-        data_operation=_operations(operations),
+        data_operation=_operations(operations, transfers, direct_methods(cluster, operations)),
+        transfer_methods=transfer_methods(cluster, operations, transfers),
     )
 
 
@@ -51,7 +64,8 @@ def with_health(
             {
                 "service_type": service,
                 "last_checked": result.checked,
-                "latency": round(result.latency, 3),
+                "latency": None if result.latency is None else round(result.latency, 3),
+                "since": result.since,
                 "healthy": result.healthy,
                 "message": result.message,
                 **({"path": result.path} if result.path is not None else {}),
@@ -61,6 +75,28 @@ def with_health(
         for service in (wire.BackendServiceType(result.service.value),)
     ]
     return described.model_copy(update={"services_health": shown, "last_health_check": last_run})
+
+
+def with_nodes(described: wire.HPCCluster, pool: Pool) -> wire.HPCCluster:
+    """The description with the current state of the login nodes, if there are several."""
+    if not pool.nodes.several:
+        return described
+    now = datetime.now(UTC)
+    nodes = [
+        wire.LoginNode(
+            host=one.host.host,
+            port=one.host.port,
+            address=one.host.address,
+            zone=one.host.zone,
+            weight=one.host.weight,
+            state=one.health.value,
+            since=now - timedelta(seconds=one.since),
+            reason=one.reason,
+            connections=one.connections,
+        )
+        for one in pool.nodes.report(pool.all_connections())
+    ]
+    return described.model_copy(update={"ssh": described.ssh.model_copy(update={"nodes": nodes})})
 
 
 def _ssh(ssh: SshSettings) -> wire.SSHClientPool:
@@ -89,13 +125,29 @@ def _probing(probing: ProbingSettings) -> wire.ProbingServices:
     return wire.ProbingServices(interval_check=round(probing.interval_check), services=services or None)
 
 
-def _operations(operations: DataOperationSettings) -> wire.DataOperation:
+def _operations(
+    operations: DataOperationSettings, transfers: TransferSettings, methods: Sequence[str]
+) -> wire.DataOperation:
     # Clients expect a number. Without a limit it is the default of FirecREST, to which they then keep.
     limits = {} if operations.max_ops_file_size is None else {"max_ops_file_size": operations.max_ops_file_size}
     return wire.DataOperation(
         **limits,
         datatransfer_jobs_directives=list(operations.datatransfer_jobs_directives),
-        data_transfer=_transfer(operations),
+        data_transfer=_gateway(transfers)
+        if "s3" in methods and operations.data_transfer is None
+        else _transfer(operations),
+    )
+
+
+def _gateway(transfers: TransferSettings) -> wire.S3DataTransfer:
+    """The gateway itself, which clients use as they use an object store."""
+    return wire.S3DataTransfer(
+        service_type="s3",
+        name="gateway",
+        public_url=transfers.public_url or "",
+        region="",
+        ttl=round(transfers.lifetime),
+        multipart=wire.MultipartUpload(max_part_size=transfers.part_size),
     )
 
 
@@ -128,8 +180,11 @@ def _transfer(
                 public_ips=list(transfer.public_ips) or None,
                 wait_timeout=round(transfer.wait_timeout),
                 inbound_transfer_limit=transfer.inbound_transfer_limit,
+                require_tls=transfer.require_tls,
             )
         case WormholeTransferSettings():
-            return wire.WormholeDataTransfer(service_type="wormhole")
+            return wire.WormholeDataTransfer(
+                service_type="wormhole", mailbox_url=transfer.mailbox_url, transit_relay=transfer.transit_relay
+            )
         case _:
             assert_never(transfer)

@@ -5,39 +5,58 @@ Everything that lives as long as the gateway is entered in order on one exit sta
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import httpx
 
 from flamecrest.server.auth.port import Identity
-from flamecrest.server.cluster import Cluster, Gateway, Limits, Ports
+from flamecrest.server.cluster import Cluster, Gateway
 from flamecrest.server.files.archives.remote import RemoteBulk
 from flamecrest.server.files.read_ahead import ReadAhead
 from flamecrest.server.files.remote.cluster_facts import ClusterFacts
+from flamecrest.server.files.remote.links import resolve_links
 from flamecrest.server.files.remote.queries import remote_files
 from flamecrest.server.files.resumable.remote import RemoteUploads
-from flamecrest.server.health.board import Board
+from flamecrest.server.health.samples import samples_of
+from flamecrest.server.ports import Limits, Ports
 from flamecrest.server.settings import Settings, require_supported
 from flamecrest.server.ssh.session import PooledSessions
 from flamecrest.server.ssh.user import User, whoami
 from flamecrest.server.telemetry.counters import Counters
+from flamecrest.server.transfer.direct.methods import DirectOptions
+from flamecrest.server.transfer.s3.watch import Watch
+from flamecrest.server.transfer.tracking.background import RunningTransfers
+from flamecrest.server.transfer.tracking.followed import Followed
 
-from .access import choose_authorizer, choose_credentials, make_authenticator
-from .describe import description, with_health
-from .probing import probing
-from .scheduler import choose_scheduler
+from .audit import open_audit
+from .authentication import accepting, make_authenticator, make_narrow_tokens, protected_resource, restricted
+from .authorization import make_authorizer
+from .clusters import Clusters, OpenCluster, made_of
+from .credentials import CredentialSources
+from .describe import description, with_health, with_nodes
+from .limits import make_fair_use
+from .probing import make_board, probing
+from .scheduler import SchedulerChoice, choose_scheduler
 from .ssh import make_pool
-from .transfers import choose_transfers
+from .stores import Background, Stores
+from .tracked import tracked_transfers
+from .transfers import Through, TransferPorts, make_signer
 
 if TYPE_CHECKING:
-    from flamecrest.server.auth.port import Authorizer
+    from flamecrest.server.audit.calls import Audit
+    from flamecrest.server.auth.port import Authenticator, Authorizer
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.settings import ClusterSettings, DataOperationSettings
+    from flamecrest.server.health.board import Board
+    from flamecrest.server.settings import ClusterSettings, TracingSettings
+    from flamecrest.server.ssh.pool.pool import Pool
     from flamecrest.server.ssh.port import Sessions
+    from flamecrest.server.telemetry.tracing import RequestTracer
 
 VIEW_SIZE = 5 * 1024 * 1024  # bytes of a file's text in one answer if no max_ops_file_size is configured
 
@@ -47,29 +66,117 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     """The running gateway. Raises SettingsError for settings that this version does not support."""
     require_supported(settings)
     async with AsyncExitStack() as stack:
+        audit = await stack.enter_async_context(open_audit(settings.audit))  # ends last: requests may still be recorded
+        tracer = await _open_tracer(settings.tracing, stack)
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=10.0, follow_redirects=False))
-        authenticator = await stack.enter_async_context(make_authenticator(settings, http))
-        authorizer, credentials = choose_authorizer(settings), choose_credentials(settings)
-        counters, read_ahead = Counters(), ReadAhead()
+        authenticator = make_authenticator(settings, http)
+        await stack.enter_async_context(authenticator)
+        credentials, counters, read_ahead = CredentialSources(stack), Counters(), ReadAhead()
+        narrow = make_narrow_tokens(settings)
+        owner = await make_authorizer(settings.auth.authorization, stack, partial(counters.register, None))
+        authorizer = restricted(owner, narrow, links=_resolves_links(settings))
         counters.register(None, "authenticator", lambda: asdict(authenticator.stats()))
-        clusters = {}
-        for cluster in settings.clusters:
-            pool = await stack.enter_async_context(make_pool(cluster.ssh, credentials))
+        options = DirectOptions(
+            make_signer(settings.transfers), settings.transfers.lifetime, settings.transfers.part_size
+        )
+        stores, background = Stores(), Background(http, Watch(), RunningTransfers(), Followed())
+        stack.callback(stores.close)
+        shared = _Shared(credentials, stores, authenticator, http, authorizer, audit, read_ahead, options, background)
+        clusters = Clusters(shared, counters)
+        stack.push_async_callback(clusters.close)
+        await clusters.change(settings)
+        fair_use = make_fair_use(settings.limits)
+        if fair_use is not None:
+            stack.push_async_callback(fair_use.close)
+            counters.measure(fair_use.samples)
+        if audit is not None:
+            counters.measure(audit.samples)
+        counters.register(None, "transfers", background.counts)
+        stack.push_async_callback(background.running.close)
+        stack.push_async_callback(background.followed.close)
+        stack.push_async_callback(background.watch.close)  # before the connections that it uses
+        yield Gateway(
+            accepting(authenticator, narrow, settings),
+            clusters.by_name,
+            counters,
+            authorizer,
+            options.signer,
+            settings.transfers.public_url,
+            fair_use,
+            protected_resource(settings),
+            audit,
+            narrow,
+            reload=clusters.change,
+            unready=lambda: None if authenticator.has_keys() else "no key of a token issuer could be read yet",
+            tracer=tracer,
+        )
+
+
+async def _open_tracer(tracing: TracingSettings | None, stack: AsyncExitStack) -> RequestTracer | None:
+    if tracing is None:
+        return None
+    try:  # in a thread: it reads some hundred files
+        module = await asyncio.to_thread(import_module, "flamecrest.server.telemetry.tracing")
+    except ModuleNotFoundError:
+        raise RuntimeError("tracing needs OpenTelemetry: pip install 'flamecrest[otel]'") from None
+    token = None if tracing.token is None else tracing.token.get_secret_value()
+    sending = module.sending_traces(
+        tracing.endpoint, token=token, ratio=tracing.ratio, service_name=tracing.service_name
+    )
+    tracer: RequestTracer = await stack.enter_async_context(sending)
+    return tracer
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What all clusters of a gateway share."""
+
+    credentials: CredentialSources
+    stores: Stores
+    authenticator: Authenticator
+    http: httpx.AsyncClient
+    authorizer: Authorizer | None
+    audit: Audit | None
+    read_ahead: ReadAhead
+    options: DirectOptions
+    background: Background
+
+    async def open(self, settings: Settings, cluster: ClusterSettings) -> OpenCluster:
+        """Open a cluster. Raises SettingsError."""
+        counters, access = Counters(), await self.stores.of(settings.operations(cluster))
+        async with AsyncExitStack() as stack:
+            pool = await stack.enter_async_context(make_pool(cluster.ssh, await self.credentials.of(settings, cluster)))
             sessions = PooledSessions(pool, agent=cluster.ssh.agent == "auto")
             counters.register(cluster.name, "pool", sessions.stats)
-            ports = _ports(cluster, settings.operations(cluster), sessions, counters, read_ahead)
-            made = _cluster(settings, cluster, ports, authorizer)
-            await stack.enter_async_context(probing(settings, cluster, made, ports, authenticator, http))
-            clusters[cluster.name.lower()] = made
-        yield Gateway(authenticator, clusters, counters)
+            scheduler = choose_scheduler(cluster.scheduler, sessions)
+            if scheduler.close is not None:
+                stack.push_async_callback(scheduler.close)
+            board = make_board(cluster)
+            through = Through(self.options, access, self.background, board)
+            ports = _ports(cluster, settings, sessions, counters, self.read_ahead, scheduler, through)
+            made = _cluster(settings, cluster, ports, board, self.authorizer, self.audit, pool)
+            probes = await stack.enter_async_context(AsyncExitStack())
+            watched = probing(settings, cluster, made, ports, self.authenticator, self.http, access)
+            await probes.enter_async_context(watched)
+            counters.measure(partial(samples_of, board))
+            return OpenCluster(
+                made, made_of(settings, cluster), cluster.ssh.max_age_in_use, counters, stack.pop_all(), probes
+            )
+        raise AssertionError
 
 
-def _cluster(settings: Settings, cluster: ClusterSettings, ports: Ports, authorizer: Authorizer | None) -> Cluster:
+def _cluster(
+    settings: Settings,
+    cluster: ClusterSettings,
+    ports: Ports,
+    board: Board,
+    authorizer: Authorizer | None,
+    audit: Audit | None,
+    pool: Pool,
+) -> Cluster:
     operations = settings.operations(cluster)
     connecting = cluster.ssh.timeout.connection + cluster.ssh.timeout.login
-    described = description(cluster, operations)
-    probing = cluster.probing
-    board = Board(cluster.name, interval=probing.interval_check, failures=probing.failures)
+    described = description(cluster, operations, settings.transfers)
     return Cluster(
         cluster.name,
         roots=[system.path for system in cluster.file_systems],
@@ -83,19 +190,21 @@ def _cluster(settings: Settings, cluster: ClusterSettings, ports: Ports, authori
         ports=ports,
         board=board,
         authorizer=authorizer,
-        describe=lambda: with_health(described, board.results(), board.last_run),
+        audit=audit,
+        describe=lambda: with_health(with_nodes(described, pool), board.results(), board.last_run),
     )
 
 
 def _ports(
     cluster: ClusterSettings,
-    operations: DataOperationSettings,
+    settings: Settings,
     sessions: Sessions,
     counters: Counters,
     read_ahead: ReadAhead,
+    scheduler: SchedulerChoice,
+    through: Through,
 ) -> Ports:
     """The adapters of one cluster. What they share among users lives as long as the ports."""
-    scheduler = choose_scheduler(cluster.scheduler, sessions)
     counters.register(cluster.name, "scheduler", scheduler.counters.read)
 
     def uploads(identity: Identity) -> RemoteUploads:
@@ -104,15 +213,31 @@ def _ports(
     def bulk(identity: Identity) -> RemoteBulk:
         return RemoteBulk(sessions.of(identity))
 
+    async def resolve(identity: Identity, paths: Sequence[str], deadline: Deadline) -> list[str]:
+        return await resolve_links(sessions.of(identity), paths, deadline)
+
     async def user(identity: Identity, deadline: Deadline) -> User:
         return await sessions.of(identity).run(whoami(), deadline)
 
+    files = partial(remote_files, sessions, ClusterFacts(read_ahead))
+    transfers = TransferPorts(cluster, settings.operations(cluster), through, sessions, files, scheduler.make)
     return Ports(
-        files=partial(remote_files, sessions, ClusterFacts(read_ahead)),
+        files=files,
         scheduler=scheduler.make,
         scheduler_services=scheduler.services,
-        transfers=choose_transfers(cluster, operations, scheduler.make),
+        transfers=transfers.transfers,
         user=user,
         uploads=uploads,
         bulk=bulk,
+        direct_uploads=transfers.uploads,
+        transfer_jobs=transfers.jobs,
+        shown_jobs=transfers.shown_jobs,
+        tracked=tracked_transfers(transfers),
+        **({"resolve": resolve} if _resolves_links(settings) or settings.auth.tokens is not None else {}),
     )
+
+
+def _resolves_links(settings: Settings) -> bool:
+    """Whether rules about paths are applied to what links lead to. Limits of narrow tokens always are."""
+    authorization = settings.auth.authorization
+    return authorization is None or authorization.resolve_links

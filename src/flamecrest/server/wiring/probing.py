@@ -1,4 +1,4 @@
-"""The probes of one cluster, made by its service account through the same ports as users' requests."""
+"""The health of one cluster: its Board, and the probes, made through the same ports as users' requests."""
 
 from __future__ import annotations
 
@@ -9,24 +9,62 @@ from typing import TYPE_CHECKING, Final
 from flamecrest.server.auth.port import Identity
 from flamecrest.server.auth.service_account import ClientCredentials
 from flamecrest.server.errors import GatewayError
-from flamecrest.server.health.board import Service
+from flamecrest.server.health.board import Board, Service
+from flamecrest.server.health.maintenance import MaintenanceWindow
 from flamecrest.server.health.probes import NotProbed, Probe, ProbeLoop
-from flamecrest.server.ssh.errors import AddressPenalised, CredentialsFailed, EndedEarly, LoginRefused, Lost, NotStarted
+from flamecrest.server.ssh.errors import (
+    AddressPenalised,
+    CredentialsFailed,
+    CredentialsRefused,
+    CredentialsUnavailable,
+    EndedEarly,
+    LoginRefused,
+    Lost,
+    NotStarted,
+)
 
 if TYPE_CHECKING:
     import httpx
 
     from flamecrest.server.auth.port import Authenticator
-    from flamecrest.server.cluster import Cluster, Ports
+    from flamecrest.server.cluster import Cluster
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.settings import ClusterSettings, Settings
+    from flamecrest.server.ports import Ports
+    from flamecrest.server.settings import ClusterSettings, MaintenanceSettings, Settings
+    from flamecrest.server.transfer.s3.access import StoreAccess
 
 
 Check = Callable[["Identity", "Deadline"], Awaitable[None]]
 
-# Failures of the service account alone: its key is refused or missing, the server drops logins from this address, or
-# its start-up files end the login.
-_ACCOUNT_ONLY: Final = (LoginRefused, AddressPenalised, CredentialsFailed, NotStarted, EndedEarly)
+# Failures of the service account alone: its key is refused, missing or not issued, the server drops logins from this
+# address, or its start-up files end the login.
+_ACCOUNT_ONLY: Final = (
+    LoginRefused,
+    AddressPenalised,
+    CredentialsFailed,
+    CredentialsRefused,
+    CredentialsUnavailable,
+    NotStarted,
+    EndedEarly,
+)
+
+
+def make_board(cluster: ClusterSettings) -> Board:
+    """The board of a cluster."""
+    probing = cluster.probing
+    return Board(
+        cluster.name,
+        interval=probing.interval_check,
+        retry=probing.retry_interval,
+        failures=probing.failures,
+        requests=probing.failed_requests,
+        windows=[_window(one) for one in cluster.maintenance],
+    )
+
+
+def _window(one: MaintenanceSettings) -> MaintenanceWindow:
+    services = frozenset(map(Service, one.services))
+    return MaintenanceWindow(one.start, one.end, services, frozenset(one.paths), one.message)
 
 
 @asynccontextmanager
@@ -37,12 +75,16 @@ async def probing(
     ports: Ports,
     authenticator: Authenticator,
     http: httpx.AsyncClient,
+    store: StoreAccess | None,
 ) -> AsyncIterator[None]:
     """Probe the cluster while the block runs, if probes are configured."""
     timeouts, account = cluster.probing.timeouts(), cluster.service_account
     token_url = settings.auth.authentication.token_url
+    grace = cluster.probing.startup_grace_period
+    own = _without_account(timeouts, store)
     if not timeouts or account is None or token_url is None:
-        yield
+        async with ProbeLoop(made.board, own, grace=grace):
+            yield
         return
     credentials = ClientCredentials(
         token_url,
@@ -52,15 +94,23 @@ async def probing(
         auth_method=settings.auth.authentication.token_endpoint_auth_method,
     )
     async with credentials:
-        probes = _probes(cluster, ports, timeouts, _ServiceAccount(credentials, authenticator))
-        async with ProbeLoop(made.board, probes, grace=cluster.probing.startup_grace_period):
+        probes = _probes(cluster, ports, timeouts, _ServiceAccount(credentials, authenticator, cluster.name))
+        async with ProbeLoop(made.board, [*probes, *own], grace=grace):
             yield
+
+
+def _without_account(timeouts: dict[str, float], store: StoreAccess | None) -> list[Probe]:
+    """The probes that the gateway makes by its own rights."""
+    if store is None or "s3" not in timeouts:
+        return []
+    return [Probe(Service.S3, store.store.ping, timeouts["s3"])]
 
 
 class _ServiceAccount:
     """The account that probes work with."""
 
-    def __init__(self, credentials: ClientCredentials, authenticator: Authenticator) -> None:
+    def __init__(self, credentials: ClientCredentials, authenticator: Authenticator, cluster: str) -> None:
+        self._cluster = cluster
         self._credentials = credentials
         self._authenticator = authenticator
         self._last: Identity | None = None
@@ -69,7 +119,8 @@ class _ServiceAccount:
         """Its identity by a valid token; the last one while the issuer is down. Raises NotProbed."""
         try:
             token = await self._credentials.token(deadline)
-            self._last = await self._authenticator.authenticate(f"Bearer {token}", deadline)
+            identity = await self._authenticator.authenticate(f"Bearer {token}", deadline)
+            self._last = identity.on(self._cluster)
         except GatewayError as error:
             if self._last is None:
                 raise NotProbed(error.public, detail=error.detail) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flamecrest.server.ssh.host_keys import HostKeyVerifier
@@ -11,25 +12,14 @@ from flamecrest.server.ssh.pool.pool import Pool
 
 if TYPE_CHECKING:
     from flamecrest.server.settings import SshSettings
-    from flamecrest.server.ssh.credentials import Credentials
+    from flamecrest.server.ssh.credentials.port import Credentials
 
 
 def make_pool(ssh: SshSettings, credentials: Credentials) -> Pool:
     """The pool; the caller enters and leaves it."""
     trust = ssh.host_keys
-    host = Host(
-        host=ssh.host,
-        port=ssh.port,
-        proxy_host=ssh.proxy_host,
-        proxy_port=ssh.proxy_port or 22,
-        proxy_user=ssh.proxy_user,
-        connect_timeout=ssh.timeout.connection,
-        login_timeout=ssh.timeout.login,
-        keep_alive=ssh.timeout.keep_alive,
-        accelerate=ssh.accelerate == "auto",
-    )
     return Pool(
-        [host],
+        login_nodes(ssh),
         credentials,
         HostKeyVerifier(
             [str(path) for path in trust.known_hosts] or None,
@@ -48,3 +38,30 @@ def make_pool(ssh: SshSettings, credentials: Credentials) -> Pool:
             turn=ssh.max_turn,
         ),
     )
+
+
+def login_nodes(ssh: SshSettings) -> list[Host]:
+    """The login nodes; names are not resolved yet."""
+    host = Host(
+        host=ssh.host,
+        port=ssh.port,
+        proxy_host=ssh.proxy_host,
+        proxy_port=ssh.proxy_port or 22,
+        proxy_user=ssh.proxy_user,
+        connect_timeout=ssh.timeout.connection,
+        login_timeout=ssh.timeout.login,
+        keep_alive=ssh.timeout.keep_alive,
+        accelerate=ssh.accelerate == "auto",
+    )
+    return [
+        replace(
+            host,
+            host=node.host,
+            port=node.port or ssh.port,
+            weight=node.weight,
+            zone=node.zone,
+            near=None in {node.zone, ssh.zone} or node.zone == ssh.zone,
+            pinned=node.pinned,
+        )
+        for node in ssh.hosts
+    ] or [host]

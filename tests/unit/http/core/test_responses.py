@@ -10,6 +10,7 @@ import pytest
 from flamecrest.server.files.values import ListingEntry, Stat
 from flamecrest.server.http import compute, status
 from flamecrest.server.http.core.responses import file_entry, file_stat, plain_file_entries
+from flamecrest.server.http.jobs import shown
 from flamecrest.server.schedulers.values import Job, JobMetadata, JobStep, JobTimes, Node, Reservation
 from flamecrest.wire import compute as wire_compute
 from flamecrest.wire import filesystem as wire_files
@@ -26,16 +27,16 @@ def filled(kind: Any, **fields: Any) -> Any:
 
 
 STEP = filled(JobStep, times=TIMES, exit_code=0, signal=0)
-JOB = filled(Job, times=TIMES, steps=[STEP], exit_code=0, signal=0, node_count=1, priority=1)
+JOB = filled(Job, usage=None, times=TIMES, steps=[STEP], exit_code=0, signal=0, node_count=1, priority=1)
 SHAPES = [
     (file_stat(filled(Stat)), wire_files.FileStat),
     (plain_file_entries([ENTRY])[0], wire_files.File),
     (file_entry(ENTRY), wire_files.File),
     (file_entry(ENTRY._replace(name="\udcff")), wire_files.File),
-    (compute._job(JOB), wire_compute.JobModel),
-    (compute._job(JOB)["time"], wire_compute.JobTime),
-    (compute._job(JOB)["status"], wire_compute.JobStatus),
-    (compute._job(JOB)["tasks"][0], wire_compute.JobTask),
+    (shown.show_job(JOB), wire_compute.JobModel),
+    (shown.show_job(JOB)["time"], wire_compute.JobTime),
+    (shown.show_job(JOB)["status"], wire_compute.JobStatus),
+    (shown.show_job(JOB)["tasks"][0], wire_compute.JobTask),
     (compute._metadata(filled(JobMetadata)), wire_compute.JobMetadataModel),
     (status._node(filled(Node, states=(), partitions=())), wire_status.NodeModel),
     (status._reservation(filled(Reservation)), wire_status.ReservationModel),

@@ -122,7 +122,9 @@ async def test_failure_midway_aborts_the_connection(tmp_path: Path) -> None:
         async with world.served() as served, served.connect() as (reader, writer):
             writer.write(head(tmp_path / "f"))
             answer = await reader.read()
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{served.port}", headers=CALLER) as client:
+            async with httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{served.port}", headers=CALLER, verify=False
+            ) as client:
                 with pytest.raises(httpx.RemoteProtocolError):
                     await client.get(URL, params={"path": str(tmp_path / "f")})
     top, _, body = answer.partition(b"\r\n\r\n")

@@ -131,6 +131,32 @@ async def test_invalid_parameters(client: httpx.AsyncClient, tmp_path: Path, nam
     assert raw_names(str(tmp_path)) == set()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("mode", "999", "must be octal digits, at most 7777, such as 644"),
+        ("mtime", "-1", "must lie between 1970 and 2106"),
+        ("parents", "maybe", "Input should be true or false"),
+    ],
+)
+async def test_messages_say_what_is_possible(
+    client: httpx.AsyncClient, tmp_path: Path, name: str, value: str, message: str
+) -> None:
+    answer = await client.put(URL, params={"path": str(tmp_path / "f"), name: value}, content=b"x")
+    assert (answer.status_code, answer.json()["data"]["fields"][0]["message"]) == (400, message)
+
+
+async def test_request_without_a_body_is_refused(client: httpx.AsyncClient, tmp_path: Path) -> None:
+    """`curl -X PUT` without a file would make an existing file empty."""
+    (tmp_path / "f").write_bytes(b"old")
+    request = client.build_request("PUT", URL, params={"path": str(tmp_path / "f")})
+    del request.headers["content-length"]
+    assert (await client.send(request)).status_code == 411
+    assert (tmp_path / "f").read_bytes() == b"old"
+    assert (await client.put(URL, params={"path": str(tmp_path / "f")}, content=b"")).status_code == 204
+    assert (tmp_path / "f").read_bytes() == b""
+
+
 async def test_missing_parent_folders(client: httpx.AsyncClient, tmp_path: Path) -> None:
     assert (await put(client, tmp_path / "a/b/f")).status_code == 404
     assert (await put(client, tmp_path / "a/b/f", parents="true")).status_code == 201

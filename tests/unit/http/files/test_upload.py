@@ -229,7 +229,7 @@ async def test_large_upload_over_a_socket(world: World, tmp_path: Path) -> None:
     data = os.urandom(1_000_000) * 4
     async with (
         world.served() as served,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{served.port}", headers=CALLER) as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{served.port}", headers=CALLER, verify=False) as client,
     ):
         answer = await client.post(URL, params={"path": str(tmp_path)}, files={"file": ("f", data)})
     assert answer.status_code == 204

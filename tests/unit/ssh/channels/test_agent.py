@@ -114,6 +114,13 @@ class TestWriting:
         assert (again.stat.ino, again.stat.size) == (path.stat().st_ino, len(data))
         assert list(tmp_path.iterdir()) == [path]
 
+    def test_a_limit_of_the_size_of_files_leaves_nothing(self, tmp_path):
+        """The signal of the limit would end the agent, and with it leave the temporary file."""
+        argv = ["sh", "-c", 'ulimit -f 0; exec perl -e "$1"', "sh", PROGRAM]
+        done = subprocess.run(argv, input=write(tmp_path / "f", b"data").text, capture_output=True, check=True)
+        assert done.stdout.endswith(b"\0\0\0\1-")
+        assert list(tmp_path.iterdir()) == []
+
     def test_bytes_are_unchanged_by_perl_variables_of_the_account(self, tmp_path, monkeypatch):
         monkeypatch.setenv("PERL_UNICODE", "SDAL")
         path = tmp_path / "f\xe9"
@@ -232,7 +239,7 @@ class TestTheWire:
         done = subprocess.run(["perl", "-e", PROGRAM], input=asked, capture_output=True, check=False, timeout=20)
         assert (done.returncode, done.stdout, done.stderr) == (1, b"flamecrest agent\n\0\0\0\1-", b"")
 
-    @settings(max_examples=30)  # each starts a process
+    @settings(max_examples=12)  # each starts a process
     @given(st.lists(st.tuples(st.sampled_from([b"l", b"s", b"r", b"d", b"z"]), st.binary(max_size=30)), max_size=5))
     def test_every_question_is_answered(self, asked):
         found = raw_answers(b"".join(struct.pack(">cI", letter, len(text)) + text for letter, text in asked))

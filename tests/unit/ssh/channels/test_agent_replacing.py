@@ -15,6 +15,7 @@ import pytest
 
 from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.replacement import questions
+from flamecrest.server.files.remote.replacement.questions import Made
 from flamecrest.server.files.values import Stat
 from flamecrest.server.ssh.channels.agent import PROGRAM, Question, stat_question
 from tests.unit.ssh.channels.asking import answers
@@ -56,7 +57,12 @@ def staged(path: Path, data: bytes = b"new", mode: int | None = None) -> Questio
     new = path.parent / ".new"
     new.write_bytes(data)
     new.chmod(0o600)
-    return questions.replace(os.fsencode(new), os.fsencode(path), mode)
+    return questions.replace(made(new), os.fsencode(path), mode)
+
+
+def made(path: Path) -> Made:
+    found = path.stat()
+    return Made(os.fsencode(path), found.st_uid, found.st_size, int(found.st_mtime))
 
 
 BOTH = pytest.mark.parametrize("ask", [small, staged])
@@ -78,6 +84,19 @@ def test_an_acl_and_attributes_are_kept(tmp_path, ask):
     assert found.ino != ino
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@BOTH
+@pytest.mark.parametrize("size", [255, 256, 257, 1000])
+def test_attributes_of_any_size_are_kept(tmp_path, ask, size):
+    path = tmp_path / "f"
+    path.touch(mode=0o600)
+    set_attribute(path, "user.origin", b"x" * size)
+    set_attribute(path, f"user.{'n' * 240}", b"y")
+    before = attributes(path)
+    answers(ask(path))
+    assert path.read_bytes() == b"new"
+    assert attributes(path) == before
 
 
 @BOTH
@@ -112,13 +131,15 @@ def test_another_link_keeps_the_content_in_step(tmp_path):
 
 
 def test_the_temporary_file_of_an_existing_one_is_its_owners_only(tmp_path):
-    """The program is killed by a limit on file sizes when it writes the content."""
+    """The program, without what it does about that signal, is killed by a limit on file sizes when it writes."""
+    mortal = PROGRAM.replace('$SIG{XFSZ} = "IGNORE";', "")
+    assert mortal != PROGRAM
     (tmp_path / "f").touch()
     (tmp_path / "f").chmod(0o666)
     limit = (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
     for path in (tmp_path / "f", tmp_path / "g"):
         subprocess.run(
-            ["perl", "-e", PROGRAM],
+            ["perl", "-e", mortal],
             input=agent_requests.write(os.fsencode(path), os.fsencode(path) + b".new", b"secret", None).text,
             stdout=subprocess.PIPE,  # a limit on file sizes does not hold for a pipe
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
@@ -179,15 +200,15 @@ def test_only_the_known_file_is_replaced(tmp_path):
     new, name = tmp_path / ".new", os.fsencode(path)
     new.write_bytes(b"new")
     for wrong in (known, questions.NEW):
-        (done,) = answers(questions.replace(os.fsencode(new), name, None, wrong))
+        (done,) = answers(questions.replace(made(new), name, None, wrong))
         assert done == questions.Replacement(None, changed=True)
     assert (path.read_bytes(), new.read_bytes()) == (b"old", b"new")
     (numbers,) = answers(stat_question(name, follow=False))
-    (done,) = answers(questions.replace(os.fsencode(new), name, None, questions.known(Stat(*numbers))))
+    (done,) = answers(questions.replace(made(new), name, None, questions.known(Stat(*numbers))))
     assert done.stat.size == 3
     assert path.read_bytes() == b"new"
     new.write_bytes(b"first")
-    (done,) = answers(questions.replace(os.fsencode(new), name + b"2", None, questions.NEW))
+    (done,) = answers(questions.replace(made(new), name + b"2", None, questions.NEW))
     assert (done.stat.nlink, (tmp_path / "f2").read_bytes(), new.exists()) == (1, b"first", False)
 
 
@@ -198,6 +219,34 @@ def test_a_file_that_a_program_has_locked_is_replaced_all_the_same(tmp_path):
     with path.open() as opened:
         fcntl.flock(opened, fcntl.LOCK_SH)
         (numbers,) = answers(stat_question(os.fsencode(path), follow=False))
-        question = questions.replace(os.fsencode(new), os.fsencode(path), None, questions.known(Stat(*numbers)))
+        question = questions.replace(made(new), os.fsencode(path), None, questions.known(Stat(*numbers)))
         assert answers(question)[0].stat is not None
     assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("target", ["new", "f"])
+@pytest.mark.parametrize(
+    "swap",
+    [
+        lambda new: new.symlink_to(new.parent / "private"),
+        lambda new: (new.parent / "private").rename(new),
+        lambda new: new.mkdir(),
+        lambda new: os.link(new.parent / "private", new),
+    ],
+)
+def test_another_file_in_the_place_of_the_temporary_one_stays_private(tmp_path, target, swap):
+    """Others who may write to the folder can put a private file of the user there, and have its mode changed."""
+    (tmp_path / "f").write_bytes(b"old")
+    private, new = tmp_path / "private", tmp_path / ".new"
+    private.write_bytes(b"secret")
+    private.chmod(0o600)
+    new.write_bytes(b"content")
+    known = made(new)
+    new.unlink()
+    swap(new)
+    (done,) = answers(questions.replace(known, os.fsencode(tmp_path / target), None))
+    assert done.swapped
+    assert (tmp_path / "f").read_bytes() == b"old"
+    assert not (tmp_path / "new").exists()
+    left = private if private.exists() else new
+    assert stat.S_IMODE(left.stat().st_mode) == 0o600

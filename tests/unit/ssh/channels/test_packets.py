@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import struct
 from contextlib import suppress
 from itertools import pairwise
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 class Quiet:
     """A connection that only counts."""
+
+    stall_timeout = 30.0
 
     def received(self, size: int) -> None:
         assert size >= 0
@@ -91,7 +94,7 @@ async def collected(cuts: list[int], data: bytes, *, asked_for_data: bool = True
     return list(await asyncio.gather(first, second, return_exceptions=True))
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, 110_000), max_size=6), st.sampled_from([0, 1, 32_768, 100_000]))
 def test_answers_are_whole_however_they_are_cut(cuts, size):
     data = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
@@ -105,3 +108,15 @@ def test_data_for_another_request_is_an_error(cuts):
     first, second = asyncio.run(collected(cuts, b"x" * 100_000, asked_for_data=False))
     assert isinstance(first, SftpError | Upstream)
     assert isinstance(second, SftpError)
+
+
+@pytest.mark.anyio
+async def test_an_error_that_nobody_waits_for_is_no_warning():
+    """A request can be cancelled in the moment in which its answer arrives."""
+    warned: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: warned.append(context))
+    sftp = Sftp(cast("SshTransport", Quiet()))
+    sftp.stat(b"/none")
+    sftp.answered(status(packets.NO_SUCH_FILE))
+    gc.collect()
+    assert warned == []

@@ -10,6 +10,7 @@ import pytest
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Upstream
 from flamecrest.server.files.remote import agent_requests
+from flamecrest.server.ssh.channels.agent import Agent
 from flamecrest.server.ssh.channels.sftp_packets import HELLO
 from flamecrest.server.ssh.channels.sftp_program import PROGRAM, SftpOpener
 from flamecrest.server.ssh.command import Command
@@ -40,6 +41,27 @@ async def test_a_login_without_commands_is_found_out_once(world, kind):
         assert world.server.counts.channels_opened == opened, "nothing is asked again"
         await until(lambda: pool.stats()["channels"] == 1)  # SFTP
         assert (await sessions.of(BOB).run(sh("echo in"), soon())).stdout == b"in\n"
+
+
+@pytest.mark.parametrize("kind", ["sftp_only", "no_commands"])
+async def test_no_request_waits_when_the_agent_is_tried_again(world, kind):
+    getattr(world.server.faults, kind).add("ann")
+    now, begin = 1000.0, world.server.users["ann"].home / "begin"
+    async with world.pool(world.host(login_timeout=30)) as pool:
+        me = PooledSessions(pool, clock=lambda: now).of(ANN)
+        first = await me.stat("/etc/passwd", soon(), follow=True)
+        getattr(world.server.faults, kind).clear()
+        world.server.faults.rc_files = True
+        begin.with_name(".bashrc").write_text("until [ -e begin ]; do sleep 0.1; done\n")
+        now += 700
+        for _ in range(3):
+            assert await me.stat("/etc/passwd", soon(20), follow=True) == first, "by SFTP"
+            assert await me.ask(agent_requests.read(b"/etc/passwd"), soon(20)) is None
+        (connection,) = pool.connections(ANN)
+        await until(lambda: connection.shared(Agent) is not None)
+        begin.touch()
+        await until(connection.shared(Agent).started.done)
+        assert (await me.stat("/etc/passwd", soon(20), follow=True))[1] != 0, "by the agent"
 
 
 @pytest.mark.parametrize("kind", ["sftp_only", "no_commands"])

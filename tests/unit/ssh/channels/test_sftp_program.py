@@ -314,7 +314,7 @@ def test_pipelined_requests_are_answered_in_order(speaker):
 LOOKING = (p.READ, p.LSTAT, p.FSTAT, p.OPENDIR, p.READDIR, p.REALPATH, p.STAT, p.READLINK, p.CLOSE, p.EXTENDED, 0, 77)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(st.sampled_from(LOOKING), st.binary(max_size=60) | st.binary(max_size=30).map(string))),
     st.binary(max_size=20),

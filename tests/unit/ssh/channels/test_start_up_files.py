@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +18,7 @@ from flamecrest.server.ssh.channels.sftp_program import SftpOpener
 from flamecrest.server.ssh.command import Command
 from flamecrest.server.ssh.errors import NotStarted
 from flamecrest.server.ssh.session import PooledSessions
-from tests.unit.ssh.pool.test_pool import ANN, session, sh, soon, until
+from tests.unit.ssh.pool.test_pool import ANN, BOB, session, sh, soon, until
 
 pytestmark = pytest.mark.anyio
 
@@ -22,7 +26,7 @@ pytestmark = pytest.mark.anyio
 NEVER_STARTS = {
     "ends": ("echo 'Down for maintenance'; exit 0", "ended before a program could be started: Down for maintenance"),
     "ends with colours": ("printf '\\033[31m\\a  No quota\\033[0m\\n' >&2; exit 1", "could be started: No quota$"),
-    "becomes bash": ("exec bash", "did not start a shell within 0.3 seconds"),
+    "becomes bash": ("exec bash", "did not start a shell within 0.6 seconds"),
     "becomes cat": ("exec cat", "did not start a shell"),
     "hangs": ("sleep 60", "did not start a shell"),
     "floods": ("yes", "prints without end and starts no shell: y$"),
@@ -35,6 +39,7 @@ STARTS = {
     "defines functions": "echo() { :; }; read() { :; }; command() { :; }; export -f echo read command",
     "sets variables": "export IFS=x FLAMECREST=1 PERL5OPT=-MGone POSIXLY_CORRECT=1 ENV=/nowhere BASH_ENV=/nowhere",
     "joins its outputs": "exec 2>&1; echo hello",
+    "closes standard error": "exec 2>&-",
 }
 
 
@@ -51,7 +56,7 @@ def touching(world) -> bytes:
 @pytest.mark.parametrize(("text", "said"), NEVER_STARTS.values(), ids=NEVER_STARTS)
 async def test_nothing_is_run_or_concluded_where_no_program_starts(world, text, said):
     start_up(world, text)
-    async with world.pool(world.host(login_timeout=0.3)) as pool:
+    async with world.pool(world.host(login_timeout=0.6)) as pool:
         me = session(pool)
         with pytest.raises(NotStarted, match=said):
             await me.run(sh("cat", stdin=touching(world)), soon())
@@ -75,10 +80,61 @@ async def test_nothing_is_run_or_concluded_where_no_program_starts(world, text, 
 async def test_nothing_is_sent_where_sftp_needs_a_program_either(world, text):
     start_up(world, text)
     world.server.sftp = False
-    async with world.pool(world.host(login_timeout=0.3)) as pool:
+    async with world.pool(world.host(login_timeout=0.6)) as pool:
         with pytest.raises(GatewayError):
             await PooledSessions(pool, SftpOpener(servers=())).of(ANN).sftp(lambda sftp: sftp.stat(b"/"), soon())
         await until(lambda: pool.stats()["channels"] == 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "subsystem"),
+    [
+        ("sleep 60", True),
+        ("exec cat", True),
+        ("yes", True),
+        ("exec bash", False),
+        ("exec 2>&1; trap '' TERM; sleep 60", False),
+    ],
+)
+async def test_a_login_that_hangs_is_waited_for_once(world, text, subsystem):
+    start_up(world, f"if [ $USER = ann ]; then echo 'Locked until Monday' >&2; {text}; fi")
+    world.server.faults.subsystem_by_shell, world.server.sftp = True, subsystem
+    async with world.pool(world.host(login_timeout=0.6)) as pool:
+        sessions = PooledSessions(pool)
+        me, failed = sessions.of(ANN), 0
+
+        async def fails(work: Coroutine[Any, Any, Any]) -> None:
+            nonlocal failed
+            with pytest.raises(NotStarted, match=r"(did not start|prints without end).*: Locked until Monday"):
+                await work
+            failed += 1
+
+        await fails(me.stat("/etc", soon(), follow=True))
+        opened = world.server.counts.channels_opened
+        for _ in range(3):
+            await fails(me.stat("/etc", soon(), follow=True))
+            await fails(me.sftp(lambda sftp: sftp.stat(b"/"), soon()))
+            await fails(me.run(sh("true"), soon()))
+        assert failed == 10
+        assert world.server.counts.channels_opened == opened, "nothing is asked again"
+        await until(lambda: pool.stats()["channels"] == 0)
+        assert await sessions.of(BOB).stat("/etc", soon(), follow=True)
+        assert (await sessions.of(BOB).sftp(lambda sftp: sftp.stat(b"/"), soon())).mode
+
+
+async def test_requests_that_wait_for_a_login_that_hangs_fail_together(world):
+    start_up(world, "sleep 60")
+    world.server.faults.subsystem_by_shell = True
+    async with world.pool(world.host(login_timeout=0.6), max_sessions=4) as pool:
+        me = session(pool)
+        work: list[Coroutine[Any, Any, Any]] = []
+        for _ in range(20):
+            work.append(me.sftp(lambda sftp: sftp.stat(b"/"), soon(), repeatable=True))
+            work.append(me.run(sh("true"), soon()))
+        answers = await asyncio.gather(*work, return_exceptions=True)
+        counts = world.server.counts
+        assert {type(answer) for answer in answers} == {NotStarted}
+        assert counts.channels_opened <= 4 * counts.connections <= 8
 
 
 @pytest.mark.parametrize("text", STARTS.values(), ids=STARTS)
@@ -115,3 +171,47 @@ async def test_a_program_that_is_killed_is_no_result(world):
     async with world.pool() as pool:
         with pytest.raises(GatewayError, match="was ended before it had finished"):
             await session(pool).run(sh("kill -9 0"), soon())
+
+
+async def test_what_a_start_up_file_leaves_running_delays_no_command(world):
+    start_up(world, "sleep 600 &")
+    async with world.pool() as pool:
+        for status in (0, 3):
+            output = await session(pool).run(sh("echo out; echo err >&2; exit $1", str(status)), soon(20))
+            assert (output.status, output.stdout, output.errors()) == (status, b"out\n", "err")
+
+
+@pytest.mark.parametrize("text", ["exec 2>&-", "exec 2>/dev/null", "exec 2>&1", ""])
+async def test_messages_that_decide_come_though_standard_error_is_closed(world, text):
+    start_up(world, text)
+    code = "exec 3</dev/null; [ -c /dev/fd/2 -o -p /dev/fd/2 ] && echo out && echo err >&2; exit 3"
+    async with world.pool() as pool:
+        done = await session(pool).run(replace(sh(code), joined=True), soon())
+        missing = await session(pool).run(Command(("no-such",), lambda output: output, joined=True), soon())
+    assert (done.status, done.stdout, done.stderr) == (3, b"", b"out\nerr\n")
+    assert missing.missing_program == "no-such"
+
+
+async def test_what_a_start_up_file_leaves_running_may_print(world):
+    start_up(world, "(while sleep 0.02; do echo noise; done) &")
+    async with world.pool() as pool:
+        me = session(pool)
+        assert (await me.stat("/etc/passwd", soon(), follow=True))[7] == Path("/etc/passwd").stat().st_size
+        output = await me.run(sh("echo out; exit 3"), soon())
+        assert (output.status, output.stdout.replace(b"noise\n", b"")) == (3, b"out\n")
+
+
+async def test_a_login_without_input_runs_nothing_and_says_so(world):
+    start_up(world, "exec </dev/null")
+    async with world.pool() as pool:
+        me = session(pool)
+        assert await me.stat("/etc/passwd", soon(), follow=True), "by SFTP"
+        for _ in range(5):
+            with pytest.raises(NotStarted):
+                await me.run(sh("true"), soon())
+
+
+async def test_sftp_answers_where_there_is_no_program_at_all(world):
+    start_up(world, "PATH=/nonexistent")
+    async with world.pool() as pool:
+        assert (await session(pool).stat("/etc/passwd", soon(), follow=True))[7] > 0

@@ -15,9 +15,10 @@ from flamecrest.server.ssh.channels.stream import MAX_UNREAD
 from flamecrest.server.ssh.command import Command
 from flamecrest.server.ssh.errors import Lost
 from flamecrest.server.ssh.session import PooledSessions
+from tests.unit.ssh.conftest import both_ways
 from tests.unit.ssh.pool.test_pool import alive, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, both_ways]
 
 
 def command(*argv: str) -> Command[None]:
@@ -46,7 +47,7 @@ async def test_input_comes_back_as_output(world):
 async def test_a_slow_reader_holds_the_program_back(world):
     async with world.pool() as pool:
         session = PooledSessions(pool).of(Identity("ann"))
-        async with session.stream(command("sh", "-c", "head -c 50000000 /dev/zero"), Deadline.after(60)) as stream:
+        async with session.stream(command("sh", "-c", "head -c 20000000 /dev/zero"), Deadline.after(60)) as stream:
             chunks = stream.chunks(60)
             await anext(chunks)
             await until(lambda: stream._unread >= MAX_UNREAD)
@@ -54,7 +55,7 @@ async def test_a_slow_reader_holds_the_program_back(world):
                 await session.run(command("true"), Deadline.after(60))
             assert stream._unread < 5_000_000
             rest = [len(chunk) async for chunk in chunks]
-            assert sum(rest) > 49_000_000
+            assert sum(rest) > 19_000_000
 
 
 async def test_leaving_early_ends_the_program(world):
@@ -92,3 +93,15 @@ async def test_silence_and_loss_are_errors(world):
             assert [chunk async for chunk in stream.chunks(60)] == []
             with pytest.raises(Lost):
                 await stream.wait(60)
+
+
+async def test_a_stream_ends_with_its_program_though_something_keeps_the_channel_open_and_prints(world):
+    """A start-up file may leave such programs running in the background."""
+    async with world.pool() as pool:
+        session = PooledSessions(pool).of(Identity("ann"))
+        script = "(while sleep 0.05; do echo noise; done) >&3 & head -c 100000 /dev/zero; exit 3"
+        async with session.stream(command("bash", "-c", f"exec 3>&1; {script}"), Deadline.after(60)) as stream:
+            chunks = [chunk async for chunk in stream.chunks(60)]
+            assert (await stream.wait(60)).status == 3
+        assert b"".join(chunks).replace(b"noise\n", b"") == bytes(100000)
+        await until(lambda: pool.stats()["channels"] == 0)

@@ -8,6 +8,7 @@ import pytest
 
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ
 from flamecrest.server.ssh.errors import LoginRefused, Lost, Unanswered
+from flamecrest.server.ssh.session import PooledSessions
 from tests.unit.ssh.pool.test_pool import ANN, session, sh, soon, until
 
 pytestmark = pytest.mark.anyio
@@ -59,9 +60,18 @@ async def test_a_dead_connection_ends_by_its_keep_alive(world):
                 await sftp.stat(b"/")
 
 
+@pytest.mark.parametrize(("keep_alive", "seconds"), [(0, 30), (5, 30), (60, 360)])
+async def test_transfers_without_progress_end_later_than_a_dead_connection(world, keep_alive, seconds):
+    """After the silence that starts it, the keep-alive takes four intervals."""
+    async with world.pool(world.host(keep_alive=keep_alive)) as pool:
+        me = session(pool)
+        async with me.open_sftp(soon()) as sftp:
+            assert sftp.stall_timeout == me.stall_timeout == seconds
+
+
 async def test_a_server_that_stops_altogether_and_goes_on_loses_no_read(world):
     """No other connection can be opened either: the read waits for the one that may answer again."""
-    async with world.pool(world.host(login_timeout=0.2, connect_timeout=0.2)) as pool:
+    async with world.pool(world.host(login_timeout=1.0, connect_timeout=1.0)) as pool:
         me = session(pool)
         await me.stat("/", soon(), follow=True)
         world.server.freeze()
@@ -95,7 +105,7 @@ async def test_an_answer_counts_at_the_next_check_however_late_that_is(world):
 
 async def test_what_is_under_way_ends_at_the_greatest_age(world):
     """The account was disabled meanwhile: the stream and the command end, and no new connection is made for them."""
-    async with world.pool(age=0.2, age_in_use=0.6) as pool:
+    async with world.pool(age=1.0, age_in_use=2.5) as pool:
         me = session(pool)
         async with me.open_sftp(soon()) as sftp:
             command = asyncio.create_task(me.run(sh("sleep 60"), soon()))
@@ -133,3 +143,17 @@ async def test_leaving_a_block_passes_other_cancellations_on(world):
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+
+
+async def test_what_nobody_waits_for_is_answered_before_the_end(world):
+    """A failed upload removes its temporary file so."""
+    left = world.server.users["ann"].home / "left"
+    left.write_bytes(b"")
+    async with world.pool() as pool:
+        sessions = PooledSessions(pool)
+        async with sessions.of(ANN).open_sftp(soon()) as sftp:
+            removing = sftp.remove(bytes(left))
+            await sessions.close()
+            assert removing.done()
+            assert removing.exception() is None
+    assert not left.exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, cast
 
 from hypothesis import given
@@ -13,7 +12,7 @@ from flamecrest.server.ssh.counters import PoolCounters
 from flamecrest.server.ssh.pool.channel_limit import Kind
 from flamecrest.server.ssh.pool.connection import Connection
 from flamecrest.server.ssh.pool.host import Host
-from flamecrest.server.ssh.pool.policy import ConnectionState, Decision, PoolLimits, choose_host, decide, expired
+from flamecrest.server.ssh.pool.policy import ConnectionState, Decision, PoolLimits, decide, expired
 from flamecrest.server.ssh.transport import SshTransport
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def test_decide_keeps_every_limit(mine, dialing, total, evictable, limits, max_a
 @given(st.integers(0, 3), st.integers(1, 3), st.booleans(), st.booleans(), st.floats(-2, 2), st.floats(-2, 2))
 def test_a_connection_accepts_work_as_the_policy_decides(channels, limit, lost, suspected, opened, since):
     """The pool asks a connection first, and `decide` only if none accepts."""
-    transport = SshTransport(cast("asyncssh.SSHClientConnection", None), None, PoolCounters())
+    transport = SshTransport(cast("asyncssh.SSHClientConnection", None), None, PoolCounters(), 30.0)
     transport.lost = lost
     connection = Connection("ann", Host("a"), transport, limit)
     connection.liveness.suspected, connection._opened = suspected, connection._opened + opened
@@ -72,11 +71,3 @@ def test_expired_closes_nothing_that_is_used(state, limits):
         assert state.usable
         assert state.idle < limits.idle
         assert state.age < limits.age
-
-
-@given(st.lists(st.sampled_from("abcd"), unique=True, min_size=1), st.lists(st.sampled_from("abcdx"), max_size=12))
-def test_the_host_with_the_fewest_connections_is_dialed(names, connected):
-    hosts = [Host(name) for name in names]
-    counts = Counter(Host(name) for name in connected)
-    chosen = choose_host(hosts, counts)
-    assert chosen == next(host for host in hosts if counts[host] == min(counts[one] for one in hosts))

@@ -13,8 +13,9 @@ from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Busy, Denied, Timeout, TooLarge, Unavailable, Upstream
 from flamecrest.server.ssh.channels.agent import Agent
 from flamecrest.server.ssh.command import Command, Output
-from flamecrest.server.ssh.errors import Lost, NotStarted
+from flamecrest.server.ssh.errors import Lost, NothingSent, NotStarted
 from flamecrest.server.ssh.session import PooledSession, PooledSessions
+from tests.unit.ssh.conftest import both_ways
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +31,7 @@ def soon(seconds: float = 60.0) -> Deadline:
 
 
 async def until(true) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not true():
             await asyncio.sleep(0.005)
 
@@ -54,6 +55,7 @@ async def test_each_user_has_connections_of_their_own(world):
         assert world.server.counts.logins == 2
 
 
+@both_ways
 async def test_commands_and_sftp_use_one_connection(world):
     async with world.pool() as pool:
         await session(pool).run(sh("echo hi > ~/file"), soon())
@@ -63,7 +65,7 @@ async def test_commands_and_sftp_use_one_connection(world):
         assert world.server.counts.connections == 1
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 5])
+@pytest.mark.parametrize("limit", [1, 3, *(pytest.param(limit, marks=pytest.mark.exhaustive) for limit in (2, 5))])
 async def test_the_servers_limit_of_channels_is_learned_and_nobody_fails(world, limit):
     world.server.max_sessions = limit
     async with world.pool() as pool:
@@ -79,6 +81,13 @@ async def test_the_servers_limit_of_channels_is_learned_and_nobody_fails(world, 
         assert await asyncio.gather(*(work(n) for n in range(30))) == [b"%d\n" % n for n in range(30)]
         assert world.server.counts.channels_most <= 2 * limit
         assert world.server.counts.connections <= 2
+
+
+async def test_a_server_that_opens_no_session_is_named(world):
+    world.server.max_sessions = 0
+    async with world.pool() as pool:
+        with pytest.raises(NothingSent, match="MaxSessions"):
+            await session(pool).run(sh("true"), soon(0.5))
 
 
 async def test_a_configured_limit_is_never_exceeded(world):
@@ -129,6 +138,7 @@ async def test_idle_and_old_connections_are_closed(world):
         await session(pool).run(sh("true"), soon())  # and a new one is opened
 
 
+@both_ways
 async def test_a_read_is_repeated_over_a_new_connection_and_a_write_is_not(world):
     async with world.pool() as pool:
         me = session(pool)
@@ -151,6 +161,7 @@ async def test_a_read_is_repeated_over_a_new_connection_and_a_write_is_not(world
         assert count.read_text() == "x\nx\n"
 
 
+@both_ways
 async def test_sftp_and_stat_go_on_after_the_connection_was_lost(world):
     async with world.pool() as pool:
         me = session(pool)
@@ -161,6 +172,7 @@ async def test_sftp_and_stat_go_on_after_the_connection_was_lost(world):
         assert pool.stats()["connections"] <= 1
 
 
+@both_ways
 async def test_a_frozen_connection_is_noticed_and_replaced(world):
     async with world.pool() as pool:
         me = session(pool)
@@ -183,7 +195,7 @@ async def test_a_repeated_read_does_not_meet_the_next_frozen_connection(world):
         await asyncio.gather(*held, return_exceptions=True)
         await until(lambda: pool.stats()["idle"] == 2)
         world.server.freeze()
-        assert (await me.run(sh("echo here", repeatable=True), soon(15))).stdout == b"here\n"
+        assert (await me.run(sh("echo here", repeatable=True), soon(40))).stdout == b"here\n"
         assert world.server.counts.connections == 3
         world.server.thaw()
 
@@ -211,6 +223,7 @@ async def test_the_message_of_an_account_without_commands_is_returned(world):
             await session(pool).run(sh("true"), soon())
 
 
+@both_ways
 async def test_the_pool_counts_messages_and_bytes(world):
     async with world.pool() as pool:
         me = session(pool)
@@ -248,6 +261,7 @@ async def test_a_silent_server_is_given_up(world):
         world.server.thaw()
 
 
+@both_ways
 @pytest.mark.parametrize("how", ["deadline", "cancelled", "too much output"])
 async def test_the_remote_process_ends_with_the_request(world, how):
     pidfile = world.root / "pid"
@@ -278,6 +292,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@both_ways
 async def test_a_command_without_input_gets_eof(world):
     async with world.pool() as pool:
         assert (await session(pool).run(Command(("cat",), lambda output: output), soon())).stdout == b""
@@ -288,7 +303,7 @@ async def test_a_command_without_input_gets_eof(world):
 async def test_a_failed_login_is_explained(world):
     world.server.faults.disabled.add("bob")
     async with world.pool() as pool:
-        with pytest.raises(Upstream, match="did not accept the SSH credentials of bob"):
+        with pytest.raises(NothingSent, match="did not accept the SSH credentials of bob"):
             await session(pool, BOB).run(sh("true"), soon())
         with pytest.raises(Denied, match="No SSH key is configured for user eve"):
             await session(pool, Identity("eve")).run(sh("true"), soon())
@@ -297,10 +312,10 @@ async def test_a_failed_login_is_explained(world):
 async def test_unreachable_hosts_are_explained(world):
     world.server.refuse()
     async with world.pool() as pool:
-        with pytest.raises(Upstream, match="connection refused"):
+        with pytest.raises(NothingSent, match="connection refused"):
             await session(pool).run(sh("true"), soon())
     async with world.pool(world.host(host="no-such-host.invalid")) as pool:
-        with pytest.raises(Upstream, match="could not be resolved"):
+        with pytest.raises(NothingSent, match="could not be resolved"):
             await session(pool).run(sh("true"), soon())
 
 
@@ -331,6 +346,7 @@ async def test_connections_are_spread_over_the_hosts(world):
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@both_ways
 async def test_leaving_the_pool_leaves_nothing(world):
     async with world.pool() as pool:
         waiting = asyncio.create_task(session(pool).run(sh("sleep 60"), soon(60)))
@@ -340,7 +356,7 @@ async def test_leaving_the_pool_leaves_nothing(world):
     await until(lambda: world.server.counts.connected == 0)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(1, 6))])
 async def test_every_request_succeeds_with_one_channel_per_connection(world, seed):
     """Commands, SFTP and the agent need the one channel of a connection at the same time."""
     rng = random.Random(seed)

@@ -104,7 +104,7 @@ class History:
                     self.waited[user] = now - self.waited[user]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10**9), st.integers(0, 12))
 def test_failed_logins_never_reach_the_penalty_of_the_node(seed, bad):
     history = History(seed, bad, hung=0)
@@ -173,7 +173,7 @@ def test_a_new_key_is_not_remembered_as_failed():
     assert failed.last("ann", HOST, b"old") is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**9), st.one_of(st.none(), st.integers(1, 12)))
 def test_a_limit_of_channels_follows_the_server(seed, configured):
     """The server's limit changes at random; the user always wants more channels."""

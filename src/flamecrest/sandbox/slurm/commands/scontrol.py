@@ -39,6 +39,7 @@ OPTIONS = Options(
     },
 )  # fmt: skip
 _INVALID = "Invalid job id specified"
+_CHANGED = {"jobname": "name", "partition": "partition", "account": "account", "qos": "qos", "comment": "comment"}
 _LOADED = {"job": "slurm_load_jobs", "node": "slurm_load_node", "partition": "slurm_load_partitions",
            "reservation": "slurm_load_reservations", "config": "slurm_load_ctl_conf"}  # fmt: skip
 
@@ -59,6 +60,8 @@ def main(store: Store, words: Sequence[str]) -> int:
             return _write(store, names)
         case "hold" | "release" | "uhold":
             return _hold(store, names, held=verb.lower() != "release")
+        case "update":
+            return _update(store, names)
     raise CommandFailedError(f"invalid keyword: {verb}")
 
 
@@ -160,6 +163,7 @@ def _config(store: Store) -> None:
         "MinJobAge": f"{store.setting('min_job_age'):.0f} sec",
         "KillWait": f"{store.setting('kill_wait'):.0f} sec",
         "MaxArraySize": str(MAX_ARRAY_SIZE),
+        "PrivateData": "jobs,nodes,reservations" if store.setting("private") else "none",
         "SLURM_VERSION": cluster.VERSION,
         "SlurmctldHost[0]": f"{_host()}(127.0.0.1)",
     }
@@ -205,6 +209,30 @@ def _hold(store: Store, names: list[str], *, held: bool) -> int:
             store.update(job.id, held=int(held), reason="JobHeldUser" if held else "None", priority=priority)
     scheduler.schedule(store)
     return status
+
+
+def _update(store: Store, words: list[str]) -> int:
+    """Run `update JobId=ID NAME=VALUE …` for the fields of _CHANGED."""
+    require_controller(store, "slurm_update error: {}")
+    given = {name.lower(): value for name, _, value in (word.partition("=") for word in words)}
+    name = given.pop("jobid", "")
+    found = [job for job in known_jobs(store) if _means(job, name)]
+    if not found:
+        raise CommandFailedError(f"{_INVALID} for job {name}")
+    if not all(Caller(store).owns(job.user) for job in found):
+        raise CommandFailedError(f"Access/permission denied for job {name}")
+    if any(job.finished for job in found):
+        raise CommandFailedError(f"Job/step already completing or completed for job {name}")
+    if "partition" in given and cluster.partition(given["partition"]) is None:
+        raise CommandFailedError(f"Invalid partition name specified for job {name}")
+    changed: dict[str, object] = {_CHANGED[name]: value for name, value in given.items() if name in _CHANGED}
+    if "timelimit" in given:
+        minutes, _, seconds = given["timelimit"].partition(":")
+        changed["minutes"] = int(minutes) + bool(int(seconds or 0))
+    for job in found:
+        store.update(job.id, **changed)
+    scheduler.schedule(store)
+    return 0
 
 
 def _held(store: Store, name: str) -> list[StoredJob]:

@@ -211,6 +211,10 @@ def dependency(job: StoredJob) -> str:
     return job.dependency + ("(failed)" if job.reason == "DependencyNeverSatisfied" else "(unfulfilled)")
 
 
+def _tres(job: StoredJob) -> str:
+    return f"cpu={job.cpus},mem={job.memory}M,node={job.nodes},billing={job.cpus}"
+
+
 def _or_null(text: str) -> str:
     return text or "(null)"
 
@@ -256,10 +260,11 @@ _COLUMNS = (
     ("Y", "SchedNodes", "SCHEDNODES", "SCHEDNODES", lambda _job: "(null)"),
     ("", "Cluster", "", "CLUSTER", lambda _job: cluster.CLUSTER),
     ("", "STDIN", "", "STDIN", paths.source),
-    ("", "STDOUT", "", "STDOUT", paths.output),
-    ("", "STDERR", "", "STDERR", paths.errors),
+    ("", "STDOUT", "", "STDOUT", paths.listed_output),
+    ("", "STDERR", "", "STDERR", paths.listed_errors),
     ("", "exit_code", "", "EXIT_CODE", lambda job: str(job.status)),
     ("", "derived_ec", "", "DERIVED_EXIT_CODE", lambda _job: "0:0"),
+    ("", "tres-alloc", "", "TRES_ALLOC", _tres),
     ("", "RestartCnt", "", "RESTART_COUNT", lambda _job: "0"),
     ("", "Elapsed", "", "ELAPSED", lambda job: format_duration(elapsed(job, _now()))),
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from flamecrest.server.errors import Unsupported
+from flamecrest.server.files.paths import PATH_MAX
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
@@ -48,7 +49,7 @@ class UnpackResult:
         """Count a failure, and list it if fewer than MAX_LISTED are."""
         self.failures += 1
         if len(self.failed) < MAX_LISTED:
-            self.failed.append(PathFailure(path, message))
+            self.failed.append(PathFailure(path[:PATH_MAX], message))  # names in archives can be far longer
 
 
 class FormatUnavailable(Unsupported):

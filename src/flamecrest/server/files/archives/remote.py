@@ -159,7 +159,7 @@ async def _zipped(
     failed = packing.failures(await stream.wait(OUTPUT_TIMEOUT), selection.base)
     if failed := [*selection.missing, *failed, *archive.skipped]:
         archive.add(*packing.report(failed))
-    yield archive.close()
+    yield await asyncio.to_thread(archive.close)
 
 
 async def _feed(stream: RemoteStream, chunks: AsyncIterator[bytes]) -> None:

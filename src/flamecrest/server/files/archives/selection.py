@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 WINDOW: Final = 256  # requests in flight
 MAX_MATCHES: Final = 100_000
+MAX_BYTES: Final = 32 * 1024 * 1024  # of all matches
 MAX_FOLDERS: Final = 10_000  # directories that are read for one pattern
+MAX_ENTRIES: Final = 1_000_000  # of all these directories
+BATCH: Final = 2000  # entries that are matched before other tasks run
 _MAGIC: Final = re.compile(rb"[*?[]")
 
 FoundPaths = dict[bytes, bool]  # whether each path is a directory
@@ -62,17 +65,18 @@ def relative(path: bytes, base: bytes) -> bytes:
 
 def uncovered(found: FoundPaths) -> list[bytes]:
     """Return the paths that are not below another one of them."""
-    folders = {path.rstrip(b"/") for path, is_folder in found.items() if is_folder}
+    covered = set()
+    folder = None
+    for path in sorted(found, key=_as_folder):  # all paths below a directory follow it
+        if folder is not None and path.startswith(folder):
+            covered.add(path)
+        elif found[path]:
+            folder = _as_folder(path)
+    return [path for path in found if path not in covered]
 
-    def covered(path: bytes) -> bool:
-        at = path.rfind(b"/") if path != b"/" else -1
-        while at >= 0:
-            if path[:at] in folders:
-                return True
-            at = path.rfind(b"/", 0, at)
-        return False
 
-    return [path for path in found if not covered(path)]
+def _as_folder(path: bytes) -> bytes:
+    return path.rstrip(b"/") + b"/"
 
 
 async def select(sftp: Sftp, paths: Sequence[str], base: str | None) -> Selection:
@@ -97,8 +101,7 @@ async def select(sftp: Sftp, paths: Sequence[str], base: str | None) -> Selectio
                 missing.append(PathFailure(os.fsdecode(path), "Nothing matches the pattern"))
         else:
             missing.append(PathFailure(os.fsdecode(path), _reason(answer)))
-        if len(found) > MAX_MATCHES:
-            raise TooLarge(f"The patterns match more than {MAX_MATCHES} files")
+        check_size(found)
     if not found:
         raise NotFound(f"{missing[0].path}: {missing[0].message}")
     if root is None:
@@ -123,7 +126,7 @@ async def expand(sftp: Sftp, pattern: bytes) -> FoundPaths:
     """Return what a pattern matches. Unreadable directories match nothing."""
     top = anchor(pattern, literal=False)
     parts = pattern[len(top.rstrip(b"/")) + 1 :].split(b"/")
-    budget = _Budget()
+    budget = Budget()
     places: FoundPaths = {top: True}
     for n, part in enumerate(parts):
         last = n == len(parts) - 1
@@ -139,28 +142,40 @@ async def expand(sftp: Sftp, pattern: bytes) -> FoundPaths:
                 answers = await lstats(sftp, list(places))
                 pairs = zip(places, answers, strict=True)
                 places = {path: _is_folder(found) for path, found in pairs if isinstance(found, Attrs)}
-        if len(places) > MAX_MATCHES:
-            raise TooLarge(f"The patterns match more than {MAX_MATCHES} files")
+        check_size(places)
     return places
 
 
-class _Budget:
-    """The number of directories that may still be read."""
+def check_size(found: FoundPaths) -> None:
+    if len(found) > MAX_MATCHES:
+        raise TooLarge(f"The patterns match more than {MAX_MATCHES} files")
+    if sum(map(len, found)) > MAX_BYTES:
+        raise TooLarge(f"The names that the patterns match have more than {MAX_BYTES} bytes")
+
+
+class Budget:
+    """The number of directories, and of their entries, that may still be read."""
 
     def __init__(self) -> None:
-        self.left = MAX_FOLDERS
+        self.folders = MAX_FOLDERS
+        self.entries = MAX_ENTRIES
 
-    def spend(self, count: int) -> None:
-        self.left -= count
-        if self.left < 0:
+    def spend(self, *, folders: int = 0, entries: int = 0) -> None:
+        self.folders -= folders
+        self.entries -= entries
+        if self.folders < 0:
             raise TooLarge(f"A pattern searches more than {MAX_FOLDERS} folders")
+        if self.entries < 0:
+            raise TooLarge(f"A pattern searches more than {MAX_ENTRIES} files")
 
 
-async def _matching(sftp: Sftp, places: FoundPaths, part: bytes, budget: _Budget, *, last: bool) -> FoundPaths:
+async def _matching(sftp: Sftp, places: FoundPaths, part: bytes, budget: Budget, *, last: bool) -> FoundPaths:
     matches = re.compile(fnmatch.translate(os.fsdecode(part))).match
     found: FoundPaths = {}
     for place, entries in (await _read(sftp, places, budget)).items():
-        for name, attrs in entries:
+        for number, (name, attrs) in enumerate(entries):
+            if number % BATCH == 0:
+                await asyncio.sleep(0)
             if (name.startswith(b".") and not part.startswith(b".")) or not matches(os.fsdecode(name)):
                 continue
             if last or _is_folder(attrs) or stat_bits.S_ISLNK(attrs.mode or 0):
@@ -168,7 +183,7 @@ async def _matching(sftp: Sftp, places: FoundPaths, part: bytes, budget: _Budget
     return found
 
 
-async def _below(sftp: Sftp, places: FoundPaths, budget: _Budget) -> FoundPaths:
+async def _below(sftp: Sftp, places: FoundPaths, budget: Budget) -> FoundPaths:
     """Return the directories and all directories below them."""
     found, level = dict(places), places
     while level:
@@ -181,23 +196,24 @@ async def _below(sftp: Sftp, places: FoundPaths, budget: _Budget) -> FoundPaths:
     return found
 
 
-async def _read(sftp: Sftp, places: Iterable[bytes], budget: _Budget) -> dict[bytes, list[tuple[bytes, Attrs]]]:
+async def _read(sftp: Sftp, places: Iterable[bytes], budget: Budget) -> dict[bytes, list[tuple[bytes, Attrs]]]:
     paths = list(places)
-    budget.spend(len(paths))
+    budget.spend(folders=len(paths))
     entries: dict[bytes, list[tuple[bytes, Attrs]]] = {}
     for start in range(0, len(paths), 32):
         group = paths[start : start + 32]
-        found = await asyncio.gather(*(_folder(sftp, path) for path in group))
+        found = await asyncio.gather(*(_folder(sftp, path, budget) for path in group))
         entries |= dict(zip(group, found, strict=True))
     return entries
 
 
-async def _folder(sftp: Sftp, path: bytes) -> list[tuple[bytes, Attrs]]:
+async def _folder(sftp: Sftp, path: bytes, budget: Budget) -> list[tuple[bytes, Attrs]]:
     entries: list[tuple[bytes, Attrs]] = []
     try:
         async with sftp.handle(sftp.opendir(path)) as handle:
             while names := await sftp.readdir(handle):
                 entries += [(one.name, one.attrs) for one in names if one.name not in {b".", b".."}]
+                budget.spend(entries=len(names))
                 if len(entries) > MAX_MATCHES:
                     raise TooLarge(f"A folder that a pattern searches has more than {MAX_MATCHES} entries")
     except SftpError:

@@ -166,9 +166,12 @@ class Unpacker:
 
     async def _way(self, at: bytes) -> None:
         """Ensure that a directory and its parents exist."""
-        if at not in self._folders:
-            await self._way(at.rpartition(b"/")[0])
-            await self._folder(at, 0o777)
+        missing = []
+        while at not in self._folders:
+            missing.append(at)
+            at = at.rpartition(b"/")[0]
+        for folder in reversed(missing):
+            await self._folder(folder, 0o777)
 
     async def _symlink(self, at: bytes, target: bytes) -> bool:
         temporary = self._temporary(at)
@@ -238,7 +241,7 @@ class Unpacker:
                 while offset < end:
                     data = await blocks.some(min(end - offset, self._sftp.write_size))
                     while len(sent) * self._sftp.write_size > WINDOW:
-                        await within_stall_timeout(sent.popleft())
+                        await within_stall_timeout(self._sftp, sent.popleft())
                     await self._sftp.room()
                     sent.append(self._sftp.write(handle, offset, data))
                     offset += len(data)
@@ -285,7 +288,7 @@ class Unpacker:
             asked.append(self._sftp.close_handle(handle))
         try:
             for future in asked:
-                await within_stall_timeout(future)
+                await within_stall_timeout(self._sftp, future)
         except BaseException:
             for future in asked:
                 self._sftp.forget(future)
@@ -293,7 +296,7 @@ class Unpacker:
 
     async def _land(self, temporary: bytes, at: bytes, mtime: int = 0) -> None:
         try:
-            await within_stall_timeout(self._sftp.rename(temporary, self._path(at)))
+            await within_stall_timeout(self._sftp, self._sftp.rename(temporary, self._path(at)))
         except SftpError as error:
             self._discard(temporary)
             if error.code == FAILURE:

@@ -1,10 +1,14 @@
 """Read tar archives of all common formats as a stream of Members.
 
 Formats: v7, ustar, GNU (long names, base-256 numbers, sparse files) and pax. Names are bytes.
+
+A compressed archive can have hundreds of times its bytes, so memory and time of each header are bounded, and other
+tasks run between two chunks.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -15,6 +19,7 @@ BLOCK: Final = 512
 ZEROS: Final = bytes(BLOCK)
 MAX_EXTENSION: Final = 1024 * 1024  # bytes of one extension header: a long name, pax records
 MAX_SEGMENTS: Final = 65536  # of one sparse file
+MAX_RECORDS: Final = 10_000  # of one pax header, beside those of segments
 
 MemberKind = Literal["file", "folder", "symlink", "hardlink", "other"]
 Records = dict[bytes, bytes]
@@ -29,6 +34,9 @@ _KINDS: Final[dict[bytes, MemberKind]] = {
     b"2": "symlink",
     b"5": "folder",
 }
+_SHARED: Final = (b"path", b"linkpath", b"size", b"mtime")  # records that a header for all further entries may have
+_SPARSE: Final = (b"map", b"name", b"major", b"size", b"realsize")
+_OWN: Final = (*_SHARED, *(b"GNU.sparse." + name for name in _SPARSE))
 
 
 class TruncatedArchive(Exception):
@@ -68,6 +76,7 @@ class ByteReader:
                 self._piece = memoryview(await anext(self._chunks))
             except StopAsyncIteration:
                 raise TruncatedArchive from None
+            await asyncio.sleep(0)
         data = bytes(self._piece[:most])
         self._piece = self._piece[most:]
         self.position += len(data)
@@ -104,7 +113,9 @@ async def members(blocks: ByteReader) -> AsyncIterator[Member]:
             if kind in {b"L", b"K"}:
                 own[b"path" if kind == b"L" else b"linkpath"] = content.split(b"\0", 1)[0]
             else:
-                (shared if kind == b"g" else own).update(pax_records(content))
+                found, known = (shared, _SHARED) if kind == b"g" else (own, _OWN)
+                records = pax_records(content)
+                found.update({name: records[name] for name in known if name in records})
             continue
         member, end = await _member(blocks, header, shared | own)
         own = {}
@@ -144,6 +155,7 @@ def padded(size: int) -> int:
 def pax_records(content: bytes) -> Records:
     """Return the records `length name=value` of a pax header; repeated GNU.sparse records are joined by commas."""
     records: Records = {}
+    segments: list[bytes] = []
     at = 0
     while at < len(content) and content[at]:
         digits = content[at : at + 20].split(b" ", 1)[0]
@@ -153,12 +165,14 @@ def pax_records(content: bytes) -> Records:
         if length < len(digits) + 3 or at + length > len(content) or record[-1:] != b"\n" or not separator:
             raise DamagedArchive("The archive is damaged: a pax header can't be read")
         if name in {b"GNU.sparse.offset", b"GNU.sparse.numbytes"}:
-            name, before = b"GNU.sparse.map", records.get(b"GNU.sparse.map")
-            value = value if before is None else before + b"," + value
-            if len(value) > MAX_EXTENSION:
-                raise DamagedArchive("The archive is damaged: a sparse file has too many parts")
-        records[name] = value
+            segments.append(value)
+        else:
+            records[name] = value
+            if len(records) > MAX_RECORDS:
+                raise DamagedArchive("The archive is damaged: a pax header has too many records")
         at += length
+    if segments:
+        records[b"GNU.sparse.map"] = b",".join(segments)
     return records
 
 
@@ -247,7 +261,7 @@ async def _pax_sparse(blocks: ByteReader, records: Records, stored: int) -> tupl
     """Return the segments of a sparse file in any of the three pax formats."""
     size = _decimal(records.get(b"GNU.sparse.realsize", records.get(b"GNU.sparse.size", b"0")))
     if b"GNU.sparse.map" in records:
-        numbers = [_decimal(one) for one in records[b"GNU.sparse.map"].split(b",") if one]
+        numbers = [_decimal(one) for one in records[b"GNU.sparse.map"].split(b",", 2 * MAX_SEGMENTS) if one]
     elif records.get(b"GNU.sparse.major") == b"1":
         numbers = await _leading_map(blocks, stored)
     else:
@@ -266,6 +280,8 @@ async def _leading_map(blocks: ByteReader, stored: int) -> list[int]:
         *whole, rest = (rest + await blocks.exactly(BLOCK)).split(b"\n")
         lines += [_decimal(line) for line in whole if not line.startswith(b"\0")]
         wanted = 1 + 2 * lines[0] if lines else 1
+        if wanted > 1 + 2 * MAX_SEGMENTS or len(rest.rstrip(b"\0")) > 20:
+            raise DamagedArchive("The archive is damaged: the map of a sparse file is")
     return lines[1:wanted]
 
 

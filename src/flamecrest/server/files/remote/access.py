@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from flamecrest.server.errors import Upstream
 from flamecrest.server.files.remote import agent_requests
-from flamecrest.server.files.remote.errors import operation_error
+from flamecrest.server.files.remote.commands import space
+from flamecrest.server.files.remote.errors import REASONS, operation_error
 from flamecrest.server.files.remote.writing import require_regular
 from flamecrest.server.files.values import Stat
 from flamecrest.server.ssh.channels.sftp_packets import FAILURE, SftpError
@@ -32,14 +35,38 @@ async def run(session: Session, command: Command[T], deadline: Deadline, operati
         raise NoCommands(operation, detail=error.detail) from None
 
 
-async def use_sftp(session: Session, use: Callable[[Sftp], Awaitable[T]], deadline: Deadline, prefix: str) -> T:
-    """Call `use` with the session's SFTP client. An SftpError becomes an error that begins with `prefix`."""
+async def use_sftp(
+    session: Session,
+    use: Callable[[Sftp], Awaitable[T]],
+    deadline: Deadline,
+    prefix: str,
+    *,
+    changes: bytes | None = None,
+) -> T:
+    """Call `use` with the session's SFTP client. An SftpError becomes an error that begins with `prefix`.
+
+    `changes` is the existing path that `use` changes: whether its file system is read-only is looked up on a failure.
+    """
     try:
         return await session.sftp(use, deadline)
     except SftpError as error:
-        if error.code == FAILURE:  # the server's message adds nothing for the caller
-            raise Upstream(f"{prefix}: the cluster refused", detail=error.message) from None
-        raise operation_error(error, prefix) from None
+        if error.code != FAILURE:
+            raise operation_error(error, prefix) from None
+        if changes is not None:
+            path = changes
+            with suppress(SftpError):
+                await session.sftp(lambda sftp: check_writable(sftp, path, prefix), deadline)
+        raise Upstream(f"{prefix}: the cluster refused", detail=error.message) from None  # its message says no more
+
+
+async def check_writable(sftp: Sftp, path: bytes, prefix: str) -> None:
+    """Raise Denied if the file system of a path is read-only: SFTP version 3 answers FAILURE to all changes there.
+
+    Raises SftpError if that is not known.
+    """
+    if space.from_statvfs(await sftp.statvfs(path)).read_only:
+        reason, kind = REASONS[errno.EROFS]
+        raise kind(f"{prefix}: {reason}")
 
 
 async def stat_regular(sftp: Sftp, path: str, deadline: Deadline, prefix: str) -> Stat:

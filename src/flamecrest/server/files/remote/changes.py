@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import Denied, Invalid, NotFound, TooLarge, Upstream
-from flamecrest.server.files.remote.access import create, run, stat_path, use_sftp
+from flamecrest.server.files.remote.access import check_writable, create, run, stat_path, use_sftp
 from flamecrest.server.files.remote.commands import archive, command_errors
 from flamecrest.server.files.remote.commands.copying import copy
 from flamecrest.server.files.remote.directories import explain_not_created, make_directories
@@ -53,8 +53,8 @@ class RemoteChanges:
     async def chmod(self, path: str, mode: str, deadline: Deadline) -> None:
         prefix = f"chmod: changing permissions of '{path}'"
         if _OCTAL.fullmatch(mode):
-            attrs = Attrs(mode=int(mode, 8))
-            await use_sftp(self.session, lambda sftp: sftp.setstat(os.fsencode(path), attrs), deadline, prefix)
+            name, attrs = os.fsencode(path), Attrs(mode=int(mode, 8))
+            await use_sftp(self.session, lambda sftp: sftp.setstat(name, attrs), deadline, prefix, changes=name)
         elif len(mode) <= 256 and _SYMBOLIC.fullmatch(mode):
             # their result depends on the user's umask on the cluster, so chmod(1) applies them
             command = Command(("chmod", "--", mode, path), command_errors.check_success)
@@ -113,8 +113,9 @@ class RemoteChanges:
         if plain.rpartition("/")[2] in {"", ".", ".."}:
             raise Invalid(f"{prefix}: Invalid argument")
 
+        name = os.fsencode(plain)
+
         async def use(sftp: Sftp) -> bool:
-            name = os.fsencode(plain)
             attrs = await sftp.lstat(name)
             if stat_bits.S_ISDIR(attrs.mode or 0):
                 return True
@@ -123,14 +124,15 @@ class RemoteChanges:
             await sftp.remove(name)
             return False
 
-        if await use_sftp(self.session, use, deadline, prefix):
+        above = name.rpartition(b"/")[0] or b"/"  # a link may lead to another file system
+        if await use_sftp(self.session, use, deadline, prefix, changes=above):
             # without the slash: a link that takes the directory's place now is removed itself
             command = Command(("rm", "-r", "--interactive=never", "--", plain), command_errors.check_success)
             try:
                 await run(self.session, command, deadline, "rm of a directory that other users could change meanwhile")
             except NO_PROGRAM as error:
                 try:
-                    await self.session.sftp(lambda sftp: remove_tree(sftp, os.fsencode(plain)), deadline)
+                    await self.session.sftp(lambda sftp: remove_tree(sftp, name), deadline)
                 except Unsafe:
                     raise error from None
 
@@ -167,7 +169,8 @@ class RemoteChanges:
 
     async def touch(self, path: str, deadline: Deadline, *, mtime: int | None = None) -> None:
         prefix, name = f"touch: cannot touch '{path}'", os.fsencode(path)
-        new = None if mtime is None else Attrs(atime=mtime, mtime=mtime)
+        by_sftp = mtime is None or mtime in U32_TIMES
+        new = Attrs(atime=mtime, mtime=mtime) if by_sftp and mtime is not None else None
         created = await create(self.session, "file", name, prefix, deadline)
         if created is None:
             created = await use_sftp(self.session, lambda sftp: _touched(sftp, name, new, prefix), deadline, prefix)
@@ -175,16 +178,16 @@ class RemoteChanges:
             await use_sftp(self.session, lambda sftp: sftp.setstat(name, new), deadline, prefix)
         elif not created:
             await use_sftp(self.session, lambda sftp: _existing(sftp, name, prefix, _EXISTS), deadline, prefix)
-        if created:
+        if created and by_sftp:
             return
         when: tuple[str, ...] = ()  # the current time of the cluster's clock
         if mtime is not None:
             atime = (await stat_path(self.session, path, deadline, prefix, follow=True)).atime
-            if atime in U32_TIMES:
+            if by_sftp and atime in U32_TIMES:
                 attrs = Attrs(atime=atime, mtime=mtime)
-                await use_sftp(self.session, lambda sftp: sftp.setstat(os.fsencode(path), attrs), deadline, prefix)
+                await use_sftp(self.session, lambda sftp: sftp.setstat(name, attrs), deadline, prefix, changes=name)
                 return
-            when = ("-m", "-d", f"@{mtime}")  # SFTP can't set the one without the other
+            when = ("-m", "-d", f"@{mtime}")  # SFTP has 32 bits, and can't set the one without the other
         command = Command(("touch", "-c", *when, "--", path), command_errors.check_success)
         try:
             await run(self.session, command, deadline, "touch with this time")
@@ -193,23 +196,24 @@ class RemoteChanges:
                 raise
             now = int(time.time())  # of the gateway
             attrs = Attrs(atime=now, mtime=now)
-            await use_sftp(self.session, lambda sftp: sftp.setstat(name, attrs), deadline, prefix)
+            await use_sftp(self.session, lambda sftp: sftp.setstat(name, attrs), deadline, prefix, changes=name)
 
     async def truncate(self, path: str, size: int, deadline: Deadline) -> None:
         async def use(sftp: Sftp) -> None:
-            name = os.fsencode(path)
             found = require_regular(prefix, await sftp.stat(name))
             try:
                 await sftp.setstat(name, Attrs(size=size))
             except SftpError as error:
                 if error.code != FAILURE or size <= found.size:
                     raise
+                with suppress(SftpError):
+                    await check_writable(sftp, name, prefix)
                 # version 3 has no code for it, and a writable file that only grows can fail for no other reason
                 larger = f"truncate: cannot make '{path}' {size} bytes large"
                 raise TooLarge(f"{larger}: more than the file system or your quota takes") from None
 
-        prefix = f"truncate: cannot open '{path}' for writing"
-        await use_sftp(self.session, use, deadline, prefix)
+        prefix, name = f"truncate: cannot open '{path}' for writing", os.fsencode(path)
+        await use_sftp(self.session, use, deadline, prefix, changes=name)
 
     async def compress(
         self,

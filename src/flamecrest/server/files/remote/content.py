@@ -1,6 +1,6 @@
 """The FileContent port over SSH: downloads and uploads of whole files.
 
-Small files take one request to the agent (agent_requests.py), others SFTP (reading.py, writing.py).
+Small files take one request to the agent (agent_requests.py), others SFTP (reading/download.py, writing.py).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.access import create, stat_path, stat_regular
 from flamecrest.server.files.remote.directories import make_directories
 from flamecrest.server.files.remote.errors import operation_error
-from flamecrest.server.files.remote.reading import OPEN_ATTEMPTS, SftpReader, UnopenedReader
+from flamecrest.server.files.remote.reading.download import OPEN_ATTEMPTS, SftpReader, UnopenedReader
 from flamecrest.server.files.remote.replacement import questions
 from flamecrest.server.files.remote.replacement.landing import TargetChanged, TargetDamaged, land
 from flamecrest.server.files.remote.replacement.path_locks import PathLocks
 from flamecrest.server.files.remote.replacement.targets import find_target
-from flamecrest.server.files.remote.writing import STALL_TIMEOUT, TemporaryFile, require_regular, temporary_beside
+from flamecrest.server.files.remote.writing import TemporaryFile, require_regular, temporary_beside
 from flamecrest.server.files.settling import wait_until_settled
 from flamecrest.server.files.values import CLOCK_STEP, DEFAULT_WRITE, Stat, WriteOptions, WriteResult
 from flamecrest.server.ssh.channels.agent import stat_question
@@ -34,7 +34,7 @@ from flamecrest.server.ssh.errors import Lost, StatError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
-    from flamecrest.server.files.remote.replacement.questions import Target
+    from flamecrest.server.files.remote.replacement.questions import Made, Target
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.ssh.port import Session
 
@@ -87,7 +87,9 @@ class RemoteContent:
         """Yield a reader of the file at the path, `found` there; opens it again if it is replaced meanwhile."""
 
         async def look() -> Stat:
-            return await stat_path(self.session, os.fsdecode(path), Deadline.after(STALL_TIMEOUT), prefix, follow=True)
+            return await stat_path(
+                self.session, os.fsdecode(path), Deadline.after(self.session.stall_timeout), prefix, follow=True
+            )
 
         for attempt in range(OPEN_ATTEMPTS):
             start = choose_start(found)
@@ -124,7 +126,7 @@ class RemoteContent:
                 before = small
         except StatError as error:
             raise operation_error(error, prefix) from None
-        raise Upstream(f"{prefix}: The file is being changed")
+        raise Upstream(f"{prefix}: The file is being changed all the time; `tail` reads its end, `cp` copies it")
 
     async def upload(
         self, path: str, chunks: AsyncIterator[bytes], deadline: Deadline, options: WriteOptions = DEFAULT_WRITE
@@ -159,7 +161,7 @@ class RemoteContent:
         temporary = temporary_beside(path)
         question = agent_requests.write(path, temporary, data, options.mode)
         try:
-            reply = await self.session.ask(question, Deadline.after(STALL_TIMEOUT))
+            reply = await self.session.ask(question, Deadline.after(self.session.stall_timeout))
         except Lost:  # it is not known whether the file was written
             await self._remove(temporary)
             raise
@@ -190,9 +192,9 @@ class RemoteContent:
                 file = await TemporaryFile.create(sftp, target, options, prefix)
         try:
             await file.write(chunks)
-            await file.finish(target, options)
+            made = await file.finish(target, options)
             await asyncio.sleep(settled_at - time.monotonic())
-            found = await self._land(sftp, file.path, target, options, prefix)
+            found = await self._land(sftp, made, target, options, prefix)
         except TargetDamaged:
             raise  # the temporary file is the only one that holds the content
         except BaseException as error:
@@ -207,7 +209,7 @@ class RemoteContent:
         return WriteResult(target.existing is None, found if options.report_stat else None)
 
     async def _land(
-        self, sftp: Sftp, temporary: bytes, target: Target, options: WriteOptions, prefix: str
+        self, sftp: Sftp, temporary: Made, target: Target, options: WriteOptions, prefix: str
     ) -> Stat | None:
         """Put the temporary file in place; with a precondition only of the file that it was checked for."""
         if options.precondition is None:
@@ -234,7 +236,9 @@ class RemoteContent:
     async def _stat(self, path: bytes, prefix: str) -> Stat | None:
         # not under the caller's deadline, which may pass long before a large upload is complete
         with suppress(NotFound):
-            return await stat_path(self.session, os.fsdecode(path), Deadline.after(STALL_TIMEOUT), prefix, follow=True)
+            return await stat_path(
+                self.session, os.fsdecode(path), Deadline.after(self.session.stall_timeout), prefix, follow=True
+            )
         return None
 
     async def _remove(self, path: bytes) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import stat as stat_bits
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import Conflict, Invalid, Upstream
+from flamecrest.server.files.remote.access import check_writable
 from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.ssh.channels.sftp_packets import FAILURE, NO_SUCH_FILE, SftpError
 
@@ -29,11 +31,14 @@ async def make_directories(sftp: Sftp, path: bytes, prefix: str) -> None:
         await explain_not_created(sftp, path, prefix, last, may_exist=True)
         return
     # the cause is the deepest directory that failed for another reason than its missing parent
-    causes = (error for error in reversed(results) if isinstance(error, SftpError) and error.code != NO_SUCH_FILE)
-    cause = next(causes, last)
-    if cause.code == FAILURE:
+    failed = [(step, error) for step, error in zip(steps, results, strict=True) if isinstance(error, SftpError)]
+    step, cause = next((found for found in reversed(failed) if found[1].code != NO_SUCH_FILE), failed[-1])
+    if cause.code != FAILURE:
+        raise operation_error(cause, prefix)
+    with suppress(SftpError):
+        await sftp.lstat(step)
         raise Invalid(f"{prefix}: Not a directory")
-    raise operation_error(cause, prefix)
+    await explain_not_created(sftp, step, prefix, cause)
 
 
 async def explain_not_created(
@@ -53,12 +58,15 @@ async def explain_not_created(
         raise Conflict(f"{prefix}: File exists")
     if error.code != FAILURE:
         raise operation_error(error, prefix)
+    folder = path.rpartition(b"/")[0] or b"/"
     try:
-        above = await sftp.stat(path.rpartition(b"/")[0] or b"/")
+        above = await sftp.stat(folder)
     except SftpError as missing:
         raise operation_error(missing, prefix) from None
     if not stat_bits.S_ISDIR(above.mode or 0):
         raise Invalid(f"{prefix}: Not a directory")
+    with suppress(SftpError):
+        await check_writable(sftp, folder, prefix)
     raise Upstream(
         f"{prefix}: the cluster refused (disk full, quota, or a read-only file system)", detail=error.message
     )

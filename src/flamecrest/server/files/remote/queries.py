@@ -21,11 +21,11 @@ from flamecrest.server.files.remote.commands import command_errors, quota, space
 from flamecrest.server.files.remote.content import RemoteContent
 from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.listing import Listing
-from flamecrest.server.files.remote.reading import UNSIZED_LIMIT
-from flamecrest.server.files.remote.tail import follow
-from flamecrest.server.files.remote.text import TextFile
+from flamecrest.server.files.remote.reading.download import UNSIZED_LIMIT
+from flamecrest.server.files.remote.reading.tail import follow
+from flamecrest.server.files.remote.reading.text import TextFile
 from flamecrest.server.files.remote.times import local_time
-from flamecrest.server.files.remote.writing import STALL_TIMEOUT, require_regular, stall_timeout
+from flamecrest.server.files.remote.writing import require_regular, stall_timeout
 from flamecrest.server.files.values import (
     DEFAULT_LISTING,
     ChecksumAlgorithm,
@@ -183,10 +183,10 @@ class RemoteQueries:
     # --- helpers
 
     def _listing(self, sftp: Sftp, deadline: Deadline | None, zone: tzinfo, options: ListOptions) -> Listing:
-        """Return a listing. Owners and targets are looked up until the deadline, or each in STALL_TIMEOUT seconds."""
+        """Return a listing. Owners and targets are looked up until the deadline, or each in `stall_timeout` seconds."""
 
         def until() -> Deadline:
-            return deadline or Deadline.after(STALL_TIMEOUT)
+            return deadline or Deadline.after(self.session.stall_timeout)
 
         async def followed(path: bytes) -> Attrs | None:
             numbers = await self.session.ask(stat_question(path, follow=True), until())
@@ -310,7 +310,7 @@ async def _batches(listing: Listing, handle: bytes, path: str) -> AsyncGenerator
     async with aclosing(entries(handle, name)) as batches:
         while True:
             try:
-                async with stall_timeout():
+                async with stall_timeout(listing.sftp):
                     batch = await anext(batches, None)
             except SftpError as error:
                 raise operation_error(error, f"ls: reading directory '{path}'") from None

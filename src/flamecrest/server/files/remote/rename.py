@@ -6,10 +6,12 @@ import asyncio
 import os
 import posixpath
 import stat as stat_bits
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import Conflict, Invalid
 from flamecrest.server.files.paths import within
+from flamecrest.server.files.remote.access import check_writable
 from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.ssh.channels.sftp_packets import BAD_MESSAGE, FAILURE, Attrs, SftpError
 
@@ -107,6 +109,8 @@ async def _explain_refusal(sftp: Sftp, source: str, target: str, prefix: str, er
         folder = await sftp.stat(os.fsencode(above))
         if not stat_bits.S_ISDIR(folder.mode or 0):
             raise Invalid(f"{prefix}: Not a directory")
+        with suppress(SftpError):
+            await check_writable(sftp, os.fsencode(above), prefix)
         there = await sftp.lstat(os.fsencode(target.rstrip("/") or "/"))
     except SftpError:
         return error.message or "Failure"

@@ -25,6 +25,7 @@ MOST_FOLDERS: Final = 1024  # searched within INTERVAL over one connection
 BATCHES: Final = 32  # READDIR answers that are searched: a large folder is not searched to its end
 
 _NAME: Final = re.compile(rb"\.flamecrest-(?:upload|unpack)-[0-9a-f]{16}")
+_UNPACK: Final = b".flamecrest-unpack-"  # a link of an archive has such a name before its rename
 
 
 def is_left(entry: Name, mine: Attrs) -> bool:
@@ -32,9 +33,14 @@ def is_left(entry: Name, mine: Attrs) -> bool:
     attrs = entry.attrs
     if not entry.name.startswith(b".f") or not _NAME.fullmatch(entry.name):
         return False
-    if not stat_bits.S_ISREG(attrs.mode or 0) or attrs.uid is None or attrs.uid != mine.uid:
+    if attrs.uid is None or attrs.uid != mine.uid:
         return False
-    return max(attrs.atime or 0, attrs.mtime or 0) + AGE < max(mine.atime or 0, mine.mtime or 0)
+    written = attrs.mtime or 0  # of a link: its atime changes when the folder is listed
+    if stat_bits.S_ISREG(attrs.mode or 0):
+        written = max(attrs.atime or 0, written)
+    elif not stat_bits.S_ISLNK(attrs.mode or 0) or not entry.name.startswith(_UNPACK):
+        return False
+    return written + AGE < max(mine.atime or 0, mine.mtime or 0)
 
 
 def sweep(sftp: Sftp, temporary: bytes) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from flamecrest.server.errors import Invalid, Upstream
 from flamecrest.server.files.remote.errors import operation_error
+from flamecrest.server.files.remote.replacement.questions import made
 from flamecrest.server.files.values import Stat
 from flamecrest.server.ssh.channels.sftp_packets import (
     FAILURE,
@@ -29,14 +30,13 @@ from flamecrest.server.ssh.channels.sftp_packets import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from flamecrest.server.files.remote.replacement.questions import Target
+    from flamecrest.server.files.remote.replacement.questions import Made, Target
     from flamecrest.server.files.values import WriteOptions
     from flamecrest.server.ssh.channels.sftp import Sftp
 
 T = TypeVar("T")
 
 IN_FLIGHT_BYTES = 4 * 1024 * 1024  # bytes requested or sent and not yet answered, for one transfer
-STALL_TIMEOUT = 30.0  # seconds without progress after which a transfer fails
 
 
 def require_regular(prefix: str, attrs: Attrs) -> Stat:
@@ -127,9 +127,10 @@ class TemporaryFile:
                 offset += size
                 pending += size
 
-    async def finish(self, target: Target, options: WriteOptions) -> None:
+    async def finish(self, target: Target, options: WriteOptions) -> Made:
         """Set mode and time, and close the file. It gets the rights of an existing file later (replacement/landing.py).
 
+        Returns what identifies it: in a folder that others may write, its path can lead to another file from now on.
         All requests are sent without waiting for the last writes, so that a small file takes one round trip.
         """
         sftp, handle = self._sftp, self._handle
@@ -142,25 +143,29 @@ class TemporaryFile:
             pending.append(sftp.fsetstat(handle, Attrs(atime=int(time.time()), mtime=options.mtime)))
         if options.sync:
             pending.append(sftp.fsync(handle))
+        looking = sftp.fstat(handle)
         self._closed = True
         closing = sftp.close_handle(handle)  # network file systems report a full disk here
         try:
             while self._writes:
                 await self._written()
-            async with stall_timeout():
+            async with stall_timeout(self._sftp):
                 for future in pending:
                     await future
+                attrs = await looking
                 await self._checked(closing)
         finally:
             for future in (*pending, closing):
                 sftp.forget(future)
+            sftp.forget(looking)
+        return made(self.path, attrs)
 
     async def _written(self) -> None:
         await self._checked(self._writes.popleft()[1])
 
     async def _checked(self, future: asyncio.Future[None]) -> None:
         try:
-            await within_stall_timeout(future)
+            await within_stall_timeout(self._sftp, future)
         except SftpError as error:
             if error.code == FAILURE:
                 full = f"{self._prefix}: writing failed (disk full or quota exceeded?)"
@@ -208,18 +213,18 @@ class Rechunker:
 
 
 @asynccontextmanager
-async def stall_timeout() -> AsyncIterator[None]:
-    """For steps that end soon where all is well: Upstream when they take more than STALL seconds."""
+async def stall_timeout(sftp: Sftp) -> AsyncIterator[None]:
+    """For steps that end soon where all is well: Upstream when they take more than `stall_timeout` of the client."""
     try:
-        async with asyncio.timeout(STALL_TIMEOUT):
+        async with asyncio.timeout(sftp.stall_timeout):
             yield
     except TimeoutError:
         raise Upstream("The cluster's file system stopped answering") from None
 
 
-async def within_stall_timeout(future: asyncio.Future[T]) -> T:
-    """What a request that is under way brings; Upstream when nothing comes for STALL seconds."""
+async def within_stall_timeout(sftp: Sftp, future: asyncio.Future[T]) -> T:
+    """What a request that is under way brings; Upstream when nothing comes for `stall_timeout` of the client."""
     if future.done():
         return future.result()
-    async with stall_timeout():
+    async with stall_timeout(sftp):
         return await future

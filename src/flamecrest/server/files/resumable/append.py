@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import ChecksumMismatch, Locked, TooLarge
-from flamecrest.server.files.remote.writing import IN_FLIGHT_BYTES, STALL_TIMEOUT, within_stall_timeout
+from flamecrest.server.files.remote.writing import IN_FLIGHT_BYTES, within_stall_timeout
 
 if TYPE_CHECKING:
     from flamecrest.server.files.resumable.lock import UploadLock
@@ -30,7 +30,8 @@ CHECKPOINT_SECONDS = 2.0  # or what arrived in this time
 class Outstanding:
     """The writes of one request that are not known to have been made."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float) -> None:
+        self._patience = patience  # seconds until writes without an answer are no longer waited for
         self.stopped = False  # by a request that has taken the upload over
         self._futures: set[asyncio.Future[None]] = set()
 
@@ -48,7 +49,7 @@ class Outstanding:
         """Have the request write nothing more. Whether all its writes have been made: none can follow."""
         self.stopped = True
         if waiting := [future for future in self._futures if not future.done()]:
-            await asyncio.wait(waiting, timeout=STALL_TIMEOUT)
+            await asyncio.wait(waiting, timeout=self._patience)
         return not self._futures
 
 
@@ -67,7 +68,7 @@ class UploadWriter:
         self._handle = handle
         self._head = head
         self._under_way: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self.outstanding = Outstanding()
+        self.outstanding = Outstanding(sftp.stall_timeout)
         self._recorded_at = time.monotonic()
 
     async def take(self, chunks: AsyncIterator[bytes], checksum: PieceChecksum | None) -> None:
@@ -101,7 +102,7 @@ class UploadWriter:
     async def _acknowledged(self) -> None:
         size, future = self._under_way.popleft()
         try:
-            await within_stall_timeout(future)
+            await within_stall_timeout(self._sftp, future)
         except BaseException:
             self._sftp.forget(future)
             self.forget()  # the file may have a gap here: later writes do not count
@@ -125,9 +126,9 @@ class UploadWriter:
             state = replace(state, offset=self.safe, length=self._length)
         if state != self.state:
             if state.offset != self.state.offset:
-                await within_stall_timeout(self._sftp.fsync(self._handle))
+                await within_stall_timeout(self._sftp, self._sftp.fsync(self._handle))
             await self.lock.beat()
-            await within_stall_timeout(self._write(self._head, 0, state.head()))
+            await within_stall_timeout(self._sftp, self._write(self._head, 0, state.head()))
             self.state = state
         self._recorded_at = time.monotonic()
 

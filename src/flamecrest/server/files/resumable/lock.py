@@ -15,7 +15,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import Denied, Locked
-from flamecrest.server.files.remote.writing import require_regular, stall_timeout, within_stall_timeout
+from flamecrest.server.files.remote.replacement.opening import OpenFile, opened_itself
+from flamecrest.server.files.remote.writing import stall_timeout, within_stall_timeout
 from flamecrest.server.ssh.channels.sftp_packets import (
     FAILURE,
     FLAG_CREATE,
@@ -36,37 +37,28 @@ _POLL = 0.05
 _TAKEN = b"taken".ljust(32)
 
 
-@asynccontextmanager
-async def open_regular(sftp: Sftp, path: bytes, flags: int) -> AsyncIterator[bytes]:
-    """Open a file beside an upload; raises Invalid if it is not a regular file, as anyone may have created it."""
-    async with stall_timeout():
-        require_regular("upload", await sftp.lstat(path))
-        handle = await sftp.open_file(path, flags)
-    try:
-        yield handle
-    finally:
-        sftp.forget(sftp.close_handle(handle))
-
-
 class UploadLock:
     """A lock held by this request."""
 
-    def __init__(self, sftp: Sftp, handle: bytes, token: bytes) -> None:
+    def __init__(self, sftp: Sftp, handle: bytes, token: bytes, owner: int | None) -> None:
         self._sftp = sftp
         self._handle = handle
+        self._owner = owner
         self._token = token
         self._beats = 0
         self._taken = False
         self._last = time.monotonic()
 
-    async def check_owner(self, handle: bytes) -> None:
-        """Raise Denied unless an open file belongs to the user who holds the lock.
+    @asynccontextmanager
+    async def opened(self, sftp: Sftp, path: bytes, flags: int) -> AsyncIterator[OpenFile]:
+        """Open a file of the upload; raises Denied unless it belongs to the user who holds the lock.
 
-        In a folder that others may write, they can put a file of theirs in the place of a state file.
+        In a folder that others may write, they can put a file of theirs or a link in its place.
         """
-        mine, found = await asyncio.gather(self._sftp.fstat(self._handle), self._sftp.fstat(handle))
-        if mine.uid != found.uid:
-            raise Denied("upload: the state file belongs to another user")
+        async with opened_itself(sftp, path, flags, "upload") as file:
+            if file.attrs.uid != self._owner:
+                raise Denied("upload: a file of the upload belongs to another user")
+            yield file
 
     async def beat(self) -> None:
         """Write a heartbeat if one is due; raises Locked if another request has taken the lock over."""
@@ -75,7 +67,10 @@ class UploadLock:
             self._last = now
             self._beats += 1
             self._sftp.forget(self._sftp.write(self._handle, 32, b"%016d" % self._beats))
-            self._taken = self._taken or await within_stall_timeout(self._sftp.read(self._handle, 0, 32)) != self._token
+            self._taken = (
+                self._taken
+                or await within_stall_timeout(self._sftp, self._sftp.read(self._handle, 0, 32)) != self._token
+            )
         if self._taken:
             raise Locked("Another request has taken over this upload")
 
@@ -96,11 +91,18 @@ class UploadLock:
 async def acquire(sftp: Sftp, path: bytes) -> AsyncIterator[UploadLock]:
     """Hold the lock for the block; raises Locked while another request works on the upload."""
     token = secrets.token_hex(16).encode()
-    async with stall_timeout():
+    async with stall_timeout(sftp):
         handle = await _acquire(sftp, path, token)
-    lock = UploadLock(sftp, handle, token)
+        owner = sftp.fstat(handle)
+        sftp.forget(owner)
     try:
-        await within_stall_timeout(sftp.write(handle, 0, token + b"%016d" % 0))
+        await within_stall_timeout(sftp, sftp.write(handle, 0, token + b"%016d" % 0))
+        lock = UploadLock(sftp, handle, token, (await owner).uid)
+    except BaseException:
+        sftp.forget(sftp.remove(path))
+        sftp.forget(sftp.close_handle(handle))
+        raise
+    try:
         yield lock
     except Locked:
         sftp.forget(sftp.close_handle(handle))  # the file belongs to the other request now
@@ -152,7 +154,7 @@ async def _evict(sftp: Sftp, path: bytes, seen: bytes, token: bytes) -> None:
     aside = path + b"-" + token
     with suppress(SftpError):  # another request was faster
         await sftp.rename(path, aside)
-        async with open_regular(sftp, aside, FLAG_READ | FLAG_WRITE) as handle:
+        async with opened_itself(sftp, aside, FLAG_READ | FLAG_WRITE, "upload") as (handle, _):
             if await sftp.read(handle, 0, 64) != seen:
                 await sftp.rename(aside, path)
                 raise Locked("Another request works on this upload")
@@ -163,7 +165,7 @@ async def _evict(sftp: Sftp, path: bytes, seen: bytes, token: bytes) -> None:
 async def _content(sftp: Sftp, path: bytes) -> bytes | None:
     """Return the content of a lock file; None if there is none."""
     try:
-        async with open_regular(sftp, path, FLAG_READ) as handle:
+        async with opened_itself(sftp, path, FLAG_READ, "upload") as (handle, _):
             return await sftp.read(handle, 0, 64)
     except SftpError as error:
         if error.code == NO_SUCH_FILE:

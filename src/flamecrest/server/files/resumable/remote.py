@@ -6,6 +6,7 @@ the recorded offset, as a killed gateway leaves them, are written again: no gap 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,20 +28,23 @@ from flamecrest.server.errors import (
 )
 from flamecrest.server.files.paths import NAME_MAX, PATH_MAX
 from flamecrest.server.files.remote.replacement.landing import land
+from flamecrest.server.files.remote.replacement.questions import made
 from flamecrest.server.files.remote.replacement.targets import find_target, resolve_target
 from flamecrest.server.files.remote.writing import within_stall_timeout
 from flamecrest.server.files.resumable.append import UploadWriter
 from flamecrest.server.files.resumable.identity import find_file
-from flamecrest.server.files.resumable.lock import UploadLock, acquire, open_regular, released_soon
+from flamecrest.server.files.resumable.lock import UploadLock, acquire, released_soon
 from flamecrest.server.files.resumable.port import PieceChecksum, UploadStatus
 from flamecrest.server.files.resumable.state import UploadFiles, UploadKey, UploadState
 from flamecrest.server.files.resumable.storage import (
     begin,
     discard,
     explained,
-    fenced,
+    fence,
     mark_removed,
+    opened_state,
     read,
+    stop_writer,
     sweep,
     writer_begins,
     writer_ended,
@@ -55,6 +59,7 @@ from flamecrest.server.ssh.channels.sftp_packets import (
 )
 
 if TYPE_CHECKING:
+    from flamecrest.server.files.remote.replacement.opening import OpenFile
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.ssh.port import Session
 
@@ -90,7 +95,9 @@ class RemoteUploads:
 
         names = await self._sftp(use, deadline, path, resumable=False)
         with suppress(GatewayError):
-            key = replace(key, file=(await find_file(self._session, names.data, deadline)).identity)
+            found = await find_file(self._session, names.data, deadline)
+            if not found.size:  # else it is another file: others may write to the folder
+                key = replace(key, file=found.identity)
         made = UploadStatus(key, 0, length, metadata)
         return await self.look(key, deadline) if made.complete else made
 
@@ -103,11 +110,7 @@ class RemoteUploads:
             names = names.of(state)
             if state.offset == state.length and not state.finished:
                 # a complete upload must be at its target before it is reported
-                async with acquire(sftp, names.lock) as lock:
-                    state = await read(sftp, names, lock)
-                    if state is not None and not state.finished:
-                        await self._check_data(key, names, state)
-                        await self._finish(sftp, key, names, state, lock)
+                state = await self._complete(sftp, key, names)
             elif not state.finished and await released_soon(sftp, names.lock):
                 state = await read(sftp, names)
             return None if state is None else UploadStatus(key, state.offset, state.length, state.metadata)
@@ -125,16 +128,12 @@ class RemoteUploads:
         checksum: PieceChecksum | None = None,
     ) -> UploadStatus:
         async with self._opened(key, deadline) as (sftp, names):
-            async with deadline.enforce("Opening the upload"):
-                state = await read(sftp, names)
-            if state is not None and not state.finished:
+            state: UploadState | None = None
+            try:
                 async with acquire(sftp, names.lock) as lock:
-                    try:
-                        state = await self._append(sftp, key, names, lock, offset, chunks, length, checksum)
-                    except SftpError as error:
-                        if error.code != NO_SUCH_FILE:
-                            raise
-                        state = None  # completed or removed by another request meanwhile
+                    state = await self._append(sftp, key, names, lock, offset, chunks, length, checksum)
+            except SftpError as error:
+                _require_missing(error)
             if state is not None:
                 if state.finished:
                     _in_step(offset, state.offset)
@@ -172,25 +171,57 @@ class RemoteUploads:
         chunks: AsyncIterator[bytes],
         length: int | None,
         checksum: PieceChecksum | None,
-    ) -> UploadState | None:
-        """Append as the owner of the lock. Returns the new state; None if there is no upload any more."""
-        state = await read(sftp, names, lock)
-        if state is None or state.finished:
-            return state
-        _in_step(offset, state.offset)
-        whole = _length(state, length)
-        names, state = await fenced(sftp, names.of(state), state, lock)
-        async with (
-            open_regular(sftp, names.state, FLAG_READ | FLAG_WRITE) as head,
-            open_regular(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle,
-        ):
-            await self._check_data(key, names, state)
-            tail = UploadWriter(sftp, handle, head, lock, state, whole)
-            writer_begins(names.data, tail.outstanding)
-            await self._receive(tail, names, chunks, checksum)
-        if tail.state.offset == tail.state.length:
-            await self._finish(sftp, key, names, tail.state, lock)
-        return tail.state
+    ) -> UploadState:
+        """Append as the owner of the lock, and finish a complete upload. Returns the new state."""
+        async with opened_state(sftp, names, lock) as (head, state):
+            if state.finished:
+                return state
+            _in_step(offset, state.offset)
+            whole, at = _length(state, length), names.of(state)
+            async with self._data(sftp, key, at, state, lock) as file:
+                if await stop_writer(at, state):
+                    tail = UploadWriter(sftp, file.handle, head, lock, state, whole)
+                    writer_begins(at.data, tail.outstanding)
+                    await self._receive(tail, at, chunks, checksum)
+                    if tail.state.offset == tail.state.length:
+                        await self._finish(sftp, key, at, tail.state, lock, file.handle)
+                    return tail.state
+                await fence(sftp, at, state, lock, file.handle, self._identify)
+        return await self._append(sftp, key, names, lock, offset, chunks, length, checksum)
+
+    async def _complete(self, sftp: Sftp, key: UploadKey, names: UploadFiles) -> UploadState | None:
+        """Put an upload that has all its bytes in place; None if it is gone."""
+        try:
+            async with acquire(sftp, names.lock) as lock, opened_state(sftp, names, lock) as (_, state):
+                if not state.finished:
+                    at = names.of(state)
+                    async with self._data(sftp, key, at, state, lock) as file:
+                        await self._finish(sftp, key, at, state, lock, file.handle)
+                return state
+        except SftpError as error:
+            _require_missing(error)
+            return None
+
+    @asynccontextmanager
+    async def _data(
+        self, sftp: Sftp, key: UploadKey, names: UploadFiles, state: UploadState, lock: UploadLock
+    ) -> AsyncIterator[OpenFile]:
+        """Open the data file. Raises Conflict if another file has taken its place, as far as its identity is known.
+
+        In a folder that others may write, they can rename another file of the same user there.
+        """
+        expected = state.file if state.part else key.file
+        async with lock.opened(sftp, names.data, FLAG_READ | FLAG_WRITE) as file:
+            if expected:
+                found = await find_file(self._session, names.data, Deadline.after(RESCUE))
+                if found.identity != expected or found.size != file.attrs.size:
+                    raise Conflict(f"upload: {key.path}: another file is in the place of the data")
+            yield file
+
+    async def _identify(self, path: bytes) -> int:
+        with suppress(GatewayError):
+            return (await find_file(self._session, path, Deadline.after(RESCUE))).identity
+        return 0
 
     async def _receive(
         self, tail: UploadWriter, names: UploadFiles, chunks: AsyncIterator[bytes], checksum: PieceChecksum | None
@@ -219,8 +250,8 @@ class RemoteUploads:
 
         async def use(sftp: Sftp) -> None:
             async with (
-                open_regular(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle,
-                open_regular(sftp, names.state, FLAG_READ | FLAG_WRITE) as head,
+                tail.lock.opened(sftp, names.data, FLAG_READ | FLAG_WRITE) as (handle, _),
+                tail.lock.opened(sftp, names.state, FLAG_READ | FLAG_WRITE) as (head, _),
             ):
                 await sftp.fsync(handle)
                 await sftp.write(head, 0, replace(tail.state, offset=tail.safe, writing=False).head())
@@ -230,44 +261,32 @@ class RemoteUploads:
         await self._session.sftp(use, Deadline.after(RESCUE), repeatable=True)
 
     async def _finish(
-        self, sftp: Sftp, key: UploadKey, names: UploadFiles, state: UploadState, lock: UploadLock
+        self, sftp: Sftp, key: UploadKey, names: UploadFiles, state: UploadState, lock: UploadLock, handle: bytes
     ) -> None:
         """Rename a complete upload to its target, with the mode of the file that it replaces."""
         prefix = f"upload: {key.path}"
-        target = await find_target(
-            self._session, sftp, os.fsencode(key.path), DEFAULT_WRITE, prefix, Deadline.after(RESCUE)
+        target, found = await asyncio.gather(
+            find_target(self._session, sftp, os.fsencode(key.path), DEFAULT_WRITE, prefix, Deadline.after(RESCUE)),
+            sftp.fstat(handle),
         )
         if target.path != names.target:
             raise StaleState(f"{prefix}: the path leads to another file now")
-        try:
-            async with open_regular(sftp, names.data, FLAG_READ | FLAG_WRITE) as handle:
-                size, length = (await sftp.fstat(handle)).size or 0, state.length or 0
-                if size < length:
-                    raise Conflict(f"{prefix}: the data does not have the length that it must have")
-                await lock.beat()
-                if size > length:  # of a piece that was not accepted
-                    await sftp.fsetstat(handle, Attrs(size=length))
-                if target.existing is None:
-                    await sftp.fsetstat(handle, Attrs(mode=state.mode))
-                await within_stall_timeout(sftp.fsync(handle))
-                await land(self._session, sftp, names.data, target, WriteOptions(sync=True), prefix)
-        except SftpError as error:
-            if error.code != NO_SUCH_FILE:
-                raise
-            await self._finished(key, Deadline.after(RESCUE))  # another request completed or removed it
-        await self._record(sftp, key, names, state)
+        size, length = found.size or 0, state.length or 0
+        if size < length:
+            raise Conflict(f"{prefix}: the data does not have the length that it must have")
+        await lock.beat()
+        if size > length:  # of a piece that was not accepted
+            await sftp.fsetstat(handle, Attrs(size=length))
+        if target.existing is None:
+            await sftp.fsetstat(handle, Attrs(mode=state.mode))
+        await within_stall_timeout(sftp, sftp.fsync(handle))
+        temporary = made(names.data, await sftp.fstat(handle))
+        await land(self._session, sftp, temporary, target, WriteOptions(sync=True), prefix, opened=handle)
+        await self._record(sftp, key, names, state, lock)
 
-    async def _check_data(self, key: UploadKey, names: UploadFiles, state: UploadState) -> None:
-        """Raise Conflict if another file has taken the place of the data file, as far as its identity is known.
-
-        In a folder that others may write, they can rename another file of the same user there.
-        """
-        if key.file and not state.part:
-            found = await find_file(self._session, names.data, Deadline.after(RESCUE))
-            if found.identity != key.file:
-                raise Conflict(f"upload: {key.path}: another file is in the place of the data")
-
-    async def _record(self, sftp: Sftp, key: UploadKey, names: UploadFiles, state: UploadState) -> None:
+    async def _record(
+        self, sftp: Sftp, key: UploadKey, names: UploadFiles, state: UploadState, lock: UploadLock
+    ) -> None:
         """Remove the state file of a finished upload, unless nothing else shows that it is finished."""
         try:
             await self._finished(key, Deadline.after(RESCUE))
@@ -277,8 +296,8 @@ class RemoteUploads:
         if known:
             sftp.forget(sftp.remove(names.state))
             return
-        async with open_regular(sftp, names.state, FLAG_READ | FLAG_WRITE) as head:
-            await within_stall_timeout(sftp.write(head, 0, replace(state, finished=True).packed()))
+        async with lock.opened(sftp, names.state, FLAG_READ | FLAG_WRITE) as (head, _):
+            await within_stall_timeout(sftp, sftp.write(head, 0, replace(state, finished=True).packed()))
 
     async def _finished(self, key: UploadKey, deadline: Deadline) -> UploadStatus:
         """Return a completed upload: its target is its data file. Raises NotFound, Gone."""
@@ -328,6 +347,12 @@ class RemoteUploads:
             raise explained(error, key.path) from None
         except Upstream as error:
             raise _again(error) from None
+
+
+def _require_missing(error: SftpError) -> None:
+    """Raise the error unless a file of the upload is missing: another request completed or removed it."""
+    if error.code != NO_SUCH_FILE:
+        raise error
 
 
 def _again(error: Upstream) -> Unavailable:

@@ -102,6 +102,7 @@ class UploadState:
     metadata: str  # header Upload-Metadata of the client
     writing: bool = False  # a request is writing, or has ended without saying so
     part: str = ""  # of the name of the data file
+    file: int = 0  # the identity of a data file with such a part; 0: unknown
     finished: bool = False  # the data is at the target; only kept if the target is not the data file
 
     def head(self) -> bytes:
@@ -113,7 +114,7 @@ class UploadState:
         """The content of the state file."""
         rest: dict[str, object] = {"mode": self.mode, "metadata": self.metadata}
         if self.part:
-            rest["part"] = self.part
+            rest |= {"part": self.part, "file": self.file}
         if self.finished:
             rest["finished"] = True
         return self.head() + json.dumps(rest).encode()
@@ -131,15 +132,21 @@ class UploadState:
         """Parse a state file; raises Conflict if it is damaged, as the user can write to it."""
         try:
             rest = json.loads(data[HEAD_SIZE:])
-            mode, metadata, part = rest["mode"], rest["metadata"], rest.get("part", "")
+            mode, metadata, part, file = rest["mode"], rest["metadata"], rest.get("part", ""), rest.get("file", 0)
             finished = rest.get("finished") is True
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            mode = metadata = part = None
+            mode = metadata = part = file = None
             finished = False
         if not isinstance(part, str) or not _PART.fullmatch(part):
             raise Conflict("The upload's state file was damaged", detail="its part")
-        if type(mode) is not int or not isinstance(metadata, str) or not metadata.isascii() or "\n" in metadata:
+        if (
+            type(mode) is not int
+            or type(file) is not int
+            or not isinstance(metadata, str)
+            or not metadata.isascii()
+            or "\n" in metadata
+        ):
             raise Conflict("The upload's state file was damaged", detail="its JSON")
         if not metadata.isprintable():
             raise Conflict("The upload's state file was damaged", detail="its metadata")
-        return cls(0, None, mode & 0o777, metadata, part=part, finished=finished).with_head(data[:HEAD_SIZE])
+        return cls(0, None, mode & 0o777, metadata, part=part, file=file, finished=finished).with_head(data[:HEAD_SIZE])

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import secrets
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import GatewayError, Gone, Upstream
 from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.replacement.landing import COPIED_AT_ONCE, copy_range
+from flamecrest.server.files.remote.replacement.opening import opened_itself
 from flamecrest.server.files.remote.writing import within_stall_timeout
 from flamecrest.server.files.resumable.append import Outstanding
-from flamecrest.server.files.resumable.lock import UploadLock, open_regular
+from flamecrest.server.files.resumable.lock import UploadLock
 from flamecrest.server.files.resumable.state import MAX_STATE, REMOVED, UploadFiles, UploadState, expired
 from flamecrest.server.ssh.channels.sftp_packets import (
     FAILURE,
@@ -28,6 +30,8 @@ from flamecrest.server.ssh.channels.sftp_packets import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from flamecrest.server.ssh.channels.sftp import Sftp
 
 SWEEP = 32  # READDIR answers that are searched for expired uploads
@@ -49,44 +53,49 @@ def writer_ended(data: bytes) -> None:
     _writers.pop(data, None)
 
 
-async def fenced(
-    sftp: Sftp, names: UploadFiles, state: UploadState, lock: UploadLock
-) -> tuple[UploadFiles, UploadState]:
-    """Return data and state files that no earlier request can write to, for the owner of the lock.
-
-    A request of this gateway is stopped. One of another gateway may have been suspended and may continue at any time,
-    so what it wrote is copied to a data file of another name, and its own is removed.
-    """
+async def stop_writer(names: UploadFiles, state: UploadState) -> bool:
+    """Stop an earlier request of this gateway. Whether nobody writes to the data and state files any more."""
     if not state.writing:
-        return names, state
+        return True
     before = _writers.pop(names.data, None)
-    if before is not None and await before.stop():
-        return names, state
+    return before is not None and await before.stop()
+
+
+async def fence(
+    sftp: Sftp,
+    names: UploadFiles,
+    state: UploadState,
+    lock: UploadLock,
+    source: bytes,
+    identify: Callable[[bytes], Awaitable[int]],
+) -> None:
+    """Put data and state files that no earlier request can write to in the place of those of the lock's owner.
+
+    A gateway that was suspended within a request may continue at any time, so what it wrote is copied from the open
+    file `source` to a data file of another name, and its own is removed. `identify` returns the identity of a file.
+    """
     fresh = replace(state, part=secrets.token_hex(8), writing=False)
     new = names.of(fresh)
     staged = new.data + b".json"
     try:
-        async with (
-            open_regular(sftp, names.data, FLAG_READ) as source,
-            sftp.handle(sftp.open_file(new.data, _EXCLUSIVE, Attrs(mode=0o600))) as handle,
-        ):
+        async with sftp.handle(sftp.open_file(new.data, _EXCLUSIVE, Attrs(mode=0o600))) as handle:
             for at in range(0, state.offset, COPIED_AT_ONCE):
                 await lock.beat()
                 await copy_range(sftp, source, handle, at, min(at + COPIED_AT_ONCE, state.offset))
-            await within_stall_timeout(sftp.fsync(handle))
+            await within_stall_timeout(sftp, sftp.fsync(handle))
+            fresh = replace(fresh, file=await identify(new.data))
         async with sftp.handle(sftp.open_file(staged, _EXCLUSIVE, Attrs(mode=0o600))) as handle:
-            await within_stall_timeout(sftp.write(handle, 0, fresh.packed()))
-            await within_stall_timeout(sftp.fsync(handle))
+            await within_stall_timeout(sftp, sftp.write(handle, 0, fresh.packed()))
+            await within_stall_timeout(sftp, sftp.fsync(handle))
         await lock.beat()
         if b"posix-rename@openssh.com" not in sftp.extensions:
-            await within_stall_timeout(sftp.remove(names.state))
-        await within_stall_timeout(sftp.rename(staged, names.state))
+            await within_stall_timeout(sftp, sftp.remove(names.state))
+        await within_stall_timeout(sftp, sftp.rename(staged, names.state))
     except BaseException:
         sftp.forget(sftp.remove(new.data))
         sftp.forget(sftp.remove(staged))
         raise
     sftp.forget(sftp.remove(names.data))
-    return new, fresh
 
 
 def explained(error: SftpError, path: str) -> GatewayError:
@@ -116,23 +125,32 @@ async def begin(sftp: Sftp, names: UploadFiles, state: UploadState, path: str, *
         raise
 
 
-async def read(sftp: Sftp, names: UploadFiles, lock: UploadLock | None = None) -> UploadState | None:
+async def read(sftp: Sftp, names: UploadFiles) -> UploadState | None:
     """Return the state of an upload; None if there is none. Raises Gone if it was removed after its completion.
 
-    What changes files needs the state that was read with the lock: it is that of the lock's owner, or Denied is raised.
+    What changes files needs the state of `opened_state`.
     """
     try:
-        async with open_regular(sftp, names.state, FLAG_READ) as handle:
-            if lock is not None:
-                await lock.check_owner(handle)
-            data = await sftp.read(handle, 0, MAX_STATE)
-        if data == REMOVED:
-            raise Gone("The upload was removed")
-        return UploadState.parse(data)
+        async with opened_itself(sftp, names.state, FLAG_READ, "upload") as (handle, _):
+            return await _parsed(sftp, handle)
     except SftpError as error:
         if error.code == NO_SUCH_FILE:
             return None
         raise
+
+
+@asynccontextmanager
+async def opened_state(sftp: Sftp, names: UploadFiles, lock: UploadLock) -> AsyncIterator[tuple[bytes, UploadState]]:
+    """The open state file and the state in it, for the owner of the lock. Raises Denied for a file of another user."""
+    async with lock.opened(sftp, names.state, FLAG_READ | FLAG_WRITE) as (handle, _):
+        yield handle, await _parsed(sftp, handle)
+
+
+async def _parsed(sftp: Sftp, handle: bytes) -> UploadState:
+    data = await within_stall_timeout(sftp, sftp.read(handle, 0, MAX_STATE))
+    if data == REMOVED:
+        raise Gone("The upload was removed")
+    return UploadState.parse(data)
 
 
 async def mark_removed(sftp: Sftp, names: UploadFiles) -> None:

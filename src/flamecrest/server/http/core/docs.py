@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
-from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html, get_swagger_ui_oauth2_redirect_html
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
+
+from .responses import PAGE
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -23,10 +26,11 @@ _KINDS: Final = {
 _FOLDER: Final = Path(str(files("fastapi_offline") / "static"))
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline'; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:",
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:; connect-src {connect}; "
+    "base-uri 'none'; object-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
 }
+REDIRECT: Final = "/docs/oauth2-redirect"
 _ICON: Final = "data:,"  # none
 
 
@@ -35,13 +39,16 @@ async def swagger(request: Request) -> Response:
     app: FastAPI = request.app
     prefix = request.scope.get("root_path", "")
     return _sealed(
+        request,
         get_swagger_ui_html(
             openapi_url=f"{prefix}/openapi.json",
             title=app.title,
             swagger_js_url=f"{prefix}/docs/swagger-ui-bundle.js",
             swagger_css_url=f"{prefix}/docs/swagger-ui.css",
             swagger_favicon_url=_ICON,
-        )
+            oauth2_redirect_url=f"{prefix}{REDIRECT}",
+            init_oauth=app.swagger_ui_init_oauth,
+        ),
     )
 
 
@@ -50,19 +57,36 @@ async def redoc(request: Request) -> Response:
     app: FastAPI = request.app
     prefix = request.scope.get("root_path", "")
     return _sealed(
+        request,
         get_redoc_html(
             openapi_url=f"{prefix}/openapi.json",
             title=app.title,
             redoc_js_url=f"{prefix}/docs/redoc.standalone.js",
             redoc_favicon_url=_ICON,
             with_google_fonts=False,
-        )
+        ),
     )
 
 
-def _sealed(page: Response) -> Response:
-    page.headers.update(_HEADERS)
+def _sealed(request: Request, page: Response) -> Response:
+    request.scope[PAGE] = True
+    connect = " ".join(("'self'", *_issuers(request.app)))
+    page.headers.update({name: value.replace("{connect}", connect) for name, value in _HEADERS.items()})
     return page
+
+
+def _issuers(app: Any) -> list[str]:
+    """The origins that Swagger UI asks for tokens: those of all addresses in the OAuth 2.0 security scheme."""
+    scheme = app.oauth2 or {}
+    urls = [scheme["openIdConnectUrl"]] if "openIdConnectUrl" in scheme else []
+    urls += [flow["tokenUrl"] for flow in scheme.get("flows", {}).values()]
+    parts = [urlsplit(url) for url in urls]
+    return sorted({f"{one.scheme}://{one.netloc}" for one in parts})
+
+
+async def redirect(request: Request) -> Response:
+    """The page that an issuer sends the browser back to after a login; it hands the code to Swagger UI."""
+    return _sealed(request, get_swagger_ui_oauth2_redirect_html())
 
 
 async def asset(request: Request) -> Response:
@@ -73,4 +97,9 @@ async def asset(request: Request) -> Response:
     return FileResponse(_FOLDER / name, headers={"Cache-Control": "max-age=86400"}, media_type=_KINDS[name])
 
 
-routes: Final = [Route("/docs", swagger), Route("/redoc", redoc), Route("/docs/{name}", asset)]
+routes: Final = [
+    Route("/docs", swagger),
+    Route("/redoc", redoc),
+    Route(REDIRECT, redirect),
+    Route("/docs/{name}", asset),
+]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -11,17 +11,23 @@ from starlette.responses import Response
 
 from flamecrest.server import errors
 from flamecrest.server.telemetry.trace import current_trace
+from flamecrest.wire.job_options import similar_field
 from flamecrest.wire.json import dumps
+
+from .methods import UnknownRoute
 
 STATUS: Final[Mapping[type[errors.GatewayError], int]] = {
     errors.Unauthenticated: 401,
     errors.Denied: 403,
+    errors.InsufficientScope: 403,
     errors.NotFound: 404,
     errors.Gone: 410,
     errors.Conflict: 400,  # the contract: mkdir of what exists is 400
     errors.PreconditionFailed: 412,
     errors.StaleState: 409,
+    errors.InProgress: 409,
     errors.Invalid: 400,
+    errors.KeyReused: 422,
     errors.ChecksumMismatch: 460,  # the tus protocol's own
     errors.Unsupported: 501,
     errors.TooLarge: 413,
@@ -32,7 +38,11 @@ STATUS: Final[Mapping[type[errors.GatewayError], int]] = {
     errors.Upstream: 424,
 }
 
+_JOBS: Final = frozenset({"job", "jobs", "jobIds", "dependencies"})  # the bodies of requests about jobs
+_MESSAGES: Final = {"bool_parsing": "Input should be true or false"}  # in place of what the library says
 MAX_FIELDS: Final = 50  # in one response
+MAX_NAME: Final = 100  # characters of an unknown field's name that are compared with others
+MAX_ERRORS: Final = 1000  # validation errors that are read: pydantic gives all of them, or none
 
 
 def status_of(error: errors.GatewayError) -> int:
@@ -48,16 +58,23 @@ def envelope(
     message: str,
     *,
     fields: Iterable[errors.Field] = (),
+    refusal: str | None = None,
+    details: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The response of an error. With fields it is a validation error."""
+    """The response of an error. With fields it is a validation error, unless a scheduler has refused them."""
     named = [{"location": one.location, "name": one.name, "message": one.message} for one in fields]
+    data: dict[str, Any] = dict(details or {})
+    if named:
+        data["fields"] = named[:MAX_FIELDS]
+    if refusal is not None:
+        data["kind"] = refusal
     trace = current_trace.get()
     body = {
-        "errorType": "validation" if named else "error",
+        "errorType": "validation" if named and refusal is None else "error",
         "message": message,
         "causedBy": None,
-        "data": {"fields": named[:MAX_FIELDS]} if named else None,
+        "data": data or None,
         "user": trace.user if trace is not None else None,
     }
     return Response(dumps(body), status, headers, media_type="application/json")
@@ -65,21 +82,32 @@ def envelope(
 
 def validation_failure(location: str, error: ValidationError) -> errors.Invalid:
     """Convert a validation error, field by field. The result contains no value of the request."""
+    if (count := error.error_count()) > MAX_ERRORS:
+        return errors.Invalid(f"The request is not valid: it has {count} errors")
     fields = tuple(_field(location, one) for one in error.errors(include_url=False, include_input=False))
     first = "; ".join(f"`{one.name}`: {one.message}" for one in fields[:5])
     return errors.Invalid(f"The request is not valid. {first}", fields=fields[:MAX_FIELDS])
 
 
 def _field(location: str, error: ErrorDetails) -> errors.Field:
-    """Convert one error; the field is named by the last name of its location (`workingDirectory`)."""
+    """Convert one error; the field is named by the last name of its location (`workingDirectory`).
+
+    A field of a job is named by its whole place (`resources.nodes`, `dependencies.0.kind`, `jobs.3.array`).
+    """
     names = [step for step in error["loc"] if isinstance(step, str)]
+    if len(error["loc"]) > 1 and error["loc"][0] in _JOBS:
+        names = [".".join(map(str, error["loc"])).removeprefix("job.")]
     if error["type"].startswith("union_tag"):  # the discriminator of a union
         tag = error["ctx"]["discriminator"].split("'")[-2]
         message = (
             f"Input should be one of {error['ctx']['expected_tags']}" if "tag" in error["ctx"] else "Field required"
         )
         return errors.Field(location, tag, message)
-    return errors.Field(location, names[-1] if names else location, error["msg"])
+    message = _MESSAGES.get(error["type"], error["msg"])
+    if error["type"] == "extra_forbidden" and names:
+        near = similar_field(str(error["loc"][-1])[:MAX_NAME])
+        message = "Unknown field" if near is None else f"Unknown field; did you mean {near}?"
+    return errors.Field(location, names[-1] if names else location, message)
 
 
 def error_response(error: Exception) -> Response:
@@ -92,7 +120,8 @@ def error_response(error: Exception) -> Response:
             trace.detail = error.detail
         return _refusal(error)
     if isinstance(error, HTTPException):  # the framework's own: an unknown route, a method a route does not have
-        return envelope(error.status_code, error.detail, headers=error.headers)
+        near = {"routes": error.near} if isinstance(error, UnknownRoute) and error.near else None
+        return envelope(error.status_code, error.detail, details=near, headers=error.headers)
     reference = f" (request id {trace.request_id})" if trace is not None else ""
     return envelope(500, f"Something went wrong inside the gateway{reference}")
 
@@ -101,7 +130,11 @@ def _refusal(error: errors.GatewayError) -> Response:
     status = status_of(error)
     headers: dict[str, str] = {}
     if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
+        headers["WWW-Authenticate"] = error.challenge or "Bearer"
+    elif error.challenge is not None:
+        headers["WWW-Authenticate"] = error.challenge
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-    return envelope(status, error.public, fields=error.fields, headers=headers)
+    return envelope(
+        status, error.public, fields=error.fields, refusal=error.refusal, details=error.details, headers=headers
+    )

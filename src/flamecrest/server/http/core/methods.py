@@ -1,13 +1,18 @@
-"""Requests that no route of the table takes: HEAD, OPTIONS, and methods that a path does not have. Knows no operation.
+"""Requests that no route of the table takes: HEAD, OPTIONS, methods that a path does not have, and unknown paths.
+
+It knows no operation.
 
 HEAD of a GET route runs the GET (RFC 9110, 9.3.2); OPTIONS names the methods (9.3.7); every 405 names them, too
-(15.5.6).
+(15.5.6). A 404 names the routes that were probably meant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from difflib import SequenceMatcher
+from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
@@ -21,7 +26,18 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # of the whole API, in Allow's order
+MOST_NEAR: Final = 5  # routes that the error for an unknown path names
+LONGEST: Final = 40  # characters of a segment that is compared
+SIMILAR: Final = 0.6  # the least ratio of two segments that are similar
 _WHOLE_SERVER: Final = frozenset({"*", "/"})  # paths of `OPTIONS *` and of `OPTIONS http://host`
+
+
+class UnknownRoute(HTTPException):
+    """There is no such path. `near` has the routes that were probably meant (`GET /status/systems`)."""
+
+    def __init__(self, near: Sequence[str]) -> None:
+        super().__init__(404)
+        self.near = near
 
 
 class Methods:
@@ -31,8 +47,12 @@ class Methods:
         self._routes = [route for route in routes if isinstance(route, Route)]
 
     def routes_of(self, path: str) -> list[Route]:
-        """The routes of a path, whatever their method."""
-        return [route for route in self._routes if route.path_regex.match(path)]
+        """The routes of a path, whatever their method.
+
+        Of `/jobs/validate` and `/jobs/{id}` only the first: "validate" is no id of a job.
+        """
+        found = [route for route in self._routes if route.path_regex.match(path)]
+        return [route for route in found if not any(is_more_specific(other, route) for other in found)]
 
     @staticmethod
     def allow(routes: Sequence[Route]) -> list[str]:
@@ -47,7 +67,7 @@ class Methods:
     async def serve(self, path: str, router: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer OPTIONS and methods that the path does not have; leave all else to the router.
 
-        Raises HTTPException 405.
+        Raises HTTPException 405, and UnknownRoute.
         """
         method = scope["method"]
         routes = self.routes_of(path)
@@ -58,8 +78,69 @@ class Methods:
             await options_response(allowed or METHODS)(scope, receive, send)
         elif allowed and method not in allowed:
             raise HTTPException(405, "Method Not Allowed", {"Allow": ", ".join(allowed)})
-        else:
+        elif routes:
             await router(scope, receive, send)
+        else:
+            try:
+                await router(scope, receive, send)
+            except HTTPException as error:
+                if type(error) is not HTTPException or error.status_code != 404:
+                    raise
+                raise UnknownRoute(self._near(path)) from None
+
+    def _near(self, path: str) -> list[str]:
+        """The routes whose paths are nearly this one."""
+        segments = path.split("/")
+        near = (
+            f"{method} {route.path}"
+            for route in self._routes
+            if route.include_in_schema and is_near(segments, route.path.split("/"))
+            for method in self.allow([route])
+            if method not in {"HEAD", "OPTIONS"}
+        )
+        return list(islice(near, MOST_NEAR))
+
+
+def is_near(segments: Sequence[str], template: Sequence[str]) -> bool:
+    """Whether a path is one of a route, but for one segment that is misspelt, one too few, or one too many.
+
+    The first segments of both are the same, or the misspelt ones.
+    """
+    if len(segments) == len(template):
+        wrong = [
+            (given, wanted)
+            for given, wanted in zip(segments, template, strict=True)
+            if given != wanted and not (given and wanted.startswith("{"))
+        ]
+        return len(wrong) == 1 and _are_similar(*wrong[0])
+    short, long = sorted((segments, template), key=len)
+    if len(long) - len(short) != 1 or short[:2] != long[:2] or short[-1] != long[-1]:
+        return False
+    return any(_fits(short, [*long[:at], *long[at + 1 :]]) for at in range(2, len(long) - 1))
+
+
+def _fits(one: Sequence[str], other: Sequence[str]) -> bool:
+    return all(a == b or a.startswith("{") or b.startswith("{") for a, b in zip(one, other, strict=True))
+
+
+def _are_similar(given: str, wanted: str) -> bool:
+    if not given or wanted.startswith("{") or len(given) > LONGEST:
+        return False
+    return SequenceMatcher(None, given.lower(), wanted.lower()).ratio() >= SIMILAR
+
+
+@cache  # a path of the application: every pair of routes is compared
+def _shape(path: str) -> tuple[str, ...]:
+    """The segments of a path, each parameter as `{}`."""
+    return tuple("{}" if text[:1] == "{" else text for text in path.split("/"))
+
+
+def is_more_specific(one: Route, other: Route) -> bool:
+    """Whether a route has constant segments where the other one has parameters, and no more parameters than that."""
+    mine, others = _shape(one.path), _shape(other.path)
+    if len(mine) != len(others) or mine == others:
+        return False
+    return all(text in {given, "{}"} for given, text in zip(mine, others, strict=True))
 
 
 def options_response(allowed: Sequence[str]) -> Response:

@@ -70,14 +70,69 @@ def oauth2_scheme(token_url: str, scopes: Mapping[str, str]) -> dict[str, Any]:
     return {"type": "oauth2", "flows": {"clientCredentials": {"tokenUrl": token_url, "scopes": dict(scopes)}}}
 
 
+def openid_scheme(issuer: str) -> dict[str, Any]:
+    """The security scheme of an OpenID Connect issuer, which clients discover (OpenAPI 3.1, 4.8.27)."""
+    return {"type": "openIdConnect", "openIdConnectUrl": f"{issuer.rstrip('/')}/.well-known/openid-configuration"}
+
+
+# The groups of the pages at /docs, by the beginning of paths. The first one that fits is taken.
+_GROUPS: Final = (
+    ("/filesystem/{system_name}/bulk/", "bulk", "Many files in one request."),
+    ("/filesystem/{system_name}/uploads", "uploads", "Uploads that can be continued (tus)."),
+    # FirecREST has one group for both, and generated clients name their modules by it.
+    (
+        "/filesystem/",
+        "filesystem",
+        "`ops`: files, in one request each. `transfer`: large files, and batch jobs.",
+    ),
+    ("/compute/", "compute", "Jobs: submit, watch, change, cancel."),
+    ("/status/", "status", "Systems, their nodes, partitions and health, and the caller's account."),
+    ("/tokens", "tokens", "Tokens of the gateway that can do less than the caller's own."),
+)
+_PARAMETERS: Final[Mapping[str, str]] = {
+    "dereference": "Show what a symbolic link points to instead of the link",
+    "showHidden": "Show names that begin with a dot, too",
+    "numericUid": "Show owners and groups as numbers",
+    "recursive": "List folders below, too",
+    "size": "Number of bytes",
+    "offset": "First byte, from 0",
+    "bytes": "Number of bytes; not together with `lines`",
+    "lines": "Number of lines; not together with `bytes`",
+    "skipTrailing": "Show all but the last bytes or lines",
+    "skipHeading": "Begin with this byte or line instead of counting from the end",
+    "follow": "Go on with what is added, until the client ends the connection or the job ends",
+    "algorithm": "Algorithm of the checksum",
+    "signal": "Signal to send instead of ending the job",
+    "allusers": "List jobs of all users that the caller may see",
+    "name": "Only jobs of this name",
+    "time_window": "How far back the list reaches; jobs that are not over are always in it",
+    "show_hidden": "Show hidden partitions, too",
+    "setuid": "Keep setuid, setgid and sticky bits of the archive",
+    "token_id": "Id of the token, as the list shows it",
+}
+
+
+def _describe(path: str, operation: dict[str, Any]) -> None:
+    """Group, summary and descriptions of parameters of an operation."""
+    operation["tags"] = [next((tag for start, tag, _ in _GROUPS if path.startswith(start)), "other")]
+    sentence = operation.get("description", "").partition("\n")[0].partition(". ")[0].partition(";")[0]
+    if sentence:
+        operation["summary"] = sentence.rstrip(".").replace("`", "")
+    for parameter in operation.get("parameters", ()):
+        if "description" not in parameter and parameter["name"] in _PARAMETERS:
+            parameter["description"] = _PARAMETERS[parameter["name"]]
+
+
 def complete(document: dict[str, Any], oauth2: dict[str, Any] | None = None) -> dict[str, Any]:
     """Add what the framework does not know to its document, in place. `oauth2` is a second security scheme."""
     names = [BEARER, OAUTH2] if oauth2 else [BEARER]
     for path, operations in document["paths"].items():
         for operation in operations.values():
+            _describe(path, operation)
             operation.setdefault("security", [{name: []} for name in names])
             if "{system_name}" in path:
                 operation.setdefault("parameters", []).insert(0, _SYSTEM_NAME)
+    document["tags"] = [{"name": tag, "description": text} for _, tag, text in _GROUPS]
     components = document.setdefault("components", {})
     schemes = components.setdefault("securitySchemes", {})
     schemes[BEARER] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}

@@ -25,9 +25,13 @@ from flamecrest.server.errors import Field, GatewayError, Invalid, TooLarge
 from flamecrest.wire.text import Word, check_name
 
 from .errors import validation_failure
-from .request_body import RequestBody, declared_length
+from .request_body import RequestBody, check_values, declared_length
+from .user_memory import SMALL
 
 JSON_LIMIT: Final = 1024 * 1024  # bytes of a JSON body; `body_limit` changes it for a handler
+BYTES_PER_VALUE: Final = 32  # of the size that a JSON body may have: it has at most so many values and names
+MIN_VALUES: Final = 100_000  # that every JSON body may have
+LARGE: Final = 64 * 1024  # bytes of a JSON body that is decoded in a turn of its user's
 QueryPath = Annotated[
     str,
     AfterValidator(check_name),
@@ -80,6 +84,7 @@ class Parameters:
             return create_model(title, __config__=ConfigDict(extra="ignore"), **fields) if fields else None
 
         self._limit: int = getattr(handler, "body_limit", JSON_LIMIT)
+        self._most_values = max(MIN_VALUES, self._limit // BYTES_PER_VALUE)
         self._body = None if body is None else (body, hints[body])
         self._path = model("Path", documented.path_params)
         self._query = model("Query", documented.query_params)
@@ -88,7 +93,7 @@ class Parameters:
         self._names = {(info.alias or name).encode(): info.alias or name for name, info in known.items()}
 
     async def read(self, request: Request, deadline: Deadline) -> dict[str, Any]:
-        """The values by the names of the handler's parameters. Raises Invalid, TooLarge, Timeout."""
+        """The values by the names of the handler's parameters. Raises Invalid, TooLarge, Timeout, Busy."""
         values: dict[str, Any] = {}
         location = "path"
         try:
@@ -101,7 +106,15 @@ class Parameters:
             location = "body"
             if self._body is not None:
                 name, model = self._body
-                values[name] = model.model_validate(await _read_json(request, self._limit, deadline))
+                data = await _read_json(request, self._limit, deadline)
+                if len(data) <= LARGE:
+                    values[name] = model.model_validate(orjson.loads(data))
+                else:
+                    async with request.scope["app"].users.turn(request.scope):
+                        check_values(data, self._most_values)
+                        values[name] = model.model_validate(orjson.loads(data))
+        except orjson.JSONDecodeError as error:
+            raise _invalid(Invalid, "body", "body", f"is not JSON: {error}") from None
         except ValidationError as error:
             raise validation_failure(location, error) from None
         return values
@@ -197,8 +210,8 @@ def _invalid(kind: type[GatewayError], location: str, name: str, message: str) -
     return kind(f"`{name}` {message}", fields=(Field(location, name, message),))
 
 
-async def _read_json(request: Request, limit: int, deadline: Deadline) -> Any:
-    """The JSON body: at most `limit` bytes, strict UTF-8, no NaN."""
+async def _read_json(request: Request, limit: int, deadline: Deadline) -> bytearray:
+    """The bytes of the JSON body: at most `limit`."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise _invalid(Invalid, "header", "content-type", "must be application/json")
@@ -210,7 +223,6 @@ async def _read_json(request: Request, limit: int, deadline: Deadline) -> Any:
     async with deadline.enforce("Receiving the request"):
         while (chunk := await body.next_chunk()) is not None:
             data += chunk
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise _invalid(Invalid, "body", "body", f"is not JSON: {error}") from None
+            if len(data) > SMALL:
+                request.scope["app"].users.memory.hold(request.scope, len(data))
+    return data

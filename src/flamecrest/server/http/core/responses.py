@@ -17,6 +17,8 @@ from flamecrest.wire.text import is_plain, percent_encode
 ADDED_HEADERS: Final = (
     "flamecrest.headers"  # key of a scope: the headers that the response to this request has, error or not
 )
+PAGE: Final = "flamecrest.page"  # key of a scope: the response is a page with a security policy of its own
+RESUMABLE: Final = "flamecrest.resumable"  # key of a scope whose response may end at any time: the client resumes it
 
 
 def add_response_headers(scope: Scope, *headers: tuple[bytes, bytes]) -> None:

@@ -6,18 +6,24 @@ it is answered with 403.
 """
 
 import inspect
+from functools import partial
 from typing import Any, ClassVar, Final, Literal
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from flamecrest.server.auth.jws import invalid_token
 from flamecrest.server.auth.port import Identity, Verb
 from flamecrest.server.cluster import Cluster, Gateway, Permission
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import Unauthenticated
+from flamecrest.server.errors import InsufficientScope, Timeout, Unauthenticated
+from flamecrest.server.http.access.challenge import challenge
+from flamecrest.server.http.access.proof import proof_of
 from flamecrest.server.telemetry.trace import current_trace, phase
 
+from .caller_deadline import REQUEST_TIMEOUT, seconds_of
+from .fair_use import ADMISSION, admit, admit_verb
 from .parameters import Parameters
 
 AUTH_SECONDS: Final = 10.0  # time limit of the authentication, which may have to fetch the issuer's keys
@@ -37,9 +43,35 @@ class Call(Request):
         gateway: Gateway = self.scope["app"].gateway
         return gateway
 
-    async def allow(self, verb: Verb) -> Permission:
-        """Ask the authorizer; the result hands out the ports of the cluster. Raises Denied, Unavailable."""
-        self.permission = permission = await self.cluster.allow(self.identity, verb, self.deadline)
+    async def allow(
+        self,
+        verb: Verb,
+        *paths: str,
+        sources: tuple[str, ...] = (),
+        jobs: tuple[str, ...] = (),
+        tree: bool = False,
+        through_links: bool = False,
+    ) -> Permission:
+        """Ask the authorizer; the result hands out the ports of the cluster. See Cluster.allow; raises Busy, too."""
+        self.permission = permission = await self.cluster.allow(
+            self.identity,
+            verb,
+            self.deadline,
+            *paths,
+            sources=sources,
+            jobs=jobs,
+            tree=tree,
+            through_links=through_links,
+        )
+        if ADMISSION in self.scope:
+            await admit_verb(verb, self.scope)
+        return permission
+
+    async def allow_each(self, verb: Verb, path: str) -> Permission:
+        """Ask the authorizer for a request about many paths, of which this is one. See Cluster.allow_each."""
+        self.permission = permission = await self.cluster.allow_each(self.identity, verb, self.deadline, path)
+        if ADMISSION in self.scope:
+            await admit_verb(verb, self.scope)
         return permission
 
 
@@ -57,33 +89,53 @@ class GatewayRoute(APIRoute):
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = Call(scope, receive)
         await self._begin(call)
-        response = await self.endpoint(call, **await self._parameters.read(call, call.deadline))
-        if (permission := call.permission) is not None and permission.tried:
+        if REQUEST_TIMEOUT in scope:
+            call.deadline = call.deadline.sub(seconds_of(scope[REQUEST_TIMEOUT]))
+        try:
+            response = await self.endpoint(call, **await self._parameters.read(call, call.deadline))
+        except BaseException as error:
+            if isinstance(error, Timeout) and REQUEST_TIMEOUT in scope:
+                error.by_request = True
+            if call.permission is not None:
+                call.permission.failed(error)
+            raise
+        if (permission := call.permission) is not None and permission.watched is not None:
             permission.succeeded()
         await response(scope, receive, send)
 
     async def _begin(self, call: Call) -> None:
-        """Set identity, cluster and deadline. Raises Unauthenticated, Unavailable, NotFound."""
+        """Set identity, cluster and deadline. Raises Unauthenticated, Denied, Unavailable, Busy, NotFound."""
         scope = call.scope
         gateway: Gateway = scope["app"].gateway
         header: str | None = None
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                if header is not None:  # a proxy in front may have checked the other one
-                    raise Unauthenticated("Access token is invalid.", detail="more than one Authorization header")
-                header = value.decode("latin-1")
         call.deadline = Deadline.after(AUTH_SECONDS)
-        with phase("auth"):
-            identity = await gateway.authenticator.authenticate(header, call.deadline)
+        try:
+            for name, value in scope["headers"]:
+                if name == b"authorization":
+                    if header is not None:  # a proxy in front may have checked the other one
+                        raise invalid_token("more than one Authorization header")
+                    header = value.decode("latin-1")
+            with phase("auth"):
+                identity = await gateway.authenticator.authenticate(header, call.deadline, partial(proof_of, call))
+        except (Unauthenticated, InsufficientScope) as error:
+            error.challenge = challenge(call, error)
+            raise
         call.identity = identity
         trace = current_trace.get()
         if trace is not None:
             trace.user = identity.username
+            trace.identity = identity
+        scope["app"].users.begin(identity.username, scope)
+        if gateway.fair_use is not None:
+            await admit(gateway.fair_use, identity, scope)
         system = scope["path_params"].get("system_name")
         if system is None:
             return
         call.cluster = cluster = gateway.cluster(system)
+        if identity.accounts:
+            call.identity = identity = identity.on(cluster.name)
         if trace is not None:
+            trace.user = identity.username
             trace.cluster = cluster.name
         limits = cluster.limits
         call.deadline = Deadline.after(limits.files if self.timeout == "files" else limits.jobs)

@@ -1,25 +1,30 @@
 """Finds the route of a request by the segments of its path; the result is that of the framework's router.
 
 The router tries a regular expression for every route in turn. Whatever the table does not hold is passed on: other
-methods to `methods`, unknown paths, documentation, parameters that are not whole segments to the router.
+methods to `methods`, unknown paths, documentation, parameters that are not whole segments to the router. Unlike the
+router, it takes no path that is constant in another route as one with a parameter: `/jobs/validate` is no `/jobs/{id}`.
 """
 
 from __future__ import annotations
 
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi.routing import APIRoute
 from starlette.convertors import StringConvertor
+from starlette.exceptions import HTTPException
 
-from .methods import Methods, serve_head
+from .methods import Methods, is_more_specific, serve_head
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.routing import BaseRoute
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+Constants = tuple[tuple[int, str], ...]  # positions and texts of segments
+MAX_PATH: Final = 2048  # characters of a path that is passed on: every regular expression would read all of it
 
 
 class PathPattern:
@@ -44,10 +49,17 @@ class RouteTable:
         self._router = router
         self._methods = Methods(routes)
         self._patterns: dict[tuple[str, int], list[PathPattern]] = {}  # by method and number of segments
+        self._without: dict[tuple[str, str], list[Constants]] = {}  # by method and path: what is no parameter of it
+        alike: dict[int, list[APIRoute]] = {}  # by number of segments
+        for route in routes:
+            if isinstance(route, APIRoute):
+                alike.setdefault(route.path.count("/"), []).append(route)
         for rank, route in enumerate(routes):
             if isinstance(route, APIRoute) and _has_whole_segments(route):
                 for method in route.methods or ():
                     self._add(rank, route, method)
+                if "{" in route.path:
+                    self._leave_out(route, alike[route.path.count("/")])
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve an HTTP request with its route."""
@@ -60,6 +72,8 @@ class RouteTable:
             return self._serve(found, scope, receive, send)
         if scope["method"] == "HEAD" and (found := self.find("GET", path)) is not None:
             return serve_head(partial(self._serve, found), scope, receive, send)
+        if len(path) > MAX_PATH:
+            raise HTTPException(404)
         return self._methods.serve(path, self._router, scope, receive, send)
 
     @staticmethod
@@ -80,7 +94,23 @@ class RouteTable:
                 values = [segments[position] for position in pattern.parameters]
                 if "" not in values:
                     best = rank, route, dict(zip(names, values, strict=True))
-        return None if best is None else best[1:]
+        if best is None:
+            return None
+        for constants in self._without.get((method, best[1].path), ()):
+            if all(segments[position] == text for position, text in constants):
+                return None
+        return best[1:]
+
+    def _leave_out(self, route: APIRoute, routes: Sequence[APIRoute]) -> None:
+        """Note the paths of more specific routes that do not have a method of this one: they are not its own."""
+        segments = route.path.split("/")
+        for other in routes:
+            if not is_more_specific(other, route):
+                continue
+            pairs = enumerate(zip(other.path.split("/"), segments, strict=True))
+            constants = tuple((at, own) for at, (own, mine) in pairs if mine.startswith("{") and own[:1] != "{")
+            for method in (route.methods or set()) - (other.methods or set()):
+                self._without.setdefault((method, route.path), []).append(constants)
 
     def _add(self, rank: int, route: APIRoute, method: str) -> None:
         segments = route.path.split("/")

@@ -24,6 +24,8 @@ from flamecrest.wire.json import dumps
 from flamecrest.wire.text import is_plain, percent_encode
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.types import Receive, Scope, Send
 
 MEDIA_TYPES: Final[dict[str, ArchiveFormat]] = {
@@ -41,7 +43,25 @@ ALIASES: Final = {
 }
 _SUFFIXES: Final[dict[ArchiveFormat, str]] = {"tar": "tar", "zstd": "tar.zst", "gzip": "tar.gz", "zip": "zip"}
 _HEADER_BYTES: Final = 4096  # of X-Flamecrest-Missing-Paths
+_BEFORE_MAGIC: Final = re.compile(r"[^*?[]*(?=[*?[])")
+_MAGIC: Final = re.compile(r"[*?[]")
 _PLAIN: Final = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def asked_paths(paths: Sequence[str], base: str | None) -> list[str]:
+    """What the authorizer is asked about: the base, each path, and of each pattern the folder that it searches."""
+    folders = {found[0].rpartition("/")[0] or "/" for path in paths if (found := _BEFORE_MAGIC.match(path))}
+    return [*([] if base is None else [base]), *paths, *sorted(folders)]
+
+
+def searches_folders(paths: Sequence[str]) -> bool:
+    """Whether a pattern goes on in folders that it matches (`*/log`), which may be links. `**` follows no links."""
+    for path in paths:
+        *folders, _ = [part for part in path.split("/") if part not in {"", "."}] or [""]
+        first = next((at for at, part in enumerate(folders) if _MAGIC.search(part)), len(folders))
+        if any(part != "**" for part in folders[first:]):
+            return True
+    return False
 
 
 class ArchiveResponse(Response):
@@ -80,7 +100,6 @@ class ArchiveResponse(Response):
             (b"content-type", media.encode()),
             (b"content-disposition", f'attachment; filename="{name}.{_SUFFIXES[MEDIA_TYPES[media]]}"'.encode()),
             (b"vary", b"Accept"),
-            (b"x-content-type-options", b"nosniff"),
             (b"x-flamecrest-missing", b"%d" % len(missing)),
         ]
         if missing:

@@ -18,8 +18,9 @@ from flamecrest.wire.text import check_name, percent_decode
 from .archive import path_fields
 
 if TYPE_CHECKING:
-    from flamecrest.server.cluster import Permission
+    from flamecrest.server.auth.port import Verb
     from flamecrest.server.files.port import Files
+    from flamecrest.server.http.core.route import Call
 
 Item = TypeVar("Item", bound=BulkItem)
 
@@ -29,13 +30,21 @@ Operation = Callable[["Files", str, Item], Awaitable[Any]]
 
 
 async def run_batch(
-    allowed: Permission, items: Sequence[Item], operation: Operation[Item], *, status: int = 200, order: int = 0
+    call: Call,
+    verb: Verb,
+    items: Sequence[Item],
+    operation: Operation[Item],
+    *,
+    status: int = 200,
+    order: int = 0,
+    tree: bool = False,
 ) -> Response:
-    """Run the operation on every item.
+    """Run the operation on every item whose path the caller may use; with `tree` also what lies below it.
 
     `order` 1 runs paths with fewer components first (parents before children), -1 last; paths with equally many
     components run at the same time. An error of one item is its result: status and message.
     """
+    allowed = await call.allow_each(verb, items[0].path)
     results: list[dict[str, Any]] = [{}] * len(items)
 
     async def one(at: int) -> None:
@@ -44,7 +53,7 @@ async def run_batch(
         try:
             path = _read(item)
             results[at] = path_fields(path)
-            files = allowed.files(path=path)
+            files = (await allowed.also(call.deadline, path, tree=tree)).files(path=path)
             output = await operation(files, path, item)
             results[at] |= {"status": status, "output": output}
         except GatewayError as error:

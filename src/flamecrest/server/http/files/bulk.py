@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from flamecrest.server.auth.port import Verb
+from flamecrest.server.files.paths import check_removable
 from flamecrest.server.files.port import Files
 from flamecrest.server.http.core.openapi import ERRORS
 from flamecrest.server.http.core.parameters import QueryPath, body_limit
@@ -16,7 +17,15 @@ from flamecrest.server.http.core.route import Call, FilesRoute
 from flamecrest.server.http.headers.accept import acceptable
 from flamecrest.wire import bulk as wire
 
-from .archive import ALIASES, MEDIA_TYPES, ArchiveResponse, not_acceptable, unpack_response
+from .archive import (
+    ALIASES,
+    MEDIA_TYPES,
+    ArchiveResponse,
+    asked_paths,
+    not_acceptable,
+    searches_folders,
+    unpack_response,
+)
 from .batch import run_batch
 
 PATHS_LIMIT = 16 * 1024 * 1024  # bytes of a list of paths
@@ -53,10 +62,11 @@ async def post_download(call: Call, body: wire.BulkDownloadRequest) -> Response:
     types = acceptable(call.headers.get("accept"), list(MEDIA_TYPES), ALIASES)
     if not types:
         raise not_acceptable()
-    allowed = await call.allow(Verb.FILES_READ)
-    bulk = allowed.bulk() if body.base is None else allowed.bulk(base=body.base)
+    asked, links = asked_paths(body.paths, body.base), searches_folders(body.paths)
+    allowed = await call.allow(Verb.FILES_READ, *asked, tree=True, through_links=links)
     for path in body.paths:
         allowed.bulk(paths=path)
+    bulk = allowed.bulk() if body.base is None else allowed.bulk(base=body.base)
     selection = await bulk.select(body.paths, body.base, call.deadline)
     return ArchiveResponse(bulk, selection, types, call.deadline)
 
@@ -64,7 +74,7 @@ async def post_download(call: Call, body: wire.BulkDownloadRequest) -> Response:
 @router.post("/upload", response_model=wire.BulkUploadResponse, openapi_extra=_BODY)
 async def post_upload(call: Call, path: QueryPath, setuid: bool = False) -> Response:
     """Unpack a tar archive (plain, gzip or zstd) into the directory `path`. Entries outside of it are refused."""
-    allowed = await call.allow(Verb.FILES_WRITE)
+    allowed = await call.allow(Verb.FILES_WRITE, path, tree=True)
     bulk = allowed.bulk(path=path)
     body = RequestBody(call, timeout=call.cluster.limits.files)
     async with aclosing(body.chunks()) as chunks:
@@ -79,20 +89,19 @@ async def post_stat(call: Call, body: wire.BulkStatRequest) -> Response:
     async def stat(files: Files, path: str, item: wire.StatItem) -> dict[str, int]:
         return file_stat(await files.queries.stat(path, call.deadline, follow=item.dereference))
 
-    return await run_batch(await call.allow(Verb.FILES_READ), body.items, stat)
+    return await run_batch(call, Verb.FILES_READ, body.items, stat)
 
 
 @router.post("/rm", response_model=wire.BulkResponse)
 @body_limit(PATHS_LIMIT)
 async def post_rm(call: Call, body: wire.BulkRmRequest) -> Response:
     """Remove many files and directories; each has its own result."""
-    allowed = await call.allow(Verb.FILES_WRITE)
 
     async def rm(files: Files, path: str, _: wire.BulkItem) -> None:
-        allowed.refuse_root(path)
+        check_removable(path, call.cluster.roots)
         await files.changes.rm(path, call.deadline)
 
-    return await run_batch(allowed, body.items, rm, status=204, order=-1)
+    return await run_batch(call, Verb.FILES_WRITE, body.items, rm, status=204, order=-1, tree=True)
 
 
 @router.post("/chmod", response_model=wire.BulkResponse)
@@ -103,7 +112,7 @@ async def post_chmod(call: Call, body: wire.BulkChmodRequest) -> Response:
     async def chmod(files: Files, path: str, item: wire.ChmodItem) -> None:
         await files.changes.chmod(path, item.mode, call.deadline)
 
-    return await run_batch(await call.allow(Verb.FILES_WRITE), body.items, chmod)
+    return await run_batch(call, Verb.FILES_WRITE, body.items, chmod)
 
 
 @router.post("/mkdir", response_model=wire.BulkResponse)
@@ -114,4 +123,4 @@ async def post_mkdir(call: Call, body: wire.BulkMkdirRequest) -> Response:
     async def mkdir(files: Files, path: str, item: wire.MkdirItem) -> None:
         await files.changes.mkdir(path, call.deadline, parents=item.parent)
 
-    return await run_batch(await call.allow(Verb.FILES_WRITE), body.items, mkdir, status=201, order=1)
+    return await run_batch(call, Verb.FILES_WRITE, body.items, mkdir, status=201, order=1)

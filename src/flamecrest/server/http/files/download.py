@@ -34,18 +34,25 @@ KnownDigests = dict[tuple[digests.DigestName, str], bytes]  # by algorithm and E
 
 
 class DownloadResponse(Response):
-    """Sends a file. It is opened before the headers are sent, so an error can be the response."""
+    """Sends a file of at most `limit` bytes, or with `limits_parts` as many bytes of a file.
 
-    def __init__(self, files: Files, path: str, deadline: Deadline, limit: int | None) -> None:
+    It is opened before the headers are sent, so an error can be the response.
+    """
+
+    def __init__(
+        self, files: Files, path: str, deadline: Deadline, limit: int | None, *, limits_parts: bool = False
+    ) -> None:
         self._files = files
         self._path = path
         self._deadline = deadline
         self._limit = limit
+        self._limits_parts = limits_parts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the file. If reading fails half-way the response stays incomplete, which clients notice."""
         head = scope["method"] == "HEAD"
-        plan = DownloadPlan(select_headers(scope["headers"], READ_HEADERS), head=head, limit=self._limit)
+        given = select_headers(scope["headers"], READ_HEADERS)
+        plan = DownloadPlan(given, head=head, limit=self._limit, limits_parts=self._limits_parts)
         known = await self._cluster_digests(plan) if plan.repr_digest or plan.content_digest else {}
         async with self._files.content.download(self._path, self._deadline, choose_start=plan.decide) as reader:
             if reader.stat.size != plan.size:
@@ -149,7 +156,6 @@ class _DownloadBody:
             (b"content-length", b"%d" % self.size),
             (b"content-type", kind.encode("ascii")),
             (b"content-disposition", attachment_header(posixpath.basename(self._path)).encode("ascii")),
-            (b"x-content-type-options", b"nosniff"),
             (b"accept-ranges", b"bytes"),
             _REVALIDATE,
             *plan.validator_headers(),

@@ -33,14 +33,21 @@ def select_headers(headers: Iterable[tuple[bytes, bytes]], names: Iterable[bytes
 
 
 class DownloadPlan:
-    """The status, ranges, validators and digests of one response. `limit` is the greatest file size in bytes."""
+    """The status, ranges, validators and digests of one response.
 
-    __slots__ = ("_head", "_limit", "content_digest", "given", "repr_digest", "size", "spans", "status", "validators")
+    `limit` is the greatest file size in bytes; with `limits_parts` that of the parts which are sent.
+    """
 
-    def __init__(self, given: dict[str, str], *, head: bool, limit: int | None) -> None:
+    __slots__ = (
+        "_head", "_limit", "_limits_parts", "content_digest", "given", "repr_digest", "size", "spans", "status",
+        "validators",
+    )  # fmt: skip
+
+    def __init__(self, given: dict[str, str], *, head: bool, limit: int | None, limits_parts: bool = False) -> None:
         self.given = given
         self._head = head
         self._limit = limit
+        self._limits_parts = limits_parts
         self.repr_digest = preferred_digest(given.get("want-repr-digest"))
         self.content_digest = preferred_digest(given.get("want-content-digest"))
         self.status, self.size, self.spans, self.validators = 200, 0, list[ByteRange](), NO_VALIDATORS
@@ -52,13 +59,21 @@ class DownloadPlan:
         """
         self.status, self.size, self.spans = 200, stat.size, []
         self.validators = Validators.of(stat, time.time())
-        if self._limit is not None and stat.size > self._limit:
+        if self._limit is not None and stat.size > self._limit and not self._limits_parts:
             raise TooLarge(f"The file has {stat.size} bytes; at most {self._limit} can be downloaded directly")
         if self.given:
             self._evaluate_headers()
+        if self._limits_parts:
+            self._check_parts()
         if self.status in {304, 416} or (self._head and stat.size and not self.buffers):
             return None
         return 0 if self.buffers or not self.spans else self.spans[0].start
+
+    def _check_parts(self) -> None:
+        """Raise TooLarge if more bytes than the limit would be sent."""
+        size = {200: self.size, 206: sum(span.size for span in self.spans)}.get(self.status, 0)
+        if self._limit is not None and size > self._limit:
+            raise TooLarge(f"These are {size} bytes; at most {self._limit} can be sent at once: use `Range`")
 
     def _evaluate_headers(self) -> None:
         given = self.given

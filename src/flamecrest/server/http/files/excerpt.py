@@ -1,14 +1,41 @@
-"""The part of a text that head, tail and view show: its parameters and its fields in the response. Pure."""
+"""The part of a text that head, tail and view show: its parameters, its fields in the response, and the response."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from flamecrest.server.errors import Invalid
 from flamecrest.server.files.values import TextRange
+from flamecrest.server.http.core.responses import JsonResponse
 
-_DEFAULT_LINES = 10
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from flamecrest.server.http.core.route import Call
+
+_DEFAULT_LINES: Final = 10
+_LARGE: Final = 64 * 1024  # characters that are encoded in a turn of the user's
+
+
+async def text_response(
+    call: Call, read: Callable[[], Awaitable[str]], limit: int, show: Callable[[str], dict[str, Any]]
+) -> JsonResponse:
+    """The response that shows what `read` returns, at most `limit` bytes of a file. Raises Timeout.
+
+    It is in memory until the client has read it, mostly as large as the text, at most six times (control characters).
+    """
+    users, scope = call.scope["app"].users, call.scope
+    async with call.deadline.enforce("Waiting until other responses are read"):
+        await users.memory.reserve(scope, 2 * limit)
+    text = await read()
+    if len(text) <= _LARGE:
+        users.memory.settle(scope, 0)
+        return JsonResponse(show(text))
+    async with users.turn(scope):
+        response = JsonResponse(show(text))
+    users.memory.settle(scope, len(response.body))
+    return response
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ _CP_JOB: Final = "POST /filesystem/{system}/transfer/cp"
 @router.post("/mv", response_model=wire.OpsFileResponse)
 async def post_mv(call: Call, body: wire.OpsMvRequest) -> Response:
     """Rename a file or directory atomically, within one file system; `transfer/mv` moves between file systems."""
-    allowed = await call.allow(Verb.FILES_WRITE)
+    allowed = await call.allow(Verb.FILES_WRITE, body.path, body.target_path, tree=True)
     files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
     await files.changes.mv(body.path, body.target_path, call.deadline, overwrite=body.overwrite)
     return JsonResponse({"output": file_entry(await files.queries.entry(body.target_path, call.deadline))})
@@ -35,7 +35,9 @@ async def post_mv(call: Call, body: wire.OpsMvRequest) -> Response:
 async def post_cp(call: Call, body: wire.OpsCpRequest, timeout: TimeoutSeconds = None) -> Response:  # noqa: ASYNC109
     """Copy a file or directory on the system, by reference if the file system supports it."""
     request_timeout = RequestTimeout(call, timeout, _CP_JOB)
-    allowed = await call.allow(Verb.FILES_WRITE)
+    allowed = await call.allow(
+        Verb.FILES_WRITE, body.target_path, sources=(body.path,), tree=True, through_links=body.dereference
+    )
     files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
     async with request_timeout.enforce() as deadline:
         await files.changes.cp(
@@ -47,7 +49,7 @@ async def post_cp(call: Call, body: wire.OpsCpRequest, timeout: TimeoutSeconds =
 @router.post("/touch", response_model=wire.OpsFileResponse)
 async def post_touch(call: Call, body: wire.OpsTouchRequest) -> Response:
     """Create an empty file, or set the modification time of an existing path."""
-    allowed = await call.allow(Verb.FILES_WRITE)
+    allowed = await call.allow(Verb.FILES_WRITE, body.path)
     files = allowed.files(sourcePath=body.path)
     await files.changes.touch(body.path, call.deadline, mtime=body.mtime)
     return JsonResponse({"output": file_entry(await files.queries.entry(body.path, call.deadline))})
@@ -56,7 +58,7 @@ async def post_touch(call: Call, body: wire.OpsTouchRequest) -> Response:
 @router.post("/truncate", response_model=wire.OpsFileResponse)
 async def post_truncate(call: Call, body: wire.OpsTruncateRequest) -> Response:
     """Set the size of a file in bytes; a file that becomes longer is extended with zeros."""
-    allowed = await call.allow(Verb.FILES_WRITE)
+    allowed = await call.allow(Verb.FILES_WRITE, body.path)
     files = allowed.files(sourcePath=body.path)
     await files.changes.truncate(body.path, body.size, call.deadline)
     return JsonResponse({"output": file_entry(await files.queries.entry(body.path, call.deadline))})
@@ -69,7 +71,7 @@ async def get_df(call: Call, path: QueryPath) -> Response:
     These are the user's quota and that of one group: for a file its group, for a directory the group of new files
     in it (the directory's own if it is set-group-ID, else the caller's).
     """
-    allowed = await call.allow(Verb.FILES_READ)
+    allowed = await call.allow(Verb.FILES_READ, path)
     files = allowed.files(path=path)
     space = await files.queries.df(path, call.deadline)
     output = {"total": space.total, "free": space.free, "available": space.available, "files": space.files}
@@ -81,7 +83,7 @@ async def get_df(call: Call, path: QueryPath) -> Response:
 async def get_du(call: Call, path: QueryPath, timeout: TimeoutSeconds = None) -> Response:  # noqa: ASYNC109
     """Show the disk usage of a file or directory tree. A file with several names counts once."""
     request_timeout = RequestTimeout(call, timeout)
-    allowed = await call.allow(Verb.FILES_READ)
+    allowed = await call.allow(Verb.FILES_READ, path, tree=True)
     files = allowed.files(path=path)
     async with request_timeout.enforce() as deadline:
         usage = await files.queries.du(path, deadline)

@@ -34,6 +34,7 @@ LISTING_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {NDJSON: {"schema": {"type": "string", "description": "One File per line, unsorted"}}}}
 }
 
+_ENTRY: Final = 600  # bytes in memory of an entry with a short name
 _BATCH: Final = 2000  # entries that are encoded before other tasks run
 _POSITION: Final = re.compile(rb"(-?[a-z]{4,5}):(-?\d{1,20}):(.*)", re.DOTALL)
 
@@ -99,7 +100,9 @@ class ListingRequest:
         lines = accepts_ndjson(call.headers.get("accept", ""))
         if lines and self.sort is None and not self.paged and self.listing_filter.after is None:
             return NdjsonListing(files, path, call, options, self.listing_filter)
-        entries = await files.queries.ls(path, call.deadline, options, listing_filter=self.listing_filter)
+        memory, scope = call.scope["app"].users.memory, call.scope
+        listing_filter = replace(self.listing_filter, keep=lambda count: memory.hold(scope, count * _ENTRY))
+        entries = await files.queries.ls(path, call.deadline, options, listing_filter=listing_filter)
         next_cursor = self._cut(entries) if self.paged else None
         return ListingResponse(entries, lines=lines, paged=self.paged, next_cursor=next_cursor)
 

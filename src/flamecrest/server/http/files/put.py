@@ -14,6 +14,7 @@ from functools import partial
 from typing import Annotated, Final
 
 from fastapi import Query
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from flamecrest.server.errors import Field, Invalid, PreconditionFailed, TooLarge
@@ -27,12 +28,16 @@ from flamecrest.server.http.headers.digests import DigestCheck
 
 from .download_plan import WRITE_HEADERS, select_headers
 
-_EPOCH: Final = re.compile(r"(\d{1,10})(?:\.\d{1,9})?", re.ASCII)
+_MODE: Final = re.compile(r"0?[0-7]{1,4}", re.ASCII)
+_EPOCH: Final = re.compile(r"(-?\d{1,10})(?:\.\d{1,9})?", re.ASCII)
 _MAX_TIME: Final = 2**32 - 1  # SFTP version 3 has 32-bit times
 
 Mode = Annotated[
     str | None,
-    Query(description="Permission bits in octal; default: those of the replaced file", pattern=r"^[0-7]{1,5}$"),
+    Query(
+        description="Permission bits in octal, at most 7777; default: those of the replaced file",
+        json_schema_extra={"pattern": "^[0-7]{1,5}$"},
+    ),
 ]
 ModificationTime = Annotated[
     str | None,
@@ -59,6 +64,7 @@ class FilePut:
         limits = call.cluster.limits
         given = select_headers(call.scope["headers"], WRITE_HEADERS)
         _refuse_encodings(call.headers)
+        _require_length(call)
         check = DigestCheck(given)
         landing = self._landing(given)
         limit = limits.max_ops_file_size
@@ -84,9 +90,7 @@ class FilePut:
 
         new = entity_tags(given.get("if-none-match", "")) == ["*"]
         conditions = {name for name in given if name.startswith("if-")} - ({"if-none-match"} if new else set())
-        mode = None if self.mode is None else int(self.mode, 8)
-        if mode is not None and mode > 0o7777:
-            raise _invalid("query", "mode", "must be at most 7777")
+        mode = None if self.mode is None else _mode(self.mode)
         mtime = None if self.mtime is None else _time(self.mtime)
         on_condition = admit if conditions else None
         return WriteOptions(
@@ -114,6 +118,20 @@ def _refuse_encodings(headers: Mapping[str, str]) -> None:
         return
     if kind == b"multipart/form-data":
         raise _invalid("header", "content-type", "must not be a form: the body is the file itself; forms are for POST")
+
+
+def _require_length(call: Call) -> None:
+    """Raise 411 for a request without a body (RFC 9112, 6.3): it would make the file empty."""
+    given = "content-length" in call.headers or "transfer-encoding" in call.headers
+    if not given and call.scope["http_version"].startswith("1"):
+        raise HTTPException(411, "The request has no body. For an empty file send the header `Content-Length: 0`.")
+
+
+def _mode(text: str) -> int:
+    """The permission bits; raises Invalid."""
+    if _MODE.fullmatch(text) is None:
+        raise _invalid("query", "mode", "must be octal digits, at most 7777, such as 644")
+    return int(text, 8)
 
 
 def _time(text: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -10,6 +9,7 @@ from fastapi import Query
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Field, Invalid, Timeout
+from flamecrest.server.http.core.caller_deadline import number
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ class RequestTimeout:
         name, location = "timeout", "query"
         if seconds is None and HEADER in call.headers:
             name, location = "Request-Timeout", "header"
-            seconds = _number(call.headers[HEADER])
+            seconds = number(call.headers[HEADER])
         if seconds is not None and not 0 < seconds <= self._greatest:
             message = f"must be a number of seconds, greater than 0 and at most {self._greatest:g}"
             raise Invalid(f"`{name}` {message}", fields=(Field(location, name, message),))
@@ -57,11 +57,6 @@ class RequestTimeout:
             yield self._deadline
         except Timeout as error:
             message = f"{error.public}. Give it more time (timeout=, at most {self._greatest:g} s) or {self._instead}"
-            raise Timeout(message, detail=error.detail) from None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text) if text.isascii() and len(text) <= 20 else math.nan
-    except ValueError:
-        return math.nan
+            late = Timeout(message, detail=error.detail)
+            late.by_request = True
+            raise late from None

@@ -25,7 +25,7 @@ from flamecrest.wire import filesystem as wire
 
 from . import listing
 from .download import DownloadResponse
-from .excerpt import Excerpt, view_slice
+from .excerpt import Excerpt, text_response, view_slice
 from .put import FilePut, Fsync, Mode, ModificationTime, Parents
 from .relative_link import link_target
 from .request_timeout import RequestTimeout, TimeoutSeconds
@@ -42,7 +42,7 @@ Count = Annotated[int, Field(ge=1, le=2**63 - 1)]
 @router.get("/stat", response_model=wire.GetFileStatResponse)
 async def get_stat(call: Call, path: QueryPath, dereference: bool = False) -> Response:
     """Show the attributes of a file, as stat(2) with `dereference`, else as lstat(2)."""
-    allowed = await call.allow(Verb.FILES_READ)
+    allowed = await call.allow(Verb.FILES_READ, path)
     files = allowed.files(path=path)
     return JsonResponse({"output": file_stat(await files.queries.stat(path, call.deadline, follow=dereference))})
 
@@ -55,7 +55,7 @@ async def get_download(call: Call, path: QueryPath) -> Response:
     Ranges (`Range`), conditions (`If-Match`, `If-None-Match`, `If-Modified-Since`, `If-Unmodified-Since`, `If-Range`)
     and digests (`Want-Repr-Digest`, `Want-Content-Digest`) work as in RFC 9110 and RFC 9530.
     """
-    allowed = await call.allow(Verb.FILES_READ)
+    allowed = await call.allow(Verb.FILES_READ, path)
     files = allowed.files(path=path)
     return DownloadResponse(files, path, call.deadline, call.cluster.limits.max_ops_file_size)
 
@@ -80,7 +80,7 @@ async def get_ls(
     `nextCursor` is the `cursor` of the next. With `Accept: application/x-ndjson` each line is one File.
     """
     request = listing.ListingRequest.of(glob=glob, sort=sort, kinds=kinds, limit=limit, cursor=cursor)
-    allowed = await call.allow(Verb.FILES_READ)
+    allowed = await call.allow(Verb.FILES_READ, path, tree=recursive, through_links=dereference)
     files = allowed.files(path=path)
     options = ListOptions(show_hidden, numeric_uid, recursive, dereference)
     return await request.respond(call, files, path, options)
@@ -89,10 +89,15 @@ async def get_ls(
 @router.get("/view", response_model=wire.GetViewFileResponse)
 async def get_view(call: Call, path: QueryPath, size: int | None = None, offset: int | None = 0) -> Response:
     """Show `size` bytes of a file, from `offset`, as text. Without `size`: as many as the system allows."""
-    allowed = await call.allow(Verb.FILES_READ)
+    allowed = await call.allow(Verb.FILES_READ, path)
     files = allowed.files(path=path)
     start, length = view_slice(offset, size, call.cluster.limits.view_size)
-    return JsonResponse({"output": await files.queries.view(path, call.deadline, offset=start, size=length)})
+    return await text_response(
+        call,
+        lambda: files.queries.view(path, call.deadline, offset=start, size=length),
+        length,
+        lambda text: {"output": text},
+    )
 
 
 @router.get("/head", response_model=wire.GetFileHeadResponse)
@@ -105,9 +110,11 @@ async def get_head(
 ) -> Response:
     """Show the first bytes or lines of a file (default: 10 lines); with `skipTrailing` all but the last."""
     part = Excerpt.of(count_bytes, count_lines, skip=skip_trailing, limit=call.cluster.limits.view_size)
-    allowed = await call.allow(Verb.FILES_READ)
+    allowed = await call.allow(Verb.FILES_READ, path)
     files = allowed.files(path=path)
-    return JsonResponse(part.head_response(await files.queries.head(path, call.deadline, part.text_range)))
+    return await text_response(
+        call, lambda: files.queries.head(path, call.deadline, part.text_range), part.limit, part.head_response
+    )
 
 
 @router.get("/tail", response_model=wire.GetFileTailResponse, responses=TAIL_RESPONSES)
@@ -127,9 +134,11 @@ async def get_tail(
     if follow:
         return await follow_tail(call, path, count_bytes, count_lines, skip=skip_heading)
     part = Excerpt.of(count_bytes, count_lines, skip=skip_heading, limit=call.cluster.limits.view_size)
-    allowed = await call.allow(Verb.FILES_READ)
+    allowed = await call.allow(Verb.FILES_READ, path)
     files = allowed.files(path=path)
-    return JsonResponse(part.tail_response(await files.queries.tail(path, call.deadline, part.text_range)))
+    return await text_response(
+        call, lambda: files.queries.tail(path, call.deadline, part.text_range), part.limit, part.tail_response
+    )
 
 
 @router.get("/checksum", response_model=wire.GetFileChecksumResponse)
@@ -141,7 +150,7 @@ async def get_checksum(
 ) -> Response:
     """Compute the checksum of a file (default: SHA-256) on the system."""
     request_timeout = RequestTimeout(call, timeout)
-    allowed = await call.allow(Verb.FILES_READ)
+    allowed = await call.allow(Verb.FILES_READ, path)
     files = allowed.files(path=path)
     async with request_timeout.enforce() as deadline:
         checksum = await files.queries.checksum(path, deadline, algorithm=algorithm)
@@ -152,7 +161,7 @@ async def get_checksum(
 @router.get("/file", response_model=wire.GetFileTypeResponse)
 async def get_file(call: Call, path: QueryPath) -> Response:
     """Describe the content of a file, as the command `file` does."""
-    allowed = await call.allow(Verb.FILES_READ)
+    allowed = await call.allow(Verb.FILES_READ, path)
     files = allowed.files(path=path)
     return JsonResponse({"output": await files.queries.file_type(path, call.deadline)})
 
@@ -160,7 +169,7 @@ async def get_file(call: Call, path: QueryPath) -> Response:
 @router.put("/chmod", response_model=wire.PutFileChmodResponse)
 async def put_chmod(call: Call, body: wire.PutFileChmodRequest) -> Response:
     """Change the mode of a file."""
-    allowed = await call.allow(Verb.FILES_WRITE)
+    allowed = await call.allow(Verb.FILES_WRITE, body.path)
     files = allowed.files(sourcePath=body.path)
     await files.changes.chmod(body.path, body.mode, call.deadline)
     return JsonResponse({"output": file_entry(await files.queries.entry(body.path, call.deadline))})
@@ -169,7 +178,7 @@ async def put_chmod(call: Call, body: wire.PutFileChmodRequest) -> Response:
 @router.put("/chown", response_model=wire.PutFileChownResponse)
 async def put_chown(call: Call, body: wire.PutFileChownRequest) -> Response:
     """Change the owner and the group of a file."""
-    allowed = await call.allow(Verb.FILES_WRITE)
+    allowed = await call.allow(Verb.FILES_WRITE, body.path)
     files = allowed.files(sourcePath=body.path)
     await files.changes.chown(body.path, body.owner, body.group, call.deadline)
     return JsonResponse({"output": file_entry(await files.queries.entry(body.path, call.deadline))})
@@ -178,7 +187,7 @@ async def put_chown(call: Call, body: wire.PutFileChownRequest) -> Response:
 @router.post("/mkdir", status_code=201, response_model=wire.PostMkdirResponse)
 async def post_mkdir(call: Call, body: wire.PostMakeDirRequest) -> Response:
     """Create a directory."""
-    allowed = await call.allow(Verb.FILES_WRITE)
+    allowed = await call.allow(Verb.FILES_WRITE, body.path)
     files = allowed.files(sourcePath=body.path)
     await files.changes.mkdir(body.path, call.deadline, parents=body.parent, exist_ok=body.exist_ok)
     return JsonResponse({"output": file_entry(await files.queries.entry(body.path, call.deadline))}, 201)
@@ -188,7 +197,7 @@ async def post_mkdir(call: Call, body: wire.PostMakeDirRequest) -> Response:
 async def post_symlink(call: Call, body: wire.PostFileSymlinkRequest) -> Response:
     """Create a symbolic link to the path. With `relative` the link stores the path relative to itself."""
     leads_to, target = link_target(body.path, body.link_path, relative=body.relative)
-    allowed = await call.allow(Verb.FILES_WRITE)
+    allowed = await call.allow(Verb.FILES_WRITE, body.link_path, sources=(leads_to,), tree=True)
     files = allowed.files(sourcePath=leads_to, linkPath=body.link_path)
     await files.changes.symlink(target, body.link_path, call.deadline)
     return JsonResponse({"output": file_entry(await files.queries.entry(body.link_path, call.deadline))}, 201)
@@ -198,7 +207,7 @@ async def post_symlink(call: Call, body: wire.PostFileSymlinkRequest) -> Respons
 async def delete_rm(call: Call, path: QueryPath, timeout: TimeoutSeconds = None) -> Response:  # noqa: ASYNC109
     """Remove a file, or a directory with everything in it."""
     request_timeout = RequestTimeout(call, timeout, "DELETE /filesystem/{system}/transfer/rm")
-    allowed = await call.allow(Verb.FILES_WRITE)
+    allowed = await call.allow(Verb.FILES_WRITE, path, tree=True)
     files = allowed.files(path=path)
     allowed.refuse_root(path)
     async with request_timeout.enforce() as deadline:
@@ -212,11 +221,12 @@ async def post_upload(call: Call, path: QueryPath) -> Response:
 
     The body is a form with the part `file`. An existing file is replaced when the upload is complete.
     """
-    allowed = await call.allow(Verb.FILES_WRITE)
+    allowed = await call.allow(Verb.FILES_WRITE, path)
     allowed.files(path=path)
     limits = call.cluster.limits
     form = UploadFormReader(call, limits.max_ops_file_size, timeout=limits.files)
     target = posixpath.join(path, await form.name())
+    allowed = await call.allow(Verb.FILES_WRITE, target)
     files = allowed.files(file=target)
     async with aclosing(form.chunks()) as chunks:
         await files.content.upload(target, chunks, call.deadline)
@@ -237,7 +247,7 @@ async def put_upload(
     An existing file is replaced when the body is complete. `Content-Digest` and `Repr-Digest` are verified;
     `If-Match`, `If-None-Match` and `If-Unmodified-Since` make the write conditional.
     """
-    allowed = await call.allow(Verb.FILES_WRITE)
+    allowed = await call.allow(Verb.FILES_WRITE, path)
     files = allowed.files(path=path)
     return await FilePut(call, mode, mtime, parents, fsync).receive(files, path)
 
@@ -246,7 +256,9 @@ async def put_upload(
 async def post_compress(call: Call, body: wire.PostCompressRequest, timeout: TimeoutSeconds = None) -> Response:  # noqa: ASYNC109
     """Create a tar archive of a file or directory."""
     request_timeout = RequestTimeout(call, timeout, "POST /filesystem/{system}/transfer/compress")
-    allowed = await call.allow(Verb.FILES_WRITE)
+    allowed = await call.allow(
+        Verb.FILES_WRITE, body.target_path, sources=(body.path,), tree=True, through_links=body.dereference
+    )
     files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
     options = CompressOptions(body.compression, body.match_pattern or None, body.dereference)
     async with request_timeout.enforce() as deadline:
@@ -258,7 +270,7 @@ async def post_compress(call: Call, body: wire.PostCompressRequest, timeout: Tim
 async def post_extract(call: Call, body: wire.PostExtractRequest, timeout: TimeoutSeconds = None) -> Response:  # noqa: ASYNC109
     """Unpack a tar archive into a directory, which is created if it is missing."""
     request_timeout = RequestTimeout(call, timeout, "POST /filesystem/{system}/transfer/extract")
-    allowed = await call.allow(Verb.FILES_WRITE)
+    allowed = await call.allow(Verb.FILES_WRITE, body.target_path, sources=(body.path,), tree=True)
     files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
     async with request_timeout.enforce() as deadline:
         await files.changes.extract(body.path, body.target_path, deadline, compression=body.compression)

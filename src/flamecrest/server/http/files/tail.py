@@ -9,26 +9,28 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import Response
 
 from flamecrest.server.auth.port import Verb
-from flamecrest.server.errors import Field, Invalid
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import Field, GatewayError, Invalid
 from flamecrest.server.files.values import FollowPosition
-from flamecrest.server.http.core.exchange import RESUMABLE
+from flamecrest.server.http.core.responses import RESUMABLE
+from flamecrest.server.http.core.shared_events import EVENT_HEADERS, HEARTBEAT, RETRY, stream_end
 from flamecrest.wire.json import dumps
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable
+
     from starlette.types import Receive, Scope, Send
 
+    from flamecrest.server.cluster import Permission
     from flamecrest.server.files.port import Files
     from flamecrest.server.files.values import FollowEvent
     from flamecrest.server.http.core.route import Call
-
-HEARTBEAT: Final = 15.0  # seconds without an event, after which a comment keeps proxies from closing the connection
-MAX_STREAM: Final = 3600.0  # seconds
-RETRY: Final = b"retry: 1000\n\n"  # milliseconds after which a browser reconnects
 
 DEFAULT_LINES: Final = 10
 TAIL_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
@@ -46,12 +48,6 @@ TAIL_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 _ID: Final = re.compile(r"([0-9a-f]{1,16})-([0-9a-f]{1,16})", re.ASCII)
-_HEADERS: Final = (
-    (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),
-    (b"x-content-type-options", b"nosniff"),
-)
 
 
 def parse_event_id(text: str | None) -> FollowPosition | None:
@@ -73,37 +69,58 @@ async def follow_tail(
         message = "cannot be combined with `bytes` or `skipHeading`: it starts at a line counted from the end"
         raise Invalid(f"`follow` {message}", fields=(Field("query", "follow", message),))
     after = parse_event_id(call.headers.get("last-event-id"))
-    allowed = await call.allow(Verb.FILES_READ)
+    allowed = await call.allow(Verb.FILES_READ, path)
     files = allowed.files(path=path)
-    return TailResponse(call, files, path, lines=DEFAULT_LINES if count_lines is None else count_lines, after=after)
+    lines = DEFAULT_LINES if count_lines is None else count_lines
+    return TailResponse(call, allowed, files, path, lines=lines, after=after)
 
 
 class TailResponse(Response):
     """Sends what is added to a file. It is opened before the headers are sent, so an error can be the response."""
 
-    def __init__(self, call: Call, files: Files, path: str, *, lines: int, after: FollowPosition | None) -> None:
+    def __init__(
+        self, call: Call, allowed: Permission, files: Files, path: str, *, lines: int, after: FollowPosition | None
+    ) -> None:
         super().__init__()
+        self._allowed, self._path, self._seconds = allowed, path, call.cluster.limits.files
         self._following = files.queries.follow(path, call.deadline, lines=lines, after=after)
-        left = call.identity.expires - time.time() if call.identity.expires else MAX_STREAM
-        self._until = time.monotonic() + min(MAX_STREAM, max(0.0, left))
+        self._until = stream_end(call)
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Send events until the stream ends; cancelled when the client disconnects, and when the gateway stops."""
         scope[RESUMABLE] = True
-        async with self._following as pieces:
-            await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
-            await send({"type": "http.response.body", "body": RETRY, "more_body": True})
-            quiet_since = time.monotonic()
-            async for piece in pieces:
-                now = time.monotonic()
-                if now >= self._until:
-                    break
-                if piece is None and now - quiet_since < HEARTBEAT:
-                    continue
-                quiet_since = now
-                body = b": still here\n\n" if piece is None else event_bytes(piece)
-                await send({"type": "http.response.body", "body": body, "more_body": True})
+        async with self._following as pieces, aclosing(self._while_allowed(pieces)) as allowed:
+            await send_added(send, allowed, self._until)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _while_allowed(self, pieces: AsyncIterable[FollowEvent | None]) -> AsyncGenerator[FollowEvent | None]:
+        """The pieces, up to another file of that name that the caller may not read: the name may be a link now."""
+        async for piece in pieces:
+            if piece is not None and piece.event == "rotated":
+                try:
+                    await self._allowed.also(Deadline.after(self._seconds), self._path)
+                except GatewayError:  # the client connects again, and gets it as the response
+                    return
+            yield piece
+
+
+async def send_added(send: Send, pieces: AsyncIterable[FollowEvent | None], until: float) -> None:
+    """Begin a response and send events until `pieces` or the time of the stream ends. For None, now and then a comment.
+
+    The caller ends the response. `until` is a monotonic time.
+    """
+    await send({"type": "http.response.start", "status": 200, "headers": list(EVENT_HEADERS)})
+    await send({"type": "http.response.body", "body": RETRY, "more_body": True})
+    quiet_since = time.monotonic()
+    async for piece in pieces:
+        now = time.monotonic()
+        if now >= until:
+            break
+        if piece is None and now - quiet_since < HEARTBEAT:
+            continue
+        quiet_since = now
+        body = b": still here\n\n" if piece is None else event_bytes(piece)
+        await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 def event_bytes(piece: FollowEvent) -> bytes:

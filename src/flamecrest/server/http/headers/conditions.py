@@ -15,6 +15,7 @@ from typing import Final
 from flamecrest.server.files.values import Stat
 
 _TAG: Final = re.compile(r'[ \t]*(\*|(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"|)[ \t]*(?:,|$)')
+_MAX_LIST: Final = 8192  # bytes of a list of tags that are read
 _DATES: Final = (
     (re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", re.ASCII), "%a, %d %b %Y %H:%M:%S GMT"),
     (re.compile(r"[A-Z][a-z]+, \d\d-[A-Z][a-z]{2}-\d\d \d\d:\d\d:\d\d GMT", re.ASCII), "%A, %d-%b-%y %H:%M:%S GMT"),
@@ -120,9 +121,9 @@ def _matches(header: str, found: Validators | None, *, strong: bool) -> bool:
 def entity_tags(header: str) -> list[str]:
     """The entity tags of a list, or `*`, up to the first invalid one.
 
-    Empty elements are ignored (RFC 9110, 5.6.1.2).
+    Empty elements are ignored (RFC 9110, 5.6.1.2). What is beyond _MAX_LIST bytes counts as invalid.
     """
-    tags, at = [], 0
+    tags, at, header = [], 0, header[:_MAX_LIST]
     while at < len(header) and (match := _TAG.match(header, at)) is not None:
         if match[1]:
             tags.append(match[1])

@@ -7,65 +7,54 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from flamecrest.server.errors import GatewayError, Unavailable, Unsupported
-from flamecrest.server.schedulers.dialect import CancelOutcome, JobQuery
+from flamecrest.server.errors import Unavailable, Unsupported
+from flamecrest.server.schedulers.dialect import CancelOutcome, Dialect, JobQuery
 from flamecrest.server.schedulers.job_environment import (
-    check_absolute_path,
-    check_line,
     encode_text,
     invalid_field,
-    submit_command,
 )
-from flamecrest.server.schedulers.job_errors import WindowTooWide
+from flamecrest.server.schedulers.job_errors import scheduler_down
 from flamecrest.server.schedulers.merging import Snapshot
-from flamecrest.server.schedulers.values import Account, Job, JobMetadata, JobSpec, Node, Partition, Reservation
-from flamecrest.server.ssh.command import RUNNING, Command, Output
+from flamecrest.server.schedulers.once.marked_jobs import MarkedJobs
+from flamecrest.server.schedulers.once.recording import UnrecordedJobs
+from flamecrest.server.schedulers.values import (
+    Account,
+    Job,
+    JobAction,
+    JobChange,
+    JobMetadata,
+    JobSpec,
+    Node,
+    Partition,
+    Reservation,
+    SubmissionCheck,
+)
+from flamecrest.server.ssh.command import Command, Output
 
-from . import errors, resources
+from . import control, errors, resources, submission
 from . import jobs as slurm_jobs
+from .fields import display
 from .ids import SlurmJobId
+from .job_lists import UNCUT, JobLists
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from flamecrest.server.schedulers.merging import JobRecord
+    from flamecrest.server.schedulers.reading.cluster_reads import Kind
 
 T = TypeVar("T")
 
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_.+=@:/][A-Za-z0-9_.+=@:/-]*")  # filters that squeue and sacct compare literally
-_STYLE: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # colours of a terminal
-# Lines with an id in the output of sbatch, the most certain first. The sentence comes if a wrapper drops --parsable.
-# Of several lines of one kind the last counts: wrappers and plug-ins print lines of their own.
-_WITH_CLUSTER: Final = re.compile(r"\s*([0-9]{1,10});([^\s;]+)\s*", re.ASCII)
-_ID_LINES: Final = (
-    _WITH_CLUSTER,
-    re.compile(r".*\bSubmitted batch job ([0-9]{1,10})\b(?: on cluster ([\w.-]*\w))?.*", re.ASCII),
-    re.compile(r"\s*([0-9]{1,10})\s*()", re.ASCII),
-)
-_CLUSTERS_DIRECTIVE: Final = re.compile(r"^#SBATCH\b.*\s(?:--clus|-[A-Za-z]*M)", re.MULTILINE)
 _CLUSTER_NAME: Final = re.compile(r"^ClusterName\s*=\s*(\S+)\s*$", re.MULTILINE)
-_MAX_END: Final = 32 * 1024  # bytes of the beginning, and of the end, of sbatch's output that are read
 _MAX_COMMAND: Final = 100_000  # bytes: one argument may have 128 KiB
+_RECENT: Final = 3600  # seconds since its submission in which a job may be late in the accounting, with any clocks
+_SCRIPT: Final = re.compile(r"^#!", re.MULTILINE)
 _EPOCH: Final = {"SLURM_TIME_FORMAT": "%s"}
-_UNCUT: Final = {**_EPOCH, "SLURM_BITSTR_LEN": "0"}  # array expressions in full
-
-# The one-line fields of a JobSpec: sbatch's option and the field's name on the wire.
-_OPTIONS: Final = (
-    ("working_directory", "--chdir", "workingDirectory"),
-    ("name", "--job-name", "name"),
-    ("account", "--account", "account"),
-    ("partition", "--partition", "partition"),
-    ("reservation", "--reservation", "reservation"),
-    ("constraints", "--constraint", "constraints"),
-    ("standard_input", "--input", "standardInput"),
-    ("standard_output", "--output", "standardOutput"),
-    ("standard_error", "--error", "standardError"),
-)
 
 
 def random_separator() -> str:
@@ -73,35 +62,79 @@ def random_separator() -> str:
     return f"\x1f{secrets.token_hex(4)}"
 
 
-class Slurm:
+class Slurm(Dialect):
     """The dialect of Slurm's commands. Recorded versions: 22.05, 24.11, 26.05.
 
-    `bin_dir` is the folder of the commands, None for the PATH; `separator` makes a column separator.
+    `bin_dir` is the folder of the commands, None for the PATH; `separator` makes a column separator. `details`: ask for
+    the columns that not every version has, until a command says that it does not know one of them. `clock` returns
+    seconds since the epoch. `unrecorded`: for which jobs a search waits.
     """
 
     name = "slurm"
+    capabilities = submission.CAPABILITIES
+    has_history = True
 
-    def __init__(self, *, bin_dir: str | None = None, separator: Callable[[], str] = random_separator) -> None:
+    def __init__(
+        self,
+        *,
+        bin_dir: str | None = None,
+        separator: Callable[[], str] = random_separator,
+        details: bool = True,
+        clock: Callable[[], float] = time.time,
+        unrecorded: UnrecordedJobs | None = None,
+    ) -> None:
         self._bin = "" if bin_dir is None else f"{bin_dir.rstrip('/')}/"
         self._separator = separator
+        self._lists = JobLists(self._bin, separator, details=details)
+        self._clock = clock
+        self._unrecorded = unrecorded or UnrecordedJobs()
 
     # jobs
 
     def submit(self, spec: JobSpec) -> Command[str]:
         """Run sbatch, with environment and script over standard input."""
-        if (spec.script is None) == (spec.script_path is None):
-            raise invalid_field("script", "give exactly one of script and scriptPath")
-        options = ["--parsable"]
-        for field, option, wire in _OPTIONS:
-            if value := getattr(spec, field):
-                options.append(f"{option}={check_line(wire, value)}")
-        if spec.env:
-            options.append("--export=ALL")  # otherwise a site's SBATCH_EXPORT may withhold the variables
-        if spec.script_path is not None:
-            options += ["--", check_absolute_path("scriptPath", check_line("scriptPath", spec.script_path))]
-        check_absolute_path("workingDirectory", spec.working_directory)
-        command = submit_command([f"{self._bin}sbatch", *options], spec, partial(_parse_job_id, spec))
-        return replace(command, is_enough=partial(_has_job_id, spec))  # --wait: sbatch stays until the job has ended
+        return submission.submit(f"{self._bin}sbatch", spec)
+
+    def check(self, spec: JobSpec) -> Command[SubmissionCheck]:
+        """Run `sbatch --test-only`."""
+        return submission.check(f"{self._bin}sbatch", spec)
+
+    def marked(self, user: str) -> tuple[Command[MarkedJobs], ...]:
+        """Run squeue, then sacct, for comments and for the arguments of sbatch.
+
+        Until the accounting has the latest jobs without a marker in the queue, the search is not certain. Of jobs that
+        were held until they were cancelled sacct shows those in a `--state` that is given, and no others.
+        """
+        separator = self._separator()
+        latest: set[str] = set()
+        squeue = [f"{self._bin}squeue", "--all", "--noheader", "--states=all", f"--user={user}"]
+        squeue.append("--Format=" + ",".join(f"{column}:{separator}" for column in slurm_jobs.MARKED_SQUEUE_COLUMNS))
+        sacct = [f"{self._bin}sacct", "--noheader", "--parsable", f"--delimiter={separator}", "--allocations"]
+        sacct.append("--format=" + ",".join(slurm_jobs.MARKED_SACCT_COLUMNS))
+        sacct += [f"--user={user}", f"--starttime=now-{slurm_jobs.MARKED_WINDOW}seconds", "--endtime=now"]
+        sacct.append(f"--state={slurm_jobs.EVERY_STATE}")
+
+        def parse_squeue(output: Output) -> MarkedJobs:
+            if output.status != 0 or (errors.reports_error(output) and not errors.is_unknown_user(output)):
+                raise errors.command_error("squeue", output)
+            printed = display(output)
+            latest.update(slurm_jobs.unmarked_since(printed, separator, self._clock() - _RECENT))
+            return MarkedJobs.of(slurm_jobs.marked_jobs(printed, separator, slurm_jobs.MARKED_SQUEUE_COLUMNS, user))
+
+        def parse_sacct(output: Output) -> MarkedJobs:
+            if errors.has_no_accounting(output) or errors.is_unknown_user(output):
+                return MarkedJobs({})
+            if output.status != 0 or errors.reports_error(output):
+                raise errors.command_error("sacct", output)
+            printed = display(output)
+            found = slurm_jobs.marked_jobs(printed, separator, slurm_jobs.MARKED_SACCT_COLUMNS, user)
+            missing = latest - slurm_jobs.recorded_ids(printed, separator)
+            return MarkedJobs.of(found, certain=not self._unrecorded.expected(user, missing))
+
+        return (
+            Command(squeue, parse_squeue, env=UNCUT, repeatable=True),
+            Command(sacct, parse_sacct, env=UNCUT, repeatable=True),
+        )
 
     def local_id(self, job_id: str) -> Command[str] | None:
         """Run `scontrol show config` for the name of the login node's cluster."""
@@ -112,60 +145,23 @@ class Slurm:
         def parse(output: Output) -> str:
             if output.status != 0:
                 raise errors.command_error("scontrol", output)
-            name = _CLUSTER_NAME.search(_display(output))
+            name = _CLUSTER_NAME.search(display(output))
             return str(job) if name is not None and name[1].lower() == job.cluster.lower() else job.shown
 
         return Command((f"{self._bin}scontrol", "show", "config"), parse, repeatable=True)
 
+    def queue_id(self, job_id: str) -> str | None:
+        """The number of the job or of its array; None for a job of another cluster."""
+        job = SlurmJobId.parse(job_id)
+        return None if job.cluster else job.base_id
+
     def live(self, query: JobQuery) -> Command[Snapshot]:
         """Run squeue: the jobs that the controller knows, including those that ended just now."""
-        separator = self._separator()
-        argv = [f"{self._bin}squeue", "--all", "--noheader", "--states=all"]
-        argv.append("--Format=" + ",".join(f"{column}:{separator}" for column in slurm_jobs.SQUEUE_COLUMNS))
-        argv += self._filters(query, account="--account", jobs="--jobs")
-
-        def parse(output: Output) -> Snapshot:
-            if output.status != 0 and query.job_id is not None and errors.is_unknown_job(output):
-                return Snapshot()
-            # squeue exits with 0 although it does not know a column.
-            if output.status != 0 or "Invalid job format specification" in output.errors():
-                raise errors.command_error("squeue", output)
-            return _checked(slurm_jobs.parse_squeue(_display(output), separator), "squeue", output)
-
-        return Command(argv, parse, env=_UNCUT, repeatable=True)
+        return self._lists.live(query)
 
     def history(self, query: JobQuery) -> Command[Snapshot]:
         """Run sacct: the jobs in the accounting database, which may lag by some seconds."""
-        separator = self._separator()
-        argv = [f"{self._bin}sacct", "--noheader", "--parsable", f"--delimiter={separator}"]
-        argv.append("--format=" + ",".join(slurm_jobs.SACCT_COLUMNS))
-        argv += self._filters(query, account="--accounts", jobs="--jobs")
-        if query.window:
-            argv.append(f"--starttime=now-{query.window}seconds")
-        if query.job_id is None and query.user is None:
-            argv.append("--allusers")
-
-        def parse(output: Output) -> Snapshot:
-            if errors.is_too_wide(output):
-                raise WindowTooWide(errors.error_text(output))
-            if output.status != 0 and (errors.has_no_accounting(output) or errors.is_unknown_user(output)):
-                return Snapshot()
-            if output.status != 0:
-                raise errors.command_error("sacct", output)
-            return _checked(slurm_jobs.parse_sacct(_display(output), separator), "sacct", output)
-
-        return Command(argv, parse, env=_UNCUT, repeatable=True)
-
-    def _filters(self, query: JobQuery, *, account: str, jobs: str) -> list[str]:
-        """The options that preselect jobs. `matches` compares the exact values afterwards."""
-        if query.job_id is not None:
-            job = SlurmJobId.parse(query.job_id)
-            return [f"{jobs}={job.argument}", *job.clusters]
-        chosen = [] if query.user is None else [f"--user={query.user}"]
-        for option, value in ((account, query.account), ("--name", query.name)):
-            if value is not None and _PLAIN.fullmatch(value):
-                chosen.append(f"{option}={value}")
-        return chosen
+        return self._lists.history(query)
 
     def select(self, job_id: str, records: Iterable[JobRecord]) -> Job | None:
         """The one job that the id means, among records; see SlurmJobId."""
@@ -180,12 +176,8 @@ class Slurm:
         return parts[0].raw_id if len(parts) == 1 and not parts[0].is_group else None
 
     def matches(self, query: JobQuery, job: Job) -> bool:
-        """Whether account and name of the job are those of the query.
-
-        Slurm stores account names in lower case and accepts any case. Its database replaces each " in a job name by `.
-        """
-        account = query.account is None or query.account.lower() == (job.account or "").lower()
-        return account and (query.name is None or job.name in (query.name, query.name.replace('"', "`")))
+        """Whether account and name of the job are those of the query."""
+        return slurm_jobs.matches(query, job)
 
     def metadata(self, job_id: str) -> Command[JobMetadata | None]:
         """Run `scontrol show job` for the paths; None for a job that the controller no longer knows."""
@@ -197,7 +189,7 @@ class Slurm:
                 return None
             if output.status != 0:
                 raise errors.command_error("scontrol", output)
-            paths = slurm_jobs.parse_job_paths(_display(output), job.base_id, element)
+            paths = slurm_jobs.parse_job_paths(display(output), job.base_id, element)
             return replace(paths, id=job.with_cluster(paths.id))
 
         return Command((f"{self._bin}scontrol", *job.clusters, "show", "job", job.argument), parse, repeatable=True)
@@ -222,7 +214,19 @@ class Slurm:
             return CancelOutcome.DONE if errors.is_cancelling(output) else CancelOutcome.UNCONFIRMED
 
         job = SlurmJobId.parse(job_id)
-        return Command((f"{self._bin}scancel", "--verbose", *job.clusters, str(job)), parse)
+        return Command((f"{self._bin}scancel", "--verbose", *job.clusters, str(job)), parse, joined=True)
+
+    def act(self, job_id: str, action: JobAction) -> Command[None]:
+        """Run scontrol."""
+        return control.act(f"{self._bin}scontrol", SlurmJobId.parse(job_id), action)
+
+    def signal(self, job_id: str, signal: str) -> Command[None]:
+        """Run `scancel --signal`."""
+        return control.signal(f"{self._bin}scancel", SlurmJobId.parse(job_id), signal)
+
+    def change(self, job_id: str, change: JobChange) -> Command[None]:
+        """Run `scontrol update`."""
+        return control.change(f"{self._bin}scontrol", SlurmJobId.parse(job_id), change)
 
     def attach(self, raw_job_id: str, command: str) -> Command[None]:
         """Run srun, one task, in the allocation of the job. srun accepts no id of an array element."""
@@ -257,6 +261,10 @@ class Slurm:
         argv = (f"{self._bin}scontrol", "--all", "--oneliner", "show", "reservations")
         return self._read(argv, resources.parse_reservations)
 
+    def private(self) -> Command[frozenset[Kind]]:
+        """Run `scontrol show config` for PrivateData."""
+        return self._read((f"{self._bin}scontrol", "show", "config"), resources.parse_private)
+
     def accounts(self, user: str) -> Command[list[Account] | None]:
         """Run sacctmgr; None if there is no accounting or its database is down."""
         columns = "format=user,defaultaccount,account,cluster"
@@ -265,7 +273,7 @@ class Slurm:
 
         def parse(output: Output) -> list[Account] | None:
             if output.status == 0:
-                return resources.parse_accounts(_display(output))
+                return resources.parse_accounts(display(output))
             error = errors.command_error("sacctmgr", output)
             if isinstance(error, Unavailable) or errors.has_no_accounting(output):
                 return None
@@ -277,11 +285,11 @@ class Slurm:
         """Run `scontrol ping`, which answers at once even if the controller does not."""
 
         def parse(output: Output) -> None:
-            printed = _display(output)
+            printed = display(output)
             if resources.is_controller_up(printed):
                 return
             if printed.strip():
-                raise Unavailable(f"The scheduler does not answer: {errors.error_text(output)}")
+                raise scheduler_down(errors.error_text(output))
             raise errors.command_error("scontrol", output)
 
         return Command((f"{self._bin}scontrol", "ping"), parse, repeatable=True)
@@ -292,69 +300,22 @@ class Slurm:
         def checked(output: Output) -> T:
             if output.status != 0:
                 raise errors.command_error(argv[0].rpartition("/")[2], output)
-            return parse(_display(output))
+            return parse(display(output))
 
         return Command(argv, checked, env=_EPOCH, repeatable=True)
 
 
-def _parse_job_id(spec: JobSpec, output: Output) -> str:
-    """The id of the job in the output of sbatch, with the cluster if sbatch names one.
-
-    An id is proof of a job, whatever the exit status: with --wait that is the job's own. The cluster in the sentence of
-    a wrapper counts only if the job may have chosen one: otherwise it is the one that the site's commands work with.
-    """
-    complete = output.stdout.rfind(b"\n") + 1 if output.status == RUNNING else len(output.stdout)
-    lines = _STYLE.sub("", _both_ends(output.stdout[:complete]).decode("utf-8-sig", "replace")).splitlines()
-    if not (output.stderr and errors.is_not_submitted(output)):
-        for pattern in _ID_LINES:
-            for line in reversed(lines):
-                if (found := pattern.fullmatch(line)) is not None:
-                    chosen = found[2] if pattern is _WITH_CLUSTER or _may_choose_cluster(spec) else ""
-                    if (job := SlurmJobId.printed(found[1], chosen or "")) is not None:
-                        return job.shown
-    raise errors.submit_error(output)
-
-
-def _both_ends(printed: bytes) -> bytes:
-    """The beginning and the end of a long output, without the lines between: an id is looked for in it again and again.
-
-    A plug-in or a wrapper may print without end.
-    """
-    if len(printed) <= 2 * _MAX_END:
-        return printed
-    return printed[:_MAX_END].rpartition(b"\n")[0] + b"\n" + printed[-_MAX_END:].partition(b"\n")[2]
-
-
-def _checked(snapshot: Snapshot, program: str, output: Output) -> Snapshot:
-    """The snapshot. Raises the error that the program reports if there are no jobs: its exit status may be 0."""
-    if not snapshot.records and errors.reports_error(output) and not errors.is_unknown_user(output):
-        raise errors.command_error(program, output)
-    return snapshot
-
-
-def _may_choose_cluster(spec: JobSpec) -> bool:
-    """Whether the submission names a cluster, or has a script that only the cluster can read."""
-    if spec.script is None or not spec.env.keys().isdisjoint(("SBATCH_CLUSTERS", "SLURM_CLUSTERS")):
-        return True
-    return _CLUSTERS_DIRECTIVE.search(spec.script) is not None
-
-
-def _has_job_id(spec: JobSpec, output: Output) -> bool:
-    try:
-        return bool(_parse_job_id(spec, output))
-    except GatewayError:
-        return False
-
-
 def _live_script(output: Output) -> str | None:
-    """The exit status of scontrol is always 0 here; a message on standard error says that there is no script."""
-    return None if output.status != 0 or "script retrieval failed" in output.errors() else _display(output) or None
+    """The exit status of scontrol is always 0 here; a message on standard error says that there is no script.
+
+    Every script of Slurm's begins with `#!`: lines before it are those of plug-ins.
+    """
+    if output.status != 0 or "script retrieval failed" in output.errors():
+        return None
+    printed = display(output)
+    found = _SCRIPT.search(printed)
+    return (printed if found is None else printed[found.start() :]) or None
 
 
 def _past_script(output: Output) -> str | None:
-    return None if output.status != 0 else slurm_jobs.parse_stored_script(_display(output))
-
-
-def _display(output: Output) -> str:
-    """Standard output as text; bytes that are not UTF-8 are replaced."""
-    return output.stdout.decode("utf-8", "replace")
+    return None if output.status != 0 else slurm_jobs.parse_stored_script(display(output))

@@ -13,24 +13,51 @@ from typing import TYPE_CHECKING
 from flamecrest.server.errors import (
     Conflict,
     Denied,
+    Field,
     GatewayError,
     Invalid,
     Timeout,
+    TooLarge,
     Unavailable,
     Upstream,
 )
 from flamecrest.server.schedulers.job_environment import env_too_large
-from flamecrest.server.schedulers.job_errors import MAYBE_SUBMITTED, job_not_found
+from flamecrest.server.schedulers.job_errors import (
+    Refusal,
+    Refusals,
+    job_not_found,
+    maybe_submitted,
+    one_line,
+    refusal_kind,
+    refused,
+    scheduler_down,
+)
+from flamecrest.server.schedulers.once.programs import is_unclear
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from flamecrest.server.ssh.command import Output
 
+_ACCOUNTING = frozenset({"sacct", "sacctmgr"})  # they ask a daemon of their own
 _MAX_TEXT = 1000  # characters of a program's message that callers are shown
 _PREFIX = re.compile(r"^[a-z]+: (?:error: |fatal: )?", re.MULTILINE)
 _NOISE = re.compile(
     r"^(?:scancel: Terminating job|srun: Check SLURM_JOB_ID|.*: warning: setlocale:).*\n?", re.MULTILINE
 )
 # Messages of libslurm (slurm_errno.c), of sbatch, and of the system (strerror), compared without regard to case.
+# Of the messages below: no user gets an answer.
+_NOBODY = (
+    "Unable to contact slurm controller",
+    "Protocol authentication error",
+    "Munge encode failed",
+    "Failed to connect to authentication agent",
+    "Connection refused",
+    "No route to host",
+    "Network is unreachable",
+    "Host is down",
+    "controller in standby mode",
+)
 # The request was not sent or not accepted, and the cause passes: nothing was done.
 _PASSING = (
     "Unable to contact slurm controller",
@@ -97,6 +124,49 @@ _FAULTY = (
     "error while loading shared libraries",
 )
 _DENIED = ("Access/permission denied", "Access denied", "Invalid user id")
+# Why a job is refused. The texts of slurmctld are those of slurmrestd, too.
+REFUSALS: Refusals = (
+    (Refusal.PARTITION, ("partition",), (
+        "Invalid partition name specified", "invalid partition specified", "No partition specified")),
+    (Refusal.PARTITION_DOWN, ("partition",), (
+        "Required partition not available", "Partition in DOWN state", "Requested partition configuration not avail")),
+    (Refusal.PERMISSION, ("partition",), ("group not permitted to use this partition",)),
+    (Refusal.PERMISSION, ("reservation",), ("Access denied to requested reservation",)),
+    (Refusal.ACCOUNT, ("account",), ("Invalid account or account/partition combination", "Invalid wckey")),
+    (Refusal.QOS, ("qos",), ("Invalid qos specification",)),
+    (Refusal.RESERVATION, ("reservation",), ("Requested reservation is invalid", "Requested reservation not usable")),
+    (Refusal.QUOTA, (), ("Job violates accounting/QOS policy", "breached requested QOS usage threshold")),
+    (Refusal.TIME_LIMIT, ("timeLimit", "deadline"), (
+        "Requested time limit is invalid", "Invalid --time specification", "Invalid time limit specification")),
+    (Refusal.TIME, ("begin",), ("Invalid --begin specification",)),
+    (Refusal.TIME, ("deadline",), ("Invalid --deadline specification",)),
+    (Refusal.TIME, ("begin", "deadline"), ("Invalid time specified", "Invalid time specification")),
+    (Refusal.FEATURES, ("constraints", "resources.features"), (
+        "Invalid feature specification", "Invalid preferred feature", "Active features not subset")),
+    (Refusal.LICENSES, ("licenses",), ("Invalid license specification",)),
+    (Refusal.DEPENDENCIES, ("dependencies",), (
+        "Job dependency problem", "Circular job dependency", "Invalid --dependency specification")),
+    (Refusal.ARRAY, ("array",), ("Invalid job array specification",)),
+    (Refusal.SIGNAL, ("signal",), ("Invalid --signal specification",)),
+    (Refusal.RESOURCES, ("resources.gpus", "resources.gpusPerNode", "resources.gpuType"), (
+        "generic resource (gres) specification", "Invalid GRES specification", "Insufficient GRES", "Invalid Trackable",
+        "Requested GRES option unsupported")),
+    (Refusal.RESOURCES, ("resources.memory", "resources.memoryPerCpu"), (
+        "Memory required by task is not available", "Memory specification can not be satisfied")),
+    (Refusal.RESOURCES, ("resources.nodes",), (
+        "Node count specification invalid", "is not a valid node count", "Requested nodes not in this partition")),
+    (Refusal.RESOURCES, ("resources.tasks", "resources.cpusPerTask", "resources.tasksPerNode"), (
+        "More processors requested than permitted", "Requested more tasks than available", "CPU count specification",
+        "CPU count per node can not be satisfied", "Task count specification invalid")),
+    (Refusal.RESOURCES, (), ("Requested node configuration is not available", "Job size specification needs to be")),
+    (Refusal.SCRIPT, ("script", "scriptPath"), (
+        "This does not look like a batch script", "Batch script is empty", "Batch script contains", "NULL character",
+        "Unable to open file", "Job script not specified", "Batch script is too large")),
+    (Refusal.OPTION, ("native",), ("unrecognized option", "invalid option", "requires an argument", "is ambiguous")),
+)  # fmt: skip
+MAX_SCRIPT = 4 * 1024 * 1024  # bytes; Slurm's default
+_LONG_SCRIPT = 64 * 1024  # bytes
+_PATH_NAME = "Pathname of a file, directory or other parameter too long"
 _UNKNOWN_CLUSTER = re.compile(r"No cluster '[^']*' known by database")
 _UNKNOWN_ID = "Invalid job id"
 _ENDED = ("Job/step already completing or completed", "has expired")
@@ -104,7 +174,6 @@ _TASK = re.compile(r": tasks? [0-9,-]+: ")
 _PENDING = "Job is pending execution"
 _SUBMISSION_FAILED = "submission failed: "
 _TEST_ONLY = re.compile(r"Job [0-9]+ to start at ")
-_ENDED_EARLY = frozenset({124, *range(129, 255)})  # timeout's status, and those of programs that a signal has ended
 _TOO_WIDE = ("Too wide of a date range", "Query result exceeds size limit")
 _CANCELLING = "Terminating job"
 _NOT_CANCELLED = "error: Kill job error on job id "
@@ -116,8 +185,7 @@ _UNKNOWN_USER = ("Invalid user id:", "Invalid user:")  # sacct, squeue
 def error_text(output: Output) -> str:
     """The program's message as one line, without prefixes and control characters, cut at 1000 characters."""
     printed = _NOISE.sub("", output.errors()) or output.stdout.decode("utf-8", "replace")
-    line = " ".join(_PREFIX.sub("", printed).split())
-    return "".join(char for char in line if char.isprintable())[:_MAX_TEXT]
+    return one_line(_PREFIX.sub("", printed))
 
 
 def command_error(program: str, output: Output) -> GatewayError:
@@ -128,30 +196,54 @@ def command_error(program: str, output: Output) -> GatewayError:
         reason = "" if missing in {None, program} else f": {missing} is not installed"
         return Upstream(f"The scheduler's command {program} cannot be run on this cluster{reason}", detail=detail)
     if _has(message, (*_PASSING, *_NO_ANSWER)):
+        if _has(message, _NOBODY) and program not in _ACCOUNTING:
+            return scheduler_down(message, detail)
         return Unavailable(f"The scheduler does not answer: {message}", detail=detail)
     if program != "sbatch" and _UNKNOWN_CLUSTER.search(message):
         return job_not_found(message)
     if _has(message, _DENIED):
-        return Denied(message, detail=detail)
+        return Denied(message, detail=detail, refusal=refusal_kind(message, REFUSALS))
     return Upstream(f"The scheduler's command {program} failed: {message or 'no message'}", detail=detail)
 
 
-def submit_error(output: Output) -> GatewayError:
-    """The error for a failed sbatch. Slurm's message about a rejected job is passed on unchanged."""
+def submit_error(output: Output, given: Collection[str] = ()) -> GatewayError:
+    """The error for a failed sbatch. Slurm's message about a rejected job is passed on unchanged.
+
+    `given`: the fields that the request sets, by their names on the wire.
+    """
     message = error_text(output)
     if output.status == 126 and "Argument list too long" in message:
         return env_too_large()
     error = command_error("sbatch", output)
     if _has(message, _NO_ANSWER):
-        return Timeout(f"The scheduler did not answer: {message}. {MAYBE_SUBMITTED}", detail=error.detail)
+        return maybe_submitted(Timeout(f"The scheduler did not answer: {message}", detail=error.detail))
     if output.status == 0 and _TEST_ONLY.search(message):
         return Invalid(f"The script contains --test-only, so no job was submitted: {message}")
     if output.status == 0:
-        return Upstream(f"The scheduler printed no job id, but: {message}. {MAYBE_SUBMITTED}", detail=error.detail)
-    if output.status in _ENDED_EARLY:
-        return Upstream(f"{error.public}. {MAYBE_SUBMITTED}", detail=error.detail)
+        return maybe_submitted(Upstream(f"The scheduler printed no job id, but: {message}", detail=error.detail))
+    if is_unclear(output):
+        return maybe_submitted(error)
     if type(error) is Upstream and message and output.status in (1, 255) and not _has(message, _FAULTY):
-        return Invalid(message, detail=error.detail)
+        return refused(message, REFUSALS, given, detail=error.detail)
+    return error
+
+
+def of_script(error: GatewayError, script: str | None) -> GatewayError:
+    """The error of a submission with this script. Of one that is too large Slurm says that a path name is too long."""
+    size = len((script or "").encode("utf-8", "replace"))
+    if size < _LONG_SCRIPT or not isinstance(error, Invalid) or _PATH_NAME not in error.public:
+        return error
+    message = f"has {size} bytes; Slurm takes {MAX_SCRIPT} unless max_script_size in its configuration says otherwise"
+    return TooLarge(f"The script {message}", detail=error.detail, fields=(Field("body", "script", message),),
+                    refusal=Refusal.SCRIPT)  # fmt: skip
+
+
+def check_error(output: Output, given: Collection[str] = ()) -> GatewayError:
+    """The error for a failed `sbatch --test-only`, in the words of Slurm; no job was submitted in any case."""
+    message = error_text(output)
+    error = command_error("sbatch", output)
+    if type(error) is Upstream and message and output.status in (1, 255) and not _has(message, _FAULTY):
+        return refused(message, REFUSALS, given, detail=error.detail)
     return error
 
 
@@ -218,6 +310,16 @@ def reports_error(output: Output) -> bool:
 def is_unknown_user(output: Output) -> bool:
     """Whether the program reports an unknown user."""
     return _has(output.errors(), _UNKNOWN_USER)
+
+
+def is_passing(message: str) -> bool:
+    """Whether Slurm's message means that the request was not accepted for a cause that passes."""
+    return _has(message, _PASSING)
+
+
+def is_unanswered(message: str) -> bool:
+    """Whether Slurm's message means that the request was sent and no whole answer came."""
+    return _has(message, _NO_ANSWER)
 
 
 def _has(message: str, phrases: tuple[str, ...]) -> bool:

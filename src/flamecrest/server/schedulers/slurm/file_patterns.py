@@ -15,6 +15,8 @@ _BACKSLASH = re.compile(r"\\(.?)", re.DOTALL)
 _MAX_WIDTH = 10
 _TEXTS = frozenset("Nsux")  # no width: they are not numeric
 _EXPANDED_BY_SCONTROL = frozenset("Aabjux")
+_LISTED_ID = re.compile(r"([0-9]+)(?:_([0-9]+)|_(\[).*|\+[0-9]+)?", re.DOTALL)
+NO_ELEMENT = "4294967294"  # Slurm's number for %a in the paths of a whole array, and of a job that is no array
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +46,41 @@ class JobFiles:
         if value is None or (self.expanded and not width and letter in _EXPANDED_BY_SCONTROL):
             return found[0]
         return value if letter in _TEXTS else value.zfill(min(int(width or 0), _MAX_WIDTH))
+
+
+@dataclass(frozen=True, slots=True)
+class ListedJob:
+    """A job in the output of squeue or sacct, which print the names of its files as they were given.
+
+    `job_id` is the id that is shown (`14_[2-4]`), `raw_id` the number of the job itself.
+    """
+
+    job_id: str
+    raw_id: str
+    user: str
+    name: str
+    folder: str
+
+    def files(self, output: str, error: str) -> tuple[str | None, str | None]:
+        """The absolute paths of standard output and standard error; None if they are not known.
+
+        The patterns of element and number stay in those of a whole array.
+        """
+        stdout = self._path(output)
+        return stdout, self._path(error) or stdout
+
+    def _path(self, given: str) -> str | None:
+        found = _LISTED_ID.fullmatch(self.job_id)
+        if not given or found is None:
+            return None
+        base, element, whole = found.groups()
+        if (element or whole) and given == f"{self.folder.rstrip('/')}/slurm-{self.raw_id}.out":
+            given = "slurm-%A_%a.out"  # squeue up to 23.x prints the default of a job that is no array
+        if "%" in given or "\\" in given:
+            values = {"A": base, "n": "0", "s": "batch", "t": "0", "u": self.user, "x": self.name}
+            if not whole:
+                values |= {"a": element or NO_ELEMENT, "j": self.raw_id, "J": self.raw_id}
+            given = JobFiles(values).path(given)
+        if given.startswith("/"):
+            return given
+        return f"{self.folder.rstrip('/')}/{given}" if self.folder else None

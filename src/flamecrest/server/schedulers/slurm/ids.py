@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from flamecrest.server.errors import Field, Invalid, NotFound
 from flamecrest.server.schedulers.array_elements import ArrayElements
 from flamecrest.server.schedulers.job_errors import job_not_found
-from flamecrest.server.schedulers.merging import JobRecord, Stage
-from flamecrest.server.schedulers.values import Job, JobStep, JobTimes
+from flamecrest.server.schedulers.merging import JobRecord
+from flamecrest.server.schedulers.values import Job, JobStep, JobTimes, Stage
 
 from .states import severity
 
@@ -144,6 +144,7 @@ def sum_up(job_id: str, records: Sequence[JobRecord]) -> Job:
         model,
         id=job_id,
         state=state,
+        stage=Stage.ENDED if ended else Stage.RUNNING if begun else Stage.WAITING,
         exit_code=code,
         signal=signal,
         times=_span([record.job.times for record in records], ended=ended),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from flamecrest.server.schedulers.array_elements import ArrayElements
-from flamecrest.server.schedulers.merging import JobRecord, Snapshot, Stage
-from flamecrest.server.schedulers.values import Job, JobMetadata, JobStep, JobTimes
+from flamecrest.server.schedulers.dialect import JobQuery
+from flamecrest.server.schedulers.merging import JobRecord, Snapshot
+from flamecrest.server.schedulers.once.submissions import MARKER, is_marker
+from flamecrest.server.schedulers.values import Job, JobMetadata, JobStep, JobTimes, JobUsage, Stage
 
-from .fields import Rows, count, epoch, exit_status, minutes, seconds, text
-from .file_patterns import JobFiles
+from .fields import Rows, count, cpu_seconds, epoch, exit_status, mebibytes, minutes, seconds, text
+from .file_patterns import NO_ELEMENT, JobFiles, ListedJob
 from .states import JobState, parse_job_state
+from .tres import parse_tres
 
 # Free text (folder, name) comes last, to keep the output readable.
 SQUEUE_COLUMNS = (
@@ -24,42 +27,86 @@ SACCT_COLUMNS = (
     "NNodes", "NodeList", "Priority", "Submit", "Start", "End", "ElapsedRaw", "Suspended", "TimelimitRaw",
     "WorkDir", "JobName",
 )  # fmt: skip
+# Further columns; those that a version does not know are left out.
+SQUEUE_DETAILS = ("NumCPUs", "tres-alloc", "QOS", "Dependency", "Comment", "STDOUT", "STDERR")
+SACCT_DETAILS = ("AllocTRES", "ReqTRES", "QOS", "Comment", "TotalCPU", "MaxRSS", "StdOut", "StdErr")
+# The columns in which the marker of a job is; SubmitLine, the arguments of sbatch, exists from Slurm 21.08 on.
+MARKED_SQUEUE_COLUMNS = ("JobArrayID", "UserName", "SubmitTime", "Comment")
+MARKED_SACCT_COLUMNS = ("JobID", "User", "Comment", "SubmitLine")
+EVERY_STATE = "BF,CA,CD,DL,F,NF,OOM,PD,PR,R,RQ,RS,RV,S,TO"  # of sacct; all that Slurm 20.11 has
+MARKED_WINDOW = 2 * 86400  # seconds; jobs that ended before are not found by their marker
 
+_MARKED = re.compile(f"=/({MARKER.pattern})", re.ASCII)
 _ID = re.compile(r"([0-9]+)(?:_([0-9]+)|_\[([^\]]*)\]|\+([0-9]+))?")
 _STEP = re.compile(r"([0-9]+(?:_[0-9]+|_\[[^\]]*\]|\+[0-9]+)?)(?:\.([A-Za-z0-9_+]+))?")
 _SCRIPT = re.compile(r"Batch Script for \S+\n-{20,}\n")
 _SCONTROL_JOB = re.compile(r"^(?=JobId=[0-9]+ )", re.MULTILINE)
 _START = re.compile(r"JobId=(?P<number>[0-9]+) (?P<array>ArrayJobId=[0-9]+ )?")
 _NAME_AND_USER = re.compile(r"[^\n]*? JobName=(?P<name>.*?)\n   UserId=(?P<user>[^(\n]*)\(", re.DOTALL)
-_NO_ELEMENT = "4294967294"  # Slurm's number for %a in the paths of a whole array, and of a job that is no array
+_PATH_END = re.compile(r"\n   (?=[A-Z]\w*=)|\n\n|\s*\Z")  # a job ends with an empty line, lines of plug-ins may follow
+_NODE = re.compile(r"^   BatchHost=(\S+)$", re.MULTILINE)
 
 _Row = Mapping[str, str]
 
 
-def parse_squeue(output: str, separator: str) -> Snapshot:
-    """Parse the output of squeue."""
-    rows = Rows(output, separator, SQUEUE_COLUMNS, _ID)
+def parse_squeue(output: str, separator: str, details: Sequence[str] = ()) -> Snapshot:
+    """Parse the output of squeue; `details` are the columns behind SQUEUE_COLUMNS."""
+    rows = Rows(output, separator, (*SQUEUE_COLUMNS, *details), _ID)
     unknown: list[str] = []
     found = [_of_squeue(row, unknown) for row in rows]
     records = [record for record in found if record is not None]
     return Snapshot(records, rows.unreadable_rows + len(found) - len(records), tuple(unknown))
 
 
-def parse_sacct(output: str, separator: str) -> Snapshot:
-    """Parse the output of sacct: the row of each job, followed by the rows of its steps."""
-    rows = Rows(output, separator, SACCT_COLUMNS, _STEP)
+def parse_sacct(output: str, separator: str, details: Sequence[str] = ()) -> Snapshot:
+    """Parse the output of sacct: the row of each job, followed by the rows of its steps.
+
+    `details` are the columns behind SACCT_COLUMNS.
+    """
+    rows = Rows(output, separator, (*SACCT_COLUMNS, *details), _STEP)
     unknown: list[str] = []
     jobs: list[_Row] = []
     steps: dict[str, list[JobStep]] = {}
+    memory: dict[str, int] = {}  # the most that one task of a job has used
     for row in rows:
         job_id, dot, _ = row["JobID"].partition(".")
         if dot:
             steps.setdefault(job_id, []).append(_step(row, unknown))
+            if (size := mebibytes(row.get("MaxRSS", ""))) is not None:
+                memory[job_id] = max(size, memory.get(job_id, 0))
         else:
             jobs.append(row)
-    found = [_of_sacct(row, unknown, steps.get(row["JobID"], [])) for row in jobs]
+    found = [_of_sacct(row, unknown, steps.get(row["JobID"], []), memory.get(row["JobID"])) for row in jobs]
     records = [record for record in found if record is not None]
     return Snapshot(records, rows.unreadable_rows + len(found) - len(records), tuple(unknown))
+
+
+def marked_jobs(printed: str, separator: str, columns: Sequence[str], user: str) -> Iterator[tuple[str, str]]:
+    """Marker and id of each of the user's jobs that has one in its comment or in the arguments of sbatch."""
+    for row in Rows(printed, separator, columns, _ID):
+        if row.get("User", row.get("UserName")) == user:
+            for marker in (row["Comment"], *_MARKED.findall(row.get("SubmitLine", ""))):
+                if is_marker(marker):
+                    yield marker, _base_id(row[columns[0]])
+
+
+def unmarked_since(printed: str, separator: str, since: float) -> set[str]:
+    """The ids of the jobs in the queue without a marker that were submitted after `since` (epoch)."""
+    return {
+        _base_id(row["JobArrayID"])
+        for row in Rows(printed, separator, MARKED_SQUEUE_COLUMNS, _ID)
+        if (epoch(row["SubmitTime"]) or 0) >= since and not is_marker(row["Comment"])
+    }
+
+
+def recorded_ids(printed: str, separator: str) -> set[str]:
+    """The ids of the jobs whose arguments of sbatch the accounting has."""
+    rows = Rows(printed, separator, MARKED_SACCT_COLUMNS, _ID)
+    return {_base_id(row["JobID"]) for row in rows if row["SubmitLine"]}
+
+
+def _base_id(job_id: str) -> str:
+    return job_id.partition("_")[0].partition("+")[0]
 
 
 def parse_job_paths(output: str, job_id: str, element: str) -> JobMetadata:
@@ -74,26 +121,28 @@ def parse_job_paths(output: str, job_id: str, element: str) -> JobMetadata:
         return JobMetadata(name)
     start, names = _START.match(block), _NAME_AND_USER.match(block)
     rest, _, tail = block.rpartition("\n   StdOut=")
+    nodes = _NODE.findall(rest)  # none before the job starts
     rest, _, standard_input = rest.rpartition("\n   StdIn=")
     _, _, standard_error = rest.rpartition("\n   StdErr=")
-    standard_output = re.split(r"\n   (?=[A-Z]\w*=)|\s*\Z", tail, maxsplit=1)[0]
+    standard_output = _PATH_END.split(tail, maxsplit=1)[0]
     is_whole_array = not element and start is not None and start["array"] is not None
     values = {"A": job_id, "n": "0", "s": "batch", "t": "0"}
     if names is not None:
         values |= {"u": names["user"], "x": names["name"]}
     if start is not None and not is_whole_array:  # the elements of an array have different numbers
-        values |= {"a": element or _NO_ELEMENT, "j": start["number"], "J": start["number"]}
+        values |= {"a": element or NO_ELEMENT, "j": start["number"], "J": start["number"]}
     # scontrol of 24.11 and later prints ReqTRES
     files = JobFiles(values, names["name"] if names is not None else "", expanded="\n   ReqTRES=" in block)
 
     def path(value: str) -> str | None:
-        return files.path(value.replace(_NO_ELEMENT, "%a") if is_whole_array else value) or None
+        return files.path(value.replace(NO_ELEMENT, "%a") if is_whole_array else value) or None
 
     return JobMetadata(
         id=name,
         standard_input=path(standard_input),
         standard_output=path(standard_output),
         standard_error=path(standard_error or standard_output),  # from 26.05 on empty if it is the same file
+        node=nodes[-1] if nodes and not is_whole_array else None,
     )
 
 
@@ -110,15 +159,18 @@ def parse_stored_script(output: str) -> str | None:
 
 def _of_squeue(row: _Row, unknown: list[str]) -> JobRecord | None:
     start, end, elapsed = epoch(row["StartTime"]), epoch(row["EndTime"]), seconds(row["TimeUsed"])
-    # EndTime of a running job is the time when it reaches its limit.
-    over = start is not None and end is not None and end <= start + (elapsed or 0)
-    state = _state(row["State"], unknown, started=bool(elapsed), ended=over)
+    # EndTime of a running job is that of its time limit: it does not say that an unknown state is final
+    state = _state(row["State"], unknown, started=bool(elapsed), ended=False)
     waiting, nodes = state.stage is Stage.WAITING, text(row["NodeList"])
     code, signal = (None, None) if waiting else exit_status(row["exit_code"])
+    has = parse_tres(row.get("tres-alloc", ""))
+    listed = ListedJob(row["JobArrayID"], row["JobID"], row["UserName"], row["Name"], row["WorkDir"])
+    stdout, stderr = listed.files(text(row.get("STDOUT", "")), text(row.get("STDERR", "")))
     job = Job(
         id=row["JobArrayID"],
         name=row["Name"],
         state=state.state,
+        stage=state.stage,
         user=text(row["UserName"]) or None,
         reason=row["Reason"] or None,
         exit_code=code,
@@ -140,20 +192,32 @@ def _of_squeue(row: _Row, unknown: list[str]) -> JobRecord | None:
         node_count=count(row["NumNodes"]) or 0,
         priority=count(row["PriorityLong"]),
         working_directory=text(row["WorkDir"]),
+        cpus=has.cpus if has.cpus is not None else count(row.get("NumCPUs", "")),
+        memory=has.memory,
+        gpus=has.gpus,
+        qos=text(row.get("QOS", "")) or None,
+        dependency=text(row.get("Dependency", "")) or None,
+        comment=own_comment(text(row.get("Comment", ""))),
+        standard_output=stdout,
+        standard_error=stderr,
     )
-    return _record(job, state.stage, raw_id=row["JobID"], restarts=count(row["RestartCnt"]) or 0)
+    return _record(job, raw_id=row["JobID"], restarts=count(row["RestartCnt"]) or 0)
 
 
-def _of_sacct(row: _Row, unknown: list[str], steps: Sequence[JobStep]) -> JobRecord | None:
+def _of_sacct(row: _Row, unknown: list[str], steps: Sequence[JobStep], max_memory: int | None) -> JobRecord | None:
     start, end = epoch(row["Start"]), epoch(row["End"])
     state = _state(row["State"], unknown, started=start is not None, ended=end is not None)
     waiting, nodes = state.stage is Stage.WAITING, text(row["NodeList"])
     code, signal = (None, None) if waiting else exit_status(row["ExitCode"])
     placeholder = row["JobName"] == "allocation" and not row["Partition"]
+    has = parse_tres(row.get("AllocTRES") or row.get("ReqTRES", ""))
+    listed = ListedJob(row["JobID"], row["JobIDRaw"], row["User"], row["JobName"], row["WorkDir"])
+    stdout, stderr = listed.files(row.get("StdOut", ""), row.get("StdErr", ""))
     job = Job(
         id=row["JobID"],
         name="" if placeholder else row["JobName"],
         state=state.state,
+        stage=state.stage,
         user=text(row["User"]) or None,
         reason=row["Reason"] or None,
         exit_code=code,
@@ -175,12 +239,32 @@ def _of_sacct(row: _Row, unknown: list[str], steps: Sequence[JobStep]) -> JobRec
         priority=count(row["Priority"]),
         working_directory=text(row["WorkDir"]),
         kill_request_user=_cancelled_by(state.cancelled_by, row),
+        cpus=has.cpus,
+        memory=has.memory,
+        gpus=has.gpus,
+        qos=row.get("QOS") or None,
+        comment=own_comment(text(row.get("Comment", ""))),
+        usage=_usage(row, max_memory) if state.stage is Stage.ENDED else None,
+        standard_output=stdout,
+        standard_error=stderr,
+        source="history",
         steps=tuple(steps),
     )
-    return _record(job, state.stage, raw_id=row["JobIDRaw"], placeholder=placeholder)
+    return _record(job, raw_id=row["JobIDRaw"], placeholder=placeholder)
 
 
-def _record(job: Job, stage: Stage, *, raw_id: str, restarts: int = 0, placeholder: bool = False) -> JobRecord | None:
+def own_comment(comment: str) -> str | None:
+    """The user's comment; a marker of the gateway's is none."""
+    return None if not comment or is_marker(comment) else comment
+
+
+def _usage(row: _Row, max_memory: int | None) -> JobUsage | None:
+    """What an ended job has used; None if nothing was measured."""
+    used = cpu_seconds(row.get("TotalCPU", ""))
+    return None if max_memory is None and not used else JobUsage(used, max_memory)
+
+
+def _record(job: Job, *, raw_id: str, restarts: int = 0, placeholder: bool = False) -> JobRecord | None:
     """The record of the job; None if its id cannot be parsed (an array expression that was cut)."""
     found = _ID.fullmatch(job.id)
     if found is None:
@@ -192,7 +276,6 @@ def _record(job: Job, stage: Stage, *, raw_id: str, restarts: int = 0, placehold
         return None
     return JobRecord(
         job,
-        stage,
         base,
         raw_id=raw_id,
         elements=elements,
@@ -220,3 +303,12 @@ def _state(cell: str, unknown: list[str], *, started: bool, ended: bool) -> JobS
 def _cancelled_by(uid: str | None, row: _Row) -> str | None:
     """The name of the user who cancelled the job if the row contains it, else the uid."""
     return {row["UID"]: row["User"], "0": "root"}.get(uid, uid) if uid else None
+
+
+def matches(query: JobQuery, job: Job) -> bool:
+    """Whether account and name of the job are those of the query.
+
+    Slurm stores account names in lower case and accepts any case. Its database replaces each " in a job name by `.
+    """
+    account = query.account is None or query.account.lower() == (job.account or "").lower()
+    return account and (query.name is None or job.name in (query.name, query.name.replace('"', "`")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from flamecrest.server.schedulers.reading.cluster_reads import EVERYTHING, Kind
 from flamecrest.server.schedulers.values import Account, Node, Partition, Reservation
 
 from .fields import Rows, count, decimal, epoch, text
@@ -17,6 +18,7 @@ SINFO_COLUMNS = (
 
 _NAME = re.compile(r"\S+")
 _KEY = re.compile(r"(?:^| )([A-Za-z/:]+)=(\S*)")
+_PRIVATE = re.compile(r"^PrivateData\s*=\s*(\S+)\s*$", re.MULTILINE)
 _RESERVATION = re.compile(r"ReservationName=(.*?) StartTime=(\S+) EndTime=(\S+) .*", re.DOTALL)
 
 
@@ -30,6 +32,21 @@ def parse_nodes(output: str, separator: str) -> list[Node]:
         elif partition not in found[name].partitions:
             found[name] = replace(found[name], partitions=tuple(sorted((*found[name].partitions, partition))))
     return [found[name] for name in sorted(found)]
+
+
+def parse_private(output: str) -> frozenset[Kind]:
+    """What PrivateData in the output of `scontrol show config` keeps from users; everything if it is not there.
+
+    sinfo prints nodes with their partitions: private ones make nodes private. Accounts are those of a user.
+    """
+    found = _PRIVATE.search(output)
+    if found is None:
+        return EVERYTHING
+    words = set(found[1].lower().split(","))
+    private = {kind for kind in EVERYTHING if kind.value in words}
+    if Kind.PARTITIONS in private:
+        private.add(Kind.NODES)
+    return frozenset({Kind.ACCOUNTS, *private})
 
 
 def _node(row: dict[str, str]) -> Node:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
-from flamecrest.server.schedulers.merging import Stage
+from flamecrest.server.schedulers.values import Stage
+
+from .fields import REMEMBERED
 
 _WORD = re.compile(r"[A-Z][A-Z_]{0,39}")
 
@@ -125,8 +128,12 @@ class JobState:
     known: bool = True
 
 
+@lru_cache(REMEMBERED)
 def parse_job_state(text: str, *, started: bool, ended: bool) -> JobState:
-    """Parse `RUNNING`, `CANCELLED by 1001`. `started` and `ended` give the stage of an unknown state."""
+    """Parse `RUNNING`, `CANCELLED by 1001`. `started` and `ended` give the stage of an unknown state.
+
+    Only the accounting says `ended`: a job that the queue knows in an unknown state may go on.
+    """
     word, _, rest = text.strip().partition(" ")
     word = word.upper().rstrip("+")
     by = rest.removeprefix("by ").strip() if rest.startswith("by ") else None

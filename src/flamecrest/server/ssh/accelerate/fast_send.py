@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from asyncssh.packet import SSHPacketLogger
 
 _BLOCK, _MIN_PADDING = 16, 4  # bytes; a packet is a multiple of the first (RFC 4253, section 6)
+_RANDOM: Final = 4096  # bytes that are read at once: reading them is a system call, and gives the interpreter away
 _LENGTH: Final = struct.Struct(">I")
 _HEAD: Final = struct.Struct(">BBII")  # padding length, message type, channel, data length
 
@@ -43,7 +44,9 @@ def install(connection: asyncssh.SSHClientConnection) -> None:
         # asyncssh formats every message for the log before it checks the log level
         channel.log_received_packet = _log_nothing  # type: ignore[method-assign]
         channel.log_sent_packet = _log_nothing  # type: ignore[method-assign]
-        channel._flush_send_buf = FastSender(connection, channel).flush  # type: ignore[method-assign]
+        sender = FastSender(connection, channel)
+        channel._flush_send_buf = sender.flush  # type: ignore[method-assign]
+        channel.write = sender.write  # type: ignore[method-assign]
         return number
 
     connection.add_channel = add_channel  # type: ignore[method-assign, assignment]
@@ -74,8 +77,23 @@ class FastSender:
         self._connection = connection
         self._channel = channel
         self._flush_by_asyncssh: Callable[[], None] = channel._flush_send_buf
+        self._write_by_asyncssh: Callable[[bytes | memoryview, int | None], None] = channel.write
         self._cipher: GCMCipher | None = None
         self._aead: aead.AESGCM | None = None  # with the key of `_cipher`
+        self._random = b""  # for paddings (RFC 4253, section 6); each byte is used once
+        self._used = 0  # bytes of it
+
+    def write(self, data: bytes, datatype: int | None = None) -> None:
+        """Send the data as far as the window reaches; asyncssh copies the rest into the channel's buffer.
+
+        Raises BrokenPipeError if the channel is closed for sending.
+        """
+        channel, sent = self._channel, 0
+        if datatype is None and channel._send_state == "open" and not channel._send_buf:
+            sent = self._send(data)
+            channel._send_window -= sent
+        if sent < len(data):
+            self._write_by_asyncssh(memoryview(data)[sent:] if sent else data, datatype)
 
     def flush(self) -> None:
         """Send what can be sent here; asyncssh sends the rest and does what follows (EOF, close, flow control)."""
@@ -94,7 +112,7 @@ class FastSender:
                 del data[:sent]
         self._flush_by_asyncssh()
 
-    def _send(self, data: bytearray) -> int:
+    def _send(self, data: bytes | bytearray) -> int:
         """Send as much of the data as possible; the number of bytes sent."""
         connection, channel = self._connection, self._channel
         cipher = self._ready()
@@ -107,8 +125,11 @@ class FastSender:
             while at < end and connection._rekey_bytes_sent < connection._rekey_bytes:
                 size = min(channel._send_pktsize, end - at)
                 padding = -(_HEAD.size + size + _MIN_PADDING) % _BLOCK + _MIN_PADDING
+                if self._used + padding > len(self._random):
+                    self._random, self._used = os.urandom(_RANDOM), 0
+                used, self._used = self._used, self._used + padding
                 head = _HEAD.pack(padding, MSG_CHANNEL_DATA, channel._send_chan, size)
-                packet = b"".join((head, view[at : at + size], os.urandom(padding)))
+                packet = b"".join((head, view[at : at + size], self._random[used : self._used]))
                 length = _LENGTH.pack(len(packet))
                 out += (length, encrypt(cipher._iv, packet, length))
                 cipher._update_iv()

@@ -156,26 +156,26 @@ class Agent(asyncssh.SSHClientSession[bytes]):
         self._shell.on_closed = self._shell_closed
 
     async def start(self, seconds: float) -> GatewayError | None:
-        """Start the program on the opened channel; resolves `started` and returns why there is no agent here, if so.
+        """Start the program on the opened channel. Why there is no agent here, if so: then call `give_up`.
 
         The login, and then the program, must greet within so many seconds.
         """
-        shell = self._shell
-        failure: GatewayError | None = None
         try:
-            await shell.greeting(seconds)
-            shell.run(self, perl_text(PROGRAM))
+            await self._shell.greeting(seconds)
+            self._shell.run(self, perl_text(PROGRAM))
             async with asyncio.timeout(seconds):
                 if not await asyncio.shield(self.started):
-                    failure = Lost("The agent ended before it greeted")
+                    return Lost("The agent ended before it greeted")
         except GatewayError as error:
-            failure = error
+            return error
         except TimeoutError:
-            failure = Lost("The agent did not greet")
-        if failure is not None:
-            self._end_start(started=False)
-            await shell.end()
-        return failure
+            return Lost("The agent did not greet")
+        return None
+
+    async def give_up(self) -> None:
+        """Tell those who wait that there is no agent here, and end its login."""
+        self._end_start(started=False)
+        await self._shell.end()
 
     def _end_start(self, *, started: bool) -> None:
         if not self.started.done():

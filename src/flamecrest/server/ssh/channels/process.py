@@ -35,6 +35,7 @@ from flamecrest.server.ssh.transport import SshTransport
 from .sftp_packets import HELLO, SERVER_HELLO
 
 LINGER = 0.5  # seconds from output until a result is looked for in it: most programs have ended then
+MARK_ENDS = b"\x1e\n"  # the end of the end mark
 GRACE = 2.0  # seconds from TERM to KILL, and from KILL until the channel is closed all the same
 PROBE_AFTER = 0.5  # seconds of silence after which a login is asked whether it is an SFTP server
 SFTP_ONLY = b"This service allows sftp connections only."  # of OpenSSH, for ForceCommand internal-sftp
@@ -44,7 +45,7 @@ Receiver = asyncssh.SSHClientSession[bytes]
 
 
 class Shell(asyncssh.SSHClientSession[bytes]):
-    """One login on one channel. Await `greeting`, then `run` once."""
+    """One login on one channel. Await `greeting`, then `run` once, or for each command of a series."""
 
     def __init__(self, transport: SshTransport) -> None:
         self.transport = transport
@@ -83,9 +84,7 @@ class Shell(asyncssh.SSHClientSession[bytes]):
         except TimeoutError:
             if self._greeted.done():
                 return self._greeted.result()
-            error = self._not_started(f"did not start a shell within {seconds:g} seconds")
-            error.silent = True
-            raise error from None
+            raise self._not_started(f"did not start a shell within {seconds:g} seconds", hung=True) from None
 
     def _probe(self) -> None:
         """Send what an SFTP client sends first: a server answers, and a shell that starts later passes it over."""
@@ -101,8 +100,11 @@ class Shell(asyncssh.SSHClientSession[bytes]):
         for at, rest in enumerate(self._texts):
             if rest:
                 receiver.data_received(bytes(rest), asyncssh.EXTENDED_DATA_STDERR if at else None)
+                rest.clear()
         # asyncssh calls the receiver directly: much data and many answers come
         self.data_received = receiver.data_received  # type: ignore[method-assign]
+        if self._status is not None:  # the shell has ended after its greeting
+            receiver.exit_status_received(self._status)
         if self._closed.done():
             receiver.connection_lost(None)
             return
@@ -120,6 +122,12 @@ class Shell(asyncssh.SSHClientSession[bytes]):
         """Close the channel. /bin/sh ends with its input if nothing runs yet."""
         self.channel.close()
 
+    def kill(self) -> None:
+        """Kill what runs in place of a program of ours, and close the channel."""
+        with suppress(OSError, asyncssh.Error):  # closed
+            self.channel.send_signal("KILL")
+        self.channel.close()
+
     async def end(self) -> None:
         """End what runs with its process group, and close the channel. Never raises."""
         if self._closed.done():
@@ -128,12 +136,11 @@ class Shell(asyncssh.SSHClientSession[bytes]):
         for name in ("TERM", "KILL"):
             try:
                 channel.send_signal(name)
-                await asyncio.wait_for(asyncio.shield(self._closed), GRACE)
-            except TimeoutError:
-                continue
             except (OSError, asyncssh.Error):
                 break
-            return
+            await asyncio.wait([self._closed], timeout=GRACE)
+            if self._closed.done():
+                return
         channel.close()
         await asyncio.wait([self._closed], timeout=GRACE)
 
@@ -165,7 +172,7 @@ class Shell(asyncssh.SSHClientSession[bytes]):
                 self._beginnings[at] = self._beginnings[at] or bytes(text[:MAX_BEGINNING])
                 del text[:-MAX_PREAMBLE]
             if self._noise > MAX_NOISE:
-                self._fail(self._not_started("prints without end and starts no shell"))
+                self._fail(self._not_started("prints without end and starts no shell", hung=True))
 
     def eof_received(self) -> bool:
         return bool(self._receiver.eof_received()) if self._receiver is not None else True
@@ -203,9 +210,9 @@ class Shell(asyncssh.SSHClientSession[bytes]):
         if self.on_closed is not None:
             self.on_closed()
 
-    def _not_started(self, how: str) -> NotStarted:
+    def _not_started(self, how: str, *, hung: bool = False) -> NotStarted:
         out, errors = (first or bytes(text) for first, text in zip(self._beginnings, self._texts, strict=True))
-        return not_started(how, out, errors, status=self._status)
+        return not_started(how, out, errors, status=self._status, hung=hung)
 
     def _fail(self, error: GatewayError) -> None:
         if not self._greeted.done():
@@ -216,12 +223,12 @@ class Shell(asyncssh.SSHClientSession[bytes]):
 Text = bytes | bytearray
 
 
-def not_started(how: str, stdout: Text, stderr: Text, *, status: int | None = None) -> NotStarted:
+def not_started(how: str, stdout: Text, stderr: Text, *, status: int | None = None, hung: bool = False) -> NotStarted:
     """The error of a login that did not start our program, with its own words."""
     said = login_words(stderr, stdout)
     detail = None if status is None else f"exit status {status}"
     error = NotStarted(f"The login on the cluster {how}{f': {said}' if said else ''}", detail=detail)
-    error.said = bool(said)
+    error.said, error.hung = bool(said), hung
     return error
 
 
@@ -265,11 +272,20 @@ class RemoteProcess(asyncssh.SSHClientSession[bytes]):
             return
         self._kept += len(data)
         self._transport.held += len(data)
-        (self._stdout if datatype is None else self._stderr).append(data)
+        printed = self._stdout if datatype is None else self._stderr
+        before = printed[-1][-1:] if printed else b""
+        printed.append(data)
         if self.is_enough is not None and not self._looks:
             self._looks = True
             asyncio.get_running_loop().call_later(self._linger, self._finish_early)
             self._linger *= 2  # each look goes through all of the output
+        elif datatype is None and (MARK_ENDS in data or before + data[:1] == MARK_ENDS):
+            asyncio.get_running_loop().call_later(LINGER, self._finish_at_mark)
+
+    def _finish_at_mark(self) -> None:
+        """Finish if the end mark has come: what a start-up file has left running may keep the channel open."""
+        if not self.finished.done() and (found := split_end(b"".join(self._stdout))) is not None:
+            self.finished.set_result(Output(found[1], found[0], b"".join(self._stderr)))
 
     def _finish_early(self) -> None:
         """Finish with the output so far if it holds the result: the program stays."""

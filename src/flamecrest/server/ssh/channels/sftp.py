@@ -86,6 +86,7 @@ class Sftp:
         self._writable = asyncio.Event()
         self._writable.set()
         self.extensions: dict[bytes, bytes] = {}
+        self.stall_timeout = transport.stall_timeout  # seconds
         self.read_size = READ_SIZE
         self.write_size = READ_SIZE
         self.requests = 0
@@ -93,10 +94,13 @@ class Sftp:
 
     # --- opening and the channel's life
 
-    async def open(self, shell: Shell | None = None, text: bytes = b"", line: bytes | None = None) -> None:
+    async def open(
+        self, seconds: float, shell: Shell | None = None, text: bytes = b"", line: bytes | None = None
+    ) -> None:
         """Start the subsystem, or with a shell the program of `text`. Raises ChannelRefused, Unsupported, Upstream.
 
-        With `line`, a shell line, the login starts an SFTP server whatever it is given.
+        NotStarted with the login's words if the server has not begun within so many seconds. With `line`, a shell
+        line, the login starts an SFTP server whatever it is given.
         """
         hello = self._loop.create_future()
         session = SftpSession(self, self._transport, hello)
@@ -105,8 +109,16 @@ class Sftp:
         else:
             shell.run(session, text)
             self._channel = shell.channel
+        try:
+            async with asyncio.timeout(seconds):
+                await self._begin(self._channel, hello)
+        except TimeoutError:
+            raise session.hung(seconds) from None
+
+    async def _begin(self, channel: asyncssh.SSHClientChannel[bytes], hello: asyncio.Future[bytes]) -> None:
+        """Exchange the first packets."""
         with suppress(OSError, asyncssh.Error):  # closed: `hello` has the error
-            self._channel.write(HELLO)
+            channel.write(HELLO)
         self.extensions = extensions(await hello)
         if b"limits@openssh.com" in self.extensions:
             limits = await self._ask(EXTENDED, string(b"limits@openssh.com"), limits_reply)
@@ -136,8 +148,7 @@ class Sftp:
         waiting, self._waiting = self._waiting, {}
         for future, _ in waiting.values():
             if not future.done():
-                future.set_exception(Lost("The SSH connection was lost", detail=str(error) if error else None))
-                future.exception()  # the request may have ended: no warning about an exception never retrieved
+                _fail(future, Lost("The SSH connection was lost", detail=str(error) if error else None))
 
     # --- requests
 
@@ -257,6 +268,11 @@ class Sftp:
         """Wait until the channel takes more data."""
         await self._writable.wait()
 
+    async def answered_all(self, seconds: float) -> None:
+        """Wait until the server has answered all requests, at most so many seconds. Nobody may wait for an answer."""
+        if pending := [future for future, _ in self._waiting.values() if not future.done()]:
+            await asyncio.wait(pending, timeout=seconds)
+
     # --- the wire
 
     def _ask(
@@ -270,7 +286,7 @@ class Sftp:
         """Send a request: its body, then `data` of `size` bytes."""
         future: asyncio.Future[T] = self._loop.create_future()
         if self._closed:
-            future.set_exception(Lost("The SSH connection was lost"))
+            _fail(future, Lost("The SSH connection was lost"))
             return future
         self._next = number = (self._next + 1) & 0xFFFFFFFF
         self.requests += 1
@@ -297,7 +313,7 @@ class Sftp:
             if parse is data_reply:
                 future.set_result(data)
             else:
-                future.set_exception(Upstream("The cluster's SFTP server sent something malformed", detail="DATA"))
+                _fail(future, Upstream("The cluster's SFTP server sent something malformed", detail="DATA"))
 
     def answered(self, packet: bytes) -> None:
         """Handle a packet from the server, without its length."""
@@ -313,12 +329,18 @@ class Sftp:
         try:
             future.set_result(parse(packet))
         except SftpError as error:
-            future.set_exception(error)
+            _fail(future, error)
         except (struct.error, IndexError) as error:
-            future.set_exception(Upstream("The cluster's SFTP server sent something malformed", detail=str(error)))
+            _fail(future, Upstream("The cluster's SFTP server sent something malformed", detail=str(error)))
 
     def pause(self) -> None:
         self._writable.clear()
 
     def resume(self) -> None:
         self._writable.set()
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    """Fail a request; its caller may be gone: asyncio must not warn about an exception that was never retrieved."""
+    future.set_exception(error)
+    future.exception()

@@ -9,11 +9,11 @@ from typing import Protocol
 import asyncssh
 
 from flamecrest.server.errors import GatewayError, Unsupported, Upstream
-from flamecrest.server.ssh.errors import Lost
+from flamecrest.server.ssh.errors import Lost, NotStarted
 from flamecrest.server.ssh.start_line import MAX_NOISE, MAX_PREAMBLE
 from flamecrest.server.ssh.transport import MESSAGE, SshTransport
 
-from .process import not_started
+from .process import MAX_BEGINNING, not_started
 from .sftp_packets import DATA, MAX_PACKET, SERVER_HELLO, VERSION
 
 _U32 = struct.Struct(">I")
@@ -50,6 +50,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         self._transport = transport
         self._hello = hello
         self._buffer = bytearray()
+        self._beginning = b""  # of them, once they are cut
         self._noise = 0  # bytes of login scripts that were dropped
         self._errors = bytearray()  # standard error before the server's first packet
         self._status: int | None = None
@@ -124,11 +125,20 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         if greeting is not None:
             del buffer[: greeting.start()]
             return True
-        self._noise += max(0, len(buffer) - MAX_PREAMBLE)
-        del buffer[:-MAX_PREAMBLE]
-        if self._noise > MAX_NOISE:
-            self._fail(Upstream("The cluster's SFTP channel does not speak SFTP (does a login script print?)"))
+        if len(buffer) > MAX_PREAMBLE:
+            self._beginning = self._beginning or bytes(buffer[:MAX_BEGINNING])
+            self._noise += len(buffer) - MAX_PREAMBLE
+            del buffer[:-MAX_PREAMBLE]
+            if self._noise > MAX_NOISE:
+                self._fail(self._not_started("prints without end and starts no SFTP server", hung=True))
         return False
+
+    def hung(self, seconds: float) -> NotStarted:
+        """The error of a login that has not begun to speak SFTP."""
+        return self._not_started(f"did not start an SFTP server within {seconds:g} seconds", hung=True)
+
+    def _not_started(self, how: str, *, hung: bool = False) -> NotStarted:
+        return not_started(how, self._beginning or self._buffer, self._errors, status=self._status, hung=hung)
 
     def pause_writing(self) -> None:
         self._handler.pause()
@@ -146,8 +156,7 @@ class SftpSession(asyncssh.SSHClientSession[bytes]):
         if self._status is None or self._hello.done():
             self._fail(Lost("The SSH connection was lost", detail=str(exc) if exc else None))
         else:  # the server runs a subsystem by the login shell, which reads start-up files
-            how = "ended before an SFTP server could be started"
-            self._fail(not_started(how, self._buffer, self._errors, status=self._status))
+            self._fail(self._not_started("ended before an SFTP server could be started"))
 
     def _fail(self, error: GatewayError) -> None:
         if not self._hello.done():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -10,11 +9,12 @@ from typing import Final
 
 from flamecrest.server.errors import Unsupported
 from flamecrest.server.ssh.errors import ChannelRefused, NoCommands, NotStarted
+from flamecrest.server.ssh.login_memory import Expiring
 from flamecrest.server.ssh.programs.perl import one_line
 from flamecrest.server.ssh.start_line import START_LINE, sh_text
 from flamecrest.server.ssh.transport import SshTransport
 
-from .process import Shell, not_started
+from .process import Shell
 from .sftp import Sftp
 
 PROGRAM: Final = one_line("sftp_server.pl")
@@ -30,13 +30,12 @@ SERVERS: Final = (
     "/usr/libexec/ssh/sftp-server",
     "/usr/local/libexec/sftp-server",
 )
-REFUSAL_TTL: Final = 600.0  # seconds for which a refused subsystem is not requested again
-
-GREETING_SECONDS: Final = 10.0  # for which the greeting of a login is awaited
+REFUSAL_TTL: Final = 600.0  # seconds for which a refused subsystem is not requested again by that user
+HUNG_TTL: Final = 120.0  # the same after a login that hung: what its shell starts can be ended, and has words
 
 
 class SftpOpener:
-    """Opens SFTP on one cluster's connections: the subsystem, or a program once the subsystem was refused."""
+    """Opens SFTP on one cluster's connections: the subsystem, or a program once the user's was refused."""
 
     def __init__(
         self,
@@ -46,74 +45,79 @@ class SftpOpener:
         refusal_ttl: float = REFUSAL_TTL,
     ) -> None:
         self._text = program_text(servers)
-        self._clock = clock
         self._refusal_ttl = refusal_ttl
-        self._refused: float | None = None  # when the subsystem was refused
+        self._refused: Expiring[bool] = Expiring(clock)
 
-    async def open(self, transport: SshTransport) -> Sftp:
-        """An open SFTP client. Raises ChannelRefused when the server takes no more channels, Unsupported, Lost."""
-        if self._refused is None or self._clock() - self._refused >= self._refusal_ttl:
+    async def open(self, transport: SshTransport, user: str, seconds: float) -> Sftp:
+        """An open SFTP client. The login must greet, and the server begin, within so many seconds each.
+
+        Raises ChannelRefused when the server takes no more channels, Unsupported, NotStarted, Lost.
+        """
+        if user not in self._refused:
             try:
-                sftp = await _opened(transport)
+                return await _opened(transport, seconds)
             except Unsupported:
-                self._refused = self._clock()
+                self._refused.set(user, value=True, seconds=self._refusal_ttl)
             except NotStarted as error:
-                if not error.said:
-                    await _ask_why(transport)
+                if error.hung:
+                    self._refused.set(user, value=True, seconds=HUNG_TTL)
+                elif not error.said and await _ask_why(transport, seconds):
+                    error.hung = True
                 raise
-            else:
-                self._refused = None
-                return sftp
         try:
-            return await _opened_by_program(transport, self._text)
+            return await _opened_by_program(transport, self._text, seconds)
         except ChannelRefused as refusal:
             # the channel was opened, but the server runs no command in it: another channel would not help
             if refusal.no_process:
-                self._refused = None  # a user's limit of processes forbids both
-                raise Unsupported("The cluster's SSH server offers neither SFTP nor commands") from None
+                self._refused.forget(user)  # a user's limit of processes forbids both
+                if not transport.runs_commands:
+                    text = "The cluster's SSH server offers neither SFTP nor commands"
+                    raise Unsupported(f"{text}, or your limit of processes (ulimit -u) is reached") from None
             raise
 
 
-async def _opened(transport: SshTransport, line: bytes | None = None) -> Sftp:
+async def _opened(transport: SshTransport, seconds: float, line: bytes | None = None) -> Sftp:
     sftp = Sftp(transport)
     try:
-        async with asyncio.timeout(GREETING_SECONDS):
-            await sftp.open(line=line)
-    except BaseException as error:
+        await sftp.open(seconds, line=line)
+    except BaseException:
         sftp.close()
-        if isinstance(error, TimeoutError):  # a login that hangs, and starts the subsystem by its shell
-            raise not_started(f"did not start an SFTP server within {GREETING_SECONDS:g} seconds", b"", b"") from None
         raise
     return sftp
 
 
-async def _ask_why(transport: SshTransport) -> None:
-    """Raise the NotStarted of a shell, if it has words: OpenSSH drops what a subsystem prints on standard error."""
+async def _ask_why(transport: SshTransport, seconds: float) -> bool:
+    """Raise the NotStarted of a shell, if it has words: OpenSSH drops what a subsystem prints on standard error.
+
+    Else whether the shell hangs.
+    """
     shell = await Shell.open(transport)
     try:
-        await shell.greeting(GREETING_SECONDS)
+        await shell.greeting(seconds)
     except NotStarted as error:
         if error.said:
             raise
+        return error.hung
     finally:
-        shell.close()
+        shell.kill()
+    return False
 
 
-async def _opened_by_program(transport: SshTransport, text: bytes) -> Sftp:
+async def _opened_by_program(transport: SshTransport, text: bytes, seconds: float) -> Sftp:
     shell = await Shell.open(transport)
     try:
-        await shell.greeting(GREETING_SECONDS)
+        await shell.greeting(seconds)
         sftp = Sftp(transport)
-        await sftp.open(shell, text)
+        await sftp.open(seconds, shell, text)
     except NoCommands:  # whatever is started, it is an SFTP server
-        return await _opened(transport, START_LINE)
+        return await _opened(transport, seconds, START_LINE)
     except BaseException:
-        shell.close()
+        shell.kill()
         raise
     return sftp
 
 
-async def refuses_commands(transport: SshTransport) -> bool:
+async def refuses_commands(transport: SshTransport, seconds: float) -> bool:
     """Whether a server that has refused a command does so again, though it starts an SFTP server meanwhile.
 
     A user's limit of processes would forbid both. Raises Lost, and NotStarted with the login's words.
@@ -121,7 +125,7 @@ async def refuses_commands(transport: SshTransport) -> bool:
     if transport.runs_commands:
         return False
     try:
-        (await _opened(transport)).close()
+        (await _opened(transport, seconds)).close()
         (await Shell.open(transport)).close()
     except ChannelRefused as refusal:
         return refusal.no_process

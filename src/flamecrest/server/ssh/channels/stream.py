@@ -11,9 +11,9 @@ import asyncssh
 
 from flamecrest.server.errors import Upstream
 from flamecrest.server.ssh.command import Output
-from flamecrest.server.ssh.start_line import may_end, split_end
+from flamecrest.server.ssh.start_line import may_end, whole_end
 
-from .process import RemoteProcess, Shell
+from .process import LINGER, RemoteProcess, Shell
 
 MAX_UNREAD = 1024 * 1024  # bytes of output that may wait for the reader before the channel is paused
 MAX_ERRORS = 256 * 1024  # bytes of standard error that are kept
@@ -22,6 +22,7 @@ MAX_ERRORS = 256 * 1024  # bytes of standard error that are kept
 class RemoteStream(RemoteProcess):
     """A running program. Read `chunks`, `write` and `send_eof`, then `wait` for its end.
 
+    Its output ends with the end mark: what a start-up file has left running may keep the channel open, and print.
     Standard error is kept up to MAX_ERRORS; the rest is dropped, and the program goes on.
     """
 
@@ -32,7 +33,8 @@ class RemoteStream(RemoteProcess):
         self._paused = False
         self._ended = False
         self._dropping = False
-        self._held = b""  # output that may be the beginning of the end mark
+        self._held = b""  # the end mark, or output that may be its beginning
+        self._marked = False  # the end mark has come whole
         self._first = asyncio.Event()
         self._more = asyncio.Event()
         self._writable = asyncio.Event()
@@ -72,15 +74,17 @@ class RemoteStream(RemoteProcess):
                 self._left -= len(data)
                 self._stderr.append(data)
             return
-        if self._dropping:
+        if self._dropping or self._marked:
             return
         if self._held:
             data = self._held + data
         at = may_end(data)
         data, self._held = data[:at], data[at:]
-        if not data:
-            return
-        self._deliver(data)
+        if data:
+            self._deliver(data)
+        if self._held and (end := whole_end(self._held)):
+            self._held, self._marked = end, True  # what follows was printed by something that start-up files left
+            asyncio.get_running_loop().call_later(LINGER, self._finish_at_mark)
 
     def _deliver(self, data: bytes) -> None:
         self._waiting.append(data)
@@ -137,11 +141,15 @@ class RemoteStream(RemoteProcess):
         self._end_output()
         return True
 
+    def _finish_at_mark(self) -> None:
+        self._end_output()
+        super()._finish_at_mark()
+
     def _end_output(self) -> None:
         """Keep the end mark, which has the exit status; deliver what has been held back and is none."""
         if not self._ended:
             self._ended = True
-            if self._held and split_end(self._held) is None:
+            if self._held and not self._marked:
                 self._deliver(self._held)
             else:
                 self._stdout = [self._held]

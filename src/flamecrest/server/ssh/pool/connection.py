@@ -6,6 +6,7 @@ Also the leases on its channels, by which they are counted.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -15,30 +16,24 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from flamecrest.server.ssh.channels.agent import Agent
 from flamecrest.server.ssh.channels.process import Shell
 from flamecrest.server.ssh.channels.sftp import Sftp
+from flamecrest.server.ssh.nodes.node import NODE
 from flamecrest.server.ssh.transport import SshTransport
 
 from .channel_limit import ChannelLimit, Kind
 from .host import Host
 from .liveness import Liveness
 from .policy import ConnectionState, Hold
+from .shared_channel import SharedChannel
+from .used_certificates import note_certificate
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from flamecrest.server.ssh.credentials.certificates import Certificate
+
 LONG = int(Kind.LONG)
+ANY_TIME = -math.inf  # monotonic: before the start of everything, whatever the clock's zero is
 AGENT_PAUSE = 30.0  # seconds for which the agent is not started again after it was closed for a command, or ended
-
-
-class SharedChannel(Protocol):
-    """A channel that stays open and serves many requests: SFTP, the agent."""
-
-    on_closed: Callable[[], None] | None
-
-    @property
-    def closed(self) -> bool: ...
-
-    def close(self) -> None: ...
-
 
 S = TypeVar("S", bound=SharedChannel)
 
@@ -57,9 +52,13 @@ class Connection:
         self.opening_agent = asyncio.Lock()
         self.opening_ahead = False  # a shell is being started for the next command
         self.liveness = Liveness(transport, host.keep_alive)
+        self.node = NODE  # one of its own where the cluster has several
+        self.measured = False  # the times that questions take count for the choice of a node
         self.limit = ChannelLimit(max_sessions)
         self.commands = 0  # leased channels of commands
         self.long_commands = 0  # of these, those of Kind.LONG
+        self.certificate: Certificate | None = None  # of its login
+        self.ends = math.inf  # monotonic time from which it gets no new work
         self.recalled: float | None = None  # monotonic time since which another user waits for its end
         self._recalls: list[Callable[[], None]] = []  # of streams that can end at any time
         self._streams = 0
@@ -79,6 +78,11 @@ class Connection:
     @property
     def channels(self) -> int:
         return self._channels
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that use it now."""
+        return self._uses + self._channels - self.opening_ahead - len(self._shared)
 
     @property
     def opened(self) -> float:
@@ -119,16 +123,17 @@ class Connection:
         """Monotonic time at which the last use ended."""
         return self._idle_since
 
-    def usable(self, now: float, max_age: float, since: float = 0.0) -> bool:
-        """Whether it may get new work: open, answering, less than `max_age` old and opened after `since`."""
+    def usable(self, now: float, max_age: float, since: float = ANY_TIME) -> bool:
+        """Whether it may get new work: open, answering, not at its end, below `max_age`, opened after `since`."""
         opened = self._opened
         return (
             opened >= since
             and now - opened < max_age
-            and not (self.transport.lost or self.liveness.suspected or self.recalled is not None)
+            and now < self.ends
+            and not (self.transport.lost or self.liveness.suspected or self.recalled is not None or self.node.avoided)
         )
 
-    def accepts(self, now: float, max_age: float, since: float = 0.0, spare: int = 0) -> bool:
+    def accepts(self, now: float, max_age: float, since: float = ANY_TIME, spare: int = 0) -> bool:
         """Whether it may get new work, has a free channel, and `spare` others stay free."""
         limit = self.limit.most if self.limit.refused is None else self.limit.now(now)
         return self._channels + spare < limit and self.usable(now, max_age, since)
@@ -198,6 +203,8 @@ class Connection:
         if not self._uses and self._channels <= len(self._shared):
             self.transport.heard = time.monotonic()
         self._uses += 1
+        if self.certificate is not None:
+            note_certificate(self.certificate)
 
     def end_use(self) -> None:
         """Count the end of such a use."""
@@ -210,8 +217,6 @@ class Connection:
         if limit.refused is None and self._channels < limit.most:
             return False  # the usual case
         return limit.accept(self._channels, time.monotonic())
-
-    # --- shared channels
 
     def shared(self, kind: type[S]) -> S | None:
         """The open channel of that class."""

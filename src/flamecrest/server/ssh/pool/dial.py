@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING
 import asyncssh
 
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import GatewayError, Upstream
+from flamecrest.server.errors import GatewayError
 from flamecrest.server.ssh.accelerate import accelerate
 from flamecrest.server.ssh.counters import PoolCounters
-from flamecrest.server.ssh.errors import AddressPenalised, ConnectionDropped, LoginRefused, LoginTimeout, Lost
+from flamecrest.server.ssh.errors import (
+    AddressPenalised,
+    ConnectionDropped,
+    LoginRefused,
+    LoginTimeout,
+    Lost,
+    NothingSent,
+)
 from flamecrest.server.ssh.host_keys import HostKeyClient, HostKeyVerifier
 from flamecrest.server.ssh.transport import SshTransport
 
@@ -24,11 +31,11 @@ from .gate import Gate, Patience
 from .greeting import Greeting
 from .host import Host
 from .login_errors import EXEMPT, explain
-from .logins import Attempt, Dial, FailedLogins, LoginNode, Outcome, fingerprint
+from .logins import Attempt, Dial, FailedLogins, LoginNode, Outcome
 
 if TYPE_CHECKING:
     from flamecrest.server.auth.port import Identity
-    from flamecrest.server.ssh.credentials import Credentials
+    from flamecrest.server.ssh.credentials.port import Credentials
 
     from .policy import PoolLimits
 
@@ -44,6 +51,7 @@ CIPHERS = (
     "aes128-ctr",
 )
 BROKEN_PAUSE = 0.3  # seconds until a login that broke is made again, once
+FIRST_SIGN = 0.8  # seconds in which a server must send its identification, if there are other login nodes
 
 
 class Dialer:
@@ -60,6 +68,7 @@ class Dialer:
         self._proven: dict[tuple[str, Host], bytes] = {}  # credentials of the last login that succeeded
         self._gates: dict[Host, Gate] = {}
         self._begun: set[str] = set()  # users whose login is under way
+        self._pinned: dict[tuple[str, ...], HostKeyVerifier] = {}  # by the keys of hosts that have keys of their own
 
     def gate(self, host: Host) -> Gate:
         """The logins under way on a node."""
@@ -75,20 +84,27 @@ class Dialer:
     def obstacle(self, host: Host, user: str) -> GatewayError:
         """Why a user's login has no result yet."""
         if user in self._begun and self.gate(host).node.cause is None:
-            return Upstream(f"SSH to {host} failed: no answer in time")
+            return NothingSent(f"SSH to {host} failed: no answer in time")
         return self.gate(host).obstacle()
+
+    def _trusted(self, host: Host) -> HostKeyVerifier:
+        """The host keys that are accepted of a host."""
+        if not host.pinned:
+            return self._host_keys
+        return self._pinned.setdefault(host.pinned, HostKeyVerifier(pinned=host.pinned))
 
     def prune(self) -> None:
         """Forget old failures."""
         self._failed.prune(time.monotonic())
 
-    async def connect(self, identity: Identity, host: Host, patience: Patience) -> Connection:
-        """A connection of that user.
+    async def connect(self, identity: Identity, host: Host, patience: Patience, *, others: bool = False) -> Connection:
+        """A connection of that user. With `others` there are other nodes: a node that does not answer fails soon.
 
-        Raises what the credentials raise, and Upstream: the remembered failure at once while its pause lasts.
+        Raises what the credentials raise, and NothingSent: the remembered failure at once while its pause lasts.
         """
-        keys = await self._credentials.keys(identity, Deadline.after(host.connect_timeout + host.login_timeout))
-        user, credentials = identity.username, fingerprint(keys)
+        longest, age = host.connect_timeout + host.login_timeout, self._limits.age
+        credential = await self._credentials.obtain(identity, Deadline.after(longest), age / 4)
+        user, credentials = identity.username, credential.fingerprint
         last = self._failed.last(user, host, credentials)
         if last is not None and (left := last.until - time.monotonic()) > 0:
             raise type(last.error)(last.error.public, detail=last.error.detail, retry_after=left)
@@ -97,10 +113,14 @@ class Dialer:
             failed=last is not None and not last.timeout,
             unanswered=last is not None and last.timeout,
         )
-        transport = await self._log_in(user, host, keys, attempt, patience, credentials)
+        transport = await self._log_in(user, host, credential.keys, attempt, patience, credentials, others=others)
         self._failed.forget(user, host)
         self._proven[user, host] = credentials
-        return Connection(user, host, transport, self._limits.max_sessions)
+        connection = Connection(user, host, transport, self._limits.max_sessions)
+        connection.certificate = credential.certificate
+        # its age counts from the time at which the source of credentials allowed the login
+        connection.ends = min(credential.ends, credential.obtained + age)
+        return connection
 
     async def _log_in(
         self,
@@ -110,20 +130,26 @@ class Dialer:
         attempt: Attempt,
         patience: Patience,
         credentials: bytes,
+        *,
+        others: bool,
     ) -> SshTransport:
         """Log in; again where the server dropped the connection and a request still waits."""
         gate, broken = self.gate(host), False
         while True:
             greeting = Greeting(gate.node.identified)
+            greeting.identified_within = FIRST_SIGN if others else None
             async with gate.login(attempt, patience) as started:
                 self._begun.add(user)
                 try:
-                    transport = await dial(host, user, keys, self._host_keys, self._counters, greeting)
+                    transport = await dial(host, user, keys, self._trusted(host), self._counters, greeting)
                 except ConnectionDropped as error:
                     self._note_drop(host, started, error)
+                    if others:
+                        raise
                 except Lost as error:
-                    self._note_failure(user, host, started, credentials, error, greeting, again=not broken)
-                    if broken:
+                    last = broken or others
+                    self._note_failure(user, host, started, credentials, error, greeting, again=not last)
+                    if last:
                         raise
                     broken = True
                 except GatewayError as error:
@@ -189,7 +215,7 @@ async def dial(
 ) -> SshTransport:
     """Connect and log in; `greeting` keeps what the login node said first.
 
-    Raises Upstream with a text that names the host and the problem; Lost where a second try may help.
+    Raises NothingSent with a text that names the host and the problem; Lost where a second try may help.
     """
     tunnel, greeting = None, greeting or Greeting()
     client = HostKeyClient(host_keys)
@@ -203,7 +229,9 @@ async def dial(
                 tunnel = await _connect(jump, host.proxy_host, host.proxy_port, jump_user, keys, host, step.greeting)
                 step = _Step(f"SSH to {host}", user, client, greeting)
                 greeting.jump = tunnel
-            raw = await _connect(client, host.host, host.port, user, keys, host, greeting)
+            greeting.address = host.address
+            async with asyncio.timeout(greeting.identified_within) as greeting.patience:
+                raw = await _connect(client, host.host, host.port, user, keys, host, greeting)
     except BaseException as error:
         if tunnel is not None:
             tunnel.abort()
@@ -212,7 +240,7 @@ async def dial(
         raise
     if host.accelerate:
         accelerate(raw)
-    transport = SshTransport(raw, tunnel, counters)
+    transport = SshTransport(raw, tunnel, counters, host.stall_timeout)
     client.on_lost = transport.connection_lost
     if raw.is_closed():
         transport.lost = True

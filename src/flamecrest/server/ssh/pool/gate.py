@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from flamecrest.server.errors import GatewayError, Upstream
+from flamecrest.server.errors import GatewayError
+from flamecrest.server.ssh.errors import NothingSent
 
 if TYPE_CHECKING:
     from .host import Host
@@ -51,8 +52,8 @@ class Gate:
             return self.node.cause
         if self.node.penalty(time.monotonic()):
             text = "logins of other users have failed there, so further ones are made slowly"
-            return Upstream(f"SSH to {self._host} failed: {text}; try again in a moment", retry_after=5.0)
-        return Upstream(f"SSH to {self._host} failed: too many logins are under way; try again in a moment")
+            return NothingSent(f"SSH to {self._host} failed: {text}; try again in a moment", retry_after=5.0)
+        return NothingSent(f"SSH to {self._host} failed: too many logins are under way; try again in a moment")
 
     async def _begin(self, attempt: Attempt, patience: Patience) -> Dial:
         if self.node.closed(now := time.monotonic()):

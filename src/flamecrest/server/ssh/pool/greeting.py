@@ -21,6 +21,9 @@ class Greeting:
         self.connected = False  # a TCP connection exists, or the jump host has opened one
         self.identification: str | None = None
         self.jump: asyncssh.SSHClientConnection | None = None
+        self.address: str | None = None  # one of the server's, to connect to
+        self.identified_within: float | None = None  # seconds; None: no limit of its own
+        self.patience: asyncio.Timeout | None = None  # that limit, which ends with the identification
         self._on_identified = on_identified
         self._text = b""
         self._transport: asyncio.Transport | None = None
@@ -43,7 +46,7 @@ class Greeting:
         if self.jump is not None:
             made: tuple[Any, Any] = await self.jump.create_connection(watched, host, port)
         else:
-            made = await asyncio.get_running_loop().create_connection(watched, host, port)
+            made = await asyncio.get_running_loop().create_connection(watched, self.address or host, port)
             self._transport = made[0]
             if self.identification is not None:
                 made[0].set_protocol(self._connection)
@@ -57,6 +60,8 @@ class Greeting:
             if (found and b"\n" in line) or len(self._text) == MAX_TEXT:
                 self.identification = "SSH-" + line.partition(b"\n")[0].decode("utf-8", "replace").strip()
                 self._text = before
+                if self.patience is not None:
+                    self.patience.reschedule(None)
                 if self._on_identified is not None:
                     self._on_identified(self.identification)
                 del self._connection.data_received

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SILENCE: Final = 1.0  # seconds without data, while an answer is awaited, after which a connection is tested
 ANSWER: Final = 1.4  # seconds in which a tested connection must answer, else it is suspected
+HURRY: Final = (0.3, 0.4)  # the same two if there are other login nodes
 UNANSWERED: Final = 3  # keep-alive messages in a row that may stay without an answer; with the next one it is lost
 
 
@@ -32,10 +33,18 @@ class Liveness:
         self._heard = 0.0  # when data had last come at that time
         self._leavers: dict[object, Callable[[], None]] = {}
         self.suspected = False
+        self._first, self._answer = SILENCE, ANSWER
+        self._silence = SILENCE  # before the next test
+        self._answered = 0.0  # when the last test was answered
+
+    def hurry(self) -> None:
+        """Suspect the server sooner: there are other login nodes."""
+        self._first, self._answer = HURRY
+        self._silence = self._first
 
     def silent(self, now: float) -> bool:
         """Whether no data has come for a while."""
-        return now - self._transport.heard > SILENCE
+        return now - self._transport.heard > self._silence
 
     def watch(self, now: float, *, busy: bool) -> None:
         """Test a silent connection that is in use, and begin or end its keep-alive.
@@ -43,6 +52,11 @@ class Liveness:
         A connection that has just been heard needs neither: to restart a timer with every message costs more than
         the message.
         """
+        if self._tested is not None and self._transport.heard != self._heard:
+            # a request that takes long needs no test as often as one that was made just now
+            self._silence, self._answered = min(SILENCE, 2 * self._silence), self._transport.heard
+        elif self._transport.heard != self._answered:
+            self._silence = self._first
         silent = self.silent(now)
         interval = self._keep_alive if silent else 0.0
         if interval != self._interval and not self._transport.lost:
@@ -57,7 +71,7 @@ class Liveness:
             if busy:
                 self._tested, self._heard = now, self._transport.heard
                 self._transport.test()
-        elif now - self._tested > ANSWER:
+        elif now - self._tested > self._answer:
             self.suspect()
 
     def suspect(self) -> None:

@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
-from flamecrest.server.errors import GatewayError, Upstream
-from flamecrest.server.ssh.errors import AddressPenalised, ConnectionDropped, LoginRefused, LoginTimeout, Lost
+from flamecrest.server.errors import GatewayError
+from flamecrest.server.ssh.errors import (
+    AddressPenalised,
+    ConnectionDropped,
+    LoginLost,
+    LoginRefused,
+    LoginTimeout,
+    NoIdentification,
+    NothingSent,
+    Unreachable,
+)
 
 if TYPE_CHECKING:
     from .greeting import Greeting
@@ -34,19 +43,19 @@ def explain(
         return _dropped(where, greeting.text, detail)
     match error:
         case asyncssh.HostKeyNotVerifiable():
-            return Upstream(refused_key or f"{where} failed: the host key could not be verified", detail=detail)
+            return NothingSent(refused_key or f"{where} failed: the host key could not be verified", detail=detail)
         case asyncssh.PermissionDenied():
             text = f"{where} failed: the cluster did not accept the SSH credentials of {user}"
             return LoginRefused(text, detail=detail)
         case asyncssh.KeyExchangeFailed():
-            return Upstream(f"{where} failed: no common algorithm with the server", detail=detail)
+            return NothingSent(f"{where} failed: no common algorithm with the server", detail=detail)
         case asyncssh.ConnectionLost():
-            return Lost(f"{where} failed: the server closed the connection", detail=detail)
+            return LoginLost(f"{where} failed: the server closed the connection", detail=detail)
         case asyncssh.ChannelOpenError():
-            return Upstream(f"{where} failed: the jump host could not connect to it", detail=detail)
+            return Unreachable(f"{where} failed: the jump host could not connect to it", detail=detail)
         case asyncssh.Error():
             return LoginRefused(f"{where} failed: the server ended the login of {user}", detail=detail)
-    return _network_error(error, where, detail, connected=greeting.connected)
+    return _network_error(error, where, detail, greeting)
 
 
 def _dropped(where: str, text: str, detail: str) -> ConnectionDropped:
@@ -60,17 +69,19 @@ def _dropped(where: str, text: str, detail: str) -> ConnectionDropped:
     return ConnectionDropped(f"{where} failed: {problem}; possible causes: {remedy}", detail=detail)
 
 
-def _network_error(error: Exception, where: str, detail: str, *, connected: bool) -> GatewayError:
+def _network_error(error: Exception, where: str, detail: str, greeting: Greeting) -> GatewayError:
     match error:
         case socket.gaierror():
-            return Upstream(f"{where} failed: the host name could not be resolved", detail=detail)
+            return Unreachable(f"{where} failed: the host name could not be resolved", detail=detail)
         case ConnectionRefusedError():
-            return Upstream(f"{where} failed: connection refused", detail=detail)
+            return Unreachable(f"{where} failed: connection refused", detail=detail)
         case TimeoutError():
-            kind = LoginTimeout if connected else Upstream
+            kind: type[NothingSent] = Unreachable
+            if greeting.connected:
+                kind = NoIdentification if greeting.identification is None else LoginTimeout
             return kind(f"{where} failed: no answer in time", detail=detail)
         case ConnectionError():
-            return Lost(f"{where} failed: the connection was reset", detail=detail)
+            return LoginLost(f"{where} failed: the connection was reset", detail=detail)
         case OSError():
-            return Upstream(f"{where} failed: {error.strerror or 'network error'}", detail=detail)
-    return Upstream(f"{where} failed", detail=detail)
+            return Unreachable(f"{where} failed: {error.strerror or 'network error'}", detail=detail)
+    return NothingSent(f"{where} failed", detail=detail)

@@ -5,7 +5,6 @@ Pure, without I/O: the time is an argument (monotonic, seconds). The rules are i
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,8 +12,6 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import asyncssh
-
     from flamecrest.server.errors import GatewayError
 
     from .host import Host
@@ -220,11 +217,3 @@ def openssh_version(identification: str) -> tuple[int, int] | None:
     """The version in an SSH identification ("SSH-2.0-OpenSSH_9.2p1 Debian-2"); None: not OpenSSH."""
     found = re.search(r"OpenSSH_(\d+)\.(\d+)", identification)
     return (int(found[1]), int(found[2])) if found else None
-
-
-def fingerprint(keys: Sequence[asyncssh.SSHKeyPair]) -> bytes:
-    """A fingerprint of the public parts of keys and certificates."""
-    digest = hashlib.sha256()
-    for key in keys:
-        digest.update(len(key.public_data).to_bytes(4) + key.public_data)
-    return digest.digest()

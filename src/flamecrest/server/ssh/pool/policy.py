@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum, auto
 from typing import NamedTuple
-
-from .host import Host
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +89,6 @@ def decide(
     if allowed and (index := available(states)) is not None:
         return Decision.USE, index  # no other can be opened, so an older one is used
     return Decision.WAIT, -1
-
-
-def choose_host(hosts: Sequence[Host], connections: Mapping[Host, int]) -> Host:
-    """The host to connect to: the one with the fewest connections, the first of these."""
-    return min(hosts, key=lambda host: connections.get(host, 0))
 
 
 class Hold(IntEnum):

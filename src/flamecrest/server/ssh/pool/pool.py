@@ -8,28 +8,43 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from flamecrest.server.errors import Busy, GatewayError, Unavailable, Upstream
+from flamecrest.server.errors import GatewayError, Unavailable
 from flamecrest.server.ssh.counters import PoolCounters
-from flamecrest.server.ssh.errors import Lost
+from flamecrest.server.ssh.errors import LoginLost, NothingSent
 from flamecrest.server.telemetry.trace import phase
 
 from .channel_limit import Kind
-from .connection import Connection, Lease
+from .connection import ANY_TIME, Connection, Lease
 from .dial import Dialer
 from .logins import nth
-from .policy import Decision, PoolLimits, choose_host, decide, expired
-from .users import PoolUser, Waiter, recall, turn_over, without_connection
+from .opening import Opener
+from .policy import Decision, PoolLimits, decide, expired
+from .users import (
+    PoolUser,
+    Waiter,
+    closed,
+    gauges,
+    hoped_for,
+    idle_longest,
+    leavers,
+    make_room,
+    none_free,
+    recall,
+    replacement_due,
+    total_of,
+    turn_over,
+    without_connection,
+)
 
 if TYPE_CHECKING:
     from flamecrest.server.auth.port import Identity
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.ssh.credentials import Credentials
+    from flamecrest.server.ssh.credentials.port import Credentials
     from flamecrest.server.ssh.host_keys import HostKeyVerifier
 
     from .host import Host
@@ -38,6 +53,7 @@ BACKGROUND = "background of a pool"  # the name of the tasks that outlive their 
 
 logger = logging.getLogger(__name__)
 
+NODES_TICK = 0.1  # seconds between two tests of connections in use, if there are several nodes
 DIAL_PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0)  # seconds until a further connection is opened after a failure
 
 
@@ -51,17 +67,20 @@ class Pool:
         self, hosts: Sequence[Host], credentials: Credentials, host_keys: HostKeyVerifier, limits: PoolLimits
     ) -> None:
         self.hosts = tuple(hosts)
+        self.name = ", ".join(map(str, self.hosts))
         self.limits = limits
         self.counters = PoolCounters()
         self.requests_wait = 0  # for a channel, of all users
         self._dialer = Dialer(credentials, host_keys, self.counters, limits)
+        self._opener = Opener(self.hosts, self._dialer, self.spawn)
+        self.nodes = self._opener.nodes
         self._users: dict[str, PoolUser] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Task[None] | None = None
         self._closed = False
 
     async def __aenter__(self) -> Pool:
-        self._watching = asyncio.create_task(self._watch(), name=f"pool of {self._name}")
+        self._watching = asyncio.create_task(self._watch(), name=f"pool of {self.name}")
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -73,7 +92,7 @@ class Pool:
         self,
         identity: Identity,
         deadline: Deadline,
-        since: float = 0.0,
+        since: float = ANY_TIME,
         kind: Kind = Kind.SHORT,
         *,
         again: bool = False,
@@ -81,7 +100,7 @@ class Pool:
         """One channel of a connection, opened after the monotonic time `since` if that is possible.
 
         `again`: the server refused the last one, so the request keeps its place before the user's others.
-        Raises Busy or Unavailable when none is free by the deadline, Upstream when no connection can be opened.
+        Raises Busy or Unavailable when none is free by the deadline, NothingSent when no connection can be opened.
         """
         user = self._users.get(identity.username) or self._users.setdefault(identity.username, PoolUser())
         user.identity = identity
@@ -98,7 +117,7 @@ class Pool:
         self.requests_wait += 1
         try:
             self._serve(user)
-            with phase("queue"):
+            with phase("connect" if user.dialing is not None and not user.connections else "queue"):
                 return await self._wait(user, waiter, deadline)
         finally:
             self.requests_wait -= 1
@@ -114,10 +133,10 @@ class Pool:
             elif waiter in user.waiting:
                 user.waiting.remove(waiter)
             if isinstance(error, TimeoutError):
-                raise self._none_free(user) from None
+                raise none_free(user, time.monotonic(), self.limits.age, self._dialer.obstacle) from None
             raise
 
-    def connections(self, identity: Identity, since: float = 0.0, *, leased: bool = False) -> list[Connection]:
+    def connections(self, identity: Identity, since: float = ANY_TIME, *, leased: bool = False) -> list[Connection]:
         """The user's connections whose shared channels may be used, opened after the monotonic time `since`.
 
         Where a server takes so few channels that the shared ones leave none to a command that waits, they are about
@@ -140,23 +159,11 @@ class Pool:
 
     def stats(self) -> Mapping[str, int]:
         """The gauges of now and the counters so far."""
-        users = self._users.values()
-        connections = self._all()
-        return {
-            "connections": len(connections),
-            "idle": sum(not c.busy for c in connections),
-            "channels": sum(c.channels - c.ahead for c in connections),
-            "ahead": sum(c.ahead for c in connections),
-            "shared": sum(c.uses for c in connections),
-            "waiting": sum(len(user.waiting) for user in users),
-            "dialing": sum(user.dialing is not None for user in users),
-            **asdict(self.counters),
-        }
+        return {**gauges(self._users.values()), **asdict(self.counters)}
 
     def __repr__(self) -> str:
         numbers = ", ".join(f"{value} {name}" for name, value in self.stats().items())
-        each = "".join(f"\n  {connection!r}" for connection in self._all())
-        return f"<Pool {self._name}: {numbers}{each}>"
+        return "\n  ".join([f"<Pool {self.name}: {numbers}>", *map(repr, self.all_connections())])
 
     async def close(self) -> None:
         """Close every connection and end every task; waits at most a second for the servers' answers."""
@@ -168,17 +175,11 @@ class Pool:
             task.cancel()
         for user in self._users.values():
             user.fail(Unavailable("The gateway is shutting down"))
-        connections = self._all()
+        connections = self.all_connections()
         for connection in connections:
             connection.close()
         await asyncio.gather(*tasks, return_exceptions=True)
-        closing = [asyncio.ensure_future(c.transport.raw.wait_closed()) for c in connections]
-        if closing:
-            _, late = await asyncio.wait(closing, timeout=1.0)
-            for task in late:
-                task.cancel()
-            for connection in connections:
-                connection.transport.abort()
+        await closed(connections)
         self._users.clear()
 
     # --- for leases
@@ -219,8 +220,7 @@ class Pool:
     def _decide(self, user: PoolUser, waiter: Waiter) -> tuple[Decision, int]:
         now = time.monotonic()
         states = [connection.state(now, self.limits.age) for connection in user.connections]
-        total = sum(len(u.connections) + (u.dialing is not None) for u in self._users.values())
-        evictable = self._idle_longest() is not None
+        total, evictable = total_of(self._users.values()), idle_longest(self.all_connections()) is not None
         return decide(
             states,
             self.limits,
@@ -236,11 +236,8 @@ class Pool:
         """Whether the user may open one of the places left: no pause, and fewer others wait longer without any."""
         if user.connections and (now < user.dial_after or any(c.limit.no_process for c in user.connections)):
             return False
-        before = sum(
-            other.without_since < user.without_since
-            for other in without_connection(self._users.values(), time.monotonic(), self.limits.age)
-        )
-        return before < max(1, places)
+        others = without_connection(self._users.values(), time.monotonic(), self.limits.age)
+        return sum(one.without_since < user.without_since for one in others) < max(1, places)
 
     def _serve(self, user: PoolUser) -> None:
         """Serve the user's requests that wait, in order, as far as possible now."""
@@ -265,25 +262,25 @@ class Pool:
             self._open_or_wait(user, decision)
 
     def _open_or_wait(self, user: PoolUser, decision: Decision) -> None:
-        if decision is Decision.EVICT and (victim := self._idle_longest()) is not None:
+        if decision is Decision.EVICT and (victim := idle_longest(self.all_connections())) is not None:
             self._forget(victim)
             victim.close()
         if decision in {Decision.OPEN, Decision.EVICT} and user.identity is not None:
-            connections = Counter(connection.host for connection in self._all())
-            hosts = [host for host in self.hosts if not self._dialer.paused(host)] or self.hosts
-            user.host = choose_host(hosts, connections)
-            user.dialing = asyncio.create_task(self._dial(user, user.identity, user.host))
+            self._open(user, user.identity)
         elif user.dialing is None:
-            self._make_room(user)
+            make_room(user)
             self._recall()
 
-    @staticmethod
-    def _make_room(user: PoolUser) -> None:
-        """Close a shared channel where a server takes so few that these leave none to others."""
-        for connection in user.connections:
-            if (connection.full_of_shared or connection.shell_in_the_way) and not connection.lost:
-                connection.close_shared()
-                return
+    def _open(self, user: PoolUser, identity: Identity, *, replaces: bool = False) -> None:
+        user.host = None
+        user.dialing = asyncio.create_task(self._dial(user, identity, replaces=replaces))
+
+    def _replace_ahead(self, user: PoolUser, now: float) -> None:
+        """Open a connection before the user's last one gets no new work, if nobody waits for its place."""
+        if user.identity is None or not replacement_due(user, now, self.limits):
+            return
+        if total_of(self._users.values()) < self.limits.max_clients:
+            self._open(user, user.identity, replaces=True)
 
     def _serve_others(self) -> None:
         """Serve users who have no connection, those who wait longest first: one may be opened now."""
@@ -293,47 +290,35 @@ class Pool:
     def _recall(self) -> None:
         """Take connections from their users for those who wait without one, or give them back."""
         now, age = time.monotonic(), self.limits.age
-        recall(self._all(), len(without_connection(self._users.values(), now, age)), now)
-
-    def _idle_longest(self) -> Connection | None:
-        idle = [connection for connection in self._all() if not connection.busy]
-        return min(idle, key=lambda connection: connection.idle_since, default=None)
-
-    def _none_free(self, user: PoolUser) -> GatewayError:
-        now = time.monotonic()
-        if any(connection.limit.no_process for connection in user.connections):
-            text = "The login node starts no more programs for you; is your limit of processes reached (ulimit -u)?"
-            return Upstream(text, retry_after=5.0)
-        if any(connection.usable(now, self.limits.age) for connection in user.connections):
-            text = "All your connections to the cluster are in use; try again in a moment"
-            return Busy(text, detail=user.failure.public if user.failure is not None else None)
-        if user.dialing is None and user.failure is not None:
-            return user.failure
-        if user.dialing is not None and user.host is not None:
-            return self._dialer.obstacle(user.host, user.identity.username if user.identity else "")
-        return Unavailable("The gateway has no free connection to this cluster", retry_after=2.0)
+        recall(self.all_connections(), len(without_connection(self._users.values(), now, age)), now)
 
     # --- opening and closing connections
 
-    async def _dial(self, user: PoolUser, identity: Identity, host: Host) -> None:
+    async def _dial(self, user: PoolUser, identity: Identity, *, replaces: bool) -> None:
         failure: GatewayError | None = None
         try:
-            connection = await self._dialer.connect(identity, host, user.patience)
+            connection = await self._opener.connect(user, identity, self._open_now)
             connection.on_free(self.freed)
             connection.transport.on_lost(partial(self._lost, connection))
             if connection.lost:
-                raise Lost("The SSH connection was lost")
+                raise LoginLost("The SSH connection was lost")
+            if replaces:
+                user.retire()
             user.connections.append(connection)
             self.counters.opened += 1
         except GatewayError as error:
             failure = error
         except Exception as error:
-            logger.exception("connecting failed", extra={"fields": {"host": str(host)}})
-            failure = Upstream(f"SSH to {host} failed", detail=type(error).__name__)
+            logger.exception("connecting failed", extra={"fields": {"host": str(user.host)}})
+            failure = NothingSent(f"SSH to {user.host} failed", detail=type(error).__name__)
         finally:
             user.dialing = None
         self._dialed(user, failure)
         self._serve(user)
+
+    def _open_now(self) -> tuple[list[Connection], list[Host]]:
+        opening = [user.host for user in self._users.values() if user.dialing is not None and user.host is not None]
+        return self.all_connections(), opening
 
     def _dialed(self, user: PoolUser, failure: GatewayError | None) -> None:
         """Note how opening a connection ended; after a failure no further one for a pause, if there are others."""
@@ -365,31 +350,51 @@ class Pool:
         return True
 
     async def _watch(self) -> None:
-        """Test silent connections and close those that are idle or old, once per tick."""
+        """Test silent connections; once per tick, look after the users. With several nodes, test more often."""
+        tick, due = self.limits.tick, 0.0
         while True:
-            await asyncio.sleep(self.limits.tick)
+            await asyncio.sleep(min(tick, NODES_TICK) if self.nodes.several else tick)
             now = time.monotonic()
-            for name, user in list(self._users.items()):
-                for connection in list(user.connections):
-                    if connection.watch(now):
-                        self.counters.replaced += connection.suspected
-                        self._serve(user)  # without it, or with it again
-                    if turn_over(connection, now, self.limits):
-                        self._forget(connection)
-                        connection.close()
-                    hoped_for = connection.suspected and user.waiting  # it may answer before another one is open
-                    if not hoped_for and expired(connection.state(now, self.limits.age), self.limits):
-                        self._forget(connection)
-                        connection.close()
-                if not user.connections and not user.waiting and user.dialing is None:
-                    del self._users[name]
-            self._dialer.prune()
-            self._serve_others()
-            self._recall()
+            self._test_silent(now, all_of_them=now >= due)
+            if now >= due:
+                due = now + tick - 0.01
+                self._look_after_users(now)
 
-    def _all(self) -> list[Connection]:
+    def _test_silent(self, now: float, *, all_of_them: bool) -> None:
+        for user in self._users.values():
+            for connection in user.connections:
+                if (all_of_them or connection.busy) and connection.watch(now):
+                    self.counters.replaced += connection.suspected
+                    if connection.suspected:
+                        self._opener.suspect(connection, self.all_connections())
+                    self._serve(user)  # without it, or with it again
+
+    def _look_after_users(self, now: float) -> None:
+        """Replace old connections and close those that are idle or old; move users to better nodes."""
+        for name, user in list(self._users.items()):
+            for connection in list(user.connections):
+                if turn_over(connection, now, self.limits):
+                    self._forget(connection)
+                    connection.close()
+                state = connection.state(now, self.limits.age)
+                if expired(state, self.limits) and not hoped_for(connection, user):
+                    self._forget(connection)
+                    connection.close()
+            self._replace_ahead(user, now)
+            if not user.connections and not user.waiting and user.dialing is None:
+                del self._users[name]
+        self._dialer.prune()
+        self._opener.test_nodes()
+        self._leave_nodes(now)
+        self._serve_others()
+        self._recall()
+
+    def _leave_nodes(self, now: float) -> None:
+        """Open connections on better nodes for users of nodes that are slow or crowded; of these one at a time."""
+        nodes = self.nodes.leaving(*self._open_now())
+        for user in leavers(list(self._users.values()), nodes, now, self.limits) if nodes else ():
+            if user.identity is not None and total_of(self._users.values()) < self.limits.max_clients:
+                self._open(user, user.identity, replaces=True)
+
+    def all_connections(self) -> list[Connection]:
         return [connection for user in self._users.values() for connection in user.connections]
-
-    @property
-    def _name(self) -> str:
-        return ", ".join(map(str, self.hosts))

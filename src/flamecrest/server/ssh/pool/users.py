@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from flamecrest.server.errors import Busy, GatewayError, Unavailable
+from flamecrest.server.ssh.errors import NothingSent
+from flamecrest.server.ssh.nodes.node import Health
 
 from .channel_limit import Kind, Load
 from .policy import Holder, PoolLimits, choose_recalls
 
 if TYPE_CHECKING:
-    import asyncio
-
     from flamecrest.server.auth.port import Identity
-    from flamecrest.server.errors import GatewayError
+    from flamecrest.server.ssh.nodes.node import Node
 
     from .connection import Connection, Lease
     from .host import Host
 
 logger = logging.getLogger(__name__)
+
+REPLACE_AHEAD = 300.0  # seconds before its end that the last connection of an active user is replaced, at most
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +71,12 @@ class PoolUser:
                 capacity += connection.limit.now(now)
         return Load(capacity, commands, long)
 
+    def retire(self) -> None:
+        """Give the connections no new work: another one is open. What is under way on them may end."""
+        now = time.monotonic()
+        for connection in self.connections:
+            connection.ends = min(connection.ends, now)
+
     def fail(self, error: GatewayError) -> None:
         """Fail all requests that wait."""
         waiting, self.waiting = self.waiting, deque()
@@ -107,3 +119,113 @@ def turn_over(connection: Connection, now: float, limits: PoolLimits) -> bool:
     reason = "by its age (max_age_in_use)" if too_old else "for another user (max_clients)"
     logger.warning("SSH connection in use closed %s", reason, extra={"fields": fields})
     return True
+
+
+def replacement_due(user: PoolUser, now: float, limits: PoolLimits) -> bool:
+    """Whether a connection is to be opened now, so that no request waits for the login when the last one ends.
+
+    So an outage of the source of credentials, or of the login node, that is over within that time costs nobody a
+    request. Only for users who are active, and only where the user may have another connection.
+    """
+    usable = [connection for connection in user.connections if connection.usable(now, limits.age)]
+    if not usable or len(usable) >= limits.per_user or user.dialing is not None or now < user.dial_after:
+        return False
+    ends, opened = max((min(one.opened + limits.age, one.ends), one.opened) for one in usable)
+    active = any(one.busy or now - one.idle_since < limits.idle / 2 for one in usable)
+    return active and ends - now < min(REPLACE_AHEAD, (ends - opened) / 4)
+
+
+def gauges(users: Collection[PoolUser]) -> dict[str, int]:
+    """The numbers of now, by name, for all users of a pool."""
+    connections = [connection for user in users for connection in user.connections]
+    return {
+        "connections": len(connections),
+        "idle": sum(not c.busy for c in connections),
+        "channels": sum(c.channels - c.ahead for c in connections),
+        "ahead": sum(c.ahead for c in connections),
+        "shared": sum(c.uses for c in connections),
+        "waiting": sum(len(user.waiting) for user in users),
+        "dialing": sum(user.dialing is not None for user in users),
+    }
+
+
+def total_of(users: Iterable[PoolUser]) -> int:
+    """The number of connections, with those that are being opened."""
+    return sum(len(user.connections) + (user.dialing is not None) for user in users)
+
+
+def hoped_for(connection: Connection, user: PoolUser) -> bool:
+    """Whether it is kept unusable: it may answer before another one is open, or show that its node is back."""
+    return (connection.suspected and bool(user.waiting)) or (connection.node.avoided and connection.node.silent)
+
+
+def idle_longest(connections: Iterable[Connection]) -> Connection | None:
+    """The connection that has been idle longest; None if all are in use."""
+    idle = [connection for connection in connections if not connection.busy]
+    return min(idle, key=lambda connection: connection.idle_since, default=None)
+
+
+async def closed(connections: Sequence[Connection]) -> None:
+    """Wait until the servers have confirmed the end of these connections, for a second at most."""
+    closing = [asyncio.ensure_future(connection.transport.raw.wait_closed()) for connection in connections]
+    if closing:
+        _, late = await asyncio.wait(closing, timeout=1.0)
+        for task in late:
+            task.cancel()
+        for connection in connections:
+            connection.transport.abort()
+
+
+def make_room(user: PoolUser) -> None:
+    """Close a shared channel where a server takes so few that these leave none to others."""
+    for connection in user.connections:
+        if (connection.full_of_shared or connection.shell_in_the_way) and not connection.lost:
+            connection.close_shared()
+            return
+
+
+def leavers(users: Iterable[PoolUser], nodes: Sequence[Node], now: float, limits: PoolLimits) -> Iterator[PoolUser]:
+    """The users of these nodes for whom a connection on another one is to be opened; one of a node that is crowded."""
+    for node in nodes:
+        for user in users:
+            if leave(user, node, now, limits):
+                yield user
+                if node.health is not Health.SLOW:
+                    break
+
+
+def leave(user: PoolUser, node: Node, now: float, limits: PoolLimits) -> bool:
+    """Take a user from a node, if he is active there; whether a connection on another node is to be opened first.
+
+    What is under way on his connections there may end. A user who may have no further connection gives one up.
+    """
+    usable = [connection for connection in user.connections if connection.usable(now, limits.age)]
+    there = [connection for connection in usable if connection.node is node]
+    if not there or user.dialing is not None or now < user.dial_after:
+        return False
+    if len(there) < len(usable):
+        for connection in there:
+            connection.ends = now
+        return False
+    if len(usable) >= limits.per_user:
+        usable[-1].ends = now
+        return False
+    return any(one.busy or now - one.idle_since < limits.idle / 2 for one in there)
+
+
+def none_free(user: PoolUser, now: float, age: float, obstacle: Callable[[Host, str], GatewayError]) -> GatewayError:
+    """Why a user's request got no channel by its deadline; `obstacle` says why a login has no result yet."""
+    if any(connection.limit.no_process for connection in user.connections):
+        text = "The login node starts no more programs for you; is your limit of processes reached (ulimit -u)?"
+        return NothingSent(text, retry_after=5.0)
+    if user.connections and all(connection.limit.refused == 0 for connection in user.connections):
+        text = "The login node opens no channel on your connection; does its SSH server allow sessions (MaxSessions)?"
+        return NothingSent(text, retry_after=5.0)
+    if any(connection.usable(now, age) for connection in user.connections):
+        text = "All your connections to the cluster are in use; try again in a moment"
+        return Busy(text, detail=user.failure.public if user.failure is not None else None)
+    if user.dialing is None and user.failure is not None:
+        return user.failure
+    if user.dialing is not None and user.host is not None:
+        return obstacle(user.host, user.identity.username if user.identity else "")
+    return Unavailable("The gateway has no free connection to this cluster", retry_after=2.0)

@@ -3,7 +3,7 @@
 # result), - (use SFTP: nothing was changed) or ~ (errno in decimal). First it greets, when all modules have been loaded.
 # Names are bytes. It needs perl 5.10 or later with 64-bit integers, and only core modules. sftp_server.pl lists what a
 # source that is sent as one line must not contain.
-use Errno qw(EACCES EEXIST ENODATA ENOENT ENOSYS EOPNOTSUPP EPERM EROFS);
+use Errno qw(EACCES EEXIST ENODATA ENOENT ENOSYS EOPNOTSUPP EPERM ERANGE EROFS);
 use Fcntl qw(:flock :mode O_CREAT O_EXCL O_NOCTTY O_NOFOLLOW O_NONBLOCK O_RDONLY O_WRONLY SEEK_SET);
 # file tests such as -W ask access(2), which knows ACLs and read-only file systems: what the filetest pragma does, which
 # some systems install apart from perl
@@ -96,7 +96,9 @@ sub birth {
   return "=$s[1] $s[7] $born";
 }
 
-my $space = "\0" x 65536;
+# The kernel makes room for a whole buffer at each call, which takes longer than the call itself: the small one is for
+# most answers.
+my ($small, $large) = ("\0" x 256, "\0" x 65536);
 # attributes that are not the user's, or that a write(2) of other content removes as well
 my $not_kept = qr/^(?:trusted|lustre|ceph|glusterfs)\.|^security\.(?:capability|ima|evm)\z/;
 
@@ -107,18 +109,28 @@ sub xattr {
   # the rest of the arguments themselves, no copies: the call writes into one of them
   return syscall $setxattr + $call + (ref $file ? 2 : 1), $which, @_[2 .. $#_];
 }
+# the answer of a call that fills a buffer; nothing if it fails
+sub filled {
+  my ($call, $file, @name) = @_;
+  for ($small, $large) {
+    my $n = xattr($call, $file, @name, $_, length $_);
+    return substr $_, 0, $n if $n >= 0;
+    return unless $errno + 0 == ERANGE;
+  }
+  return;
+}
 # the extended attributes of a file that its replacement must have; nothing if they cannot be read
 sub kept {
   my ($file) = @_;
   return unless $setxattr;
-  my $n = xattr($LIST, $file, $space, length $space);
-  return unless $n >= 0 or grep { $errno + 0 == $_ } EOPNOTSUPP, ENOSYS;
+  my $names = filled($LIST, $file);
+  return unless defined $names or grep { $errno + 0 == $_ } EOPNOTSUPP, ENOSYS;
   my %kept;
-  for (split(/\0/, substr $space, 0, $n > 0 ? $n : 0), "system.posix_acl_access") {
+  for (split(/\0/, defined $names ? $names : ""), "system.posix_acl_access") {
     my $name = $_;
     next if exists $kept{$name} or $name =~ $not_kept;
-    my $size = xattr($GET, $file, $name, $space, length $space);
-    if ($size >= 0) { $kept{$name} = substr $space, 0, $size }
+    my $value = filled($GET, $file, $name);
+    if (defined $value) { $kept{$name} = $value }
     elsif (not grep { $errno + 0 == $_ } ENODATA, EOPNOTSUPP, ENOSYS) { return }
   }
   return \%kept;
@@ -221,6 +233,8 @@ sub target {
   my ($path) = @_;
   my @old = stated($path, 0);
   if (@old and S_ISLNK($old[2])) {
+    # a link that the kernel does not follow for us is not followed here (fs.protected_symlinks)
+    return $errno + 0 == EACCES ? "~" . EACCES : "-" unless stat $path;
     $path = eval { require Cwd; Cwd::realpath($path) };
     return "-" unless defined $path and @old = stated($path, 0);
   }
@@ -238,17 +252,21 @@ sub inherited {
   return 1 unless $setxattr;
   for (qw(system.posix_acl_default system.nfs4_acl)) {
     my $name = $_;
-    return 1 if xattr($GET, $folder, $name, $space, length $space) >= 0;
+    return 1 if defined filled($GET, $folder, $name);
   }
   return 0;
 }
 # replaces a file by a temporary one that holds the new content: =1 and the new attributes, =0 if the existing file must
-# be written to instead, or =2 if it does not have the known attributes. With "new" as known it must not exist.
+# be written to instead, =2 if it does not have the known attributes, or =3 if the temporary file is not the one that was
+# made: others who may write to the folder can put another file in its place, as one of ours whose mode would be
+# changed. With "new" as known there must be no file.
 sub replace {
-  my ($mode, $new, $path, $known) = split /\0/, $_[0], 4;
+  my ($mode, $new, $path, $known, $made) = split /\0/, $_[0], 5;
   visit($new);
   my @s = stated($new, 0);
-  return "-" unless @s and S_ISREG($s[2]);
+  return "-" unless @s;
+  my ($uid, $size, $mtime) = split / /, $made;
+  return "=3" unless S_ISREG($s[2]) and $s[4] == $uid and $s[3] < 2 and $s[7] == $size and abs($s[9] - $mtime) <= 60;
   if ($known eq "new") {
     unless (link $new, $path) { return $errno + 0 == EEXIST ? "=2" : "-" }
     unlink $new;
@@ -280,6 +298,8 @@ sub replaced {
   my @s = @$s;
   if (@old) {
     sysopen my $file, $new, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW or return "=0";
+    my @opened = stat $file;
+    return "=3" unless @opened and "@opened[0, 1]" eq "@s[0, 1]";
     return "=0" unless matched($file, $path, $mode eq "" ? rewritten($old[2]) : $mode, @old);
     @s = stated($file, 1) or return "-";
   }
@@ -288,13 +308,16 @@ sub replaced {
 }
 
 # What killed operations leave in a folder: their names, whether they may be folders, and the seconds since the last write
-# after which none of them can still run. What is given as mtime to a new file is not given as its atime.
+# after which none of them can still run. What is given as mtime to a new file is not given as its atime. The atime of a
+# link says nothing: whoever lists the folder may change it.
 my @LEFT = (
   [qr/^\.flamecrest-(?:upload|unpack)-[0-9a-f]{16}\z/, 0, 86400],
   [qr/^\.f7t_(?:copy|extract|archive)_[A-Za-z0-9]{10}(?:\.list)?\z/, 1, 691200],
 );
 my (%visited, @visits);
 $SIG{CHLD} = "IGNORE";
+# a limit of the size of files (ulimit -f): the write fails with EFBIG
+$SIG{XFSZ} = "IGNORE";
 
 # The identity of a directory that was made by a script (beside.py) of ours. Others who may write to its folder can give
 # its name to any directory of ours, so that its mode and its entries count as well. Only those entries are removed.
@@ -314,10 +337,13 @@ sub left {
     my ($pattern, $folders, $age) = @$_;
     next unless $name =~ $pattern;
     my @s = lstat "$folder/$name" or return 0;
-    return 0 unless (S_ISREG($s[2]) or $folders and S_ISDIR($s[2])) and -O "$folder/$name";
+    # of the link itself: -O follows a path
+    my $mine = -O _;
+    my $link = S_ISLNK($s[2]) && substr($name, 0, 19) eq ".flamecrest-unpack-";
+    return 0 unless $mine and S_ISREG($s[2]) || $link || $folders && S_ISDIR($s[2]);
     my $last = S_ISREG($s[2]) && $s[8] > $s[9] ? $s[8] : $s[9];
     return 0 if $last + $age > time;
-    return unlink "$folder/$name" if S_ISREG($s[2]);
+    return unlink "$folder/$name" if $link or S_ISREG($s[2]);
     my $made = worked("$folder/$name") or return 0;
     my $pid = fork;
     if (defined $pid and $pid == 0) {

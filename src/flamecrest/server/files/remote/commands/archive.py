@@ -112,6 +112,10 @@ if [ -d "$archive" ]; then
     printf '%s: Is a directory\n' "$archive" >&2
     exit 1
 fi
+if [ ! -f "$archive" ]; then
+    printf '%s: Not a regular file\n' "$archive" >&2  # to open a FIFO would block
+    exit 1
+fi
 if [ -d "$target" ]; then
     work_in "$target" extract
 else
@@ -138,8 +142,8 @@ _TAR_REASONS: Final[Mapping[str, type[GatewayError]]] = {
     "File removed before we read it": Conflict,
 }
 
-# The text of tar for a file system that takes no more.
-_FULL: Final = re.compile(r"Wrote only \d+ of \d+ bytes")
+# The text of tar for a file system that takes no more, and that of the shell for the user's limit (ulimit -f).
+_FULL: Final = re.compile(r"Wrote only \d+ of \d+ bytes|File size limit exceeded.*")
 
 # Messages of tar if the compression program is missing, with and without sh.
 _NO_FILTER: Final = {

@@ -25,27 +25,38 @@ TEMPORARY_NAMES: Final = (
 # - Programs that take long run in the background with `wait`: only then does bash run its trap immediately.
 # - The directory has its name before it is made: mktemp can be killed after it has made one and before it says so.
 # - `timeout` sends TERM twice: the second one would end the cleanup in the trap, so it is ignored.
-# - The cleanup has a session of its own: a large tree is removed also if the script is killed meanwhile.
+# - The cleanup is a process in a session of its own, started before the directory is made. It reads a pipe that the
+#   script and its programs hold open: it begins when the last of them has ended, even if all of them are killed. A line
+#   in the pipe tells it that the directory is not the script's.
 # - Others who may write to a folder can give the name of a temporary directory to any directory of the user. So its
 #   mode and its entries count as well, and only those entries are removed.
 # - `merge` moves files and new folders; folders that exist on both sides stay, empty. A file is replaced by a rename.
 #   Nothing is moved if a folder would replace something else, or be replaced; links to folders are no folders here.
 #   The shell looks at folders only, as there may be very many files.
-# - `disown` says and returns an error if the sweep has ended already.
+# - `disown` says and returns an error if the sweep has ended already; `wait` of the guardian, if the `wait` before has
+#   collected it.
 # - To move a folder needs write permission on it: `unlock` gives it, `relock` restores the modes, deepest first.
 BESIDE: Final = r"""set -u +o posix
 export LC_ALL=C
 unset TAR_OPTIONS CDPATH POSIXLY_CORRECT
 shopt -s dotglob nullglob
-work=
 alone=$(command -v setsid)
-clean() {
-    [ -n "$work" ] || return
-    $alone bash -c 'rm -rf -- "$1" || {
+guard= guardian=
+watch() {
+    trap '' TERM HUP INT PIPE
+    exec {guard}> >(exec $alone bash -c 'read -r _ && exit
+    rm -rf -- "$1" || {
         find "$1" -type d -exec chmod u+rwx -- {} \;
         rm -rf -- "$1"
-    }' bash "$work" </dev/null >/dev/null 2>&1 &
-    wait "$!"
+    }' bash "$work" >/dev/null 2>&1)
+    guardian=$!
+    trap 'trap "" TERM HUP INT PIPE; exit 143' TERM HUP INT PIPE
+}
+clean() {
+    kill $(jobs -p) 2>/dev/null
+    [ -z "$guard" ] || exec {guard}>&-
+    wait
+    [ -z "$guard" ] || wait "$guardian" 2>/dev/null
 }
 sweeper=$(cat <<'END'
 shopt -s dotglob nullglob
@@ -62,12 +73,15 @@ done
 END
 )
 sweep() {
-    $alone timeout 60 find "$1/" -maxdepth 1 -name '.f7t_*' -regextype posix-extended \
-        -regex '.*/\.f7t_(copy|extract|archive)_[A-Za-z0-9]{10}(\.list)?' \
-        -user "$EUID" -type f,d -mtime +DAYS -exec bash -c "$sweeper" bash {} + </dev/null >/dev/null 2>&1 &
+    (
+        [ -z "$guard" ] || exec {guard}>&-
+        exec $alone timeout 60 find "$1/" -maxdepth 1 -name '.f7t_*' -regextype posix-extended \
+            -regex '.*/\.f7t_(copy|extract|archive)_[A-Za-z0-9]{10}(\.list)?' \
+            -user "$EUID" -type f,d -mtime +DAYS -exec bash -c "$sweeper" bash {} +
+    ) </dev/null >/dev/null 2>&1 &
     disown "$!" 2>/dev/null || :
 }
-trap 'kill $(jobs -p) 2>/dev/null; wait; clean' EXIT
+trap clean EXIT
 trap 'trap "" TERM HUP INT PIPE; exit 143' TERM HUP INT PIPE
 run() {
     "$@" &
@@ -79,8 +93,9 @@ work_in() {
     local word= error chars=abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789
     while [ "${#word}" -lt 10 ]; do word+=${chars:RANDOM % 62:1}; done
     work=$1/.f7t_$2_$word
+    watch
     error=$(mkdir -m 700 -- "$work" 2>&1) && return
-    work=
+    [ $? -gt 128 ] || echo >&"$guard"
     fail "${error##*: }"
 }
 check() {

@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 import stat as stat_bits
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, PreconditionFailed, Upstream
 from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.replacement import questions
+from flamecrest.server.files.remote.replacement.opening import open_itself, opened_itself, replaced
 from flamecrest.server.files.remote.sweeping import sweep
 from flamecrest.server.files.remote.writing import (
     IN_FLIGHT_BYTES,
-    STALL_TIMEOUT,
-    require_regular,
     stall_timeout,
 )
 from flamecrest.server.ssh.channels.sftp_packets import FAILURE, FLAG_READ, FLAG_WRITE, Attrs, SftpError
@@ -29,7 +28,7 @@ from flamecrest.server.ssh.errors import StatError
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from flamecrest.server.files.remote.replacement.questions import Target
+    from flamecrest.server.files.remote.replacement.questions import Made, Target
     from flamecrest.server.files.values import Stat, WriteOptions
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.ssh.port import Session
@@ -48,14 +47,17 @@ class TargetChanged(Exception):
 async def land(
     session: Session,
     sftp: Sftp,
-    temporary: bytes,
+    temporary: Made,
     target: Target,
     options: WriteOptions,
     prefix: str,
     *,
     known: bytes = b"",
+    opened: bytes | None = None,
 ) -> Stat | None:
     """Replace `target` by the file `temporary`, or write its content into the target; `temporary` is gone afterwards.
+
+    `opened` is a handle of it to read from, which stays open. Raises Conflict if another file has taken its path.
 
     Returns the attributes of the file if they are known without asking for them. Raises PreconditionFailed if the file
     must be new and is not, TargetDamaged, and the reasons of a refusal, after which the target is unchanged. With
@@ -63,30 +65,32 @@ async def land(
     """
     if options.exclusive:
         known = questions.NEW
-    if temporary.rpartition(b"/")[0] == target.path.rpartition(b"/")[0]:
+    if temporary.path.rpartition(b"/")[0] == target.path.rpartition(b"/")[0]:
         try:
             question = questions.replace(temporary, target.path, options.mode, known)
-            done = await session.ask(question, Deadline.after(STALL_TIMEOUT))
+            done = await session.ask(question, Deadline.after(session.stall_timeout))
         except StatError as error:
             raise operation_error(error, prefix) from None
+        if done is not None and done.swapped:
+            raise replaced(temporary.path, prefix)
         if done is not None and done.changed:
             raise PreconditionFailed(f"{prefix}: File exists") if options.exclusive else TargetChanged
         if done is not None and done.stat is not None:
             return done.stat
-    sweep(sftp, temporary)  # else the agent does it
+    sweep(sftp, temporary.path)  # else the agent does it
     if known == questions.NEW:
         await _rename_new(sftp, temporary, target.path, prefix)
     elif target.existing is None:
         await _rename_to_new(sftp, temporary, target.path, prefix)
     else:
-        await _through_cancellation(_write_into(sftp, temporary, target.path, options, prefix))
+        await _through_cancellation(_write_into(sftp, temporary, target.path, options, prefix, opened))
     return None
 
 
-async def _rename_new(sftp: Sftp, temporary: bytes, target: bytes, prefix: str) -> None:
+async def _rename_new(sftp: Sftp, temporary: Made, target: bytes, prefix: str) -> None:
     """Rename by the request that refuses to replace a file (OpenSSH makes a hard link: no race)."""
     try:
-        await sftp.rename_new(temporary, target)
+        await _verified(sftp, sftp.rename_new(temporary.path, target), temporary, target, prefix)
     except SftpError as error:
         if error.code == FAILURE:
             with suppress(SftpError):
@@ -95,35 +99,55 @@ async def _rename_new(sftp: Sftp, temporary: bytes, target: bytes, prefix: str) 
         raise operation_error(error, prefix) from None
 
 
-async def _rename_to_new(sftp: Sftp, temporary: bytes, target: bytes, prefix: str) -> None:
+async def _rename_to_new(sftp: Sftp, temporary: Made, target: bytes, prefix: str) -> None:
     try:
-        await sftp.rename(temporary, target)
+        await _verified(sftp, sftp.rename(temporary.path, target), temporary, target, prefix)
     except SftpError as error:
         raise operation_error(error, prefix) from None
 
 
-async def _write_into(sftp: Sftp, temporary: bytes, target: bytes, options: WriteOptions, prefix: str) -> None:
+async def _verified(sftp: Sftp, renaming: asyncio.Future[None], temporary: Made, target: bytes, prefix: str) -> None:
+    """Wait for a rename. Raises Conflict if it has moved a link or another user's file: SFTP renames by path only."""
+    looking = sftp.lstat(target)  # is answered after the rename
+    sftp.forget(looking)
+    await renaming
+    with suppress(SftpError):
+        there = await looking
+        if there.uid != temporary.uid or not stat_bits.S_ISREG(there.mode or 0):
+            raise replaced(target, prefix)
+
+
+async def _write_into(
+    sftp: Sftp, temporary: Made, target: bytes, options: WriteOptions, prefix: str, opened: bytes | None
+) -> None:
     """Copy the content of a temporary file into an existing one, and remove the temporary file."""
     try:
-        require_regular(prefix, await sftp.lstat(target))  # to open a FIFO would block the channel
-        async with sftp.handle(sftp.open_file(temporary, FLAG_READ)) as source:
-            handle = await sftp.open_file(target, FLAG_WRITE)
-            try:
-                async with stall_timeout():
-                    new, old = await asyncio.gather(sftp.fstat(source), sftp.fstat(handle))
-                    if options.mode is not None or options.mtime is not None:  # only the owner may: before any change
-                        await sftp.fsetstat(handle, Attrs(mode=stat_bits.S_IMODE(old.mode or 0)))
-                await _copy_over(sftp, source, handle, (old.size or 0, new.size or 0), prefix, temporary)
-                await _attributes(sftp, handle, options)
-            except BaseException:
-                sftp.forget(sftp.close_handle(handle))
-                raise
-        async with stall_timeout():
-            await sftp.close_handle(handle)  # network file systems report a full disk here
+        async with AsyncExitStack() as stack:
+            if opened is None:
+                reading = opened_itself(sftp, temporary.path, FLAG_READ, prefix, temporary)
+                opened = (await stack.enter_async_context(reading)).handle
+            await _copy_into(sftp, opened, temporary, target, options, prefix)
     except SftpError as error:
         raise operation_error(error, prefix) from None
     with suppress(SftpError):
-        await sftp.remove(temporary)
+        await sftp.remove(temporary.path)
+
+
+async def _copy_into(
+    sftp: Sftp, source: bytes, temporary: Made, target: bytes, options: WriteOptions, prefix: str
+) -> None:
+    handle, old = await open_itself(sftp, target, FLAG_WRITE, prefix)
+    try:
+        if options.mode is not None or options.mtime is not None:  # only the owner may: before any change
+            async with stall_timeout(sftp):
+                await sftp.fsetstat(handle, Attrs(mode=stat_bits.S_IMODE(old.mode or 0)))
+        await _copy_over(sftp, source, handle, (old.size or 0, temporary.size), prefix, temporary.path)
+        await _attributes(sftp, handle, options)
+    except BaseException:
+        sftp.forget(sftp.close_handle(handle))
+        raise
+    async with stall_timeout(sftp):
+        await sftp.close_handle(handle)  # network file systems report a full disk here
 
 
 async def _copy_over(
@@ -143,7 +167,7 @@ async def _copy_over(
     try:
         await copy_range(sftp, source, handle, 0, min(old, new))
         if new < old:
-            async with stall_timeout():
+            async with stall_timeout(sftp):
                 await sftp.fsetstat(handle, Attrs(size=new))
     except (SftpError, GatewayError) as error:
         kept = temporary.decode("utf-8", "replace")
@@ -157,13 +181,13 @@ async def copy_range(sftp: Sftp, source: bytes, handle: bytes, start: int, end: 
     """Copy a range between two open files: on the server if it can, else through the gateway."""
     if b"copy-data" in sftp.extensions:
         for at in range(start, end, COPIED_AT_ONCE):
-            async with stall_timeout():
+            async with stall_timeout(sftp):
                 await sftp.copy_data(source, at, min(COPIED_AT_ONCE, end - at), handle)
         return
     size = min(sftp.read_size, sftp.write_size)
     for begin in range(start, end, IN_FLIGHT_BYTES):
         places = range(begin, min(begin + IN_FLIGHT_BYTES, end), size)
-        async with stall_timeout():
+        async with stall_timeout(sftp):
             pieces = await asyncio.gather(*(sftp.read(source, at, min(size, end - at)) for at in places))
             if any(len(piece) != min(size, end - at) for at, piece in zip(places, pieces, strict=True)):
                 raise Upstream("The temporary file has changed while it was copied")
@@ -177,7 +201,7 @@ async def _attributes(sftp: Sftp, handle: bytes, options: WriteOptions) -> None:
         pending.append(sftp.fsetstat(handle, Attrs(atime=int(time.time()), mtime=options.mtime)))
     if options.sync:
         pending.append(sftp.fsync(handle))
-    async with stall_timeout():
+    async with stall_timeout(sftp):
         await asyncio.gather(*pending)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flamecrest.server.files.values import Stat
 from flamecrest.server.ssh.channels.agent import Question, stat_numbers
+
+if TYPE_CHECKING:
+    from flamecrest.server.ssh.channels.sftp_packets import Attrs
 
 
 class Target(NamedTuple):
@@ -42,6 +45,21 @@ class Replacement(NamedTuple):
 
     stat: Stat | None
     changed: bool = False  # the existing file is not the known one; else a rename would lose something
+    swapped: bool = False  # another file is in the place of the temporary one
+
+
+class Made(NamedTuple):
+    """What identifies a file that was written completely, as far as SFTP shows it."""
+
+    path: bytes
+    uid: int | None
+    size: int
+    mtime: int  # seconds since the epoch
+
+
+def made(path: bytes, attrs: Attrs) -> Made:
+    """The identity of the open file that has these attributes."""
+    return Made(path, attrs.uid, attrs.size or 0, attrs.mtime or 0)
 
 
 NEW: Final = b"new"  # as `known`: there must be no file
@@ -52,15 +70,20 @@ def known(stat: Stat | None) -> bytes:
     return NEW if stat is None else b" ".join(b"%d" % number for number in stat.version)
 
 
-def replace(temporary: bytes, path: bytes, mode: int | None, known: bytes = b"") -> Question[Replacement]:
+def replace(temporary: Made, path: bytes, mode: int | None, known: bytes = b"") -> Question[Replacement]:
     """Give a temporary file the rights of the file at `path`, and rename it to that, in one step for other agents.
 
     Without `mode` it gets that of the replaced file. With `known` only that file is replaced.
     """
     bits = b"" if mode is None else b"%d" % mode
-    return Question(b"e", b"\0".join((bits, temporary, path, known)), _replaced, repeatable=False, required=True)
+    made = b"%d %d %d" % (temporary.uid or 0, temporary.size, temporary.mtime)
+    return Question(
+        b"e", b"\0".join((bits, temporary.path, path, known, made)), _replaced, repeatable=False, required=True
+    )
 
 
 def _replaced(answer: bytes) -> Replacement:
     done, _, numbers = answer.partition(b" ")
-    return Replacement(Stat(*stat_numbers(numbers)) if done == b"1" else None, changed=done == b"2")
+    return Replacement(
+        Stat(*stat_numbers(numbers)) if done == b"1" else None, changed=done == b"2", swapped=done == b"3"
+    )

@@ -133,7 +133,7 @@ async def post_uploads(call: Call, path: Folder = None) -> Response:
     checksum, has_body = tus.checksum(), has_content(call.headers)
     limits = call.cluster.limits
     _fits(length, limits.max_ops_file_size)
-    allowed = await call.allow(Verb.FILES_WRITE)
+    allowed = await call.allow(Verb.FILES_WRITE, target)
     uploads = allowed.uploads(path=target)
     upload = await uploads.create(target, length, given, call.deadline)
     if has_body and not upload.complete:
@@ -153,7 +153,7 @@ async def head_upload(call: Call, upload: UploadId) -> Response:
     """Show the offset of a resumable upload."""
     TusHeaders(call.headers).version()
     key = UploadKey.parse(upload)
-    allowed = await call.allow(Verb.FILES_WRITE)
+    allowed = await call.allow(Verb.FILES_WRITE, key.path)
     uploads = allowed.uploads(path=key.path)
     found = await uploads.look(key, call.deadline)
     headers = {"Cache-Control": "no-store", **_progress_of(found)}
@@ -176,7 +176,7 @@ async def patch_upload(call: Call, upload: UploadId) -> Response:
     key = UploadKey.parse(upload)
     limits = call.cluster.limits
     _fits(length, limits.max_ops_file_size)
-    allowed = await call.allow(Verb.FILES_WRITE)
+    allowed = await call.allow(Verb.FILES_WRITE, key.path)
     uploads = allowed.uploads(path=key.path)
     room = None if limits.max_ops_file_size is None else max(0, limits.max_ops_file_size - offset)
     async with aclosing(_content(call, room)) as chunks:
@@ -191,7 +191,7 @@ async def delete_upload(call: Call, upload: UploadId) -> Response:
     """Cancel a resumable upload and remove its data."""
     TusHeaders(call.headers).version()
     key = UploadKey.parse(upload)
-    allowed = await call.allow(Verb.FILES_WRITE)
+    allowed = await call.allow(Verb.FILES_WRITE, key.path)
     uploads = allowed.uploads(path=key.path)
     await uploads.remove(key, call.deadline)
     return _response(204, {})

@@ -1,0 +1,187 @@
+"""`flamecrest demo`: a sandbox centre with a gateway on this machine, and a tour of the API.
+
+All requests use HTTP and a token from the token endpoint. The gateway is `flamecrest serve` in a process of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import httpx
+import typer
+
+from flamecrest.cli.terminal import fail, require_server_extra
+
+from .output import DemoError, DemoOutput
+from .tour import TIMEOUT, Tour
+
+if TYPE_CHECKING:
+    from flamecrest.sandbox.centre import Centre
+
+PORT = 8000
+
+
+def demo(
+    once: Annotated[
+        bool, typer.Option("--once", help="Exit after the tour, with status 0 if every step succeeded.")
+    ] = False,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65535, metavar="N", help=f"Port of the gateway. Default: {PORT}, or a free port if it is in use."
+        ),
+    ] = None,
+    files: Annotated[
+        int, typer.Option(min=1, max=10_000, metavar="N", help="Number of small files to upload and download.")
+    ] = 200,
+    store: Annotated[
+        bool, typer.Option("--store", help="Add an S3 object store, through which pyfirecrest's large file goes.")
+    ] = False,
+) -> None:
+    """Start a sandbox centre with a gateway on this machine, and run a tour of the API.
+
+    The sandbox has a token issuer, an SSH server and a toy Slurm. A second cluster
+    has no scheduler but Flamecrest's own.
+
+    It runs until Ctrl-C; then all its files are removed.
+
+    \b
+    Exit status:
+      0  stopped, or every step of the tour succeeded (--once)
+      1  a step of the tour failed
+
+    \b
+    Examples:
+      flamecrest demo
+      flamecrest demo --once --files 1000
+      flamecrest demo --store
+    """  # noqa: D301 - `\b` keeps the lines of the next paragraph
+    where = _free_port(port)
+    if store:
+        _require_store()
+    with require_server_extra():
+        from flamecrest.sandbox.centre import Centre  # noqa: PLC0415 - needs the server's packages
+    try:
+        centre = Centre(with_local=shutil.which("perl") is not None, with_store=store)
+        asyncio.run(_until_stopped(_run(centre, DemoOutput(), where, files, once=once)))
+    except DemoError as error:
+        fail(str(error))
+    except httpx.HTTPError as error:
+        fail(f"no response from the gateway: {type(error).__name__} {error}")
+
+
+def _require_store() -> None:
+    """Exit unless there is what the object store and its mover jobs need."""
+    if any(importlib.util.find_spec(name) is None for name in ("moto", "flask")):
+        fail("--store needs the package moto: pip install 'moto[s3,server]'")
+    if shutil.which("curl") is None:
+        fail("--store needs the program curl")
+
+
+def _free_port(wanted: int | None) -> int:
+    try:
+        with socket.create_server(("127.0.0.1", wanted or PORT)):
+            return wanted or PORT
+    except OSError:
+        if wanted is not None:
+            fail(f"port {wanted} on 127.0.0.1 is already in use: stop that program, or give another port with --port")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+async def _until_stopped(work: Awaitable[None]) -> None:
+    """Run the work until it ends, or until SIGINT, SIGTERM or SIGHUP."""
+    task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not stopped:
+            raise
+
+
+async def _run(centre: Centre, show: DemoOutput, port: int, files: int, *, once: bool) -> None:
+    show.title("Flamecrest: one HTTP API in front of every HPC cluster")
+    began = time.perf_counter()
+    async with centre:
+        show.step("centre", time.perf_counter() - began, _parts(centre))
+        async with gateway(centre, port, show) as url:
+            await Tour(centre, show, url).take(files)
+            if not once:
+                show.instructions(centre, url)
+                await asyncio.Event().wait()
+    show.end()
+
+
+def _parts(centre: Centre) -> str:
+    parts = ["token issuer", "SSH server", *([] if centre.store is None else ["object store"])]
+    return f"{', '.join(parts)} and toy Slurm in {centre.root}"
+
+
+@contextlib.asynccontextmanager
+async def gateway(centre: Centre, port: int, show: DemoOutput) -> AsyncIterator[str]:
+    """Run `flamecrest serve` with the centre's configuration; yields its URL when it responds."""
+    services = {"ssh": {"timeout": 5}, "scheduler": {"timeout": 5}, "filesystem": {"timeout": 5}}
+    config = centre.write_config(probing={"interval_check": 30, "services": services})
+    with config.open("a") as text:
+        text.write("transfers: {part_size: 2097152}\n")  # smaller than usual: the progress is seen
+    code = "from flamecrest.cli.main import main; main()"
+    argv = ["serve", "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+    log = centre.root / "gateway.log"
+    # settings in the environment are meant for another gateway
+    environment = {name: value for name, value in os.environ.items() if not name.upper().startswith("FLAMECREST")}
+    began = time.perf_counter()
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, *argv, env=environment, stdout=output, stderr=output
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        with show.waiting("starting the gateway"):
+            await _wait_until_ready(url, process)
+        show.step("gateway", time.perf_counter() - began, f"{url}, {_memory(process.pid)} MiB")
+        yield url
+    except DemoError as error:
+        last = log.read_text(errors="replace").splitlines()[-5:]
+        raise DemoError("\n".join([str(error), *(f"gateway: {line}" for line in last)])) from None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+
+
+async def _wait_until_ready(url: str, process: asyncio.subprocess.Process) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
+        while time.monotonic() < deadline and process.returncode is None:
+            with contextlib.suppress(httpx.TransportError):
+                if (await http.get(f"{url}/status/liveness")).status_code == httpx.codes.OK:
+                    return
+            await asyncio.sleep(0.05)
+    raise DemoError("the gateway did not start; the end of its log:")
+
+
+def _memory(pid: int) -> int:
+    with contextlib.suppress(OSError, IndexError):
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") // 1024**2
+    return 0

@@ -1,0 +1,1 @@
+"""Commands about authorization: what is decided for a token, and whether rules decide as expected."""

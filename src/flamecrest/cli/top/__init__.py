@@ -1,0 +1,1 @@
+"""`flamecrest top`: a view of running gateways in the terminal, made from their metrics."""

@@ -1,0 +1,84 @@
+"""`flamecrest top`: the command."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from flamecrest.cli.terminal import fail, require_server_extra
+
+DEFAULT_URL = "http://127.0.0.1:9464"
+
+
+def top(
+    urls: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="URL", help=f"Where each replica serves its metrics. Default: {DEFAULT_URL}."),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File with the token of the metrics (`metrics.token`).")
+    ] = None,
+    interval: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Time between two readings.")] = 2.0,
+    timeout: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Time for a replica to answer.")] = 5.0,
+    once: Annotated[bool, typer.Option("--once", help="Print the view of one interval and exit.")] = False,
+) -> None:
+    """Show what running gateways do: requests, times, SSH connections, the scheduler's questions, users.
+
+    The gateways need `metrics` in their configuration; they show users with `metrics.users: true`.
+
+    \b
+    Exit status:
+      0  ended by Ctrl-C, or printed once
+      1  with --once: no replica has answered
+
+    \b
+    Examples:
+      flamecrest top
+      flamecrest top --once --interval 10
+      flamecrest top http://gw1:9464 http://gw2:9464 --token-file /run/secrets/metrics_token
+    """  # noqa: D301 - `\b` keeps the lines of the next paragraph
+    with require_server_extra():
+        from .reading import read_all  # noqa: PLC0415 - not in the base install
+        from .screen import screen  # noqa: PLC0415
+    addresses = [_address(url) for url in urls or [DEFAULT_URL]]
+    token = _token(token_file)
+    before = read_all(addresses, token, timeout)
+    if once:
+        time.sleep(interval)
+        after = read_all(addresses, token, timeout)
+        Console(highlight=False).print(screen(before, after))
+        if all(reading.problem is not None for reading in after):
+            raise typer.Exit(1)
+        return
+    try:
+        with Live(screen(before, before), screen=True, auto_refresh=False) as live:
+            while True:
+                time.sleep(interval)
+                after = read_all(addresses, token, timeout)
+                live.update(screen(before, after), refresh=True)
+                before = after
+    except KeyboardInterrupt:
+        return
+
+
+def _address(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        fail(f"{url} is not a URL: give one such as {DEFAULT_URL}", 2)
+    return url.rstrip("/").removesuffix("/metrics")
+
+
+def _token(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        token = path.read_text("utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        fail(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}")
+    if not token.isascii() or not token.isprintable():
+        fail(f"{path} does not contain a token")
+    return token

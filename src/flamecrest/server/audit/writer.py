@@ -1,0 +1,135 @@
+"""The thread that chains audit records and writes them: requests put a record into its queue and go on.
+
+Knows destinations, and nothing of requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from flamecrest.server.telemetry.counters import Sample
+
+from .chain import Chain
+
+if TYPE_CHECKING:
+    from .destinations import Destination
+
+BATCH_SECONDS: Final = 0.05  # in which records are collected before they are written together
+RETRY_SECONDS: Final = 1.0  # after a destination has failed
+MOST_WAITING: Final = 10_000  # records that may wait for a destination that fails
+CLOSE_SECONDS: Final = 10.0  # for the last records, when the process stops
+
+log = logging.getLogger("flamecrest.audit")
+
+
+class AuditWriter:
+    """Writes records in the order of `add`, to every destination. Use it as an asynchronous context manager.
+
+    A destination that fails is tried again until it takes the lines; they wait in memory. What is still waiting
+    `close_seconds` after the end of the block goes to the log.
+    """
+
+    def __init__(
+        self, destinations: Sequence[Destination], chain: Callable[[], Chain], *, close_seconds: float = CLOSE_SECONDS
+    ) -> None:
+        """`chain` makes the chain when the thread starts."""
+        self._close_seconds = close_seconds
+        self._make_chain = chain
+        self._destinations = destinations
+        self._records: deque[Mapping[str, Any]] = deque()
+        self._pending: list[deque[bytes]] = [deque() for _ in destinations]
+        self._wake = threading.Event()
+        self._stopping = False
+        self._until = float("inf")  # monotonic time at which the thread gives up
+        self._failing: set[int] = set()
+        self._waiting_since = 0.0  # monotonic time at which the oldest record that waits was added; 0.0: none waits
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+
+    async def __aenter__(self) -> AuditWriter:
+        self._thread.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._until = time.monotonic() + self._close_seconds
+        self._stopping = True
+        self._wake.set()
+        await asyncio.to_thread(self._thread.join)
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Put a record into the queue. Does not block."""
+        self._records.append(record)
+        if not self._waiting_since:
+            self._waiting_since = time.monotonic()
+        self._wake.set()
+
+    @property
+    def behind(self) -> bool:
+        """Whether too many records wait for a destination."""
+        return self._waiting > MOST_WAITING
+
+    @property
+    def _waiting(self) -> int:
+        return len(self._records) + max(map(len, self._pending), default=0)
+
+    def samples(self) -> list[Sample]:
+        """What waits to be written now, as metrics."""
+        waiting, since = self._waiting, self._waiting_since
+        return [
+            Sample("flamecrest_audit_records_waiting", (), waiting),
+            Sample("flamecrest_audit_lag_seconds", (), time.monotonic() - since if waiting and since else 0.0),
+            Sample("flamecrest_audit_destinations_failing", (), len(self._failing)),
+        ]
+
+    def _run(self) -> None:
+        chain = self._make_chain()
+        self._records.appendleft(_event("start"))
+        while not self._stopping:
+            self._wake.wait(RETRY_SECONDS if any(self._pending) else None)
+            if not self._stopping:
+                time.sleep(BATCH_SECONDS)
+            self._wake.clear()
+            since, self._waiting_since = self._waiting_since, 0.0  # a record that is added meanwhile sets it again
+            self._flush(chain)
+            if any(self._pending):
+                self._waiting_since = since
+        self._records.append(_event("stop"))
+        self._flush(chain)
+        while any(self._pending) and time.monotonic() < self._until:
+            time.sleep(min(RETRY_SECONDS, 0.2))
+            self._flush(chain)
+        for destination, pending in zip(self._destinations, self._pending, strict=True):
+            for line in pending:
+                log.error("audit record not written", extra={"fields": {"record": line.decode().rstrip()}})
+            destination.close()
+
+    def _flush(self, chain: Chain) -> None:
+        """Chain all records, and write all lines that wait."""
+        while self._records:
+            line = chain.seal(self._records.popleft())
+            for pending in self._pending:
+                pending.append(line)
+        for at, (destination, pending) in enumerate(zip(self._destinations, self._pending, strict=True)):
+            if not pending:
+                continue
+            try:
+                for _ in range(destination.write(tuple(pending))):
+                    pending.popleft()
+            except OSError as error:
+                if at not in self._failing:
+                    self._failing.add(at)
+                    log.error("audit records cannot be written and wait: %s", error)  # noqa: TRY400
+            else:
+                if at in self._failing:
+                    self._failing.discard(at)
+                    log.warning("audit records are written again")
+
+
+def _event(name: str) -> dict[str, Any]:
+    return {"ts": datetime.now(UTC).isoformat(timespec="microseconds"), "event": name}

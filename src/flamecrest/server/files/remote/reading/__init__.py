@@ -1,0 +1,1 @@
+"""Read files over SFTP: downloads, parts of text files, files that grow."""

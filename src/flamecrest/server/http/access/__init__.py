@@ -1,0 +1,1 @@
+"""What a request shows of its caller, and what a caller without valid credentials is told. Knows no operation."""

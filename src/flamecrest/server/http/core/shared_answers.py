@@ -1,0 +1,156 @@
+"""Responses made of answers that requests share: Age, ETag, 304, and waiting for a change. Knows no operation."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+
+from fastapi import Query
+from starlette.responses import Response
+
+from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import Field, Invalid
+from flamecrest.server.http.headers.conditions import entity_tags
+from flamecrest.server.schedulers.values import SharedList
+from flamecrest.wire.json import dumps
+
+from .responses import RESUMABLE, JsonResponse
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from flamecrest.server.schedulers.port import JobLookup
+
+    from .route import Call
+
+T = TypeVar("T")
+
+WaitTime = Annotated[
+    str | None,
+    Query(
+        description="With `If-None-Match`: the time to wait for a change before the answer is 304. `30s`, `500ms`, "
+        "`1m` or a number of seconds; at most the system's max_request_timeout.",
+        examples=["30s"],
+    ),
+]
+NOT_MODIFIED: Final[dict[int | str, dict[str, Any]]] = {
+    304: {"description": "Nothing has changed since the answer with the ETag in `If-None-Match`."}
+}
+LOOK_EVERY: Final = 1.0  # seconds between two looks at the answers while a request waits for a change
+
+_WAIT: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(ms|s|m|)", re.ASCII)
+_GROUP: Final = 200  # items that are encoded together
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0}
+# Runs while nothing happens. A quote in a text is escaped, so no text of a user matches.
+_CLOCK: Final = re.compile(rb'"elapsed":(?:[0-9]+|null)')
+
+
+def parse_wait(text: str | None) -> float:
+    """Parse `30s` into seconds, 0 for none. Raises Invalid."""
+    if text is None:
+        return 0.0
+    found = _WAIT.fullmatch(text)
+    if found is None:
+        message = "must be a time to wait, like 30s, 500ms or 1m"
+        raise Invalid(f"`wait` {message}", fields=(Field("query", "wait", message),))
+    return float(found[1]) * _UNITS[found[2]]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The body of a response, and its weak tag, which does not depend on the time that jobs have run."""
+
+    body: bytes
+    etag: str
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Encoded:
+        """Encode the data."""
+        body = bytes(JsonResponse(data).body)
+        return cls(body, f'W/"{blake2b(_CLOCK.sub(b"", body), digest_size=12).hexdigest()}"')
+
+    @classmethod
+    def of_list(cls, name: str, found: Sequence[T], show: Callable[[T], Mapping[str, Any]]) -> Encoded:
+        """Encode an object with a list. One that requests share is encoded once."""
+        if not isinstance(found, SharedList):
+            return cls._of_items(name, found, show)
+        if not isinstance(found.shown, cls):
+            found.shown = cls._of_items(name, found, show)
+        return found.shown
+
+    @classmethod
+    def _of_items(cls, name: str, found: Sequence[T], show: Callable[[T], Mapping[str, Any]]) -> Encoded:
+        """Encode the items in groups: all of a long list as dictionaries would take three times the memory."""
+        digest, body = blake2b(digest_size=12), bytearray(b'{"%s":[' % name.encode())
+        for first in range(0, len(found), _GROUP):
+            encoded = dumps([show(one) for one in found[first : first + _GROUP]])
+            digest.update(_CLOCK.sub(b"", encoded))
+            body += b"," if first else b""
+            body += memoryview(encoded)[1:-1]  # without the brackets
+        body += b"]}"
+        return cls(bytes(body), f'W/"{digest.hexdigest()}"')
+
+
+class SharedResponse(Response):
+    """A response with its age in seconds and its tag. It is 304 without a body if the request has that tag."""
+
+    def __init__(self, call: Call, encoded: Encoded, age: float, known: Container[str] | None = None) -> None:
+        """`known` are the opaque parts of the tags that the request has, if they were read before."""
+        self.etag, self.body, self.status_code, self.background = encoded.etag, encoded.body, 200, None
+        self.raw_headers = [
+            (b"etag", self.etag.encode()),
+            (b"age", b"%d" % age),
+            (b"cache-control", b"private, no-cache"),
+        ]
+        known = known_tags(call) if known is None else known
+        if "*" in known or self.etag.removeprefix("W/") in known:
+            self.status_code, self.body = 304, b""
+        else:
+            self.raw_headers += (
+                (b"content-length", b"%d" % len(encoded.body)),
+                (b"content-type", b"application/json"),
+            )
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send the response."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def known_tags(call: Call) -> frozenset[str]:
+    """The tags in If-None-Match, for weak comparison (RFC 9110, 13.1.2); `*` is any answer."""
+    condition = call.headers.get("if-none-match")
+    return frozenset() if condition is None else frozenset(tag.removeprefix("W/") for tag in entity_tags(condition))
+
+
+async def wait_for_change(
+    call: Call,
+    wait: str | None,
+    scheduler: Callable[[], JobLookup],
+    read: Callable[[JobLookup, Deadline], Awaitable[Encoded]],
+) -> Response:
+    """The response to what `read` returns; with `wait` as soon as it is not the one that the request has.
+
+    Reads at intervals, each with a deadline of its own: what others ask in the meantime is shared. The wait ends when
+    the client disconnects, when its token expires, and when the gateway stops.
+    """
+    longest = min(parse_wait(wait), call.cluster.limits.longest)
+    if call.identity.expires:
+        longest = min(longest, call.identity.expires - time.time())
+    waiting = Deadline.after(longest)
+    deadline = call.deadline
+    known = known_tags(call)
+    while True:
+        reader = scheduler()
+        response = SharedResponse(call, await read(reader, deadline), reader.age, known)
+        left = waiting.left()
+        if response.status_code != 304 or not left:
+            call.scope.pop(RESUMABLE, None)
+            return response
+        call.scope[RESUMABLE] = True  # the client asks again: a gateway that stops need not wait for this request
+        await reader.wait_for_change(min(LOOK_EVERY, left))
+        deadline = Deadline.after(call.cluster.limits.jobs)

@@ -1,0 +1,37 @@
+"""Routes for orchestrators and load balancers: whether the process lives, and whether it should get requests.
+
+They need no token, are not part of the API, and are answered while the gateway stops. Neither asks anything outside.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from flamecrest.server.errors import Unavailable
+from flamecrest.server.http.core.responses import JsonResponse
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+
+async def get_live(_: Request) -> Response:
+    """Report that the process answers. An orchestrator restarts a process that does not."""
+    return JsonResponse({"live": True})
+
+
+async def get_ready(request: Request) -> Response:
+    """Report whether this replica should get requests: 200, or 503 with the reason.
+
+    It should not while it stops, and before it has read a key of any token issuer: it could serve nobody. What is down
+    for all replicas alike, such as a cluster, takes none of them out of service.
+    """
+    reason = request.app.unready()
+    if reason is not None:
+        raise Unavailable(f"Not ready: {reason}", retry_after=1)
+    return JsonResponse({"ready": True})
+
+
+routes: Final = [Route("/health/live", get_live), Route("/health/ready", get_ready)]

@@ -1,0 +1,1 @@
+"""Routes of transfers, and of the signed URLs that they hand out."""

@@ -1,0 +1,1 @@
+"""Submitting a job exactly once."""

@@ -1,0 +1,1 @@
+"""OpenPBS by its command-line programs."""

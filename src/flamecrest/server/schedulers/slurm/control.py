@@ -1,0 +1,103 @@
+"""Changes of a job by scontrol and scancel: hold, release, requeue, suspend, resume, signal, update. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from functools import partial
+from typing import Final
+
+from flamecrest.server.errors import Conflict, Denied, GatewayError, Upstream
+from flamecrest.server.schedulers.capabilities import changed_fields
+from flamecrest.server.schedulers.job_environment import check_line, check_signal, invalid_field
+from flamecrest.server.schedulers.job_errors import job_not_found, refused
+from flamecrest.server.schedulers.values import JobAction, JobChange
+from flamecrest.server.ssh.command import Command, Output
+
+from . import errors
+from .ids import SlurmJobId
+from .submission import check_time, dependency_text, duration_text
+
+_DENIED: Final = ("Access/permission denied", "Access denied", "Invalid user id")
+_WRONG_STATE: Final = (
+    "Job is pending execution",
+    "Job/step already completing or completed",
+    "Requested operation is presently disabled",
+    "Job/step already suspended",
+    "Job is not suspended",
+    "Transition state",
+    "Job cannot be altered while completing",
+    "Job is no longer pending execution",
+    "Only pending jobs can be",
+)
+_WORDS: Final = (
+    ("name", "JobName"),
+    ("account", "Account"),
+    ("partition", "Partition"),
+    ("qos", "QOS"),
+    ("comment", "Comment"),
+)
+
+
+def act(scontrol: str, job: SlurmJobId, action: JobAction) -> Command[None]:
+    """Hold, release, requeue, suspend or resume the job."""
+    return Command((scontrol, *job.clusters, action.value, str(job)), _done)
+
+
+def signal(scancel: str, job: SlurmJobId, name: str) -> Command[None]:
+    """Send a signal to the job's script and to its steps. scancel refuses the names that it does not know."""
+    checked = check_signal(name)
+
+    def parse(output: Output) -> None:
+        said = output.errors()
+        if errors.is_unknown_job(output):
+            raise job_not_found(errors.error_text(output))
+        if "Unknown job signal" in said:
+            raise invalid_field("signal", errors.error_text(output))
+        if errors.has_ended(output):
+            raise Conflict(f"The job has ended: {errors.error_text(output)}")
+        if errors.is_not_cancelled(output):
+            raise control_error("scancel", output)
+
+    return Command((scancel, "--full", f"--signal={checked}", *job.clusters, str(job)), parse, joined=True)
+
+
+def change(scontrol: str, job: SlurmJobId, change: JobChange) -> Command[None]:
+    """Run `scontrol update`."""
+    parse = partial(_done, given=frozenset(changed_fields(change)))
+    return Command((scontrol, *job.clusters, "update", f"JobId={job}", *_assignments(change)), parse)
+
+
+def _assignments(change: JobChange) -> Iterator[str]:
+    for field, name in _WORDS:
+        if (value := getattr(change, field)) is not None:
+            yield f"{name}={check_line(field, value)}"
+    if change.priority is not None:
+        yield f"Priority={change.priority}"
+    if change.time_limit is not None:
+        yield f"TimeLimit={duration_text(change.time_limit)}"
+    if change.begin is not None:
+        yield f"StartTime=uts{check_time('begin', change.begin)}"
+    if change.dependencies is not None:
+        yield f"Dependency={dependency_text(list(change.dependencies))}"
+
+
+def _done(output: Output, given: Collection[str] = ()) -> None:
+    if output.status == 0 and not output.errors():
+        return
+    if errors.is_unknown_job(output):
+        raise job_not_found(errors.error_text(output))
+    if output.status != 0:
+        raise control_error("scontrol", output, given)
+
+
+def control_error(program: str, output: Output, given: Collection[str] = ()) -> GatewayError:
+    """The error for a change that Slurm has refused. `given`: the fields to change, by their names on the wire."""
+    message = errors.error_text(output)
+    if any(words in message for words in _DENIED):
+        return Denied(message)
+    if any(words in message for words in _WRONG_STATE):
+        return Conflict(message)
+    error = errors.command_error(program, output)
+    if type(error) is Upstream and output.status == 1:
+        return refused(message, errors.REFUSALS, given, detail=error.detail)
+    return error

@@ -1,0 +1,161 @@
+"""Lists of jobs by squeue and sacct: columns and filters, and what is done about text that is no list. No I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from flamecrest.server.errors import Upstream
+from flamecrest.server.schedulers.job_errors import AskAgain, WindowTooWide
+from flamecrest.server.schedulers.merging import Snapshot
+from flamecrest.server.ssh.command import Command, Output
+
+from . import errors
+from .fields import below_header, display
+from .ids import SlurmJobId
+from .jobs import SACCT_COLUMNS, SACCT_DETAILS, SQUEUE_COLUMNS, SQUEUE_DETAILS, parse_sacct, parse_squeue
+
+if TYPE_CHECKING:
+    from flamecrest.server.schedulers.dialect import JobQuery
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.+=@:/][A-Za-z0-9_.+=@:/-]*")  # filters that squeue and sacct compare literally
+_UNKNOWN_SQUEUE_COLUMN: Final = "Invalid job format specification"
+_UNKNOWN_SACCT_COLUMN: Final = "Invalid field requested"
+_PATHS: Final = frozenset({"StdOut", "StdErr"})  # of sacct; both came with 24.05, and it names only the first
+_UNKNOWN_COLUMN: Final = re.compile(r'(?:Invalid job format specification:|Invalid field requested:) "?([\w-]+)')
+UNCUT: Final = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}  # array expressions in full
+
+
+class _Program:
+    """What was found out about one of the programs: the further columns that it knows, and whether it needs titles."""
+
+    def __init__(self, name: str, details: tuple[str, ...]) -> None:
+        self.name = name
+        self.details = details
+        self.needs_titles = False
+        self._plain_next = False
+
+    def columns(self) -> tuple[str, ...]:
+        """The further columns of the next command."""
+        plain, self._plain_next = self._plain_next, False
+        return () if plain else self.details
+
+    def without_once(self) -> AskAgain:
+        """The error for a failure without a message: a login that closes standard error hides what is not known."""
+        self._plain_next = True
+        return AskAgain(f"{self.name} failed without a message")
+
+    def without(self, asked: tuple[str, ...], output: Output) -> AskAgain:
+        """The error for columns that this version of the program does not know; they are not asked for again.
+
+        `asked`: the further columns of the command. A message that names none of them is about all.
+        """
+        unknown = set(_UNKNOWN_COLUMN.findall(output.errors())) & set(asked) or set(asked)
+        if unknown & _PATHS:
+            unknown |= _PATHS
+        self.details = tuple(one for one in self.details if one not in unknown)
+        return AskAgain(f"{self.name} does not know a column", detail=errors.error_text(output))
+
+    def with_titles(self) -> AskAgain:
+        """The error for an output that is text without a job."""
+        self.needs_titles = True
+        return AskAgain(f"{self.name} printed text without a job")
+
+
+class JobLists:
+    """The commands for lists of jobs. `bin_dir` is the folder of the programs with a slash, or empty.
+
+    `separator` makes a column separator; `details`: also ask for the columns that not every version has.
+
+    Plug-ins and wrappers of a site may print lines of their own. If there is text but no job, the next question is with
+    the titles of the columns, which only the program itself prints: without them, the text is no proof of no jobs.
+    """
+
+    def __init__(self, bin_dir: str, separator: Callable[[], str], *, details: bool) -> None:
+        self._bin = bin_dir
+        self._separator = separator
+        self._squeue = _Program("squeue", SQUEUE_DETAILS if details else ())
+        self._sacct = _Program("sacct", SACCT_DETAILS if details else ())
+
+    def live(self, query: JobQuery) -> Command[Snapshot]:
+        """Run squeue."""
+        separator, details, titles = self._separator(), self._squeue.details, self._squeue.needs_titles
+        columns = (*SQUEUE_COLUMNS, *details)
+        argv = [f"{self._bin}squeue", "--all", *(() if titles else ("--noheader",)), "--states=all"]
+        argv.append("--Format=" + ",".join(f"{column}:{separator}" for column in columns))
+        argv += _filters(query, account="--account", jobs="--jobs")
+
+        def parse(output: Output) -> Snapshot:
+            if output.status != 0 and (query.job_id or query.job_ids) and errors.is_unknown_job(output):
+                return Snapshot()
+            # squeue exits with 0 although it does not know a column.
+            unknown = _UNKNOWN_SQUEUE_COLUMN in output.errors()
+            if unknown and details:
+                raise self._squeue.without(details, output)
+            if output.status != 0 or unknown:
+                raise errors.command_error("squeue", output)
+            printed = _below_titles("squeue", output, separator, len(columns)) if titles else display(output)
+            return self._checked(self._squeue, parse_squeue(printed, separator, details), output, titles=titles)
+
+        return Command(argv, parse, env=UNCUT, repeatable=True)
+
+    def history(self, query: JobQuery) -> Command[Snapshot]:
+        """Run sacct."""
+        separator, details, titles = self._separator(), self._sacct.columns(), self._sacct.needs_titles
+        columns = (*SACCT_COLUMNS, *details)
+        argv = [f"{self._bin}sacct", *(() if titles else ("--noheader",)), "--parsable", f"--delimiter={separator}"]
+        argv.append("--format=" + ",".join(columns))
+        argv += _filters(query, account="--accounts", jobs="--jobs")
+        if query.window:
+            argv.append(f"--starttime=now-{query.window}seconds")
+        if query.job_id is None and not query.job_ids and query.user is None:
+            argv.append("--allusers")
+
+        def parse(output: Output) -> Snapshot:
+            if errors.is_too_wide(output):
+                raise WindowTooWide(errors.error_text(output))
+            if output.status != 0 and (errors.has_no_accounting(output) or errors.is_unknown_user(output)):
+                return Snapshot()
+            if output.status != 0 and details and _UNKNOWN_SACCT_COLUMN in output.errors():
+                raise self._sacct.without(details, output)
+            if output.status != 0 and details and not errors.error_text(output):
+                raise self._sacct.without_once()
+            if output.status != 0:
+                raise errors.command_error("sacct", output)
+            printed = _below_titles("sacct", output, separator, len(columns)) if titles else display(output)
+            return self._checked(self._sacct, parse_sacct(printed, separator, details), output, titles=titles)
+
+        return Command(argv, parse, env=UNCUT, repeatable=True)
+
+    def _checked(self, program: _Program, snapshot: Snapshot, output: Output, *, titles: bool) -> Snapshot:
+        """The snapshot. Raises the error that the program reports if there are no jobs: its exit status may be 0."""
+        if snapshot.records:
+            return snapshot
+        if errors.reports_error(output) and not errors.is_unknown_user(output):
+            raise errors.command_error(program.name, output)
+        if snapshot.unreadable_rows and not titles:
+            raise program.with_titles()
+        return snapshot
+
+
+def _below_titles(program: str, output: Output, separator: str, columns: int) -> str:
+    """The rows of an output with titles; "" for lines that are no rows. Raises Upstream without titles."""
+    rows = below_header(display(output), separator, columns)
+    if rows is None:
+        raise Upstream(f"The scheduler's command {program} printed no list, but: {errors.error_text(output)}")
+    return rows if separator in rows else ""
+
+
+def _filters(query: JobQuery, *, account: str, jobs: str) -> list[str]:
+    """The options that preselect jobs. `matches` compares the exact values afterwards."""
+    if query.job_id is not None:
+        job = SlurmJobId.parse(query.job_id)
+        return [f"{jobs}={job.argument}", *job.clusters]
+    if query.job_ids:
+        return [f"{jobs}={','.join(dict.fromkeys(SlurmJobId.parse(one).argument for one in query.job_ids))}"]
+    chosen = [] if query.user is None else [f"--user={query.user}"]
+    for option, value in ((account, query.account), ("--name", query.name)):
+        if value is not None and _PLAIN.fullmatch(value):
+            chosen.append(f"{option}={value}")
+    return chosen

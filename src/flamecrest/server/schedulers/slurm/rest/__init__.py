@@ -1,0 +1,1 @@
+"""The Scheduler port over slurmrestd, the REST API of Slurm."""

@@ -1,0 +1,385 @@
+"""The Scheduler port over slurmrestd."""
+
+from __future__ import annotations
+
+import posixpath
+import time
+from collections.abc import Callable, Collection, Coroutine, Hashable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from flamecrest.server.errors import Conflict, Field, Invalid, Timeout, TooLarge, Unavailable, Unsupported, Upstream
+from flamecrest.server.schedulers.capabilities import Capabilities, Operation, changed_fields, sent_fields
+from flamecrest.server.schedulers.dialect import JobQuery
+from flamecrest.server.schedulers.job_environment import check_signal, invalid_signal
+from flamecrest.server.schedulers.job_errors import job_not_found, maybe_submitted, scheduler_down
+from flamecrest.server.schedulers.job_lookup import JobLookup, before
+from flamecrest.server.schedulers.once.marked_jobs import MarkedJobs
+from flamecrest.server.schedulers.once.submissions import Submissions, submitted
+from flamecrest.server.schedulers.reading.cluster_reads import Kind
+from flamecrest.server.schedulers.reading.host_in_paths import with_host
+from flamecrest.server.schedulers.reading.scheduler import ReadingScheduler
+from flamecrest.server.schedulers.script_files import with_text
+from flamecrest.server.schedulers.slurm.ids import SlurmJobId
+from flamecrest.server.schedulers.slurm.jobs import MARKED_WINDOW
+from flamecrest.server.schedulers.values import (
+    Account,
+    Job,
+    JobAction,
+    JobChange,
+    JobMetadata,
+    JobSpec,
+    Node,
+    Partition,
+    Reservation,
+    SharedList,
+    Stage,
+    SubmissionCheck,
+)
+
+from . import resources, submission
+from .client import NotSent
+from .directives import with_directives
+from .errors import ENDED, UNKNOWN_JOB, Reply, error_of, is_failure
+from .fields import items, number
+from .jobs import marked_jobs, parse_live, parse_metadata, parse_recorded_metadata
+from .reader import RestReader
+
+if TYPE_CHECKING:
+    from flamecrest.server.auth.port import Identity
+    from flamecrest.server.deadline import Deadline
+    from flamecrest.server.schedulers.cli_reader import CommandRunners
+    from flamecrest.server.schedulers.reading.cluster_reads import ClusterReads
+    from flamecrest.server.schedulers.reading.job_reads import JobReads
+    from flamecrest.server.schedulers.reading.shared_answers import Question
+
+    from .client import RestClient
+    from .versions import ApiVersion
+
+T = TypeVar("T")
+
+# Slurm cancels the job for a signal that it does not know.
+SIGNALS: Final = frozenset({
+    "ABRT", "ALRM", "CONT", "HUP", "INT", "KILL", "PIPE", "QUIT", "STOP", "TERM", "TSTP", "TTIN", "TTOU", "URG",
+    "USR1", "USR2", "XCPU",
+})  # fmt: skip
+_MAX_SIGNAL: Final = 31
+
+
+class RestScheduler(ReadingScheduler):
+    """The Scheduler port for one user. Client, lookup, reads and submissions are those of the cluster.
+
+    Without `reads` and `cluster_reads` every call asks slurmrestd. `privacy` asks what Slurm keeps private, which
+    slurmrestd does not tell: without it, no user is given another's answer. `runners` read the scripts that are on the
+    cluster, as slurmrestd takes texts only. `clock` returns seconds since the epoch.
+    """
+
+    name = "slurmrestd"
+
+    def __init__(
+        self,
+        client: RestClient,
+        lookup: JobLookup,
+        identity: Identity,
+        *,
+        reads: JobReads | None = None,
+        cluster_reads: ClusterReads | None = None,
+        privacy: Question[frozenset[Kind]] | None = None,
+        submissions: Submissions | None = None,
+        runners: CommandRunners | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._lookup = lookup
+        self._username = identity.username
+        self._reads = reads
+        self._cluster_reads = cluster_reads
+        self._privacy = privacy
+        self._submissions = submissions or Submissions()
+        self._clock = clock
+        self._client = client
+        self._identity = identity
+        self._runners = runners
+        self._rest = RestReader(client, identity, clock=clock)
+
+    @property
+    def _reader(self) -> RestReader:
+        return self._rest
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the version in use can do; until it is known, what the newest can do."""
+        return self._client.known_version.capabilities
+
+    @property
+    def is_down(self) -> bool:
+        """Whether slurmrestd could not be reached a moment ago."""
+        return self._client.is_down
+
+    @property
+    def lists_are_large(self) -> bool:
+        """Whether the cluster has so many jobs that lists of them are slow."""
+        return self._client.lists_are_large
+
+    async def prepare(self, deadline: Deadline) -> None:
+        """Find out the version, so that `capabilities` are those of this slurmrestd. Raises NotSent and others."""
+        await self._client.version(self._identity, deadline)
+
+    async def submit(self, spec: JobSpec, deadline: Deadline) -> str:
+        """Submit a job; see the port. One with a comment of its own has no room for a marker."""
+        version = await self._client.version(self._identity, deadline)
+        spec = await self._with_text(spec, version, deadline)
+        directed, _ = with_directives(spec, self._clock(), version)
+        version.capabilities.check_fields(directed, self.name)
+        if directed.comment is None and spec.marker is None:
+            submitting = self._submissions.submit(self, self._username, spec, deadline)
+        elif spec.idempotency_key is None:
+            submitting = self.submit_marked(spec, deadline)
+        else:
+            message = "cannot be used with a job that has a comment, on a cluster that is reached by slurmrestd"
+            raise Invalid(f"`Idempotency-Key` {message}", fields=(Field("header", "idempotency-key", message),))
+        return await submitted(submitting, self._reads, self._username)
+
+    async def _with_text(self, spec: JobSpec, version: ApiVersion, deadline: Deadline) -> JobSpec:
+        """The job with the text of its script, and with the name that sbatch gives to a job whose script is a file."""
+        if spec.script_path is None:
+            return spec
+        if self._runners is None:
+            raise Unsupported("slurmrestd takes the text of a script, not its path: scriptPath is not supported")
+        read = await with_text(spec, self._runners.of(self._identity), deadline)
+        directed, _ = with_directives(read, self._clock(), version)
+        return read if directed.name else replace(read, name=posixpath.basename(spec.script_path))
+
+    def batch(self, specs: Sequence[JobSpec], seconds: float) -> AbstractAsyncContextManager[Mapping[str, str]]:
+        """A block that submits these jobs; see the port."""
+        return self._submissions.batch(self, self._username, specs, seconds)
+
+    async def submit_marked(self, spec: JobSpec, deadline: Deadline) -> str:
+        """Submit a job, with its marker as its comment; see MarkedSubmitter."""
+        version = await self._client.version(self._identity, deadline)
+        given = sent_fields(spec)
+        spec, more = with_directives(spec, self._clock(), version)
+        if spec.comment is None:
+            spec = replace(spec, comment=spec.marker)
+        body = submission.body(spec, self._username, version, more)
+        try:
+            reply = await self._client.request("POST", ("job", "submit"), self._identity, deadline, body=body)
+        except (Timeout, Upstream, TooLarge) as error:
+            raise maybe_submitted(error) from error
+        return submission.job_id(reply, spec.script, own_token=self._client.own_token, given=given)
+
+    async def settle(self, prefix: str, deadline: Deadline) -> None:
+        """Nothing: slurmrestd does not tell which requests it still works on."""
+
+    async def find(self, marker: str, deadline: Deadline) -> str | None:
+        """The id of the job with this marker; see the port. Slurm may be configured not to record comments."""
+        if (found := await self.find_live(marker, deadline)) is not None:
+            return found
+        return (await self._marked_history(deadline)).first(marker)
+
+    async def find_live(self, marker: str, deadline: Deadline) -> str | None:
+        """The same among the jobs that slurmctld knows."""
+        return (await self.marked_live(deadline)).first(marker)
+
+    async def marked(self, deadline: Deadline) -> MarkedJobs:
+        """All jobs with markers; see MarkedSubmitter."""
+        return (await self.marked_live(deadline)).and_also(await self._marked_history(deadline))
+
+    async def marked_live(self, deadline: Deadline) -> MarkedJobs:
+        """Those that slurmctld knows."""
+        live = await self._rest.live(JobQuery(user=self._username), deadline)
+        return marked_jobs(live.records, self._username)
+
+    async def _marked_history(self, deadline: Deadline) -> MarkedJobs:
+        history = await self._rest.history(JobQuery(user=self._username, window=MARKED_WINDOW), deadline)
+        return marked_jobs(history.records, self._username)
+
+    async def check(self, spec: JobSpec, deadline: Deadline) -> SubmissionCheck:  # noqa: ARG002 - the port's
+        """Not possible: see `capabilities`."""
+        raise Unsupported("slurmrestd does not support this operation: check")
+
+    async def job(self, job_id: str, deadline: Deadline) -> list[Job]:
+        """The job; see the port."""
+        return await super().job(self._local(job_id), deadline)
+
+    async def metadata(self, job_id: str, deadline: Deadline) -> list[JobMetadata]:
+        """The paths of a job; see the port. slurmrestd does not give scripts.
+
+        The accounting knows the paths of a job that the controller has forgotten from v0.0.42 on.
+        """
+        job = SlurmJobId.parse(self._local(job_id))
+        rows = await self._reader.rows(("job", job.base_id), deadline)
+        element = job.elements.lowest() if job.elements is not None and len(job.elements) == 1 else None
+        row = next((row for row in rows if element is None or number(row.get("array_task_id")) == element), None)
+        if row is None:
+            row = next(iter(rows), None)
+        if row is None:
+            await self.job(job_id, deadline)  # raises NotFound if there is no such job
+            rows = await self._reader.rows(("job", job.base_id), deadline, plugin="slurmdb")
+            return [parse_recorded_metadata(rows, job)]
+        whole = element is None and bool(number(row.get("array_job_id")))
+        return [await with_host(parse_metadata(row, str(job), whole_array=whole), self.nodes, deadline)]
+
+    async def cancel(self, job_id: str, deadline: Deadline) -> None:
+        """Cancel the job; see the port."""
+        with self._writing():
+            reply = await self._kill(job_id, None, deadline)
+        numbers = {error.number for error in reply.errors}
+        if ENDED in numbers or not is_failure(reply):
+            return
+        if UNKNOWN_JOB in numbers:
+            await self.job(job_id, deadline)  # a job in the accounting has ended; raises NotFound for an unknown one
+            return
+        raise error_of(reply, own_token=self._client.own_token)
+
+    async def signal(self, job_id: str, signal: str, deadline: Deadline) -> None:
+        """Send a signal to the job's script and steps; see the port."""
+        checked = check_signal(signal)
+        if not (checked in SIGNALS or (checked.isdigit() and int(checked) <= _MAX_SIGNAL)):
+            raise invalid_signal()
+        with self._writing():
+            reply = await self._kill(job_id, checked, deadline)
+        if is_failure(reply):
+            raise error_of(reply, own_token=self._client.own_token)
+        if not self._client.known_version.has_many:  # such a version accepts signals to ended jobs
+            job = SlurmJobId.parse(job_id)
+            try:
+                rows = await self._reader.rows(("job", job.base_id), deadline)
+            except NotSent:  # slurmrestd has ended after it has sent the signal
+                return
+            known = parse_live(rows, self._clock())
+            if all(record.stage is Stage.ENDED for record in job.parts(known.records)):
+                raise Conflict("The job has ended")
+
+    async def _kill(self, job_id: str, signal: str | None, deadline: Deadline) -> Reply:
+        job = SlurmJobId.parse(self._local(job_id))
+        version = await self._client.version(self._identity, deadline)
+        if version.has_many:  # DELETE /job/… does not tell in each version whether it was refused
+            body: dict[str, Any] = {"jobs": [str(job)]}
+            if signal is not None:
+                body |= {"signal": signal, "flags": ["FULL_JOB"]}
+            return await self._client.request("DELETE", ("jobs",), self._identity, deadline, body=body)
+        query = [] if signal is None else [("signal", signal)]
+        return await self._client.request("DELETE", ("job", str(job)), self._identity, deadline, query=query)
+
+    async def act(self, job_id: str, action: JobAction, deadline: Deadline) -> None:
+        """Hold, release or requeue the job; see the port."""
+        version = await self._client.version(self._identity, deadline)
+        version.capabilities.check_operation(Operation(action), self.name)
+        if action is JobAction.REQUEUE:
+            job = SlurmJobId.parse(self._local(job_id))
+            with self._writing():
+                reply = await self._client.request("GET", ("job", str(job), "requeue"), self._identity, deadline)
+            if is_failure(reply):
+                raise error_of(reply, own_token=self._client.own_token)
+            return
+        await self._update(job_id, {"hold": action is JobAction.HOLD}, deadline)
+
+    async def change(self, job_id: str, change: JobChange, deadline: Deadline) -> None:
+        """Change the fields of a job; see the port."""
+        version = await self._client.version(self._identity, deadline)
+        version.capabilities.check_change(change, self.name)
+        body = submission.change_body(change, version)
+        await self._update(job_id, body, deadline, given=frozenset(changed_fields(change)))
+
+    async def _update(
+        self, job_id: str, body: Mapping[str, Any], deadline: Deadline, given: Collection[str] = ()
+    ) -> None:
+        job = SlurmJobId.parse(self._local(job_id))
+        with self._writing():
+            reply = await self._client.request("POST", ("job", str(job)), self._identity, deadline, body=body)
+        if is_failure(reply):
+            raise error_of(reply, own_token=self._client.own_token, given=given)
+
+    async def attach(self, job_id: str, command: str, deadline: Deadline) -> None:  # noqa: ARG002 - the port's
+        """Not possible: see `capabilities`."""
+        raise Unsupported("slurmrestd cannot run commands in jobs")
+
+    async def nodes(self, deadline: Deadline) -> list[Node]:
+        """All nodes; see the port."""
+
+        async def ask(deadline: Deadline) -> list[Node]:
+            return resources.parse_nodes(await self._read(("nodes",), "nodes", deadline))
+
+        return await self._shared(Kind.NODES, "all", ask, deadline)
+
+    async def partitions(self, deadline: Deadline, *, hidden: bool) -> list[Partition]:
+        """Partitions; see the port."""
+
+        async def ask(deadline: Deadline) -> list[Partition]:
+            rows = await self._read(("partitions",), "partitions", deadline)
+            return resources.parse_partitions(rows, hidden=hidden)
+
+        return await self._shared(Kind.PARTITIONS, hidden, ask, deadline, personal=not hidden)
+
+    async def reservations(self, deadline: Deadline) -> list[Reservation]:
+        """Reservations; see the port."""
+
+        async def ask(deadline: Deadline) -> list[Reservation]:
+            rows = await self._read(("reservations",), "reservations", deadline)
+            return resources.parse_reservations(rows, self._clock())
+
+        return await self._shared(Kind.RESERVATIONS, "all", ask, deadline)
+
+    async def accounts(self, deadline: Deadline) -> list[Account] | None:
+        """The user's accounts; see the port. None as well if the accounting does not answer."""
+        user = self._username
+
+        async def ask(deadline: Deadline) -> list[Account]:
+            path, query = ("associations",), [("user", user)]
+            rows = await self._read(path, "associations", deadline, query=query, plugin="slurmdb")
+            return resources.parse_accounts(rows, user)
+
+        try:
+            return await self._shared(Kind.ACCOUNTS, "own", ask, before(deadline), personal=True)
+        except (Timeout, Unavailable, Upstream) as error:
+            self._lookup.note_failure("accounts", error)
+            return None
+
+    async def _shared(
+        self,
+        kind: Kind,
+        key: Hashable,
+        ask: Callable[[Deadline], Coroutine[Any, Any, list[T]]],
+        deadline: Deadline,
+        *,
+        personal: bool = False,
+    ) -> list[T]:
+        """The answer to the question; one that other users share unless it is personal, or kept private."""
+        if self._cluster_reads is None:
+            return await ask(deadline)
+
+        async def shared(deadline: Deadline) -> list[T]:
+            return SharedList(await ask(deadline))
+
+        privacy = None if personal else self._privacy
+        return self._taken(await self._cluster_reads.read(self._username, kind, key, shared, privacy, deadline))
+
+    async def ping(self, deadline: Deadline) -> None:
+        """Check that the controller answers; see the port."""
+        reply = await self._client.request("GET", ("ping",), self._identity, deadline)
+        if is_failure(reply):
+            raise error_of(reply, own_token=self._client.own_token)
+        if not resources.is_controller_up(reply.body):
+            raise scheduler_down("slurmctld is down, or refuses the token")
+
+    async def _read(
+        self,
+        path: Sequence[str],
+        key: str,
+        deadline: Deadline,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        plugin: str = "slurm",
+    ) -> Sequence[Mapping[str, Any]]:
+        reply = await self._client.request("GET", path, self._identity, deadline, query=query, plugin=plugin)
+        if is_failure(reply):
+            raise error_of(reply, own_token=self._client.own_token)
+        return items(reply.body.get(key))
+
+    def _local(self, job_id: str) -> str:
+        """The id, if it is one of the cluster that slurmrestd serves."""
+        job = SlurmJobId.parse(job_id)
+        if job.cluster:
+            raise job_not_found(f"slurmrestd serves the jobs of one cluster, not those of {job.cluster}")
+        return job_id

@@ -1,0 +1,1 @@
+"""The metrics of a gateway, in the text formats of Prometheus and OpenMetrics."""

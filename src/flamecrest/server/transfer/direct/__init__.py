@@ -1,0 +1,1 @@
+"""Transfers of large files through the gateway itself: signed URLs and parts."""

@@ -1,0 +1,1 @@
+"""Records of transfers of every method, in files of the user's on the cluster."""

@@ -1,0 +1,311 @@
+"""The files of transfers over SFTP, in a folder of the user's: create, read, end, sweep. It reads no data."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from flamecrest.server.errors import Conflict, GatewayError, NotFound, Upstream
+from flamecrest.server.files.remote.errors import operation_error
+from flamecrest.server.files.remote.replacement.opening import opened_itself
+from flamecrest.server.files.remote.writing import IN_FLIGHT_BYTES, within_stall_timeout
+from flamecrest.server.files.resumable.lock import acquire
+from flamecrest.server.ssh.channels.sftp_packets import (
+    FAILURE,
+    FLAG_APPEND,
+    FLAG_CREATE,
+    FLAG_EXCLUSIVE,
+    FLAG_READ,
+    FLAG_WRITE,
+    NO_SUCH_FILE,
+    Attrs,
+    SftpError,
+)
+from flamecrest.server.transfer.records import names
+from flamecrest.server.transfer.records.names import RecordFiles
+from flamecrest.server.transfer.records.record import MAX_RECORD, End, Progress, Record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from flamecrest.server.ssh.channels.sftp import Sftp
+
+NEW: Final = FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE
+PRIVATE: Final = Attrs(mode=0o600)
+PIECE: Final = 32 * 1024  # bytes of a write
+MOST_BATCHES: Final = 1500  # READDIR answers of the folder of records that are read
+MOST_EXPIRED: Final = 16  # transfers whose data one sweep removes, at random: a request waits for it
+READS: Final = 5  # of a file that is replaced again and again
+SWEEP: Final = 32  # READDIR answers that are searched for expired transfers
+REASON_BYTES: Final = 4096  # of the error log that are searched for the last error
+
+
+async def create_folder(sftp: Sftp, folder: bytes) -> None:
+    """Create the folder of records, which only its owner may read, and the two that it is in: the last is the user's.
+
+    Raises the reason if that is not possible.
+    """
+    making, looking = sftp.mkdir(folder, Attrs(mode=0o700)), sftp.lstat(folder)  # in this order, in one round trip
+    sftp.forget(making)
+    shared = folder.rpartition(b"/")[0]  # of all clusters
+    work = shared.rpartition(b"/")[0]
+    try:
+        await looking
+    except SftpError as error:
+        for path in (work, shared, folder):
+            with suppress(SftpError):
+                await sftp.mkdir(path, Attrs(mode=0o700))
+        with suppress(SftpError):
+            await sftp.lstat(folder)
+            return
+        with suppress(SftpError):
+            await sftp.lstat(work)
+            raise explained(error, f"transfer: the folder for records in {_shown(work)} cannot be created") from None
+        raise NotFound(
+            f"transfer: {_shown(work)}: No such file or directory. Records of transfers are kept there."
+        ) from None
+
+
+async def begin(sftp: Sftp, files: RecordFiles, record: Record, log: bytes, *, parts: bool = False) -> None:
+    """Create the record and the logs of a transfer, and its file of parts. Raises SftpError, with none of them left."""
+    content = {files.record: record.packed(), files.log: log, files.errors: b""}
+    if parts or (record.method == "direct" and record.direction == "upload"):
+        content[files.parts] = b""
+    results = await asyncio.gather(*(create_file(sftp, *one) for one in content.items()), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            for path in content:
+                sftp.forget(sftp.remove(path))
+            raise result
+
+
+async def write_urls(sftp: Sftp, files: RecordFiles, lines: Sequence[str]) -> None:
+    """Write the file of URLs, in place of an older one."""
+    with suppress(SftpError):
+        await sftp.remove(files.urls)
+    await create_file(sftp, files.urls, "".join(f"{line}\n" for line in lines).encode("ascii"))
+
+
+async def create_file(sftp: Sftp, path: bytes, data: bytes) -> None:
+    """Create a file that only its owner may read. Raises SftpError with FAILURE if there is one."""
+    async with sftp.handle(sftp.open_file(path, NEW, PRIVATE)) as handle:
+        for start in range(0, len(data), IN_FLIGHT_BYTES):
+            places = range(start, min(start + IN_FLIGHT_BYTES, len(data)), sftp.write_size)
+            writes = [sftp.write(handle, at, data[at : at + sftp.write_size]) for at in places]
+            await asyncio.gather(*(within_stall_timeout(sftp, write) for write in writes))
+
+
+async def read_record(sftp: Sftp, files: RecordFiles) -> Record | None:
+    """The record of a transfer; None if there is none. Raises Conflict if it is damaged."""
+    data = await read_file(sftp, files.record)
+    return None if data is None else Record.parse(data)
+
+
+async def read_end(sftp: Sftp, files: RecordFiles) -> End | None:
+    """How a transfer has ended; None if it has not. Raises Conflict if that is damaged."""
+    data = await read_file(sftp, files.end)
+    return None if data is None else End.parse(data)
+
+
+async def read_progress(sftp: Sftp, files: RecordFiles) -> Progress | None:
+    """How far a transfer is; None if nothing was noted. Raises Conflict if that is damaged."""
+    data = await read_progress_file(sftp, files)
+    return None if data is None else Progress.parse(data)
+
+
+async def read_progress_file(sftp: Sftp, files: RecordFiles) -> bytes | None:
+    """The content of the file of progress, which may be replaced while it is opened; None if there is none."""
+    for again in range(READS):
+        try:
+            return await read_file(sftp, files.progress)
+        except Conflict:  # another file is there by now
+            await asyncio.sleep(0.02 * again)
+    return None
+
+
+async def write_progress(sftp: Sftp, files: RecordFiles, progress: Progress) -> None:
+    """Replace what is noted of the progress. Raises SftpError."""
+    beside = files.progress + b"-" + secrets.token_hex(8).encode()
+    await create_file(sftp, beside, progress.packed())
+    try:
+        await sftp.rename(beside, files.progress)
+    except BaseException:
+        sftp.forget(sftp.remove(beside))
+        raise
+
+
+async def read_file(sftp: Sftp, path: bytes) -> bytes | None:
+    """A small file of a transfer; None if there is none."""
+    try:
+        async with opened_itself(sftp, path, FLAG_READ, "transfer") as (handle, _):
+            return await within_stall_timeout(sftp, sftp.read(handle, 0, MAX_RECORD))
+    except SftpError as error:
+        if error.code == NO_SUCH_FILE:
+            return None
+        raise
+
+
+async def finish(sftp: Sftp, files: RecordFiles, end: End, line: str) -> None:
+    """Record how a transfer has ended, and write the last line of its log. It can be repeated.
+
+    The line is the error of an end that has none: whoever reads the end need not wait for the log.
+    """
+    if end.state != "COMPLETED":
+        end = replace(end, error=end.error or line)
+    try:
+        await create_file(sftp, files.end, end.packed())
+    except SftpError as error:
+        if error.code != FAILURE:  # the status for a file that exists
+            raise
+        return
+    await append_log(sftp, files.log, line)
+    if end.state != "COMPLETED":
+        await append_log(sftp, files.errors, line)
+    sftp.forget(sftp.remove(files.parts))
+
+
+async def append_log(sftp: Sftp, path: bytes, *lines: str) -> None:
+    """Append lines with the time to a log. A log that cannot be written stays as it is."""
+    if not lines:
+        return
+    data = b"".join(map(log_line, lines))
+    with suppress(SftpError):
+        async with opened_itself(sftp, path, FLAG_READ | FLAG_WRITE | FLAG_APPEND, "transfer") as (handle, attrs):
+            for start in range(0, len(data), PIECE):
+                place = (attrs.size or 0) + start
+                await within_stall_timeout(sftp, sftp.write(handle, place, data[start : start + PIECE]))
+
+
+def log_line(text: str) -> bytes:
+    """A line of a log, with the time in UTC."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return f"{now} {' '.join(text.split())}\n".encode("utf-8", "replace")
+
+
+async def error_of(sftp: Sftp, files: RecordFiles, end: End | None) -> str | None:
+    """Why a transfer has failed, or what has gone wrong so far; None if nothing has."""
+    if end is not None and (end.error or end.state == "COMPLETED"):
+        return end.error or None
+    return await last_error(sftp, files)
+
+
+async def last_error(sftp: Sftp, files: RecordFiles) -> str | None:
+    """The text of the last line of the error log; None without one."""
+    with suppress(SftpError, GatewayError):
+        async with opened_itself(sftp, files.errors, FLAG_READ, "transfer") as (handle, attrs):
+            start = max(0, (attrs.size or 0) - REASON_BYTES)
+            lines = (await within_stall_timeout(sftp, sftp.read(handle, start, REASON_BYTES))).decode(
+                "utf-8", "replace"
+            )
+            if lines.strip():
+                return lines.strip().rpartition("\n")[2].partition(" ")[2]
+    return None
+
+
+async def discard(sftp: Sftp, data: str) -> None:
+    """Remove the data of an upload that is not needed any more."""
+    if data:
+        with suppress(SftpError):
+            await sftp.remove(data.encode("utf-8", "surrogateescape"))
+
+
+async def newest(sftp: Sftp, folder: bytes) -> Sequence[str]:
+    """The ids of all transfers with a record, the newest first. Raises SftpError."""
+    found: list[tuple[int, str]] = []
+    try:
+        async with sftp.handle(sftp.opendir(folder)) as handle:
+            for _ in range(MOST_BATCHES):
+                batch = await sftp.readdir(handle)
+                if not batch:
+                    break
+                found.extend(
+                    (one.attrs.mtime or 0, name)
+                    for one in batch
+                    if one.name.endswith(b".json") and (name := names.transfer_of(one.name)) is not None
+                )
+    except SftpError as error:
+        if error.code != NO_SUCH_FILE:
+            raise
+    return [name for _, name in sorted(found, reverse=True)]
+
+
+async def known_id(sftp: Sftp, folder: bytes, transfer: str) -> str | None:
+    """The id under which a transfer was recorded: an earlier request may have submitted the same job. Raises SftpError.
+
+    None: it was not recorded.
+    """
+    if await exists(sftp, RecordFiles(folder, transfer).record):
+        return transfer
+    return next((name for name in await newest(sftp, folder) if names.is_same(name, transfer)), None)
+
+
+async def exists(sftp: Sftp, path: bytes) -> bool:
+    """Whether there is a file."""
+    with suppress(SftpError):
+        await sftp.lstat(path)
+        return True
+    return False
+
+
+async def sweep(sftp: Sftp, folder: bytes, now: float) -> None:
+    """Remove the data of expired transfers, and after a month their records. A large folder is not searched whole."""
+    found: dict[str, list[bytes]] = {}
+    with suppress(SftpError):
+        async with sftp.handle(sftp.opendir(folder)) as handle:
+            for _ in range(SWEEP):
+                batch = await sftp.readdir(handle)
+                for entry in batch:
+                    if names.is_key(entry.name) and (entry.attrs.mtime or now) + names.RECORDS_KEPT < now:
+                        sftp.forget(sftp.remove(folder + b"/" + entry.name))
+                    if (transfer := names.transfer_of(entry.name)) is not None:
+                        found.setdefault(transfer, []).append(folder + b"/" + entry.name)
+                if not batch:
+                    break
+    left = MOST_EXPIRED
+    for transfer, paths in random.sample(list(found.items()), len(found)):
+        files = RecordFiles(folder, transfer)
+        expired = names.expiry(transfer)
+        if expired + names.RECORDS_KEPT < now:
+            for path in paths:
+                sftp.forget(sftp.remove(path))
+        elif left and expired < now and files.end not in paths:
+            left -= 1
+            with suppress(SftpError, GatewayError):
+                await expire(sftp, files)
+
+
+@asynccontextmanager
+async def swept(sftp: Sftp, folder: bytes) -> AsyncIterator[None]:
+    """Sweep the folder of records while the block runs."""
+    task = asyncio.create_task(sweep(sftp, folder, time.time()))
+    try:
+        yield
+        await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def expire(sftp: Sftp, files: RecordFiles) -> None:
+    """Record that a transfer has expired, and remove its data. Raises Locked while a request works on it."""
+    async with acquire(sftp, files.lock):
+        record = await read_record(sftp, files)
+        if record is not None and not record.job_id and await read_end(sftp, files) is None:
+            await discard(sftp, record.data)
+            await finish(sftp, files, End("TIMEOUT", int(time.time())), "The transfer was not finished in time.")
+
+
+def explained(error: SftpError, prefix: str) -> GatewayError:
+    """The error of a failed request for the caller."""
+    if error.code == FAILURE:
+        return Upstream(f"{prefix}: disk full, quota exceeded, or a read-only file system", detail=error.message)
+    return operation_error(error, prefix)
+
+
+def _shown(path: bytes) -> str:
+    return path.decode("utf-8", "replace")

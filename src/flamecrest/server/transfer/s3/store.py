@@ -1,0 +1,267 @@
+"""The object store: one client for the process, whose requests run in a few threads. It knows no cluster.
+
+Foreign errors become kinds by their S3 codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.handlers import validate_bucket_name
+
+from flamecrest.server.errors import Conflict, Denied, GatewayError, NotFound, Unavailable, Upstream
+
+from .presign import AddressingStyle, StoreKey
+
+if TYPE_CHECKING:
+    from flamecrest.server.deadline import Deadline
+
+T = TypeVar("T")
+
+THREADS: Final = 8
+CONNECT_TIMEOUT: Final = 5.0  # seconds
+READ_TIMEOUT: Final = 30.0  # seconds
+ATTEMPTS: Final = 3
+
+_GONE: Final = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NoSuchUpload", "NotFound"})
+_DENIED: Final = frozenset({"403", "AccessDenied", "AllAccessDisabled", "Forbidden"})
+_KEY: Final = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed", "InvalidToken"})
+_BUSY: Final = frozenset({"SlowDown", "ServiceUnavailable", "RequestTimeout", "InternalError", "500", "503"})
+_FULL: Final = frozenset({"QuotaExceeded", "EntityTooLarge", "TooManyBuckets", "InsufficientCapacity"})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """A complete object: its size in bytes, and its entity tag without quotes."""
+
+    size: int
+    etag: str
+    encrypted: bool = False  # with a key of the store's: then the entity tag is no checksum
+
+
+class Store:
+    """An S3 object store. `endpoint` is its address for the gateway. All methods can be repeated.
+
+    All raise Unavailable if the store does not respond, Denied if it refuses the access key, and Upstream for anything
+    else that it reports.
+    """
+
+    def __init__(self, name: str, endpoint: str, key: StoreKey, style: AddressingStyle, *, lifecycle_days: int) -> None:
+        self.name = name
+        self._endpoint = endpoint
+        self._key = key
+        self._style = style
+        self._ping: asyncio.Task[GatewayError | None] | None = None
+        self._days = lifecycle_days
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
+        self._opening = threading.Lock()
+        self._client: Any = None
+        self._buckets: set[str] = set()  # that are known to exist
+
+    def is_same(self, other: Store) -> bool:
+        """Whether another client is one of the same store with the same access key."""
+        mine, theirs = self._key, other._key
+        return (self._endpoint, mine.access_key_id) == (other._endpoint, theirs.access_key_id)
+
+    def close(self) -> None:
+        """Close the connections. Requests that run are not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._client is not None:
+            self._client.close()
+
+    async def ensure_bucket(self, bucket: str) -> None:
+        """Create a bucket with rules that expire what is left in it, unless it exists.
+
+        Raises Conflict if it belongs to another owner.
+        """
+        if bucket not in self._buckets:
+            await self._call(partial(self._make_bucket, bucket))
+            self._buckets.add(bucket)
+
+    async def begin_upload(
+        self, bucket: str, key: str, disposition: str, metadata: Mapping[str, str] | None = None
+    ) -> str:
+        """Begin a multipart upload in an existing bucket; returns its id. Raises NotFound if there is no bucket."""
+        more = {"Metadata": dict(metadata)} if metadata else {}
+        try:
+            found = await self._request(
+                "create_multipart_upload", Bucket=bucket, Key=key, ContentDisposition=disposition, **more
+            )
+        except NotFound:
+            self._buckets.discard(bucket)
+            raise
+        return str(found["UploadId"])
+
+    async def complete_upload(self, bucket: str, key: str, upload: str, etags: Sequence[str]) -> None:
+        """Make an object of the parts with these entity tags. Raises NotFound if there is no such upload."""
+        parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
+        try:
+            await self._request(
+                "complete_multipart_upload", Bucket=bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts}
+            )
+        except NotFound:
+            if await self.head(bucket, key) is None:  # else it was complete: an answer was lost
+                raise
+
+    async def has_parts(self, bucket: str, key: str, upload: str) -> bool:
+        """Whether an upload has any part yet. Raises NotFound if it was completed or aborted."""
+        found = await self._request("list_parts", Bucket=bucket, Key=key, UploadId=upload, MaxParts=1)
+        return bool(found.get("Parts"))
+
+    async def head(self, bucket: str, key: str) -> StoredObject | None:
+        """A complete object; None if there is none."""
+        try:
+            found = await self._request("head_object", Bucket=bucket, Key=key)
+        except NotFound:
+            return None
+        encrypted = "kms" in str(found.get("ServerSideEncryption", "")) or "SSECustomerAlgorithm" in found
+        return StoredObject(int(found["ContentLength"]), str(found["ETag"]).strip('"'), encrypted)
+
+    async def ping(self, deadline: Deadline) -> None:
+        """Return if the store answers and knows the gateway's key. Raises Unavailable, Upstream, Timeout."""
+        if self._ping is None or self._ping.done():  # one at a time: a request that hangs keeps a thread
+            self._ping = asyncio.create_task(self._answers())
+        async with deadline.enforce(f"The object store {self.name}"):
+            error = await asyncio.shield(self._ping)
+        if error is not None:
+            raise type(error)(error.public, detail=error.detail)
+
+    async def _answers(self) -> GatewayError | None:
+        """The error of a request that any store answers; None if it did."""
+        try:
+            await self._request("list_buckets")
+        except (Denied, NotFound):
+            return None
+        except GatewayError as error:
+            return error
+        return None
+
+    async def remove(self, bucket: str, key: str) -> None:
+        """Remove an object. No error if there is none."""
+        with suppress(NotFound):
+            await self._request("delete_object", Bucket=bucket, Key=key)
+
+    async def discard(self, bucket: str, key: str, upload: str) -> None:
+        """Remove the object, and abort its multipart upload. No error if there is neither."""
+        await self.remove(bucket, key)
+        with suppress(NotFound):
+            await self._request("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload)
+
+    # --- in a thread
+
+    def _make_bucket(self, bucket: str) -> None:
+        client = self._opened()
+        try:
+            client.head_bucket(Bucket=bucket)
+        except ClientError as error:
+            if _code(error) in _DENIED:
+                raise Conflict(
+                    f"The bucket {bucket} of the object store {self.name} belongs to another owner, or the access key "
+                    "may not use it"
+                ) from None
+            if _code(error) not in _GONE:
+                raise
+        else:
+            return
+        try:
+            self._create(client, bucket)
+        except ClientError as error:
+            if _code(error) == "BucketAlreadyOwnedByYou":  # another replica was faster
+                return
+            if _code(error) == "BucketAlreadyExists":
+                raise Conflict(
+                    f"The bucket {bucket} of the object store {self.name} belongs to another owner"
+                ) from None
+            raise
+        rule = {
+            "ID": "flamecrest",
+            "Status": "Enabled",
+            "Filter": {"Prefix": ""},
+            "Expiration": {"Days": self._days},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": self._days},
+        }
+        client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
+
+    def _create(self, client: Any, bucket: str) -> None:
+        region = self._key.region
+        place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        try:
+            client.create_bucket(Bucket=bucket, **place)
+        except ClientError as error:
+            # Stores other than AWS have one region, and some of them want no name for it.
+            if not place or _code(error) not in {"InvalidLocationConstraint", "IllegalLocationConstraintException"}:
+                raise
+            client.create_bucket(Bucket=bucket)
+
+    def _opened(self) -> Any:
+        with self._opening:
+            if self._client is None:
+                self._client = botocore.session.Session().create_client(
+                    "s3",
+                    endpoint_url=self._endpoint,
+                    region_name=self._key.region,
+                    aws_access_key_id=self._key.access_key_id,
+                    aws_secret_access_key=self._key.secret_access_key,
+                    config=Config(
+                        signature_version="s3v4",
+                        connect_timeout=CONNECT_TIMEOUT,
+                        read_timeout=READ_TIMEOUT,
+                        max_pool_connections=THREADS,
+                        retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
+                        s3={"addressing_style": self._style},
+                        request_checksum_calculation="when_required",  # many stores do not know the newer checksums
+                        response_checksum_validation="when_required",
+                        proxies={},
+                    ),
+                )
+                # the name of a bucket with a tenant has a colon
+                self._client.meta.events.unregister("before-parameter-build.s3", validate_bucket_name)
+            return self._client
+
+    # --- errors
+
+    async def _request(self, operation: str, **parameters: Any) -> Mapping[str, Any]:
+        def ask() -> Mapping[str, Any]:
+            found: Mapping[str, Any] = getattr(self._opened(), operation)(**parameters)
+            return found
+
+        return await self._call(ask)
+
+    async def _call(self, function: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+        except ClientError as error:
+            raise self._explained(error) from None
+        except BotoCoreError as error:
+            raise Unavailable(
+                f"The object store {self.name} does not respond", detail=type(error).__name__, retry_after=5
+            ) from None
+
+    def _explained(self, error: ClientError) -> GatewayError:
+        code, store = _code(error), f"The object store {self.name}"
+        detail = str(error)
+        if code in _GONE:
+            return NotFound(f"{store}: no such object, upload or bucket", detail=detail)
+        if code in _KEY:
+            return Upstream(f"{store} refuses the access key of the gateway ({code})", detail=detail)
+        if code in _DENIED:
+            return Denied(f"{store} does not allow this with the access key of the gateway", detail=detail)
+        if code in _BUSY:
+            return Unavailable(f"{store} is overloaded ({code})", detail=detail, retry_after=5)
+        if code in _FULL:
+            return Upstream(f"{store}: a quota is exceeded ({code})", detail=detail)
+        return Upstream(f"{store} reports an error ({code})", detail=detail)
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))

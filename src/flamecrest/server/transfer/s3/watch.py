@@ -1,0 +1,92 @@
+"""Work on transfers in the background of one process, once for each transfer. It knows no store and no cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from flamecrest.server.errors import Conflict, GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+FIRST_PAUSE: Final = 1.0  # seconds before the first look
+LONGEST_PAUSE: Final = 30.0  # seconds between two looks
+
+_log = logging.getLogger(__name__)
+
+
+class Watch:
+    """The tasks of the transfers that this process follows."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def tasks(self) -> set[asyncio.Task[None]]:
+        """The tasks that run now."""
+        return set(self._tasks.values())
+
+    async def close(self) -> None:
+        """End all tasks."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def follow(self, transfer: str, look: Callable[[], Awaitable[bool]]) -> None:
+        """Call `look` again and again, more and more rarely, until it returns True, or raises Conflict.
+
+        Other errors end nothing.
+        """
+        self._begin(transfer, _follow(look))
+
+    def run(self, transfer: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do some work, unless this process works on the transfer already."""
+        found = self._tasks.get(f"{transfer} run")
+        if found is None or found.done():
+            self._begin(f"{transfer} run", _run(work))
+
+    def stop(self, transfer: str) -> None:
+        """End what this process does for a transfer."""
+        for name in (transfer, f"{transfer} run"):
+            if (task := self._tasks.get(name)) is not None:
+                task.cancel()
+
+    def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[name] = task
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if self._tasks.get(name) is task:
+                del self._tasks[name]
+            if not task.cancelled() and (error := task.exception()) is not None:
+                _log.error("a transfer through the object store was given up", exc_info=error)
+
+        task.add_done_callback(ended)
+
+
+async def _follow(look: Callable[[], Awaitable[bool]]) -> None:
+    begun = time.monotonic()
+    while True:
+        await asyncio.sleep(min(LONGEST_PAUSE, max(FIRST_PAUSE, (time.monotonic() - begun) / 10)))
+        try:
+            if await look():
+                return
+        except Conflict as error:  # the record was damaged: no later look can succeed
+            _log.info("a transfer through the object store was given up: %s", error.public)
+            return
+        except GatewayError as error:
+            _log.info("a transfer through the object store goes on later: %s", error.public)
+
+
+async def _run(work: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await work()
+    except GatewayError as error:
+        _log.info("a transfer through the object store goes on later: %s", error.public)

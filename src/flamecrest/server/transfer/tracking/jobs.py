@@ -1,0 +1,74 @@
+"""The state of a transfer that a scheduler's job does: what the scheduler says, and the logs of the job."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from flamecrest.server.errors import GatewayError, NotFound
+from flamecrest.server.ssh.channels.sftp_packets import SftpError
+from flamecrest.server.transfer.records import storage
+from flamecrest.server.transfer.records.record import End, Progress, Record
+
+from .job_log import JobLog, read_job_log
+from .view import state_of
+
+if TYPE_CHECKING:
+    from flamecrest.server.deadline import Deadline
+    from flamecrest.server.schedulers.values import Job
+    from flamecrest.server.ssh.channels.sftp import Sftp
+    from flamecrest.server.transfer.records.names import RecordFiles
+
+    from .port import State
+    from .tools import UserTools
+
+UNKNOWN: Final = 600  # seconds after its submission for which a job may be unknown to the scheduler
+FORGOTTEN: Final = "The scheduler does not know the job any more, and its log does not say that it has succeeded."
+
+
+async def state_of_job(
+    tools: UserTools, sftp: Sftp, files: RecordFiles, record: Record, deadline: Deadline
+) -> tuple[State, End | None, Progress | None]:
+    """State, end and progress of a transfer without an end. The end is recorded: schedulers forget their jobs."""
+    try:
+        (job, *_) = await tools.shown().job(record.job_id, deadline)
+    except NotFound:
+        if time.time() - record.created < UNKNOWN:
+            return "PENDING", None, None
+        log = await read_job_log(sftp, record)
+        end = End("COMPLETED", int(time.time()))
+        if not log.succeeded:
+            end = End("FAILED", end.at, error=log.reason or FORGOTTEN)
+        return await _ended(sftp, files, record, log, end, "The job has ended.")
+    state = state_of(job)
+    if state == "PENDING":
+        return state, None, None
+    log = await read_job_log(sftp, record)
+    if state == "RUNNING":
+        return state, None, _progress(record, log)
+    error = "" if state == "COMPLETED" else log.reason or _reason(job)
+    end = End(state, job.times.end or int(time.time()), error=error)
+    return await _ended(sftp, files, record, log, end, f"The job has ended: {job.state}")
+
+
+async def _ended(
+    sftp: Sftp, files: RecordFiles, record: Record, log: JobLog, end: End, line: str
+) -> tuple[State, End, Progress | None]:
+    progress = _progress(record, log)
+    with suppress(SftpError, GatewayError):
+        if progress is not None:
+            await storage.write_progress(sftp, files, progress)
+        await storage.finish(sftp, files, end, line)
+    return end.state, end, progress
+
+
+def _reason(job: Job) -> str:
+    """Why a job has not succeeded. Slurm's reason of jobs without one is `None`."""
+    return job.reason if job.reason and job.reason != "None" else job.state
+
+
+def _progress(record: Record, log: JobLog) -> Progress | None:
+    if log.done is None:
+        return None
+    return Progress(int(time.time()), log.done, log.total or record.size)

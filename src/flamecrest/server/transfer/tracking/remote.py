@@ -1,0 +1,242 @@
+"""The TrackedTransfers port over the records of one user on one cluster: list, show, cancel, retry."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from flamecrest.server.errors import Conflict, Invalid, NotFound, Upstream
+from flamecrest.server.ssh.channels.sftp_packets import SftpError
+from flamecrest.server.transfer.direct.parts import plan_of
+from flamecrest.server.transfer.direct.uploads import read_slots
+from flamecrest.server.transfer.port import SubmittedTransfer
+from flamecrest.server.transfer.records import names, storage
+from flamecrest.server.transfer.records.answers import Answers
+from flamecrest.server.transfer.records.names import RecordFiles
+from flamecrest.server.transfer.records.record import End, Progress, Record
+
+from .background import BEAT, STOPPED
+from .following import FollowingJobs
+from .jobs import state_of_job
+from .then import submitted
+from .view import state_of, view
+
+if TYPE_CHECKING:
+    from flamecrest.server.deadline import Deadline
+    from flamecrest.server.schedulers.values import JobSpec
+    from flamecrest.server.ssh.channels.sftp import Sftp
+    from flamecrest.server.transfer.port import StartedTransfer
+
+    from .port import State, SyncPlan, SyncRequest, TrackedTransfers, TransferView
+    from .starting import FolderTransfers
+    from .tools import UserTools
+
+T = TypeVar("T")
+SEARCHED: Final = 500  # newest records that are searched for the id of a scheduler's job
+SILENT: Final = 8  # seconds without progress, by this machine's clock, after which it is looked for twice
+_ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"})
+
+
+class RemoteTrackedTransfers:
+    """The TrackedTransfers port. `folders` starts synchronizations and copies."""
+
+    def __init__(self, tools: UserTools, folders: FolderTransfers) -> None:
+        self.tools = tools
+        self._folders = folders
+        self._following = FollowingJobs(tools, self.get)
+
+    @property
+    def answers(self) -> Answers:
+        return Answers(self.tools.session, self._folder)
+
+    async def list(self, limit: int, before: str | None, deadline: Deadline) -> list[TransferView]:
+        async def use(sftp: Sftp) -> list[TransferView]:
+            known = await storage.newest(sftp, self._folder)
+            if before is not None:
+                if before not in known:
+                    raise NotFound("There is no such transfer")
+                known = known[known.index(before) + 1 :]
+            found = await asyncio.gather(*(self._shown_or_none(sftp, one, deadline) for one in known[:limit]))
+            return [one for one in found if one is not None]
+
+        return await self._sftp(use, deadline)
+
+    async def get(self, transfer: str, deadline: Deadline) -> TransferView:
+        await self.tools.running.written(transfer, self._folder)
+
+        async def use(sftp: Sftp) -> TransferView:
+            return await self._shown(sftp, await self._files(sftp, transfer), deadline)
+
+        return await self._sftp(use, deadline)
+
+    async def cancel(self, transfer: str, deadline: Deadline) -> None:
+        await self.tools.running.written(transfer, self._folder)
+
+        async def use(sftp: Sftp) -> tuple[str, Record, TransferView]:
+            files = await self._files(sftp, transfer)
+            return files.transfer, await _record(sftp, files), await self._shown(sftp, files, deadline)
+
+        name, record, shown = await self._sftp(use, deadline)
+        if shown.state in _ENDED:
+            return
+        if record.job_id:  # the scheduler says how it has ended
+            await self.tools.scheduler().cancel(record.job_id, deadline)
+            return
+        await self.tools.lookup.cancel(name, deadline)
+        await self.tools.running.stop(name)
+
+    async def retry(
+        self, transfer: str, target: TrackedTransfers, deadline: Deadline
+    ) -> StartedTransfer | SubmittedTransfer:
+        await self.tools.running.written(transfer, self._folder)
+
+        async def use(sftp: Sftp) -> tuple[str, Record, TransferView, JobSpec | None, str]:
+            files = await self._files(sftp, transfer)
+            shown, progress = await self._shown(sftp, files, deadline), await storage.read_progress(sftp, files)
+            upload = "" if progress is None else progress.upload
+            then = await _tools(target).then.kept(sftp, files)
+            return files.transfer, await _record(sftp, files), shown, then, upload
+
+        name, record, shown, then, upload = await self._sftp(use, deadline)
+        if record.direction == "upload" and shown.state not in _ENDED:
+            if then is not None:
+                self._following.follow(name)
+            if record.method == "direct":
+                return await self.tools.direct.resume(name, record, "direct")
+            if record.method == "s3" and self.tools.store is not None:
+                return await self.tools.store.resume(name, record)
+        if shown.state == "COMPLETED" and record.direction != "download":
+            raise Conflict("The transfer was completed: there is nothing to retry")
+        if shown.state not in _ENDED:
+            raise Conflict("The transfer is still under way. Cancel it first.")
+        again = await self._folders.again(record, _tools(target), deadline, then, upload)
+        if then is not None and record.method not in {"sync", "copy"}:
+            await self.submit_after(again if isinstance(again, SubmittedTransfer) else again.job, then, deadline)
+        return again
+
+    def check_following(self, then: JobSpec) -> None:
+        self._following.check(then)
+
+    async def submit_after(self, job: SubmittedTransfer, then: JobSpec, deadline: Deadline) -> None:
+        await self._following.keep(job.transfer_id, then, deadline)
+
+    async def plan(self, request: SyncRequest, target: TrackedTransfers, most: int, deadline: Deadline) -> SyncPlan:
+        return await self._folders.plan(request, _tools(target), most, deadline)
+
+    async def sync(
+        self, request: SyncRequest, target: TrackedTransfers, deadline: Deadline, then: JobSpec | None = None
+    ) -> SubmittedTransfer:
+        return await self._folders.sync(request, _tools(target), deadline, then)
+
+    async def copy(
+        self, path: str, target_path: str, target: TrackedTransfers, deadline: Deadline,
+        then: JobSpec | None = None, account: str | None = None,
+    ) -> SubmittedTransfer:  # fmt: skip
+        return await self._folders.copy(path, target_path, _tools(target), deadline, then, account)
+
+    # --- records
+
+    async def _sftp(self, use: Callable[[Sftp], Awaitable[T]], deadline: Deadline) -> T:
+        try:
+            return await self.tools.session.sftp(use, deadline, repeatable=True)
+        except SftpError as error:
+            raise storage.explained(error, "transfer") from None
+
+    @property
+    def _folder(self) -> bytes:
+        return self.tools.work.records
+
+    async def _files(self, sftp: Sftp, transfer: str) -> RecordFiles:
+        """The files of a transfer, given by its id or that of its job. Raises NotFound."""
+        if names.is_transfer_id(transfer):
+            return RecordFiles(self._folder, transfer)
+        for name in (await storage.newest(sftp, self._folder))[:SEARCHED]:
+            files = RecordFiles(self._folder, name)
+            with suppress(Conflict):
+                record = await storage.read_record(sftp, files)
+                if record is not None and record.job_id == transfer:
+                    return files
+        raise NotFound("There is no such transfer")
+
+    # --- state
+
+    async def _shown_or_none(self, sftp: Sftp, transfer: str, deadline: Deadline) -> TransferView | None:
+        with suppress(NotFound, Conflict, Invalid):  # removed meanwhile, damaged, or no file
+            return await self._shown(sftp, RecordFiles(self._folder, transfer), deadline)
+        return None
+
+    async def _shown(self, sftp: Sftp, files: RecordFiles, deadline: Deadline) -> TransferView:
+        record, end, progress, then, follows = await asyncio.gather(
+            _record(sftp, files), storage.read_end(sftp, files), storage.read_progress(sftp, files),
+            submitted(sftp, files), storage.exists(sftp, files.then),
+        )  # fmt: skip
+        state: State = "PENDING"
+        if end is None and record.method in {"sync", "copy"}:
+            end = await self._end_of_folders(sftp, files, record, progress)
+            state = "RUNNING"
+        elif end is None and record.method == "direct":
+            end = await self.tools.jobs.settle(sftp, files, record)
+            progress = await _progress_of_parts(sftp, files, record) if end is None else None
+            state = "RUNNING" if progress is not None and progress.done else "PENDING"
+        elif end is None and record.job_id:
+            state, end, progress = await state_of_job(self.tools, sftp, files, record, deadline)
+        elif end is None:
+            state, end = await self._state_in_store(sftp, files, deadline)
+        if end is not None:
+            state = end.state
+        if follows and then is None and state == "COMPLETED":
+            self._following.follow(files.transfer)
+        return view(files, record, state, end, progress, await storage.error_of(sftp, files, end), then)
+
+    async def _end_of_folders(
+        self, sftp: Sftp, files: RecordFiles, record: Record, progress: Progress | None
+    ) -> End | None:
+        """The end of a transfer in the background, recorded for a gateway that has died."""
+        if self.tools.running.has(files.transfer):
+            return None
+        last = progress.at if progress is not None else record.created
+        if abs(time.time() - last) < SILENT:
+            return None
+        before = await storage.read_progress_file(sftp, files)
+        await asyncio.sleep(2.5 * BEAT)
+        if await storage.read_progress_file(sftp, files) != before:
+            return None
+        await storage.finish(sftp, files, End("FAILED", int(time.time()), error=STOPPED), STOPPED)
+        return await storage.read_end(sftp, files)
+
+    async def _state_in_store(self, sftp: Sftp, files: RecordFiles, deadline: Deadline) -> tuple[State, End | None]:
+        """The state of a transfer through the object store."""
+        try:
+            (job, *_) = await self.tools.lookup.job(files.transfer, deadline)
+        except NotFound:
+            return "PENDING", None
+        return state_of(job), await storage.read_end(sftp, files)
+
+
+def _tools(target: TrackedTransfers) -> UserTools:
+    if not isinstance(target, RemoteTrackedTransfers):
+        raise TypeError("transfers go between clusters with the same adapter")
+    return target.tools
+
+
+async def _record(sftp: Sftp, files: RecordFiles) -> Record:
+    record = await storage.read_record(sftp, files)
+    if record is None:
+        raise NotFound("There is no such transfer")
+    return record
+
+
+async def _progress_of_parts(sftp: Sftp, files: RecordFiles, record: Record) -> Progress | None:
+    """How much of an upload in parts is there."""
+    if record.direction != "upload":
+        return None
+    try:
+        slots = await read_slots(sftp, files, record)
+    except (SftpError, Upstream):
+        return None
+    plan = plan_of(record)
+    done = sum(plan.span(number)[1] for number, slot in enumerate(slots, 1) if slot is not None and slot.complete)
+    return Progress(int(time.time()), done, record.size)

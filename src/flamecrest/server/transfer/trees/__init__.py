@@ -1,0 +1,1 @@
+"""Folders on clusters: list, compare, copy, delete. Synchronizations and copies are made of it."""

@@ -1,0 +1,1 @@
+"""The perl program that lists and changes folders on a login node."""

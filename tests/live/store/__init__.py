@@ -1,0 +1,1 @@
+"""Tests of transfers through radosgw, with real Slurm jobs."""

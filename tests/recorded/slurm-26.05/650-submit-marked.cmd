@@ -1,0 +1,5 @@
+sbatch --parsable --comment=flamecrest-aaaaaaaaaaaaaaaaaaaa-aaaaaaaa --chdir=/home/fireuser
+# run as fireuser over ssh
+# exit status 0
+# 0.204 s (connection already open)
+# standard input: '#!/bin/sh\nsleep 1\n'

@@ -1,0 +1,45 @@
+"""The routes for orchestrators: they need no token and no cluster."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flamecrest.server.health.board import Service
+
+from .world import World
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_ready_until_the_gateway_stops(tmp_path: Path):
+    world = World(str(tmp_path))
+    app = world.app()
+    for user in ("ann", "bob", "ann", "bob"):
+        world.board.failed(user, "down", Service.SSH)
+    async with world.client(app=app) as client:
+        client.headers.pop("authorization")
+        answers = [(await client.get("/health/ready")).status_code]  # another replica would serve no better
+        app.leaving = True
+        answers += [(await client.get(f"/health/{name}")).status_code for name in ("ready", "live")]
+        assert (await client.get("/status/liveness")).status_code == 200  # served while load balancers take notice
+        await app.stop(0.1, 0.1)
+        answers += [(await client.get(f"/health/{name}")).status_code for name in ("ready", "live")]
+        assert (await client.get("/status/liveness")).status_code == 503
+        head = await client.head("/health/live")
+    assert answers == [200, 503, 200, 503, 200]
+    assert head.status_code == 200
+
+
+async def test_not_ready_without_a_key_of_an_issuer(tmp_path: Path):
+    world = World(str(tmp_path))
+    world.gateway = replace(world.gateway, unready=lambda: "no key")
+    async with world.client() as client:
+        assert (await client.get("/health/live")).status_code == 200
+        found = await client.get("/health/ready")
+        assert (found.status_code, found.json()["message"]) == (503, "Not ready: no key")

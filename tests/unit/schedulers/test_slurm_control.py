@@ -1,0 +1,59 @@
+"""Changes of a job by scontrol and scancel, with what the recorded programs say when they refuse."""
+
+from __future__ import annotations
+
+import pytest
+
+from flamecrest.server.errors import Conflict, Denied, Invalid, NotFound
+from flamecrest.server.schedulers.slurm.dialect import Slurm
+from flamecrest.server.schedulers.values import Dependency, DependencyKind, JobAction, JobChange
+from flamecrest.server.ssh.command import Output
+
+SLURM = Slurm()
+
+
+def test_the_commands() -> None:
+    assert SLURM.act("12_3", JobAction.HOLD).argv == ("scontrol", "hold", "12_3")
+    assert SLURM.act("12.west", JobAction.REQUEUE).argv == ("scontrol", "--clusters=west", "requeue", "12")
+    assert SLURM.signal("12", "sigusr1").argv == ("scancel", "--full", "--signal=USR1", "12")
+    change = JobChange(
+        time_limit=120, name="n n", dependencies=[Dependency(DependencyKind.AFTER_ANY, ["4"])], begin=1900000000
+    )
+    expected = [
+        "update",
+        "JobId=12",
+        "JobName=n n",
+        "TimeLimit=2:00",
+        "StartTime=uts1900000000",
+        "Dependency=afterany:4",
+    ]
+    assert list(SLURM.change("12", change).argv) == ["scontrol", *expected]
+    assert list(SLURM.change("12", JobChange(dependencies=())).argv)[-1] == "Dependency="
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "kind"),
+    [
+        (1, "Invalid job id specified for job 999999\nslurm_suspend error: Invalid job id specified", NotFound),
+        (1, "Invalid user id for job 39\nslurm_suspend error: Invalid user id", Denied),
+        (1, "Access/permission denied for job 25", Denied),
+        (1, "Job is pending execution for job 25", Conflict),
+        (1, "Job/step already completing or completed for job 25", Conflict),
+        (1, "Invalid partition name specified for job 25", Invalid),
+    ],
+)
+def test_refusals_have_kinds(status: int, said: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        SLURM.act("25", JobAction.RELEASE).parse(Output(status, stderr=said.encode()))
+    with pytest.raises(kind):
+        SLURM.change("25", JobChange(partition="long")).parse(Output(status, stderr=said.encode()))
+
+
+def test_a_done_change_says_nothing() -> None:
+    SLURM.act("25", JobAction.HOLD).parse(Output(0))
+
+
+@pytest.mark.parametrize("signal", ["", "USR1;rm", "--batch", "K ILL", "0", "1000"])
+def test_what_cannot_be_a_signal_is_refused(signal: str) -> None:
+    with pytest.raises(Invalid):
+        SLURM.signal("12", signal)

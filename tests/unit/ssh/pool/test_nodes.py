@@ -1,0 +1,146 @@
+"""Several login nodes, on real SSH servers: logins and reads go on over another node when one hangs or is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from flamecrest.sandbox.ssh.server import SshServer
+from flamecrest.server.auth.port import Identity
+from flamecrest.server.errors import Upstream
+from flamecrest.server.ssh.host_keys import HostKeyVerifier
+from flamecrest.server.ssh.nodes.node import Health
+from tests.unit.ssh.pool.test_pool import session, sh, soon, until
+
+pytestmark = pytest.mark.anyio
+
+ANN, BOB, CYD = Identity("ann"), Identity("bob"), Identity("cyd")
+
+
+@pytest.fixture
+def accelerate() -> bool:
+    return True
+
+
+@pytest.fixture
+async def second(world) -> AsyncIterator[SshServer]:
+    """Another login node, of the same users."""
+    keys = {name: [key] for name, key in world.keys.items()}
+    server = SshServer(world.server.users, world.host_key, keys=keys)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+def two(world, second, **limits):
+    """A pool on both nodes."""
+    trust = HostKeyVerifier(pinned=[world.host_key.export_public_key().decode()])
+    hosts = [world.host(), world.host(port=second.port)]
+    return world.pool(*hosts, host_keys=trust, **limits)
+
+
+def health(pool) -> list[Health]:
+    return [node.health for node in pool.nodes.all]
+
+
+async def stat(pool, who) -> bool:
+    return (await session(pool, who).stat("/", soon(), follow=True))[0] > 0
+
+
+async def test_users_are_spread_over_the_nodes(world, second):
+    async with two(world, second) as pool:
+        for who in (ANN, BOB):
+            assert await stat(pool, who)
+        assert (world.server.counts.logins, second.counts.logins) == (1, 1)
+        assert [(one.connections, one.in_flight) for one in pool.nodes.report(pool.all_connections())] == [(1, 0)] * 2
+
+
+@pytest.mark.parametrize("fault", ["refuse", "hang"])
+async def test_a_login_is_made_on_another_node_if_one_takes_none(world, second, fault):
+    getattr(world.server, fault)()
+    async with two(world, second) as pool:
+        assert await stat(pool, ANN)
+        assert second.counts.logins == 1
+        assert health(pool) == [Health.DOWN, Health.UP]
+        before = world.server.counts.connections
+        assert await stat(pool, BOB)
+        assert world.server.counts.connections == before, "no user waits for a node that is known to be down"
+        if fault == "refuse":
+            await world.server.start()
+        else:
+            world.server.thaw()
+        await until(lambda: health(pool)[0] is Health.RETURNING)
+
+
+async def test_reads_leave_a_node_that_is_silent_and_it_gets_no_new_work(world, second):
+    async with two(world, second) as pool:
+        await stat(pool, ANN)
+        await stat(pool, BOB)
+        users = {"ann": ANN, "bob": BOB}
+        (first,) = [one for one in pool.all_connections() if one.host.port == world.server.port]
+        mine = users[first.user]
+        world.server.freeze()
+        assert await stat(pool, mine)
+        assert health(pool)[0] is Health.DOWN
+        assert first.in_flight == 0
+        assert not first.usable(0.0, float("inf")), "it gets no new work"
+        assert await stat(pool, CYD)
+        assert second.counts.logins == 3
+        world.server.thaw()
+        await until(lambda: health(pool)[0] is not Health.DOWN)
+
+
+async def test_a_write_that_may_have_begun_is_not_repeated_on_another_node(world, second):
+    async with two(world, second) as pool:
+        me, log = session(pool, ANN), world.root / "log"
+        await me.run(sh("true"), soon())
+        (connection,) = pool.all_connections()
+        node = world.server if connection.host.port == world.server.port else second
+        command = asyncio.create_task(me.run(sh("echo x >> $1; sleep 60", str(log)), soon()))
+        await until(lambda: log.exists() and log.read_text())
+        node.drop()
+        with pytest.raises(Upstream):
+            await command
+        assert log.read_text() == "x\n"
+        assert await stat(pool, ANN)
+
+
+async def test_with_all_nodes_down_requests_fail_and_are_served_when_one_is_back(world, second):
+    world.server.refuse()
+    second.refuse()
+    async with two(world, second) as pool:
+        with pytest.raises(Upstream, match="connection refused"):
+            await stat(pool, ANN)
+        await second.start()
+        assert await stat(pool, ANN)
+
+
+async def test_users_of_a_node_that_is_gone_from_the_name_service_move(world, second):
+    async with two(world, second) as pool:
+        await stat(pool, ANN)
+        (connection,) = pool.all_connections()
+        pool.nodes.use([node.host for node in pool.nodes.all if node.host != connection.host])
+        assert await stat(pool, ANN)
+        (other,) = pool.connections(ANN)
+        assert other is not connection
+        await until(lambda: connection.lost)
+
+
+async def test_users_of_a_node_that_is_slow_move(world, second):
+    """The times of questions are noted; those of the slow node are set here, so that no test waits for them."""
+    async with two(world, second) as pool:
+        for who in (ANN, BOB):
+            for _ in range(6):
+                await stat(pool, who)
+        slow, fast = (next(one for one in pool.connections(who)) for who in (ANN, BOB))
+        assert {slow.node, fast.node} == set(pool.nodes.all)
+        now = time.monotonic()
+        assert all(one.node.latency(now) is not None for one in (slow, fast))
+        for _ in range(40):
+            slow.node.took(5.0, now)
+        await until(lambda: any(one.node is fast.node for one in pool.connections(ANN)))
+        assert not any(one.node is slow.node for one in pool.connections(ANN))
+        assert slow.node.health is Health.SLOW

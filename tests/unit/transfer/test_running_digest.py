@@ -1,0 +1,36 @@
+"""The digest of a body that is computed in threads is that of all bytes in their order."""
+
+import asyncio
+import hashlib
+import os
+
+import pytest
+
+from flamecrest.server.transfer.direct.running_digest import BATCH, RunningDigest
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[], [0], [1], [BATCH], [BATCH - 1, 1, 1], [3 * BATCH + 5, 7], [100_000] * 17],
+    ids=["no chunk", "empty", "one byte", "a batch", "around a batch", "long chunk", "many chunks"],
+)
+async def test_digest_of_chunks(sizes: list[int]) -> None:
+    chunks = [os.urandom(size) for size in sizes]
+    digest = RunningDigest("md5")
+    for chunk in chunks:
+        await digest.add(chunk)
+    assert await digest.hexdigest() == hashlib.md5(b"".join(chunks)).hexdigest()
+
+
+async def test_bodies_at_once_have_their_own_digests() -> None:
+    async def digest_of(byte: bytes) -> str:
+        digest = RunningDigest("sha256")
+        for _ in range(40):
+            await digest.add(byte * 65536)
+        return await digest.hexdigest()
+
+    letters = [bytes([number]) for number in range(65, 81)]
+    found = await asyncio.gather(*map(digest_of, letters))
+    assert found == [hashlib.sha256(letter * 65536 * 40).hexdigest() for letter in letters]

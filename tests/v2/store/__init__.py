@@ -1,0 +1,1 @@
+"""Tests of transfers through the sandbox's object store."""
