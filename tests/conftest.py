@@ -115,6 +115,13 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show how tests failed that were run again (`--reruns`): a test that passes then has a fault as well."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.write_sep("_", f"FAILED AND RUN AGAIN: {report.nodeid}", yellow=True)
+        report.toterminal(terminalreporter._tw)
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     """The one event loop that the gateway runs on."""
