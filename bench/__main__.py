@@ -47,12 +47,16 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--only", type=lambda text: text.split(","), default=names, help=f"some of {','.join(names)}")
     parser.add_argument("--quick", action="store_true", help="fewer runs; extrapolate what takes minutes")
+    parser.add_argument("--soak-minutes", type=float, metavar="N", help="how long the soak lasts; default 10, quick 1")
+    parser.add_argument("--clients", type=int, default=1000, metavar="N", help="clients of the soak; default 1000")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write report.html, report.md and result.json there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results to a file")
     parser.add_argument("--keep-logs", type=Path, metavar="DIR", help="keep the servers' logs there")
     options = parser.parse_args()
     if unknown := set(options.only) - set(names):
         parser.error(f"no such workload: {', '.join(sorted(unknown))}; choose from {', '.join(names)}")
+    if options.clients < 1 or not 0 < (options.soak_minutes or 1) <= 24 * 60:
+        parser.error("--clients must be at least 1, --soak-minutes more than 0 and at most a day")
     if options.url and not os.environ.get(TOKEN):
         parser.error(f"--url needs an access token in the variable {TOKEN}")
     if options.url and options.compare:
@@ -100,6 +104,8 @@ def measure(options: argparse.Namespace, workloads: Sequence[Workload], results:
             scheduler=not options.sandbox,
             sshd=listener(site.port),
             say=say,
+            clients=options.clients,
+            soak_minutes=options.soak_minutes,
         )
         for workload in workloads:
             results.extend(asyncio.run(workload.run(bench)))

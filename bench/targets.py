@@ -63,6 +63,14 @@ def _polled(quantity: str) -> Coordinates:
     return ("pollers", GATEWAY, quantity, 200)
 
 
+def _cold(contender: str) -> Coordinates:
+    return ("cold", contender, "seconds", "5 calls each")
+
+
+def _soak(name: str) -> Coordinates:
+    return ("soak", GATEWAY, "whole time", name)
+
+
 def _more(workload: str, parameter: int | str) -> Coordinates:
     return (workload, GATEWAY, "MiB more", parameter)
 
@@ -188,6 +196,41 @@ TARGETS: Sequence[Target] = (
     Target(
         "complete lives of jobs by 500 clients: that fail",
         ("lifecycle", GATEWAY, "clients that failed", 500), None, "at most", 0, "clients",
+    ),
+    Target(
+        "cold start of 440 clients of 22 users, 5 calls each, beside a command over a pooled connection (c)",
+        _cold("c"), _cold(GATEWAY), "at least", 8, of_sshd=True,
+    ),
+    Target(
+        "1000 clients with keep-alive, warm stat at half of the peak: 99th percentile beside the median",
+        ("keepalive", GATEWAY, "p99 : p50", 1000), None, "at most", 20,
+    ),
+    Target(
+        "1000 clients, 0.5 to 2 s between two calls: 800 a second are served (98 % of them)",
+        ("crowd", GATEWAY, "requests/s", "all"), None, "at least", 784, "a second",
+    ),
+    Target(
+        "1000 clients, 0.5 to 2 s between two calls: 99th percentile, on a quiet machine",
+        ("crowd", GATEWAY, "ms p99", "all"), None, "at most", 100, "ms",
+    ),
+    Target(
+        "two workers beside one, simulated with 4 processors",
+        ("workers", GATEWAY, "two workers : one", "4 processors"), None, "at least", 1.5,
+    ),
+    Target(
+        "one of four login nodes ten times slower, simulated: 99th percentile beside healthy nodes",
+        ("login-nodes", GATEWAY, "p99 : p99 of healthy nodes", "whole time"), None, "at most", 1.5,
+    ),
+    Target("soak: wrong responses", ("soak", GATEWAY, "wrong responses", "all"), None, "at most", 0, "responses"),
+    Target("soak: growth of memory after warm-up", _soak("% of memory more"), None, "below", 5, "%"),
+    *(
+        Target(f"soak: {text}", _soak(f"{name} left"), None, "at most", 0, name)
+        for name, text in (
+            ("descriptors", "descriptors of the gateway that are left over"),
+            ("channels", "SSH channels that are left over"),
+            ("connections", "SSH connections that are left over"),
+            ("processes", "processes of the users that are left over on the login node"),
+        )
     ),
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .logs import parsed
@@ -24,6 +24,7 @@ COUNTS = {
     "bytes_sent": "bytes sent",
     "bytes_received": "bytes received",
 }
+GAUGES = ("connections", "channels", "ahead", "shared", "waiting", "dialing")  # the pool's numbers of now
 TIMEOUT = 5  # seconds until the counters must be in the log
 
 
@@ -35,14 +36,14 @@ def handles(pid: int, number: signal.Signals) -> bool:
     return False
 
 
-def counted(lines: Iterable[bytes]) -> dict[str, int] | None:
+def counted(lines: Iterable[bytes], names: Iterable[str] = tuple(COUNTS)) -> dict[str, int] | None:
     """The sums of the counters over all clusters; None if no line has counters. Missing counters are left out."""
     clusters: dict[str, dict[str, int]] = {}
     for line in lines:
         fields = parsed(line)
         if fields is None or fields.get("logger") not in LOGGERS or fields.get("message") != "pool":
             continue
-        numbers = {name: fields[name] for name in COUNTS if type(fields.get(name)) is int}
+        numbers = {name: fields[name] for name in names if type(fields.get(name)) is int}
         clusters[str(fields.get("cluster"))] = numbers
     total: Counter[str] = Counter()
     for numbers in clusters.values():
@@ -50,7 +51,7 @@ def counted(lines: Iterable[bytes]) -> dict[str, int] | None:
     return dict(total) if clusters else None
 
 
-async def read_counters(pid: int, log: Path) -> dict[str, int] | None:
+async def read_counters(pid: int, log: Path, names: Sequence[str] = tuple(COUNTS)) -> dict[str, int] | None:
     """Make a server log its counters and return them; None if it does not count.
 
     Raises TimeoutError if nothing is logged.
@@ -60,10 +61,10 @@ async def read_counters(pid: int, log: Path) -> dict[str, int] | None:
     start = log.stat().st_size
     os.kill(pid, signal.SIGUSR1)
     async with asyncio.timeout(TIMEOUT):
-        found, before = counted(since(log, start)), None
+        found, before = counted(since(log, start), names), None
         while found is None or found != before:  # wait until the lines of all clusters are there
             await asyncio.sleep(0.05)
-            before, found = found, counted(since(log, start))
+            before, found = found, counted(since(log, start), names)
     return found
 
 

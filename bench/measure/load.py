@@ -24,10 +24,12 @@ _SCRIPT = """
 local requests = { %s }
 local ready = {}
 local at = 0
-wrk.headers["Authorization"] = "Bearer %s"
+local own = "Bearer %s"
+%s
 function init(args)
   for number, r in ipairs(requests) do
     wrk.headers["Content-Type"] = r[3]
+    wrk.headers["Authorization"] = r[5] or own
     ready[number] = wrk.format(r[1], r[2], nil, r[4])
   end
 end
@@ -43,6 +45,7 @@ function done(summary, latency, requests)
     errors.connect + errors.read + errors.write + errors.status + errors.timeout))
 end
 """
+_DELAY = "function delay() return math.random(%d, %d) end"  # milliseconds
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\0": "\\0"})
 
 
@@ -53,6 +56,7 @@ class Request:
     target: str  # path and query, appended to the endpoint's URL
     body: str | None = None
     media_type: str | None = None
+    token: str | None = None  # of another user than the endpoint's
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +125,17 @@ def wrk_installed() -> bool:
     return shutil.which("wrk") is not None
 
 
-async def wrk(endpoint: Endpoint, requests: Sequence[Request], connections: int, seconds: float) -> Burst:
-    """Send the requests in rotation over `connections` connections for `seconds` seconds."""
+async def wrk(
+    endpoint: Endpoint, requests: Sequence[Request], connections: int, seconds: float, pause: float = 0.0
+) -> Burst:
+    """Send the requests in rotation over `connections` connections for `seconds` seconds.
+
+    `pause`: the mean of the seconds that a connection waits before each request, between half and one and a half of it.
+    """
     parts = httpx.URL(endpoint.url)
     lines = ",\n".join(_table(parts.path, request) for request in requests)
-    with _script(_SCRIPT % (lines, endpoint.token)) as script:
+    delay = _DELAY % (round(500 * pause), round(1500 * pause)) if pause else ""
+    with _script(_SCRIPT % (lines, endpoint.token, delay)) as script:
         origin = f"http://{parts.host}:{parts.port}"
         options = ["-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "20s", "-s", str(script)]
         process = await asyncio.create_subprocess_exec(
@@ -165,7 +175,8 @@ def _script(text: str) -> Iterator[Path]:
 
 def _table(path: str, request: Request) -> str:
     method = "GET" if request.body is None else "POST"
-    fields = (method, path + request.target, request.media_type, request.body)
+    own = None if request.token is None else f"Bearer {request.token}"
+    fields = (method, path + request.target, request.media_type, request.body, own)
     return f"{{ {', '.join(map(_lua, fields))} }}"
 
 

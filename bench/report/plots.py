@@ -55,7 +55,7 @@ class Bar:
 
 def curves(title: str, labels: tuple[str, str], found: Sequence[Curve]) -> str:
     """Draw curves; `labels` are those of the x and the y axis. Returns "" if there are no points."""
-    lines = [(curve, sorted(point for point in curve.points if all(map(_positive, point)))) for curve in found]
+    lines = [(curve, sorted(point for point in curve.points if all(map(positive, point)))) for curve in found]
     lines = [(curve, points) for curve, points in lines if points]
     if not lines:
         return ""
@@ -68,8 +68,8 @@ def curves(title: str, labels: tuple[str, str], found: Sequence[Curve]) -> str:
         axes = figure.subplots()
         for curve, points in lines:
             x, y = zip(*points, strict=True)
-            axes.plot(x, y, marker="o", markersize=4, linewidth=2, color=curve.colour, label=_text(curve.name))
-        axes.set(xscale="log", yscale="log", xlabel=_text(labels[0]), ylabel=_text(labels[1]))
+            axes.plot(x, y, marker="o", markersize=4, linewidth=2, color=curve.colour, label=shown(curve.name))
+        axes.set(xscale="log", yscale="log", xlabel=shown(labels[0]), ylabel=shown(labels[1]))
         every = [point for _, points in lines for point in points]
         for axis, values in zip((axes.xaxis, axes.yaxis), zip(*every, strict=True), strict=True):
             few_decades = max(values) < 10_000 * min(values)
@@ -77,9 +77,9 @@ def curves(title: str, labels: tuple[str, str], found: Sequence[Curve]) -> str:
             axis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:,.6g}"))
             axis.set_minor_formatter(NullFormatter())
         axes.grid(visible=True)
-        figure.suptitle(_text(title), x=0.01, ha="left", weight="bold", size=11)
+        figure.suptitle(shown(title), x=0.01, ha="left", weight="bold", size=11)
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02))
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def bars(
@@ -90,7 +90,7 @@ def bars(
     With `apart`, each group has a scale of its own.
     """
     lengths = {name: max((_length(bar) for bar in found), default=0.0) for name, found in groups.items()}
-    names = [name for name, length in lengths.items() if _positive(length)]
+    names = [name for name, length in lengths.items() if positive(length)]
     if not names:
         return ""
     counts = [len(groups[name]) for name in names]
@@ -103,16 +103,16 @@ def bars(
         every = figure.subplots(len(names), squeeze=False, height_ratios=counts)[:, 0]
         for axes, name in zip(every, names, strict=True):
             _group(axes, groups[name], colours)
-            axes.set_title(_text(name), weight="bold", size=9.5)
+            axes.set_title(shown(name), weight="bold", size=9.5)
             axes.set_xlim(0, 1.2 * (lengths[name] if apart else max(lengths.values())))
             if not apart and axes is not every[-1]:
                 axes.set_xticklabels([])
-        every[-1].set_xlabel(_text(unit + ("; each group has its own scale" if apart and len(names) > 1 else "")))
-        figure.suptitle(_text(title), x=0.01, ha="left", weight="bold", size=11)
+        every[-1].set_xlabel(shown(unit + ("; each group has its own scale" if apart and len(names) > 1 else "")))
+        figure.suptitle(shown(title), x=0.01, ha="left", weight="bold", size=11)
         if any(len(bar.parts) > 1 for name in names for bar in groups[name]):
             handles, labels = every[0].get_legend_handles_labels()
             figure.legend(handles, labels, loc="outside upper right", ncols=len(labels))
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def _group(axes: Axes, found: Sequence[Bar], colours: Mapping[str, str]) -> None:
@@ -121,11 +121,11 @@ def _group(axes: Axes, found: Sequence[Bar], colours: Mapping[str, str]) -> None
     for part, colour in colours.items():
         widths = [bar.parts.get(part, 0.0) for bar in found]
         if any(part in bar.parts for bar in found):
-            axes.barh(places, widths, left=ends, color=colour, height=0.75, label=_text(part))
+            axes.barh(places, widths, left=ends, color=colour, height=0.75, label=shown(part))
         ends = [end + width for end, width in zip(ends, widths, strict=True)]
     for place, bar, end in zip(places, found, ends, strict=True):
-        axes.annotate(_text(bar.label), (end, place), xytext=(4, 0), textcoords="offset points", va="center")
-    axes.set_yticks(places, [_text(bar.name) for bar in found])
+        axes.annotate(shown(bar.label), (end, place), xytext=(4, 0), textcoords="offset points", va="center")
+    axes.set_yticks(places, [shown(bar.name) for bar in found])
     axes.set_ylim(len(found) - 0.4, -0.6)  # the first bar at the top
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=True, axis="x")
@@ -135,16 +135,16 @@ def _length(bar: Bar) -> float:
     return sum(bar.parts.values())
 
 
-def _positive(value: float) -> bool:
+def positive(value: float) -> bool:
     return 0 < value < math.inf
 
 
-def _text(text: str) -> str:
+def shown(text: str) -> str:
     """Text that every font can show: labels can come from logs."""
     return "".join(letter if " " <= letter <= "~" else "?" for letter in text)
 
 
-def _svg(figure: Figure) -> str:
+def as_svg(figure: Figure) -> str:
     """The figure as an SVG element without a document header, so that it can stand in HTML."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))

@@ -11,6 +11,7 @@ from bench.results import Cell, Results
 
 from .plots import Bar, Curve, bars, curves
 from .tables import significant
+from .timelines import LOGIN_NODES, SOAK
 
 COLOURS = {
     "a": "#999999",
@@ -162,5 +163,10 @@ PLOTS: dict[str, dict[str, Callable[[Results], str]]] = {
         "channels": _bars("network", "channels a request", "SSH channels per request: less is better"),
         "received": _bars("network", "bytes received a request", "Bytes from the cluster per request", apart=True),
     },
+    "cold": {"time": _bars("cold", "seconds", "Cold start of 440 clients: less is better")},
+    "crowd": {"latency": _bars("crowd", "ms p99", "A crowd, 99th percentile of latency: less is better")},
+    "workers": {"rate": _bars("workers", "requests/s", "Workers by processors, simulated: more is better")},
+    "login-nodes": {"latency": LOGIN_NODES},
+    "soak": {"time": SOAK},
     "memory": {"users": _bars("memory", "MiB", "Resident memory of the gateway by users: less is better")},
 }

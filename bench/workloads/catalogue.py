@@ -8,6 +8,12 @@ from .analysis import Calls, Network
 from .authorization import Authorization
 from .big_file import BigFile
 from .bulk import BulkDownload
+from .crowds.cold import ColdStart
+from .crowds.crowd import Crowd
+from .crowds.keep_alive import KeepAlive
+from .crowds.login_nodes import LoginNodes
+from .crowds.soak import Soak
+from .crowds.workers import Workers
 from .downloads import HttpxDownloads
 from .fair_use import FairUse
 from .jobs import JobThroughput
@@ -51,4 +57,10 @@ WORKLOADS: Sequence[Workload] = (
     Submissions(),
     ManyJobs(),
     Lifecycle(),
+    ColdStart(),
+    KeepAlive(),
+    Crowd(),
+    Workers(),
+    LoginNodes(),
+    Soak(),
 )

@@ -26,6 +26,8 @@ class Bench:
     scheduler: bool  # whether the site has Slurm
     sshd: int | None  # pid of the process that listens on the site's port, if it can be seen
     say: Callable[[str], None]  # prints a line about the progress
+    clients: int = 1000  # of the soak
+    soak_minutes: float | None = None  # None: as the workload says
 
     @property
     def gateways(self) -> list[str]:

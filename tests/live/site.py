@@ -53,6 +53,7 @@ class Site:
     connection_mode: str = "ssh"
     local: Mapping[str, Any] | None = None  # the settings of the local scheduler, which is used instead of Slurm
     shared_life: float | None = None  # seconds for which requests use an answer of the scheduler; None: the default
+    idle_timeout: float = 120  # seconds after which the gateway closes an unused connection
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Site:
@@ -157,7 +158,7 @@ class Site:
                 "host": self.host,
                 "port": self.port,
                 "max_clients": 200,
-                "timeout": {"connection": 10, "login": 10, "command_execution": 30, "idle_timeout": 120},
+                "timeout": {"connection": 10, "login": 10, "command_execution": 30, "idle_timeout": self.idle_timeout},
                 "host_keys": {"known_hosts": str(self.known_hosts)},
             },
             "scheduler": self._scheduler(),

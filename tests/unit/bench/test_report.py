@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from bench.columns import GATEWAY, OPENSSH, REST
-from bench.report import files, html, markdown, plots, workload_plots
+from bench.report import files, html, markdown, plots, timelines, workload_plots
 from bench.report.document import RESOURCES, ReportDocument
 from bench.results import Cell, Results
 from bench.targets import TARGETS, judge
@@ -48,6 +48,11 @@ def everything() -> Results:
         *(Cell("pollers", "c", what, 200, (40.0,)) for what in ("ms p99", "questions to slurmctld a second")),
         Cell("submit", REST, "ms a job", "one by one", (40.0,)),
         *(Cell("lifecycle", "c", what, 10, (40.0,)) for what in ("s p50, whole life", "jobs/s")),
+        *(Cell("cold", key, "seconds", "5 calls each", (2.0,)) for key in ("c", GATEWAY)),
+        Cell("crowd", GATEWAY, "ms p99", "all", (20.0,)),
+        Cell("workers", "2 workers", "requests/s", "4 processors", (5000.0,)),
+        *(Cell("login-nodes", "all nodes healthy", "ms p99", n, (20.0,)) for n in (10, 20, "whole time")),
+        *(Cell("soak", GATEWAY, f"{what}, over time", n, (1.0 * n,)) for what in ("ms p99", "MiB") for n in (0, 20)),
     ]
     return Results(cells)
 
@@ -192,6 +197,16 @@ def test_points_without_a_logarithm_are_left_out() -> None:
         assert plots.curves("t", ("x", "y"), [plots.Curve("c", "#000000", [point])]) == "", point
     with_them = plots.curves("t", ("x", "y"), [plots.Curve("c", "#000000", [*good, *bad])])
     assert with_them == plots.curves("t", ("x", "y"), [plots.Curve("c", "#000000", good)])
+
+
+def test_timeline_leaves_out_what_cannot_be_drawn() -> None:
+    good, bad = [(1.0, 1.0), (10.0, 2.0)], [(2.0, 0.0), (3.0, math.nan), (4.0, math.inf)]
+    only_bad = {"ms": [plots.Curve("c", "#000000", bad)]}
+    assert timelines.timeline("t", only_bad, logarithmic=["ms"]) == ""
+    panels = {"ms": [plots.Curve("c", "#000000", [*good, *bad])], "MiB": [plots.Curve(HOSTILE, "#111111", good)]}
+    svg = timelines.timeline("t", panels | {"empty": []}, logarithmic=["ms"])
+    assert "alert('x')" in "".join(ET.fromstring(svg).itertext())
+    assert "<script" not in svg
 
 
 def test_bars_without_length_are_not_drawn() -> None:
