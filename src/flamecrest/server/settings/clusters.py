@@ -128,6 +128,23 @@ class SshSettings(Section):
         "files on it end, and after this time it is closed, with transfers and commands that still use it.",
         json_schema_extra=FLAMECREST_ONLY,
     )
+    max_waiting: Count = Field(
+        default=1500,
+        description="The maximum number of requests that wait for a channel or connection of this cluster. Beyond it, "
+        "the newest of the user with most of them gets 503.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    max_waiting_per_user: Count = Field(
+        default=1000,
+        description="The maximum number of such requests of one user; further ones get 429.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    refuse_late: bool = Field(
+        default=True,
+        description="`true`: a request that would wait until after its deadline, by the rate at which others get their "
+        "turn, gets 503 at once, with `Retry-After`. `false`: it waits.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
     max_connections_per_user: Count = Field(
         default=2, description="The maximum number of connections of one user.", json_schema_extra=FLAMECREST_ONLY
     )

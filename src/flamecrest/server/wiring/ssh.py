@@ -9,6 +9,7 @@ from flamecrest.server.ssh.host_keys import HostKeyVerifier
 from flamecrest.server.ssh.pool.host import Host
 from flamecrest.server.ssh.pool.policy import PoolLimits
 from flamecrest.server.ssh.pool.pool import Pool
+from flamecrest.server.ssh.queue.room import QueueLimits
 
 if TYPE_CHECKING:
     from flamecrest.server.settings import SshSettings
@@ -36,6 +37,7 @@ def make_pool(ssh: SshSettings, credentials: Credentials) -> Pool:
             max_sessions=ssh.max_sessions,
             max_failed_logins=ssh.max_failed_logins,
             turn=ssh.max_turn,
+            queue=QueueLimits(ssh.max_waiting, ssh.max_waiting_per_user, ssh.refuse_late),
         ),
     )
 

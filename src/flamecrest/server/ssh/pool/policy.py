@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum, auto
 from typing import NamedTuple
+
+from flamecrest.server.ssh.queue.room import QueueLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class PoolLimits:
     max_failed_logins: int | None = None  # on one node in a short time; None: by its server's version
     turn: float = 60.0  # a connection that another user waits for is closed after this, whatever it is used for
     tick: float = 1.0  # between two checks for idle, old and silent connections
+    queue: QueueLimits = field(default_factory=QueueLimits)  # of requests that wait
 
 
 TURN = 2.0  # seconds for which a user keeps the only connection although others wait

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from flamecrest.server.errors import GatewayError, Unavailable
 from flamecrest.server.ssh.counters import PoolCounters
 from flamecrest.server.ssh.errors import LoginLost, NothingSent
+from flamecrest.server.ssh.queue.door import Door
 from flamecrest.server.telemetry.trace import phase
 
 from .channel_limit import Kind
@@ -23,11 +24,12 @@ from .connection import ANY_TIME, Connection, Lease
 from .dial import Dialer
 from .logins import nth
 from .opening import Opener
-from .policy import Decision, PoolLimits, decide, expired
+from .policy import Decision, PoolLimits, expired
 from .users import (
     PoolUser,
     Waiter,
     closed,
+    decision_for,
     gauges,
     hoped_for,
     idle_longest,
@@ -72,6 +74,7 @@ class Pool:
         self.counters = PoolCounters()
         self.requests_wait = 0  # for a channel, of all users
         self._dialer = Dialer(credentials, host_keys, self.counters, limits)
+        self._door = Door(limits, self.counters)
         self._opener = Opener(self.hosts, self._dialer, self.spawn)
         self.nodes = self._opener.nodes
         self._users: dict[str, PoolUser] = {}
@@ -100,7 +103,8 @@ class Pool:
         """One channel of a connection, opened after the monotonic time `since` if that is possible.
 
         `again`: the server refused the last one, so the request keeps its place before the user's others.
-        Raises Busy or Unavailable when none is free by the deadline, NothingSent when no connection can be opened.
+        Raises Busy or Unavailable when none is free by the deadline, or when that is to be expected, and NothingSent
+        when no connection can be opened.
         """
         user = self._users.get(identity.username) or self._users.setdefault(identity.username, PoolUser())
         user.identity = identity
@@ -109,7 +113,8 @@ class Pool:
             for connection in user.connections:
                 if connection.accepts(now, age, since, kind):
                     return Lease(self, connection, kind)
-        waiter = Waiter(asyncio.get_running_loop().create_future(), since, kind, deadline.at)
+        begun = again or since > 0.0
+        waiter = Waiter(asyncio.get_running_loop().create_future(), since, kind, deadline.at, begun)
         if again:
             user.waiting.appendleft(waiter)
         else:
@@ -117,6 +122,8 @@ class Pool:
         self.requests_wait += 1
         try:
             self._serve(user)
+            if not waiter.lease.done():
+                self._door.enter(user, waiter, self._users.values(), self._without_connection())
             with phase("connect" if user.dialing is not None and not user.connections else "queue"):
                 return await self._wait(user, waiter, deadline)
         finally:
@@ -217,28 +224,6 @@ class Pool:
 
     # --- deciding and serving
 
-    def _decide(self, user: PoolUser, waiter: Waiter) -> tuple[Decision, int]:
-        now = time.monotonic()
-        states = [connection.state(now, self.limits.age) for connection in user.connections]
-        total, evictable = total_of(self._users.values()), idle_longest(self.all_connections()) is not None
-        return decide(
-            states,
-            self.limits,
-            max_age=now - waiter.since if waiter.since else float("inf"),
-            dialing=user.dialing is not None,
-            total=total,
-            evictable=evictable,
-            allowed=user.load(now, self.limits.age).allows(waiter.kind),
-            may_open=self._may_open(user, now, self.limits.max_clients - total + evictable),
-        )
-
-    def _may_open(self, user: PoolUser, now: float, places: int) -> bool:
-        """Whether the user may open one of the places left: no pause, and fewer others wait longer without any."""
-        if user.connections and (now < user.dial_after or any(c.limit.no_process for c in user.connections)):
-            return False
-        others = without_connection(self._users.values(), time.monotonic(), self.limits.age)
-        return sum(one.without_since < user.without_since for one in others) < max(1, places)
-
     def _serve(self, user: PoolUser) -> None:
         """Serve the user's requests that wait, in order, as far as possible now."""
         blocked: set[Kind] = set()
@@ -250,9 +235,10 @@ class Pool:
                 continue
             if waiter.kind in blocked:
                 continue
-            decision, index = self._decide(user, waiter)
+            decision, index = decision_for(user, waiter, self._users.values(), self.limits)
             if decision is Decision.USE:
                 user.waiting.remove(waiter)
+                self._door.served(user, waiter)
                 waiter.lease.set_result(Lease(self, user.connections[index], waiter.kind))
                 continue
             # without a free channel nothing behind it gets one; without a free share, no longer command
@@ -272,6 +258,8 @@ class Pool:
             self._recall()
 
     def _open(self, user: PoolUser, identity: Identity, *, replaces: bool = False) -> None:
+        if not replaces:
+            self._door.connecting(user)
         user.host = None
         user.dialing = asyncio.create_task(self._dial(user, identity, replaces=replaces))
 
@@ -284,13 +272,15 @@ class Pool:
 
     def _serve_others(self) -> None:
         """Serve users who have no connection, those who wait longest first: one may be opened now."""
-        for user in without_connection(self._users.values(), time.monotonic(), self.limits.age):
+        for user in self._without_connection():
             self._serve(user)
+
+    def _without_connection(self) -> list[PoolUser]:
+        return without_connection(self._users.values(), time.monotonic(), self.limits.age)
 
     def _recall(self) -> None:
         """Take connections from their users for those who wait without one, or give them back."""
-        now, age = time.monotonic(), self.limits.age
-        recall(self.all_connections(), len(without_connection(self._users.values(), now, age)), now)
+        recall(self.all_connections(), len(self._without_connection()), time.monotonic())
 
     # --- opening and closing connections
 
@@ -305,6 +295,7 @@ class Pool:
             if replaces:
                 user.retire()
             user.connections.append(connection)
+            user.forget_turns()
             self.counters.opened += 1
         except GatewayError as error:
             failure = error
@@ -327,6 +318,7 @@ class Pool:
         user.failures = user.failures + 1 if failure is not None else 0
         if failure is None:
             return
+        self._door.not_connected()
         # a suspected one may answer again, before another can be opened
         if not any(c.usable(now, age) or (c.suspected and not c.lost) for c in user.connections):
             user.fail(failure)
@@ -347,6 +339,7 @@ class Pool:
         if user is None or connection not in user.connections:
             return False
         user.connections.remove(connection)
+        user.forget_turns()
         return True
 
     async def _watch(self) -> None:
@@ -367,6 +360,7 @@ class Pool:
                     self.counters.replaced += connection.suspected
                     if connection.suspected:
                         self._opener.suspect(connection, self.all_connections())
+                    user.forget_turns()
                     self._serve(user)  # without it, or with it again
 
     def _look_after_users(self, now: float) -> None:

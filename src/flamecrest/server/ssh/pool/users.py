@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from flamecrest.server.errors import Busy, GatewayError, Unavailable
 from flamecrest.server.ssh.errors import NothingSent
 from flamecrest.server.ssh.nodes.node import Health
+from flamecrest.server.ssh.queue.pace import Turns
 
 from .channel_limit import Kind, Load
-from .policy import Holder, PoolLimits, choose_recalls
+from .policy import Decision, Holder, PoolLimits, choose_recalls, decide
 
 if TYPE_CHECKING:
     from flamecrest.server.auth.port import Identity
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 REPLACE_AHEAD = 300.0  # seconds before its end that the last connection of an active user is replaced, at most
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Waiter:
     """A request that waits for a channel."""
 
@@ -37,6 +38,9 @@ class Waiter:
     since: float
     kind: Kind
     until: float  # monotonic time
+    begun: bool = False  # it had a channel before, which was refused or lost
+    queued: bool = False  # it could not be served at once
+    with_kind: Kind | None = None  # the kind of those with which it takes turns; None: with all of its user's
 
 
 @dataclass(slots=True)
@@ -52,6 +56,8 @@ class PoolUser:
     failures: int = 0  # of that kind, in a row
     dial_after: float = 0.0  # monotonic time before which no further connection is opened
     without_since: float = float("inf")  # monotonic time since which requests wait and there is no connection
+    in_line_since: float | None = None  # `without_since` of a wait for a connection in use by others
+    turns: dict[Kind | None, Turns] = field(default_factory=dict)  # how fast they get a channel, by `with_kind`
 
     def patience(self) -> float:
         """The monotonic time until which a request waits for a channel; 0: none waits."""
@@ -70,6 +76,11 @@ class PoolUser:
             if connection.usable(now, age):
                 capacity += connection.limit.now(now)
         return Load(capacity, commands, long)
+
+    def forget_turns(self) -> None:
+        """Requests will get channels faster or more slowly than before."""
+        for turns in self.turns.values():
+            turns.forget()
 
     def retire(self) -> None:
         """Give the connections no new work: another one is open. What is under way on them may end."""
@@ -97,6 +108,33 @@ def without_connection(users: Iterable[PoolUser], now: float, age: float) -> lis
             user.without_since = min(user.without_since, now)
             found.append(user)
     return sorted(found, key=lambda user: user.without_since)
+
+
+def decision_for(
+    user: PoolUser, waiter: Waiter, users: Collection[PoolUser], limits: PoolLimits
+) -> tuple[Decision, int]:
+    """What to do for a request that waits; see `decide`."""
+    now = time.monotonic()
+    total = total_of(users)
+    evictable = idle_longest(connection for one in users for connection in one.connections) is not None
+    return decide(
+        [connection.state(now, limits.age) for connection in user.connections],
+        limits,
+        max_age=now - waiter.since if waiter.since else float("inf"),
+        dialing=user.dialing is not None,
+        total=total,
+        evictable=evictable,
+        allowed=user.load(now, limits.age).allows(waiter.kind),
+        may_open=_may_open(user, users, now, limits, limits.max_clients - total + evictable),
+    )
+
+
+def _may_open(user: PoolUser, users: Collection[PoolUser], now: float, limits: PoolLimits, places: int) -> bool:
+    """Whether the user may open one of the places left: no pause, and fewer others wait longer without any."""
+    if user.connections and (now < user.dial_after or any(c.limit.no_process for c in user.connections)):
+        return False
+    others = without_connection(users, now, limits.age)
+    return sum(one.without_since < user.without_since for one in others) < max(1, places)
 
 
 def recall(connections: Sequence[Connection], waiting: int, now: float) -> None:

@@ -64,6 +64,13 @@ METRICS: Final = {
         Metric("flamecrest_ssh_channels_refused_total", "counter", _OF_CLUSTER, "SSH channels that a server refused."),
         Metric("flamecrest_ssh_shared_uses", "gauge", _OF_CLUSTER, "Requests that use shared channels (SFTP, agent)."),
         Metric("flamecrest_ssh_requests_waiting", "gauge", _OF_CLUSTER, "Requests that wait for an SSH channel."),
+        Metric(
+            "flamecrest_ssh_requests_refused_total",
+            "counter",
+            ("cluster", "reason"),
+            "Requests that may not wait for an SSH channel: `late` (not before their deadline, as far as is known), "
+            "`user` (too many of one user wait), `full` (too many of all users).",
+        ),
         Metric("flamecrest_ssh_messages_total", "counter", ("cluster", "direction"), "SSH messages."),
         Metric("flamecrest_ssh_bytes_total", "counter", ("cluster", "direction"), "Bytes of data in SSH channels."),
         Metric(
@@ -159,6 +166,9 @@ COUNTERS: Final[dict[tuple[str, str], tuple[str, tuple[str, ...]]]] = {
     ("pool", "opened"): ("flamecrest_ssh_connections_opened_total", ()),
     ("pool", "replaced"): ("flamecrest_ssh_connections_replaced_total", ()),
     ("pool", "refusals"): ("flamecrest_ssh_channels_refused_total", ()),
+    ("pool", "refused_late"): ("flamecrest_ssh_requests_refused_total", ("late",)),
+    ("pool", "refused_of_user"): ("flamecrest_ssh_requests_refused_total", ("user",)),
+    ("pool", "refused_full"): ("flamecrest_ssh_requests_refused_total", ("full",)),
     ("pool", "channels_opened"): ("flamecrest_ssh_channels_opened_total", ()),
     ("pool", "messages_sent"): ("flamecrest_ssh_messages_total", ("sent",)),
     ("pool", "messages_received"): ("flamecrest_ssh_messages_total", ("received",)),
