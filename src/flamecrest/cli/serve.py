@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +23,11 @@ from .terminal import fail, load_configuration, print_line, require_server_extra
 if TYPE_CHECKING:
     from flamecrest.server.http.edge.application import Edge
     from flamecrest.server.settings import MetricsSettings, Settings
+
+    from .serving import Configuration
+
+MOST = 65535  # the largest port
+NOT_STARTED = "the gateway did not start, see the log above"
 
 
 def serve(
@@ -42,6 +49,10 @@ def serve(
             min=0, max=65535, metavar="N", help="Port; 0 selects a free one. Default: server.port, else 8000."
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Number of processes that serve. Default: server.workers, else 1."),
+    ] = None,
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C.
 
@@ -57,6 +68,7 @@ def serve(
     Examples:
       flamecrest serve --config gateway.yaml
       flamecrest serve -c gateway.yaml --host 0.0.0.0 --port 8080
+      flamecrest serve -c gateway.yaml --workers 4
       FLAMECREST_CONFIG=gateway.yaml flamecrest serve
     """  # noqa: D301 - `\b` keeps the lines of the next paragraph
     for number in (signal.SIGUSR1, signal.SIGHUP):  # which would end the process while it starts
@@ -65,8 +77,13 @@ def serve(
         settings = load_configuration(config)
         with require_server_extra():
             from flamecrest.server.app import create_app  # noqa: PLC0415 - not in the base install
-        app = create_app(settings)
-    _serve(app, settings, *address_of(settings, host, port), config)
+        count = workers_of(settings, workers)
+        app = create_app(settings) if count == 1 else None
+    where = address_of(settings, host, port)
+    if app is None:
+        _serve_with_workers(count, settings, *where, config)
+    else:
+        _serve(app, settings, *where, config)
 
 
 @contextmanager
@@ -80,27 +97,62 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def _serve(app: Edge, settings: Settings, host: str, port: int, config: Path | None) -> None:
+    from .serving import run  # noqa: PLC0415 - not in the base install
+
+    with listen(host, port) as listener, _listen_for_metrics(settings, 1) as (metrics,):
+        report = lambda: app.gateway.report()  # noqa: E731, PLW0108 - app.gateway is set when the server has started
+        started = _started(listener, settings)
+        if not run(app, listener, settings, lambda: print_line(started), report, metrics, _configuration(config)):
+            fail(NOT_STARTED)
+
+
+def _serve_with_workers(count: int, settings: Settings, host: str, port: int, config: Path | None) -> None:
+    from flamecrest.server.app import create_app  # noqa: PLC0415 - not in the base install
+
+    from .workers.serving import Shared, serve_with_workers  # noqa: PLC0415
+
+    if settings.limits is not None and settings.limits.store is None:
+        print_line(
+            f"limits are counted by each of the {count} workers on its own: a user may reach {count} times as much; "
+            "set limits.store to count together",
+            label="warning",
+            style="bold yellow",
+        )
+    make_app = partial(create_app, signing_key=secrets.token_bytes(32))  # one worker accepts the URLs of another
+    with listen(host, port) as listener, _listen_for_metrics(settings, count) as metrics:
+        started = f"{_started(listener, settings)}, {count} workers"
+        shared = Shared(listener, metrics, make_app, _configuration(config))
+        if not serve_with_workers(shared, settings, lambda: print_line(started)):
+            fail(NOT_STARTED)
+
+
+def _started(listener: socket.socket, settings: Settings) -> str:
+    """The line that says where the gateway listens."""
+    url = address(listener, secure=settings.server.tls_certificate is not None)
+    names = ", ".join(cluster.name for cluster in settings.clusters) or "none"
+    return f"flamecrest {flamecrest.__version__} listens on {url} (clusters: {names})"
+
+
+def _configuration(config: Path | None) -> Configuration:
     from flamecrest.server.settings import find, load  # noqa: PLC0415 - not in the base install
 
-    from .serving import Configuration, run  # noqa: PLC0415 - not in the base install
+    from .serving import Configuration  # noqa: PLC0415 - not in the base install
 
-    names = ", ".join(cluster.name for cluster in settings.clusters) or "none"
-    with listen(host, port) as listener, _listen_for_metrics(settings) as metrics:
-        url = address(listener, secure=settings.server.tls_certificate is not None)
-        ready = f"flamecrest {flamecrest.__version__} listens on {url} (clusters: {names})"
-        report = lambda: app.gateway.report()  # noqa: E731, PLW0108 - app.gateway is set when the server has started
-        configuration = Configuration(find(config, os.environ), lambda: load(config, os.environ))
-        if not run(app, listener, settings, lambda: print_line(ready), report, metrics, configuration):
-            fail("the gateway did not start, see the log above")
+    return Configuration(find(config, os.environ), lambda: load(config, os.environ))
 
 
 @contextmanager
-def _listen_for_metrics(settings: Settings) -> Iterator[socket.socket | None]:
+def _listen_for_metrics(settings: Settings, count: int) -> Iterator[list[socket.socket | None]]:
+    """The sockets of the metrics of each worker: on the configured port and those after it."""
     if settings.metrics is None:
-        yield None
+        yield [None] * count
         return
-    with listen(*metrics_address(settings.metrics), setting="metrics.port") as listener:
-        yield listener
+    host, port = metrics_address(settings.metrics)
+    with ExitStack() as stack:
+        ports = range(port, port + count)
+        if ports[-1] > MOST:
+            fail(f"{count} workers need the ports {port} to {ports[-1]} for metrics: set a smaller metrics.port")
+        yield [stack.enter_context(listen(host, one, setting="metrics.port")) for one in ports]
 
 
 def metrics_address(metrics: MetricsSettings) -> tuple[str, int]:
@@ -111,6 +163,11 @@ def metrics_address(metrics: MetricsSettings) -> tuple[str, int]:
 def address_of(settings: Settings, host: str | None, port: int | None) -> tuple[str, int]:
     """The address to listen on: as given, else as configured."""
     return (settings.server.host if host is None else host), (settings.server.port if port is None else port)
+
+
+def workers_of(settings: Settings, workers: int | None) -> int:
+    """The number of processes that serve: as given, else as configured."""
+    return settings.server.workers if workers is None else workers
 
 
 def listen(host: str, port: int, *, setting: str = "--port") -> socket.socket:

@@ -25,7 +25,7 @@ from .reloading import reload_configuration
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
     from pathlib import Path
 
     from flamecrest.server.http.edge.application import Edge
@@ -93,13 +93,16 @@ def run(
     report: Callable[[], None] = lambda: None,
     metrics: socket.socket | None = None,
     configuration: Configuration | None = None,
+    *,
+    configured: bool = False,
 ) -> bool:
     """Serve on the socket until SIGTERM or SIGINT; False if the application did not start.
 
     `ready` is called when the server listens, `report` on every SIGUSR1. `metrics` is the socket of the metrics.
-    `configuration` is read again on SIGHUP, and when it has changed.
+    `configuration` is read again on SIGHUP, and when it has changed. `configured`: the log is (`configure_log`).
     """
-    _log(settings)
+    if not configured:
+        configure_log(settings)
     keep_freed_memory()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(app, listener, settings, ready, report, metrics, configuration))
@@ -125,6 +128,7 @@ async def _run(
     loop.add_signal_handler(signal.SIGUSR1, reported)
     options, asked = HttpOptions.of(settings.server), Hangup()
     loop.add_signal_handler(signal.SIGHUP, asked.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # a worker process begins with it blocked
     try:
         async with (
             serving_metrics(app, metrics, settings.metrics),  # until the last request has ended
@@ -175,9 +179,12 @@ async def _reload(configuration: Configuration, app: Edge, asked: asyncio.Event)
     await reload_configuration(app, configuration.file, configuration.read, asked)
 
 
-def _log(settings: Settings) -> None:
-    """Log to standard error. Libraries that log every connection, command and URL are limited to warnings."""
-    log_to_stream(level=settings.log_level.upper())
+def configure_log(settings: Settings, fields: Mapping[str, object] | None = None) -> None:
+    """Log to standard error. Libraries that log every connection, command and URL are limited to warnings.
+
+    `fields` are added to all lines but those of the access log.
+    """
+    log_to_stream(level=settings.log_level.upper(), fields=fields)
     for name in ("asyncssh", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     if not settings.server.access_log:

@@ -131,13 +131,16 @@ def _client(name: str, scopes: Sequence[str]) -> dict[str, Any]:
     return {"clientId": name, "scopes": list(scopes), "usePkceWithAuthorizationCodeGrant": True}
 
 
-def create_app(settings: Settings) -> Edge:
-    """Make the application for a configuration."""
+def create_app(settings: Settings, *, signing_key: bytes | None = None) -> Edge:
+    """Make the application for a configuration.
+
+    `signing_key` signs URLs if none is configured, for processes that work together; None: a new key.
+    """
     from flamecrest.server.wiring.gateway import open_gateway  # noqa: PLC0415 -- loads the adapters only when they run
 
     issuer, logger = settings.auth.authentication, settings.logger
     return build_app(
-        lambda: open_gateway(settings),
+        lambda: open_gateway(settings, signing_key),
         root_path=settings.apis_root_path,
         servers=settings.doc_servers,
         oauth2=_login(issuer),

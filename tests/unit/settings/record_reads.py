@@ -56,6 +56,7 @@ app = create_app(settings)
 app.openapi()
 host, port = serve.address_of(settings, None, None)
 assert (host, port) == ("127.0.0.1", 18000)
+assert serve.workers_of(settings, None) == 2
 
 
 def ready() -> None:

@@ -75,6 +75,11 @@ class ServerSettings(Section):
         examples=["/etc/flamecrest/tls.key"],
         json_schema_extra=FLAMECREST_ONLY,
     )
+    workers: Count = Field(
+        default=1,
+        description="The number of processes that serve. Each has its own SSH connections, limits and port of metrics.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
     max_connections: Count = Field(
         default=2000,
         description="The greatest number of open HTTP connections; further ones wait, and idle ones are ended. "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -22,6 +23,10 @@ class JsonFormatter(logging.Formatter):
     JSON escapes every control character, so a message cannot start a line of its own.
     """
 
+    def __init__(self, fields: Mapping[str, object] | None = None) -> None:
+        super().__init__()
+        self._fields = dict(fields or {})  # of every record
+
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
         line: dict[str, Any] = {
@@ -34,19 +39,23 @@ class JsonFormatter(logging.Formatter):
         trace = current_trace.get()
         if trace is not None and "request_id" not in fields:
             line |= trace.ids()
-        line |= fields
+        line |= self._fields | fields
         if record.exc_info:
             line["exception"] = redact(self.formatException(record.exc_info))
         return dumps(line).decode()
 
 
-def log_to_stream(stream: IO[str] | None = None, level: int | str = logging.INFO) -> logging.Handler:
+def log_to_stream(
+    stream: IO[str] | None = None, level: int | str = logging.INFO, fields: Mapping[str, object] | None = None
+) -> logging.Handler:
     """Log everything to a stream (standard error by default) as JSON lines; returns the handler.
+
+    `fields` are added to the line of every record; lines of the access log are no records.
 
     Called once, by the program that owns the process; the library itself configures no logging.
     """
     handler = BatchedStreamHandler(stream if stream is not None else sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(JsonFormatter(fields))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(level)

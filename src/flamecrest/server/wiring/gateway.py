@@ -62,8 +62,11 @@ VIEW_SIZE = 5 * 1024 * 1024  # bytes of a file's text in one answer if no max_op
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
-    """The running gateway. Raises SettingsError for settings that this version does not support."""
+async def open_gateway(settings: Settings, signing_key: bytes | None = None) -> AsyncIterator[Gateway]:
+    """The running gateway. Raises SettingsError for settings that this version does not support.
+
+    `signing_key` signs URLs if none is configured; None: a new key.
+    """
     require_supported(settings)
     async with AsyncExitStack() as stack:
         audit = await stack.enter_async_context(open_audit(settings.audit))  # ends last: requests may still be recorded
@@ -76,9 +79,8 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         owner = await make_authorizer(settings.auth.authorization, stack, partial(counters.register, None))
         authorizer = restricted(owner, narrow, links=_resolves_links(settings))
         counters.register(None, "authenticator", lambda: asdict(authenticator.stats()))
-        options = DirectOptions(
-            make_signer(settings.transfers), settings.transfers.lifetime, settings.transfers.part_size
-        )
+        signer = make_signer(settings.transfers, signing_key)
+        options = DirectOptions(signer, settings.transfers.lifetime, settings.transfers.part_size)
         stores, background = Stores(), Background(http, Watch(), RunningTransfers(), Followed())
         stack.callback(stores.close)
         shared = _Shared(credentials, stores, authenticator, http, authorizer, audit, read_ahead, options, background)

@@ -57,10 +57,12 @@ class TransferUser:
     moves: StoreMoves | None = None  # with an object store
 
 
-def make_signer(settings: TransferSettings) -> LinkSigner:
-    """The signer of the URLs of transfers."""
+def make_signer(settings: TransferSettings, made: bytes | None = None) -> LinkSigner:
+    """The signer of the URLs of transfers. Without a configured key it has the one that was `made`, or a new one."""
     key = settings.signing_key
-    return LinkSigner.random() if key is None else LinkSigner(key.get_secret_value().encode())
+    if key is not None:
+        return LinkSigner(key.get_secret_value().encode())
+    return LinkSigner.random() if made is None else LinkSigner(made)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""`flamecrest serve --workers N`: several processes that serve on one listening socket."""
