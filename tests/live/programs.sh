@@ -6,6 +6,7 @@ packages=(
   javac:default-jdk-headless     # wire
   wormhole:magic-wormhole        # on the nodes
   redis-server:redis-server      # replicas
+  haproxy:haproxy nginx:nginx-light nginx:libnginx-mod-http-js  # proxies
   mvn:maven npm:npm              # issuers
   promtool:prometheus            # metrics
 )

@@ -1,0 +1,1 @@
+"""Replicas of the gateway behind the proxies of deploy/proxies."""
