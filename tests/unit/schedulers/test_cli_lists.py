@@ -13,8 +13,10 @@ from flamecrest.server.errors import Timeout, Unavailable, Upstream
 from flamecrest.server.schedulers.counters import SchedulerCounters
 from flamecrest.server.schedulers.dialect import JobQuery
 from flamecrest.server.schedulers.job_errors import AskAgain, WindowTooWide
+from flamecrest.server.schedulers.merging import JobRecord
 from flamecrest.server.schedulers.pbs.dialect import Pbs
 from flamecrest.server.schedulers.slurm.dialect import Slurm
+from flamecrest.server.schedulers.slurm.job_lists import REMEMBERED_ROWS, JobLists
 from flamecrest.server.schedulers.slurm.jobs import SACCT_DETAILS, SQUEUE_DETAILS
 from flamecrest.server.schedulers.values import Job
 from flamecrest.server.ssh.command import Command, Output
@@ -254,3 +256,20 @@ async def test_a_job_that_is_not_in_the_longest_window_may_exist():
     session = RecordedSession(["running-live"], faults={"sacct": TOO_WIDE})
     (found,) = await scheduler(session).job("72", soon())
     assert found.state == "RUNNING"
+
+
+def test_rows_are_remembered_of_the_whole_queues_of_the_last_users():
+    lists, printed = JobLists("", lambda: SEP, details=False), output("list-own-live")
+
+    def records(**query: Any) -> list[JobRecord]:
+        return list(lists.live(JobQuery(**query)).parse(printed).records)
+
+    first, again, filtered = records(user="user0"), records(user="user0"), records(user="user0", name="a")
+    assert first == again == filtered
+    assert all(one is other for one, other in zip(first, again, strict=True))
+    assert not any(one is other for one, other in zip(first, filtered, strict=True))
+    for number in range(1, REMEMBERED_ROWS // len(first) + 3):
+        records(user=f"user{number}")
+    later = records(user="user0")
+    assert later == first
+    assert not any(one is other for one, other in zip(first, later, strict=True))

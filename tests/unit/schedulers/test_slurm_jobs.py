@@ -271,3 +271,29 @@ def test_what_steps_have_used():
     text = output("detailed-accounting").text().replace(f"00:00.988{SEP}{SEP}\n", f"1-00:00:01.5{SEP}51200K{SEP}\n")
     (record,) = [one for one in parse_sacct(text, SEP, SACCT_DETAILS[:6]).records if one.job.name == "details-ended"]
     assert record.job.usage == JobUsage(86401.5, 50)
+
+
+# rows that have not changed
+
+
+@pytest.mark.parametrize("name", ["list-own", "running", "array-mixed"])
+def test_a_row_with_the_same_text_is_the_same_record(name: str):
+    text = output(f"{name}-live").text()
+    known: dict[str, JobRecord] = {}
+    first = parse_squeue(text, SEP, known=known)
+    assert len(known) == len(first.records) > 0
+    other = "\x1fffffffff"
+    second = parse_squeue(text.replace(SEP, other), other, known=known)
+    assert second == first == parse_squeue(text, SEP)
+    assert all(one is earlier for one, earlier in zip(second.records, first.records, strict=True))
+    changed = parse_squeue(text.replace("RUNNING", "COMPLETED").replace("PENDING", "RUNNING"), SEP, known=known)
+    assert changed.records != first.records
+    assert changed == parse_squeue(text.replace("RUNNING", "COMPLETED").replace("PENDING", "RUNNING"), SEP)
+    parse_squeue("", SEP, known=known)
+    assert known == {}
+
+
+def test_a_state_that_is_not_known_is_reported_each_time():
+    text, known = output("running-live").text().replace("RUNNING", "NAPPING"), dict[str, JobRecord]()
+    for _ in range(2):
+        assert parse_squeue(text, SEP, known=known).unknown_states == ("NAPPING",)

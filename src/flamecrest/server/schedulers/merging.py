@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from .array_elements import ArrayElements
@@ -48,22 +48,8 @@ class Snapshot:
     unknown_states: Sequence[str] = ()
 
 
-def merge(live: Iterable[JobRecord] | None, history: Iterable[JobRecord] | None) -> list[JobRecord]:
-    """Each job that either source knows, once, oldest first. None is a source that did not answer.
-
-    The live record takes precedence. The history adds steps, and jobs that the live source no longer knows.
-    Within one run the later stage wins; a later submission (a requeue) wins over an earlier one.
-    """
-    past = {record.job.id: record for record in history or () if not record.is_group}
-    now = {record.job.id: record for record in live or () if not record.is_group}
-    single = {key: _join(record, past.get(key)) for key, record in now.items()}
-    accepted = {key: record for key, record in past.items() if live is None or not record.placeholder}
-    single = {**accepted, **single}
-    groups = [record for source in (live, history) for record in source or () if record.is_group]
-    return sorted([*single.values(), *_remaining_groups(groups, single.values())], key=_sort_key)
-
-
-def _join(live: JobRecord, past: JobRecord | None) -> JobRecord:
+def join(live: JobRecord, past: JobRecord | None) -> JobRecord:
+    """What the two sources know about one job."""
     if past is None:
         return live
     if past.placeholder:
@@ -87,6 +73,26 @@ def _join(live: JobRecord, past: JobRecord | None) -> JobRecord:
         steps=_valid_steps(latest.stage, past.job.steps),
     )
     return replace(latest, job=job, raw_id=live.raw_id or past.raw_id)
+
+
+def merge(
+    live: Iterable[JobRecord] | None,
+    history: Iterable[JobRecord] | None,
+    joined: Callable[[JobRecord, JobRecord | None], JobRecord] = join,
+) -> list[JobRecord]:
+    """Each job that either source knows, once, oldest first. None is a source that did not answer.
+
+    The live record takes precedence. The history adds steps, and jobs that the live source no longer knows.
+    Within one run the later stage wins; a later submission (a requeue) wins over an earlier one. `joined` returns the
+    result of `join`, and may remember it.
+    """
+    past = {record.job.id: record for record in history or () if not record.is_group}
+    now = {record.job.id: record for record in live or () if not record.is_group}
+    single = {key: joined(record, past.get(key)) for key, record in now.items()}
+    accepted = {key: record for key, record in past.items() if live is None or not record.placeholder}
+    single = {**accepted, **single}
+    groups = [record for source in (live, history) for record in source or () if record.is_group]
+    return sorted([*single.values(), *_remaining_groups(groups, single.values())], key=sort_key)
 
 
 def _valid_steps(stage: Stage, steps: Sequence[JobStep]) -> Sequence[JobStep]:
@@ -114,7 +120,8 @@ def _remaining_groups(groups: Iterable[JobRecord], single: Iterable[JobRecord]) 
             yield replace(record, elements=rest, job=replace(record.job, id=f"{record.base_id}_[{rest}]"))
 
 
-def _sort_key(record: JobRecord) -> tuple[int, int, str, int]:
+def sort_key(record: JobRecord) -> tuple[int, int, str, int]:
+    """The place of a job in lists: oldest first."""
     number = _NUMBER.match(record.base_id)
     lowest = record.elements.lowest() if record.elements else record.component or 0
     return (record.job.times.submit or 0, int(number[0]) if number else 0, record.base_id, lowest)

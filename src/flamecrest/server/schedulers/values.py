@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,18 +251,38 @@ class Job:
 T = TypeVar("T")
 
 
+class SharedItem(Generic[T]):
+    """One value of lists that requests share, the same object in all of them.
+
+    `shown` is what the first reader of such a list has made of the value; all readers make the same of it.
+    """
+
+    __slots__ = ("shown", "value")
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+        self.shown: object = None
+
+
 class SharedList(list[T]):
     """The list in an answer that requests share: it is not changed. `shown` is what the first reader has made of it.
 
+    `items` are its values as items that later lists contain as well; without such items it is empty.
     `news` is what has changed since an earlier list, as the first reader has made it, and a reference to that list.
     """
 
-    __slots__ = ("__weakref__", "news", "shown")
+    __slots__ = ("__weakref__", "items", "news", "shown")
 
-    def __init__(self, values: Iterable[T]) -> None:
+    def __init__(self, values: Iterable[T], items: Sequence[SharedItem[T]] = ()) -> None:
         super().__init__(values)
+        self.items = items
         self.shown: object = None
         self.news: tuple[weakref.ref[Any], bytes] | None = None
+
+    @classmethod
+    def of(cls, items: Sequence[SharedItem[T]]) -> SharedList[T]:
+        """The list of the items' values."""
+        return cls((one.value for one in items), items)
 
 
 @dataclass(frozen=True, slots=True)

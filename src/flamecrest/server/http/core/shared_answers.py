@@ -15,7 +15,7 @@ from starlette.responses import Response
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Field, Invalid
 from flamecrest.server.http.headers.conditions import entity_tags
-from flamecrest.server.schedulers.values import SharedList
+from flamecrest.server.schedulers.values import SharedItem, SharedList
 from flamecrest.wire.json import dumps
 
 from .responses import RESUMABLE, JsonResponse
@@ -43,7 +43,8 @@ NOT_MODIFIED: Final[dict[int | str, dict[str, Any]]] = {
 LOOK_EVERY: Final = 1.0  # seconds between two looks at the answers while a request waits for a change
 
 _WAIT: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(ms|s|m|)", re.ASCII)
-_GROUP: Final = 200  # items that are encoded together
+LARGE_ITEM: Final = 4096  # bytes; the JSON of a larger item is not kept for the next list
+_DIGEST: Final = 12  # bytes
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0}
 # Runs while nothing happens. A quote in a text is escaped, so no text of a user matches.
 _CLOCK: Final = re.compile(rb'"elapsed":(?:[0-9]+|null)')
@@ -71,28 +72,51 @@ class Encoded:
     def of(cls, data: Mapping[str, Any]) -> Encoded:
         """Encode the data."""
         body = bytes(JsonResponse(data).body)
-        return cls(body, f'W/"{blake2b(_CLOCK.sub(b"", body), digest_size=12).hexdigest()}"')
+        return cls(body, f'W/"{blake2b(_CLOCK.sub(b"", body), digest_size=_DIGEST).hexdigest()}"')
 
     @classmethod
     def of_list(cls, name: str, found: Sequence[T], show: Callable[[T], Mapping[str, Any]]) -> Encoded:
-        """Encode an object with a list. One that requests share is encoded once."""
+        """Encode an object with a list. One that requests share is encoded once, and so is an item of several lists."""
         if not isinstance(found, SharedList):
-            return cls._of_items(name, found, show)
+            return cls._of_shown(name, [_Shown.of(one, show) for one in found])
         if not isinstance(found.shown, cls):
-            found.shown = cls._of_items(name, found, show)
+            items = found.items or [SharedItem(one) for one in found]
+            found.shown = cls._of_shown(name, [_Shown.of_item(one, show) for one in items])
         return found.shown
 
     @classmethod
-    def _of_items(cls, name: str, found: Sequence[T], show: Callable[[T], Mapping[str, Any]]) -> Encoded:
-        """Encode the items in groups: all of a long list as dictionaries would take three times the memory."""
-        digest, body = blake2b(digest_size=12), bytearray(b'{"%s":[' % name.encode())
-        for first in range(0, len(found), _GROUP):
-            encoded = dumps([show(one) for one in found[first : first + _GROUP]])
-            digest.update(_CLOCK.sub(b"", encoded))
-            body += b"," if first else b""
-            body += memoryview(encoded)[1:-1]  # without the brackets
-        body += b"]}"
-        return cls(bytes(body), f'W/"{digest.hexdigest()}"')
+    def _of_shown(cls, name: str, items: Sequence[_Shown]) -> Encoded:
+        tag = blake2b(b"".join([one.digest for one in items]), digest_size=_DIGEST).hexdigest()
+        bodies = [one.body for one in items] or [b""]
+        bodies[0] = b'{"%s":[%s' % (name.encode(), bodies[0])
+        bodies[-1] += b"]}"
+        return cls(b",".join(bodies), f'W/"{tag}"')
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """An item of a list as JSON, encoded for itself: all of a long list as dictionaries would take much memory.
+
+    The digest is that of the JSON without the time that a job has run.
+    """
+
+    body: bytes
+    digest: bytes
+
+    @classmethod
+    def of(cls, value: T, show: Callable[[T], Mapping[str, Any]]) -> _Shown:
+        body = bytes(memoryview(dumps(show(value))))  # a copy: orjson's own result may occupy 8 KB
+        return cls(body, blake2b(_CLOCK.sub(b"", body), digest_size=_DIGEST).digest())
+
+    @classmethod
+    def of_item(cls, item: SharedItem[T], show: Callable[[T], Mapping[str, Any]]) -> _Shown:
+        """What was made of the item before; kept for later lists if it is not large."""
+        if isinstance(item.shown, cls):
+            return item.shown
+        made = cls.of(item.value, show)
+        if len(made.body) <= LARGE_ITEM:
+            item.shown = made
+        return made
 
 
 class SharedResponse(Response):

@@ -21,7 +21,7 @@ from flamecrest.server.schedulers.job_lookup import RECOVERABLE, RECOVERABLE_HIS
 from flamecrest.server.schedulers.merging import JobRecord, Snapshot, merge
 from flamecrest.server.schedulers.values import SharedList, Stage
 
-from .merged_lists import MergedLists, index_by_id
+from .merged_jobs import index_by_id
 from .port import JobReader, ReadLimits
 from .shared_answers import Answer, SharedAnswers
 from .user_jobs import UserJobs
@@ -56,7 +56,8 @@ class JobReads:
         self._clock = clock
         self._users: OrderedDict[str, UserJobs] = OrderedDict()
         self._news: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()  # while somebody waits
-        self._merged: WeakKeyDictionary[Answer[Snapshot], MergedLists] = WeakKeyDictionary()
+        # by answer and query: the list, and the version of the memory that it was made from
+        self._lists: WeakKeyDictionary[Answer[Snapshot], dict[JobQuery, tuple[int, list[Job]]]] = WeakKeyDictionary()
         self._indexed: WeakKeyDictionary[Answer[Snapshot], dict[str, list[JobRecord]]] = WeakKeyDictionary()
         answers = partial(
             SharedAnswers[Snapshot], counters=counters, max_weight=limits.max_jobs, weigh=lambda one: len(one.records)
@@ -201,13 +202,16 @@ class JobReads:
 
     def _selected(self, reader: JobReader, user: UserJobs, live: Answer[Snapshot], query: JobQuery) -> list[Job]:
         """The list for a query; the same object as long as nothing has changed."""
-        merged = self._merged.get(live)
-        if merged is None or merged.version != user.version:
-            records = merge(user.live(live.value.records, live.asked), user.listed())
-            self._merged[live] = merged = MergedLists(user.version, records, {})
-        if query not in merged.lists:
-            merged.lists[query] = self._own(reader, query, merged.records)
-        return merged.lists[query]
+        lists = self._lists.setdefault(live, {})
+        version, found = lists.get(query, (None, []))
+        if version != user.version:
+            if user.is_last(live):
+                wanted = partial(reader.matches, query) if query.account or query.name else None
+                found = user.merged().select(wanted, self._clock() - query.window)
+            else:
+                found = self._own(reader, query, merge(user.live(live.value.records, live.asked), user.listed()))
+            lists[query] = user.version, found
+        return found
 
     def _own(self, reader: JobReader, query: JobQuery, records: Iterable[JobRecord]) -> list[Job]:
         return SharedList(

@@ -8,12 +8,15 @@ for a requeue, which the live queue shows. Times are monotonic, except `epoch`.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from weakref import ref
 
 from flamecrest.server.schedulers.merging import JobRecord, Snapshot
 from flamecrest.server.schedulers.values import Stage
+
+from .merged_jobs import MergedJobs
 
 if TYPE_CHECKING:
     from .shared_answers import Answer
@@ -55,8 +58,13 @@ class UserJobs:
 
     def __init__(self, user: str, *, life: float, interval: float) -> None:
         self.user = user
-        self.version = 0  # changes with each change of the memory
-        self._weight, self._weighed = 1, 0  # the weight of that version
+        self.version = 0  # changes with each change of what lists show
+        self._queue: ref[Answer[Snapshot]] | None = None  # the last answer with all of the user's own jobs
+        self._asked = float("-inf")  # when it was asked for
+        self._queued: dict[str, int] = {}  # the ids in it, and their places
+        self._merged = MergedJobs()  # as of that answer and of all later ones
+        self._stale: set[str] = set()  # base ids whose records have changed since
+        self._weight: int | None = 1  # None: unknown
         self.changed = float("-inf")  # when the user has last changed jobs
         self.queue_size = 0
         self.own: set[str] = set()  # ids of new jobs that the next queue will show
@@ -65,6 +73,7 @@ class UserJobs:
         self._interval = interval
         self._seen: dict[str, dict[str, Seen]] = {}  # by base id and id, as are the records of lists
         self._listed: dict[str, dict[str, JobRecord]] = {}
+        self._open: set[str] = set()  # base ids of which the accounting has records that are not final
         self._by_id: OrderedDict[str, PastJob] = OrderedDict()
         self._vanished: dict[
             str, float
@@ -77,8 +86,8 @@ class UserJobs:
     @property
     def weight(self) -> int:
         """One more than the number of records."""
-        if self._weighed != self.version:
-            self._weighed, self._weight = self.version, 1 + self._count()
+        if self._weight is None:
+            self._weight = 1 + self._count()
         return self._weight
 
     def _count(self) -> int:
@@ -88,33 +97,53 @@ class UserJobs:
     # the live queue
 
     def observe(self, answer: Answer[Snapshot], *, whole: bool) -> None:
-        """Remember an answer of the live scheduler. `whole`: it has all of the user's own jobs."""
-        self.version += 1
-        now = {record.job.id for record in answer.value.records}
+        """Remember an answer of the live scheduler. `whole`: it has all of the user's own jobs.
+
+        A record that says the same as the earlier one is replaced by it: nothing has to be made of it again.
+        """
+        queued = self._queued
         if whole:
-            self.queue_size = len(now)
-            for job_id in self.own:
-                self._forget_reused(job_id)
-            self.own.clear()
-            self._forget_missing(now, answer.asked)
+            self._observe_whole(answer)
         for record in answer.value.records:
             states = self._seen.setdefault(record.base_id, {})
             before = states.get(record.job.id)
             if before is None or before.asked <= answer.asked:
-                states[record.job.id] = Seen(record, answer.asked)
+                same = before is not None and (before.record is record or before.record == record)
+                states[record.job.id] = Seen(before.record if before is not None and same else record, answer.asked)
+                if not same or (whole and record.job.id not in queued):
+                    self._changed(record.base_id)
             if record.stage is not Stage.ENDED:
                 self._forget_earlier_run(record)
 
-    def _forget_missing(self, now: set[str], asked: float) -> None:
+    def _observe_whole(self, answer: Answer[Snapshot]) -> None:
+        queued = self._queued
+        self._queue, self._asked = ref(answer), answer.asked
+        self._queued = {record.job.id: place for place, record in enumerate(answer.value.records)}
+        self.queue_size = len(self._queued)
+        for job_id in self.own:
+            self._forget_reused(job_id)
+        self.own.clear()
+        self._forget_missing(queued, answer.asked)
+
+    def _changed(self, base_id: str) -> None:
+        self.version += 1
+        self._weight = None
+        self._stale.add(base_id)
+
+    def _forget_missing(self, before: Container[str], asked: float) -> None:
         """Of jobs that the queue no longer has, keep the final state until the accounting has it."""
+        now = self._queued
         for base_id, states in list(self._seen.items()):
             for job_id, seen in list(states.items()):
                 record = seen.record
-                if job_id in now or seen.asked > asked or record.job.user not in {None, self.user}:
+                if job_id in now or seen.asked > asked or not self._is_mine(record):
                     continue
                 if record.stage is Stage.ENDED and not self._has_final(base_id, job_id):
+                    if job_id in before:
+                        self._changed(base_id)
                     continue
                 del states[job_id]
+                self._changed(base_id)
                 if record.stage is not Stage.ENDED and not record.is_group:
                     self._vanished[job_id] = asked
             if not states:
@@ -131,6 +160,7 @@ class UserJobs:
         earlier = listed.get(record.job.id)
         if earlier is not None and _is_final(earlier) and _is_later_run(record, earlier):
             del listed[record.job.id]
+            self._changed(record.base_id)
         for job_id in (record.base_id, record.job.id):
             past = self._by_id.get(job_id)
             if past is not None and past.ended and any(_is_later_run(record, one) for one in past.records):
@@ -143,6 +173,31 @@ class UserJobs:
             del self._by_id[job_id]
         if self._tried <= self.changed:
             self._listed.pop(job_id, None)
+            self._changed(job_id)
+
+    def is_last(self, queue: Answer[Snapshot]) -> bool:
+        """Whether that is the last answer with all of the user's own jobs, so that `merged` has what it has."""
+        return self._queue is not None and self._queue() is queue
+
+    def merged(self) -> MergedJobs:
+        """The user's own jobs as of the last queue and of later answers."""
+        last = len(self._queued)
+        for base_id in self._stale:
+            shown = [(job_id, one) for job_id, one in self._seen.get(base_id, {}).items() if self._shows(job_id, one)]
+            shown.sort(key=lambda one: self._queued.get(one[0], last))  # what the queue has wins over what it had
+            live = [one.record for _, one in shown]
+            past = [one for one in self._listed.get(base_id, {}).values() if self._is_mine(one)]
+            self._merged.put(base_id, live, past)
+        self._stale.clear()
+        return self._merged
+
+    def _shows(self, job_id: str, seen: Seen) -> bool:
+        """Whether lists show it: the queue has it, or it was asked for later, or is the end that nobody else knows."""
+        is_known = job_id in self._queued or seen.record.stage is Stage.ENDED
+        return self._is_mine(seen.record) and (is_known or seen.asked > self._asked)
+
+    def _is_mine(self, record: JobRecord) -> bool:
+        return record.job.user in {None, self.user}
 
     def live(self, records: Iterable[JobRecord], asked: float, base_id: str | None = None) -> list[JobRecord]:
         """The records of an answer as of `asked`, with later ones where the user has seen those.
@@ -153,7 +208,7 @@ class UserJobs:
         chosen = self._seen.values() if base_id is None else [self._seen.get(base_id, {})]
         for states in chosen:
             for job_id, seen in states.items():
-                mine = seen.record.job.user in {None, self.user} or base_id is not None
+                mine = self._is_mine(seen.record) or base_id is not None
                 kept = seen.record.stage is Stage.ENDED and mine
                 if seen.asked > asked or (kept and job_id not in newest):
                     newest[job_id] = seen.record
@@ -166,8 +221,8 @@ class UserJobs:
     def prefers_queue(self, base_id: str, now: float) -> bool:
         """Whether a job is likely in the user's queue, and the whole queue is to be asked for."""
         states = self._seen.get(base_id, {}).values()
-        mine = base_id in self.own or any(seen.record.job.user in {None, self.user} for seen in states)
-        if not mine and not any(one.job.user in {None, self.user} for one in self._listed.get(base_id, {}).values()):
+        mine = base_id in self.own or any(self._is_mine(seen.record) for seen in states)
+        if not mine and not any(map(self._is_mine, self._listed.get(base_id, {}).values())):
             return False
         self.singles = {one: at for one, at in self.singles.items() if now - at < self._life}
         return self.queue_size <= LARGE_QUEUE or len(self.singles.keys() | {base_id}) > MAX_SINGLES
@@ -202,22 +257,42 @@ class UserJobs:
 
     def add_list(self, records: Iterable[JobRecord], window: int, now: float, epoch: float) -> None:
         """Remember a list of the accounting that was asked for at `now` and covers `window` seconds."""
-        self.version += 1
         found: dict[str, dict[str, JobRecord]] = {}
         for record in records:
-            found.setdefault(record.base_id, {})[record.job.id] = record
-        incremental = bool(self._covered) and epoch - window > self._covered
-        if incremental:
-            for base_id, earlier in self._listed.items():
-                kept = {key: one for key, one in earlier.items() if _is_final(one)}
-                if kept.keys() != earlier.keys() and not earlier.keys() <= found.get(base_id, {}).keys() | kept.keys():
-                    self._full = float("-inf")  # what has not ended is in every list: read the next one in full
-                found[base_id] = {**kept, **found.get(base_id, {})}
+            earlier = self._listed.get(record.base_id, {}).get(record.job.id)
+            found.setdefault(record.base_id, {})[record.job.id] = earlier if earlier == record else record
+        if self._covered and epoch - window > self._covered:
+            self._extend(found)
         else:
             self._covered, self._full = epoch - window, now
-        self._listed = {base_id: jobs for base_id, jobs in found.items() if jobs}
+            for base_id in self._listed.keys() - found.keys():
+                self._list(base_id, {})
+            for base_id, listed in found.items():
+                self._list(base_id, listed)
         self._read = epoch
         self.tried(int(epoch - self._covered), now)
+
+    def _extend(self, found: dict[str, dict[str, JobRecord]]) -> None:
+        """Add a list that begins after the first one; what had ended before need not be in it."""
+        for base_id in self._open | found.keys():
+            earlier, listed = self._listed.get(base_id, {}), found.get(base_id, {})
+            kept = {key: one for key, one in earlier.items() if _is_final(one)}
+            if not earlier.keys() <= listed.keys() | kept.keys():
+                self._full = float("-inf")  # what has not ended is in every list: read the next one in full
+            self._list(base_id, {**kept, **listed})
+
+    def _list(self, base_id: str, listed: dict[str, JobRecord]) -> None:
+        """Set the accounting records with that base id."""
+        self._open.discard(base_id)
+        if not all(_is_final(one) for one in listed.values()):
+            self._open.add(base_id)
+        earlier = self._listed.get(base_id, {})
+        if earlier.keys() != listed.keys() or any(one is not earlier[key] for key, one in listed.items()):
+            self._changed(base_id)
+        if listed:
+            self._listed[base_id] = listed
+        else:
+            self._listed.pop(base_id, None)
 
     def listed(self) -> list[JobRecord]:
         """The accounting records of the user's lists."""
@@ -227,7 +302,7 @@ class UserJobs:
 
     def add_job(self, job_id: str, records: Iterable[JobRecord], now: float) -> None:
         """Remember the accounting's answer for one job id."""
-        self.version += 1
+        self._weight = None
         self._by_id[job_id] = PastJob(tuple(records), now)
         self._by_id.move_to_end(job_id)
 
@@ -266,14 +341,16 @@ class UserJobs:
 
     def shrink(self, weight: int) -> None:
         """Forget single jobs, the oldest first, then all, until at most `weight` records are kept."""
-        self.version += 1
+        self._weight = None
         while self._by_id and self._count() > weight:
             for _ in range(1 + len(self._by_id) // 8):
                 if self._by_id:
                     self._by_id.popitem(last=False)
         if self._count() > weight:
-            self._seen.clear()
-            self._listed.clear()
+            self.version += 1
+            self._queue, self._merged = None, MergedJobs()
+            for records in (self._seen, self._listed, self._open, self._stale):
+                records.clear()
             self._covered = 0.0
             self._tried = float("-inf")
 

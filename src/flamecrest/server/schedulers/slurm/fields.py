@@ -131,6 +131,10 @@ class Rows:
     piece: int = 65536
 
     def __iter__(self) -> Iterator[dict[str, str]]:
+        return (dict(zip(self.columns, cells, strict=True)) for cells in self.cells())
+
+    def cells(self) -> Iterator[list[str]]:
+        """The cells of each row."""
         pieces, cells = self._pieces(), list[str]()
         rest = self.output[self._end() :]
         self.unreadable_rows = 0
@@ -145,7 +149,7 @@ class Rows:
             name = cells[at].rpartition("\n")[2]
             whole = end == len(cells) or (end < len(cells) and cells[end].startswith("\n"))
             if whole and self.first.fullmatch(name):
-                yield dict(zip(self.columns, (name, *cells[at + 1 : end]), strict=True))
+                yield [name, *cells[at + 1 : end]]
                 at = end
                 continue
             self.unreadable_rows += 1

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import Upstream
+from flamecrest.server.schedulers.dialect import JobQuery
 from flamecrest.server.schedulers.job_errors import AskAgain, WindowTooWide
 from flamecrest.server.schedulers.merging import Snapshot
 from flamecrest.server.ssh.command import Command, Output
@@ -17,13 +19,14 @@ from .ids import SlurmJobId
 from .jobs import SACCT_COLUMNS, SACCT_DETAILS, SQUEUE_COLUMNS, SQUEUE_DETAILS, parse_sacct, parse_squeue
 
 if TYPE_CHECKING:
-    from flamecrest.server.schedulers.dialect import JobQuery
+    from flamecrest.server.schedulers.merging import JobRecord
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.+=@:/][A-Za-z0-9_.+=@:/-]*")  # filters that squeue and sacct compare literally
 _UNKNOWN_SQUEUE_COLUMN: Final = "Invalid job format specification"
 _UNKNOWN_SACCT_COLUMN: Final = "Invalid field requested"
 _PATHS: Final = frozenset({"StdOut", "StdErr"})  # of sacct; both came with 24.05, and it names only the first
 _UNKNOWN_COLUMN: Final = re.compile(r'(?:Invalid job format specification:|Invalid field requested:) "?([\w-]+)')
+REMEMBERED_ROWS: Final = 20_000  # of squeue, of all users; each takes half a KB
 UNCUT: Final = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}  # array expressions in full
 
 
@@ -77,6 +80,7 @@ class JobLists:
         self._separator = separator
         self._squeue = _Program("squeue", SQUEUE_DETAILS if details else ())
         self._sacct = _Program("sacct", SACCT_DETAILS if details else ())
+        self._rows: OrderedDict[str, dict[str, JobRecord]] = OrderedDict()  # of the last queue of each user
 
     def live(self, query: JobQuery) -> Command[Snapshot]:
         """Run squeue."""
@@ -85,6 +89,7 @@ class JobLists:
         argv = [f"{self._bin}squeue", "--all", *(() if titles else ("--noheader",)), "--states=all"]
         argv.append("--Format=" + ",".join(f"{column}:{separator}" for column in columns))
         argv += _filters(query, account="--account", jobs="--jobs")
+        known = self._known_rows(query)
 
         def parse(output: Output) -> Snapshot:
             if output.status != 0 and (query.job_id or query.job_ids) and errors.is_unknown_job(output):
@@ -96,9 +101,20 @@ class JobLists:
             if output.status != 0 or unknown:
                 raise errors.command_error("squeue", output)
             printed = _below_titles("squeue", output, separator, len(columns)) if titles else display(output)
-            return self._checked(self._squeue, parse_squeue(printed, separator, details), output, titles=titles)
+            return self._checked(self._squeue, parse_squeue(printed, separator, details, known), output, titles=titles)
 
         return Command(argv, parse, env=UNCUT, repeatable=True)
+
+    def _known_rows(self, query: JobQuery) -> dict[str, JobRecord]:
+        """The rows of the user's last queue: most of a long queue are the same a second later."""
+        if query != JobQuery(user=query.user, window=query.window) or query.user is None:
+            return {}
+        known = self._rows.setdefault(query.user, {})
+        self._rows.move_to_end(query.user)
+        rows = sum(map(len, self._rows.values()))
+        while rows > REMEMBERED_ROWS:
+            rows -= len(self._rows.popitem(last=False)[1])
+        return known
 
     def history(self, query: JobQuery) -> Command[Snapshot]:
         """Run sacct."""

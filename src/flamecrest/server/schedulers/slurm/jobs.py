@@ -49,13 +49,32 @@ _NODE = re.compile(r"^   BatchHost=(\S+)$", re.MULTILINE)
 _Row = Mapping[str, str]
 
 
-def parse_squeue(output: str, separator: str, details: Sequence[str] = ()) -> Snapshot:
-    """Parse the output of squeue; `details` are the columns behind SQUEUE_COLUMNS."""
+def parse_squeue(
+    output: str, separator: str, details: Sequence[str] = (), known: dict[str, JobRecord] | None = None
+) -> Snapshot:
+    """Parse the output of squeue; `details` are the columns behind SQUEUE_COLUMNS.
+
+    `known` has the records of an earlier output by the texts of their rows, and then has those of this one: what a row
+    says that has not changed is taken from there.
+    """
     rows = Rows(output, separator, (*SQUEUE_COLUMNS, *details), _ID)
     unknown: list[str] = []
-    found = [_of_squeue(row, unknown) for row in rows]
-    records = [record for record in found if record is not None]
-    return Snapshot(records, rows.unreadable_rows + len(found) - len(records), tuple(unknown))
+    records: list[JobRecord] = []
+    earlier, known = known or {}, {} if known is None else known
+    now: dict[str, JobRecord] = {}
+    unreadable = 0
+    for cells in rows.cells():
+        row, states = "\0".join(cells), len(unknown)  # no text of Slurm's contains a zero byte
+        record = earlier.get(row) or _of_squeue(dict(zip(rows.columns, cells, strict=True)), unknown)
+        if record is None:
+            unreadable += 1
+            continue
+        records.append(record)
+        if len(unknown) == states:
+            now[row] = record
+    known.clear()
+    known.update(now)
+    return Snapshot(records, rows.unreadable_rows + unreadable, tuple(unknown))
 
 
 def parse_sacct(output: str, separator: str, details: Sequence[str] = ()) -> Snapshot:
