@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.capacity.costs import Costs
+
 from .analysis import Calls, Network
 from .authorization import Authorization
 from .big_file import BigFile
@@ -63,4 +65,5 @@ WORKLOADS: Sequence[Workload] = (
     Workers(),
     LoginNodes(),
     Soak(),
+    Costs(),
 )
