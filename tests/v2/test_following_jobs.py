@@ -97,3 +97,20 @@ def test_a_job_that_cannot_be_submitted_is_refused_before_the_transfer(client: C
     assert (refused.status_code, "`thenSubmit`: `script`" in refused.json()["message"]) == (400, True), refused.text
     listed = client.http.get(client.url).json()["transfers"]
     assert f"{work}/a" not in {one["path"] for one in listed}
+
+
+def test_a_job_that_cannot_be_read_any_more(client: Client, api: Api, work: str) -> None:
+    """Its user has put a folder in the place of its file: nobody tries again and again to read it."""
+    upload = start(client.http, api, f"{work}/file", 3, thenSubmit=job(api, work))
+    kept = f"{api.home}/.flamecrest-transfers/{api.system}/{upload.id}.then"
+    assert client.http.delete(f"{client.ops}/rm", params={"path": kept}).status_code == 204
+    assert client.http.post(f"{client.ops}/mkdir", json={"path": kept}).status_code == 201
+    with httpx.Client(base_url=api.url, timeout=30, verify=False) as web:
+        assert web.put(upload.parts[0], content=b"abc").status_code == 200
+        assert web.post(upload.complete).status_code == 200
+    until = time.monotonic() + PATIENCE
+    while (found := client.get(upload.id))["error"] is None:
+        assert time.monotonic() < until, found
+        time.sleep(0.1)
+    assert (found["state"], found["thenJobId"]) == ("COMPLETED", None)
+    assert "cannot be read any more" in found["error"]

@@ -157,3 +157,42 @@ def test_refusals(client, http, api):
     assert http.delete(f"{client.url}/no-such-job").status_code == 404
     same = http.post(f"{client.url}/copy", json={"path": "/x", "targetPath": "/y", "targetSystem": api.system})
     assert same.status_code == 400
+
+
+def records(api: Any) -> str:
+    return f"{api.home}/.flamecrest-transfers/{api.system}"
+
+
+@pytest.mark.parametrize("kind", ["json", "end"])
+def test_a_damaged_record_is_shown_and_can_be_removed(client, http, api, work, kind):
+    upload = start(http, api, f"{work}/file", 3)
+    path = f"{records(api)}/{upload.id}.{kind}"
+    written = http.put(f"{client.ops}/upload", params={"path": path}, content=b"{")
+    assert written.status_code in {201, 204}, written.text
+    shown = client.get(upload.id)
+    assert shown in http.get(client.url).json()["transfers"]
+    assert (shown["state"], shown["method"], shown["path"]) == ("FAILED", None, "")
+    assert "damaged" in shown["error"]
+    assert "DELETE" in shown["hint"]
+    refused = http.post(f"{client.url}/{upload.id}/retry")
+    assert (refused.status_code, "damaged" in refused.json()["message"]) == (400, True), refused.text
+    assert http.delete(f"{client.url}/{upload.id}").status_code == 204
+    assert http.get(f"{client.url}/{upload.id}").status_code == 404
+    left = http.get(f"{client.ops}/ls", params={"path": records(api), "showHidden": True}).json()["output"]
+    assert not [one["name"] for one in left if one["name"].startswith(upload.id)]
+
+
+def test_the_log_of_a_gateway_that_was_killed_at_the_end(client, http, api, work):
+    """It had recorded the end, and had not written the last line of the log."""
+    upload = start(http, api, f"{work}/file", 3)
+    with httpx.Client(base_url=api.url, timeout=60, verify=False) as web:
+        assert web.put(upload.parts[0], content=b"abc").status_code == 200
+        assert web.post(upload.complete).status_code == 200
+    log, end = f"{records(api)}/{upload.id}.log", f"{records(api)}/{upload.id}.end"
+    read = lambda path: http.get(f"{client.ops}/download", params={"path": path}).content  # noqa: E731
+    assert read(log).count(b"successfully completed") == 1
+    assert read(end)[-1:] == b"\n"
+    for path, content in {log: b"", end: read(end)[:-1] + b" "}.items():
+        assert http.put(f"{client.ops}/upload", params={"path": path}, content=content).status_code in {201, 204}
+    shown = http.get(upload.url + upload.id).json()["jobs"][0]["status"]
+    assert (shown["state"], read(log).count(b"successfully completed"), read(end)[-1:]) == ("COMPLETED", 1, b"\n")

@@ -85,8 +85,10 @@ class TransferModel(WireModel):
     """A transfer. Times are seconds since the epoch, sizes bytes; null: not known, or not of this transfer."""
 
     id: str
-    method: Literal["direct", "s3", "streamer", "wormhole", "mv", "cp", "rm", "compress", "extract", "sync", "copy"]
-    direction: Literal["upload", "download", "internal"]
+    method: (
+        Literal["direct", "s3", "streamer", "wormhole", "mv", "cp", "rm", "compress", "extract", "sync", "copy"] | None
+    ) = Field(default=None, description="null: the record of the transfer was damaged, and its path is empty")
+    direction: Literal["upload", "download", "internal"] | None = None
     state: Literal["PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"]
     system: str
     path: str

@@ -145,6 +145,17 @@ async def test_invalid_owner_is_refused(place, owner):
 # --- archives
 
 
+@pytest.mark.parametrize("source", ["file", "link"])
+async def test_a_file_is_not_packed_into_itself(place, source):
+    """The archive would take the place of its own content; that of a link has none of it."""
+    await put(place, "file", b"content")
+    await place.changes.symlink(place.path("file"), place.path("link"), soon())
+    with pytest.raises(Invalid, match="are the same file"):
+        await place.changes.compress(place.path(source), place.path("file"), soon())
+    assert await fetch(place, place.path("file")) == b"content"
+    assert await names(place) == ["file", "link"]
+
+
 @pytest.mark.parametrize("compression", ["none", "gzip", "bzip2", "xz"])
 async def test_archives_keep_the_top_folder(place, compression):
     await place.changes.mkdir(place.path("top/sub"), soon(), parents=True)

@@ -1,8 +1,11 @@
 """How many transfers are followed for one user."""
 
+from contextlib import ExitStack
+
 import pytest
 
-from flamecrest.server.transfer.tracking.followed import MOST_FOUND, Followed
+from flamecrest.server.errors import Busy
+from flamecrest.server.transfer.tracking.followed import MOST_FOUND, MOST_OF_USER, Followed
 
 pytestmark = pytest.mark.anyio
 
@@ -23,3 +26,17 @@ async def test_one_user_cannot_have_any_number_of_transfers_followed() -> None:
     finally:
         await followed.close()
     assert len(followed) == 0
+
+
+async def test_transfers_that_are_being_started_take_room() -> None:
+    """So requests that come at the same time do not start more than are followed."""
+    followed = Followed()
+    with ExitStack() as stack:
+        for _ in range(MOST_OF_USER):
+            stack.enter_context(followed.room("one"))
+        with pytest.raises(Busy), followed.room("one"):
+            pass
+        with followed.room("another"):
+            pass
+    with followed.room("one"):
+        pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from flamecrest.server.auth.port import Verb
@@ -9,6 +10,8 @@ from flamecrest.server.errors import Field, Invalid
 from flamecrest.server.http.jobs.specs import job_spec
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from flamecrest.server.cluster import Cluster, Permission
     from flamecrest.server.http.core.route import Call
     from flamecrest.server.schedulers.values import JobSpec
@@ -25,13 +28,18 @@ class Following:
         self._spec = spec
 
     @classmethod
-    async def of(cls, call: Call, allowed: Permission, given: JobDescriptionModel | None) -> Following:
-        """Check the job before the transfer begins. Raises Denied, Invalid, Busy if it could not be submitted."""
+    @asynccontextmanager
+    async def of(cls, call: Call, allowed: Permission, given: JobDescriptionModel | None) -> AsyncIterator[Following]:
+        """Check the job before the transfer begins, in the block, and keep room for it until that has begun.
+
+        Raises Denied, Invalid, Busy if the job could not be submitted.
+        """
         if given is None:
-            return cls(call, allowed, None)
+            yield cls(call, allowed, None)
+            return
         spec = await following_spec(call, call.cluster, given)
-        allowed.tracked_transfers().check_following(spec)
-        return cls(call, allowed, spec)
+        with allowed.tracked_transfers().room_to_follow(spec):
+            yield cls(call, allowed, spec)
 
     async def begin(self, job: SubmittedTransfer) -> None:
         """Keep the job for a transfer that has begun."""

@@ -42,10 +42,10 @@ async def post_mv(call: Call, body: wire.MoveRequest) -> Response:
     """Move a file or directory in a job."""
     allowed = await call.allow(Verb.TRANSFER, body.path, body.target_path, tree=True)
     transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
-    then = await Following.of(call, allowed, body.then_submit)
-    account, key = body.account or None, idempotency_key(call)
-    job = await transfers.mv(body.path, body.target_path, call.deadline, account=account, key=key)
-    await then.begin(job)
+    async with Following.of(call, allowed, body.then_submit) as then:
+        account, key = body.account or None, idempotency_key(call)
+        job = await transfers.mv(body.path, body.target_path, call.deadline, account=account, key=key)
+        await then.begin(job)
     return JsonResponse(submitted(call.cluster, job), 201)
 
 
@@ -55,10 +55,10 @@ async def post_cp(call: Call, body: wire.CopyRequest) -> Response:
     """Copy a file or directory in a job."""
     allowed = await call.allow(Verb.TRANSFER, body.path, body.target_path, tree=True, through_links=body.dereference)
     transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
-    then = await Following.of(call, allowed, body.then_submit)
-    paths, account, key = (body.path, body.target_path), body.account or None, idempotency_key(call)
-    job = await transfers.cp(*paths, call.deadline, account=account, key=key, dereference=body.dereference)
-    await then.begin(job)
+    async with Following.of(call, allowed, body.then_submit) as then:
+        paths, account, key = (body.path, body.target_path), body.account or None, idempotency_key(call)
+        job = await transfers.cp(*paths, call.deadline, account=account, key=key, dereference=body.dereference)
+        await then.begin(job)
     return JsonResponse(submitted(call.cluster, job), 201)
 
 
@@ -78,13 +78,13 @@ async def post_compress(call: Call, body: wire.CompressRequest) -> Response:
     """Create a tar archive of a file or directory in a job."""
     allowed = await call.allow(Verb.TRANSFER, body.path, body.target_path, tree=True, through_links=body.dereference)
     transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
-    then = await Following.of(call, allowed, body.then_submit)
-    options = CompressOptions(body.compression, body.match_pattern or None, body.dereference)
-    account, key = body.account or None, idempotency_key(call)
-    job = await transfers.compress(
-        body.path, body.target_path, call.deadline, account=account, key=key, options=options
-    )
-    await then.begin(job)
+    async with Following.of(call, allowed, body.then_submit) as then:
+        options = CompressOptions(body.compression, body.match_pattern or None, body.dereference)
+        account, key = body.account or None, idempotency_key(call)
+        job = await transfers.compress(
+            body.path, body.target_path, call.deadline, account=account, key=key, options=options
+        )
+        await then.begin(job)
     return JsonResponse(submitted(call.cluster, job), 201)
 
 
@@ -94,10 +94,10 @@ async def post_extract(call: Call, body: wire.ExtractRequest) -> Response:
     """Unpack a tar archive in a job."""
     allowed = await call.allow(Verb.TRANSFER, body.path, body.target_path, tree=True)
     transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
-    then = await Following.of(call, allowed, body.then_submit)
-    paths, account, key = (body.path, body.target_path), body.account or None, idempotency_key(call)
-    job = await transfers.extract(*paths, call.deadline, account=account, key=key, compression=body.compression)
-    await then.begin(job)
+    async with Following.of(call, allowed, body.then_submit) as then:
+        paths, account, key = (body.path, body.target_path), body.account or None, idempotency_key(call)
+        job = await transfers.extract(*paths, call.deadline, account=account, key=key, compression=body.compression)
+        await then.begin(job)
     return JsonResponse(submitted(call.cluster, job), 201)
 
 
@@ -107,11 +107,11 @@ async def post_upload(call: Call, body: wire.PostFileUploadRequest) -> Response:
     """Start an upload of any size."""
     allowed = await call.allow(Verb.TRANSFER, body.path, tree=True)
     transfers, request = allowed.transfers(jobs=False, sourcePath=body.path), _request(body.transfer_directives)
-    then = await Following.of(call, allowed, body.then_submit)
 
     async def start() -> dict[str, Any]:
-        begun = await transfers.upload(body.path, call.deadline, account=body.account or None, request=request)
-        await then.begin(begun.job)
+        async with Following.of(call, allowed, body.then_submit) as then:
+            begun = await transfers.upload(body.path, call.deadline, account=body.account or None, request=request)
+            await then.begin(begun.job)
         return started(call, body.path, begun)
 
     return await once(call, allowed, body, start, submits=request.method in _JOBS)

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.cluster import Cluster
+from flamecrest.server.errors import Conflict
 from flamecrest.server.http.core.openapi import ERRORS
 from flamecrest.server.http.core.parameters import body_limit
 from flamecrest.server.http.core.responses import JsonResponse, no_content
@@ -108,8 +109,7 @@ async def delete_transfer(call: Call, transfer_id: TransferId) -> Response:
 @router.post("/{transfer_id}/retry", status_code=201, response_model=UploadFileResponse | wire.CopyTransferResponse)
 async def post_retry(call: Call, transfer_id: TransferId) -> Response:
     """Go on with a transfer that has not succeeded, as a new one; an upload that goes on gets new URLs."""
-    seen = await call.allow(Verb.TRANSFER, jobs=(transfer_id,))
-    view = await seen.tracked_transfers().get(transfer_id, call.deadline)
+    view = await _retriable(call, transfer_id)
     allowed = await call.allow(Verb.TRANSFER, view.path, tree=True)
     source = allowed.tracked_transfers(sourcePath=view.path)
     target = source
@@ -118,6 +118,15 @@ async def post_retry(call: Call, transfer_id: TransferId) -> Response:
     again = await source.retry(view.id, target, call.deadline)
     shown = started(call, view.path, again) if isinstance(again, StartedTransfer) else submitted(call.cluster, again)
     return JsonResponse(shown, 201)
+
+
+async def _retriable(call: Call, transfer_id: str) -> TransferView:
+    """A transfer. Raises Conflict for one whose record was damaged."""
+    tracked = (await call.allow(Verb.TRANSFER, jobs=(transfer_id,))).tracked_transfers()
+    view = await tracked.get(transfer_id, call.deadline)
+    if view.method is None:
+        raise Conflict(f"{view.error}. {view.hint or ''}".strip())
+    return view
 
 
 def _sync_request(body: wire.SyncTransferRequest) -> SyncRequest:

@@ -75,6 +75,7 @@ class End:
     etag: str = ""  # upload that was completed
     sha256: str = ""  # of the file, if it was verified; hexadecimal digits
     error: str = ""  # the reason of a failure
+    line: str = ""  # the last line of the log, without its time
 
     def packed(self) -> bytes:
         """The content of the file."""
@@ -84,7 +85,7 @@ class End:
     def parse(cls, data: bytes) -> End:
         """Parse the file. Raises Conflict if it is damaged."""
         given = _load(data)
-        texts = [given.setdefault(name, "") for name in ("etag", "sha256", "error")]
+        texts = [given.setdefault(name, "") for name in ("etag", "sha256", "error", "line")]
         if (
             given.get("state") not in _ENDS
             or not is_number(given.get("at"))

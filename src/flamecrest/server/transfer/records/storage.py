@@ -41,6 +41,10 @@ PIECE: Final = 32 * 1024  # bytes of a write
 MOST_BATCHES: Final = 1500  # READDIR answers of the folder of records that are read
 MOST_EXPIRED: Final = 16  # transfers whose data one sweep removes, at random: a request waits for it
 READS: Final = 5  # of a file that is replaced again and again
+UNLOGGED: Final = b" "  # at the end of the file of an end whose line is not in the log yet
+LOGGED: Final = b"\n"
+LOGGED_WITHIN: Final = 3.0  # seconds; then who writes the log has died
+LOOK: Final = 0.05  # seconds
 SWEEP: Final = 32  # READDIR answers that are searched for expired transfers
 REASON_BYTES: Final = 4096  # of the error log that are searched for the last error
 
@@ -107,9 +111,23 @@ async def read_record(sftp: Sftp, files: RecordFiles) -> Record | None:
 
 
 async def read_end(sftp: Sftp, files: RecordFiles) -> End | None:
-    """How a transfer has ended; None if it has not. Raises Conflict if that is damaged."""
-    data = await read_file(sftp, files.end)
-    return None if data is None else End.parse(data)
+    """How a transfer has ended; None if it has not. Raises Conflict if that is damaged.
+
+    It is in the log when this returns: one who has written the end but not the log is waited for, and then helped.
+    """
+    until = time.monotonic() + LOGGED_WITHIN
+    while True:
+        data = await read_file(sftp, files.end)
+        if data is None or not data.endswith(UNLOGGED):
+            return None if data is None else End.parse(data)
+        if time.monotonic() > until:
+            break
+        await asyncio.sleep(LOOK)
+    end = End.parse(data)
+    with suppress(SftpError, GatewayError):
+        async with opened_itself(sftp, files.end, FLAG_READ | FLAG_WRITE, "transfer") as (handle, _):
+            await _log_end(sftp, files, end, handle, len(data) - len(UNLOGGED))
+    return end
 
 
 async def read_progress(sftp: Sftp, files: RecordFiles) -> Progress | None:
@@ -153,20 +171,34 @@ async def read_file(sftp: Sftp, path: bytes) -> bytes | None:
 async def finish(sftp: Sftp, files: RecordFiles, end: End, line: str) -> None:
     """Record how a transfer has ended, and write the last line of its log. It can be repeated.
 
-    The line is the error of an end that has none: whoever reads the end need not wait for the log.
+    The line is the error of an end that has none. The file of the end is written in two steps, and the log between
+    them: so who reads a whole end finds its line in the log, and only the one that has created the file writes there.
     """
-    if end.state != "COMPLETED":
-        end = replace(end, error=end.error or line)
+    error = end.error if end.state == "COMPLETED" else end.error or line
+    end = replace(end, error=error, line=line)
+    opening, packed = sftp.open_file(files.end, NEW, PRIVATE), end.packed()
     try:
-        await create_file(sftp, files.end, end.packed())
-    except SftpError as error:
-        if error.code != FAILURE:  # the status for a file that exists
+        await within_stall_timeout(sftp, opening)
+    except SftpError as failure:
+        if failure.code != FAILURE:  # the status for a file that exists
             raise
         return
-    await append_log(sftp, files.log, line)
-    if end.state != "COMPLETED":
-        await append_log(sftp, files.errors, line)
+    async with sftp.handle(opening) as handle:
+        try:
+            await within_stall_timeout(sftp, sftp.write(handle, 0, packed + UNLOGGED))
+        except SftpError:  # the disk is full
+            sftp.forget(sftp.remove(files.end))
+            raise
+        await _log_end(sftp, files, end, handle, len(packed))
     sftp.forget(sftp.remove(files.parts))
+
+
+async def _log_end(sftp: Sftp, files: RecordFiles, end: End, handle: bytes, size: int) -> None:
+    """Write the last line of the log, then to the open file of the end, of so many bytes, that it is there."""
+    await append_log(sftp, files.log, end.line)
+    if end.state != "COMPLETED":
+        await append_log(sftp, files.errors, end.line)
+    await within_stall_timeout(sftp, sftp.write(handle, size, LOGGED))
 
 
 async def append_log(sftp: Sftp, path: bytes, *lines: str) -> None:

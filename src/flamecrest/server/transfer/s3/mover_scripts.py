@@ -110,6 +110,7 @@ pause() {{
 }}
 """
 
+# The data is written to the disk while more of it comes, so that the sync at the end is short.
 # Arguments: the prefix of the record's files, size, size of a part, parallel parts, the file for the data, the target,
 # the mode of a new file in octal digits or nothing, the entity tag and the SHA-256 to verify or nothing.
 _FETCH: Final = rf"""{_COMMON}{REPLACE}
@@ -156,7 +157,10 @@ command -v curl >/dev/null || fail 'The node has no curl.'
 say log "Job ${{id:-unknown}} fetches the object."
 recorded
 truncate -s "$size" -- "$data" || fail 'The file for the data cannot be written.'
+while sleep 0.3 && kill -0 "$$" 2>/dev/null; do sync -d -- "$data"; done 2>/dev/null &
+flushing=$!
 each fetch || fail 'The file could not be fetched from the object store; an older file at its place is unchanged.'
+{{ kill "$flushing" && wait "$flushing"; }} 2>/dev/null # bash would report it
 recorded
 if [ -n "$etag" ]; then
     found=$(printf %s "${{sums[@]}}" | binary | md5sum)

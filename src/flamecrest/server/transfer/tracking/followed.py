@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import Busy, GatewayError
 from flamecrest.server.ssh.channels.sftp_packets import SftpError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
 FIRST_PAUSE: Final = 0.5  # seconds before the first look
 LONGEST_PAUSE: Final = 30.0  # seconds between two looks
@@ -28,6 +30,7 @@ class Followed:
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._users: dict[str, str] = {}  # by transfer
+        self._beginning: Counter[str] = Counter()  # by user: transfers that are being started
 
     def __len__(self) -> int:
         """The number of transfers that are followed."""
@@ -44,12 +47,23 @@ class Followed:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def require_room(self, user: str) -> None:
-        """Raise Busy if no further transfer of a user may be followed."""
-        if sum(of == user for of in self._users.values()) >= MOST_OF_USER:
+    @contextmanager
+    def room(self, user: str) -> Iterator[None]:
+        """Keep room for one more transfer of a user while it is started.
+
+        Raises Busy if there is none: those that are being started count, so requests at the same time share the room.
+        """
+        if sum(of == user for of in self._users.values()) + self._beginning[user] >= MOST_OF_USER:
             raise Busy(
                 "Too many transfers with `thenSubmit` wait. Start this one when another has ended.", retry_after=10
             )
+        self._beginning[user] += 1
+        try:
+            yield
+        finally:
+            self._beginning[user] -= 1
+            if not self._beginning[user]:
+                del self._beginning[user]
 
     def follow(self, user: str, transfer: str, look: Callable[[], Awaitable[bool]]) -> None:
         """Call `look` again and again, more and more rarely, until it returns True. Its errors end nothing.

@@ -7,6 +7,7 @@ the transfer, by any replica, does the same.
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.deadline import Deadline
@@ -16,7 +17,7 @@ from flamecrest.server.transfer.records import storage
 from flamecrest.server.transfer.records.names import RecordFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from flamecrest.server.schedulers.values import JobSpec
     from flamecrest.server.ssh.channels.sftp import Sftp
@@ -37,10 +38,15 @@ class FollowingJobs:
         self._tools = tools
         self._get = get
 
-    def check(self, spec: JobSpec) -> None:
-        """Raise Invalid for a job that cannot be kept, Busy if too many transfers are followed."""
+    @contextmanager
+    def room(self, spec: JobSpec) -> Iterator[None]:
+        """Keep room for a job while its transfer is started.
+
+        Raises Invalid for a job that cannot be kept, Busy if too many transfers are followed.
+        """
         self._tools.then.pack("", spec)
-        self._tools.followed.require_room(self._tools.username)
+        with self._tools.followed.room(self._tools.username):
+            yield
 
     async def keep(self, transfer: str, spec: JobSpec, deadline: Deadline) -> None:
         """Keep a job for a transfer that was begun. One that is kept already stays. Raises Upstream, NotFound."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -21,8 +22,8 @@ class TransferView:
     """A transfer and how far it is. Times are seconds since the epoch, sizes bytes; None: not known."""
 
     id: str
-    method: Method
-    direction: Direction
+    method: Method | None  # None: the record is damaged, and nothing more is known than its state and its logs
+    direction: Direction | None
     state: State
     path: str
     target: str | None
@@ -120,8 +121,11 @@ class TrackedTransfers(Protocol):
         """Start a synchronization. `then` is submitted to the target's scheduler once when it is complete."""
         ...
 
-    def check_following(self, then: JobSpec) -> None:
-        """Raise Invalid for a job that cannot be kept until a transfer is complete, Busy if too many wait."""
+    def room_to_follow(self, then: JobSpec) -> AbstractContextManager[None]:
+        """Keep room for a job that follows, while its transfer is started: `submit_after` is called in the block.
+
+        Raises Invalid for a job that cannot be kept until a transfer is complete, Busy if too many wait.
+        """
         ...
 
     async def submit_after(self, job: SubmittedTransfer, then: JobSpec, deadline: Deadline) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from flamecrest.server.errors import Conflict, Invalid, NotFound, Upstream
@@ -15,6 +15,7 @@ from flamecrest.server.transfer.direct.uploads import read_slots
 from flamecrest.server.transfer.port import SubmittedTransfer
 from flamecrest.server.transfer.records import names, storage
 from flamecrest.server.transfer.records.answers import Answers
+from flamecrest.server.transfer.records.damage import is_damaged, remove, written_at
 from flamecrest.server.transfer.records.names import RecordFiles
 from flamecrest.server.transfer.records.record import End, Progress, Record
 
@@ -22,10 +23,11 @@ from .background import BEAT, STOPPED
 from .following import FollowingJobs
 from .jobs import state_of_job
 from .then import submitted
-from .view import state_of, view
+from .view import damaged_view, state_of, view
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
+    from flamecrest.server.errors import GatewayError
     from flamecrest.server.schedulers.values import JobSpec
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.transfer.port import StartedTransfer
@@ -68,18 +70,32 @@ class RemoteTrackedTransfers:
         await self.tools.running.written(transfer, self._folder)
 
         async def use(sftp: Sftp) -> TransferView:
-            return await self._shown(sftp, await self._files(sftp, transfer), deadline)
+            files = await self._files(sftp, transfer)
+            try:
+                return await self._shown(sftp, files, deadline)
+            except (Conflict, Invalid) as error:
+                damaged = await _damaged(sftp, files, error) if await is_damaged(sftp, files) else None
+                if damaged is None:
+                    raise
+                return damaged
 
         return await self._sftp(use, deadline)
 
     async def cancel(self, transfer: str, deadline: Deadline) -> None:
         await self.tools.running.written(transfer, self._folder)
 
-        async def use(sftp: Sftp) -> tuple[str, Record, TransferView]:
+        async def use(sftp: Sftp) -> tuple[str, Record, TransferView] | None:
             files = await self._files(sftp, transfer)
+            if await is_damaged(sftp, files):
+                await remove(sftp, files)
+                return None
             return files.transfer, await _record(sftp, files), await self._shown(sftp, files, deadline)
 
-        name, record, shown = await self._sftp(use, deadline)
+        found = await self._sftp(use, deadline)
+        if found is None:
+            await self.tools.running.stop(transfer)
+            return
+        name, record, shown = found
         if shown.state in _ENDED:
             return
         if record.job_id:  # the scheduler says how it has ended
@@ -117,8 +133,8 @@ class RemoteTrackedTransfers:
             await self.submit_after(again if isinstance(again, SubmittedTransfer) else again.job, then, deadline)
         return again
 
-    def check_following(self, then: JobSpec) -> None:
-        self._following.check(then)
+    def room_to_follow(self, then: JobSpec) -> AbstractContextManager[None]:
+        return self._following.room(then)
 
     async def submit_after(self, job: SubmittedTransfer, then: JobSpec, deadline: Deadline) -> None:
         await self._following.keep(job.transfer_id, then, deadline)
@@ -164,9 +180,13 @@ class RemoteTrackedTransfers:
     # --- state
 
     async def _shown_or_none(self, sftp: Sftp, transfer: str, deadline: Deadline) -> TransferView | None:
-        with suppress(NotFound, Conflict, Invalid):  # removed meanwhile, damaged, or no file
-            return await self._shown(sftp, RecordFiles(self._folder, transfer), deadline)
-        return None
+        files = RecordFiles(self._folder, transfer)
+        try:
+            return await self._shown(sftp, files, deadline)
+        except NotFound:  # removed meanwhile
+            return None
+        except (Conflict, Invalid) as error:
+            return await _damaged(sftp, files, error)
 
     async def _shown(self, sftp: Sftp, files: RecordFiles, deadline: Deadline) -> TransferView:
         record, end, progress, then, follows = await asyncio.gather(
@@ -227,6 +247,12 @@ async def _record(sftp: Sftp, files: RecordFiles) -> Record:
     if record is None:
         raise NotFound("There is no such transfer")
     return record
+
+
+async def _damaged(sftp: Sftp, files: RecordFiles, error: GatewayError) -> TransferView | None:
+    """A transfer whose record cannot be used; None if there is none."""
+    created = await written_at(sftp, files)
+    return None if created is None else damaged_view(files, created, error.public)
 
 
 async def _progress_of_parts(sftp: Sftp, files: RecordFiles, record: Record) -> Progress | None:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import Conflict, Denied, Invalid, Unsupported
+from flamecrest.server.errors import Conflict, Denied, GatewayError, Invalid, Unsupported
 from flamecrest.server.files.remote.replacement.opening import opened_itself
 from flamecrest.server.files.remote.writing import within_stall_timeout
 from flamecrest.server.schedulers.values import JobSpec
-from flamecrest.server.ssh.channels.sftp_packets import FAILURE, FLAG_READ, NO_SUCH_FILE, SftpError
+from flamecrest.server.ssh.channels.sftp_packets import FAILURE, FLAG_READ, NO_SUCH_FILE, PERMISSION_DENIED, SftpError
 from flamecrest.server.transfer.records import names, storage
 from flamecrest.server.transfer.records.record import MAX_RECORD
 
@@ -36,6 +36,7 @@ OTHER_KEY: Final = (
     "The job was kept by a gateway with another key: it was restarted without transfers.signing_key, or its replicas "
     "have different keys. Submit the job yourself."
 )
+UNREADABLE: Final = "The file in which the job was kept cannot be read any more. Submit the job yourself."
 _SPECS: Final = TypeAdapter(JobSpec)
 _FINAL: Final = (Invalid, Denied, Unsupported, Conflict)
 
@@ -85,10 +86,12 @@ class ThenSubmit:
         `session` is that of the records. Raises what the scheduler raises if it may succeed another time; a refusal is
         returned.
         """
-        packed, before = await session.sftp(lambda sftp: _read(sftp, files), Deadline.after(SUBMISSION))
+        packed, before = await session.sftp(lambda sftp: _read_or_reason(sftp, files), Deadline.after(SUBMISSION))
         if before is not None or packed is None:
             return before
         try:
+            if isinstance(packed, GatewayError):
+                raise packed
             job_id = await self._submitter().submit(self.parse(files.transfer, packed), Deadline.after(SUBMISSION))
             found = Submitted(job_id)
         except _FINAL as error:
@@ -143,6 +146,18 @@ async def _read(sftp: Sftp, files: RecordFiles) -> tuple[bytes | None, Submitted
         if error.code != NO_SUCH_FILE:
             raise
         return None, before
+
+
+async def _read_or_reason(sftp: Sftp, files: RecordFiles) -> tuple[bytes | GatewayError | None, Submitted | None]:
+    """The same as `_read`, with the reason in place of a file that will not be readable another time either."""
+    try:
+        return await _read(sftp, files)
+    except SftpError as error:
+        if error.code != PERMISSION_DENIED:
+            raise
+    except (Invalid, Conflict, Denied):  # a link, a folder
+        pass
+    return Conflict(UNREADABLE), await submitted(sftp, files)
 
 
 async def _note(sftp: Sftp, files: RecordFiles, found: Submitted) -> None:

@@ -27,6 +27,7 @@ _ENDS: Final[Mapping[str, State]] = MappingProxyType(
     {"COMPLETED": "COMPLETED", "CANCELLED": "CANCELLED", "TIMEOUT": "TIMEOUT", "DEADLINE": "TIMEOUT"}
 )
 _HINTS: Final = (
+    (("was damaged",), "Remove the transfer with DELETE. Then start it again."),
     (("disk full", "quota", "no space"), "Free space, or ask for more quota. Then retry the transfer."),
     (("permission denied",), "Check that you may read the source and write to the folder of the target."),
     (("no such file",), "Check the path. What does not exist any more cannot be transferred."),
@@ -81,6 +82,14 @@ def view(
         shown or (then.error if then is not None else None), hint(shown),
         _log(record, "output", files.log), _log(record, "errors", files.errors), None if then is None else then.job_id,
         bool(record.details.get("delete")),
+    )  # fmt: skip
+
+
+def damaged_view(files: RecordFiles, created: int, error: str) -> TransferView:
+    """The view of a transfer whose record cannot be read."""
+    return TransferView(
+        files.transfer, None, None, "FAILED", "", None, None, None, created, created, None, None, None, None, None,
+        None, None, None, error, hint(error), os.fsdecode(files.log), os.fsdecode(files.errors), None,
     )  # fmt: skip
 
 

@@ -69,6 +69,7 @@ target=${{target%$'\n.'}}
 cd -P -- "$folder" || exit
 [ ! -d "$target" ] || fail 'Is a directory'
 [ ! -e "$target" ] || [ -f "$target" ] || fail 'Not a regular file'
+[ ! "$folder/$name" -ef "$target" ] || fail 'the archive and its source are the same file'
 [ ! -e "$target" ] || [ -w "$target" ] || fail 'Permission denied'
 place=${{target%/*}}
 if [ -e "$target" ] && [ ! -w "${{place:-/}}" ]; then place=$HOME; fi
