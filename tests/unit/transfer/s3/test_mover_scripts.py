@@ -155,6 +155,20 @@ def test_a_file_becomes_an_object(move: Move) -> None:
     assert move.files == {NAME, "record.end", "record.log"}
 
 
+def test_a_store_whose_tags_are_no_md5(move: Move) -> None:
+    """It compares the MD5 itself then: of the part that was sent again, and of those after it."""
+    move.target.write_bytes(move.content)
+    move.store.gate.other_tags = 1
+    move.store.gate.seen.clear()
+    assert move.send() == 0, move.log("err")
+    assert move.store.gate.other_tags == 0
+    puts = [one for one in move.store.gate.seen if one.startswith("PUT")]
+    assert (len(puts), puts[0], puts[-1]) == (move.plan.count + 1, "PUT", "PUT with MD5")
+    found = move.client.get_object(Bucket="bucket", Key=move.key)
+    assert found["Body"].read() == move.content
+    assert move.end["etag"] == found["ETag"].strip('"')
+
+
 def test_many_parts_that_end_at_the_same_time(store: ObjectStore, tmp_path: Path) -> None:
     move = Move(tmp_path, store, 40)
     move.put()

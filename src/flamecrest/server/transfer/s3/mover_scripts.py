@@ -183,6 +183,8 @@ printf 'url = "%s"\n' "$delete" |
 exit 0
 """
 
+# A part is read twice at the same time: to be sent, and for its MD5, which must be the entity tag of the answer. The
+# tags of a store that encrypts are no MD5s: it gets the part again with Content-MD5, and the others only with that.
 # Arguments: the prefix of the record's files, size, size of a part, parallel parts, the file, its time of change.
 _SEND: Final = rf"""{_COMMON}
 source=$5 changed=$6
@@ -199,28 +201,46 @@ fail() {{
 }}
 unchanged() {{ [ "$(stat -L -c '%s %Y' -- "$source" 2>/dev/null)" = "$size $changed" ]; }}
 send() {{
-    local start length try md5 codes tag
+    local start length try summing md5= codes tag given=()
     span "$1"
-    md5=$(sum "$source") || {{
-        why 'The file cannot be read.'
-        return 1
-    }}
-    if [ "${{sums[$1]-}}" = "$md5" ]; then return; fi
+    if [ -n "${{sums[$1]-}}" ] || [ -e "$folder/given" ]; then
+        md5=$(sum "$source") || {{
+            why 'The file cannot be read.'
+            return 1
+        }}
+        if [ "${{sums[$1]-}}" = "$md5" ]; then return; fi
+    fi
     for ((try = 1; ; try++)); do
+        unchanged || return 1
+        if [ -n "$md5" ]; then
+            given=(--header "Content-MD5: $(printf %s "$md5" | binary | base64)")
+        else
+            sum "$source" >"$folder/$1.md5" 2>/dev/null &
+            summing=$!
+        fi
         content "$source" |
             curl --config <(printf 'url = "%s"\n' "${{urls[$1 + 2]}}") "${{options[@]}}" --upload-file - \
-                --header 'Transfer-Encoding:' --header 'Expect:' --header "Content-Length: $length" \
-                --header "Content-MD5: $(printf %s "$md5" | binary | base64)" \
+                --header 'Transfer-Encoding:' --header 'Expect:' --header "Content-Length: $length" "${{given[@]}}" \
                 --dump-header "$folder/$1" --output "$folder/$1.body" 2>"$folder/$1.err"
         codes=("${{PIPESTATUS[@]}}")
-        if [ "${{codes[0]}}${{codes[1]}}" = 00 ] && [ "$(status "$folder/$1")" = 200 ]; then break; fi
+        if [ -z "$md5" ]; then
+            wait "$summing" && md5=$(<"$folder/$1.md5") || {{
+                why 'The file cannot be read.'
+                return 1
+            }}
+        fi
+        if [ "${{codes[0]}}${{codes[1]}}" = 00 ] && [ "$(status "$folder/$1")" = 200 ]; then
+            tag=$(sed -n 's/^[Ee][Tt][Aa][Gg]: *"*\([^"]*\)"*.$/\1/p' "$folder/$1" | tail -n 1)
+            [ "$tag" != "$md5" ] && [ "${{#given[@]}}" = 0 ] || break
+            : >"$folder/given"
+            continue
+        fi
         ! permanent "$folder/$1" "$folder/$1.body" || return 1
         pause "$try" || {{
             why "Part $1 cannot be sent: $(head -n 1 "$folder/$1.err") $(code "$folder/$1.body")"
             return 1
         }}
     done
-    tag=$(sed -n 's/^[Ee][Tt][Aa][Gg]: *"*\([^"]*\)"*.$/\1/p' "$folder/$1" | tail -n 1)
     printf '%s %s %s\n' "$1" "$md5" "$tag" >>"$base.parts"
 }}
 complete() {{
