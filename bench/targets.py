@@ -64,7 +64,7 @@ def _polled(quantity: str) -> Coordinates:
 
 
 def _cold(contender: str) -> Coordinates:
-    return ("cold", contender, "seconds", "5 calls each")
+    return ("cold", contender, "seconds", "10 calls each")
 
 
 def _soak(name: str) -> Coordinates:
@@ -198,7 +198,7 @@ TARGETS: Sequence[Target] = (
         ("lifecycle", GATEWAY, "clients that failed", 500), None, "at most", 0, "clients",
     ),
     Target(
-        "cold start of 440 clients of 22 users, 5 calls each, beside a command over a pooled connection (c)",
+        "cold start of 440 clients of 22 users, 10 calls each, beside a command over a pooled connection (c)",
         _cold("c"), _cold(GATEWAY), "at least", 8, of_sshd=True,
     ),
     Target(

@@ -54,6 +54,11 @@ class Log:
         if len(self.examples) < EXAMPLES:
             self.examples.append(f"{operation} after {self.now:.1f} s: {how[:300]}")
 
+    def add_wrong(self, before: Log) -> None:
+        """Count the wrong responses of preparations, too."""
+        self.wrong.update(before.wrong)
+        self.examples = [*before.examples, *self.examples][:EXAMPLES]
+
     def windows(self) -> list[int]:
         """The windows in which something was measured, in order."""
         return sorted({window for window, _ in self.times})

@@ -49,8 +49,9 @@ class Crowd:
         folder = f".flamecrest-bench-crowd-{time.time_ns():x}"
         with ExitStack() as stack:
             gateway = await asyncio.to_thread(stack.enter_context, servers.gateway(key, self.name))
-            target, log = Target.of(servers, gateway.endpoint, USERS), Log(1)
-            await clients.in_uvloop(lambda: clients.with_folders(target, folder, Log(1)))
+            target, log, first = Target.of(servers, gateway.endpoint, USERS), Log(1), Log(60)
+            await clients.in_uvloop(lambda: clients.with_folders(target, folder, first))
+            log.add_wrong(first)
             mix = {name: part for name, part in MIX.items() if bench.scheduler or name != "jobs"}
             log.begun = time.perf_counter()
             await clients.in_uvloop(lambda: _crowd(target, log, folder, mix, WARM_UP + seconds))

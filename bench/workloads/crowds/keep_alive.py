@@ -48,15 +48,16 @@ class KeepAlive:
         seconds, folder = 5 if bench.quick else 10, f".flamecrest-bench-keepalive-{time.time_ns():x}"
         with ExitStack() as stack:
             gateway = await asyncio.to_thread(stack.enter_context, servers.gateway(key, self.name))
-            target = Target.of(servers, gateway.endpoint, USERS)
-            await clients.in_uvloop(lambda: clients.with_folders(target, folder, Log(1)))
+            target, first = Target.of(servers, gateway.endpoint, USERS), Log(60)
+            await clients.in_uvloop(lambda: clients.with_folders(target, folder, first))
+            clients.report(bench, self.name, first)
             requests = [
                 Request(f"/ops/stat?path={quote(f'{home}/{folder}/input')}", token=target.tokens[user])
                 for user, home in target.homes.items()
             ]
             await load.wrk(gateway.endpoint, requests, PEAK_CLIENTS, 2)
             found: dict[tuple[str, int], list[float]] = {}
-            wrong = 0
+            wrong = first.wrong.total()
             for turn in range(bench.runs(1, 3)):
                 peak = await load.wrk(gateway.endpoint, requests, PEAK_CLIENTS, seconds)
                 pause = CLIENTS / (SHARE * peak.rate)

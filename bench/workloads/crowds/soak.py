@@ -84,7 +84,9 @@ class Soak:
         folder = f".flamecrest-bench-soak-{time.time_ns():x}"
         target, log = Target.of(servers, gateway.endpoint, USERS), Log(minutes * 60 / WINDOWS)
         holder = Holder(gateway, uids(servers.site), servers.site.port)
-        await clients.in_uvloop(lambda: clients.with_folders(target, folder, Log(60)))
+        first = Log(60)
+        await clients.in_uvloop(lambda: clients.with_folders(target, folder, first))
+        log.add_wrong(first)
         before = await holder.settled()
         bench.say(f"{self.name}: {bench.clients} clients of {len(target.users)} users, {minutes:g} minutes; {before}")
         memory, jobs = Memory(gateway.pid), Submissions(JOBS_A_SECOND, OPEN_JOBS)

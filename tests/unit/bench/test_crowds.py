@@ -38,6 +38,15 @@ def test_wrong_responses_are_counted_and_the_first_are_kept() -> None:
     assert len(log.examples) == clients.EXAMPLES
 
 
+def test_wrong_responses_of_preparations_count() -> None:
+    log, first = Log(window=1), Log(window=1)
+    first.failed("mkdir", "status 503")
+    log.failed("ls", "status 404")
+    log.add_wrong(first)
+    assert log.wrong == {"mkdir": 1, "ls": 1}
+    assert ["mkdir" in log.examples[0], "ls" in log.examples[1]] == [True, True]
+
+
 def test_growth_of_memory_begins_after_the_warm_up() -> None:
     grown = [(float(at), 100.0 if at < 20 else 110.0 if at < 90 else 121.0) for at in range(100)]
     assert Memory(1, grown).growth(100) == (110, 121)
