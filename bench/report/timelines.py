@@ -23,7 +23,7 @@ def timeline(title: str, panels: Mapping[str, Sequence[Curve]], *, logarithmic: 
         return ""
     import matplotlib as mpl
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, PANEL_HEIGHT * len(found) + 0.6), layout="constrained")
@@ -35,13 +35,14 @@ def timeline(title: str, panels: Mapping[str, Sequence[Curve]], *, logarithmic: 
             axes.set_ylabel(shown(label))
             if label in logarithmic:
                 axes.set_yscale("log")
+                axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
                 axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:,.6g}"))
                 axes.yaxis.set_minor_formatter(NullFormatter())
             else:
                 axes.set_ylim(bottom=0)
             axes.grid(visible=True)
             axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02))
-        every[-1].set_xlabel("seconds")
+        every[-1].set(xlabel="seconds", xlim=(0, None))
         figure.suptitle(shown(title), x=0.01, ha="left", weight="bold", size=11)
         return as_svg(figure)
 

@@ -25,7 +25,9 @@ from .workflow import Submissions, Workflow
 USERS = 50
 MINUTES, QUICK_MINUTES = 10.0, 1.0
 PAUSE = (1.0, 5.0)  # seconds between two calls of a client: 333 calls a second by 1000 clients, 26 of them about jobs
-JOBS_A_SECOND, OPEN_JOBS = 4.0, 200  # of all clients; the centre has few processors
+# Of all clients in the whole time, and open at a time: the centre has few processors, and ended jobs stay in the lists
+# of their users, which the gateway keeps by design.
+JOBS, OPEN_JOBS, MOST_JOBS_A_SECOND = 600, 100, 4.0
 WINDOWS = 30  # in which the whole time is shown
 IDLE = 8.0  # seconds after which the gateway closes an unused connection, so that what is left over shows
 WARM_UP, LAST = 0.2, 0.1  # parts of the time: memory before and after is that of the LAST parts of both
@@ -89,7 +91,7 @@ class Soak:
         log.add_wrong(first)
         before = await holder.settled()
         bench.say(f"{self.name}: {bench.clients} clients of {len(target.users)} users, {minutes:g} minutes; {before}")
-        memory, jobs = Memory(gateway.pid), Submissions(JOBS_A_SECOND, OPEN_JOBS)
+        memory, jobs = Memory(gateway.pid), Submissions(min(MOST_JOBS_A_SECOND, JOBS / (minutes * 60)), OPEN_JOBS)
         log.begun = time.perf_counter()
         await clients.in_uvloop(lambda: _load(bench, target, log, folder, memory, jobs, minutes * 60))
         await clients.in_uvloop(lambda: clients.with_folders(target, folder, log, remove=True))
