@@ -60,8 +60,15 @@ class Keycloak:
     url: str
     admin: httpx.Client
 
+    def login(self) -> None:
+        """Give the client a new token."""
+        form = {"grant_type": "password", "client_id": "admin-cli", "username": "admin", "password": "admin"}
+        answer = self.admin.post("/realms/master/protocol/openid-connect/token", data=form)
+        self.admin.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['access_token']}"
+
     def make(self, path: str, body: Mapping[str, Any]) -> None:
         """Create something below `/admin/realms`."""
+        self.login()  # its tokens are valid for a minute only
         self.admin.post(f"/admin/realms{path}", json=body).raise_for_status()
 
 
@@ -77,12 +84,11 @@ def keycloak(folder: Path) -> Iterator[Keycloak]:
         f"--http-management-port={free_port()}",
     ]  # fmt: skip
     log, ready = folder / "keycloak.log", f"{url}/realms/master"
-    with running(command, log, lambda: answers(ready), START_SECONDS):
-        form = {"grant_type": "password", "client_id": "admin-cli", "username": "admin", "password": "admin"}
-        answer = httpx.post(f"{url}/realms/master/protocol/openid-connect/token", data=form, timeout=30)
-        token = answer.raise_for_status().json()["access_token"]
-        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30) as admin:
-            yield Keycloak(url, admin)
+    started = running(command, log, lambda: answers(ready), START_SECONDS)
+    with started, httpx.Client(base_url=url, timeout=120) as admin:
+        made = Keycloak(url, admin)
+        made.login()
+        yield made
 
 
 def install() -> None:

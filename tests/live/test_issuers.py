@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ import pytest
 from flamecrest.sandbox.issuer import Issuer, SigningKey
 
 from . import issuers
+from .chromium import CHROMIUM, browser
 from .issuers import Keycloak
 from .process import gateway
 from .site import Site, write_settings
@@ -113,6 +115,21 @@ def make_realm(keycloak: Keycloak, user: str) -> None:
     )
 
 
+def make_docs_client(keycloak: Keycloak, api: str) -> None:
+    """The public client of the page /docs, as docs/security.md says."""
+    keycloak.make(
+        f"/{REALM}/clients",
+        {
+            "clientId": "flamecrest-docs",
+            "publicClient": True,
+            "redirectUris": [f"{api}/docs/oauth2-redirect"],
+            "webOrigins": [api],
+            "defaultClientScopes": ["basic", "profile", "firecrest"],
+            "attributes": {"pkce.code.challenge.method": "S256"},
+        },
+    )
+
+
 @pytest.fixture(scope="module")
 def world(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     if reason := issuers.why_not():
@@ -128,6 +145,8 @@ def world(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worl
                 "issuer": f"{keycloak.url}/realms/{REALM}",
                 "audience": "flamecrest",
                 "required_scopes": ["firecrest"],
+                "docs_client_id": "flamecrest-docs",
+                "scopes": {"firecrest": "Use of the API"},
                 "introspection": {
                     "url": f"{keycloak.url}/realms/{REALM}/protocol/openid-connect/token/introspect",
                     "client_id": "portal",
@@ -150,6 +169,7 @@ def world(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worl
             ],
         }
         server = stack.enter_context(gateway(write_settings(settings, folder / "f.yaml"), folder / "gateway.log"))
+        make_docs_client(keycloak, server.url)
         yield World(server.url, provider, keycloak, site.user, site.system)
 
 
@@ -264,3 +284,31 @@ def test_exchanged_tokens_of_keycloak(world: World) -> None:
     assert exchanged != subject
     answer = world.get(exchanged, f"/status/{world.system}/userinfo")
     assert (answer.status_code, answer.json()["user"]["name"]) == (200, world.user)
+
+
+FORM = "[...document.querySelectorAll('.auth-container')].find(e => e.innerText.includes('authorization_code'))"
+DISCOVERED = "JSON.stringify(ui.getSystem().authSelectors.definitionsToAuthorize()).includes('authorization_code')"
+FIELDS = "['#username', '#password', '#kc-login'].map(one => document.querySelector(one))"
+OPERATION = "#operations-status-get_systems_status_systems_get"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_a_browser_logs_in_on_the_page_docs(world: World, tmp_path: Path) -> None:
+    """Swagger UI's Authorize opens Keycloak's form, comes back with a code, and sends requests with the token."""
+    with browser(tmp_path, f"{world.api}/") as chromium:  # which redirects
+        docs = chromium.page(f"{world.api}/docs")
+        docs.wait(DISCOVERED)  # the dialog shows what is known when it opens
+        docs.click("button.authorize")
+        docs.wait(f"(e => e && (e.querySelector('button.authorize').click(), true))({FORM})")
+        form = chromium.page(f"{world.keycloak.url}/realms/{REALM}/")
+        form.wait("!!document.querySelector('#kc-login')")
+        values = f"user.value = {json.dumps(world.user)}, word.value = 'hpc'"
+        form.run(f"(([user, word, button]) => ({values}, button.click()))({FIELDS})")
+        docs.wait(f"{FORM}.innerText.includes('Authorized')")
+        docs.click(".auth-btn-wrapper .btn-done")
+        docs.click(f"{OPERATION} button.opblock-summary-control")
+        docs.click(f"{OPERATION} .try-out__btn")
+        docs.click(f"{OPERATION} button.execute")
+        shown = docs.wait(f"document.querySelector('{OPERATION} .live-responses-table .microlight')?.innerText")
+        docs.screenshot(tmp_path / "docs.png")
+    assert world.system in shown, shown
