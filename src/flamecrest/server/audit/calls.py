@@ -62,7 +62,7 @@ class Audit:
         denied = trace.status in DENIALS or any(not decision.allowed for _, decision in decisions)
         changes = any(one.allowed and _changes(request, trace.method) for request, one in decisions)
         if denied or changes or undecided or (self._reads and decisions):
-            self._writer.add(_record(trace, address, denied=denied))
+            self._writer.add(_record(trace, address, denied=denied), changes=changes or undecided)
 
 
 def _changes(request: AccessRequest, method: str) -> bool:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BATCH_SECONDS: Final = 0.05  # in which records are collected before they are written together
 RETRY_SECONDS: Final = 1.0  # after a destination has failed
 MOST_WAITING: Final = 10_000  # records that may wait for a destination that fails
+MOST_KEPT: Final = 2 * MOST_WAITING  # beyond which records of calls that have changed nothing are only counted
 CLOSE_SECONDS: Final = 10.0  # for the last records, when the process stops
 
 log = logging.getLogger("flamecrest.audit")
@@ -46,6 +47,8 @@ class AuditWriter:
         self._records: deque[Mapping[str, Any]] = deque()
         self._pending: list[deque[bytes]] = [deque() for _ in destinations]
         self._wake = threading.Event()
+        self._left_out = 0  # records since the start of which only the number is recorded
+        self._noted = 0  # of these, the ones whose number is in the chain
         self._stopping = False
         self._until = float("inf")  # monotonic time at which the thread gives up
         self._failing: set[int] = set()
@@ -62,8 +65,15 @@ class AuditWriter:
         self._wake.set()
         await asyncio.to_thread(self._thread.join)
 
-    def add(self, record: Mapping[str, Any]) -> None:
-        """Put a record into the queue. Does not block."""
+    def add(self, record: Mapping[str, Any], *, changes: bool = True) -> None:
+        """Put a record into the queue. Does not block.
+
+        `changes`: the call may have changed something. Others, which nobody can keep from coming, are left out while
+        too many wait, and their number is recorded: they must not fill the memory.
+        """
+        if not changes and self._waiting >= MOST_KEPT:
+            self._left_out += 1
+            return
         self._records.append(record)
         if not self._waiting_since:
             self._waiting_since = time.monotonic()
@@ -85,6 +95,7 @@ class AuditWriter:
             Sample("flamecrest_audit_records_waiting", (), waiting),
             Sample("flamecrest_audit_lag_seconds", (), time.monotonic() - since if waiting and since else 0.0),
             Sample("flamecrest_audit_destinations_failing", (), len(self._failing)),
+            Sample("flamecrest_audit_records_left_out_total", (), self._left_out),
         ]
 
     def _run(self) -> None:
@@ -99,6 +110,8 @@ class AuditWriter:
             self._flush(chain)
             if any(self._pending):
                 self._waiting_since = since
+        if self._left_out > self._noted:
+            self._note_left_out()
         self._records.append(_event("stop"))
         self._flush(chain)
         while any(self._pending) and time.monotonic() < self._until:
@@ -115,20 +128,33 @@ class AuditWriter:
             line = chain.seal(self._records.popleft())
             for pending in self._pending:
                 pending.append(line)
-        for at, (destination, pending) in enumerate(zip(self._destinations, self._pending, strict=True)):
-            if not pending:
-                continue
-            try:
-                for _ in range(destination.write(tuple(pending))):
-                    pending.popleft()
-            except OSError as error:
-                if at not in self._failing:
-                    self._failing.add(at)
-                    log.error("audit records cannot be written and wait: %s", error)  # noqa: TRY400
-            else:
-                if at in self._failing:
-                    self._failing.discard(at)
-                    log.warning("audit records are written again")
+        for at, pending in enumerate(self._pending):
+            if pending:
+                self._write(at, pending)
+        if self._left_out > self._noted and not any(self._pending):
+            self._note_left_out()
+            self._flush(chain)
+
+    def _write(self, at: int, pending: deque[bytes]) -> None:
+        """Write the lines that wait for a destination, as many as it takes."""
+        try:
+            for _ in range(self._destinations[at].write(tuple(pending))):
+                pending.popleft()
+        except OSError as error:
+            if at not in self._failing:
+                self._failing.add(at)
+                log.error("audit records cannot be written and wait: %s", error)  # noqa: TRY400
+        else:
+            if at in self._failing:
+                self._failing.discard(at)
+                log.warning("audit records are written again")
+
+    def _note_left_out(self) -> None:
+        """Record how many records were left out."""
+        count = self._left_out - self._noted
+        self._noted += count
+        self._records.append({**_event("left_out"), "count": count})
+        log.error("%d audit records of calls that have changed nothing were left out: too many waited", count)
 
 
 def _event(name: str) -> dict[str, Any]:

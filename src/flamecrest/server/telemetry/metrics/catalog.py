@@ -136,6 +136,12 @@ METRICS: Final = {
         Metric("flamecrest_audit_lag_seconds", "gauge", (), "Time for which the oldest of these has been waiting."),
         Metric("flamecrest_audit_destinations_failing", "gauge", (), "Destinations of the audit log that fail."),
         Metric(
+            "flamecrest_audit_records_left_out_total",
+            "counter",
+            (),
+            "Audit records of denials and reads of which only the number was recorded.",
+        ),
+        Metric(
             "flamecrest_event_loop_delay_seconds",
             "histogram",
             (),
