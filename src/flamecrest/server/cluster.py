@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flamecrest.server.auth.port import NO_AUTHORIZER, AccessRequest, Decision, Verb
 from flamecrest.server.auth.resource import ProtectedResource
@@ -80,6 +80,7 @@ class Cluster:
         jobs: tuple[str, ...] = (),
         tree: bool = False,
         through_links: bool = False,
+        memo: dict[Any, Any] | None = None,
     ) -> Permission:
         """Ask the authorizer about the verb on these paths or jobs; see AccessRequest.
 
@@ -88,7 +89,7 @@ class Cluster:
         """
         if identity.accounts:
             identity = identity.on(self.name)
-        request = AccessRequest(identity, verb, self.name, paths, sources, jobs, tree, through_links)
+        request = AccessRequest(identity, verb, self.name, paths, sources, jobs, tree, through_links, memo)
         decision = NO_AUTHORIZER
         if self._authorizer is not None:
             decision = await self._authorizer.decide(request, deadline)
@@ -108,7 +109,7 @@ class Cluster:
         """
         if self._authorizer is None:
             return await self.allow(identity, verb, deadline)
-        request = AccessRequest(identity.on(self.name), verb, self.name)
+        request = AccessRequest(identity.on(self.name), verb, self.name, memo={})
         decision = await self._authorizer.decide(request, deadline)
         by_path = not decision.allowed and self._authorizer.depends_on_paths(replace(request, paths=(path,), tree=True))
         if not by_path:
@@ -213,7 +214,8 @@ class Permission:
         """The permission for the same verb on other paths. Raises Denied, Unavailable."""
         if not self.checked:
             return self
-        return await self.cluster.allow(self.identity, self.verb, deadline, *paths, tree=tree)
+        memo = self.request.memo
+        return await self.cluster.allow(self.identity, self.verb, deadline, *paths, tree=tree, memo=memo)
 
     def succeeded(self) -> None:
         """Report that the request was served: the services that it has used are up."""

@@ -123,7 +123,8 @@ class AccessRequest:
     """What a decision is about: who, the kind of operation, the cluster, and the paths or jobs.
 
     Paths are as in the request: nothing is normalized, and a path need not be valid. Without paths and jobs the
-    request is for the operation as such, such as a list of jobs.
+    request is for the operation as such, such as a list of jobs. Of many requests that one call consists of, `memo` is
+    the same dict: what was found out for one of them need not be asked for the others.
     """
 
     identity: Identity
@@ -134,6 +135,7 @@ class AccessRequest:
     jobs: tuple[str, ...] = ()
     tree: bool = False  # what lies below the paths and sources is concerned too
     through_links: bool = False  # symbolic links below the paths and sources are followed, wherever they lead
+    memo: dict[Any, Any] | None = field(default=None, compare=False, repr=False)
 
     def needs(self) -> tuple[tuple[Verb, tuple[str, ...]], ...]:
         """Each verb that is needed, with the paths that it is needed for."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from flamecrest.server.auth.port import Decision, Verb, accounts_on
 
 from .claim_values import ClaimNames
-from .conditions import usable
+from .conditions import token_variables
 from .path_prefixes import plain_path
 from .rules import Caller, Circumstances, Effect, Rule
 
@@ -177,15 +177,7 @@ def _variables(identity: Identity, cluster: str, verb: Verb) -> Callable[[], Map
 
     def variables() -> Mapping[str, Any]:
         if not made:
-            made.update(
-                user=identity.username,
-                subject=identity.subject,
-                issuer=identity.issuer,
-                client=identity.client,
-                claims=usable(dict(identity.claims)),
-                verb=str(verb),
-                cluster=cluster,
-            )
+            made.update(token_variables(identity), verb=str(verb), cluster=cluster)
         return made
 
     return variables

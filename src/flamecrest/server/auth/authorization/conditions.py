@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from cel_expr_python.cel import Env, Expression
 
+    from flamecrest.server.auth.port import Identity
+
 VARIABLES: Final = {
     "user": "STRING",  # the account on the clusters
     "subject": "STRING",
@@ -24,6 +26,8 @@ VARIABLES: Final = {
     "cluster": "STRING",
 }
 """Variables that are the same for all requests of a token with one verb on one cluster."""
+OF_TOKEN: Final = {name: kind for name, kind in VARIABLES.items() if name not in {"verb", "cluster"}}
+"""Of these, the ones that are the same for all requests of a token."""
 OF_REQUEST: Final = {"path": "STRING", "job": "STRING", "now": "TIMESTAMP"}
 """Variables that differ from request to request. `path` and `job` are "" for a request that names none."""
 MAX_EXPRESSION: Final = 4096  # characters
@@ -34,24 +38,29 @@ _DEEPEST: Final = 32  # levels of a claim
 class Condition:
     """A compiled condition. `per_request`: whether it depends on the path, the job or the time.
 
-    Raises ValueError for an expression that is not valid or whose result is no boolean, and RuntimeError if the
-    library is missing.
+    With `of_token` it may use the variables of OF_TOKEN only. Raises ValueError for an expression that is not valid or
+    whose result is no boolean, and RuntimeError if the library is missing.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, of_token: bool = False) -> None:
         if len(text) > MAX_EXPRESSION:
             raise ValueError(f"a condition has at most {MAX_EXPRESSION} characters")
         self.text = text
-        of_token = _environment(per_request=False)
         self.per_request = False
-        try:
-            self._expression = of_token.compile(text)
-        except RuntimeError:  # not valid, or it depends on the request
-            self.per_request = True
-            self._expression = _compiled(text, _environment(per_request=True))
+        if of_token:
+            self._expression = _compiled(text, _environment(tuple(OF_TOKEN)))
+        else:
+            self._compile(text)
         kind = self._expression.return_type().name()
         if kind.upper() not in {"BOOL", "DYN"}:
             raise ValueError(f"the condition is of type {kind}, not bool")
+
+    def _compile(self, text: str) -> None:
+        try:
+            self._expression = _environment(tuple(VARIABLES)).compile(text)
+        except RuntimeError:  # not valid, or it depends on the request
+            self.per_request = True
+            self._expression = _compiled(text, _environment((*VARIABLES, *OF_REQUEST)))
 
     def holds(self, values: Mapping[str, Any]) -> bool | None:
         """Whether the condition holds for these variables; None if it cannot be evaluated.
@@ -63,6 +72,17 @@ class Condition:
         except (RuntimeError, TypeError, ValueError, OverflowError):
             return None
         return value if isinstance(value, bool) else None
+
+
+def token_variables(identity: Identity) -> dict[str, Any]:
+    """The variables of OF_TOKEN for a caller."""
+    return {
+        "user": identity.username,
+        "subject": identity.subject,
+        "issuer": identity.issuer,
+        "client": identity.client,
+        "claims": usable(dict(identity.claims)),
+    }
 
 
 def usable(value: Any, levels: int = _DEEPEST) -> Any:
@@ -90,13 +110,13 @@ def _floating(value: int) -> float:
 
 
 @cache
-def _environment(*, per_request: bool) -> Env:
+def _environment(names: tuple[str, ...]) -> Env:
     try:
         from cel_expr_python import cel  # noqa: PLC0415 - 50 MB, and 30 ms that only conditions need
     except ImportError:
         raise RuntimeError("conditions need the package cel-expr-python: pip install 'flamecrest[cel]'") from None
-    names = {**VARIABLES, **OF_REQUEST} if per_request else VARIABLES
-    kinds = {name: getattr(cel.Type, kind) for name, kind in names.items()}
+    known = {**VARIABLES, **OF_REQUEST}
+    kinds = {name: getattr(cel.Type, known[name]) for name in names}
     kinds["claims"] = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
     return cel.NewEnv(variables=kinds)
 

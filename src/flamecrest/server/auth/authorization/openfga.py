@@ -5,6 +5,7 @@ What the server does not answer is denied as unavailable. It knows no rules and 
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections import OrderedDict
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.auth.port import Decision, Verb, accounts_on
+from flamecrest.server.errors import Unavailable
 
 from .claim_values import claim_values
 from .openfga_api import Check, unavailable
@@ -70,6 +72,15 @@ class OpenFgaStats:
     failures: int  # of these, without a usable answer
 
 
+@dataclass(slots=True)
+class _Answers:
+    """What is known for the items of one call."""
+
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    known: dict[Check, bool] = field(default_factory=dict)
+    failure: Unavailable | None = None
+
+
 class OpenFgaAuthorizer:
     """Asks an OpenFGA server.
 
@@ -107,7 +118,7 @@ class OpenFgaAuthorizer:
     async def decide(self, request: AccessRequest, deadline: Deadline) -> Decision:
         """See Authorizer."""
         questions = [self._question(request.identity, request.cluster, verb) for verb, _ in request.needs()]
-        answers = await self._ask(request.identity, questions, deadline)
+        answers = await self._ask_once(request, questions, deadline)
         denied = next((one for one in questions if not answers[one]), None)
         asked = denied or questions[0]
         rule = f"openfga:{asked.relation}"
@@ -150,6 +161,28 @@ class OpenFgaAuthorizer:
             if _ID.fullmatch(value)
         ]
         return user, tuple(dict.fromkeys(stated))[:MAX_TUPLES]
+
+    async def _ask_once(
+        self, request: AccessRequest, questions: Sequence[Check], deadline: Deadline
+    ) -> Mapping[Check, bool]:
+        """The answers; the items of a bulk call, which are decided about at the same time, share one request for them.
+
+        So they do if answers are not kept, and if there is none: the server is not asked again for each item.
+        """
+        if request.memo is None:
+            return await self._ask(request.identity, questions, deadline)
+        found: _Answers = request.memo.setdefault(self, _Answers())
+        async with found.asking:
+            if found.failure is not None:
+                raise found.failure
+            missing = [one for one in questions if one not in found.known]
+            if missing:
+                try:
+                    found.known |= await self._ask(request.identity, missing, deadline)
+                except Unavailable as error:
+                    found.failure = error
+                    raise
+        return found.known
 
     async def _ask(self, identity: Identity, questions: Sequence[Check], deadline: Deadline) -> Mapping[Check, bool]:
         """The answers, from the cache or the server. Raises Unavailable."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import httpx
@@ -18,11 +20,14 @@ from flamecrest.server.auth.response_bodies import read_body
 from flamecrest.server.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 MAX_CHECKS: Final = 50  # of a BatchCheck: the server's limit
 MAX_RESPONSE: Final = 1024 * 1024  # bytes
 _RETRY_AFTER: Final = 2.0  # seconds
+_NO_BATCH: Final = frozenset({404, 405, 501})  # the answers of a server that is older than BatchCheck (1.8)
+_NO_BATCH_SECONDS: Final = 300.0  # for which such a server is not asked for a BatchCheck again
+_AT_ONCE: Final = 10  # checks in place of a BatchCheck
 _NO: Final = frozenset({401, 403, 404})  # of FirecREST's address: the caller has no access
 
 
@@ -118,23 +123,52 @@ class StoreApi(_Client):
         *,
         model: str | None = None,
         consistency: str = "MINIMIZE_LATENCY",
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(http)
+        self._monotonic = monotonic
+        self._single_until = -inf  # until when several questions are Checks
         self._url = store_url.rstrip("/").removesuffix("/check")
         self._common: dict[str, Any] = {"consistency": consistency}
         if model is not None:
             self._common["authorization_model_id"] = model
 
     async def ask(self, checks: Sequence[Check], token: str, seconds: float) -> dict[Check, bool]:
-        """One question is a Check, several are BatchChecks, one after the other; see OpenFgaApi."""
+        """One question is a Check, several are BatchChecks, one after the other; see OpenFgaApi.
+
+        A server without BatchCheck is asked by as many Checks.
+        """
         found: dict[Check, bool] = {}
         for start in range(0, len(checks), MAX_CHECKS):
-            found |= await self._batch(checks[start : start + MAX_CHECKS], token, seconds)
+            some = checks[start : start + MAX_CHECKS]
+            if len(some) > 1 and self._monotonic() >= self._single_until:
+                try:
+                    found |= await self._batch(some, token, seconds)
+                except _NoBatch:
+                    self._single_until = self._monotonic() + _NO_BATCH_SECONDS
+                else:
+                    continue
+            found |= await self._singly(some, token, seconds)
+        return found
+
+    async def _singly(self, checks: Sequence[Check], token: str, seconds: float) -> dict[Check, bool]:
+        """A Check for each question, some of them at the same time. Raises Unavailable if one has no answer."""
+        waiting, found = iter(checks), dict[Check, bool]()
+
+        async def work() -> None:
+            for check in waiting:
+                found[check] = is_allowed(await self._object("check", check.body(), token, seconds))
+
+        workers = [asyncio.ensure_future(work()) for _ in range(min(_AT_ONCE, len(checks)))]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
         return found
 
     async def _batch(self, checks: Sequence[Check], token: str, seconds: float) -> dict[Check, bool]:
-        if len(checks) == 1:
-            return {checks[0]: is_allowed(await self._object("check", checks[0].body(), token, seconds))}
         asked = [{**one.body(), "correlation_id": str(number)} for number, one in enumerate(checks)]
         answer = await self._object("batch-check", {"checks": asked}, token, seconds)
         results = answer.get("result")
@@ -147,7 +181,13 @@ class StoreApi(_Client):
         found = _parsed(content)
         if status == httpx.codes.OK and isinstance(found, dict):
             return found
+        if what == "batch-check" and status in _NO_BATCH and _code(found) != " (store_id_not_found)":
+            raise _NoBatch
         raise self.failed(f"it answers {what} with {status}{_code(found)}")
+
+
+class _NoBatch(Exception):
+    """The server has no BatchCheck."""
 
 
 class SingleAddressApi(_Client):
