@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from rich.text import Text
 from .terminal import FAILED, fail, fail_for, load_configuration, require_server_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from flamecrest.server.settings import Settings
 
@@ -66,15 +67,25 @@ def check(
 
 
 def require_usable_rules(settings: Settings) -> None:
-    """Compile the rules of authorization; print what is wrong with them and exit."""
+    """Compile the rules of authorization and the conditions of limits; print what is wrong with them and exit."""
     with require_server_extra():
         from flamecrest.server.settings import SettingsError  # noqa: PLC0415 - not in the base install
         from flamecrest.server.wiring.authorization import make_rules  # noqa: PLC0415 - not in the base install
-    if settings.auth.authorization is not None:
+        from flamecrest.server.wiring.limits import allowances  # noqa: PLC0415 - not in the base install
+    authorization, limits = settings.auth.authorization, settings.limits
+    attempts: list[Callable[[], object]] = []
+    if authorization is not None:
+        attempts.append(partial(make_rules, authorization))
+    if limits is not None:
+        attempts.append(partial(allowances, limits))
+    problems: list[str] = []
+    for attempt in attempts:
         try:
-            make_rules(settings.auth.authorization)
+            attempt()
         except SettingsError as error:
-            fail_for([str(problem) for problem in error.problems])
+            problems += map(str, error.problems)
+    if problems:
+        fail_for(problems)
 
 
 def summary(settings: Settings) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flamecrest import __version__
 from flamecrest.server.http import compute, health, metadata, status, tokens
+from flamecrest.server.http.access.refused_tokens import RefusedTokens
 from flamecrest.server.http.core import docs
 from flamecrest.server.http.core.openapi import oauth2_scheme, openid_scheme
 from flamecrest.server.http.edge.application import STALL_TIMEOUT, Edge
@@ -39,6 +40,8 @@ Every request needs an access token of the centre's identity provider, in the he
 
 Begin with `GET /status/systems`: it shows the systems and the paths that can be used. Unknown query parameters are
 ignored. An error is a JSON object whose `message` says what to do.
+
+All operations as text on one page: [redoc](redoc). For programs: [openapi.json](openapi.json).
 """
 
 
@@ -73,10 +76,12 @@ def build_app(
     oauth2: dict[str, Any] | None = None,
     docs_client: str | None = None,
     docs_scopes: Sequence[str] = (),
+    guide: str | None = None,
     logged_headers: Mapping[bytes, str] | None = None,
     cors_origins: Sequence[str] = (),
     trusted_proxies: Sequence[str] = (),
     stall_timeout: float = STALL_TIMEOUT,
+    refused_tokens: RefusedTokens | None = None,
     metrics: RequestMetrics | None = None,
 ) -> Edge:
     """Make the application of a Gateway, which is opened when the server starts and closed when it stops.
@@ -84,10 +89,12 @@ def build_app(
     `root_path` is the path prefix under which a proxy serves the API; requests are accepted with it and without it.
     `servers` are the addresses in the OpenAPI document, `oauth2` is its second security scheme, beside the bearer
     token, with which Swagger UI logs in as the public client `docs_client`, asking for `docs_scopes`.
+    `guide` is the URL of a guide for users, which the documentation links to.
     `logged_headers` are the request headers in the access log: lower-case name on the wire to name in the log.
     `cors_origins` are the origins of web pages that may use the API. `trusted_proxies` are the addresses whose
     `X-Forwarded-*` headers count. `stall_timeout` is the time in seconds after which a client that neither sends
-    nor reads is disconnected. `metrics` measures the requests.
+    nor reads is disconnected. `refused_tokens` holds back many answers to requests without a valid token. `metrics`
+    measures the requests.
     """
 
     @asynccontextmanager
@@ -110,9 +117,11 @@ def build_app(
         cors_origins=cors_origins,
         trusted_proxies=trusted_proxies,
         stall_timeout=stall_timeout,
+        refused_tokens=refused_tokens,
         metrics=metrics,
         root_path_in_servers=not servers,
         servers=[dict(server) for server in servers] if servers else None,
+        openapi_external_docs={"description": "Guide for users", "url": guide} if guide else None,
         redirect_slashes=False,
         docs_url=None,  # http/core/docs.py serves pages that load nothing from other hosts
         redoc_url=None,
@@ -146,12 +155,14 @@ def create_app(settings: Settings, *, signing_key: bytes | None = None) -> Edge:
         oauth2=_login(issuer),
         docs_client=issuer.docs_client_id,
         docs_scopes=list(issuer.scopes),
+        guide=settings.documentation_url,
         logged_headers={header.input.lower().encode(): header.output for header in logger.loggable_request_headers}
         if logger.enable_tracing_log
         else None,
         cors_origins=settings.server.cors_origins,
         trusted_proxies=settings.server.trusted_proxies,
         stall_timeout=settings.server.stall_timeout,
+        refused_tokens=RefusedTokens(settings.server.refused_tokens_per_second),
         metrics=_metrics(settings),
     )
 

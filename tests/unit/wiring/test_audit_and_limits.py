@@ -52,13 +52,13 @@ async def test_two_runs_of_a_gateway_write_one_whole_log(settings: AuditSettings
 async def test_without_settings_there_are_none() -> None:
     async with open_audit(None) as audit:
         assert audit is None
-    assert make_fair_use(None) is None
-    assert make_fair_use(LimitsSettings()) is None
+    assert await make_fair_use(None) is None
+    assert await make_fair_use(LimitsSettings()) is None
 
 
 @pytest.mark.parametrize(("claims", "allowed"), [({"groups": ["staff"]}, 2), ({}, 1)])
 async def test_the_first_entry_that_matches_counts(claims: dict[str, object], allowed: int) -> None:
-    fair_use = make_fair_use(LimitsSettings.model_validate(LIMITS))
+    fair_use = await make_fair_use(LimitsSettings.model_validate(LIMITS))
     assert fair_use is not None
     for _ in range(allowed):
         await fair_use.admit(fair_use.begin(Identity("alice", claims=claims)))
@@ -68,7 +68,7 @@ async def test_the_first_entry_that_matches_counts(claims: dict[str, object], al
 
 
 async def test_limits_of_a_client() -> None:
-    fair_use = make_fair_use(LimitsSettings.model_validate(LIMITS))
+    fair_use = await make_fair_use(LimitsSettings.model_validate(LIMITS))
     assert fair_use is not None
     users = [Identity(name, client="portal", claims={"azp": "portal"}) for name in ("alice", "bob")]
     await fair_use.admit(fair_use.begin(users[0]))

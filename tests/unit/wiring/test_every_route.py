@@ -32,6 +32,7 @@ OPEN = {
     ("GET", "/.well-known/oauth-protected-resource"), ("HEAD", "/.well-known/oauth-protected-resource"),
     ("GET", "/.well-known/oauth-protected-resource/{path:path}"),
     ("HEAD", "/.well-known/oauth-protected-resource/{path:path}"),
+    ("GET", "/"), ("HEAD", "/"),
     ("GET", "/docs"), ("HEAD", "/docs"), ("GET", "/redoc"), ("HEAD", "/redoc"), ("GET", "/docs/{name}"),
     ("HEAD", "/docs/{name}"), ("GET", "/docs/oauth2-redirect"), ("HEAD", "/docs/oauth2-redirect"),
     ("GET", "/openapi.json"), ("HEAD", "/openapi.json"),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .values import Rate
 
-MEMORY_KEYS: Final = 100_000  # buckets in memory; the one that was used least recently gives way
+MEMORY_KEYS: Final = 100_000  # buckets in memory
 PREFIX: Final = "flamecrest:limits"  # of keys in Redis
 
 _HOUR: Final = 3600  # rates are stored as whole numbers an hour
@@ -70,8 +70,14 @@ class StoredBuckets:
 class MemoryBuckets(StoredBuckets):
     """Buckets of this process."""
 
-    def __init__(self) -> None:
-        super().__init__(MemoryStore(options={"MAX_SIZE": MEMORY_KEYS}))
+    def __init__(self, size: int = MEMORY_KEYS) -> None:
+        """`size`: the greatest number of buckets; the one that was used least recently gives way."""
+        self._size = size
+        self._memory = MemoryStore(options={"MAX_SIZE": size})
+        super().__init__(self._memory)
 
     async def close(self) -> None:
         """Nothing is open."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self._memory._backend.get_client())} of {self._size} buckets>"  # noqa: SLF001 -- it shows no number

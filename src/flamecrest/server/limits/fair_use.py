@@ -7,10 +7,10 @@ used more than the bucket held is in debt, and is refused until the bucket has m
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from flamecrest.server.errors import Busy
 from flamecrest.server.telemetry.counters import Sample
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FREE_BYTES: Final = 64 * 1024  # of a request that are not counted, so that small requests cost no question
 FREE_REFUSALS: Final = 10  # of a user in one second that are answered at once
 HOLD_SECONDS: Final = 1.0  # for which further refusals are held back
+MAX_DEBTS: Final = 10_000  # debts that are remembered; the one that has not changed for the longest time is forgiven
 IN_FLIGHT_RETRY: Final = 1.0  # seconds; when another request ends is not known
 
 
@@ -74,7 +75,7 @@ class FairUse:
         self._clients = clients
         self._buckets = buckets
         self._in_flight: Counter[str] = Counter()
-        self._debts: dict[str, int] = {}  # bytes that are not yet charged, by the key of the bucket
+        self._debts: OrderedDict[str, int] = OrderedDict()  # bytes not yet charged, by the key of the bucket
         self._second = 0  # in which refusals are counted
         self._refusals: Counter[str] = Counter()  # by user name
         self._charging: set[asyncio.Task[Level]] = set()
@@ -82,11 +83,17 @@ class FairUse:
 
     def begin(self, identity: Identity) -> Admission:
         """The admission of a request. Whatever follows, the caller ends it with `end`."""
-        claims = identity.claims
-        found = [("user", identity.username, _first(self._users, claims))]
+        key = (self, identity.username)  # the account may differ from cluster to cluster
+        parties = identity.memo.get(key)
+        if parties is None:
+            identity.memo[key] = parties = self._parties(identity)
+        return Admission(parties, self)
+
+    def _parties(self, identity: Identity) -> tuple[Party, ...]:
+        found = [("user", identity.username, _first(self._users, identity))]
         if identity.client:
-            found.append(("client", identity.client, _first(self._clients, claims)))
-        return Admission(tuple(Party(kind, name, one) for kind, name, one in found if one is not None), self)
+            found.append(("client", identity.client, _first(self._clients, identity)))
+        return tuple(Party(kind, name, one) for kind, name, one in found if one is not None)
 
     async def admit(self, admission: Admission) -> None:
         """Let a request in. Raises Busy."""
@@ -204,7 +211,7 @@ class FairUse:
     async def _charge(self, key: str, rate: Rate, size: int) -> Level:
         """Take `size` bytes, and those that are owed, as far as the bucket has them."""
         if size:
-            self._debts[key] = self._debts.get(key, 0) + size
+            self._owe(key, size)
         level = await self._buckets.take(key, rate, 0)
         paid = min(self._debts.get(key, 0), level.remaining)
         if paid:
@@ -218,7 +225,15 @@ class FairUse:
         owed = self._debts.pop(key, 0) + size
         if owed > 0:
             self._debts[key] = owed
+        if len(self._debts) > MAX_DEBTS:
+            self._debts.popitem(last=False)
+
+    def __repr__(self) -> str:
+        return (
+            f"<FairUse {len(self._in_flight)} in flight, {len(self._debts)} debts, {len(self._refusals)} refused now, "
+            f"{len(self._charging)} charging, {self._buckets!r}>"
+        )
 
 
-def _first(allowances: Sequence[Allowance], claims: Mapping[str, Any]) -> Allowance | None:
-    return next((one for one in allowances if one.matches(claims)), None)
+def _first(allowances: Sequence[Allowance], identity: Identity) -> Allowance | None:
+    return next((one for one in allowances if one.matches(identity)), None)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from flamecrest.server.auth.port import Verb
+    from flamecrest.server.auth.port import Identity, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,21 @@ class VerbLimits:
     in_flight: int | None = None
 
 
+class CallerCondition(Protocol):
+    """A condition on a token."""
+
+    def __call__(self, identity: Identity) -> bool:
+        """Whether it holds for the caller. One that cannot be evaluated does not."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """The limits of each user, or each client, whose claims match. None: no limit.
 
     name: part of the keys of its buckets, and of the texts of refusals; unique.
     claims: accepted values by the name of the claim (a dotted path for a nested one); all claims must match.
+    condition: must hold, too; None: there is none.
     bytes: of requests and responses, counted when the request has ended.
     """
 
@@ -42,10 +51,13 @@ class Allowance:
     transfers: Rate | None = None
     bytes: Rate | None = None
     verbs: Mapping[Verb, VerbLimits] = field(default_factory=dict)
+    condition: CallerCondition | None = None
 
-    def matches(self, claims: Mapping[str, Any]) -> bool:
-        """Whether it applies to the claims of a token."""
-        return all(_values(claims, name) & accepted for name, accepted in self.claims.items())
+    def matches(self, identity: Identity) -> bool:
+        """Whether it applies to a caller."""
+        if not all(_values(identity.claims, name) & accepted for name, accepted in self.claims.items()):
+            return False
+        return self.condition is None or self.condition(identity)
 
 
 def _values(claims: Mapping[str, Any], name: str) -> set[str]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from .access import AuthSettings
 from .access.audit import AuditSettings
@@ -14,7 +14,7 @@ from .access.credentials import Credentials
 from .access.limits import LimitsSettings
 from .clusters import ClusterSettings
 from .problems import InvalidSetting
-from .section import FLAMECREST_ONLY, Section, Word
+from .section import FLAMECREST_ONLY, Section, Url, Word, none_if_blank
 from .server import MetricsSettings, ServerSettings, TracingSettings
 from .transfers import DataOperationSettings, S3TransferSettings, StorageSettings, TransferSettings
 from .use import ReadBy
@@ -120,6 +120,12 @@ class Settings(Section):
         default=(),
         description="The servers in the OpenAPI document (`servers`).",
         examples=[[{"url": "https://api.example.org", "description": "Production"}]],
+    )
+    documentation_url: Annotated[Url | None, BeforeValidator(none_if_blank), ReadBy("server.app")] = Field(
+        default=None,
+        description="The URL of your guide for users, which the pages `/docs` and `/redoc`, and `/`, link to.",
+        examples=["https://docs.example.org/hpc-api"],
+        json_schema_extra=FLAMECREST_ONLY,
     )
     auth: AuthSettings = Field(
         description="Authentication and authorization.",

@@ -92,6 +92,12 @@ class ServerSettings(Section):
         "Default: half of `max_connections`, so that one user cannot keep the others out.",
         json_schema_extra=FLAMECREST_ONLY,
     )
+    refused_tokens_per_second: Annotated[Count, ReadBy("server.app")] = Field(
+        default=100,
+        description="Requests without a valid token that each client address may send a second; the answers to further "
+        "ones are held back for a second. Requests with a valid token are not affected.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
     log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
         default="info", description="The lowest level that is logged.", json_schema_extra=FLAMECREST_ONLY
     )

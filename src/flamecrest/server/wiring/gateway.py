@@ -87,7 +87,7 @@ async def open_gateway(settings: Settings, signing_key: bytes | None = None) -> 
         clusters = Clusters(shared, counters)
         stack.push_async_callback(clusters.close)
         await clusters.change(settings)
-        fair_use = make_fair_use(settings.limits)
+        fair_use = await make_fair_use(settings.limits)
         if fair_use is not None:
             stack.push_async_callback(fair_use.close)
             counters.measure(fair_use.samples)

@@ -163,7 +163,7 @@ async def test_options_of_the_server(world: World, target: str) -> None:
         ("http://gateway/status/liveness", 200),
         ("HTTP://gateway/status/liveness/", 200),
         ("http://gateway/status/systems/", 401),
-        ("http://gateway", 404),
+        ("http://gateway", 200),
         ("http://gateway/no", 404),
         ("*", 404),
         ("gateway:443", 404),
@@ -184,8 +184,6 @@ async def test_targets_in_other_forms(world: World, target: str, status: int) ->
         ("/compute/toy/job/7", "GET /compute/{system_name}/jobs/{job_id}"),
         ("/compute/toy/cluster/jobs", "GET /compute/{system_name}/jobs"),
         ("/nope", None),
-        ("/", None),
-        ("//", None),
         ("/filesystem/" + "a/" * 900, None),
     ],
 )

@@ -103,8 +103,40 @@ async def test_liveness_is_open_with_and_without_a_slash(client: httpx.AsyncClie
 
 async def test_trailing_slash_is_served_without_redirect(client: httpx.AsyncClient) -> None:
     assert (await client.get("/status/systems/")).status_code == 200
-    assert (await client.get("/")).status_code == 404
-    assert (await client.get("//")).status_code == 404
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.mark.parametrize("prefix", ["", "/firecrest/v2"])
+async def test_the_front_page(world: World, prefix: str) -> None:
+    """Programs are told what this is and where its documents are, browsers are sent to the documentation."""
+    async with world.client(app=world.app(root_path=prefix, guide="https://docs.example.org/hpc")) as client:
+        del client.headers["authorization"]
+        for path in {"/", prefix or "/", f"{prefix}/"}:
+            answer = await client.get(path)
+            assert (answer.status_code, answer.headers["vary"]) == (200, "Accept"), path
+            shown = answer.json()
+            assert shown["name"] == "Flamecrest"
+            assert shown["guide"] == "https://docs.example.org/hpc"
+            for name in ("documentation", "openapi", "authorization"):
+                assert (await client.get(shown[name])).status_code == 200, name
+            assert (await client.head(path)).status_code == 200
+            assert (await client.post(path)).status_code == 405
+            page = await client.get(path, headers={"accept": BROWSER})
+            assert (page.status_code, page.headers["location"]) == (307, f"{prefix}/docs")
+            for accept in ("application/json", "*/*", "image/png", "text/html;q=0", "\t;;,q=,", "text/html;q=9"):
+                answer = await client.get(path, headers={"accept": accept})
+                assert answer.headers["content-type"] == "application/json", accept
+        document = (await client.get("/openapi.json")).json()
+        assert document["externalDocs"]["url"] == "https://docs.example.org/hpc"
+        assert "/" not in document["paths"]
+
+
+async def test_the_front_page_redirects_to_no_other_host(client: httpx.AsyncClient) -> None:
+    for path in ("//", "//evil.example/..", "/\\evil.example"):
+        answer = await client.get(path, headers={"accept": BROWSER, "x-forwarded-host": "evil.example"})
+        assert answer.headers.get("location", "/docs") == "/docs", path
 
 
 async def test_a_prefix(world: World) -> None:

@@ -1,4 +1,4 @@
-"""The API's documentation pages. They load nothing from other hosts, so they work in closed networks."""
+"""The API's front page and documentation pages. They load nothing from other hosts, so they work in closed networks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from urllib.parse import urlsplit
 
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html, get_swagger_ui_oauth2_redirect_html
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from .responses import PAGE
+from flamecrest.server.http.access.address import metadata_url, public_url
+from flamecrest.server.http.headers.accept import acceptable
+
+from .responses import PAGE, JsonResponse, add_response_headers
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -32,6 +35,25 @@ _HEADERS: Final = {
 }
 REDIRECT: Final = "/docs/oauth2-redirect"
 _ICON: Final = "data:,"  # none
+_FRONT: Final = ("application/json", "text/html")
+
+
+async def front(request: Request) -> Response:
+    """What this is: for programs as JSON, for browsers the page `/docs`. Needs no token."""
+    add_response_headers(request.scope, (b"vary", b"Accept"))
+    if acceptable(request.headers.get("accept"), _FRONT, {})[:1] == ["text/html"]:
+        return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
+    base, app = public_url(request), request.app
+    shown = {
+        "name": app.title,
+        "description": app.summary,
+        "documentation": f"{base}/docs",
+        "openapi": f"{base}/openapi.json",
+        "authorization": metadata_url(request),
+    }
+    if app.openapi_external_docs is not None:
+        shown["guide"] = app.openapi_external_docs["url"]
+    return JsonResponse(shown)
 
 
 async def swagger(request: Request) -> Response:
@@ -98,6 +120,7 @@ async def asset(request: Request) -> Response:
 
 
 routes: Final = [
+    Route("/", front),
     Route("/docs", swagger),
     Route("/redoc", redoc),
     Route(REDIRECT, redirect),

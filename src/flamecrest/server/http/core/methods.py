@@ -29,7 +29,7 @@ METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  #
 MOST_NEAR: Final = 5  # routes that the error for an unknown path names
 LONGEST: Final = 40  # characters of a segment that is compared
 SIMILAR: Final = 0.6  # the least ratio of two segments that are similar
-_WHOLE_SERVER: Final = frozenset({"*", "/"})  # paths of `OPTIONS *` and of `OPTIONS http://host`
+_WHOLE_SERVER: Final = "*"  # the path of `OPTIONS *`
 
 
 class UnknownRoute(HTTPException):
@@ -74,7 +74,7 @@ class Methods:
         allowed = self.allow(routes)
         for route in routes:
             add_response_headers(scope, *getattr(route, "RESPONSE_HEADERS", ()))
-        if method == "OPTIONS" and (allowed or path in _WHOLE_SERVER):
+        if method == "OPTIONS" and (allowed or path == _WHOLE_SERVER):
             await options_response(allowed or METHODS)(scope, receive, send)
         elif allowed and method not in allowed:
             raise HTTPException(405, "Method Not Allowed", {"Allow": ", ".join(allowed)})

@@ -119,6 +119,7 @@ class GatewayRoute(APIRoute):
                 identity = await gateway.authenticator.authenticate(header, call.deadline, partial(proof_of, call))
         except (Unauthenticated, InsufficientScope) as error:
             error.challenge = challenge(call, error)
+            await scope["app"].refused_tokens.hold(scope)
             raise
         call.identity = identity
         trace = current_trace.get()

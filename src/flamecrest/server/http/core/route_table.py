@@ -67,6 +67,8 @@ class RouteTable:
         prefix: str = scope.get("root_path", "")
         if prefix and path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in {"", "/"}:
             path = path[len(prefix) :]
+            if not path:  # the router knows the front page with its slash only
+                path, scope["path"] = "/", f"{prefix}/"
         found = self.find(scope["method"], path)
         if found is not None:
             return self._serve(found, scope, receive, send)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
 
+from flamecrest.server.http.access.refused_tokens import RefusedTokens
 from flamecrest.server.http.core.openapi import complete
 from flamecrest.server.http.core.route_table import RouteTable
 from flamecrest.server.http.core.user_requests import UserRequests
@@ -41,8 +42,8 @@ class Edge(FastAPI):
     `oauth2` is a second security scheme of the OpenAPI document. `logged_headers` are the request headers to log:
     lower-case name on the wire to name in the log. `cors_origins` are the origins of web pages that may use the API.
     `trusted_proxies` are the addresses whose `X-Forwarded-*` headers count. `stall_timeout` is the time in seconds
-    after which a client that neither sends nor reads is disconnected. `metrics` measures the requests; None: nothing
-    is measured.
+    after which a client that neither sends nor reads is disconnected. `refused_tokens` holds back many answers to
+    requests without a valid token. `metrics` measures the requests; None: nothing is measured.
     """
 
     gateway: Gateway  # set while the application runs, by `serve_with`
@@ -56,6 +57,7 @@ class Edge(FastAPI):
         cors_origins: Sequence[str],
         trusted_proxies: Sequence[str],
         stall_timeout: float,
+        refused_tokens: RefusedTokens | None = None,
         metrics: RequestMetrics | None = None,
         **options: Any,
     ) -> None:
@@ -66,6 +68,7 @@ class Edge(FastAPI):
         routes = RouteTable(self.router.routes, self.router)
         self._routes: ASGIApp = Cors(routes, cors_origins) if cors_origins else routes
         self.users = UserRequests()
+        self.refused_tokens = refused_tokens or RefusedTokens()
         self._requests = RequestMonitor(metrics)
         self._proxies = TrustedProxies(trusted_proxies)
         self._stall_timeout = stall_timeout

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from starlette.exceptions import HTTPException
 
 from flamecrest.server.errors import GatewayError, Invalid, Timeout, Unavailable
+from flamecrest.server.http.access.refused_tokens import HELD_BACK
 from flamecrest.server.http.core.caller_deadline import REQUEST_TIMEOUT
 from flamecrest.server.http.core.errors import error_response
 from flamecrest.server.http.core.fair_use import ADMISSION
@@ -309,8 +310,8 @@ class Exchange:
 
     @property
     def busy(self) -> bool:
-        """Whether the gateway works on it: its user is known, or its response has not begun."""
-        return COUNTED in self._scope or not self._started
+        """Whether the gateway works on it: its user is known, or its response has not begun and is not held back."""
+        return COUNTED in self._scope or not (self._started or HELD_BACK in self._scope)
 
     @property
     def resumable(self) -> bool:

@@ -20,7 +20,8 @@ def normalize_path(scope: Scope) -> None:
     target: bytes = scope.get("raw_path") or scope["path"].encode()
     origin = _ORIGIN.match(target)
     if origin is not None:
-        scope["raw_path"] = target[origin.end() :] or b"/"
+        without = b"*" if scope["method"] == "OPTIONS" else b"/"  # RFC 9112, 3.2.4
+        scope["raw_path"] = target[origin.end() :] or without
         scope["path"] = unquote(scope["raw_path"].decode("ascii", "replace"))
     path = scope["path"]
     if path[-1:] == "/" and len(path) > 1 and not path.endswith("/liveness/"):

@@ -74,6 +74,13 @@ class AllowanceSettings(RequestLimitSettings):
         examples=[{"groups": ["staff"]}],
         json_schema_extra=FLAMECREST_ONLY,
     )
+    when: Word | None = Field(
+        default=None,
+        description="A condition in the Common Expression Language that must hold, too. Variables: `claims`, `user`, "
+        "`subject`, `issuer`, `client`. Needs the extra `cel`.",
+        examples=["has(claims.level) && claims.level >= 3"],
+        json_schema_extra=FLAMECREST_ONLY,
+    )
     transfers_per_hour: PerSecond | None = Field(
         default=None,
         description="Transfers that may be started an hour, on average. Not set: no limit.",
