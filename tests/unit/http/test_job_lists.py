@@ -10,9 +10,10 @@ import pytest
 
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.errors import Unavailable
+from flamecrest.server.http.core.user_memory import SMALL
 from flamecrest.server.http.jobs.shown import show_job
 from flamecrest.server.schedulers.reason_hints import reason_hint
-from flamecrest.server.schedulers.values import Job, JobTimes, JobUsage, Stage
+from flamecrest.server.schedulers.values import Job, JobTimes, JobUsage, SharedItem, SharedList, Stage
 
 from .world import World, fields
 
@@ -65,6 +66,28 @@ async def test_pages(client: httpx.AsyncClient) -> None:
         assert page["nextCursor"] is None
         assert found == await ids(client, f"sort={sort}")
         assert len(found) == len(set(found)) == 5
+
+
+async def test_pages_of_a_list_that_requests_share_are_made_once(client: httpx.AsyncClient, world: World) -> None:
+    jobs = [Job(str(number), "n", "RUNNING", Stage.RUNNING, user="fireuser") for number in range(40)]
+    jobs.append(Job("40", "n", "COMPLETED", Stage.ENDED, comment="x" * SMALL))
+    shared = world.queue.shared = SharedList.of([SharedItem(job) for job in jobs])
+    first = await client.get(f"{JOBS}?limit=2")
+    (kept,) = shared.parts.values()
+    again = await client.get(f"{JOBS}?limit=2")
+    assert again.content == first.content == kept.body
+    assert again.headers["etag"] == first.headers["etag"] == kept.etag
+    assert [job["jobId"] for job in first.json()["jobs"]] == ["0", "1"]
+    following = await client.get(f"{JOBS}?limit=2&cursor={first.json()['nextCursor']}")
+    assert [job["jobId"] for job in following.json()["jobs"]] == ["2", "3"]
+    assert following.headers["etag"] != first.headers["etag"]
+    assert await ids(client, "state=COMPLETED") == ["40"]
+    assert len(shared.parts) == 2  # without the large one
+    for limit in range(1, 40):
+        assert len(await ids(client, f"limit={limit}")) == limit
+    assert len(shared.parts) == 32
+    shown = (await client.get(JOBS)).json()
+    assert [job["jobId"] for job in shown["jobs"]] == [job.id for job in jobs]
 
 
 @pytest.mark.parametrize(

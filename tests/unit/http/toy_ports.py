@@ -25,6 +25,7 @@ from flamecrest.server.schedulers.values import (
     Node,
     Partition,
     Reservation,
+    SharedList,
     Stage,
     SubmissionCheck,
 )
@@ -109,6 +110,7 @@ class Queue:
         self.refusal: GatewayError | None = None  # of submissions
         self.lists = 0
         self.windows: list[int] = []
+        self.shared: SharedList[Job] | None = None  # the list that requests share
         self.specs: dict[str, JobSpec] = {}
         self.states: dict[str, str] = {}
         self.attached: list[tuple[str, str]] = []
@@ -135,6 +137,8 @@ class Queue:
         self.windows.append(window)
         if self.fault is not None:
             raise self.fault
+        if self.shared is not None:
+            return self.shared
         return [self._job(one) for one in self.specs if name in (None, self.specs[one].name)]
 
     async def job(self, job_id: str, deadline: Deadline) -> list[Job]:

@@ -6,7 +6,7 @@ Times are seconds since the epoch, durations seconds, memory MiB. Ids are text: 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Generic, Literal, TypeVar
@@ -268,15 +268,17 @@ class SharedList(list[T]):
     """The list in an answer that requests share: it is not changed. `shown` is what the first reader has made of it.
 
     `items` are its values as items that later lists contain as well; without such items it is empty.
+    `parts` are what was made of parts of it, by what they are parts for.
     `news` is what has changed since an earlier list, as the first reader has made it, and a reference to that list.
     """
 
-    __slots__ = ("__weakref__", "items", "news", "shown")
+    __slots__ = ("__weakref__", "items", "news", "parts", "shown")
 
     def __init__(self, values: Iterable[T], items: Sequence[SharedItem[T]] = ()) -> None:
         super().__init__(values)
         self.items = items
         self.shown: object = None
+        self.parts: dict[Hashable, Any] = {}
         self.news: tuple[weakref.ref[Any], bytes] | None = None
 
     @classmethod

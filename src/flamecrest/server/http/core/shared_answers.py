@@ -81,15 +81,24 @@ class Encoded:
             return cls._of_shown(name, [_Shown.of(one, show) for one in found])
         if not isinstance(found.shown, cls):
             items = found.items or [SharedItem(one) for one in found]
-            found.shown = cls._of_shown(name, [_Shown.of_item(one, show) for one in items])
+            found.shown = cls.of_items(name, items, show)
         return found.shown
 
     @classmethod
-    def _of_shown(cls, name: str, items: Sequence[_Shown]) -> Encoded:
-        tag = blake2b(b"".join([one.digest for one in items]), digest_size=_DIGEST).hexdigest()
+    def of_items(
+        cls, name: str, items: Sequence[SharedItem[T]], show: Callable[[T], Mapping[str, Any]], **more: Any
+    ) -> Encoded:
+        """Encode an object with some items of a list and further fields."""
+        tail = b"," + dumps(more)[1:-1] if more else b""
+        return cls._of_shown(name, [_Shown.of_item(one, show) for one in items], tail)
+
+    @classmethod
+    def _of_shown(cls, name: str, items: Sequence[_Shown], tail: bytes = b"") -> Encoded:
+        digests = b"".join([one.digest for one in items])
+        tag = blake2b(digests + tail, digest_size=_DIGEST).hexdigest()
         bodies = [one.body for one in items] or [b""]
         bodies[0] = b'{"%s":[%s' % (name.encode(), bodies[0])
-        bodies[-1] += b"]}"
+        bodies[-1] += b"]%b}" % tail
         return cls(b",".join(bodies), f'W/"{tag}"')
 
 

@@ -15,7 +15,8 @@ from fastapi import Query
 
 from flamecrest.server.errors import Field, GatewayError, Invalid, NotFound
 from flamecrest.server.http.core.shared_answers import Encoded
-from flamecrest.server.schedulers.values import SHOWN_STATES
+from flamecrest.server.http.core.user_memory import SMALL
+from flamecrest.server.schedulers.values import SHOWN_STATES, SharedItem, SharedList
 from flamecrest.wire.text import Word
 from flamecrest.wire.units import read_duration, read_time
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from flamecrest.server.schedulers.values import Job
 
 MAX_IDS: Final = 1000
+_PARTS: Final = 32  # narrowed lists and pages that are kept with a list
 _MANY: Final = 200  # jobs whose list is made in a turn of the user's
 _NAME: Final = 200  # bytes of a name that count for the order: the cursor has them
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-\[\]+]{0,127}", re.ASCII)
@@ -59,11 +61,11 @@ Sort = Annotated[
 Limit = Annotated[int | None, Query(ge=1, le=10_000, description="Length of a page; the answer has `nextCursor`")]
 Cursor = Annotated[str | None, Query(max_length=2000, description="The `nextCursor` of the page before")]
 
-Place = tuple[Any, list[int], str]
+Place = tuple[Any, tuple[int, ...], str]
 
 
-def _id_place(job: Job) -> list[int]:
-    return [int(number) for number in _NUMBERS.findall(job.id)]
+def _id_place(job: Job) -> tuple[int, ...]:
+    return tuple(int(number) for number in _NUMBERS.findall(job.id))
 
 
 _KEYS: Final[Mapping[str, Callable[[Job], Any]]] = {
@@ -129,16 +131,21 @@ class JobsRequest:
         )
 
     async def read(self, call: Call, scheduler: Scheduler) -> Encoded:
-        """The list as it is shown. A list without filters, order and page is encoded once for all who share it."""
+        """The list as it is shown, made once for all who share it; a narrowed one or a page, if it is not large."""
         jobs = await self._jobs(scheduler, call.identity.username, call.deadline)
         narrowed = self.states or self.ids or self.partition or self.user or self.since is not None
         if not narrowed and self.sort is None and self.limit is None and self.after is None:
             return Encoded.of_list("jobs", jobs, show_job)
+        shared = jobs if isinstance(jobs, SharedList) else SharedList(jobs)
+        if isinstance(known := shared.parts.get(self), Encoded):
+            return known
         users = call.scope["app"].users
         async with users.turn(call.scope) if len(jobs) > _MANY else nullcontext():
-            page, following = self.page(jobs)
-            shown: dict[str, Any] = {"jobs": [show_job(job) for job in page]}
-            encoded = Encoded.of(shown if self.limit is None else {**shown, "nextCursor": following})
+            page, following = self.page(shared.items or [SharedItem(job) for job in jobs])
+            more = {} if self.limit is None else {"nextCursor": following}
+            encoded = Encoded.of_items("jobs", page, show_job, **more)
+        if len(encoded.body) <= SMALL and len(shared.parts) < _PARTS:
+            shared.parts[self] = encoded
         users.memory.hold(call.scope, len(encoded.body))
         return encoded
 
@@ -163,12 +170,12 @@ class JobsRequest:
             deadline=deadline,
         )
 
-    def page(self, jobs: Iterable[Job]) -> tuple[list[Job], str | None]:
+    def page(self, jobs: Iterable[SharedItem[Job]]) -> tuple[list[SharedItem[Job]], str | None]:
         """The jobs of the page in order, and the cursor of the next; None at the end."""
         sort = self.sort or "submit"
         key, descending = _KEYS[sort.lstrip("-")], sort.startswith("-")
         placed = sorted(
-            (((key(job), _id_place(job), job.id), job) for job in jobs if self._matches(job)),
+            (((key(one.value), _id_place(one.value), one.value.id), one) for one in jobs if self._matches(one.value)),
             key=lambda one: one[0],
             reverse=descending,
         )
@@ -176,9 +183,9 @@ class JobsRequest:
             after = self.after
             placed = [one for one in placed if (one[0] < after if descending else one[0] > after)]
         if self.limit is None or len(placed) <= self.limit:
-            return [job for _, job in placed], None
+            return [one for _, one in placed], None
         placed = placed[: self.limit]
-        return [job for _, job in placed], _cursor(placed[-1][0], sort)
+        return [one for _, one in placed], _cursor(placed[-1][0], sort)
 
     def _matches(self, job: Job) -> bool:
         return (
@@ -236,7 +243,7 @@ def _read_cursor(cursor: str, sort: str) -> Place:
             if order != sort:
                 raise _invalid("cursor", "is of a list in another order")
             if isinstance(key, str) == (sort.lstrip("-") in {"name", "state"}):
-                return key, numbers, job_id
+                return key, tuple(numbers), job_id
     raise _invalid("cursor", "is no cursor of a list of jobs")
 
 
