@@ -22,10 +22,12 @@ def pins(lock: str) -> dict[str, Version]:
     return {canonicalize_name(pin["name"]): Version(pin["version"]) for pin in found}
 
 
-def asked_for() -> list[str]:
+def asked_for(*names: str) -> list[str]:
+    """The requirements of the project and of its extras: of those named, or of all and of the build."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    extras = project["project"]["optional-dependencies"].values()
-    both = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    of_extras = project["project"]["optional-dependencies"]
+    extras = [of_extras[name] for name in names or of_extras]
+    both = [*project["project"]["dependencies"], *([] if names else project["build-system"]["requires"])]
     return sorted({text for texts in (both, *extras) for text in texts})
 
 

@@ -66,7 +66,8 @@ def test_unit_starts_programs_and_options_that_exist() -> None:
 def test_unit_waits_for_the_orderly_stop() -> None:
     defaults = ServerSettings()
     stop = defaults.shutdown_delay + defaults.shutdown_timeout + CLEANUP_SECONDS
-    assert int(unit()["Service"]["TimeoutStopSec"]) > stop
+    assert int(unit()["Service"]["TimeoutStopSec"]) >= stop + 20  # that a parent of workers waits longer
+    assert unit()["Service"]["KillMode"] == "mixed"
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is missing")
