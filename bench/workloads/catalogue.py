@@ -15,6 +15,7 @@ from .crowds.crowd import Crowd
 from .crowds.keep_alive import KeepAlive
 from .crowds.login_nodes import LoginNodes
 from .crowds.soak import Soak
+from .crowds.steering import Steering
 from .crowds.workers import Workers
 from .downloads import HttpxDownloads
 from .fair_use import FairUse
@@ -64,6 +65,7 @@ WORKLOADS: Sequence[Workload] = (
     Crowd(),
     Workers(),
     LoginNodes(),
+    Steering(),
     Soak(),
     Costs(),
 )

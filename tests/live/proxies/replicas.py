@@ -25,24 +25,27 @@ SECONDS = 90  # for a program to start: the machine may be busy
 
 
 class Replicas:
-    """Gateways that share a store of limits and a key for URLs. A killed one can be started again."""
+    """Gateways that share a store of limits and a key for URLs. A killed one can be started again.
 
-    def __init__(self, site: Site, issuer: Issuer, folder: Path, stack: ExitStack, count: int = 3) -> None:
+    `rate`: the requests that a user may make in a second.
+    """
+
+    def __init__(self, site: Site, issuer: Issuer, folder: Path, stack: ExitStack, *, rate: float = 500) -> None:
         store = free_port()
         options = ["--port", str(store), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
         stack.enter_context(running([STORE, *options], folder / "store.log", lambda: listens(store), SECONDS))
         settings = site.settings(issuer, folder / "service_secret", probing=False) | {
             "limits": {
                 "store": f"redis://127.0.0.1:{store}/0",
-                "users": [{"requests_per_second": 500, "burst": 1000}],
+                "users": [{"requests_per_second": rate, "burst": round(2 * rate)}],
             },
             "transfers": {"signing_key": "k" * 40},
         }
         self._config = write_settings(settings, folder / "flamecrest.yaml")
         self._folder = folder
         self._stack = stack
-        self.ports = [free_port() for _ in range(count)]
-        self._pids = [self.start(number) for number in range(count)]
+        self.ports = [free_port() for _ in range(3)]
+        self.pids = [self.start(number) for number in range(3)]
 
     def start(self, number: int) -> int:
         """Start a replica and wait until it answers; returns its pid."""
@@ -54,11 +57,11 @@ class Replicas:
 
     def kill(self, number: int) -> None:
         """End a replica at once, whatever it does."""
-        os.kill(self._pids[number], signal.SIGKILL)
+        os.kill(self.pids[number], signal.SIGKILL)
 
     def restart(self, number: int) -> None:
         """Start a replica again that was killed."""
-        self._pids[number] = self.start(number)
+        self.pids[number] = self.start(number)
 
     def log(self, number: int) -> Path:
         return self._folder / f"replica-{number}.log"
