@@ -24,6 +24,7 @@ class HttpOptions:
     stall_timeout: float = 60.0
     max_connections: int = 2000
     max_requests_per_user: int = 1000
+    max_memory: int = 2 * 1024**3
     backlog: int = BACKLOG
     tls: tuple[str, str] | None = None
 
@@ -38,6 +39,7 @@ class HttpOptions:
             settings.stall_timeout,
             connections,
             settings.max_requests_per_user or max(1, connections // 2),
+            settings.max_memory,
             tls=(certificate, key) if certificate is not None and key is not None else None,
         )
 

@@ -73,7 +73,7 @@ async def running(
     else:
         from .with_uvicorn import uvicorn_server as http_server  # noqa: PLC0415
     limit_stalls(listener, options.stall_timeout)
-    app.users.limit = options.max_requests_per_user
+    app.users.limit, app.users.memory.total = options.max_requests_per_user, options.max_memory
     async with app.router.lifespan_context(app), http_server(app, listener, options) as reload:
         connections = Connections(app, listener)
         watch = asyncio.create_task(relieve(connections, options.max_connections))

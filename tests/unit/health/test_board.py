@@ -219,17 +219,6 @@ def test_failed_requests_of_several_users_refuse_a_service_with_their_reason() -
     assert shown.healthy
 
 
-def test_nodes_have_breakers_of_their_own() -> None:
-    clock = Clock()
-    board = make_board(clock)
-    for _ in range(2):
-        board.record(replace(result(Service.SSH, healthy=False), node="login2"))
-    board.require(Service.SSH)
-    board.require(Service.SSH, node="login1")
-    with pytest.raises(ServiceDown, match="The login node login2 of daint"):
-        board.require(Service.SSH, node="login2")
-
-
 def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 

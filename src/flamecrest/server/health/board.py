@@ -25,22 +25,19 @@ ENDLESS_RETRY: Final = 300.0  # seconds until a retry makes sense, at most: the 
 
 
 class Service(StrEnum):
-    """The services that can be probed; those of a cluster by their names on the wire."""
+    """The services of a cluster that can be probed, by their names on the wire."""
 
     SCHEDULER = "scheduler"
     FILESYSTEM = "filesystem"
     SSH = "ssh"
     S3 = "s3"
-    ISSUER = "issuer"
-    OPENFGA = "openfga"
 
 
 class Target(NamedTuple):
-    """What a probe or a breaker is about. path: of a file system. node: of a login node, if there are several."""
+    """What a probe or a breaker is about. path: of a file system."""
 
     service: Service
     path: str | None = None
-    node: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +56,11 @@ class ProbeResult:
     message: str | None = None
     path: str | None = None
     unknown: bool = False
-    node: str | None = None
     since: datetime | None = None
 
 
 class ServiceDown(Unavailable):
-    """The service is refused. `details` has `service`, `path`, `node`, `reason` (down or maintenance), `since`."""
+    """The service is refused. `details` has `service`, `path`, `reason` (down or maintenance), `since`."""
 
 
 @dataclass(slots=True)
@@ -120,7 +116,7 @@ class Board:
 
     def record(self, health: ProbeResult, *, counts: bool = True) -> None:
         """Store the result of a probe. If `counts` is false, a failure is shown but does not lead to refusals."""
-        target = Target(health.service, health.path, health.node)
+        target = Target(health.service, health.path)
         state = self._state(target)
         before = state.last
         if health.unknown:
@@ -137,9 +133,9 @@ class Board:
         if self._last_run is None or health.checked > self._last_run:
             self._last_run = health.checked
 
-    def succeeded(self, service: Service, path: str | None = None, node: str | None = None) -> None:
+    def succeeded(self, service: Service, path: str | None = None) -> None:
         """A user's request was served by the service: it is no longer refused."""
-        target = Target(service, path, node)
+        target = Target(service, path)
         state = self._states.get(target)
         if state is None:
             return
@@ -147,27 +143,25 @@ class Board:
         state.failed = None
         self._note(target, state)
 
-    def failed(
-        self, user: str, message: str, service: Service, path: str | None = None, node: str | None = None
-    ) -> None:
+    def failed(self, user: str, message: str, service: Service, path: str | None = None) -> None:
         """A user's request failed because of the service. `message` is shown to all users."""
-        target = Target(service, path, node)
+        target = Target(service, path)
         state = self._state(target)
         state.breaker.request_failed(user, self._monotonic())
         now = self._clock()
         since = now if state.failed is None else state.failed.since
-        state.failed = ProbeResult(service, False, now, None, message, path, node=node, since=since)
+        state.failed = ProbeResult(service, False, now, None, message, path, since=since)
         self._note(target, state)
 
-    def trial_ended(self, service: Service, path: str | None = None, node: str | None = None) -> None:
+    def trial_ended(self, service: Service, path: str | None = None) -> None:
         """The request that tried the service has ended and says nothing about it."""
-        state = self._states.get(Target(service, path, node))
+        state = self._states.get(Target(service, path))
         if state is not None:
             state.breaker.trial_ended()
 
     # --- questions
 
-    def require(self, service: Service, path: str | None = None, node: str | None = None) -> bool:
+    def require(self, service: Service, path: str | None = None) -> bool:
         """Whether the request tries a service that is refused otherwise: report its end.
 
         False if all requests may use the service. Raises ServiceDown, with the time of the next trial.
@@ -175,8 +169,8 @@ class Board:
         now = self._clock()
         window = window_of(self._windows, service, path, now) if self._windows else None
         if window is not None:
-            raise self._in_maintenance(window, Target(service, path, node), now)
-        target = Target(service, path, node)
+            raise self._in_maintenance(window, Target(service, path), now)
+        target = Target(service, path)
         if target not in self.refused:
             return False
         wait = self._states[target].breaker.ask(self._monotonic())
@@ -209,12 +203,11 @@ class Board:
                     latency,
                     message,
                     target.path,
-                    node=target.node,
                     since=window.start,
                 )
             if result is not None:
                 shown.append(result)
-        return sorted(shown, key=lambda one: (_ORDER.index(one.service), one.path or "", one.node or ""))
+        return sorted(shown, key=lambda one: (_ORDER.index(one.service), one.path or ""))
 
     @property
     def last_run(self) -> datetime | None:
@@ -227,9 +220,9 @@ class Board:
             return None
         return max(0.0, (self._clock() - self._last_run).total_seconds())
 
-    def pause(self, service: Service, path: str | None = None, node: str | None = None) -> float:
+    def pause(self, service: Service, path: str | None = None) -> float:
         """Seconds from one probe of the service to the next."""
-        state = self._states.get(Target(service, path, node))
+        state = self._states.get(Target(service, path))
         last = None if state is None else state.last
         fine = state is None or last is None or (last.healthy and not last.unknown)
         return self._interval if fine and not (state is not None and state.breaker.is_open) else self._retry
@@ -278,7 +271,7 @@ class Board:
 
 
 def _details(target: Target, reason: str, since: str | None) -> dict[str, Any]:
-    found = {"service": target.service.value, "path": target.path, "node": target.node, "reason": reason}
+    found = {"service": target.service.value, "path": target.path, "reason": reason}
     return {name: value for name, value in {**found, "since": since}.items() if value is not None}
 
 
@@ -301,10 +294,6 @@ def _named(target: Target) -> str:
         case Service.FILESYSTEM:
             return f"The file system {target.path}"
         case Service.SSH:
-            return "The SSH service" if target.node is None else f"The login node {target.node}"
+            return "The SSH service"
         case Service.S3:
             return "The object store"
-        case Service.ISSUER:
-            return "The token issuer"
-        case Service.OPENFGA:
-            return "OpenFGA"

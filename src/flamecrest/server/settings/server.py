@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from .problems import InvalidSetting
 from .section import (
     FLAMECREST_ONLY,
+    Bytes,
     Count,
     Port,
     Ratio,
@@ -96,6 +97,12 @@ class ServerSettings(Section):
         default=100,
         description="Requests without a valid token that each client address may send a second; the answers to further "
         "ones are held back for a second. Requests with a valid token are not affected.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    max_memory: Bytes = Field(
+        default=2 * 1024**3,
+        description="The greatest number of bytes that large JSON bodies, listings, texts and lists of jobs of all "
+        "open requests of a process occupy; further ones wait, or get 429 or 503. One user has 512 MiB at most.",
         json_schema_extra=FLAMECREST_ONLY,
     )
     log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.errors import Busy
+from flamecrest.server.errors import Busy, Unavailable
 from flamecrest.server.http.core.user_memory import COUNTED, SMALL, UserMemory
 from tests.unit.http.world import World
 
@@ -48,6 +48,50 @@ def test_the_requests_of_a_user_hold_no_more_than_the_limit(steps: list[tuple[in
     memory.hold(request(), 4 * UNIT)
     with pytest.raises(Busy):
         memory.hold(request(), UNIT)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.sampled_from("abc"), st.sampled_from([0, UNIT, 2 * UNIT, 5 * UNIT]))),
+)
+def test_all_requests_hold_no_more_than_the_total_and_nobody_is_kept_out(steps: list[tuple[int, str, int]]) -> None:
+    total = 12 * UNIT
+    memory = UserMemory(100 * UNIT, total)
+    held: dict[tuple[int, str], int] = {}
+    scopes: dict[tuple[int, str], dict[str, Any]] = {}
+    for number, user, size in steps:
+        key = number, user
+        others = sum(held.values()) - held.get(key, 0)
+        mine = sum(size for (_, name), size in held.items() if name == user) - held.get(key, 0)
+        try:
+            memory.hold(scopes.setdefault(key, request(user)), size)
+        except Busy:
+            users = {name for (_, name), size in held.items() if size} | {user}
+            assert mine, "a user who holds nothing else is not above a share"
+            assert mine + size > total / 2 / len(users)
+            assert others + size > total / 2
+        except Unavailable:
+            assert others + size > total
+        else:
+            held[key] = size
+        assert sum(held.values()) <= total
+        if len({name for (_, name), size in held.items() if size}) == 1 and len(held) > 1:
+            assert sum(held.values()) <= total / 2 + 5 * UNIT, "half of it is left to others"
+    for scope in scopes.values():
+        memory.end(scope)
+    memory.hold(request(), 20 * UNIT)  # alone
+
+
+async def test_who_waits_for_memory_of_others_goes_on_when_they_end() -> None:
+    memory = UserMemory(total=4 * UNIT)
+    first = request("bob")
+    memory.hold(first, 4 * UNIT)
+    waiting = asyncio.create_task(memory.reserve(request(), 2 * UNIT))
+    with pytest.raises(Unavailable):
+        memory.hold(request("cyd"), UNIT)
+    assert not waiting.done()
+    memory.end(first)
+    async with asyncio.timeout(30):
+        await waiting
 
 
 async def test_reservations_are_made_in_order_when_there_is_room() -> None:

@@ -118,7 +118,7 @@ METRICS: Final = {
             "flamecrest_service_healthy",
             "gauge",
             _OF_SERVICE,
-            "1 if a service is known to be up, else 0. `target` is the path of a file system, or a login node.",
+            "1 if a service is known to be up, else 0. `target` is the path of a file system.",
         ),
         Metric("flamecrest_service_probe_seconds", "gauge", _OF_SERVICE, "Duration of the last probe."),
         Metric(
