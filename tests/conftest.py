@@ -40,7 +40,8 @@ gc.disable()
 LIVE = bool(os.environ.get("FLAMECREST_LIVE"))
 OWN_GATEWAYS = r"^tests/v2/(store/|test_(between_|large_faults|no_subsystem|node_transfers|pyfirecrest_schedulers))"
 ONE_WORKER = {
-    "the centre of trixie": r"\[live-trixie|^tests/live/test_(slurm_daemons|private_jobs)",  # its daemons are killed
+    # its daemons are killed
+    "the centre of trixie": r"\[live-trixie|^tests/live/(test_(slurm_daemons|private_jobs)|reliability/test_scheduler)",
     "accounts of logins": r"^tests/live/logins/",
     "wire": r"^tests/wire/",  # gateways that take seconds to start
 } | ({} if LIVE else {"v2": rf"(?!{OWN_GATEWAYS})^tests/v2/"})
@@ -49,7 +50,7 @@ ADAPTER = re.compile(r"^tests/contract/(?:schedulers|transfer)/.*\[(live(-(sid|r
 SLOW = (
     OWN_GATEWAYS,
     r"^tests/contract/(schedulers|transfer)/",
-    r"^tests/live/(test_(aiida|faults|once|states|large)|replacing/)",
+    r"^tests/live/(test_(aiida|faults|once|states|large)|replacing/|reliability/)",
     r"^tests/v2/test_(hostile|large|pyfirecrest|job_life)",
     *(f"^tests/{folder}/" for folder in ("v2", "contract", "unit/ssh", "unit/cli", "unit/bench")),
 )

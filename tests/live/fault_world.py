@@ -28,19 +28,27 @@ class World:
         self.folder = folder
         self.stack = stack
 
-    def sshd(self, root: Path = Path("/"), limits: Sequence[str] = (), **options: str) -> Sshd:
+    def sshd(self, root: Path = Path("/"), limits: Sequence[str] = (), **options: Any) -> Sshd:
         return self.stack.enter_context(faults.sshd(self.site, self.folder, root, limits, **options))
 
     def gateway(self, server: Sshd | None = None, *, scheduler: float = 4, **timeouts: float) -> Server:
         """A gateway without probes, so that only requests open connections."""
+        return self.run(self.settings(server, scheduler=scheduler, **timeouts))
+
+    def settings(self, server: Sshd | None = None, *, scheduler: float = 4, **timeouts: float) -> dict[str, Any]:
+        """The configuration of such a gateway."""
         settings = self.site.settings(self.issuer, self.folder / "service_secret", probing=False)
         cluster = settings["clusters"][0]
         cluster["scheduler"]["timeout"] = scheduler
         cluster["ssh"]["timeout"] = SHORT | timeouts
         if server is not None:
-            cluster["ssh"] |= {"port": server.port, "host_keys": {"known_hosts": str(server.known_hosts)}}
+            known = {"known_hosts": str(server.known_hosts)}
+            cluster["ssh"] |= {"host": server.host, "port": server.port, "host_keys": known}
+        return settings
+
+    def run(self, settings: dict[str, Any], port: int = 0, before: Sequence[str] = ()) -> Server:
         config = write_settings(settings, self.folder / "flamecrest.yaml")
-        return self.stack.enter_context(gateway(config, self.folder / "gateway.log"))
+        return self.stack.enter_context(gateway(config, self.folder / "gateway.log", port=port, before=before))
 
     def client(self, server: Server, user: str | None = None, **more: Any) -> httpx.Client:
         headers = {"Authorization": f"Bearer {self.issuer.mint(user or self.site.user)}"}

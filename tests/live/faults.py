@@ -98,27 +98,32 @@ def first_pid(path: Path) -> int:
     return int(path.read_text().split()[0])
 
 
-def pid_of(piece: str) -> int:
-    """The pid of one of the centre's own servers."""
+def pid_of(piece: str, suite: str = "") -> int:
+    """The pid of one of the centre's own servers, or of the centre of that suite."""
     folder = Path(os.environ.get("CLUSTER_DIR") or "/tmp/flamecrest-centre")
+    if suite:
+        folder = Site.of_suite(suite).keys.parent
     return first_pid(folder / "run" / f"{piece}.pid")
 
 
 @contextmanager
-def ended(piece: str) -> Iterator[None]:
+def ended(piece: str, suite: str = "") -> Iterator[None]:
     """End one of the centre's own servers for the duration of the block."""
-    pid = pid_of(piece)
+    pid = pid_of(piece, suite)
     os.kill(pid, signal.SIGTERM)
     try:
         until(lambda: not Path(f"/proc/{pid}").exists() or _stat(pid)[0] == "Z", f"{piece} ends")
         yield
     finally:
-        up()
+        up(suite)
 
 
-def up() -> None:
+def up(suite: str = "") -> None:
     """Start the centre's servers that are down, and wait until all respond."""
-    done = subprocess.run([str(CENTRE / "up.sh")], check=False, capture_output=True, text=True, timeout=120)
+    environ = os.environ | ({"SUITE": suite} if suite else {})
+    done = subprocess.run(
+        [str(CENTRE / "up.sh")], check=False, capture_output=True, text=True, timeout=120, env=environ
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -135,10 +140,13 @@ class Sshd:
     log: Path
     root: Path = Path("/")  # of the system that it is a program of: a chroot has another OpenSSH
     limits: Sequence[str] = ()  # options of prlimit
+    host: str = "127.0.0.1"
+    enter: Sequence[str] = ()  # the words before a command that run it on that host
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         argv = [
+            *self.enter,
             "prlimit",
             *self.limits,
             "chroot",
@@ -154,15 +162,25 @@ class Sshd:
         until(self.answers, "our sshd answers")
 
     def answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=2) as probe:
+        with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), timeout=2) as probe:
             return probe.recv(4) == b"SSH-"
         return False
+
+    def known_as(self, host: str, port: int) -> None:
+        """Its keys are known under another address as well, such as that of a proxy before it."""
+        mine, other = f"[{self.host}]:{self.port} ", f"[{host}]:{port} "
+        lines = self.known_hosts.read_text().splitlines(keepends=True)
+        self.known_hosts.write_text("".join([*lines, *(line.replace(mine, other) for line in lines if mine in line)]))
 
     def sessions(self) -> list[int]:
         """The sshd processes of its connections, without the programs that they run."""
         if self.process is None:
             return []
         return [pid for pid in children(self.process.pid) if _name(pid).startswith("sshd")]
+
+    def processes(self) -> list[int]:
+        """Those of its connections, and itself."""
+        return [] if self.process is None else [self.process.pid, *self.sessions()]
 
     def cut(self) -> None:
         """Cut every connection. Remote programs keep running, as with OpenSSH."""
@@ -181,18 +199,27 @@ class Sshd:
 
 @contextmanager
 def sshd(
-    site: Site, folder: Path, root: Path = Path("/"), limits: Sequence[str] = (), **options: str
+    site: Site,
+    folder: Path,
+    root: Path = Path("/"),
+    limits: Sequence[str] = (),
+    host: str = "127.0.0.1",
+    enter: Sequence[str] = (),
+    **options: str,
 ) -> Iterator[Sshd]:
-    """Run it, in that root directory, with options of prlimit. Options of sshd_config replace the centre's."""
+    """Run it, in that root directory, with options of prlimit. Options of sshd_config replace the centre's.
+
+    `host` is its address, and `enter` the words before a command that run it there.
+    """
     port = free_port()
     theirs = (site.known_hosts.parent / "sshd_config").read_text()
-    given = {"Port": str(port), "PidFile": "none", **options}
+    given = {"ListenAddress": host, "Port": str(port), "PidFile": "none", **options}
     kept = [line for line in theirs.splitlines() if line.partition(" ")[0] not in given]
     config = (folder if root == Path("/") else root / "tmp") / f"sshd_config_{port}"
     config.write_text("\n".join([*kept, *(f"{name} {value}" for name, value in given.items()), ""]))
-    known = folder / "known_hosts"
-    known.write_text(re.sub(r"(?m)^\[127\.0\.0\.1\]:\d+", f"[127.0.0.1]:{port}", site.known_hosts.read_text()))
-    server = Sshd(port, known, config, folder / "sshd.log", root, limits)
+    known = folder / f"known_hosts_{port}"
+    known.write_text(re.sub(r"(?m)^\[127\.0\.0\.1\]:\d+", f"[{host}]:{port}", site.known_hosts.read_text()))
+    server = Sshd(port, known, config, folder / "sshd.log", root, limits, host, enter)
     server.start()
     try:
         yield server

@@ -158,19 +158,32 @@ def serving(argv: Sequence[str], port: int, log: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def gateway(config: Path, log: Path, programs: Path = PROGRAMS) -> Iterator[Server]:
-    """Run `flamecrest serve`, with a configuration file. It chooses a free port and logs it.
+def gateway(
+    config: Path, log: Path, programs: Path = PROGRAMS, port: int = 0, before: Sequence[str] = ()
+) -> Iterator[Server]:
+    """Run `flamecrest serve`, with a configuration file. With port 0 it chooses a free port and logs it.
 
-    It is executed from another directory of programs than ours; else the fork server starts it, which is faster.
+    It is executed from another directory of programs than ours, or with words `before` the command; else the fork
+    server starts it, which is faster.
     """
-    argv = [str(programs / "flamecrest"), "serve", "--config", str(config), "--host", "127.0.0.1", "--port", "0"]
-    before = log.stat().st_size if log.exists() else 0
+    argv = [
+        *before,
+        str(programs / "flamecrest"),
+        "serve",
+        "--config",
+        str(config),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    known = log.stat().st_size if log.exists() else 0
 
     def url() -> str:
-        found = re.search(rb" listens on (https?://\S+) ", log.read_bytes()[before:])
+        found = re.search(rb" listens on (https?://\S+) ", log.read_bytes()[known:])
         return found[1].decode() if found else ""
 
-    start = Forked if programs == PROGRAMS else _executed
+    start = Forked if programs == PROGRAMS and not before else _executed
     with running(argv, log, lambda: bool(url()), start=start) as pid:
         yield Server(url(), pid, log)
 

@@ -9,6 +9,7 @@ packages=(
   haproxy:haproxy nginx:nginx-light nginx:libnginx-mod-http-js  # proxies
   mvn:maven npm:npm              # issuers
   promtool:prometheus            # metrics
+  ip:iproute2                    # reliability
 )
 missing=()
 for one in "${packages[@]}"; do

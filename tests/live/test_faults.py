@@ -1,6 +1,7 @@
-"""Faults of connections, sessions, the login node, remote programs, profiles, and the issuer.
+"""Faults of connections, remote programs, profiles, and the issuer.
 
-A separate sshd is used, not the centre's own. Faults of the scheduler are in test_faults_scheduler.py.
+A separate sshd is used, not the centre's own. Faults of the scheduler are in test_faults_scheduler.py, and those that
+last while traffic goes on in reliability/.
 """
 
 from __future__ import annotations
@@ -95,20 +96,6 @@ def test_interrupted_write_is_not_repeated_and_leaves_no_file(world: World) -> N
     assert world.stat(client, "user07").status_code == 200
 
 
-def test_login_node_recovers(world: World) -> None:
-    server = world.sshd()
-    client = world.client(world.gateway(server))
-    assert world.stat(client).status_code == 200
-    server.stop()
-    for _ in range(2):
-        is_error(world.stat(client), 424)
-        is_error(client.post(f"{world.ops}/mkdir", json={"path": "/home/fireuser/no"}), 424)
-        is_error(client.get(world.jobs), 424)
-    server.start()
-    assert world.stat(client).status_code == 200
-    assert client.get(world.jobs).status_code == 200
-
-
 def test_hanging_connection_is_replaced(world: World) -> None:
     """A stopped server accepts bytes and does not respond. Reads use a new connection."""
     server = world.sshd()
@@ -131,52 +118,6 @@ def test_hanging_connection_is_replaced(world: World) -> None:
         is_error(client.put(f"{world.ops}/chmod", json=body), 408, 424)
         assert world.stat(client).status_code == 200
         faults.end(hung)
-
-
-def test_hanging_login_node(world: World) -> None:
-    server = world.sshd()
-    client = world.client(world.gateway(server))
-    assert server.process is not None
-    with faults.stopped(server.process.pid):
-        is_error(world.stat(client), 408, 424, 429, 503)
-    until(lambda: world.stat(client).status_code == 200, "it is tried again after the pause of a failed login")
-
-
-# --- small limits
-
-
-def test_thirty_requests_with_max_sessions_two(world: World) -> None:
-    server = world.sshd(MaxSessions="2", MaxStartups="2:50:4")
-    client = world.client(world.gateway(server, command_execution=30))
-    home = world.site.home(world.site.user)
-    operations = ["stat", "ls", "file", "userinfo", "jobs", "nodes"]
-
-    def ask(number: int) -> httpx.Response:
-        operation = operations[number % len(operations)]
-        match operation:
-            case "userinfo" | "nodes":
-                return client.get(f"/status/{world.site.system}/{operation}")
-            case "jobs":
-                return client.get(world.jobs)
-        return client.get(f"{world.ops}/{operation}", params={"path": home})
-
-    with ThreadPoolExecutor(30) as pool:
-        answers = list(pool.map(ask, range(30)))
-    assert [one.status_code for one in answers] == [200] * 30, {one.text[:200] for one in answers if one.is_error}
-
-
-def test_ten_users_with_low_max_startups(world: World) -> None:
-    server = world.sshd(MaxSessions="2", MaxStartups="2:50:4")
-    made = world.gateway(server, command_execution=20)
-    users = list(world.site.users[:10])
-    clients = [world.client(made, user) for user in users]
-
-    def ask(number: int) -> httpx.Response:
-        return world.stat(clients[number % 10], users[number % 10])
-
-    with ThreadPoolExecutor(30) as pool:
-        answers = list(pool.map(ask, range(30)))
-    assert [one.status_code for one in answers] == [200] * 30, {one.text[:200] for one in answers if one.is_error}
 
 
 # --- remote processes end with their request

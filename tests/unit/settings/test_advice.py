@@ -80,6 +80,17 @@ def test_dpop_needs_a_configured_address(read: Read, minimal: str) -> None:
     assert warnings(read(f"{bound}\ntransfers: {{public_url: 'https://api.example.org'}}\n")) == []
 
 
+@pytest.mark.parametrize(
+    ("probing", "warned"),
+    [("{interval_check: 9}", True), ("{}", True), ("{retry_interval: 9}", False), ("{failed_requests: 9}", False)],
+)
+def test_probing_without_services_is_of_use_for_breakers_only(
+    read: Read, minimal: str, probing: str, warned: bool
+) -> None:
+    text = minimal.replace("name: daint", f"name: daint\n    probing: {probing}")
+    assert ["probing has no effect" in one for one in warnings(read(text))] == [True] * warned
+
+
 def test_probing_needs_an_account_and_where_it_gets_its_token(read: Read, minimal: str) -> None:
     probing = minimal.replace("name: daint", "name: daint\n    probing: {services: {ssh: {}}}")
     account = probing.replace("name: daint", "name: daint\n    service_account: {client_id: x, secret: ''}")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UNKNOWN_KEY_INTERVAL = 60.0
-"""Seconds between two reads of a source that are caused by unknown key ids."""
+"""Seconds between two reads of a source that are caused by unknown key ids. After a failed one the pause is shorter."""
 _FIRST_RETRY, _MAX_RETRY = 1.0, 30.0  # seconds before a source that has failed is read again
 
 
@@ -45,8 +45,8 @@ class _SourceState:
     reason: str = ""
 
     def may_be_read(self, now: float) -> bool:
-        """Whether an unknown key id may cause a read: as long as there are no keys yet, else at a limited rate."""
-        return now >= (self.retry_at if self.keys is None else max(self.retry_at, self.asked + UNKNOWN_KEY_INTERVAL))
+        """Whether an unknown key id may cause a read: at a limited rate, or when a failed one may be made again."""
+        return now >= (self.retry_at if self.keys is None or self.failures else self.asked + UNKNOWN_KEY_INTERVAL)
 
 
 class KeyRing:

@@ -20,6 +20,8 @@ from .section import Section, StoredSecret
 from .transfers import StreamerTransferSettings
 from .use import NoEffect, NotSupported, ReadBy
 
+_OF_BREAKERS = {"retry_interval", "failed_requests"}  # they count without probes, too
+
 
 def unsupported(settings: Settings) -> list[str]:
     """The settings that this version refuses, each with what to do instead."""
@@ -131,7 +133,7 @@ def _idle(settings: Settings) -> Iterator[tuple[str, str]]:
             yield f"{where}: scheduler.local", f"the scheduler's type is {cluster.scheduler.type}"
         if cluster.probing.timeouts():
             continue
-        if "probing" in cluster.model_fields_set:
+        if "probing" in cluster.model_fields_set and not cluster.probing.model_fields_set & _OF_BREAKERS:
             yield f"{where}: probing", "it names no services"
         if cluster.service_account is not None:
             yield f"{where}: service_account", "nothing is probed"

@@ -1,0 +1,1 @@
+"""Faults under load: what clients see, how fast they are noticed and over, and what is left afterwards."""
