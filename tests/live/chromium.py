@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -66,9 +66,10 @@ class Page:
 
 @dataclass(frozen=True)
 class Browser:
-    """A running browser: the address at which it is controlled."""
+    """A running browser: the address at which it is controlled, and what ends with it."""
 
     url: str
+    stack: ExitStack
 
     def page(self, address: str) -> Page:
         """The tab that shows an address which begins so, once there is one. Raises AssertionError."""
@@ -77,7 +78,8 @@ class Browser:
             targets = httpx.get(f"{self.url}/json/list", trust_env=False).json()
             for target in targets:
                 if target["type"] == "page" and target["url"].startswith(address):
-                    return Page(connect(target["webSocketDebuggerUrl"], max_size=_MAX_MESSAGE, proxy=None))
+                    socket = connect(target["webSocketDebuggerUrl"], max_size=_MAX_MESSAGE, proxy=None)
+                    return Page(self.stack.enter_context(socket))
             assert time.monotonic() < until, f"no page shows {address}: {targets}"
             time.sleep(0.05)
 
@@ -96,7 +98,8 @@ def browser(folder: Path, address: str) -> Iterator[Browser]:
             assert process.poll() is None, log.read_text("utf-8", "replace")
             assert time.monotonic() < until, log.read_text("utf-8", "replace")
             time.sleep(0.05)
-        yield Browser(f"http://{found[1]}")
+        with ExitStack() as stack:
+            yield Browser(f"http://{found[1]}", stack)
     finally:
         process.terminate()
         process.wait()
