@@ -81,7 +81,7 @@ class Fault:
                 not one.served for one in samples if one.ended >= self.began and one.what in (kinds or {one.what})
             )
 
-        until(noticed, f"{kinds} notice the fault")
+        until(noticed, f"{kinds} notice the fault", 100)
 
     def until_served(self, times: int = 3) -> None:
         """Wait until every client is served although the fault lasts."""
