@@ -10,6 +10,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,20 @@ def test_the_reason_of_an_end_does_not_wait_for_the_log(world: World, folder: Pa
         assert web.delete(relative(transfer.abort)).status_code == 204
     status = job(world, "two", transfer)
     assert (status["state"], status["stateReason"]) == ("CANCELLED", "The transfer was cancelled.")
+
+
+@pytest.mark.parametrize("suffix", ["end", "json"])
+def test_what_another_gateway_writes_is_waited_for(world: World, folder: Path, suffix: str) -> None:
+    """A file that is there and still empty is no damaged one: DELETE would remove the records of the transfer."""
+    transfer = start(world, "one", folder / "file", PART)
+    file = world.home / RECORDS / f"{transfer.id}.{suffix}"
+    content = file.read_bytes() if suffix == "json" else b'{"state": "FAILED", "at": 1, "error": "for a test"}\n'
+    file.write_bytes(b"")
+    with ThreadPoolExecutor() as threads:
+        found = threads.submit(job, world, "one", transfer)
+        time.sleep(0.2)  # the request has most likely seen the empty file
+        file.write_bytes(content)
+        assert found.result()["state"] == ("FAILED" if suffix == "end" else "PENDING")
 
 
 def test_next_transfer_removes_what_has_expired(world: World, folder: Path) -> None:

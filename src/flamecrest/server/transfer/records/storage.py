@@ -43,7 +43,7 @@ MOST_EXPIRED: Final = 16  # transfers whose data one sweep removes, at random: a
 READS: Final = 5  # of a file that is replaced again and again
 UNLOGGED: Final = b" "  # at the end of the file of an end whose line is not in the log yet
 LOGGED: Final = b"\n"
-LOGGED_WITHIN: Final = 3.0  # seconds; then who writes the log has died
+WRITTEN_WITHIN: Final = 3.0  # seconds; then who writes the file has died
 LOOK: Final = 0.05  # seconds
 SWEEP: Final = 32  # READDIR answers that are searched for expired transfers
 REASON_BYTES: Final = 4096  # of the error log that are searched for the last error
@@ -106,7 +106,7 @@ async def create_file(sftp: Sftp, path: bytes, data: bytes) -> None:
 
 async def read_record(sftp: Sftp, files: RecordFiles) -> Record | None:
     """The record of a transfer; None if there is none. Raises Conflict if it is damaged."""
-    data = await read_file(sftp, files.record)
+    data = await _read_written(sftp, files.record)
     return None if data is None else Record.parse(data)
 
 
@@ -115,19 +115,25 @@ async def read_end(sftp: Sftp, files: RecordFiles) -> End | None:
 
     It is in the log when this returns: one who has written the end but not the log is waited for, and then helped.
     """
-    until = time.monotonic() + LOGGED_WITHIN
-    while True:
-        data = await read_file(sftp, files.end)
-        if data is None or not data.endswith(UNLOGGED):
-            return None if data is None else End.parse(data)
-        if time.monotonic() > until:
-            break
-        await asyncio.sleep(LOOK)
+    data = await _read_written(sftp, files.end)
+    if data is None:
+        return None
     end = End.parse(data)
-    with suppress(SftpError, GatewayError):
-        async with opened_itself(sftp, files.end, FLAG_READ | FLAG_WRITE, "transfer") as (handle, _):
-            await _log_end(sftp, files, end, handle, len(data) - len(UNLOGGED))
+    if data.endswith(UNLOGGED):
+        with suppress(SftpError, GatewayError):
+            async with opened_itself(sftp, files.end, FLAG_READ | FLAG_WRITE, "transfer") as (handle, _):
+                await _log_end(sftp, files, end, handle, len(data) - len(UNLOGGED))
     return end
+
+
+async def _read_written(sftp: Sftp, path: bytes) -> bytes | None:
+    """A file that is written once; None if there is none. While it is being written, it is waited for."""
+    until = time.monotonic() + WRITTEN_WITHIN
+    while True:
+        data = await read_file(sftp, path)
+        if data is None or (data and not data.endswith(UNLOGGED)) or time.monotonic() > until:
+            return data
+        await asyncio.sleep(LOOK)
 
 
 async def read_progress(sftp: Sftp, files: RecordFiles) -> Progress | None:
