@@ -134,9 +134,10 @@ async def test_the_front_page(world: World, prefix: str) -> None:
 
 
 async def test_the_front_page_redirects_to_no_other_host(client: httpx.AsyncClient) -> None:
-    for path in ("//", "//evil.example/..", "/\\evil.example"):
-        answer = await client.get(path, headers={"accept": BROWSER, "x-forwarded-host": "evil.example"})
-        assert answer.headers.get("location", "/docs") == "/docs", path
+    for path in ("//", "///", "//evil.example", "//evil.example/", "/\\evil.example"):
+        url = str(client.base_url).rstrip("/") + path  # as it is: `//host` alone would be another host to the client
+        answer = await client.get(url, headers={"accept": BROWSER, "x-forwarded-host": "evil.example"})
+        assert (answer.status_code, "location" in answer.headers) == (404, False), path
 
 
 async def test_a_prefix(world: World) -> None:

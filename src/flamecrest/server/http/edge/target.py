@@ -15,7 +15,7 @@ _ORIGIN: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 def normalize_path(scope: Scope) -> None:
     """Reduce a target in absolute form (`http://host/path`), which some servers pass on as it is, to its path.
 
-    A slash at the end is removed.
+    A slash at the end is removed, but `//` is not the front page.
     """
     target: bytes = scope.get("raw_path") or scope["path"].encode()
     origin = _ORIGIN.match(target)
@@ -24,5 +24,5 @@ def normalize_path(scope: Scope) -> None:
         scope["raw_path"] = target[origin.end() :] or without
         scope["path"] = unquote(scope["raw_path"].decode("ascii", "replace"))
     path = scope["path"]
-    if path[-1:] == "/" and len(path) > 1 and not path.endswith("/liveness/"):
+    if path[-1:] == "/" and len(path) > 2 and not path.endswith("/liveness/"):
         scope["path"] = path[:-1]  # served, not redirected: a redirect can send the token to another host
