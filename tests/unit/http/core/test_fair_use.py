@@ -12,7 +12,8 @@ import pytest
 
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.cluster import Gateway
-from flamecrest.server.limits.buckets import MemoryBuckets
+from flamecrest.server.http.core.fair_use import _reset
+from flamecrest.server.limits.buckets import Level, MemoryBuckets
 from flamecrest.server.limits.fair_use import FairUse
 from flamecrest.server.limits.values import Allowance, Rate, VerbLimits
 from tests.unit.http.world import World
@@ -65,6 +66,12 @@ async def test_the_headers_say_what_is_left(tmp_path: Path) -> None:
     assert third.json()["message"] == "You have sent too many requests. Retry later."
     assert shown(bob)["ratelimit-remaining"] == "1"
     assert shown(nobody) == shown(alive) == {}
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(3600.0000002, 3600), (3600.2, 3601), (0.4, 1)])
+def test_times_are_whole_seconds(seconds: float, shown: int) -> None:
+    """A bucket counts from the epoch, as a float: 3600 seconds may come out as a little more."""
+    assert _reset(Level(Rate(SLOW, 1), 0, seconds)) == shown
 
 
 async def test_limits_of_a_verb_have_headers_of_their_own(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def _refusal(error: errors.GatewayError) -> Response:
     elif error.challenge is not None:
         headers["WWW-Authenticate"] = error.challenge
     if error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+        headers["Retry-After"] = str(max(1, math.ceil(round(error.retry_after, 3))))
     return envelope(
         status, error.public, fields=error.fields, refusal=error.refusal, details=error.details, headers=headers
     )

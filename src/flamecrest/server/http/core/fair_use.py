@@ -71,9 +71,9 @@ def _show(admission: Admission, scope: Scope) -> None:
 
 def _window(level: Level) -> int:
     """Seconds in which an empty bucket is filled."""
-    return max(1, math.ceil(level.rate.burst / level.rate.per_second))
+    return max(1, math.ceil(round(level.rate.burst / level.rate.per_second, 3)))
 
 
 def _reset(level: Level) -> int:
     """Seconds until the bucket is full again; if it was empty, until it has enough for this request."""
-    return math.ceil(level.retry_after or level.reset_after)
+    return math.ceil(round(level.retry_after or level.reset_after, 3))  # times since the epoch differ by less
