@@ -19,7 +19,7 @@ from bench.workloads.workload import Bench
 
 from tests.live.site import Site
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]  # its jobs wait behind those of other tests
 
 
 def test_soak_for_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,12 +162,12 @@ def test_a_replica_is_killed_under_load_and_nothing_is_lost_or_doubled(
             raise
         (gone,) = replicas.of_users()[USERS[0]]
         replicas.kill(gone)  # all are under way
+        faults.until(lambda: len(replicas.of_users()[USERS[0]]) >= 2, "the user is served elsewhere", LONGEST)
         replicas.restart(gone)
         for one in working:
             one.result()
     for load in loads:
         check_jobs(load)
-    assert len(replicas.of_users()[USERS[0]]) >= 2, "the user was served elsewhere meanwhile"
 
 
 def check_jobs(load: Load) -> None:
