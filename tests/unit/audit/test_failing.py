@@ -34,7 +34,7 @@ async def test_a_flood_of_denials_does_not_fill_the_memory(tmp_path: Path, caplo
         log.add({"event": "denial", "number": -2}, changes=False)
     found = records(folder / "audit")
     count = next(one["count"] for one in found if one["event"] == "left_out")
-    assert count in {499, 500}  # the line of the start may be among those that wait
+    assert 499 <= count <= 505  # lines of the log's own may be among those that wait, as that of the start
     assert numbers(found) == [*range(MOST_KEPT + 500 - count), -1, -2]
     assert problems(folder / "audit") == []
     assert f"{count} audit records" in caplog.text
@@ -47,7 +47,7 @@ async def test_what_was_left_out_is_said_at_a_stop(tmp_path: Path, caplog: pytes
     fields: list[Any] = [getattr(record, "fields", {}) for record in caplog.records]
     last = [json.loads(one["record"]) for one in fields if "record" in one][-2:]
     assert [one["event"] for one in last] == ["left_out", "stop"]
-    assert last[0]["count"] in {3, 4}  # the line of the start may be among those that wait
+    assert 3 <= last[0]["count"] <= 8  # lines of the log's own may be among those that wait, as that of the start
 
 
 PROGRAM = """
