@@ -29,7 +29,8 @@ async def test_a_crowd_is_told_at_once_what_cannot_be_in_time(place: Place) -> N
     assert [one.status_code for one in others] == [200] * 3, "another user's requests do not wait"
     answers = await asyncio.gather(*crowd)
     found = Counter(one.status_code for one in answers)
-    wrong = {one.text for one in answers if one.status_code not in {200, 503, 429, 408}}
+    # 424: until the deadline the login node refused the channels, as those before were not closed there yet
+    wrong = {one.text for one in answers if one.status_code not in {200, 503, 429, 408, 424}}
     assert not wrong, (found, wrong)
     assert found[200] >= 1, found
     late = [one for one in answers if one.status_code == 503]
