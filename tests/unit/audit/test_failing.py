@@ -27,14 +27,15 @@ async def test_a_flood_of_denials_does_not_fill_the_memory(tmp_path: Path, caplo
         for number in range(1, MOST_KEPT + 500):
             log.add({"event": "denial", "number": number}, changes=False)
         log.add({"event": "call", "number": -1})  # of a change that had begun: it is never left out
-        assert log._waiting == MOST_KEPT + 1  # all lines that were chained, and the queue
+        # all others wait, with the line of the start; the writer counts no line that is just being chained
+        await until(lambda: log._waiting == 1 + (MOST_KEPT + 500 - log._left_out) + 1)
         folder.mkdir()
         await until(lambda: not log._waiting)
         await until(lambda: b"left_out" in (folder / "audit").read_bytes())
         log.add({"event": "denial", "number": -2}, changes=False)
     found = records(folder / "audit")
     count = next(one["count"] for one in found if one["event"] == "left_out")
-    assert 499 <= count <= 505  # lines of the log's own may be among those that wait, as that of the start
+    assert count in {500, 501}  # 500: one was being chained when there was no more room
     assert numbers(found) == [*range(MOST_KEPT + 500 - count), -1, -2]
     assert problems(folder / "audit") == []
     assert f"{count} audit records" in caplog.text
@@ -47,7 +48,7 @@ async def test_what_was_left_out_is_said_at_a_stop(tmp_path: Path, caplog: pytes
     fields: list[Any] = [getattr(record, "fields", {}) for record in caplog.records]
     last = [json.loads(one["record"]) for one in fields if "record" in one][-2:]
     assert [one["event"] for one in last] == ["left_out", "stop"]
-    assert 3 <= last[0]["count"] <= 8  # lines of the log's own may be among those that wait, as that of the start
+    assert last[0]["count"] in {3, 4}  # the line of the start may be among those that wait
 
 
 PROGRAM = """
