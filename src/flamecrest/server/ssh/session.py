@@ -196,7 +196,7 @@ class PooledSession:
         with phase("ssh"):
             ahead = True
             while ahead:
-                lease, shell, ahead = await self._shell(deadline, 0.0, what, Kind.LONG)
+                lease, shell, ahead = await self._shell(deadline, ANY_TIME, what, Kind.LONG)
                 stream = RemoteStream(shell, MAX_ERRORS)
                 try:
                     shell.run(stream, text)
@@ -213,7 +213,7 @@ class PooledSession:
                     _end(lease, shell)
 
     async def series(self, deadline: Deadline, *, for_job: bool = False) -> Series:
-        lease, shell, _ = await self._shell(deadline, 0.0, "Starting a shell on the cluster", Kind.LONG)
+        lease, shell, _ = await self._shell(deadline, ANY_TIME, "Starting a shell on the cluster", Kind.LONG)
         return await Series.start(shell, partial(_end, lease, shell), deadline, for_job=for_job)
 
     async def _shell(self, deadline: Deadline, since: float, what: str, kind: Kind) -> tuple[Lease, Shell, bool]:
@@ -269,7 +269,7 @@ class PooledSession:
         self, deadline: Deadline, *, on_recall: Callable[[], None] | None = None
     ) -> AsyncIterator[Sftp]:
         with phase("ssh"):
-            shared, sftp = await self._share_sftp(deadline, 0.0)
+            shared, sftp = await self._share_sftp(deadline, ANY_TIME)
             with shared as connection, connection.streaming(on_recall):
                 yield sftp
 

@@ -113,7 +113,7 @@ class Pool:
             for connection in user.connections:
                 if connection.accepts(now, age, since, kind):
                     return Lease(self, connection, kind)
-        begun = again or since > 0.0
+        begun = again or since > ANY_TIME
         waiter = Waiter(asyncio.get_running_loop().create_future(), since, kind, deadline.at, begun)
         if again:
             user.waiting.appendleft(waiter)

@@ -120,7 +120,7 @@ def decision_for(
     return decide(
         [connection.state(now, limits.age) for connection in user.connections],
         limits,
-        max_age=now - waiter.since if waiter.since else float("inf"),
+        max_age=now - waiter.since,
         dialing=user.dialing is not None,
         total=total,
         evictable=evictable,
