@@ -86,10 +86,13 @@ class RemoteTrackedTransfers:
 
         async def use(sftp: Sftp) -> tuple[str, Record, TransferView] | None:
             files = await self._files(sftp, transfer)
-            if await is_damaged(sftp, files):
-                await remove(sftp, files)
-                return None
-            return files.transfer, await _record(sftp, files), await self._shown(sftp, files, deadline)
+            try:
+                return files.transfer, await _record(sftp, files), await self._shown(sftp, files, deadline)
+            except (Conflict, Invalid):
+                if not await is_damaged(sftp, files):
+                    raise
+            await remove(sftp, files)
+            return None
 
         found = await self._sftp(use, deadline)
         if found is None:
