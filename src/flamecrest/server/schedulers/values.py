@@ -267,16 +267,16 @@ class SharedItem(Generic[T]):
 class SharedList(list[T]):
     """The list in an answer that requests share: it is not changed. `shown` is what the first reader has made of it.
 
-    `items` are its values as items that later lists contain as well; without such items it is empty.
+    `items` are its values as items, which later lists contain as well if they were given.
     `parts` are what was made of parts of it, by what they are parts for.
     `news` is what has changed since an earlier list, as the first reader has made it, and a reference to that list.
     """
 
-    __slots__ = ("__weakref__", "items", "news", "parts", "shown")
+    __slots__ = ("__weakref__", "_items", "news", "parts", "shown")
 
     def __init__(self, values: Iterable[T], items: Sequence[SharedItem[T]] = ()) -> None:
         super().__init__(values)
-        self.items = items
+        self._items = items
         self.shown: object = None
         self.parts: dict[Hashable, Any] = {}
         self.news: tuple[weakref.ref[Any], bytes] | None = None
@@ -285,6 +285,10 @@ class SharedList(list[T]):
     def of(cls, items: Sequence[SharedItem[T]]) -> SharedList[T]:
         """The list of the items' values."""
         return cls((one.value for one in items), items)
+
+    @property
+    def items(self) -> Sequence[SharedItem[T]]:
+        return self._items or [SharedItem(one) for one in self]
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,8 +80,7 @@ class Encoded:
         if not isinstance(found, SharedList):
             return cls._of_shown(name, [_Shown.of(one, show) for one in found])
         if not isinstance(found.shown, cls):
-            items = found.items or [SharedItem(one) for one in found]
-            found.shown = cls.of_items(name, items, show)
+            found.shown = cls.of_items(name, found.items, show)
         return found.shown
 
     @classmethod

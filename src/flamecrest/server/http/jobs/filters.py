@@ -141,7 +141,7 @@ class JobsRequest:
             return known
         users = call.scope["app"].users
         async with users.turn(call.scope) if len(jobs) > _MANY else nullcontext():
-            page, following = self.page(shared.items or [SharedItem(job) for job in jobs])
+            page, following = self.page(shared.items)
             more = {} if self.limit is None else {"nextCursor": following}
             encoded = Encoded.of_items("jobs", page, show_job, **more)
         if len(encoded.body) <= SMALL and len(shared.parts) < _PARTS:
