@@ -21,6 +21,8 @@ from .servers import Servers
 
 PREFIX = "fcbench"  # of the new accounts' names
 ENDING = 30  # seconds within which cancelled jobs have ended
+# Ids that no other account gets: processes are told apart by them, also from those of a centre in a chroot.
+IDS = ("-K", "UID_MIN=45000", "-K", "UID_MAX=45999")
 
 
 @contextmanager
@@ -78,7 +80,7 @@ def new_users(site: Site, count: int, folder: Path) -> Iterator[Site]:
 
 
 def _make(name: str, key: asyncssh.SSHKey) -> None:
-    subprocess.run(["useradd", "-m", "-s", "/bin/bash", "-K", "HOME_MODE=0755", "-p", "*", name], check=True)
+    subprocess.run(["useradd", "-m", "-s", "/bin/bash", "-K", "HOME_MODE=0755", *IDS, "-p", "*", name], check=True)
     entry = pwd.getpwnam(name)
     folder = Path(entry.pw_dir) / ".ssh"
     folder.mkdir(mode=0o700)

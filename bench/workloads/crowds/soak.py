@@ -20,7 +20,7 @@ from bench.workloads.workload import Bench
 from . import clients
 from .clients import Client, Log, Target
 from .leaks import Holder
-from .workflow import Submissions, Workflow
+from .workflow import LAST_POLL, Submissions, Workflow
 
 USERS = 50
 MINUTES, QUICK_MINUTES = 10.0, 1.0
@@ -60,12 +60,25 @@ class Memory:
 
 
 class Soak:
-    """Many clients of many users for minutes, on a gateway of its own."""
+    """Many clients of many users for minutes, on a gateway of its own.
+
+    `idle`: seconds after which the gateway closes an unused connection. `pause` and `last_poll`: see Workflow.
+    """
 
     name = "soak"
     title = "Soak: clients of a workflow manager (stat, ls, upload, download, submit, poll) of 50 users, for minutes"
     rows = "operation, or seconds"
     needs: Sequence[str] = ()
+
+    def __init__(
+        self,
+        *,
+        users: int = USERS,
+        idle: float = IDLE,
+        pause: tuple[float, float] = PAUSE,
+        last_poll: float = LAST_POLL,
+    ) -> None:
+        self._users, self._idle, self._pause, self._last_poll = users, idle, pause, last_poll
 
     async def run(self, bench: Bench) -> list[Cell]:
         if bench.servers.other_checkout is not None:
@@ -73,9 +86,9 @@ class Soak:
             return []
         with ExitStack() as stack:
             bench.say(f"{self.name}: makes users")
-            many = many_users(bench.servers, USERS, sandbox=not bench.scheduler, new=True)
+            many = many_users(bench.servers, self._users, sandbox=not bench.scheduler, new=True)
             servers = await asyncio.to_thread(stack.enter_context, many)
-            servers = replace(servers, site=replace(servers.site, idle_timeout=IDLE))
+            servers = replace(servers, site=replace(servers.site, idle_timeout=self._idle))
             quiet = {"server": {"access_log": False}}  # hours of it would fill the disk
             gateway = await asyncio.to_thread(stack.enter_context, servers.gateway(GATEWAY, self.name, quiet))
             return await self._measure(bench, servers, gateway)
@@ -84,7 +97,7 @@ class Soak:
         assert gateway.pid is not None
         minutes = bench.soak_minutes or (QUICK_MINUTES if bench.quick else MINUTES)
         folder = f".flamecrest-bench-soak-{time.time_ns():x}"
-        target, log = Target.of(servers, gateway.endpoint, USERS), Log(minutes * 60 / WINDOWS)
+        target, log = Target.of(servers, gateway.endpoint, self._users), Log(minutes * 60 / WINDOWS)
         holder = Holder(gateway, uids(servers.site), servers.site.port)
         first = Log(60)
         await clients.in_uvloop(lambda: clients.with_folders(target, folder, first))
@@ -93,7 +106,7 @@ class Soak:
         bench.say(f"{self.name}: {bench.clients} clients of {len(target.users)} users, {minutes:g} minutes; {before}")
         memory, jobs = Memory(gateway.pid), Submissions(min(MOST_JOBS_A_SECOND, JOBS / (minutes * 60)), OPEN_JOBS)
         log.begun = time.perf_counter()
-        await clients.in_uvloop(lambda: _load(bench, target, log, folder, memory, jobs, minutes * 60))
+        await clients.in_uvloop(lambda: self._load(bench, target, log, folder, memory, jobs, minutes * 60))
         await clients.in_uvloop(lambda: clients.with_folders(target, folder, log, remove=True))
         bench.say(f"{self.name}: {jobs.all} jobs, {jobs.open} open; waits until unused connections are closed")
         after = await holder.settled(before)
@@ -109,6 +122,22 @@ class Soak:
         left = {f"{name} left": float(more) for name, more in after.more_than(before)}
         left |= {"jobs": float(jobs.all), "users": float(len(target.users))}
         return cells + [Cell(self.name, GATEWAY, WHOLE, name, (value,)) for name, value in left.items()]
+
+    async def _load(
+        self, bench: Bench, target: Target, log: Log, folder: str, memory: Memory, jobs: Submissions, seconds: float
+    ) -> None:
+        """All clients, until they have finished."""
+        watching = asyncio.create_task(memory.watch(log))
+        try:
+            async with AsyncExitStack() as stack:
+                work, submissions = [], jobs if bench.scheduler else None
+                for number, user in enumerate(clients.spread(bench.clients, target.users)):
+                    client = await stack.enter_async_context(Client(target, user, log))
+                    own = f"{client.home}/{folder}/{number}"
+                    work.append(Workflow(client, own, self._pause, submissions, number, self._last_poll).run(seconds))
+                await asyncio.gather(*work)
+        finally:
+            watching.cancel()
 
     def _latencies(self, log: Log) -> Iterator[Cell]:
         for operation in (ALL, *log.operations()):
@@ -137,20 +166,3 @@ class Soak:
         found = {"MiB after warm-up": after, "MiB at the end": last, "% of memory more": 100 * (last - after) / after}
         for name, value in found.items():
             yield Cell(self.name, GATEWAY, WHOLE, name, (value,))
-
-
-async def _load(
-    bench: Bench, target: Target, log: Log, folder: str, memory: Memory, jobs: Submissions, seconds: float
-) -> None:
-    """All clients, until they have finished."""
-    watching = asyncio.create_task(memory.watch(log))
-    try:
-        async with AsyncExitStack() as stack:
-            work = []
-            for number, user in enumerate(clients.spread(bench.clients, target.users)):
-                client = await stack.enter_async_context(Client(target, user, log))
-                own = f"{client.home}/{folder}/{number}"
-                work.append(Workflow(client, own, PAUSE, jobs if bench.scheduler else None, number).run(seconds))
-            await asyncio.gather(*work)
-    finally:
-        watching.cancel()

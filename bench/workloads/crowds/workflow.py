@@ -15,7 +15,7 @@ SCRIPT: Final = "#!/bin/sh\n#SBATCH --ntasks=1 --mem=1M --time=2\ncat input > re
 ENTRIES: Final = {"input", "notes", "result", "out", "err"}  # what a client's folder may contain
 UNFINISHED: Final = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "REQUEUED", "SUSPENDED"}
 ROUNDS_A_JOB_STEP: Final = 3  # a workflow manager looks at files more often than at its jobs
-LAST_POLL: Final = 2.0  # seconds between two questions when only the end of the job is waited for
+LAST_POLL: Final = 2.0  # seconds, by default
 ENDING: Final = 180  # seconds within which the last job has ended
 
 
@@ -42,13 +42,21 @@ class Submissions:
 class Workflow:
     """A client with a folder and at most one job. `pause`: the least and greatest seconds between two calls.
 
-    `submissions`: None on a site without a scheduler.
+    `submissions`: None on a site without a scheduler. `last_poll`: seconds between two questions when only the end of
+    the job is waited for.
     """
 
     def __init__(
-        self, client: Client, folder: str, pause: tuple[float, float], submissions: Submissions | None, seed: int
+        self,
+        client: Client,
+        folder: str,
+        pause: tuple[float, float],
+        submissions: Submissions | None,
+        seed: int,
+        last_poll: float = LAST_POLL,
     ) -> None:
         self._client, self._folder, self._pause, self._submissions = client, folder, pause, submissions
+        self._last_poll = last_poll
         self._random = random.Random(seed)
         self._job: str | None = None
         self._rounds = 0
@@ -61,11 +69,11 @@ class Workflow:
         await client.upload(self._folder, "input")
         while client.log.now < seconds:
             await self._round(seconds)
-        for _ in range(int(ENDING / LAST_POLL)):
+        for _ in range(int(ENDING / self._last_poll)):
             if self._job is None:
                 return
             await self._poll()
-            await asyncio.sleep(LAST_POLL)
+            await asyncio.sleep(self._last_poll)
         client.log.failed("job", f"job {self._job} has not ended")
 
     async def _round(self, seconds: float) -> None:

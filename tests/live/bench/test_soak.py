@@ -13,8 +13,7 @@ from bench.contenders.openssh import OpenSsh
 from bench.contenders.servers import Servers
 from bench.results import Results
 from bench.targets import TARGETS, judge
-from bench.workloads.crowds import soak, workflow
-from bench.workloads.crowds.soak import Soak
+from bench.workloads.crowds.soak import WHOLE, Soak
 from bench.workloads.workload import Bench
 
 from tests.live.site import Site
@@ -22,20 +21,18 @@ from tests.live.site import Site
 pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]  # its jobs wait behind those of other tests
 
 
-def test_soak_for_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_soak_for_a_second(tmp_path: Path) -> None:
     site = Site.from_environment()
     if (reason := site.why_not()) or not may_make(site):
         pytest.skip(reason or "only root on the machine of the centre can make users")
-    for name, value in (("USERS", 2), ("IDLE", 0.5), ("PAUSE", (0.01, 0.05))):
-        monkeypatch.setattr(soak, name, value)
-    monkeypatch.setattr(workflow, "LAST_POLL", 0.5)
+    short = Soak(users=2, idle=0.5, pause=(0.01, 0.05), last_poll=0.5)
     said: list[str] = []
     with sites.issuing(site) as issuer:
-        found = Results(asyncio.run(Soak().run(a_bench(site, Servers(site, issuer, tmp_path), said))))
+        found = Results(asyncio.run(short.run(a_bench(site, Servers(site, issuer, tmp_path), said))))
     wrong = {cell.parameter: cell.mean for cell in found.of("soak", "wrong responses")}
     assert set(wrong.values()) == {0.0}, said
     assert {"stat", "ls", "upload", "download", "submit", "poll", "mkdir", "rm"} <= set(wrong)
-    whole = {cell.parameter: cell.mean for cell in found.of("soak", soak.WHOLE)}
+    whole = {cell.parameter: cell.mean for cell in found.of("soak", WHOLE)}
     assert (whole["users"], whole["jobs"] > 0) == (2, True)
     for name in ("descriptors left", "connections left", "channels left", "processes left"):
         assert whole[name] <= 0, said
