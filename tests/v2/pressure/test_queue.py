@@ -29,8 +29,9 @@ async def test_a_crowd_is_told_at_once_what_cannot_be_in_time(place: Place) -> N
     assert [one.status_code for one in others] == [200] * 3, "another user's requests do not wait"
     answers = await asyncio.gather(*crowd)
     found = Counter(one.status_code for one in answers)
-    # 424: until the deadline the login node refused the channels, as those before were not closed there yet
-    wrong = {one.text for one in answers if one.status_code not in {200, 503, 429, 408, 424}}
+    # until its deadline, the login node may refuse the channels of one: those before are not closed there yet
+    refused = "The login node opens no channel on your connection"
+    wrong = {one.text for one in answers if one.status_code not in {200, 503, 429, 408} and refused not in one.text}
     assert not wrong, (found, wrong)
     assert found[200] >= 1, found
     late = [one for one in answers if one.status_code == 503]
