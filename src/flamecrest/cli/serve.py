@@ -30,29 +30,19 @@ MOST = 65535  # the largest port
 NOT_STARTED = "the gateway did not start, see the log above"
 
 
+_CONFIG = typer.Option(
+    "--config", "-c", metavar="FILE", help="Configuration file. Default: $FLAMECREST_CONFIG, else $YAML_CONFIG_FILE."
+)
+_HOST = typer.Option(metavar="ADDRESS", help="Address to listen on. Default: server.host, else 127.0.0.1.")
+_PORT = typer.Option(min=0, max=MOST, metavar="N", help="Port; 0 selects a free one. Default: server.port, else 8000.")
+_WORKERS = typer.Option(min=1, metavar="N", help="Number of processes that serve. Default: server.workers, else 1.")
+
+
 def serve(
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            "-c",
-            metavar="FILE",
-            help="Configuration file. Default: $FLAMECREST_CONFIG, else $YAML_CONFIG_FILE.",
-        ),
-    ] = None,
-    host: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Address to listen on. Default: server.host, else 127.0.0.1.")
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=65535, metavar="N", help="Port; 0 selects a free one. Default: server.port, else 8000."
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Number of processes that serve. Default: server.workers, else 1."),
-    ] = None,
+    config: Annotated[Path | None, _CONFIG] = None,
+    host: Annotated[str | None, _HOST] = None,
+    port: Annotated[int | None, _PORT] = None,
+    workers: Annotated[int | None, _WORKERS] = None,
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C.
 

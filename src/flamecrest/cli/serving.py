@@ -55,6 +55,7 @@ class Hangup:
         self.configuration.set()
 
 
+RUNS_SECONDS: Final = 0.25  # between two reports that the event loop turns
 CLEANUP_SECONDS: Final = 10.0  # for requests that are ended by the stop, to remove what they have left
 
 log = logging.getLogger("flamecrest.serve")
@@ -95,17 +96,19 @@ def run(
     configuration: Configuration | None = None,
     *,
     configured: bool = False,
+    runs: Callable[[], None] | None = None,
 ) -> bool:
     """Serve on the socket until SIGTERM or SIGINT; False if the application did not start.
 
     `ready` is called when the server listens, `report` on every SIGUSR1. `metrics` is the socket of the metrics.
     `configuration` is read again on SIGHUP, and when it has changed. `configured`: the log is (`configure_log`).
+    `runs` is called several times a second while the event loop turns.
     """
     if not configured:
         configure_log(settings)
     keep_freed_memory()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(app, listener, settings, ready, report, metrics, configuration))
+        return runner.run(_run(app, listener, settings, ready, report, metrics, configuration, runs))
 
 
 async def _run(
@@ -116,6 +119,7 @@ async def _run(
     report: Callable[[], None],
     metrics: socket.socket | None,
     configuration: Configuration | None,
+    runs: Callable[[], None] | None,
 ) -> bool:
     loop, stop, listens = asyncio.get_running_loop(), asyncio.Event(), False
 
@@ -131,6 +135,7 @@ async def _run(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # a worker process begins with it blocked
     try:
         async with (
+            _background(_repeat, runs),
             serving_metrics(app, metrics, settings.metrics),  # until the last request has ended
             running(app, listener, options, grace=settings.server.shutdown_timeout) as reload,
             _background(renew_certificate, options.tls, reload, asked.certificate),
@@ -173,6 +178,12 @@ async def _background(
     finally:
         if task is not None:
             task.cancel()
+
+
+async def _repeat(runs: Callable[[], None]) -> None:
+    while True:
+        runs()
+        await asyncio.sleep(RUNS_SECONDS)
 
 
 async def _reload(configuration: Configuration, app: Edge, asked: asyncio.Event) -> None:

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from flamecrest.cli import connect, serve, serving
+from flamecrest.cli.workers.serving import times_of
 from flamecrest.server.app import create_app
 from flamecrest.server.settings import Section, load
 
@@ -57,6 +58,7 @@ app.openapi()
 host, port = serve.address_of(settings, None, None)
 assert (host, port) == ("127.0.0.1", 18000)
 assert serve.workers_of(settings, None) == 2
+assert times_of(settings.server)[1] == 60
 
 
 def ready() -> None:

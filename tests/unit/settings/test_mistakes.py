@@ -30,6 +30,7 @@ CASES = [
     ("host: login", "maxClient: 3, host: login", 6, "clusters[0].ssh.maxClient", "not a setting", "`maxClients`"),
     ("name: daint", "name: daint\n    max_ops_file_size: 3", 6, "clusters[0].max_ops_file_size", "not a setting here", "under `data_operation`"),
     ("name: daint", "name: daint\n    xyzzy: 3", 6, "clusters[0].xyzzy", "not a setting", "known keys: name, ssh"),
+    ("auth:", "server: {worker_timeout: 1}\nauth:", 1, "server", "`worker_timeout` below 2", "worker_timeout: 30"),
     ("host: login", "port: 0, host: login", 6, "clusters[0].ssh.port", "`0` must be at least 1", "port: 22"),
     ("host: login", "port: 65536, host: login", 6, "clusters[0].ssh.port", "`65536` must be at most 65535", "port: 22"),
     ("host: login", "port: ssh, host: login", 6, "clusters[0].ssh.port", "`ssh` must be a whole number", "port: 22"),

@@ -32,22 +32,19 @@ if TYPE_CHECKING:
 PORT = 8000
 
 
+_ONCE = typer.Option("--once", help="Exit after the tour, with status 0 if every step succeeded.")
+_PORT = typer.Option(
+    min=1, max=65535, metavar="N", help=f"Port of the gateway. Default: {PORT}, or a free port if it is in use."
+)
+_FILES = typer.Option(min=1, max=10_000, metavar="N", help="Number of small files to upload and download.")
+_STORE = typer.Option("--store", help="Add an S3 object store, through which pyfirecrest's large file goes.")
+
+
 def demo(
-    once: Annotated[
-        bool, typer.Option("--once", help="Exit after the tour, with status 0 if every step succeeded.")
-    ] = False,
-    port: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=65535, metavar="N", help=f"Port of the gateway. Default: {PORT}, or a free port if it is in use."
-        ),
-    ] = None,
-    files: Annotated[
-        int, typer.Option(min=1, max=10_000, metavar="N", help="Number of small files to upload and download.")
-    ] = 200,
-    store: Annotated[
-        bool, typer.Option("--store", help="Add an S3 object store, through which pyfirecrest's large file goes.")
-    ] = False,
+    once: Annotated[bool, _ONCE] = False,
+    port: Annotated[int | None, _PORT] = None,
+    files: Annotated[int, _FILES] = 200,
+    store: Annotated[bool, _STORE] = False,
 ) -> None:
     """Start a sandbox centre with a gateway on this machine, and run a tour of the API.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -12,20 +14,27 @@ from rich.live import Live
 
 from flamecrest.cli.terminal import fail, require_server_extra
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .reading import Reading
+
 DEFAULT_URL = "http://127.0.0.1:9464"
 
 
+_URLS = typer.Argument(metavar="URL", help=f"Where each replica serves its metrics. Default: {DEFAULT_URL}.")
+_TOKEN_FILE = typer.Option(metavar="FILE", help="File with the token of the metrics (`metrics.token`).")
+_INTERVAL = typer.Option(min=0.1, metavar="SECONDS", help="Time between two readings.")
+_TIMEOUT = typer.Option(min=0.1, metavar="SECONDS", help="Time for a replica to answer.")
+_ONCE = typer.Option("--once", help="Print the view of one interval and exit.")
+
+
 def top(
-    urls: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="URL", help=f"Where each replica serves its metrics. Default: {DEFAULT_URL}."),
-    ] = None,
-    token_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File with the token of the metrics (`metrics.token`).")
-    ] = None,
-    interval: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Time between two readings.")] = 2.0,
-    timeout: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Time for a replica to answer.")] = 5.0,
-    once: Annotated[bool, typer.Option("--once", help="Print the view of one interval and exit.")] = False,
+    urls: Annotated[list[str] | None, _URLS] = None,
+    token_file: Annotated[Path | None, _TOKEN_FILE] = None,
+    interval: Annotated[float, _INTERVAL] = 2.0,
+    timeout: Annotated[float, _TIMEOUT] = 5.0,
+    once: Annotated[bool, _ONCE] = False,
 ) -> None:
     """Show what running gateways do: requests, times, SSH connections, the scheduler's questions, users.
 
@@ -44,26 +53,36 @@ def top(
     """  # noqa: D301 - `\b` keeps the lines of the next paragraph
     with require_server_extra():
         from .reading import read_all  # noqa: PLC0415 - not in the base install
-        from .screen import screen  # noqa: PLC0415
-    addresses = [_address(url) for url in urls or [DEFAULT_URL]]
-    token = _token(token_file)
-    before = read_all(addresses, token, timeout)
+    addresses, token = [_address(url) for url in urls or [DEFAULT_URL]], _token(token_file)
+    read = partial(read_all, addresses, token, timeout)
     if once:
-        time.sleep(interval)
-        after = read_all(addresses, token, timeout)
-        Console(highlight=False).print(screen(before, after))
-        if all(reading.problem is not None for reading in after):
-            raise typer.Exit(1)
-        return
-    try:
-        with Live(screen(before, before), screen=True, auto_refresh=False) as live:
-            while True:
-                time.sleep(interval)
-                after = read_all(addresses, token, timeout)
-                live.update(screen(before, after), refresh=True)
-                before = after
-    except KeyboardInterrupt:
-        return
+        _print_once(read, interval)
+    else:
+        with suppress(KeyboardInterrupt):
+            _watch(read, interval)
+
+
+def _print_once(read: Callable[[], list[Reading]], interval: float) -> None:
+    from .screen import screen  # noqa: PLC0415 - not in the base install
+
+    before = read()
+    time.sleep(interval)
+    after = read()
+    Console(highlight=False).print(screen(before, after))
+    if all(reading.problem is not None for reading in after):
+        raise typer.Exit(1)
+
+
+def _watch(read: Callable[[], list[Reading]], interval: float) -> NoReturn:
+    from .screen import screen  # noqa: PLC0415 - not in the base install
+
+    before = read()
+    with Live(screen(before, before), screen=True, auto_refresh=False) as live:
+        while True:
+            time.sleep(interval)
+            after = read()
+            live.update(screen(before, after), refresh=True)
+            before = after
 
 
 def _address(url: str) -> str:

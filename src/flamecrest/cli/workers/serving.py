@@ -12,14 +12,14 @@ from flamecrest.cli.serving import CLEANUP_SECONDS, Configuration, configure_log
 from flamecrest.server.settings import SettingsError, require_supported
 from flamecrest.server.wiring.clusters import RELOADED
 
-from .supervisor import Supervisor
+from .supervisor import Reports, Supervisor
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
     from flamecrest.server.http.edge.application import Edge
-    from flamecrest.server.settings import Settings
+    from flamecrest.server.settings import ServerSettings, Settings
 
 MARGIN_SECONDS: Final = 10.0  # for connections that are closed after the last request
 
@@ -46,17 +46,31 @@ def serve_with_workers(shared: Shared, settings: Settings, ready: Callable[[], N
     gc.collect()
     gc.freeze()  # a collection would write to these objects, and so copy the memory that the workers share
 
-    def work(number: int, again: bool, listens: Callable[[], None]) -> bool:
+    def work(number: int, again: bool, reports: Reports) -> bool:
         logging.getLogger().handlers.clear()  # the parent's
         configure_log(settings, {"worker": number})
         used = _with_clusters_of_now(settings, shared.configuration) if again else settings
         mine = shared.make_app(used) if again else app
         report = lambda: mine.gateway.report()  # noqa: E731, PLW0108 -- mine.gateway is set when it has started
-        metrics = shared.metrics[number - 1]
-        return run(mine, shared.listener, used, listens, report, metrics, shared.configuration, configured=True)
+        return run(
+            mine,
+            shared.listener,
+            used,
+            reports.serves,
+            report,
+            shared.metrics[number - 1],
+            shared.configuration,
+            configured=True,
+            runs=reports.runs,
+        )
 
-    seconds = server.shutdown_delay + server.shutdown_timeout + CLEANUP_SECONDS + MARGIN_SECONDS
-    return Supervisor(len(shared.metrics), work, ready, seconds).run()
+    return Supervisor(len(shared.metrics), work, ready, *times_of(server)).run()
+
+
+def times_of(server: ServerSettings) -> tuple[float, float]:
+    """The seconds that workers have to stop, and after which one that does nothing is replaced (0: never)."""
+    stop = server.shutdown_delay + server.shutdown_timeout + CLEANUP_SECONDS + MARGIN_SECONDS
+    return stop, server.worker_timeout
 
 
 def _with_clusters_of_now(settings: Settings, configuration: Configuration) -> Settings:

@@ -1,4 +1,4 @@
-"""Keeps worker processes running: forks them, starts those that have ended again, stops all together. Knows no HTTP.
+"""Keeps worker processes running: forks them, replaces those that have ended or hang, stops all. Knows no HTTP.
 
 It takes its signals one after the other with sigtimedwait(2), and has no thread and no event loop: a fork copies
 nothing that runs, and no signal comes between a look at the workers and the wait.
@@ -18,13 +18,23 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkProcess
 from typing import Final
 
-Work = Callable[[int, bool, Callable[[], None]], bool]
-"""What a worker does until SIGTERM: `(number, again, listens)`, False if it could not start. Numbers begin at 1;
-`again` says that another worker had this number before; `listens` is called when it serves."""
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """What a worker tells the supervisor: `serves` once, `runs` again and again while its event loop turns."""
+
+    serves: Callable[[], None]
+    runs: Callable[[], None]
+
+
+Work = Callable[[int, bool, Reports], bool]
+"""What a worker does until SIGTERM: `(number, again, reports)`, False if it could not start. Numbers begin at 1;
+`again` says that another worker had this number before."""
 
 QUICK_SECONDS: Final = 10.0  # a worker that ends sooner may do so again and again
 PAUSES: Final = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # in seconds, by the number of quick ends in succession
 _START_LOOK_SECONDS: Final = 0.1  # between two looks at workers that start
+_LOOKS: Final = 4  # at workers that may hang, in the time after which one is replaced
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
 _STOP: Final = frozenset({signal.SIGTERM, signal.SIGINT})
@@ -50,15 +60,21 @@ class _Worker:
 class Supervisor:
     """The workers 1 to `count`. `ready` is called once, when all of them serve.
 
-    `stop_seconds` is the time that they have to stop after SIGTERM; then they are killed.
+    `stop_seconds` is the time that they have to stop after SIGTERM; then they are killed. A worker that has reported
+    for `hang_seconds` no more that it runs is killed and replaced; 0: never.
     """
 
-    def __init__(self, count: int, work: Work, ready: Callable[[], None], stop_seconds: float) -> None:
+    def __init__(
+        self, count: int, work: Work, ready: Callable[[], None], stop_seconds: float, hang_seconds: float
+    ) -> None:
         self._workers = [_Worker(number) for number in range(1, count + 1)]
         self._work = work
         self._ready = ready
         self._stop_seconds = stop_seconds
+        self._hang_seconds = hang_seconds
         self._serves = _fork.RawArray("b", count)  # shared with the workers
+        self._ran = _fork.RawArray("d", count)  # when each has last reported that it runs, monotonic; 0: not yet
+        self._looked = time.monotonic()
         self._announced = False
         self._failed = False
         self._pid = os.getpid()
@@ -88,6 +104,7 @@ class Supervisor:
         for worker in self._workers:
             if worker.process is None and worker.due <= now:
                 self._serves[worker.number - 1] = 0
+                self._ran[worker.number - 1] = 0.0
                 worker.process = _fork.Process(target=self._child, args=(worker.number, worker.again))
                 worker.process.start()
                 worker.started = now
@@ -97,16 +114,34 @@ class Supervisor:
         if not self._announced:
             return _START_LOOK_SECONDS
         due = [worker.due for worker in self._workers if worker.process is None]
-        return max(0.0, min(due) - time.monotonic()) if due else 3600.0
+        pause = max(0.0, min(due) - time.monotonic()) if due else 3600.0
+        return min(pause, self._hang_seconds / _LOOKS) if self._hang_seconds else pause
 
     def _look(self) -> None:
-        """Note which workers have ended, and whether all serve."""
+        """Note which workers have ended, and whether all serve. End those that hang."""
         for worker in self._workers:
             if worker.process is not None and worker.process.exitcode is not None:
                 self._ended(worker, worker.process)
+        if self._hang_seconds:
+            self._end_hanging()
         if not self._announced and all(self._serves):
             self._announced = True
             self._ready()
+
+    def _end_hanging(self) -> None:
+        """Kill the workers whose event loop does not turn. They are replaced when they have ended."""
+        now = time.monotonic()
+        if now - self._looked > self._hang_seconds / 2:  # this process was stopped itself, maybe the whole machine
+            self._ran[:] = [max(ran, now) if ran else ran for ran in self._ran]
+        self._looked = now
+        for worker in self._workers:
+            ran = self._ran[worker.number - 1]
+            if worker.process is None or not ran or now - ran <= self._hang_seconds:
+                continue
+            fields = {"worker": worker.number, "pid": worker.process.pid}
+            log.error("a worker hangs: nothing done for %.1f s, it is killed", now - ran, extra={"fields": fields})
+            worker.process.kill()
+            self._ran[worker.number - 1] = 0.0  # it is killed once
 
     def _ended(self, worker: _Worker, process: ForkProcess) -> None:
         status, pid, now = process.exitcode or 0, process.pid, time.monotonic()
@@ -152,7 +187,11 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # SIGHUP waits until the worker has a handler, because it may have read its configuration before that
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS - {signal.SIGHUP})
-        served = self._work(number, again, lambda: self._serves.__setitem__(number - 1, 1))
+        place = number - 1
+        reports = Reports(
+            lambda: self._serves.__setitem__(place, 1), lambda: self._ran.__setitem__(place, time.monotonic())
+        )
+        served = self._work(number, again, reports)
         logging.shutdown()  # multiprocessing calls no exit handlers
         sys.exit(0 if served else 1)
 

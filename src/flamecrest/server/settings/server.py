@@ -52,6 +52,9 @@ def _origin(value: str) -> str:
     return value
 
 
+LEAST_WORKER_TIMEOUT = 2.0  # seconds
+
+
 class ServerSettings(Section):
     """The HTTP server."""
 
@@ -79,6 +82,12 @@ class ServerSettings(Section):
     workers: Count = Field(
         default=1,
         description="The number of processes that serve. Each has its own SSH connections, limits and port of metrics.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    worker_timeout: SecondsOrNone = Field(
+        default=30,
+        description="With several workers: a worker whose event loop has done nothing for so long is killed and "
+        "replaced. 0: never.",
         json_schema_extra=FLAMECREST_ONLY,
     )
     max_connections: Count = Field(
@@ -147,6 +156,15 @@ class ServerSettings(Section):
         examples=[["https://portal.example.org"]],
         json_schema_extra=FLAMECREST_ONLY,
     )
+
+    @model_validator(mode="after")
+    def _worker_has_time(self) -> ServerSettings:
+        if 0 < self.worker_timeout < LEAST_WORKER_TIMEOUT:
+            raise InvalidSetting(
+                f"has a `worker_timeout` below {LEAST_WORKER_TIMEOUT:g}: workers that have much to do would be killed",
+                "worker_timeout: 30",
+            )
+        return self
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> ServerSettings:

@@ -19,7 +19,7 @@ from flamecrest.cli.workers.supervisor import Supervisor
 def say(*words):
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # one write: lines of several processes stay whole
 
-def work(number, again, listens):
+def work(number, again, reports):
     kind = sys.argv[1]
     if kind == "broken" and number == 2:
         return False
@@ -28,11 +28,13 @@ def work(number, again, listens):
     signal.signal(signal.SIGTERM, lambda *_: say("hurry", number) if kind == "stubborn" else sys.exit(0))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     say("again" if again else "first", number, os.getpid())
-    listens()
+    reports.serves()
     while True:
-        time.sleep(60)
+        if kind != "silent":
+            reports.runs()
+        time.sleep(0.1 if float(sys.argv[3]) else 60)
 
-well = Supervisor(2, work, lambda: say("ready"), float(sys.argv[2])).run()
+well = Supervisor(2, work, lambda: say("ready"), float(sys.argv[2]), float(sys.argv[3])).run()
 say("well" if well else "failed")
 """
 
@@ -61,8 +63,8 @@ class Running:
 
 
 @contextmanager
-def supervised(kind: str = "good", stop_seconds: float = 30) -> Iterator[Running]:
-    argv = [sys.executable, "-c", PROGRAM, kind, str(stop_seconds)]
+def supervised(kind: str = "good", stop_seconds: float = 30, hang_seconds: float = 0) -> Iterator[Running]:
+    argv = [sys.executable, "-c", PROGRAM, kind, str(stop_seconds), str(hang_seconds)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         running = Running(process)
         try:
@@ -124,6 +126,46 @@ def test_a_worker_that_does_not_stop_is_killed() -> None:
         running.until(lambda lines: lines[-1] == "well")
         for pid in pids.values():
             gone(pid)
+
+
+def test_a_worker_that_hangs_is_killed_and_replaced() -> None:
+    with supervised(hang_seconds=5) as running:
+        before = running.pids()
+        os.kill(before["2"], signal.SIGSTOP)
+        running.until(lambda lines: any(line.startswith("again 2 ") for line in lines))
+        assert running.pids()["1"] == before["1"]  # the other one has reported in time
+        running.process.terminate()
+        running.until(lambda lines: lines[-1] == "well")
+        _, errors = running.process.communicate()
+    assert "a worker hangs: nothing done for" in errors
+    assert errors.count("a worker has ended by signal 9") == 1
+
+
+def test_workers_are_not_killed_for_a_time_in_which_all_was_stopped() -> None:
+    """As `docker pause` or a suspended machine does: all processes go on at the same moment."""
+    with supervised(hang_seconds=4) as running:
+        before = running.pids()
+        everyone = [running.process.pid, *before.values()]
+        for pid in everyone:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(5)  # this long nobody runs: the time itself is what is tested
+        for pid in everyone:  # the supervisor first: it looks at workers that have not reported since
+            os.kill(pid, signal.SIGCONT)
+        for _ in range(3):
+            running.process.send_signal(signal.SIGUSR1)
+            running.until({"report 1", "report 2"}.issubset)
+            running.lines = [line for line in running.lines if not line.startswith("report")]
+        assert running.pids() == before
+
+
+def test_a_worker_that_has_never_reported_does_not_hang() -> None:
+    with supervised("silent", hang_seconds=0.1) as running:
+        before = running.pids()
+        for _ in range(5):  # each makes the supervisor look
+            running.process.send_signal(signal.SIGUSR1)
+            running.until({"report 1", "report 2"}.issubset)
+            running.lines = [line for line in running.lines if not line.startswith("report")]
+        assert running.pids() == before
 
 
 def test_workers_end_with_their_supervisor() -> None:
