@@ -9,7 +9,7 @@ import pytest
 from flamecrest.sandbox.issuer import SigningKey
 from flamecrest.server.auth.accounts import AccountRules
 from flamecrest.server.auth.claims import ClusterAccounts
-from flamecrest.server.auth.introspection import Introspection
+from flamecrest.server.auth.introspection.endpoint import Introspection
 from flamecrest.server.auth.issuers import TrustedIssuers
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.auth.possession import Possession

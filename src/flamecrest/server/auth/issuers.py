@@ -54,7 +54,7 @@ class TrustedIssuers:
             if (identity := one.cached(token)) is not None:
                 break
         else:
-            identity = await self._choose(token).validate(token, deadline)
+            identity = await self._choose(token).validate(token, deadline, proof)
         if identity.confirmation is not None or scheme != "bearer":
             self._possession.check(identity.confirmation, scheme, token, proof)
         return identity

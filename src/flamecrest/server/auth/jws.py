@@ -103,7 +103,7 @@ def _check_header(header: dict[str, Any], types: frozenset[str]) -> None:
 
 def _object(part: str, name: str) -> dict[str, Any]:
     raw = _decode(part)
-    value = None if raw is None else _json(raw)
+    value = None if raw is None else strict_json(raw)
     if not isinstance(value, dict):
         raise invalid_token(f"the {name} is not a JSON object in base64url")
     return value
@@ -118,8 +118,11 @@ def _decode(part: str) -> bytes | None:
     return raw if base64.urlsafe_b64encode(raw).rstrip(b"=") == part.encode() else None
 
 
-def _json(raw: bytes) -> object:
-    """Parse UTF-8 JSON; None if it is invalid. The errors of `json` are dropped because they contain the text."""
+def strict_json(raw: bytes) -> object:
+    """Parse UTF-8 JSON; None if it is invalid, or if an object names a member twice.
+
+    The errors of `json` are dropped because they contain the text.
+    """
     try:
         return json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_not_json)
     except (ValueError, RecursionError):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
 
     from .claims import ClusterAccounts
-    from .introspection import Introspection
+    from .introspection.endpoint import Introspection
     from .jws import Jws
     from .keys import Key
     from .port import Identity, RequestProof
@@ -155,7 +155,7 @@ class OidcAuthenticator:
         if identity is not None:
             self._hits += 1
         else:
-            identity = await self.validate(token, deadline)
+            identity = await self.validate(token, deadline, proof)
         if identity.confirmation is not None or scheme != "bearer":
             self._possession.check(identity.confirmation, scheme, token, proof)
         return identity
@@ -183,10 +183,12 @@ class OidcAuthenticator:
             introspections=0 if self.introspection is None else self.introspection.requests,
         )
 
-    async def validate(self, token: str, deadline: Deadline) -> Identity:
+    async def validate(
+        self, token: str, deadline: Deadline, proof: Callable[[], RequestProof] | None = None
+    ) -> Identity:
         """Validate a token that is not cached, without its binding to a key; see Authenticator."""
         if self.introspects_opaque and not is_jws(token):
-            return await self._introspect(token, deadline)
+            return await self._introspect(token, deadline, "" if proof is None else proof().network)
         jws = parse(token)
         key = await self._key(jws, deadline)
         now = self._clock()
@@ -194,7 +196,7 @@ class OidcAuthenticator:
         identity = self._rules.identity(jws.claims, token)
         until = self._rules.usable_until(jws.claims)
         if self.introspection is not None and self.introspection.tokens != "opaque":
-            if await self.introspection.ask(token, deadline) is None:
+            if await self.introspection.ask(token, deadline, signed=True) is None:
                 raise invalid_token("the issuer says that the token is not active")
             until = min(until, now + self.introspection.life)
         self._accepted += 1
@@ -217,18 +219,19 @@ class OidcAuthenticator:
             raise invalid_token(f"no key verifies the signature (kid {loggable(jws.kid or '')}, {jws.algorithm})")
         return key
 
-    async def _introspect(self, token: str, deadline: Deadline) -> Identity:
+    async def _introspect(self, token: str, deadline: Deadline, network: str) -> Identity:
         """Ask the issuer what an opaque token says."""
         assert self.introspection is not None  # noqa: S101 -- checked by the caller
         if not is_opaque(token):
             raise invalid_token("neither a compact JWS nor an opaque token")
-        answer = await self.introspection.ask(token, deadline)
+        asked = self._clock()
+        answer = await self.introspection.ask(token, deadline, network=network)
         if answer is None:
             raise invalid_token("the issuer says that the token is not active")
         now = self._clock()
         claims = self._rules.of_introspection(answer, now)
         identity = self._rules.identity(claims, token)
-        until = min(self._rules.usable_until(claims), now + self.introspection.life)
+        until = min(self._rules.usable_until(claims), asked + self.introspection.life)  # it may have waited for long
         self._accepted += 1
         self._cache.put(token, identity, until=until, key=None, now=now)
         return identity

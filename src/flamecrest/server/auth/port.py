@@ -36,12 +36,13 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True)
 class RequestProof:
-    """What a request shows as proof that its sender has the key of a bound token."""
+    """Where a request comes from, and what it shows as proof that its sender has the key of a bound token."""
 
     method: str
     urls: tuple[str, ...]  # that the client may have sent it to, without a query
     dpop: tuple[str, ...] = ()  # all values of the header `DPoP`
     certificate: bytes | None = None  # the client's TLS certificate in DER
+    network: str = ""  # what the addresses of one client have in common
 
 
 class TokenLimits(Protocol):
@@ -109,7 +110,8 @@ class Authenticator(Protocol):
     ) -> Identity:
         """Validate the value of an Authorization header (None if the request has none).
 
-        `proof` is called for a token that is bound to a key; without it, such a token is refused.
+        `proof` is called for a token that is bound to a key, without it such a token is refused; and for one that the
+        issuer must be asked about, as those of one network take turns.
 
         Raises Unauthenticated (its text contains nothing of the token), Denied for the account root and for a token
         that lacks a required scope, and Unavailable if the required keys cannot be fetched now, or the issuer cannot be

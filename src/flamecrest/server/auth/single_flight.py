@@ -44,9 +44,14 @@ class SingleFlight:
         task.result()
         return True
 
-    async def close(self) -> None:
-        """Cancel the current run and refuse new ones; can be repeated."""
+    def cancel(self) -> None:
+        """Cancel the current run and refuse new ones, without a wait for its end; can be repeated."""
         self._closed = True
         if self._task is not None:
             self._task.cancel()
+
+    async def close(self) -> None:
+        """The same, with a wait for its end."""
+        self.cancel()
+        if self._task is not None:
             await asyncio.wait({self._task})

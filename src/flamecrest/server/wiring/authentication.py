@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flamecrest.server.auth.accounts import PORTABLE_NAMES, AccountRules
 from flamecrest.server.auth.claims import ClusterAccounts
-from flamecrest.server.auth.introspection import Introspection
+from flamecrest.server.auth.introspection.endpoint import Introspection
 from flamecrest.server.auth.issuers import TrustedIssuers
 from flamecrest.server.auth.narrow.authorizer import RestrictingAuthorizer
 from flamecrest.server.auth.narrow.store import TokenFolder

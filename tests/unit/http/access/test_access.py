@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import httpx
 import pytest
 from starlette.requests import Request
 
@@ -86,6 +87,19 @@ async def test_metadata_of_an_api_below_a_path(tmp_path: Path, place: str) -> No
         )
 
 
+async def test_the_network_of_a_request(tmp_path: Path) -> None:
+    made = world(tmp_path)
+    seen = Proving()
+    made.gateway = replace(made.gateway, authenticator=seen)
+    app = made.app()
+    async with app.router.lifespan_context(app):
+        for client in (("192.0.2.7", 1), ("2001:db8:1:2:3::4", 1)):
+            transport = httpx.ASGITransport(app, client=client)
+            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
+                await http.get("/status/systems", headers={"X-Forwarded-For": "198.51.100.1"})
+    assert [proof.network for proof in seen.seen] == ["192.0.2.7", "2001:db8:1:2::/64"]
+
+
 @pytest.mark.parametrize(
     ("error", "status", "words"),
     [
@@ -133,7 +147,7 @@ async def test_address_of_a_request(
     made.gateway = replace(made.gateway, authenticator=proving)
     async with made.client(app=made.app(root_path=prefix)) as client:
         await client.get(path, headers=[("DPoP", "one"), ("dpop", "two")])
-    assert proving.seen == [RequestProof("GET", urls, ("one", "two"), None)]
+    assert proving.seen == [RequestProof("GET", urls, ("one", "two"), None, "127.0.0.1")]
 
 
 @pytest.mark.parametrize(("proxies", "known"), [(["127.0.0.1"], True), (["192.0.2.1"], False), ([], False)])

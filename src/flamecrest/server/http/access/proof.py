@@ -1,4 +1,4 @@
-"""What a request shows as proof for a token that is bound to a key: DPoP headers, a TLS client certificate."""
+"""What a request shows beside its token: DPoP headers, a TLS client certificate, and where it comes from."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from flamecrest.server.auth.port import RequestProof
 
 from .address import FROM_PROXY, request_urls
+from .refused_tokens import network_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -21,13 +22,15 @@ _ARMOUR: Final = re.compile(r"-----(BEGIN|END) CERTIFICATE-----")
 
 
 def proof_of(request: Request) -> RequestProof:
-    """The proof that a request shows."""
+    """The proof that a request shows, and its network."""
     gateway: Gateway = request.scope["app"].gateway
     header = gateway.resource.client_certificate_header
     certificate = None
     if header is not None and request.scope.get(FROM_PROXY):
         certificate = read_certificate(request.headers.getlist(header))
-    return RequestProof(request.method, request_urls(request), tuple(request.headers.getlist("dpop")), certificate)
+    proofs = tuple(request.headers.getlist("dpop"))
+    network = "" if request.client is None else network_of(request.client.host)
+    return RequestProof(request.method, request_urls(request), proofs, certificate, network)
 
 
 def read_certificate(values: list[str]) -> bytes | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flamecrest.server.auth.introspection import Introspection
+from flamecrest.server.auth.introspection.endpoint import Introspection
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.errors import Busy, Unauthenticated, Unavailable
 from tests.faulty_issuer import Fault, FaultyIssuer
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from flamecrest.server.auth.introspection import Tokens
+    from flamecrest.server.auth.introspection.endpoint import Tokens
 
 pytestmark = pytest.mark.anyio
 
