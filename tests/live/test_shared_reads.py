@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import subprocess
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,8 @@ import pytest
 
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.schedulers.port import Scheduler
-from flamecrest.server.schedulers.values import JobSpec
-from tests.contract.gateways import Reached, over_live_site, soon
+from flamecrest.server.schedulers.values import Job, JobSpec
+from tests.contract.gateways import Reached, live_site, over_live_site, soon
 
 from .site import Site
 
@@ -78,3 +79,58 @@ async def test_nodes_are_asked_once_for_all_users(reached: Reached) -> None:
     for scheduler in (first, second) * 20:
         assert await scheduler.nodes(soon()) == nodes
     assert [await asked(user) for user in POLLERS] == before
+
+
+def counted(reached: Reached) -> Counter[str]:
+    """The gateway's own counts of its questions."""
+    (source,) = [source for source in reached.gateway.counters if source.component == "scheduler"]
+    return Counter(source.read())
+
+
+async def lists(reached: Reached) -> list[list[Job]]:
+    """The jobs of each poller."""
+    reading = [
+        (await as_user(reached, user)).jobs(all_users=False, account=None, name=None, window=60, deadline=soon())
+        for user in POLLERS
+    ]
+    return [sorted(found, key=lambda job: job.id) for found in await asyncio.gather(*reading)]
+
+
+async def joint_lists(reached: Reached) -> list[list[Job]]:
+    """The jobs of each poller as they were read together."""
+    while True:
+        before = counted(reached)
+        spent = Counter[str]()
+        while spent["queues.asked"] < 2 and not spent["queue.asked"]:  # the second one begins when the first has ended
+            await asyncio.sleep(0.1)
+            found = await lists(reached)
+            spent = counted(reached) - before
+        if not spent["queue.asked"]:
+            return found
+
+
+@pytest.mark.parametrize("adapter", ["live", "live-trixie", "live-sid"])
+async def test_what_is_read_together_is_what_each_user_reads_alone(adapter: str, tmp_path: Path) -> None:
+    site, folders = live_site(adapter), [tmp_path / "together", tmp_path / "alone"]
+    for folder in folders:
+        folder.mkdir()
+    async with (
+        over_live_site(folders[0], site=site) as together,
+        over_live_site(folders[1], site=replace(site, shared_life=0)) as alone,
+    ):
+        made = []
+        for user, other in (POLLERS, POLLERS[::-1]):
+            scheduler = await as_user(together, user)
+            array = replace(JOB, script="#!/bin/sh\n#SBATCH --array=1-4%2\n", name=f'{other}|"a, b" é', comment=other)
+            made += [(scheduler, await scheduler.submit(one, soon())) for one in (array, JOB, replace(JOB, name=other))]
+            await scheduler.cancel(made[-1][1], soon())
+        try:
+            async with asyncio.timeout(120):
+                while await joint_lists(together) != await lists(alone):
+                    pass
+            found = await lists(alone)
+            assert [{job.user for job in jobs} for jobs in found] == [{user} for user in POLLERS]
+            assert all({"PENDING", "CANCELLED"} <= {job.state for job in jobs} for jobs in found)
+        finally:
+            for scheduler, job_id in made:
+                await scheduler.cancel(job_id, soon())

@@ -51,6 +51,7 @@ def commands():
     yield "partitions-hidden", slurm.partitions(hidden=True)
     yield "reservations", slurm.reservations()
     yield "accounts", slurm.accounts("fireuser")
+    yield "several-users", slurm.live_of(["nosuch", "user17", "user18"])
     yield "ping", slurm.ping()
     yield "submit-script-path", slurm.submit(JobSpec(HOME, script_path="/tmp/hsconf/fail.sh"))
     yield "submit-ERR-bad-reservation", slurm.submit(replace(SPEC, reservation="nosuch"))

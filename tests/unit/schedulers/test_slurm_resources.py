@@ -110,15 +110,21 @@ def test_any_text_is_read(text):
     ("line", "private"),
     [
         ("PrivateData             = none", {Kind.ACCOUNTS}),
-        ("PrivateData             = jobs,usage,users", {Kind.ACCOUNTS}),
-        ("PrivateData             = jobs,nodes", {Kind.ACCOUNTS, Kind.NODES}),
+        ("PrivateData             = jobs,usage,users", {Kind.ACCOUNTS, Kind.JOBS}),
+        ("PrivateData             = jobs,nodes", {Kind.ACCOUNTS, Kind.JOBS, Kind.NODES}),
         ("PrivateData             = partitions", {Kind.ACCOUNTS, Kind.PARTITIONS, Kind.NODES}),
         ("PrivateData = accounts,cloud,reservations", {Kind.ACCOUNTS, Kind.RESERVATIONS}),
         ("ClusterName             = cluster", EVERYTHING),
     ],
 )
 def test_private_data(line, private):
-    assert parse_private(f"Configuration data as of now\nPriorityType = a\n{line}\nProctrackType = b\n") == private
+    head = "Configuration data as of now\nMCSParameters           = (null)\nPriorityType = a\n"
+    assert parse_private(f"{head}{line}\nProctrackType = b\n") == private
+
+
+@pytest.mark.parametrize("line", ["", "MCSParameters           = enforced,select,privatedata:groupA|groupB\n"])
+def test_jobs_are_private_with_labels_that_keep_them_so(line):
+    assert parse_private(f"{line}PrivateData             = none\n") == {Kind.ACCOUNTS, Kind.JOBS}
 
 
 def test_private_data_of_the_recorded_cluster():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -208,3 +209,22 @@ def test_nodes_partitions_reservations_and_accounts(version):
     accounts = slurm.accounts("fireuser").parse(output("accounts", version))
     assert [(one.name, one.default) for one in accounts or ()] == [("other", False), ("test", True)]
     slurm.ping().parse(output("ping", version))
+
+
+@any_version
+def test_of_several_users_each_job_has_its_user_and_unknown_ones_are_named(version):
+    found = slurm.live_of(["nosuch", "user17", "user18"]).parse(output("several-users", version))
+    assert [(one.job.user, one.job.name, one.job.state) for one in found.records] == [
+        ("user17", "user18", "CANCELLED"),
+        ("user18", "wrap", "PENDING"),
+        ("user17", "a,b user18 | x", "PENDING"),
+    ]
+    assert (found.unknown_users, found.unreadable_rows) == (frozenset({"nosuch"}), 0)
+
+
+@any_version
+@pytest.mark.parametrize("line", ["squeue: error: Unable to read a part", "slurm_load_jobs error: Unexpected message"])
+def test_of_several_users_an_error_beside_jobs_is_an_error(version, line):
+    said = output("several-users", version)
+    with pytest.raises(GatewayError):
+        slurm.live_of(["user17", "user18"]).parse(replace(said, stderr=said.stderr + line.encode() + b"\n"))

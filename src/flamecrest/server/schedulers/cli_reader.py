@@ -1,8 +1,8 @@
-"""One user's questions about jobs, asked by a dialect's commands: the JobReader of the command line."""
+"""Questions about jobs, asked by a dialect's commands: one user's, and those about several users."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from flamecrest.server.ssh.command import Command
 
     from .dialect import Dialect, JobQuery
+    from .reading.cluster_reads import Kind
     from .values import Job
 
 T = TypeVar("T")
@@ -102,3 +103,33 @@ class CliReader:
     def matches(self, query: JobQuery, job: Job) -> bool:
         """Whether account and name of the job are those of the query; see the Dialect."""
         return self._dialect.matches(query, job)
+
+
+class CliQueues:
+    """ManyQueues by the commands of a dialect that has `live_of` and `private`, as an account of the gateway's.
+
+    `account` returns the account's identity.
+    """
+
+    def __init__(
+        self, dialect: Dialect, runners: CommandRunners, account: Callable[[Deadline], Awaitable[Identity]]
+    ) -> None:
+        self._dialect = dialect
+        self._runners = runners
+        self._account = account
+
+    async def live(self, users: Sequence[str], deadline: Deadline) -> Snapshot:
+        """Their current jobs."""
+        try:
+            return await self._run(self._dialect.live_of(users), deadline)
+        except AskAgain:
+            return await self.live(users, deadline)
+
+    async def private(self, deadline: Deadline) -> frozenset[Kind]:
+        """What the scheduler's configuration keeps private."""
+        return await self._run(self._dialect.private(), deadline)
+
+    async def _run(self, command: Command[T] | None, deadline: Deadline) -> T:
+        if command is None:
+            raise RuntimeError("the dialect cannot ask about several users")
+        return await self._runners.of(await self._account(deadline)).run(command, deadline)

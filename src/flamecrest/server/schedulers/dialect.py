@@ -100,6 +100,14 @@ class Dialect(Protocol):
         """Read the scheduler's current jobs. An unknown job is an empty Snapshot."""
         ...
 
+    def live_of(self, users: Sequence[str]) -> Command[Snapshot] | None:
+        """Read the current jobs of several users, each with its user; None if one command cannot.
+
+        Users whom the scheduler does not know are the snapshot's `unknown_users`; any other error is raised, even
+        beside jobs. The names are neither options, nor numbers, nor lists.
+        """
+        return None
+
     def history(self, query: JobQuery) -> Command[Snapshot] | None:
         """Read the accounting records. None if `live` knows ended jobs as well.
 

@@ -41,11 +41,15 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The answer of one source: its records, the number of unreadable rows, and the unknown states."""
+    """The answer of one source: its records, the number of unreadable rows, and the unknown states.
+
+    `unknown_users`: those of several users asked for of whom the source does not know anything.
+    """
 
     records: Sequence[JobRecord] = ()
     unreadable_rows: int = 0
     unknown_states: Sequence[str] = ()
+    unknown_users: frozenset[str] = frozenset()
 
 
 def join(live: JobRecord, past: JobRecord | None) -> JobRecord:

@@ -34,7 +34,14 @@ class SharedReadsSettings(Section):
 
     life: SecondsOrNone = Field(
         default=1,
-        description="How long requests use an answer of the scheduler; users see their own changes at once. 0: not.",
+        description="How long requests use an answer of the scheduler; users see their own changes at once. An answer "
+        "that is used again and again is renewed a little before. 0: not.",
+        json_schema_extra=FLAMECREST_ONLY,
+    )
+    together: bool = Field(
+        default=True,
+        description="Read the queues of several users by one `squeue` of the cluster's `service_account`, where Slurm "
+        "shows jobs to all users. Needs a `service_account` and `connection_mode: ssh`.",
         json_schema_extra=FLAMECREST_ONLY,
     )
     history_interval: Seconds = Field(

@@ -41,7 +41,7 @@ from .clusters import Clusters, OpenCluster, made_of
 from .credentials import CredentialSources
 from .describe import description, with_health, with_nodes
 from .limits import make_fair_use
-from .probing import make_board, probing
+from .probing import make_board, probing, service_account
 from .scheduler import SchedulerChoice, choose_scheduler
 from .ssh import make_pool
 from .stores import Background, Stores
@@ -150,7 +150,8 @@ class _Shared:
             pool = await stack.enter_async_context(make_pool(cluster.ssh, await self.credentials.of(settings, cluster)))
             sessions = PooledSessions(pool, agent=cluster.ssh.agent == "auto")
             counters.register(cluster.name, "pool", sessions.stats)
-            scheduler = choose_scheduler(cluster.scheduler, sessions)
+            account = await stack.enter_async_context(service_account(settings, cluster, self.authenticator, self.http))
+            scheduler = choose_scheduler(cluster.scheduler, sessions, None if account is None else account.identity)
             if scheduler.close is not None:
                 stack.push_async_callback(scheduler.close)
             board = make_board(cluster)
@@ -158,8 +159,7 @@ class _Shared:
             ports = _ports(cluster, settings, sessions, counters, self.read_ahead, scheduler, through)
             made = _cluster(settings, cluster, ports, board, self.authorizer, self.audit, pool)
             probes = await stack.enter_async_context(AsyncExitStack())
-            watched = probing(settings, cluster, made, ports, self.authenticator, self.http, access)
-            await probes.enter_async_context(watched)
+            await probes.enter_async_context(probing(cluster, made, ports, account, access))
             counters.measure(partial(samples_of, board))
             return OpenCluster(
                 made, made_of(settings, cluster), cluster.ssh.max_age_in_use, counters, stack.pop_all(), probes

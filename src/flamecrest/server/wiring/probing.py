@@ -69,22 +69,28 @@ def _window(one: MaintenanceSettings) -> MaintenanceWindow:
 
 @asynccontextmanager
 async def probing(
-    settings: Settings,
     cluster: ClusterSettings,
     made: Cluster,
     ports: Ports,
-    authenticator: Authenticator,
-    http: httpx.AsyncClient,
+    account: ServiceAccount | None,
     store: StoreAccess | None,
 ) -> AsyncIterator[None]:
     """Probe the cluster while the block runs, if probes are configured."""
-    timeouts, account = cluster.probing.timeouts(), cluster.service_account
-    token_url = settings.auth.authentication.token_url
-    grace = cluster.probing.startup_grace_period
+    timeouts = cluster.probing.timeouts()
     own = _without_account(timeouts, store)
-    if not timeouts or account is None or token_url is None:
-        async with ProbeLoop(made.board, own, grace=grace):
-            yield
+    probes = [] if account is None else _probes(cluster, ports, timeouts, account)
+    async with ProbeLoop(made.board, [*probes, *own], grace=cluster.probing.startup_grace_period):
+        yield
+
+
+@asynccontextmanager
+async def service_account(
+    settings: Settings, cluster: ClusterSettings, authenticator: Authenticator, http: httpx.AsyncClient
+) -> AsyncIterator[ServiceAccount | None]:
+    """The cluster's service account, if one is configured, while the block runs."""
+    account, token_url = cluster.service_account, settings.auth.authentication.token_url
+    if account is None or token_url is None:
+        yield None
         return
     credentials = ClientCredentials(
         token_url,
@@ -94,9 +100,7 @@ async def probing(
         auth_method=settings.auth.authentication.token_endpoint_auth_method,
     )
     async with credentials:
-        probes = _probes(cluster, ports, timeouts, _ServiceAccount(credentials, authenticator, cluster.name))
-        async with ProbeLoop(made.board, [*probes, *own], grace=grace):
-            yield
+        yield ServiceAccount(credentials, authenticator, cluster.name)
 
 
 def _without_account(timeouts: dict[str, float], store: StoreAccess | None) -> list[Probe]:
@@ -106,8 +110,8 @@ def _without_account(timeouts: dict[str, float], store: StoreAccess | None) -> l
     return [Probe(Service.S3, store.store.ping, timeouts["s3"])]
 
 
-class _ServiceAccount:
-    """The account that probes work with."""
+class ServiceAccount:
+    """The account that the gateway works with where it asks for itself: probes, and queues of several users."""
 
     def __init__(self, credentials: ClientCredentials, authenticator: Authenticator, cluster: str) -> None:
         self._cluster = cluster
@@ -127,9 +131,7 @@ class _ServiceAccount:
         return self._last
 
 
-def _probes(
-    cluster: ClusterSettings, ports: Ports, timeouts: dict[str, float], account: _ServiceAccount
-) -> list[Probe]:
+def _probes(cluster: ClusterSettings, ports: Ports, timeouts: dict[str, float], account: ServiceAccount) -> list[Probe]:
     async def ssh(identity: Identity, deadline: Deadline) -> None:
         await ports.user(identity, deadline)
 
@@ -156,7 +158,7 @@ def _probes(
 
 
 def _as_account(
-    check: Check, account: _ServiceAccount, needs: tuple[type[GatewayError], ...] = _ACCOUNT_ONLY
+    check: Check, account: ServiceAccount, needs: tuple[type[GatewayError], ...] = _ACCOUNT_ONLY
 ) -> Callable[[Deadline], Awaitable[None]]:
     """The check as the service account. The errors `needs` mean that it could not be made: NotProbed."""
 

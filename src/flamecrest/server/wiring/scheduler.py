@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 from flamecrest.server.auth.port import Identity
 from flamecrest.server.health.board import Service
 from flamecrest.server.schedulers.cli import CliScheduler
+from flamecrest.server.schedulers.cli_reader import CliQueues
 from flamecrest.server.schedulers.counters import SchedulerCounters
 from flamecrest.server.schedulers.job_lookup import JobLookup
 from flamecrest.server.schedulers.local.dialect import Local
@@ -28,10 +29,13 @@ from flamecrest.server.schedulers.slurm.rest.tokens import OwnTokens, SignedToke
 from flamecrest.server.schedulers.slurm.rest.versions import parse_version
 
 if TYPE_CHECKING:
+    from flamecrest.server.deadline import Deadline
     from flamecrest.server.schedulers.dialect import Dialect
 
     DialectOf = Dialect | Callable[[str], Dialect]
+    Account = Callable[[Deadline], Awaitable[Identity]]
     from flamecrest.server.schedulers.port import Scheduler
+    from flamecrest.server.schedulers.reading.joint_queues import ManyQueues
     from flamecrest.server.settings import LocalSettings, SchedulerSettings, SharedReadsSettings
     from flamecrest.server.ssh.port import Sessions
 
@@ -57,11 +61,13 @@ class _Shared:
     submissions: Submissions
 
 
-def choose_scheduler(settings: SchedulerSettings, sessions: Sessions) -> SchedulerChoice:
-    """The adapter for the connection mode."""
+def choose_scheduler(
+    settings: SchedulerSettings, sessions: Sessions, account: Account | None = None
+) -> SchedulerChoice:
+    """The adapter for the connection mode. `account` is the cluster's service account, if there is one."""
     match settings.connection_mode:
         case "ssh":
-            return _by_commands(settings, sessions)
+            return _by_commands(settings, sessions, account)
         case "rest":
             return _by_rest(settings, sessions)
         case "hybrid":
@@ -70,24 +76,32 @@ def choose_scheduler(settings: SchedulerSettings, sessions: Sessions) -> Schedul
             assert_never(settings.connection_mode)
 
 
-def _by_commands(settings: SchedulerSettings, sessions: Sessions) -> SchedulerChoice:
+def _by_commands(settings: SchedulerSettings, sessions: Sessions, account: Account | None) -> SchedulerChoice:
+    many: ManyQueues | None = None
     match settings.type:
         case "slurm":
-            dialect: DialectOf = Slurm(bin_dir=settings.bin_dir)
+            slurm = Slurm(bin_dir=settings.bin_dir)
+            dialect: DialectOf = slurm
+            if account is not None and settings.shared_reads.together:
+                many = CliQueues(slurm, sessions, account)
         case "pbs":
             dialect = Pbs(bin_dir=settings.bin_dir)
         case "local":
             dialect = partial(Local, Program(_limits(settings.local)))
         case _:
             assert_never(settings.type)
-    return over_commands(settings.type, dialect, settings.shared_reads, sessions)
+    return over_commands(settings.type, dialect, settings.shared_reads, sessions, many)
 
 
 def over_commands(
-    name: str, dialect: DialectOf, shared_reads: SharedReadsSettings, sessions: Sessions
+    name: str,
+    dialect: DialectOf,
+    shared_reads: SharedReadsSettings,
+    sessions: Sessions,
+    many: ManyQueues | None = None,
 ) -> SchedulerChoice:
     """The adapter for the commands of a dialect: one for all users, or made with the name of each."""
-    shared = _shared(name, shared_reads)
+    shared = _shared(name, shared_reads, many)
 
     def of_user(identity: Identity) -> Scheduler:
         one = dialect(identity.username) if callable(dialect) else dialect
@@ -170,7 +184,7 @@ def _slurmrestd(client: RestClient, shared: _Shared, sessions: Sessions) -> part
     )
 
 
-def _shared(name: str, settings: SharedReadsSettings) -> _Shared:
+def _shared(name: str, settings: SharedReadsSettings, many: ManyQueues | None = None) -> _Shared:
     counters = SchedulerCounters()
     lookup = JobLookup(name, counters)
     submissions = Submissions()
@@ -178,4 +192,4 @@ def _shared(name: str, settings: SharedReadsSettings) -> _Shared:
         return _Shared(counters, lookup, None, None, submissions)
     limits = ReadLimits(settings.life, settings.history_interval, settings.max_jobs)
     cluster = ClusterReads(counters, life=settings.life, on_failure=lookup.note_failure)
-    return _Shared(counters, lookup, JobReads(lookup, counters, limits), cluster, submissions)
+    return _Shared(counters, lookup, JobReads(lookup, counters, limits, many=many), cluster, submissions)

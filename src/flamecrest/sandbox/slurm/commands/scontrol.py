@@ -163,6 +163,7 @@ def _config(store: Store) -> None:
         "MinJobAge": f"{store.setting('min_job_age'):.0f} sec",
         "KillWait": f"{store.setting('kill_wait'):.0f} sec",
         "MaxArraySize": str(MAX_ARRAY_SIZE),
+        "MCSParameters": "(null)",
         "PrivateData": "jobs,nodes,reservations" if store.setting("private") else "none",
         "SLURM_VERSION": cluster.VERSION,
         "SlurmctldHost[0]": f"{_host()}(127.0.0.1)",

@@ -8,14 +8,13 @@ cluster refuses gets the refusal. Knows no scheduler and no transport.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Hashable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from flamecrest.server.errors import GatewayError
 
+from .admissions import Admissions
 from .shared_answers import Answer, Question, SharedAnswers
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PRIVACY_LIFE: Final = 60.0  # seconds for which the scheduler's configuration is used
-ADMITTED_FOR: Final = 600.0  # seconds after a question of one's own in which a user is given answers to others
-MAX_USERS: Final = 10_000
 MAX_ANSWERS: Final = 1000
 _ALL: Final = ("all",)  # the group of the answers that all users share; no user name is a tuple
 
@@ -38,6 +35,7 @@ class Kind(StrEnum):
     PARTITIONS = "partitions"
     RESERVATIONS = "reservations"
     ACCOUNTS = "accounts"
+    JOBS = "jobs"  # by JointQueues: a list of jobs depends on the user in any case
 
 
 EVERYTHING: Final = frozenset(Kind)  # kept private, as long as the scheduler's configuration is not known
@@ -59,7 +57,7 @@ class ClusterReads:
         }
         self._privacy = SharedAnswers[frozenset[Kind]]("privacy", counters, life=PRIVACY_LIFE, max_weight=1)
         self._on_failure = on_failure
-        self._admitted: OrderedDict[str, float] = OrderedDict()  # monotonic, by user
+        self._admissions = Admissions()
 
     async def read(
         self,
@@ -82,9 +80,9 @@ class ClusterReads:
             return await self._first(answers, user, key, question, privacy, deadline)
         if kind in known.value:
             return await answers.ask(user, key, question, deadline)
-        if not self._is_admitted(user):
+        if user not in self._admissions:
             answer = await answers.ask(user, key, question, deadline)
-            self._admit(user)
+            self._admissions.admit(user)
             answers.put(_ALL, key, answer)
             return answer
         return await self._of_all(answers, user, key, question, deadline)
@@ -102,7 +100,7 @@ class ClusterReads:
         reading = asyncio.ensure_future(self._read_privacy(privacy, deadline))
         try:
             answer = await answers.ask(user, key, question, deadline)
-            self._admit(user)
+            self._admissions.admit(user)
             await reading
             return answer
         finally:
@@ -132,14 +130,5 @@ class ClusterReads:
                 raise
             return await answers.ask(user, key, question, deadline)
         if mine:
-            self._admit(user)
+            self._admissions.admit(user)
         return answer
-
-    def _is_admitted(self, user: str) -> bool:
-        return time.monotonic() - self._admitted.get(user, float("-inf")) < ADMITTED_FOR
-
-    def _admit(self, user: str) -> None:
-        self._admitted[user] = time.monotonic()
-        self._admitted.move_to_end(user)
-        if len(self._admitted) > MAX_USERS:
-            self._admitted.popitem(last=False)

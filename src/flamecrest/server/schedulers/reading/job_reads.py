@@ -21,6 +21,7 @@ from flamecrest.server.schedulers.job_lookup import RECOVERABLE, RECOVERABLE_HIS
 from flamecrest.server.schedulers.merging import JobRecord, Snapshot, merge
 from flamecrest.server.schedulers.values import SharedList, Stage
 
+from .live_queues import LiveQueues
 from .merged_jobs import index_by_id
 from .port import JobReader, ReadLimits
 from .shared_answers import Answer, SharedAnswers
@@ -32,14 +33,18 @@ if TYPE_CHECKING:
     from flamecrest.server.schedulers.job_lookup import JobLookup
     from flamecrest.server.schedulers.values import Job
 
+    from .joint_queues import ManyQueues
+
 LIVE_PATIENCE: Final = 0.5  # seconds after which the accounting is asked for a job although the queue has not answered
 MANY: Final = 500  # jobs in one question: one argument of a command may have 128 KiB
-_QUEUE: Final = "queue"
 _NOTHING: Final = Snapshot()
 
 
 class JobReads:
-    """The shared reads of one cluster's jobs. `clock` returns seconds since the epoch, `ticks` monotonic ones."""
+    """The shared reads of one cluster's jobs. `clock` returns seconds since the epoch, `ticks` monotonic ones.
+
+    `many` asks about the queues of several users at once; None: each user asks alone.
+    """
 
     def __init__(
         self,
@@ -47,6 +52,7 @@ class JobReads:
         counters: SchedulerCounters,
         limits: ReadLimits,
         *,
+        many: ManyQueues | None = None,
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -62,7 +68,7 @@ class JobReads:
         answers = partial(
             SharedAnswers[Snapshot], counters=counters, max_weight=limits.max_jobs, weigh=lambda one: len(one.records)
         )
-        self._queues = answers("queue", life=limits.life, on_answer=self._queue_answered)
+        self._queues = LiveQueues(lookup, counters, limits, self._queue_answered, many=many, ticks=ticks)
         self._single = answers("job", life=limits.life, on_answer=self._single_answered)
         self._all_users = answers("all_users", life=limits.life, on_answer=self._all_answered)
         self._all_lists: SharedAnswers[Answer[list[Job]]] = SharedAnswers("all_lists", counters, life=0.0, max_weight=1)
@@ -77,7 +83,7 @@ class JobReads:
         if query.user != reader.user:
             return await self._jobs_of_all(reader, query, deadline)
         user = self._user(reader.user)
-        live = self._queues.peek(reader.user, _QUEUE)
+        live = self._queues.peek(reader)
         if live is None or (reader.has_history and self._due_now(reader, user, query.window, deadline) is not None):
             live, unkept = await self._list(reader, user, query.window, deadline)
             if unkept:
@@ -147,14 +153,14 @@ class JobReads:
 
         async def live(deadline: Deadline) -> Snapshot:
             nonlocal found
-            found = await self._queue(reader, deadline)
+            found = await self._queues.ask(reader, deadline)
             return _NOTHING
 
         async def history(deadline: Deadline) -> Snapshot:
             nonlocal unkept
             if self._list_due(user, window) is None or self._is_recent(user, window):
                 with suppress(*RECOVERABLE):  # the queue may show that jobs have vanished from it
-                    await self._queue(reader, deadline)
+                    await self._queues.ask(reader, deadline)
             if (due := self._due_now(reader, user, window, deadline)) is not None:
                 question = partial(self._read_list, reader, user, due)
                 answer = await self._history.ask(user.user, ("list", due), question, deadline)
@@ -251,7 +257,7 @@ class JobReads:
 
     async def _find(self, reader: JobReader, job_id: str, base_id: str | None, deadline: Deadline) -> Answer[Job]:
         user = self._user(reader.user)
-        queue = self._queues.peek(reader.user, _QUEUE)
+        queue = self._queues.peek(reader)
         in_queue = self._of_job(user, queue, base_id) if queue is not None and base_id is not None else []
         asked = self._ticks()
         records: list[JobRecord] | None = None  # of the live scheduler, once it has answered
@@ -300,11 +306,11 @@ class JobReads:
     ) -> Answer[Snapshot]:
         """An answer of the live scheduler that has the job if the scheduler knows it."""
         if base_id is not None:
-            queue = self._queues.peek(user.user, _QUEUE)
+            queue = self._queues.peek(reader)
             if queue is not None and self._of_job(user, queue, base_id):
                 return queue
             if user.prefers_queue(base_id, self._ticks()):
-                return await self._queue(reader, deadline)
+                return await self._queues.ask(reader, deadline)
             user.singles[base_id] = self._ticks()
         read = partial(self._lookup.read, "live", partial(reader.live, JobQuery(job_id=job_id)))
         return await self._single.ask(user.user, job_id, read, deadline)
@@ -326,9 +332,9 @@ class JobReads:
     async def _ask_together(self, reader: JobReader, base_ids: dict[str, str], deadline: Deadline) -> None:
         """Ask one question to each source for those jobs that are not known, and keep the answers for each job."""
         user, now = self._user(reader.user), self._ticks()
-        queue = self._queues.peek(user.user, _QUEUE)
+        queue = self._queues.peek(reader)
         if queue is None and any(user.prefers_queue(base_id, now) for base_id in base_ids.values()):
-            queue = await self._queue(reader, deadline)
+            queue = await self._queues.ask(reader, deadline)
         live = {key: self._of_job(user, queue, base_id) if queue else [] for key, base_id in base_ids.items()}
         unknown = {key: base_ids[key] for key, found in live.items() if not found}
         past = {key: base_ids[key] for key, found in live.items() if user.job_due(key, base_ids[key], found, now)}
@@ -359,11 +365,6 @@ class JobReads:
         self._bound()
 
     # memory
-
-    async def _queue(self, reader: JobReader, deadline: Deadline) -> Answer[Snapshot]:
-        """All of the user's own jobs that the live scheduler knows."""
-        read = partial(self._lookup.read, "live", partial(reader.live, JobQuery(user=reader.user)))
-        return await self._queues.ask(reader.user, _QUEUE, read, deadline)
 
     def _queue_answered(self, user: Hashable, answer: Answer[Snapshot]) -> None:
         self._user(str(user)).observe(answer, whole=True)

@@ -43,7 +43,7 @@ from .ids import SlurmJobId
 from .job_lists import UNCUT, JobLists
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from flamecrest.server.schedulers.merging import JobRecord
     from flamecrest.server.schedulers.reading.cluster_reads import Kind
@@ -159,6 +159,10 @@ class Slurm(Dialect):
         """Run squeue: the jobs that the controller knows, including those that ended just now."""
         return self._lists.live(query)
 
+    def live_of(self, users: Sequence[str]) -> Command[Snapshot]:
+        """Run squeue for several users."""
+        return self._lists.live_of(users)
+
     def history(self, query: JobQuery) -> Command[Snapshot]:
         """Run sacct: the jobs in the accounting database, which may lag by some seconds."""
         return self._lists.history(query)
@@ -262,7 +266,7 @@ class Slurm(Dialect):
         return self._read(argv, resources.parse_reservations)
 
     def private(self) -> Command[frozenset[Kind]]:
-        """Run `scontrol show config` for PrivateData."""
+        """Run `scontrol show config` for PrivateData and MCSParameters."""
         return self._read((f"{self._bin}scontrol", "show", "config"), resources.parse_private)
 
     def accounts(self, user: str) -> Command[list[Account] | None]:

@@ -179,6 +179,7 @@ _CANCELLING = "Terminating job"
 _NOT_CANCELLED = "error: Kill job error on job id "
 _NO_ACCOUNTING = ("accounting storage is disabled", "not running a supported accounting_storage plugin")
 _REPORTED = re.compile(r"^(?:(?:squeue|sacct): (?:error|fatal): |slurm_load_jobs error: )", re.MULTILINE)
+_UNKNOWN_NAME = re.compile(r"squeue: error: Invalid user: (\S+)")
 _UNKNOWN_USER = ("Invalid user id:", "Invalid user:")  # sacct, squeue
 
 
@@ -310,6 +311,13 @@ def reports_error(output: Output) -> bool:
 def is_unknown_user(output: Output) -> bool:
     """Whether the program reports an unknown user."""
     return _has(output.errors(), _UNKNOWN_USER)
+
+
+def unknown_users(output: Output) -> frozenset[str]:
+    """The users that the program reports as unknown; none if it reports another error as well."""
+    reported = output.errors().splitlines()
+    found = [_UNKNOWN_NAME.fullmatch(line.strip()) for line in reported if _REPORTED.match(line)]
+    return frozenset(one[1] for one in found if one is not None) if all(found) else frozenset()
 
 
 def is_passing(message: str) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import Upstream
@@ -26,6 +27,7 @@ _UNKNOWN_SQUEUE_COLUMN: Final = "Invalid job format specification"
 _UNKNOWN_SACCT_COLUMN: Final = "Invalid field requested"
 _PATHS: Final = frozenset({"StdOut", "StdErr"})  # of sacct; both came with 24.05, and it names only the first
 _UNKNOWN_COLUMN: Final = re.compile(r'(?:Invalid job format specification:|Invalid field requested:) "?([\w-]+)')
+_SEVERAL: Final = ","  # stands for the users of the last question about several; no user has that name
 REMEMBERED_ROWS: Final = 20_000  # of squeue, of all users; each takes half a KB
 UNCUT: Final = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}  # array expressions in full
 
@@ -84,12 +86,26 @@ class JobLists:
 
     def live(self, query: JobQuery) -> Command[Snapshot]:
         """Run squeue."""
+        return self._live(query, self._known_rows(query))
+
+    def live_of(self, users: Sequence[str]) -> Command[Snapshot]:
+        """Run squeue for several users, whom it takes as a list; it prints the jobs of those whom it knows."""
+        command = self._live(JobQuery(user=",".join(users)), self._rows_of(_SEVERAL))
+
+        def parse(output: Output) -> Snapshot:
+            snapshot, unknown = command.parse(output), errors.unknown_users(output)
+            if errors.reports_error(output) and not unknown:
+                raise errors.command_error("squeue", output)
+            return replace(snapshot, unknown_users=unknown)
+
+        return replace(command, parse=parse)
+
+    def _live(self, query: JobQuery, known: dict[str, JobRecord]) -> Command[Snapshot]:
         separator, details, titles = self._separator(), self._squeue.details, self._squeue.needs_titles
         columns = (*SQUEUE_COLUMNS, *details)
         argv = [f"{self._bin}squeue", "--all", *(() if titles else ("--noheader",)), "--states=all"]
         argv.append("--Format=" + ",".join(f"{column}:{separator}" for column in columns))
         argv += _filters(query, account="--account", jobs="--jobs")
-        known = self._known_rows(query)
 
         def parse(output: Output) -> Snapshot:
             if output.status != 0 and (query.job_id or query.job_ids) and errors.is_unknown_job(output):
@@ -109,8 +125,11 @@ class JobLists:
         """The rows of the user's last queue: most of a long queue are the same a second later."""
         if query != JobQuery(user=query.user, window=query.window) or query.user is None:
             return {}
-        known = self._rows.setdefault(query.user, {})
-        self._rows.move_to_end(query.user)
+        return self._rows_of(query.user)
+
+    def _rows_of(self, user: str) -> dict[str, JobRecord]:
+        known = self._rows.setdefault(user, {})
+        self._rows.move_to_end(user)
         rows = sum(map(len, self._rows.values()))
         while rows > REMEMBERED_ROWS:
             rows -= len(self._rows.popitem(last=False)[1])

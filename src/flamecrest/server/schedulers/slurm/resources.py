@@ -18,6 +18,7 @@ SINFO_COLUMNS = (
 
 _NAME = re.compile(r"\S+")
 _KEY = re.compile(r"(?:^| )([A-Za-z/:]+)=(\S*)")
+_MCS = re.compile(r"^MCSParameters\s*=\s*(.*)$", re.MULTILINE)
 _PRIVATE = re.compile(r"^PrivateData\s*=\s*(\S+)\s*$", re.MULTILINE)
 _RESERVATION = re.compile(r"ReservationName=(.*?) StartTime=(\S+) EndTime=(\S+) .*", re.DOTALL)
 
@@ -37,7 +38,8 @@ def parse_nodes(output: str, separator: str) -> list[Node]:
 def parse_private(output: str) -> frozenset[Kind]:
     """What PrivateData in the output of `scontrol show config` keeps from users; everything if it is not there.
 
-    sinfo prints nodes with their partitions: private ones make nodes private. Accounts are those of a user.
+    sinfo prints nodes with their partitions: private ones make nodes private. Accounts are those of a user. With
+    `privatedata` in MCSParameters, jobs are shown to those who may use their label.
     """
     found = _PRIVATE.search(output)
     if found is None:
@@ -46,6 +48,8 @@ def parse_private(output: str) -> frozenset[Kind]:
     private = {kind for kind in EVERYTHING if kind.value in words}
     if Kind.PARTITIONS in private:
         private.add(Kind.NODES)
+    if (mcs := _MCS.search(output)) is None or "privatedata" in mcs[1].lower():
+        private.add(Kind.JOBS)
     return frozenset({Kind.ACCOUNTS, *private})
 
 

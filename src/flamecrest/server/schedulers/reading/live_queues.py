@@ -1,0 +1,92 @@
+"""The live queue of each user, as many requests use it: asked once per moment, and refreshed before it is too old.
+
+Knows no scheduler. What the gateway remembers of the jobs is not kept here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from flamecrest.server.schedulers.dialect import JobQuery
+from flamecrest.server.schedulers.merging import Snapshot
+
+from .joint_queues import JointQueues, ManyQueues
+from .shared_answers import Answer, SharedAnswers
+
+if TYPE_CHECKING:
+    from flamecrest.server.deadline import Deadline
+    from flamecrest.server.schedulers.counters import SchedulerCounters
+    from flamecrest.server.schedulers.job_lookup import JobLookup
+
+    from .port import JobReader, ReadLimits
+    from .shared_answers import Question
+
+AHEAD: Final = 0.3  # the part of an answer's life before its end in which it is refreshed
+_QUEUE: Final = "queue"
+
+
+class LiveQueues:
+    """The queues of one cluster.
+
+    `on_answer` is told of each new one. `many` asks about several users at once; None: each asks alone. `ticks` returns
+    monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        lookup: JobLookup,
+        counters: SchedulerCounters,
+        limits: ReadLimits,
+        on_answer: Callable[[Hashable, Answer[Snapshot]], None],
+        *,
+        many: ManyQueues | None,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lookup = lookup
+        self._counters = counters
+        self._joint = None if many is None else JointQueues(many, lookup, counters, ticks=ticks)
+        self._changed: set[str] = set()  # users who have changed jobs and not asked since
+        self._answers = SharedAnswers[Snapshot](
+            _QUEUE,
+            counters,
+            life=limits.life,
+            max_weight=limits.max_jobs,
+            weigh=lambda one: len(one.records),
+            on_answer=on_answer,
+            ahead=AHEAD * limits.life,
+            together=self._together,
+            counts=False,
+        )
+
+    def peek(self, reader: JobReader) -> Answer[Snapshot] | None:
+        """The user's queue if it is known. That counts as a use of it."""
+        return self._answers.use(reader.user, _QUEUE, self._question(reader))
+
+    async def ask(self, reader: JobReader, deadline: Deadline) -> Answer[Snapshot]:
+        """All of the user's own jobs that the live scheduler knows. Raises as JobReader.live."""
+        return await self._answers.ask(reader.user, _QUEUE, self._question(reader), deadline)
+
+    def drop(self, user: str) -> None:
+        """Forget the answers of a user who has changed jobs. The next question is the user's own, at once."""
+        self._answers.drop(user)
+        if self._joint is not None:
+            self._changed.add(user)
+
+    def _question(self, reader: JobReader) -> Question[Snapshot]:
+        return partial(self._read, reader)
+
+    async def _read(self, reader: JobReader, deadline: Deadline) -> Snapshot:
+        own = partial(self._lookup.read, "live", partial(reader.live, JobQuery(user=reader.user)))
+        if self._joint is None:
+            self._counters.asked[_QUEUE] += 1
+            return await own(deadline)
+        if reader.user in self._changed:
+            self._changed.discard(reader.user)
+            return await self._joint.alone(reader.user, own, deadline)
+        return await self._joint.read(reader.user, own, deadline)
+
+    def _together(self, user: Hashable) -> bool:
+        return self._joint is not None and user not in self._changed and self._joint.takes(str(user))
