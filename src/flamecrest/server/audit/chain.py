@@ -28,12 +28,40 @@ class Chain:
         self.prev = prev  # hash of the last record
 
     def seal(self, record: Mapping[str, Any]) -> bytes:
-        """The line of a record, with its line end. All characters beyond ASCII are escaped."""
-        whole = {"chain": self.name, "seq": self.seq, "prev": self.prev, **record}
-        data = json.dumps(whole, ensure_ascii=True, separators=(",", ":"), default=str)[:-1].encode()
-        self.prev = digest(self._key, data)
+        """The line of a record, with its line end. All characters beyond ASCII are escaped.
+
+        Of a member that is no JSON, only the type is in the line. After an error, the chain is as it was.
+        """
+        head = {"chain": self.name, "seq": self.seq, "prev": self.prev}
+        try:
+            data = _json({**head, **record})
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 -- the line must not be missing, whatever is in the record
+            data = _json({**head, **_readable(record)})
+        found = digest(self._key, data)
+        line = data + _HASH + found.encode() + b'"}\n'
+        self.prev = found
         self.seq += 1
-        return data + _HASH + self.prev.encode() + b'"}\n'
+        return line
+
+
+def _json(record: Mapping[str, Any]) -> bytes:
+    """A record without the brace at its end."""
+    return json.dumps(record, ensure_ascii=True, separators=(",", ":"), default=str)[:-1].encode()
+
+
+def _readable(record: Mapping[Any, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in record.items():
+        try:
+            _json({"": value})
+            found[str(name)] = value
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 -- as above
+            found[str(name)] = {"unreadable": type(value).__name__}
+    return found
 
 
 def digest(key: bytes, data: bytes) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import json
 import os
 import socket
 import sys
@@ -18,13 +20,14 @@ TAIL: Final = 64 * 1024  # bytes at the end of a file in which its last line is 
 NOTICE: Final = 13 * 8 + 5  # syslog's priority: facility "log audit", severity "notice"
 SEND_TIMEOUT: Final = 5.0  # seconds for a syslog server
 OWNER_ONLY: Final = 0o600
+SHORT: Final = 256  # characters of a text that is sent of a line that is too long
 
 
 class Destination(Protocol):
     """Takes whole lines."""
 
     def write(self, lines: Sequence[bytes]) -> int:
-        """Write lines durably; returns how many, from the first on. Raises OSError if none could be written."""
+        """Write lines durably; returns how many, from the first on. Raises an error if none could be written."""
         ...
 
     def close(self) -> None:
@@ -57,21 +60,26 @@ class FileDestination:
     def write(self, lines: Sequence[bytes]) -> int:
         """See Destination. All lines are written, or none. A line that a killed process has not ended is ended."""
         data = b"".join(lines)
-        with self._locked():
-            self._open()
-            size = os.fstat(self._fd).st_size
-            if self._max_size is not None and size and size + len(data) > self._max_size:
-                self._rotate()
-            if self._unfinished():
-                data = b"\n" + data
-            self._append(data)
+        try:
+            with self._locked():
+                self._open()
+                size = os.fstat(self._fd).st_size
+                if self._max_size is not None and size and size + len(data) > self._max_size:
+                    self._rotate()
+                if self._unfinished():
+                    data = b"\n" + data
+                self._append(data)
+        except BaseException:
+            self.close()  # the next attempt begins anew: it may be the descriptor that is of no use
+            raise
         return len(lines)
 
     def close(self) -> None:
         """Close the file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
     def _append(self, data: bytes) -> None:
         size = os.fstat(self._fd).st_size
@@ -80,7 +88,8 @@ class FileDestination:
                 data = data[os.write(self._fd, data) :]
             os.fdatasync(self._fd)
         except OSError:
-            os.ftruncate(self._fd, size)
+            if os.fstat(self._fd).st_size > size:  # another program may have cut it shorter
+                os.ftruncate(self._fd, size)
             raise
 
     @contextlib.contextmanager
@@ -116,12 +125,24 @@ class FileDestination:
 
 
 class StdoutDestination:
-    """Standard output."""
+    """Standard output. A line of which a part was taken before an error is ended first."""
+
+    def __init__(self) -> None:
+        self._taken = 0  # bytes of the first line that waits
 
     def write(self, lines: Sequence[bytes]) -> int:
         """See Destination."""
-        sys.stdout.buffer.write(b"".join(lines))
-        sys.stdout.buffer.flush()
+        sys.stdout.flush()
+        fd = sys.stdout.fileno()
+        for count, line in enumerate(lines):
+            try:
+                while self._taken < len(line):
+                    self._taken += os.write(fd, line[self._taken :])
+            except OSError:
+                if not count:
+                    raise
+                return count
+            self._taken = 0
         return len(lines)
 
     def close(self) -> None:
@@ -132,6 +153,7 @@ class SyslogDestination:
     """A syslog server: `unix:PATH` (the local one), `udp://HOST:PORT`, or `tcp://HOST:PORT`.
 
     Over the network: RFC 5424; over TCP with octet counting (RFC 6587, 3.4.1). Local daemons take the older form.
+    Of a line that is too long for a datagram, the members that are short are sent.
     """
 
     def __init__(self, address: str) -> None:
@@ -149,7 +171,7 @@ class SyslogDestination:
             if self._socket is None:
                 self._socket = self._connect()
             for line in lines:
-                self._socket.sendall(self._message(line.rstrip(b"\n")))
+                self._send(self._socket, line.rstrip(b"\n"))
                 sent += 1
         except OSError:
             self.close()
@@ -162,6 +184,14 @@ class SyslogDestination:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+    def _send(self, to: socket.socket, line: bytes) -> None:
+        try:
+            to.sendall(self._message(line))
+        except OSError as error:
+            if error.errno != errno.EMSGSIZE:
+                raise
+            to.sendall(self._message(_shortened(line)))  # one that can never be sent must not stop all others
 
     def _connect(self) -> socket.socket:
         if self._kind == "unix":
@@ -184,3 +214,10 @@ class SyslogDestination:
         head = f"<{NOTICE}>1 {now} {socket.gethostname()} flamecrest {pid} audit - "
         message = head.encode() + line
         return b"%d %b" % (len(message), message) if self._kind == "tcp" else message
+
+
+def _shortened(line: bytes) -> bytes:
+    """The members of a line that are numbers or short texts, and how long it was."""
+    record = json.loads(line)
+    short = {name: one for name, one in record.items() if not isinstance(one, list | dict) and len(f"{one}") <= SHORT}
+    return json.dumps({**short, "cut_from_bytes": len(line)}, separators=(",", ":")).encode()

@@ -6,6 +6,7 @@ Knows destinations, and nothing of requests.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 import time
@@ -34,15 +35,16 @@ class AuditWriter:
     """Writes records in the order of `add`, to every destination. Use it as an asynchronous context manager.
 
     A destination that fails is tried again until it takes the lines; they wait in memory. What is still waiting
-    `close_seconds` after the end of the block goes to the log.
+    `close_seconds` after the end of the block goes to the log. Whatever fails, the thread goes on, and counts it.
     """
 
     def __init__(
         self, destinations: Sequence[Destination], chain: Callable[[], Chain], *, close_seconds: float = CLOSE_SECONDS
     ) -> None:
-        """`chain` makes the chain when the thread starts."""
+        """`chain` makes the chain when the thread starts; if it fails, again until it does not."""
         self._close_seconds = close_seconds
         self._make_chain = chain
+        self._chain: Chain | None = None
         self._destinations = destinations
         self._records: deque[Mapping[str, Any]] = deque()
         self._pending: list[deque[bytes]] = [deque() for _ in destinations]
@@ -52,6 +54,8 @@ class AuditWriter:
         self._stopping = False
         self._until = float("inf")  # monotonic time at which the thread gives up
         self._failing: set[int] = set()
+        self._failures = 0  # attempts to write that have failed
+        self._broken = False  # something else than a destination fails
         self._waiting_since = 0.0  # monotonic time at which the oldest record that waits was added; 0.0: none waits
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
 
@@ -95,37 +99,68 @@ class AuditWriter:
             Sample("flamecrest_audit_records_waiting", (), waiting),
             Sample("flamecrest_audit_lag_seconds", (), time.monotonic() - since if waiting and since else 0.0),
             Sample("flamecrest_audit_destinations_failing", (), len(self._failing)),
+            Sample("flamecrest_audit_failures_total", (), self._failures),
             Sample("flamecrest_audit_records_left_out_total", (), self._left_out),
         ]
 
     def _run(self) -> None:
-        chain = self._make_chain()
-        self._records.appendleft(_event("start"))
+        self._attempt()
         while not self._stopping:
-            self._wake.wait(RETRY_SECONDS if any(self._pending) else None)
+            self._wake.wait(RETRY_SECONDS if self._broken or any(self._pending) else None)
             if not self._stopping:
                 time.sleep(BATCH_SECONDS)
             self._wake.clear()
             since, self._waiting_since = self._waiting_since, 0.0  # a record that is added meanwhile sets it again
-            self._flush(chain)
-            if any(self._pending):
+            self._attempt()
+            if self._broken or any(self._pending):
                 self._waiting_since = since
         if self._left_out > self._noted:
             self._note_left_out()
         self._records.append(_event("stop"))
-        self._flush(chain)
-        while any(self._pending) and time.monotonic() < self._until:
+        self._attempt()
+        while self._waiting and time.monotonic() < self._until:
             time.sleep(min(RETRY_SECONDS, 0.2))
-            self._flush(chain)
+            self._attempt()
+        self._give_up()
+
+    def _attempt(self) -> None:
+        """Chain and write what waits. Errors that no destination has caused are counted and said, and not raised."""
+        try:
+            if self._chain is None:
+                self._chain = self._make_chain()
+                self._records.appendleft(_event("start"))
+            self._flush(self._chain)
+        except Exception as error:  # noqa: BLE001 -- a thread that ends would record nothing any more
+            self._failures += 1
+            if not self._broken:
+                self._broken = True
+                log.error("audit records cannot be chained and wait: %s", _words(error))  # noqa: TRY400
+        else:
+            if self._broken:
+                self._broken = False
+                log.warning("audit records are chained again")
+
+    def _give_up(self) -> None:
+        """Give what still waits to the log, and close the destinations."""
         for destination, pending in zip(self._destinations, self._pending, strict=True):
             for line in pending:
                 log.error("audit record not written", extra={"fields": {"record": line.decode().rstrip()}})
-            destination.close()
+            try:
+                destination.close()
+            except Exception as error:  # noqa: BLE001 -- the others are to be closed, too
+                log.error("a destination of audit records cannot be closed: %s", _words(error))  # noqa: TRY400
+        for record in self._records:  # there is no chain
+            log.error("audit record not written", extra={"fields": {"record": json.dumps(record, default=str)}})
 
     def _flush(self, chain: Chain) -> None:
         """Chain all records, and write all lines that wait."""
         while self._records:
-            line = chain.seal(self._records.popleft())
+            record = self._records.popleft()
+            try:
+                line = chain.seal(record)
+            except BaseException:
+                self._records.appendleft(record)
+                raise
             for pending in self._pending:
                 pending.append(line)
         for at, pending in enumerate(self._pending):
@@ -140,10 +175,11 @@ class AuditWriter:
         try:
             for _ in range(self._destinations[at].write(tuple(pending))):
                 pending.popleft()
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 -- the lines wait, and other destinations get theirs
+            self._failures += 1
             if at not in self._failing:
                 self._failing.add(at)
-                log.error("audit records cannot be written and wait: %s", error)  # noqa: TRY400
+                log.error("audit records cannot be written and wait: %s", _words(error))  # noqa: TRY400
         else:
             if at in self._failing:
                 self._failing.discard(at)
@@ -155,6 +191,10 @@ class AuditWriter:
         self._noted += count
         self._records.append({**_event("left_out"), "count": count})
         log.error("%d audit records of calls that have changed nothing were left out: too many waited", count)
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
 
 
 def _event(name: str) -> dict[str, Any]:

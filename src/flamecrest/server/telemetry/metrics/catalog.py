@@ -135,6 +135,7 @@ METRICS: Final = {
         Metric("flamecrest_audit_records_waiting", "gauge", (), "Audit records that are not written yet."),
         Metric("flamecrest_audit_lag_seconds", "gauge", (), "Time for which the oldest of these has been waiting."),
         Metric("flamecrest_audit_destinations_failing", "gauge", (), "Destinations of the audit log that fail."),
+        Metric("flamecrest_audit_failures_total", "counter", (), "Attempts to write audit records that have failed."),
         Metric(
             "flamecrest_audit_records_left_out_total",
             "counter",
