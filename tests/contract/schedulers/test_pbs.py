@@ -104,6 +104,11 @@ async def test_refused_submissions(pbs: Place, wrong: dict, message: str):
     assert "may have been submitted" not in caught.value.public
 
 
+async def test_a_script_that_hides_the_id_of_its_job(pbs: Place):
+    job_id = await pbs.scheduler.submit(spec(pbs, "#!/bin/sh\n#PBS -z\n"), soon())
+    assert (await pbs.until(job_id, *FINAL)).state == "COMPLETED"
+
+
 async def test_an_array(pbs: Place):
     script = '#!/bin/bash\ntest "$PBS_ARRAY_INDEX" != 3 && sleep 0.1\n'
     job_id = await pbs.scheduler.submit(spec(pbs, script, array=ArrayRequest("1-5:2")), soon())

@@ -29,9 +29,11 @@ def test_a_text_is_read_unchanged(tmp_path: Path, name: str, text: str) -> None:
 def test_what_is_no_text_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"#!/bin/sh\n# \xe9\n")
     (tmp_path / "large").write_bytes(b"x" * (LIMIT + 1))
+    os.mkfifo(tmp_path / "fifo")
     for path, reason in (
         (f"{tmp_path}/missing", "cannot be read: No such file or directory"),
         (str(tmp_path), "cannot be read: Is a directory"),
+        (f"{tmp_path}/fifo", "cannot be read: Not a regular file"),
         (f"{tmp_path}/latin", "no text in UTF-8"),
         ("job.sh", "absolute"),
         ("/a\nb", "scriptPath"),

@@ -67,3 +67,10 @@ def test_dependencies_on_what_cannot_be(job_id: str) -> None:
     with pytest.raises(Invalid) as caught:
         dependency_text([Dependency(DependencyKind.AFTER_OK, (job_id,))])
     assert [field.name for field in caught.value.fields] == ["dependencies"]
+
+
+@pytest.mark.parametrize("name", ["SLURM_CONF", "SLURM_JWT", "SLURM_WORKING_CLUSTER", "SLURM_DEBUG_FLAGS"])
+def test_variables_that_let_sbatch_ask_another_slurm(name: str) -> None:
+    with pytest.raises(Invalid, match=name) as caught:
+        submit("sbatch", JobSpec("/w", SCRIPT, env={"A": "1", name: "/x"}))
+    assert [field.name for field in caught.value.fields] == ["env"]

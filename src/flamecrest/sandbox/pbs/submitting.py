@@ -40,7 +40,8 @@ def main(folder: str, words: Sequence[str]) -> int:
         state.last += 1
         job_id = _add(state, attributes, values)
     start_all(folder)
-    sys.stdout.write(f"{job_id}\n")
+    if "-z" not in values:
+        sys.stdout.write(f"{job_id}\n")
     return 0
 
 

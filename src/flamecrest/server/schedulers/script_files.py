@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from .values import JobSpec
 
 LIMIT: Final = 16 * 1024 * 1024  # bytes: that of a script in a request
+# A FIFO would be waited at for a writer.
+_READ: Final = '! test -p "$2" || { echo "$2: Not a regular file" >&2; exit 1; }; exec head -c "$1" -- "$2"'
 
 
 def read_script(path: str) -> Command[str]:
     """The command that reads a script. Raises Invalid, also for a file that cannot be read or is no text; TooLarge."""
     checked = check_absolute_path("scriptPath", check_line("scriptPath", path))
-    return Command(("head", "-c", str(LIMIT + 1), "--", checked), _parse_script, repeatable=True)
+    return Command(("sh", "-c", _READ, "sh", str(LIMIT + 1), checked), _parse_script, repeatable=True)
 
 
 async def with_text(spec: JobSpec, runner: CommandRunner, deadline: Deadline) -> JobSpec:

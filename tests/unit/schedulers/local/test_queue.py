@@ -54,6 +54,22 @@ async def test_a_job_sees_what_it_was_given(machine: Machine):
     assert (machine.home / "err").read_text() == "wrong\n"
 
 
+async def test_variables_are_the_jobs_alone(machine: Machine):
+    """In another home would be another queue, beside the limits of this one."""
+    (machine.home / "other").mkdir()
+    env = {
+        "HOME": f"{machine.home}/other",
+        "PATH": "/nonexistent",
+        "LD_PRELOAD": "",
+        "PERL5OPT": "-Mnone",
+        "LOGIN": "é\n",
+    }
+    job_id = await machine.submit('#!/bin/sh\necho "$HOME $PATH $PERL5OPT $LOGIN"\n', env=env, standard_output="out")
+    assert (await machine.until(job_id)).state == "COMPLETED"
+    assert (machine.home / "out").read_text() == f"{env['HOME']} /nonexistent -Mnone é\n\n"
+    assert list((machine.home / "other").iterdir()) == []
+
+
 async def test_time_limit_ends_all_processes_of_a_job(machine: Machine):
     """The script ignores SIGTERM, and leaves a process in another session, whose parent has ended."""
     script = "#!/bin/sh\ntrap '' TERM\n(setsid sh -c 'trap \"\" TERM; echo $$ > left; while :; do sleep 1; done' &)\n"

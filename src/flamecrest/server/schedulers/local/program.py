@@ -30,12 +30,15 @@ _BOOT: Final = (
     "sysread STDIN, $source, $size - length $source, length $source or exit 1 } "
     "{ local $SIG{__WARN__} = sub { }; eval $source } die $@ if $@"
 )
-# Variables that change what perl loads and how it reads. The job gets them: the program reads the environment of this
-# shell for it.
+# Variables of the login that change what perl loads and how it reads. The job gets them: the program reads the
+# environment of this shell for it.
 _SUBMIT: Final = (
     "unset PERL5OPT PERL5LIB PERLLIB PERL5DB PERL5SHELL PERL_UNICODE PERLIO PERL_SIGNALS; "
     'perl -e "$1" "$2" "$3" "$$"; exit $?'
 )
+# Before the names of the job's own variables, until it starts: as they are, they would tell the shell and the program
+# where perl is, what it loads, and in which home the queue is.
+_OF_JOB: Final = "FLAMECREST_ENV_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,8 @@ class Program:
         check_environment(env)
         argv = ("sh", "-c", _SUBMIT, "sh", _BOOT, str(len(self._source)), verb)
         stdin = self._input(fields) + encode_text("script", script)
-        return Command(argv, parse, stdin, env=env, for_job=True)
+        variables = {_OF_JOB + name: value for name, value in env.items()}
+        return Command(argv, parse, stdin, env=variables, for_job=True)
 
     def _input(self, fields: Fields) -> bytes:
         return self._head + _words(fields) + b"\n"

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final
 
 from flamecrest.server.errors import Invalid
-from flamecrest.server.schedulers.capabilities import Capabilities, Operation, sent_fields
+from flamecrest.server.schedulers.capabilities import Capabilities, Operation, given_fields, sent_fields
 from flamecrest.server.schedulers.job_environment import (
     check_absolute_path,
     check_environment,
@@ -25,12 +25,15 @@ from flamecrest.server.schedulers.job_environment import (
     encode_text,
     invalid_field,
 )
+from flamecrest.server.schedulers.job_errors import DoubtfulAnswer
+from flamecrest.server.schedulers.script_head import split_head
 from flamecrest.server.schedulers.values import Dependency, DependencyKind, JobSpec, MailEvent, Resources
-from flamecrest.server.ssh.command import Command, Output
+from flamecrest.server.ssh.command import RUNNING, Command, Output
 
 from . import errors
 from .ids import PbsJobId
 from .jobs import MARKER
+from .native import check_native
 
 CAPABILITIES: Final = Capabilities(
     fields=frozenset(
@@ -67,7 +70,8 @@ def submit(folder: str, spec: JobSpec) -> Command[str]:
     check_environment(spec.env)
     script = encode_text("script", complete_script(spec))
     argv = ("sh", "-c", _IN_FOLDER, "sh", working_directory, *command)
-    return Command(argv, partial(_parse_job_id, sent_fields(spec)), stdin=script, env=UTC_TIME)
+    # `#PBS -W block=true`: qsub stays until the job has ended
+    return Command(argv, partial(_parse_job_id, spec), stdin=script, env=UTC_TIME, is_enough=_has_job_id)
 
 
 def complete_script(spec: JobSpec) -> str:
@@ -78,18 +82,16 @@ def complete_script(spec: JobSpec) -> str:
     script = spec.script or ""
     if "\r\n" in script:
         raise invalid_field("script", "PBS takes no script with the line ends of Windows (CR LF)")
-    lines = script.splitlines(keepends=True)
-    start = next((at for at, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
-    head, body = "".join(lines[:start]), "".join(lines[start:])
+    head, body = split_head(script)
     if spec.marker is not None and _has_directive(script, "v"):
         head = _VARIABLES.sub(rf"\g<1>{MARKER}={_checked_marker(spec.marker)},", head, count=1)
     if head and not head.endswith("\n"):
         head += "\n"
     set_up = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in spec.env.items())
     set_up += f"cd {shlex.quote(spec.working_directory)} || exit\n"
-    if not script.startswith("#!") or _SHELL.match(lines[0]):
+    first, newline, directives = head.partition("\n")
+    if not script.startswith("#!") or _SHELL.match(first + newline):
         return head + set_up + body
-    directives = "".join(line for line in head.splitlines(keepends=True)[1:])
     end = f"FLAMECREST_{secrets.token_hex(8)}"
     return (
         f"#!/bin/sh\n{directives}{set_up}"
@@ -148,10 +150,8 @@ def _options(spec: JobSpec) -> Iterator[str]:
         yield from ("-v", f"{MARKER}={_checked_marker(spec.marker)}")
     if not _has_directive(spec.script or "", "k"):
         yield from ("-k", "oed")  # output is written where it belongs at once, not after the end
-    for option in spec.native:
-        if not re.match(r"-[A-Za-z]", option):
-            raise invalid_field("native", f"{option[:80]!r} is no option: write `-lplace=free`, each in one text")
-        yield check_line("native", option)
+    given = frozenset(given_fields(spec)) if spec.native else frozenset()
+    yield from (check_native(option, given) for option in spec.native)
 
 
 def _course(spec: JobSpec) -> Iterator[str]:
@@ -241,7 +241,9 @@ def _script_name(spec: JobSpec) -> str | None:
 
 
 def _has_directive(script: str, option: str) -> bool:
-    return re.search(rf"^#PBS\b.*\s-{option}", script, re.MULTILINE) is not None
+    """Whether a directive has the option. qsub reads none behind the first command."""
+    head, _ = split_head(script)
+    return re.search(rf"^#PBS\b.*\s-{option}", head, re.MULTILINE) is not None
 
 
 def _checked_marker(marker: str) -> str:
@@ -250,9 +252,21 @@ def _checked_marker(marker: str) -> str:
     return marker
 
 
-def _parse_job_id(given: frozenset[str], output: Output) -> str:
-    """The id that qsub prints alone on a line."""
-    for line in reversed(output.stdout.decode("utf-8", "replace").splitlines()):
+def _parse_job_id(spec: JobSpec, output: Output) -> str:
+    """The id that qsub prints alone on a line. Raises DoubtfulAnswer if qsub has succeeded without one: `#PBS -z`."""
+    if (found := _printed_id(output)) is not None:
+        return found
+    error = errors.submit_error(output, sent_fields(spec))
+    raise DoubtfulAnswer(error) if output.status == 0 and spec.marker is not None else error
+
+
+def _printed_id(output: Output) -> str | None:
+    complete = output.stdout.rfind(b"\n") + 1 if output.status == RUNNING else len(output.stdout)
+    for line in reversed(output.stdout[:complete].decode("utf-8", "replace").splitlines()):
         if "." in line and (found := PbsJobId.printed(line.strip())) is not None:
             return str(found)
-    raise errors.submit_error(output, given)
+    return None
+
+
+def _has_job_id(output: Output) -> bool:
+    return _printed_id(output) is not None

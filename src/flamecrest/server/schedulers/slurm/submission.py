@@ -43,6 +43,11 @@ _WHOLE: Final = (
     'test "$arrived" -eq "$size" || { echo "sbatch: error: the script has not arrived whole" >&2; exit 1; }; '
     'exec "$@"'
 )
+# Variables with which sbatch asks another Slurm, or asks as somebody else: its messages would be about that.
+_ASKS_ANOTHER: Final = frozenset({
+    "SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_DEBUG_FLAGS", "SLURM_JWT", "SLURM_SACK_JWKS", "SLURM_SACK_KEY",
+    "SLURM_WORKING_CLUSTER",
+})  # fmt: skip
 _STYLE: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # colours of a terminal
 # Lines with an id in the output of sbatch, the most certain first. The sentence comes if a wrapper drops --parsable.
 # Of several lines of one kind the last counts: wrappers and plug-ins print lines of their own.
@@ -142,6 +147,8 @@ def _command(start: list[str], spec: JobSpec) -> list[str]:
     if spec.idempotency_key is not None and spec.script is not None and _may_choose_cluster(spec):
         message = "cannot be used with a job that may choose another cluster of the same Slurm"
         raise Invalid(f"`Idempotency-Key` {message}", fields=(Field("header", "idempotency-key", message),))
+    for name in _ASKS_ANOTHER.intersection(spec.env):
+        raise invalid_field("env", f"{name} is for sbatch, not for the job: leave it out")
     if spec.hold is False or spec.resources.exclusive is False:
         check_switches(spec)
     options = [*start, *_options(spec)] if spec.marker is None else [*start, _marker(spec), *_options(spec)]

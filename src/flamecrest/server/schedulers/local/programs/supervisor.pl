@@ -71,6 +71,7 @@ sub become_script {
   $SIG{$_} = "DEFAULT" for grep { defined $SIG{$_} } keys %SIG;
   my $script = "$config{folder}/files/$f->{id}.script";
   my %env = map { split /=/, $_, 2 } grep { /^[^=]+=/ } split /\0/, slurp("files/$f->{id}.env");
+  for (grep { /^FLAMECREST_ENV_/ } keys %env) { my $value = delete $env{$_}; $env{substr $_, 15} = $value }
   my ($id, $el) = ($f->{id}, $run->{key});
   %env = (%env, FLAMECREST_JOB_ID => $run->{name}, FLAMECREST_JOB_NAME => $f->{name}, FLAMECREST_CPUS => $f->{cpus},
     FLAMECREST_RUN => $run->{mark}, FLAMECREST_RESTARTS => $run->{job}{runs}{$el} || 0);

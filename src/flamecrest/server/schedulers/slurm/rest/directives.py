@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from flamecrest.server.schedulers.job_environment import invalid_field
+from flamecrest.server.schedulers.script_head import directive_lines
 from flamecrest.server.schedulers.values import ArrayRequest, JobSpec, Mail, MailEvent, WarningSignal
 
 from .option_values import moment, seconds, size, typed_count
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
     from .versions import ApiVersion
 
-_LINE: Final = re.compile(r"#(SBATCH|PBS|BSUB)(?:\s|$)(.*)")
+_LINES: Final = "SBATCH|PBS|BSUB"
+_MAX_LINES: Final = 64 * 1024  # characters of all options; reading them holds up other requests
+_SPACE: Final = re.compile(r"\s*")
 _WORD: Final = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""")
 _QUOTED: Final = re.compile(r"""\\(.)|"((?:[^"\\]|\\.)*)"|'([^']*)'""")
 _ESCAPED: Final = re.compile(r"\\(.)")
@@ -62,7 +65,7 @@ _MAIL: Final = {event.value: event for event in MailEvent}
 
 def has_directives(script: str) -> bool:
     """Whether sbatch would read options from the script."""
-    return any(True for _ in _lines(script))
+    return any(True for _ in directive_lines(script, _LINES))
 
 
 def with_directives(spec: JobSpec, now: float, version: ApiVersion) -> tuple[JobSpec, dict[str, Any]]:
@@ -72,7 +75,11 @@ def with_directives(spec: JobSpec, now: float, version: ApiVersion) -> tuple[Job
     slurmrestd cannot follow.
     """
     found: dict[str, str] = {}
-    for kind, line in _lines(spec.script or ""):
+    size = 0
+    for kind, line in directive_lines(spec.script or "", _LINES):
+        size += len(line) + 1
+        if size > _MAX_LINES:
+            raise invalid_field("script", f"has more than {_MAX_LINES} characters of `#SBATCH` lines")
         if kind != "SBATCH":
             raise _refused(f"#{kind} {line}")
         found |= _options(line)
@@ -84,15 +91,6 @@ def with_directives(spec: JobSpec, now: float, version: ApiVersion) -> tuple[Job
             raise _refused(f"--{_USER_ENV}={value}")
         spec = replace(spec, env={GET_USER_ENV: "1", **spec.env})
     return _Merged(found, now).apply(spec), more
-
-
-def _lines(script: str) -> Iterator[tuple[str, str]]:
-    """Kind and options of each line; as sbatch, up to the first line that is a command."""
-    for line in script.splitlines():
-        if line.strip() and not line.startswith("#"):
-            return
-        if (found := _LINE.fullmatch(line)) is not None:
-            yield found[1], found[2].strip()
 
 
 def _options(line: str) -> Iterator[tuple[str, str]]:
@@ -120,7 +118,7 @@ def _options(line: str) -> Iterator[tuple[str, str]]:
 def _words(line: str) -> Iterator[str]:
     """The words as sbatch splits them: with quotes and backslashes; a word that begins with # begins a comment."""
     place = 0
-    while (place := place + len(line[place:]) - len(line[place:].lstrip())) < len(line):
+    while (space := _SPACE.match(line, place)) is not None and (place := space.end()) < len(line):
         found = _WORD.match(line, place)
         if line[place] == "#":
             return

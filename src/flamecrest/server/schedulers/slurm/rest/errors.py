@@ -27,6 +27,7 @@ from .fields import items, mapping, text
 UNKNOWN_JOB: Final = 2017
 ENDED: Final = 2021
 NOTHING_FOUND: Final = 9003
+_NOT_PARSED: Final = 9001  # the request; the errors beside it, which say of what, have the number of any failure, -1
 
 _DENIED: Final = frozenset({2002, 2010})
 _CONFLICT: Final = frozenset({2020, 2021, 2024, 2026, 2073})
@@ -39,6 +40,7 @@ _REQUESTS: Final = range(2000, 3000)  # what Slurm says about requests
 _UPDATED: Final = "job array update from "  # v0.0.38: an array that was updated, without a number and an error
 _MAX_TEXT: Final = 1000  # characters of a message that callers are shown
 _UNAUTHORIZED: Final = frozenset({401, 403, 511})
+_SERVER_ERROR: Final = 500
 _DOWN_STATUS: Final = frozenset({502, 503, 504})
 
 
@@ -103,8 +105,7 @@ def error_of(reply: Reply, *, own_token: bool, submits: bool = False, given: Col
     `given`: the fields that the request sets, by their names on the wire.
     """
     found = reply.errors
-    first = next((one for one in found if one.number is not None), found[0] if found else None)
-    number = None if first is None else first.number
+    number = _decisive(reply)
     message = "; ".join(dict.fromkeys(one.message for one in found))[:_MAX_TEXT]
     message = message or _message("", reply.text or f"status {reply.status}")
     detail = f"slurmrestd: status {reply.status}: {[(one.number, one.message[:200]) for one in found]}"
@@ -128,3 +129,11 @@ def error_of(reply: Reply, *, own_token: bool, submits: bool = False, given: Col
     if reply.status in {400, 422} or (number is not None and number >= 9000):
         return Invalid(f"slurmrestd refuses the request: {message}", detail=detail)
     return Upstream(f"slurmrestd failed: {message}", detail=detail)
+
+
+def _decisive(reply: Reply) -> int | None:
+    """The number that tells what has failed."""
+    numbers = [one.number for one in reply.errors if one.number is not None]
+    if _NOT_PARSED in numbers and reply.status < _SERVER_ERROR:
+        return _NOT_PARSED
+    return numbers[0] if numbers else None
