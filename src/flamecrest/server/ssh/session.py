@@ -332,9 +332,10 @@ class PooledSession:
                             await asyncio.wait([agent.started], timeout=patience)
                     if not (agent.started.done() and agent.started.result()):
                         return None
-                    asked = agent.ask(question)
+                    # no name for the future: its error would refer to this frame, and that to the future
+                    ask: Callable[[], Awaitable[T | None]] = partial(agent.ask, question)
                     measured = connection.measured and not question.slow
-                    return await (connection.node.timed(asked) if measured else asked)
+                    return await (connection.node.timed(ask()) if measured else ask())
             except Timeout:
                 self._pool.suspect_if_silent(connection)
                 raise

@@ -84,7 +84,7 @@ class phase:  # noqa: N801 - used like a function; a class because it runs sever
         first.running += 1
 
     def __exit__(self, *_: object) -> None:
-        first = self._first
+        first, self._first = self._first, None  # a phase that is its own first is freed at once, not by the collector
         if first is not None:
             first.running -= 1
             if not first.running:

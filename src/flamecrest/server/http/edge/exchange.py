@@ -256,6 +256,7 @@ class Exchange:
         self._monitor.old.discard(self)
         if self._listener is not None:
             self._listener.cancel()
+            self._listener = None  # its traceback refers to this exchange
         if ADMISSION in self._scope:
             self._scope[ADMISSION].end(self._moved)
         route = self._scope.get("route")

@@ -46,30 +46,21 @@ class UploadFormReader:
         if limit is not None and declared_length(request.headers) > limit + OTHER_BYTES:
             raise _too_large(limit)
         self._body = RequestBody(request, timeout=timeout)
-        self._limit = limit
-        self._size = 0
-        self._pieces: list[bytes] = []
-        self._header_name = bytearray()
-        self._header_value = bytearray()
-        self._headers: dict[bytes, bytes] = {}
-        self._inside = False  # in the part of the file
-        self._ended = False
-        self._name: str | None = None
-        self._boundary = _boundary(request.headers.get("content-type", ""))
+        self._form = _Form(_boundary(request.headers.get("content-type", "")), limit)
         self._parser: MultipartParser | None = None  # until it is needed
 
     async def name(self) -> str:
         """Read up to the first byte of the file and return its name. Raises Invalid and the errors of the body."""
-        while self._name is None and await self._read():
+        while self._form.name is None and await self._read():
             pass
-        if self._name is None:
+        if self._form.name is None:
             raise _invalid("Field required")
-        return self._name
+        return self._form.name
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """The content of the file. Raises Invalid, TooLarge and the errors of the body."""
         while True:
-            pieces, self._pieces = self._pieces, []
+            pieces, self._form.pieces = self._form.pieces, []
             for piece in pieces:
                 yield piece
             if not await self._read():
@@ -79,17 +70,41 @@ class UploadFormReader:
         """Parse the next chunk of the body; False at its end."""
         chunk = await self._body.next_chunk()
         if chunk is None:
-            if not self._ended:
+            if not self._form.ended:
                 raise _invalid("the form ends before its last boundary")
             return False
         whole = self._body.complete and self._body.received == len(chunk)
-        if not (whole and self._at_once(chunk)):
+        if not (whole and self._form.take(chunk)):
             self._parse(chunk)
-        if self._body.received - self._size > OTHER_BYTES + len(chunk):
+        if self._body.received - self._form.size > OTHER_BYTES + len(chunk):
             raise TooLarge("The form has too much beside its file")
         return True
 
-    def _at_once(self, form: bytes) -> bool:
+    def _parse(self, chunk: bytes) -> None:
+        if self._parser is None:
+            self._parser = self._form.parser()
+        try:
+            self._parser.write(chunk)
+        except FormParserError:
+            raise _invalid("is in a form with invalid boundaries or headers") from None
+
+
+class _Form:
+    """What has come of a form. It does not know its parser, which knows it: a request is freed when it has ended."""
+
+    def __init__(self, boundary: bytes, limit: int | None) -> None:
+        self.name: str | None = None
+        self.size = 0  # bytes of the file
+        self.pieces: list[bytes] = []  # of the file, not taken yet
+        self.ended = False
+        self._boundary = boundary
+        self._limit = limit
+        self._header_name = bytearray()
+        self._header_value = bytearray()
+        self._headers: dict[bytes, bytes] = {}
+        self._inside = False  # in the part of the file
+
+    def take(self, form: bytes) -> bool:
         """Take a form that came whole and has one plain part, as nearly all small ones; False for any other.
 
         The parser looks at every byte of boundaries and headers: it would take longer than all else here.
@@ -111,26 +126,22 @@ class UploadFormReader:
         self._on_end()
         return True
 
-    def _parse(self, chunk: bytes) -> None:
-        if self._parser is None:
-            self._parser = MultipartParser(
-                self._boundary,
-                {
-                    "on_part_begin": self._headers.clear,
-                    "on_header_field": self._on_header_field,
-                    "on_header_value": self._on_header_value,
-                    "on_header_end": self._on_header_end,
-                    "on_headers_finished": self._on_headers,
-                    "on_part_data": self._on_data,
-                    "on_part_end": self._on_part_end,
-                    "on_end": self._on_end,
-                },
-                max_header_size=HEADER_BYTES,
-            )
-        try:
-            self._parser.write(chunk)
-        except FormParserError:
-            raise _invalid("is in a form with invalid boundaries or headers") from None
+    def parser(self) -> MultipartParser:
+        """A parser that tells this form what it reads."""
+        return MultipartParser(
+            self._boundary,
+            {
+                "on_part_begin": self._headers.clear,
+                "on_header_field": self._on_header_field,
+                "on_header_value": self._on_header_value,
+                "on_header_end": self._on_header_end,
+                "on_headers_finished": self._on_headers,
+                "on_part_data": self._on_data,
+                "on_part_end": self._on_part_end,
+                "on_end": self._on_end,
+            },
+            max_header_size=HEADER_BYTES,
+        )
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._header_name += data[start:end]
@@ -151,23 +162,23 @@ class UploadFormReader:
             name = file_name(given)
         except ValueError as error:
             raise _invalid(f"has an invalid Content-Disposition: {error}") from None
-        if self._name is not None:
+        if self.name is not None:
             raise _invalid("must be given once only")
-        self._name = _checked(name)
+        self.name = _checked(name)
         self._inside = True
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         if self._inside:
-            self._size += end - start
-            if self._limit is not None and self._size > self._limit:
+            self.size += end - start
+            if self._limit is not None and self.size > self._limit:
                 raise _too_large(self._limit)
-            self._pieces.append(data[start:end])
+            self.pieces.append(data[start:end])
 
     def _on_part_end(self) -> None:
         self._inside = False
 
     def _on_end(self) -> None:
-        self._ended = True
+        self.ended = True
 
 
 def _boundary(content_type: str) -> bytes:

@@ -12,6 +12,7 @@ import asyncio
 import os
 import struct
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import asyncssh
@@ -71,13 +72,15 @@ def _log_nothing(pkttype: int, pktid: int | None, packet: object, note: str = ""
 
 
 class FastSender:
-    """Sends what a channel has in its buffer, as far as the receiver's window reaches."""
+    """Sends what a channel has in its buffer, as far as the receiver's window reaches.
+
+    It belongs to its channel and does not keep it: a channel is freed when it is closed, not by the garbage collector.
+    """
 
     def __init__(self, connection: asyncssh.SSHClientConnection, channel: asyncssh.SSHClientChannel[bytes]) -> None:
         self._connection = connection
-        self._channel = channel
-        self._flush_by_asyncssh: Callable[[], None] = channel._flush_send_buf
-        self._write_by_asyncssh: Callable[[bytes | memoryview, int | None], None] = channel.write
+        self._channel = cast("Callable[[], Any]", weakref.ref(channel))  # calls come through the channel: it is there
+        self._class: Any = type(channel)  # whose own methods are called with the channel
         self._cipher: GCMCipher | None = None
         self._aead: aead.AESGCM | None = None  # with the key of `_cipher`
         self._random = b""  # for paddings (RFC 4253, section 6); each byte is used once
@@ -88,20 +91,20 @@ class FastSender:
 
         Raises BrokenPipeError if the channel is closed for sending.
         """
-        channel, sent = self._channel, 0
+        channel, sent = self._channel(), 0
         if datatype is None and channel._send_state == "open" and not channel._send_buf:
-            sent = self._send(data)
+            sent = self._send(channel, data)
             channel._send_window -= sent
         if sent < len(data):
-            self._write_by_asyncssh(memoryview(data)[sent:] if sent else data, datatype)
+            self._class.write(channel, memoryview(data)[sent:] if sent else data, datatype)
 
     def flush(self) -> None:
         """Send what can be sent here; asyncssh sends the rest and does what follows (EOF, close, flow control)."""
-        channel = self._channel
+        channel = self._channel()
         buffers = channel._send_buf
         while buffers and channel._send_window:
             data, kind = buffers[0]
-            sent = self._send(data) if kind is None else 0
+            sent = self._send(channel, data) if kind is None else 0
             if not sent:
                 break
             channel._send_window -= sent
@@ -110,11 +113,11 @@ class FastSender:
                 del buffers[0]
             else:
                 del data[:sent]
-        self._flush_by_asyncssh()
+        self._class._flush_send_buf(channel)
 
-    def _send(self, data: bytes | bytearray) -> int:
+    def _send(self, channel: asyncssh.SSHClientChannel[bytes], data: bytes | bytearray) -> int:
         """Send as much of the data as possible; the number of bytes sent."""
-        connection, channel = self._connection, self._channel
+        connection = self._connection
         cipher = self._ready()
         if cipher is None or self._aead is None or channel._send_chan is None:
             return 0

@@ -117,7 +117,7 @@ class _PendingQuestion(Generic[T]):
         try:
             value = read_answer(self.question, answer)
         except StatError as error:
-            self.fail(error)
+            self.fail(error.with_traceback(None))  # it refers to this frame, and that to the futures
             return
         for future in waiting:
             future.set_result(value)

@@ -342,5 +342,5 @@ class Sftp:
 
 def _fail(future: asyncio.Future[Any], error: Exception) -> None:
     """Fail a request; its caller may be gone: asyncio must not warn about an exception that was never retrieved."""
-    future.set_exception(error)
+    future.set_exception(error.with_traceback(None))  # it refers to the frame, and that to the future
     future.exception()
