@@ -265,6 +265,26 @@ async def test_an_issuer_that_publishes_no_keys_has_revoked_them(
         assert (await ask(gate, token)).username == "ann"
 
 
+async def test_a_token_of_an_unknown_key_is_refused_though_the_keys_are_read_again_just_then(
+    http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey
+):
+    async with (
+        FaultyIssuer(keys=[rsa_key]) as issuer,
+        OidcAuthenticator(http=http, public_certs=[issuer.jwks_url], clock=clock, monotonic=clock) as gate,
+    ):
+
+        async def read_again() -> None:
+            while True:  # in each turn of the loop: before any other task learns that the last read has ended
+                gate._ring._flight.start()
+                await asyncio.sleep(0)
+
+        await ask(gate, issuer.mint("ann"))
+        reading = asyncio.create_task(read_again())
+        with pytest.raises(Unauthenticated):
+            await ask(gate, issuer.mint("bob", key=SigningKey.generate("ES256", "unknown")))
+        reading.cancel()
+
+
 @pytest.mark.parametrize("fault", [Fault.ERROR, Fault.GARBAGE])
 async def test_keys_that_cannot_be_read_again_have_a_greatest_age(
     http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey, fault: Fault

@@ -86,15 +86,19 @@ class KeyRing:
             await asyncio.wait({self._background})
         await self._flight.close()
 
-    async def renew(self, deadline: Deadline) -> None:
-        """Read the sources because of an unknown key id, except those that were read recently."""
+    async def renew(self, deadline: Deadline) -> bool:
+        """Read the sources because of an unknown key id, except those that were read recently.
+
+        Returns False if that takes longer than the deadline allows.
+        """
         now = self._monotonic()
         if not self._flight.running:
             self._due = [state for state in self._states if state.may_be_read(now)]
             for state in self._due:
                 state.asked = now if state.keys is not None else state.asked
         if self._flight.running or self._due:
-            await self._flight.join(deadline.left())
+            return await self._flight.join(deadline.left())
+        return True
 
     def has_keys(self) -> bool:
         """Whether there is a key, or no source. Without a key the sources are read in the background."""
@@ -107,13 +111,16 @@ class KeyRing:
                 self._flight.start()
         return False
 
-    def unavailable(self) -> Unavailable | None:
-        """The error to raise if a key is missing because a source has failed or has not been read yet; else None."""
+    def unavailable(self, *, read: bool) -> Unavailable | None:
+        """The error to raise if a key is missing because a source has failed or has not been read yet; else None.
+
+        `read` is what `renew` returned. That the sources are being read again at the moment is no reason.
+        """
         failing = [state for state in self._states if state.failures]
         if failing:
             reasons = "; ".join(f"{state.source.name}: {state.reason}" for state in failing)
             return _unavailable(reasons, min(state.retry_at for state in failing) - self._monotonic())
-        if self._flight.running or any(state.keys is None for state in self._states):
+        if not read or any(state.keys is None for state in self._states):
             return _unavailable("no response yet", 1.0)
         return None
 

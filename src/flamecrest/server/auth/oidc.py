@@ -210,9 +210,9 @@ class OidcAuthenticator:
         key = self._signer(jws)
         if key is None and not self._ring.keys.has(jws.kid):
             self._rules.check(jws, self._clock())  # a token that would be refused anyway must not cause a fetch
-            await self._ring.renew(deadline)
+            read = await self._ring.renew(deadline)
             key = self._signer(jws)
-            unavailable = self._ring.unavailable()
+            unavailable = self._ring.unavailable(read=read)
             if key is None and unavailable is not None:
                 raise unavailable
         if key is None:
