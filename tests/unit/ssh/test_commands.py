@@ -185,7 +185,21 @@ def test_times_are_the_same_by_command_and_by_agent(tmp_path, seconds, part):
     assert min(off % 10**9, -off % 10**9) < 1000  # a fraction that is rounded up to a second is 0
 
 
-@pytest.mark.parametrize("output", [Output(0, b"1 2 3"), Output(0, b""), Output(1, b"", b"boom")])
+NUMBERS = b"65024 131 81a4 1 0 0 0 1432 1796011700 1796011713.681683014 1796011713.681683014"
+
+
+def test_stat_by_command_takes_its_own_numbers():
+    assert stat_command("/x", follow=False).parse(Output(0, NUMBERS))[7] == 1432
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        *(Output(0, printed) for printed in (b"1 2 3", b"", NUMBERS + b"noise\n", b"noise" + NUMBERS)),
+        *(Output(0, printed) for printed in (NUMBERS + b"5\n", NUMBERS.replace(b" 0 ", b" noise\n0 ", 1))),
+        Output(1, b"", b"boom"),
+    ],
+)
 def test_stat_by_command_does_not_guess(output):
     with pytest.raises(Upstream):
         stat_command("/x", follow=False).parse(output)

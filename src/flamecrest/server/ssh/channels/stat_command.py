@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+from contextlib import suppress
 
 from flamecrest.server.errors import Upstream
 from flamecrest.server.ssh.command import Command, Output
@@ -14,6 +15,8 @@ from .agent import StatNumbers
 from .sftp import Sftp
 from .sftp_packets import NO_SUCH_FILE, PERMISSION_DENIED, SftpError
 
+DIGITS = 9  # of a second's fraction
+
 
 def stat_command(path: str, *, follow: bool) -> Command[StatNumbers]:
     """The command that prints the attributes of a path, of a link's target with `follow`."""
@@ -22,8 +25,10 @@ def stat_command(path: str, *, follow: bool) -> Command[StatNumbers]:
 
 
 def _time(word: bytes) -> tuple[int, int]:
-    """Seconds since the epoch, and the nanoseconds of the fraction as the agent gives them."""
+    """Seconds since the epoch, and the nanoseconds of the fraction as the agent gives them. ValueError."""
     whole, _, fraction = word.partition(b".")
+    if len(fraction) > DIGITS:
+        raise ValueError(f"more than {DIGITS} digits: {word!r}")
     seconds = math.floor(float(word)) if word.startswith(b"-") else int(whole)
     return seconds, _rounded(seconds, int(fraction or b"0"))
 
@@ -53,10 +58,9 @@ _ERRNO = {os.strerror(number): number for number in errno.errorcode}
 
 
 def _parse(output: Output) -> StatNumbers:
-    if output.status == 0:
-        words = output.stdout.split()
-        if len(words) == 11:
-            *numbers, modified, changed = words
+    if output.status == 0 and (words := output.stdout.split()) and len(words) == 11:
+        *numbers, modified, changed = words
+        with suppress(ValueError):  # a program that a start-up file has left running printed between or behind them
             found = [int(word, 16 if at == 2 else 10) for at, word in enumerate(numbers)]
             (mtime, mtime_fraction), (ctime, ctime_fraction) = _time(modified), _time(changed)
             return (*found, mtime, ctime, mtime_fraction, ctime_fraction, 0)
