@@ -20,6 +20,8 @@ from bench.workloads.catalogue import WORKLOADS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.timeout(240)  # all plots are drawn, which takes seconds of processor time
+
 HOSTILE = "<script>alert('x')</script>&\"|]]>`![x](y)\n\0\ud800$\\frac$\u202e\U0001f600"
 VOID = {"meta"}
 PREFIXES = ("ms of processor a request, ", "MiB, ")

@@ -27,6 +27,8 @@ from tests.certificates import write_certificate
 
 from .test_documentation import ALL
 
+pytestmark = pytest.mark.timeout(240)  # a gateway is started and watched, which takes seconds of processor time
+
 HERE = Path(__file__).parent
 EVERYTHING = HERE / "everything.yaml"
 READ = [(section, name) for section in ALL for name in section.model_fields if isinstance(section.use_of(name), ReadBy)]

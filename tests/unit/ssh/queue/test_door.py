@@ -10,7 +10,7 @@ import pytest
 
 from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import Busy, GatewayError, Unavailable
+from flamecrest.server.errors import Busy, GatewayError, Timeout, Unavailable
 from flamecrest.server.ssh.command import Command, Output
 from flamecrest.server.ssh.pool.pool import Pool
 from flamecrest.server.ssh.queue.pace import LEAST
@@ -97,8 +97,9 @@ async def test_late_requests_wait_where_that_is_configured(world):
         waiting = await crowd(pool, world)
         await until(lambda: pool.stats()["waiting"] > 150)
         found = await asyncio.gather(*begin(pool, "true", 20, ANN, 0.3), return_exceptions=True)
-        refused = [one for one in found if isinstance(one, BaseException)]
-        assert len(refused) >= 10, "a shell that was started for the next command serves one without a wait"
+        # a shell that was started for the next command serves one without a wait, in time or not
+        refused = [one for one in found if not isinstance(one, Output | Timeout)]
+        assert len(refused) >= 10
         assert all(isinstance(one, Busy) and "in use" in str(one) for one in refused), refused
         await end(*waiting)
         assert not pool.stats()["refused_late"]
