@@ -28,9 +28,9 @@ from .test_tracked_transfers import Client
 
 pytestmark = pytest.mark.timeout(200)
 
-LARGE = 96 * 1024 * 1024  # bytes of a file in a folder: long enough under way that its parts are seen
-SMALL = 24 * 1024 * 1024  # bytes of a file alone, whose copy waits for the server
-SLOW = 0.002  # seconds before each SFTP request
+LARGE = 32 * 1024 * 1024  # bytes of a file in a folder: long enough under way that its parts are seen
+SMALL = 12 * 1024 * 1024  # bytes of a file alone, whose copy waits for the server
+SLOW = 0.006  # seconds before each SFTP request
 KEY = "a-key-for-the-tests-of-32-characters-or-more"
 
 

@@ -32,12 +32,24 @@ def store() -> Iterator[ObjectStore]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def client(store: ObjectStore) -> Any:
+    """One for all tests, because to make it takes as long as most of them."""
+    client = botocore.session.Session().create_client(
+        "s3", endpoint_url=store.url, region_name=REGION,
+        aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY,
+    )  # fmt: skip
+    client.create_bucket(Bucket="bucket")
+    return client
+
+
 @dataclass
 class Move:
     """A record's files in a folder, and an object."""
 
     folder: Path
     store: ObjectStore
+    client: Any
     size: int
 
     def __post_init__(self) -> None:
@@ -45,11 +57,6 @@ class Move:
         self.store.gate.seen.clear()
         self.plan = PartPlan(self.size, PART)
         self.signer = Presigner(self.store.url, StoreKey(ACCESS_KEY, SECRET_KEY, REGION), "path")
-        self.client: Any = botocore.session.Session().create_client(
-            "s3", endpoint_url=self.store.url, region_name=REGION,
-            aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY,
-        )  # fmt: skip
-        self.client.create_bucket(Bucket="bucket")
         self.key = self.folder.name
         self.content = os.urandom(self.size)
         self.target, self.data, self.base = self.folder / NAME, self.folder / ".data", self.folder / "record"
@@ -122,10 +129,10 @@ class Move:
 
 
 @pytest.fixture
-def move(store: ObjectStore, tmp_path: Path) -> Move:
+def move(store: ObjectStore, client: Any, tmp_path: Path) -> Move:
     folder = tmp_path / "work"
     folder.mkdir()
-    return Move(folder.rename(tmp_path / f"work-{os.urandom(4).hex()}"), store, 2 * PART + 3)
+    return Move(folder.rename(tmp_path / f"work-{os.urandom(4).hex()}"), store, client, 2 * PART + 3)
 
 
 def test_an_object_becomes_a_file(move: Move) -> None:
@@ -169,8 +176,8 @@ def test_a_store_whose_tags_are_no_md5(move: Move) -> None:
     assert move.end["etag"] == found["ETag"].strip('"')
 
 
-def test_many_parts_that_end_at_the_same_time(store: ObjectStore, tmp_path: Path) -> None:
-    move = Move(tmp_path, store, 40)
+def test_many_parts_that_end_at_the_same_time(store: ObjectStore, client: Any, tmp_path: Path) -> None:
+    move = Move(tmp_path, store, client, 40)
     move.put()
     move.plan = PartPlan(40, 1)
     assert move.fetch("", parallel=8) == 0, move.log("err")
@@ -182,7 +189,7 @@ def test_a_store_that_fails_for_a_while(move: Move) -> None:
     move.store.gate.failures = 2
     assert move.fetch(etag) == 0, move.log("err")
     assert move.target.read_bytes() == move.content
-    move = Move(move.folder, move.store, 3)
+    move = Move(move.folder, move.store, move.client, 3)
     move.target.write_bytes(move.content)
     (move.folder / "record.end").unlink()
     move.client.delete_object(Bucket="bucket", Key=move.key)
