@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from flamecrest.server.settings import SettingsError, require_supported
+from flamecrest.server.settings import SettingsError
 from flamecrest.server.settings.changes import Changes
 
 from .certificate import version_of
@@ -53,7 +53,6 @@ async def reload_configuration(
 
 
 async def _use(app: Edge, settings: Settings) -> None:
-    require_supported(settings)
     reload = app.gateway.reload
     if reload is None:
         return

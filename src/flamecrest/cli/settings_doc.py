@@ -12,7 +12,6 @@ from pydantic_core import PydanticUndefined
 
 from flamecrest.server.settings import (
     NoEffect,
-    NotSupported,
     Section,
     Settings,
     expected_field_value,
@@ -184,7 +183,7 @@ def _anchor(section: type[Section]) -> str:
 def _use(use: Use) -> str:
     if isinstance(use, NoEffect):
         return f" **No effect in this version:** {use.reason}."
-    return " **Not supported in this version.**" if isinstance(use, NotSupported) else ""
+    return ""
 
 
 def _also(section: type[Section], name: str) -> str:

@@ -50,17 +50,12 @@ def load_configuration(path: Path | None) -> Settings:
         from flamecrest.server.settings import (  # noqa: PLC0415 - the base install has no server
             SettingsError,
             load,
-            unsupported,
             warnings,
         )
     try:
         settings = load(path, os.environ)
     except SettingsError as error:
-        problems = [str(problem) for problem in error.problems]
-    else:
-        problems = unsupported(settings)
-    if problems:
-        fail_for(problems)
+        fail_for([str(problem) for problem in error.problems])
     for warning in warnings(settings):
         print_line(warning, label="warning", style="bold yellow")
     return settings

@@ -13,7 +13,7 @@ import yaml
 
 from flamecrest.sandbox import processes
 from flamecrest.sandbox.centre import Centre
-from flamecrest.server.settings import load, unsupported, warnings
+from flamecrest.server.settings import load, warnings
 
 from .conftest import alive, eventually
 
@@ -68,7 +68,7 @@ async def test_configuration_is_valid_for_a_gateway(tmp_path: Path) -> None:
         settings = load(centre.write_config(tmp_path / "config.yaml", probing={"services": services}), {})
         (cluster,) = settings.clusters
         assert (cluster.name, cluster.ssh.port) == (centre.system, centre.ssh.port)
-        assert unsupported(settings) == warnings(settings) == []
+        assert warnings(settings) == []
         text = (tmp_path / "config.yaml").read_text()
     assert yaml.safe_load(text) == centre.config(probing={"services": services})
     secrets = [path.read_text() for path in (tmp_path / "centre" / "keys").rglob("*") if path.is_file()]

@@ -1,4 +1,4 @@
-"""Program: start, serve and stop a gateway, and print as JSON which modules read which setting.
+"""Program: start, serve, use and stop a gateway, and print as JSON which modules read which setting.
 
 Run in a process of its own: it replaces the classes of the settings' instances by recording subclasses.
 """
@@ -11,6 +11,7 @@ import signal
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,6 +19,8 @@ from typing import Any
 from flamecrest.cli import connect, serve, serving
 from flamecrest.cli.workers.serving import times_of
 from flamecrest.server.app import create_app
+from flamecrest.server.auth.port import Identity, Verb
+from flamecrest.server.errors import Unsupported
 from flamecrest.server.settings import Section, load
 
 reads: dict[str, set[str]] = defaultdict(set)
@@ -62,9 +65,11 @@ assert times_of(settings.server)[1] == 60
 
 
 def ready() -> None:
-    """Ask for the description of every cluster, then stop the server."""
+    """Ask for the description and the transfers of every cluster as requests do, then stop the server."""
     for cluster in app.gateway.clusters.values():
         cluster.describe()
+        with suppress(Unsupported):  # without a place for records
+            cluster.allowed_before(Identity("alice"), Verb.TRANSFER).transfers(jobs=False)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -1,4 +1,4 @@
-"""Warnings about valid configurations, and settings that this version refuses."""
+"""Warnings about valid configurations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from flamecrest.server.settings import Settings, unsupported, warnings
+from flamecrest.server.settings import Settings, warnings
 
 Read = Callable[..., Settings]
 
@@ -16,7 +16,6 @@ Read = Callable[..., Settings]
 def test_a_good_configuration_deserves_no_warning(read: Read, minimal: str) -> None:
     settings = read(minimal)
     assert warnings(settings) == []
-    assert unsupported(settings) == []
 
 
 STORE = (

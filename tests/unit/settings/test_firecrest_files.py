@@ -19,7 +19,6 @@ from flamecrest.server.settings import (
     StreamerTransferSettings,
     WormholeTransferSettings,
     load,
-    unsupported,
 )
 
 EVERY_KEY = """\
@@ -274,7 +273,6 @@ def test_kinds_of_credentials(
     start, end = minimal.index("ssh_credentials"), minimal.index("clusters:")
     settings = read(f"{minimal[:start]}ssh_credentials: {written}\n{minimal[end:]}")
     assert isinstance(settings.ssh_credentials, expected)
-    assert not unsupported(settings)
 
 
 def test_streamer_keys(read: Callable[[str], Settings], minimal: str) -> None:

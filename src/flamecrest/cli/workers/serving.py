@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.cli.serving import CLEANUP_SECONDS, Configuration, configure_log, run
-from flamecrest.server.settings import SettingsError, require_supported
+from flamecrest.server.settings import SettingsError
 from flamecrest.server.wiring.clusters import RELOADED
 
 from .supervisor import Reports, Supervisor
@@ -80,7 +80,6 @@ def _with_clusters_of_now(settings: Settings, configuration: Configuration) -> S
     """
     try:
         found = configuration.read()
-        require_supported(found)
     except SettingsError as error:
         problems = "; ".join(map(str, error.problems))
         log.error("the configuration is not usable, that of the start is used: %s", problems)  # noqa: TRY400

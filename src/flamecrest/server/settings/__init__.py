@@ -14,7 +14,7 @@ from .access.certificates import (
 from .access.credentials import SshCaSettings, SshServiceSettings, StaticKeysSettings, UserKeysSettings
 from .access.limits import AllowanceSettings, LimitsSettings, VerbLimitSettings
 from .access.tokens import NarrowTokenSettings
-from .advice import require_supported, unsupported, warnings
+from .advice import warnings
 from .clusters import (
     ClusterSettings,
     FileSystemSettings,
@@ -48,7 +48,7 @@ from .transfers import (
     TransferSettings,
     WormholeTransferSettings,
 )
-from .use import NoEffect, NotSupported, ReadBy, Use
+from .use import NoEffect, ReadBy, Use
 
 __all__ = [
     "AllowanceSettings",
@@ -76,7 +76,6 @@ __all__ = [
     "MultipartSettings",
     "NarrowTokenSettings",
     "NoEffect",
-    "NotSupported",
     "OpenFgaSettings",
     "ProbedServiceSettings",
     "ProbedServicesSettings",
@@ -115,8 +114,6 @@ __all__ = [
     "find",
     "load",
     "names_store",
-    "require_supported",
-    "unsupported",
     "warnings",
     "written",
 ]

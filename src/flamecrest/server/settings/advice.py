@@ -1,4 +1,4 @@
-"""What an operator should know about a valid configuration: what this version refuses, and what deserves a warning."""
+"""What an operator should know about a valid configuration: what deserves a warning."""
 
 from __future__ import annotations
 
@@ -13,29 +13,13 @@ from .access.advice import bound_token_warnings, readable_secrets, rule_warnings
 from .access.authentication import AuthenticationSettings, TokenSettings
 from .access.credentials import KeyServiceSettings, StaticKeysSettings
 from .clusters import ClusterSettings
-from .problems import Problem, SettingsError, SourceLocation
 from .root import Settings
 from .schedulers import SchedulerSettings
 from .section import Section, StoredSecret
 from .transfers import StreamerTransferSettings
-from .use import NoEffect, NotSupported, ReadBy
+from .use import NoEffect
 
 _OF_BREAKERS = {"retry_interval", "failed_requests"}  # they count without probes, too
-
-
-def unsupported(settings: Settings) -> list[str]:
-    """The settings that this version refuses, each with what to do instead."""
-    return [
-        f"{path} is not supported in this version: {use.hint}"
-        for path, use in _unused(settings)
-        if isinstance(use, NotSupported)
-    ]
-
-
-def require_supported(settings: Settings) -> None:
-    """Raise SettingsError if the configuration contains settings that this version refuses."""
-    if found := unsupported(settings):
-        raise SettingsError(*(Problem(SourceLocation("configuration"), "", message) for message in found))
 
 
 def warnings(settings: Settings) -> list[str]:
@@ -50,7 +34,7 @@ def warnings(settings: Settings) -> list[str]:
     found += _credential_warnings(settings)
     if (metrics := settings.metrics) is not None and metrics.token is None and not _is_loopback(metrics.host):
         found.append(f"metrics: everyone who reaches {metrics.host} port {metrics.port} can read them, set `token`")
-    unused = [(path, use.reason) for path, use in _unused(settings) if isinstance(use, NoEffect)]
+    unused = [(path, use.reason) for path, use in _unused(settings)]
     for path, reason in (*unused, *_idle(settings)):
         found.append(f"{path} {'have' if ', ' in path else 'has'} no effect: {reason}")
     inline = list(_inline_secrets(settings))
@@ -154,23 +138,20 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _unused(section: Section, path: str = "") -> Iterator[tuple[str, NoEffect | NotSupported]]:
+def _unused(section: Section, path: str = "") -> Iterator[tuple[str, NoEffect]]:
     """The settings that are given and that nothing reads, with the declaration that says so."""
     for key in section.ignored:
         yield _join(path, key), NoEffect(section.IGNORED[key])
-    same: dict[NoEffect | NotSupported, list[str]] = {}
+    same: dict[NoEffect, list[str]] = {}
     for name, info in type(section).model_fields.items():
         value, use, where = getattr(section, name), section.use_of(name), _join(path, name)
         if name not in section.model_fields_set or value is None or value == info.default:
             continue
-        if not isinstance(use, ReadBy):
+        if isinstance(use, NoEffect):
             same.setdefault(use, []).append(where)
             continue
         for at, below in _sections(value, where):
-            if isinstance(below.USE, NotSupported) and below.TAG is not None:
-                yield f"{at}.{below.TAG} {getattr(below, below.TAG)}", below.USE
-            else:
-                yield from _unused(below, at)
+            yield from _unused(below, at)
     for use, places in same.items():
         yield ", ".join(places), use
 

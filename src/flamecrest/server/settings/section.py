@@ -30,7 +30,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from .problems import InvalidSetting
-from .use import NoEffect, NotSupported, ReadBy, Use
+from .use import NoEffect, ReadBy, Use
 
 FLAMECREST_ONLY: dict[str, Any] = {"flamecrest": True}  # json_schema_extra of a field that FirecREST does not have
 YEAR = 365 * 24 * 3600
@@ -59,9 +59,7 @@ class Section(BaseModel):
     @classmethod
     def use_of(cls, name: str) -> Use:
         """How a field is used; raises TypeError if neither the field nor its section declares it."""
-        declared = (
-            item for item in cls.model_fields[name].metadata if isinstance(item, ReadBy | NoEffect | NotSupported)
-        )
+        declared = (item for item in cls.model_fields[name].metadata if isinstance(item, ReadBy | NoEffect))
         use = next(declared, cls.USE)
         if use is None:
             raise TypeError(f"{cls.__name__}.{name} does not declare its use")

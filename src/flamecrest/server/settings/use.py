@@ -19,11 +19,4 @@ class NoEffect:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class NotSupported:
-    """The setting is refused in this version, because ignoring it would be dangerous."""
-
-    hint: str
-
-
-Use = ReadBy | NoEffect | NotSupported
+Use = ReadBy | NoEffect

@@ -25,7 +25,7 @@ from flamecrest.server.files.remote.queries import remote_files
 from flamecrest.server.files.resumable.remote import RemoteUploads
 from flamecrest.server.health.samples import samples_of
 from flamecrest.server.ports import Limits, Ports
-from flamecrest.server.settings import Settings, require_supported
+from flamecrest.server.settings import Settings
 from flamecrest.server.ssh.session import PooledSessions
 from flamecrest.server.ssh.user import User, whoami
 from flamecrest.server.telemetry.counters import Counters
@@ -63,11 +63,10 @@ VIEW_SIZE = 5 * 1024 * 1024  # bytes of a file's text in one answer if no max_op
 
 @asynccontextmanager
 async def open_gateway(settings: Settings, signing_key: bytes | None = None) -> AsyncIterator[Gateway]:
-    """The running gateway. Raises SettingsError for settings that this version does not support.
+    """The running gateway.
 
     `signing_key` signs URLs if none is configured; None: a new key.
     """
-    require_supported(settings)
     async with AsyncExitStack() as stack:
         audit = await stack.enter_async_context(open_audit(settings.audit))  # ends last: requests may still be recorded
         tracer = await _open_tracer(settings.tracing, stack)
