@@ -46,7 +46,7 @@ T = TypeVar("T")
 A = TypeVar("A")
 
 LAST_ANSWERS = 1.0  # seconds for which `close` waits for answers of SFTP servers
-LARGE = 1024 * 1024  # bytes of output that are parsed in a thread: the list of 10,000 jobs takes a second
+LARGE = 128 * 1024  # bytes of output that are parsed in a thread: a list of 400 jobs takes 15 ms, of 10,000 a second
 
 
 class PooledSessions:

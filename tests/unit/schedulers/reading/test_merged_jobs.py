@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from random import Random
 
 import pytest
 
-from flamecrest.server.http.core.shared_answers import LARGE_ITEM, Encoded
+from flamecrest.server.http.core.shared_answers import LARGE_ITEM, SLICE, Encoded
+from flamecrest.server.http.jobs.shown import show_job
 from flamecrest.server.schedulers.array_elements import ArrayElements
 from flamecrest.server.schedulers.merging import JobRecord, Snapshot, merge
 from flamecrest.server.schedulers.reading.merged_jobs import MergedJobs
@@ -156,3 +158,38 @@ def test_a_tag_is_that_of_the_jobs_whether_lists_share_them_or_not():
     lists = (shared, SharedList(shared), list(shared))
     first, *others = (Encoded.of_list("jobs", one, lambda job: {"id": job.id}) for one in lists)
     assert others == [first, first]
+
+
+def test_jobs_that_have_changed_may_be_merged_a_few_at_a_time():
+    user, other = UserJobs("alice", life=1.0, interval=10.0), UserJobs("alice", life=1.0, interval=10.0)
+    queue = Answer(Snapshot([record(str(number)) for number in range(100)]), 1.0)
+    for one in (user, other):
+        one.observe(queue, whole=True)
+        one.add_list([record(str(number), "COMPLETED") for number in range(80, 120)], 3600, 1.0, NOW)
+    slices = 1
+    while user.merge_some(7):
+        slices += 1
+    assert slices == 18
+    assert user.merged().select(None, 0) == other.merged().select(None, 0)
+    assert not user.merge_some(7)
+
+
+@pytest.mark.anyio
+async def test_other_tasks_run_while_a_long_list_is_encoded():
+    jobs = [record(str(number)).job for number in range(10 * SLICE)]
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    running = asyncio.create_task(others())
+    shared = SharedList(jobs)
+    encoded = await Encoded.of_long_list("jobs", shared, show_job)
+    running.cancel()
+    assert turns >= 10
+    assert encoded == Encoded.of_list("jobs", SharedList(jobs), show_job)
+    assert await Encoded.of_long_list("jobs", shared, show_job) is encoded
+    assert await Encoded.of_long_list("jobs", jobs, show_job) == encoded

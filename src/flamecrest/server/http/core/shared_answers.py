@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
@@ -43,6 +44,7 @@ NOT_MODIFIED: Final[dict[int | str, dict[str, Any]]] = {
 LOOK_EVERY: Final = 1.0  # seconds between two looks at the answers while a request waits for a change
 
 _WAIT: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(ms|s|m|)", re.ASCII)
+SLICE: Final = 250  # items that are encoded before other tasks run: some 5 ms
 LARGE_ITEM: Final = 4096  # bytes; the JSON of a larger item is not kept for the next list
 _DIGEST: Final = 12  # bytes
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0}
@@ -80,16 +82,31 @@ class Encoded:
         if not isinstance(found, SharedList):
             return cls._of_shown(name, [_Shown.of(one, show) for one in found])
         if not isinstance(found.shown, cls):
-            found.shown = cls.of_items(name, found.items, show)
+            found.shown = cls._of_shown(name, [_Shown.of_item(one, show) for one in found.items])
         return found.shown
 
     @classmethod
-    def of_items(
+    async def of_long_list(cls, name: str, found: Sequence[T], show: Callable[[T], Mapping[str, Any]]) -> Encoded:
+        """The same as `of_list`; other tasks run while a long one is encoded."""
+        if len(found) <= SLICE:
+            return cls.of_list(name, found, show)
+        shared = found if isinstance(found, SharedList) else SharedList(found)
+        if not isinstance(shared.shown, cls):
+            shared.shown = await cls.of_items(name, shared.items, show)
+        return shared.shown
+
+    @classmethod
+    async def of_items(
         cls, name: str, items: Sequence[SharedItem[T]], show: Callable[[T], Mapping[str, Any]], **more: Any
     ) -> Encoded:
-        """Encode an object with some items of a list and further fields."""
+        """Encode an object with some items of a list and further fields; other tasks run while many are encoded."""
         tail = b"," + dumps(more)[1:-1] if more else b""
-        return cls._of_shown(name, [_Shown.of_item(one, show) for one in items], tail)
+        shown: list[_Shown] = []
+        for first in range(0, len(items), SLICE):
+            shown += [_Shown.of_item(one, show) for one in items[first : first + SLICE]]
+            if len(items) > SLICE:
+                await asyncio.sleep(0)
+        return cls._of_shown(name, shown, tail)
 
     @classmethod
     def _of_shown(cls, name: str, items: Sequence[_Shown], tail: bytes = b"") -> Encoded:

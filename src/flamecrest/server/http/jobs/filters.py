@@ -135,7 +135,7 @@ class JobsRequest:
         jobs = await self._jobs(scheduler, call.identity.username, call.deadline)
         narrowed = self.states or self.ids or self.partition or self.user or self.since is not None
         if not narrowed and self.sort is None and self.limit is None and self.after is None:
-            return Encoded.of_list("jobs", jobs, show_job)
+            return await Encoded.of_long_list("jobs", jobs, show_job)
         shared = jobs if isinstance(jobs, SharedList) else SharedList(jobs)
         if isinstance(known := shared.parts.get(self), Encoded):
             return known
@@ -143,7 +143,7 @@ class JobsRequest:
         async with users.turn(call.scope) if len(jobs) > _MANY else nullcontext():
             page, following = self.page(shared.items)
             more = {} if self.limit is None else {"nextCursor": following}
-            encoded = Encoded.of_items("jobs", page, show_job, **more)
+            encoded = await Encoded.of_items("jobs", page, show_job, **more)
         if len(encoded.body) <= SMALL and len(shared.parts) < _PARTS:
             shared.parts[self] = encoded
         users.memory.hold(call.scope, len(encoded.body))

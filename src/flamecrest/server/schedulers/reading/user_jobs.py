@@ -29,9 +29,9 @@ RECENTLY: Final = 2  # intervals after a list of the accounting in which it is s
 MAX_SINGLES: Final = 3  # single jobs of a long queue that are asked for at a time; beyond, the whole queue is
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Seen:
-    """A record of the live scheduler, and when it was asked for."""
+    """A record of the live scheduler, and when it was asked for, which changes while the record says the same."""
 
     record: JobRecord
     asked: float
@@ -109,7 +109,10 @@ class UserJobs:
             before = states.get(record.job.id)
             if before is None or before.asked <= answer.asked:
                 same = before is not None and (before.record is record or before.record == record)
-                states[record.job.id] = Seen(before.record if before is not None and same else record, answer.asked)
+                if before is not None and same:
+                    before.asked = answer.asked
+                else:
+                    states[record.job.id] = Seen(record, answer.asked)
                 if not same or (whole and record.job.id not in queued):
                     self._changed(record.base_id)
             if record.stage is not Stage.ENDED:
@@ -179,17 +182,24 @@ class UserJobs:
         """Whether that is the last answer with all of the user's own jobs, so that `merged` has what it has."""
         return self._queue is not None and self._queue() is queue
 
+    def merge_some(self, most: int) -> bool:
+        """Merge at most so many jobs that have changed. Whether there are more: then other tasks are to run before."""
+        for _ in range(min(most, len(self._stale))):
+            self._merge(self._stale.pop())
+        return bool(self._stale)
+
     def merged(self) -> MergedJobs:
         """The user's own jobs as of the last queue and of later answers."""
-        last = len(self._queued)
-        for base_id in self._stale:
-            shown = [(job_id, one) for job_id, one in self._seen.get(base_id, {}).items() if self._shows(job_id, one)]
-            shown.sort(key=lambda one: self._queued.get(one[0], last))  # what the queue has wins over what it had
-            live = [one.record for _, one in shown]
-            past = [one for one in self._listed.get(base_id, {}).values() if self._is_mine(one)]
-            self._merged.put(base_id, live, past)
-        self._stale.clear()
+        self.merge_some(len(self._stale))
         return self._merged
+
+    def _merge(self, base_id: str) -> None:
+        last = len(self._queued)
+        shown = [(job_id, one) for job_id, one in self._seen.get(base_id, {}).items() if self._shows(job_id, one)]
+        shown.sort(key=lambda one: self._queued.get(one[0], last))  # what the queue has wins over what it had
+        live = [one.record for _, one in shown]
+        past = [one for one in self._listed.get(base_id, {}).values() if self._is_mine(one)]
+        self._merged.put(base_id, live, past)
 
     def _shows(self, job_id: str, seen: Seen) -> bool:
         """Whether lists show it: the queue has it, or it was asked for later, or is the end that nobody else knows."""
