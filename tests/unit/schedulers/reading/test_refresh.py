@@ -54,6 +54,20 @@ def test_users_who_began_at_different_times_are_soon_asked_for_together():
     run(main())
 
 
+def test_users_who_poll_about_once_in_the_life_of_an_answer_wait_neither():
+    async def main() -> None:
+        site = Site(Controller())
+        await site.let_in(*USERS)
+        polling = [poll(site, user, every=0.95, until=60, start=number / 19) for number, user in enumerate(USERS)]
+        waited = await asyncio.gather(*polling)
+        assert max(max(one[5:]) for one in waited) == 0
+        late = [(asker, users) for asker, at, users in site.controller.asked if 25 < at < 58]
+        assert {asker for asker, _ in late} == {"service"}
+        assert len(late) <= 33 * 3  # of some 690 requests
+
+    run(main())
+
+
 def test_what_nobody_asks_for_again_is_not_refreshed():
     async def main() -> None:
         site = Site(Controller())

@@ -47,8 +47,8 @@ class SharedAnswers(Generic[T]):
 
     An answer that was used (`use`, `ask`) is asked for anew by the last one's question `ahead` seconds before its end,
     or when it is used later than that; 0: never. `together` tells for which groups this may be done up to half a life
-    earlier, along with others. While such a question is under way the answer is used for up to another `life`, and no
-    longer than that.
+    earlier, along with others, and once more after the last use. While such a question is under way the answer is used
+    for up to another `life`, and no longer than that.
     """
 
     def __init__(
@@ -153,12 +153,13 @@ class SharedAnswers(Generic[T]):
                 (other, one, also)
                 for other, answers in self._kept.items()
                 for one, also in answers.items()
-                if also is not kept and also.due <= soon and also.question is not None and self._together(other)
+                if also is not kept and also.due <= soon and also.asked_by is not None and self._together(other)
             ]
         for other, one, also in due:
-            if not also.refreshed and also.question is not None and one not in self._asking.get(other, {}):
+            question = also.asked_by
+            if question is not None and not also.refreshed and one not in self._asking.get(other, {}):
                 also.refreshed = True
-                self._start(other, one, also.question, Deadline.after(REFRESHING), behind=True)
+                self._start(other, one, question, Deadline.after(REFRESHING), behind=True)
 
     def _done(self, group: Hashable, key: Hashable, asking: _Asking[T], task: asyncio.Task[T]) -> None:
         of_group = self._asking.get(group, {})
@@ -185,7 +186,7 @@ class SharedAnswers(Generic[T]):
             self._forget(group, key)
 
     def _keep(self, group: Hashable, key: Hashable, answer: Answer[T]) -> None:
-        weight = self._weigh(answer.value)
+        weight, before = self._weigh(answer.value), self._kept.get(group, {}).get(key)
         self._forget(group, key)
         if self._life <= 0 or weight > self._max_weight:
             return
@@ -194,7 +195,7 @@ class SharedAnswers(Generic[T]):
             self._forget(oldest, next(iter(self._kept[oldest])))
         loop = asyncio.get_running_loop()
         end = loop.time() + self._life
-        kept = _Kept(answer, weight, end=end, due=end - self._ahead)
+        kept = _Kept(answer, weight, end, end - self._ahead, None if before is None else before.question)
         kept.timers.append(loop.call_at(end, self._end, group, key, context=Context()))
         if self._ahead:  # in a context of its own: the refresh is not part of the request that asked first
             kept.timers.append(loop.call_at(kept.due, self._refresh, group, key, context=Context()))
@@ -231,9 +232,15 @@ class _Kept(Generic[T]):
     weight: int
     end: float
     due: float
-    question: Question[T] | None = None  # of the last one who has used the answer
+    earlier: Question[T] | None  # of the last one who has used the answer before this one
+    question: Question[T] | None = None  # of the last one who has used this answer
     refreshed: bool = False
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
+
+    @property
+    def asked_by(self) -> Question[T] | None:
+        """The question by which it is asked for anew along with others: who polls once in a life may not have yet."""
+        return self.question or self.earlier
 
 
 class _Abandoned(Exception):
