@@ -129,7 +129,7 @@ def _are_similar(given: str, wanted: str) -> bool:
     return SequenceMatcher(None, given.lower(), wanted.lower()).ratio() >= SIMILAR
 
 
-@cache  # a path of the application: every pair of routes is compared
+@cache
 def _shape(path: str) -> tuple[str, ...]:
     """The segments of a path, each parameter as `{}`."""
     return tuple("{}" if text[:1] == "{" else text for text in path.split("/"))
@@ -137,7 +137,12 @@ def _shape(path: str) -> tuple[str, ...]:
 
 def is_more_specific(one: Route, other: Route) -> bool:
     """Whether a route has constant segments where the other one has parameters, and no more parameters than that."""
-    mine, others = _shape(one.path), _shape(other.path)
+    return _narrows(one.path, other.path)
+
+
+@cache  # paths of the application: every pair of them is compared, for each application of a process
+def _narrows(one: str, other: str) -> bool:
+    mine, others = _shape(one), _shape(other)
     if len(mine) != len(others) or mine == others:
         return False
     return all(text in {given, "{}"} for given, text in zip(mine, others, strict=True))
