@@ -15,7 +15,7 @@ from flamecrest.server.auth.port import NO_AUTHORIZER, AccessRequest, Decision, 
 from flamecrest.server.auth.resource import ProtectedResource
 from flamecrest.server.errors import Denied, Invalid, NotFound
 from flamecrest.server.files.paths import check_path, check_removable, under_root, within
-from flamecrest.server.health.board import Board, Service, Target
+from flamecrest.server.health.board import Board, ProbeResult, Service, Target
 from flamecrest.server.health.outcomes import blamed
 from flamecrest.server.transfer.direct.links import LinkSigner
 from flamecrest.server.transfer.records.names import is_transfer_id
@@ -354,6 +354,7 @@ class Gateway:
     tokens: NarrowTokens | None = None  # None: the gateway makes none
     reload: Callable[..., Awaitable[object]] | None = None  # Clusters.change of wiring
     unready: Callable[[], str | None] = lambda: None  # why no request could be served; None: they can be
+    depends_on: Callable[[], Sequence[ProbeResult]] = tuple  # the last probes of token issuers and OpenFGA
     tracer: RequestTracer | None = None  # None: no traces are sent
 
     def cluster(self, name: str) -> Cluster:

@@ -9,6 +9,7 @@ import pytest
 
 from flamecrest.sandbox.issuer import SigningKey
 from flamecrest.server.auth.oidc import OidcAuthenticator
+from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Unauthenticated, Unavailable
 from tests.faulty_issuer import Fault, FaultyIssuer
 from tests.unit.auth.world import Clock, ask
@@ -318,3 +319,25 @@ async def test_keys_that_cannot_be_read_again_have_a_greatest_age(
         issuer.fault = Fault.NONE
         await renewals(2)
         assert (await ask(gate, token)).username == "ann"
+
+
+async def test_a_check_reads_the_keys_and_says_what_is_wrong(
+    http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey
+):
+    async with (
+        FaultyIssuer(keys=[rsa_key]) as issuer,
+        OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
+    ):
+        await gate.check(Deadline.after(40))
+        token = issuer.mint("ann")
+        issuer.fault = Fault.GARBAGE
+        with pytest.raises(Unavailable, match=r"The keys cannot be read: the discovery document is not JSON"):
+            await gate.check(Deadline.after(40))
+        fetches = gate.stats().fetches
+        with pytest.raises(Unavailable, match="not JSON"):
+            await gate.check(Deadline.after(40))  # in the pause after a failure nothing is read
+        assert gate.stats().fetches == fetches
+        assert (await ask(gate, token)).username == "ann"  # by the keys of before
+        issuer.fault = Fault.NONE
+        clock.advance(40)
+        await gate.check(Deadline.after(40))

@@ -46,6 +46,7 @@ def metrics(count: int, *, seconds: float = 0.004, cluster: str = "daint", statu
     gauges = [
         Sample("flamecrest_ssh_connections", (cluster,), 4),
         Sample("flamecrest_service_refused", (cluster, "ssh", ""), float(status == 503)),
+        Sample("flamecrest_service_healthy", ("", "issuer", "https://id.example.org"), float(status != 503)),
         Sample("flamecrest_build_info", ("1.2.3",), 1),
         Sample("flamecrest_scheduler_questions_total", (cluster, "queue"), count),
     ]
@@ -88,6 +89,8 @@ def test_view_of_two_replicas_of_which_one_is_down() -> None:
     assert "does not answer: refused" in text
     assert "daint" in text
     assert "ssh refused" in text
+    assert "down: issuer https://id.example.org" in text
+    assert "down:" not in shown(before, before)
     assert f"GET {STAT}" in text
     assert text.index("b?[2Job") < text.index("\nann")  # most open requests first; nothing for the terminal to act on
     assert "\x1b" not in text

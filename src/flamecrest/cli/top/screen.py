@@ -52,7 +52,19 @@ def _summary(change: Change, readings: Sequence[Reading]) -> RenderableType:
     ]
     if lag := change.gauge("flamecrest_audit_lag_seconds"):
         more.append(f"audit lag {lag:.1f} s")
-    return Group(line, Text("   ".join(more), style="dim"))
+    down = _gateway_services_down(change)
+    return Group(line, Text("   ".join(more), style="dim"), *([down] if down else []))
+
+
+def _gateway_services_down(change: Change) -> Text | None:
+    """The token issuers and OpenFGA that some replica cannot reach."""
+    down = {
+        f"{of.get('service', '')} {of.get('target', '')}".strip()
+        for (name, labels), value in change.now.items()
+        for of in [dict(labels)]
+        if name == "flamecrest_service_healthy" and value == 0 and not of.get("cluster")
+    }
+    return Text(clean(f"down: {', '.join(sorted(down))}"), style="bold red") if down else None
 
 
 def _failed(change: Change, **labels: str) -> float:

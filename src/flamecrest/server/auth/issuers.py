@@ -29,20 +29,20 @@ class TrustedIssuers:
 
     def __init__(self, issuers: Mapping[str, OidcAuthenticator], possession: Possession) -> None:
         self._issuers = dict(issuers)
-        self._all = tuple(self._issuers.values())
+        self.all = tuple(self._issuers.values())
         self._possession = possession
-        opaque = [one for one in self._all if one.introspects_opaque]
+        opaque = [one for one in self.all if one.introspects_opaque]
         if len(opaque) > 1:
             raise ValueError("more than one issuer introspects opaque tokens")
         self._opaque = opaque[0] if opaque else None
 
     async def __aenter__(self) -> Self:
-        for one in self._all:
+        for one in self.all:
             await one.__aenter__()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        for one in self._all:
+        for one in self.all:
             await one.__aexit__(*exc)
 
     async def authenticate(
@@ -50,7 +50,7 @@ class TrustedIssuers:
     ) -> Identity:
         """Validate the value of an Authorization header; see Authenticator."""
         scheme, token = read_authorization(authorization)
-        for one in self._all:
+        for one in self.all:
             if (identity := one.cached(token)) is not None:
                 break
         else:
@@ -70,11 +70,11 @@ class TrustedIssuers:
 
     def has_keys(self) -> bool:
         """Whether the tokens of any issuer can be validated."""
-        return any(one.has_keys() for one in self._all)
+        return any(one.has_keys() for one in self.all)
 
     def stats(self) -> AuthenticatorStats:
         """The sums of all issuers' counters and gauges."""
-        return AuthenticatorStats(*map(sum, zip(*(astuple(one.stats()) for one in self._all), strict=True)))
+        return AuthenticatorStats(*map(sum, zip(*(astuple(one.stats()) for one in self.all), strict=True)))
 
     def __repr__(self) -> str:
-        return f"<TrustedIssuers {', '.join(map(repr, self._all))}>"
+        return f"<TrustedIssuers {', '.join(map(repr, self.all))}>"

@@ -111,6 +111,24 @@ class KeyRing:
                 self._flight.start()
         return False
 
+    async def check(self, deadline: Deadline) -> None:
+        """Read the sources now, except those that have failed and wait. Raises Unavailable with what is wrong.
+
+        Keys that were read before are trusted all the same (`max_age`).
+        """
+        now = self._monotonic()
+        if not self._flight.running:
+            self._due = [state for state in self._states if now >= state.retry_at]
+        if (self._flight.running or self._due) and not await self._flight.join(deadline.left()):
+            raise Unavailable("The keys could not be read in time")
+        failing = [state for state in self._states if state.failures]
+        if failing:
+            reasons = dict.fromkeys(state.reason for state in failing)
+            raise Unavailable(
+                f"The keys cannot be read: {'; '.join(reasons)[:200]}",
+                detail="; ".join(f"{state.source.name}: {state.reason}" for state in failing),
+            )
+
     def unavailable(self, *, read: bool) -> Unavailable | None:
         """The error to raise if a key is missing because a source has failed or has not been read yet; else None.
 

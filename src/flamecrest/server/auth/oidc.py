@@ -126,8 +126,10 @@ class OidcAuthenticator:
         self.introspection = introspection
         self.introspects_opaque = introspection is not None and introspection.tokens != "jwt"
         self._possession = possession or Possession(max_age=60.0, clock=clock)
+        sources = configured_sources(public_certs, issuer, http)
+        self.name = issuer or sources[0].name
         self._ring = KeyRing(
-            configured_sources(public_certs, issuer, http),
+            sources,
             default_algorithm=jwk_algorithm,
             refresh=refresh,
             max_age=max_key_age,
@@ -170,6 +172,10 @@ class OidcAuthenticator:
     def has_keys(self) -> bool:
         """Whether tokens can be validated: a key was read, or tokens are introspected."""
         return self.introspection is not None or self._ring.has_keys()
+
+    async def check(self, deadline: Deadline) -> None:
+        """Read the issuer's keys now. Raises Unavailable if they cannot be read; those of before stay trusted."""
+        await self._ring.check(deadline)
 
     def stats(self) -> AuthenticatorStats:
         """The counters and gauges as of now."""

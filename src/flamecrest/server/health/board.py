@@ -25,16 +25,18 @@ ENDLESS_RETRY: Final = 300.0  # seconds until a retry makes sense, at most: the 
 
 
 class Service(StrEnum):
-    """The services of a cluster that can be probed, by their names on the wire."""
+    """The services that can be probed: those of a cluster by their names on the wire, then those of the gateway."""
 
     SCHEDULER = "scheduler"
     FILESYSTEM = "filesystem"
     SSH = "ssh"
     S3 = "s3"
+    ISSUER = "issuer"
+    OPENFGA = "openfga"
 
 
 class Target(NamedTuple):
-    """What a probe or a breaker is about. path: of a file system."""
+    """What a probe or a breaker is about. path: of a file system; the name of an issuer."""
 
     service: Service
     path: str | None = None
@@ -42,7 +44,7 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """The result of one probe. `path` is set for file systems only; `latency` is in seconds.
+    """The result of one probe. `path` is set for file systems and issuers only; `latency` is in seconds.
 
     `message` is shown to users and must not contain secrets. `unknown`: the probe could not be made and says nothing
     about the service; the Board shows the last known `healthy` then. `since`: the start of the current state, healthy
@@ -297,3 +299,7 @@ def _named(target: Target) -> str:
             return "The SSH service"
         case Service.S3:
             return "The object store"
+        case Service.ISSUER:
+            return f"The token issuer {target.path}"
+        case Service.OPENFGA:
+            return "OpenFGA"

@@ -1,4 +1,4 @@
-"""The loop that probes a cluster's services and writes the results to the Board. It knows no service itself.
+"""The loop that probes services and writes the results to a Board. It knows no service itself.
 
 Wiring supplies the checks. They use the same ports as users' requests, each with its own deadline.
 """
@@ -47,7 +47,7 @@ class NotProbed(GatewayError):
 
 
 class ProbeLoop:
-    """Runs the probes of one cluster repeatedly from enter to exit; each probe runs once at a time.
+    """Runs the probes of one board repeatedly from enter to exit; each probe runs once at a time.
 
     The first probes start at once, in the background. For the first `grace` seconds failures are shown on the
     board but do not lead to refusals.
@@ -111,7 +111,7 @@ class ProbeLoop:
             await self._sleep(pause * self._spread(1 - _JITTER, 1 + _JITTER))
 
     def _name(self, probe: Probe) -> str:
-        return " ".join(filter(None, (f"probe of {self._board.cluster}", probe.service, probe.path)))
+        return " ".join(filter(None, ("probe of", self._board.cluster, probe.service, probe.path)))
 
 
 async def _failure(probe: Probe) -> BaseException | None:

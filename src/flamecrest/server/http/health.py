@@ -5,7 +5,7 @@ They need no token, are not part of the API, and are answered while the gateway 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,6 +16,8 @@ from flamecrest.server.http.core.responses import JsonResponse
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from flamecrest.server.health.board import ProbeResult
+
 
 async def get_live(_: Request) -> Response:
     """Report that the process answers. An orchestrator restarts a process that does not."""
@@ -25,13 +27,29 @@ async def get_live(_: Request) -> Response:
 async def get_ready(request: Request) -> Response:
     """Report whether this replica should get requests: 200, or 503 with the reason.
 
+    Also the last probes of what all clusters need: token issuers and OpenFGA. They change nothing: with keys that were
+    read before, tokens are accepted while an issuer is down.
+
     It should not while it stops, and before it has read a key of any token issuer: it could serve nobody. What is down
     for all replicas alike, such as a cluster, takes none of them out of service.
     """
     reason = request.app.unready()
     if reason is not None:
         raise Unavailable(f"Not ready: {reason}", retry_after=1)
-    return JsonResponse({"ready": True})
+    probes = request.app.gateway.depends_on()
+    return JsonResponse({"ready": True, "dependencies": [_shown(one) for one in probes]})
+
+
+def _shown(probe: ProbeResult) -> dict[str, Any]:
+    return {
+        "service": probe.service.value,
+        "target": probe.path,
+        "healthy": probe.healthy,
+        "since": probe.since,
+        "lastChecked": probe.checked,
+        "latency": probe.latency,
+        "message": probe.message,
+    }
 
 
 routes: Final = [Route("/health/live", get_live), Route("/health/ready", get_ready)]

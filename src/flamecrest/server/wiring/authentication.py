@@ -17,6 +17,8 @@ from flamecrest.server.auth.possession import Possession
 from flamecrest.server.auth.resource import ProtectedResource
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import httpx
 
     from flamecrest.server.auth.port import Authenticator, Authorizer
@@ -32,6 +34,11 @@ def make_authenticator(settings: Settings, http: httpx.AsyncClient) -> OidcAuthe
         return first
     more = {one.issuer or "": _issuer(one, http, possession) for one in auth.issuers}
     return TrustedIssuers({auth.authentication.issuer or "": first, **more}, possession)
+
+
+def issuers_of(authenticator: OidcAuthenticator | TrustedIssuers) -> Sequence[OidcAuthenticator]:
+    """The authenticators of each issuer."""
+    return authenticator.all if isinstance(authenticator, TrustedIssuers) else [authenticator]
 
 
 def make_narrow_tokens(settings: Settings) -> NarrowTokens | None:

@@ -39,11 +39,14 @@ if TYPE_CHECKING:
 
 
 async def make_authorizer(
-    settings: AuthorizationSettings | None, stack: AsyncExitStack, register: Callable[[str, Callable[[], Any]], None]
+    settings: AuthorizationSettings | None,
+    stack: AsyncExitStack,
+    register: Callable[[str, Callable[[], Any]], None],
+    asked: list[OpenFgaAuthorizer],
 ) -> Authorizer | None:
     """The authorizer of all clusters; None allows every operation. The stack closes its connections.
 
-    `register` is given its counters. Raises SettingsError for rules that cannot be used.
+    `register` is given its counters, `asked` what asks a server. Raises SettingsError for rules that cannot be used.
     """
     if settings is None:
         return None
@@ -56,6 +59,7 @@ async def make_authorizer(
         openfga = _openfga(settings, settings.url, http)
         register("openfga", lambda: asdict(openfga.stats()))
         authorizers.append(openfga)
+        asked.append(openfga)
     together = authorizers[0]
     if len(authorizers) > 1:
         together = AllOf(authorizers) if settings.combine == "all" else AnyOf(authorizers)

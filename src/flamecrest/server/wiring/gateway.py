@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from flamecrest.server.auth.authorization.openfga import OpenFgaAuthorizer
 from flamecrest.server.auth.port import Identity
 from flamecrest.server.cluster import Cluster, Gateway
 from flamecrest.server.files.archives.remote import RemoteBulk
@@ -23,7 +24,7 @@ from flamecrest.server.files.remote.cluster_facts import ClusterFacts
 from flamecrest.server.files.remote.links import resolve_links
 from flamecrest.server.files.remote.queries import remote_files
 from flamecrest.server.files.resumable.remote import RemoteUploads
-from flamecrest.server.health.samples import samples_of
+from flamecrest.server.health.samples import probe_samples, samples_of
 from flamecrest.server.ports import Limits, Ports
 from flamecrest.server.settings import Settings
 from flamecrest.server.ssh.session import PooledSessions
@@ -35,13 +36,20 @@ from flamecrest.server.transfer.tracking.background import RunningTransfers
 from flamecrest.server.transfer.tracking.followed import Followed
 
 from .audit import open_audit
-from .authentication import accepting, make_authenticator, make_narrow_tokens, protected_resource, restricted
+from .authentication import (
+    accepting,
+    issuers_of,
+    make_authenticator,
+    make_narrow_tokens,
+    protected_resource,
+    restricted,
+)
 from .authorization import make_authorizer
 from .clusters import Clusters, OpenCluster, made_of
 from .credentials import CredentialSources
 from .describe import description, with_health, with_nodes
 from .limits import make_fair_use
-from .probing import make_board, probing, service_account
+from .probing import make_board, probing, probing_auth, service_account
 from .scheduler import SchedulerChoice, choose_scheduler
 from .ssh import make_pool
 from .stores import Background, Stores
@@ -50,13 +58,18 @@ from .transfers import Through, TransferPorts, make_signer
 
 if TYPE_CHECKING:
     from flamecrest.server.audit.calls import Audit
+    from flamecrest.server.auth.issuers import TrustedIssuers
+    from flamecrest.server.auth.narrow.tokens import NarrowTokens
+    from flamecrest.server.auth.oidc import OidcAuthenticator
     from flamecrest.server.auth.port import Authenticator, Authorizer
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.health.board import Board
+    from flamecrest.server.limits.fair_use import FairUse
     from flamecrest.server.settings import ClusterSettings, TracingSettings
     from flamecrest.server.ssh.pool.pool import Pool
     from flamecrest.server.ssh.port import Sessions
     from flamecrest.server.telemetry.tracing import RequestTracer
+    from flamecrest.server.transfer.direct.links import LinkSigner
 
 VIEW_SIZE = 5 * 1024 * 1024  # bytes of a file's text in one answer if no max_ops_file_size is configured
 
@@ -71,46 +84,96 @@ async def open_gateway(settings: Settings, signing_key: bytes | None = None) -> 
         audit = await stack.enter_async_context(open_audit(settings.audit))  # ends last: requests may still be recorded
         tracer = await _open_tracer(settings.tracing, stack)
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=10.0, follow_redirects=False))
-        authenticator = make_authenticator(settings, http)
-        await stack.enter_async_context(authenticator)
-        credentials, counters, read_ahead = CredentialSources(stack), Counters(), ReadAhead()
-        narrow = make_narrow_tokens(settings)
-        owner = await make_authorizer(settings.auth.authorization, stack, partial(counters.register, None))
-        authorizer = restricted(owner, narrow, links=_resolves_links(settings))
-        counters.register(None, "authenticator", lambda: asdict(authenticator.stats()))
-        signer = make_signer(settings.transfers, signing_key)
-        options = DirectOptions(signer, settings.transfers.lifetime, settings.transfers.part_size)
-        stores, background = Stores(), Background(http, Watch(), RunningTransfers(), Followed())
-        stack.callback(stores.close)
-        shared = _Shared(credentials, stores, authenticator, http, authorizer, audit, read_ahead, options, background)
-        clusters = Clusters(shared, counters)
-        stack.push_async_callback(clusters.close)
-        await clusters.change(settings)
-        fair_use = await make_fair_use(settings.limits)
-        if fair_use is not None:
-            stack.push_async_callback(fair_use.close)
-            counters.measure(fair_use.samples)
+        counters = Counters()
         if audit is not None:
             counters.measure(audit.samples)
-        counters.register(None, "transfers", background.counts)
-        stack.push_async_callback(background.running.close)
-        stack.push_async_callback(background.followed.close)
-        stack.push_async_callback(background.watch.close)  # before the connections that it uses
+        access = await _open_access(settings, http, counters, stack)
+        signer = make_signer(settings.transfers, signing_key)
+        shared = _share(settings, signer, http, access, audit, stack)
+        clusters = await _open_clusters(settings, shared, counters, stack)
         yield Gateway(
-            accepting(authenticator, narrow, settings),
+            accepting(access.authenticator, access.narrow, settings),
             clusters.by_name,
             counters,
-            authorizer,
-            options.signer,
+            access.authorizer,
+            signer,
             settings.transfers.public_url,
-            fair_use,
+            await _open_limits(settings, counters, stack),
             protected_resource(settings),
             audit,
-            narrow,
+            access.narrow,
             reload=clusters.change,
-            unready=lambda: None if authenticator.has_keys() else "no key of a token issuer could be read yet",
+            unready=lambda: None if access.authenticator.has_keys() else "no key of a token issuer could be read yet",
+            depends_on=access.board.results,
             tracer=tracer,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """Who calls, and what is allowed. `board`: the health of the services that are asked about it."""
+
+    authenticator: OidcAuthenticator | TrustedIssuers
+    narrow: NarrowTokens | None
+    authorizer: Authorizer | None
+    board: Board
+
+
+async def _open_access(
+    settings: Settings, http: httpx.AsyncClient, counters: Counters, stack: AsyncExitStack
+) -> _Access:
+    authenticator = make_authenticator(settings, http)
+    await stack.enter_async_context(authenticator)
+    counters.register(None, "authenticator", lambda: asdict(authenticator.stats()))
+    narrow, asked = make_narrow_tokens(settings), list[OpenFgaAuthorizer]()
+    owner = await make_authorizer(settings.auth.authorization, stack, partial(counters.register, None), asked)
+    authorizer = restricted(owner, narrow, links=_resolves_links(settings))
+    board = await stack.enter_async_context(probing_auth(settings, issuers_of(authenticator), asked))
+    counters.measure(partial(probe_samples, board))
+    return _Access(authenticator, narrow, authorizer, board)
+
+
+def _share(
+    settings: Settings,
+    signer: LinkSigner,
+    http: httpx.AsyncClient,
+    access: _Access,
+    audit: Audit | None,
+    stack: AsyncExitStack,
+) -> _Shared:
+    stores = Stores()
+    stack.callback(stores.close)
+    return _Shared(
+        CredentialSources(stack),
+        stores,
+        access.authenticator,
+        http,
+        access.authorizer,
+        audit,
+        ReadAhead(),
+        DirectOptions(signer, settings.transfers.lifetime, settings.transfers.part_size),
+        Background(http, Watch(), RunningTransfers(), Followed()),
+    )
+
+
+async def _open_clusters(settings: Settings, shared: _Shared, counters: Counters, stack: AsyncExitStack) -> Clusters:
+    """All clusters, and what works in the background for them."""
+    clusters = Clusters(shared, counters)
+    stack.push_async_callback(clusters.close)
+    await clusters.change(settings)
+    counters.register(None, "transfers", shared.background.counts)
+    stack.push_async_callback(shared.background.running.close)
+    stack.push_async_callback(shared.background.followed.close)
+    stack.push_async_callback(shared.background.watch.close)  # before the connections that it uses
+    return clusters
+
+
+async def _open_limits(settings: Settings, counters: Counters, stack: AsyncExitStack) -> FairUse | None:
+    fair_use = await make_fair_use(settings.limits)
+    if fair_use is not None:
+        stack.push_async_callback(fair_use.close)
+        counters.measure(fair_use.samples)
+    return fair_use
 
 
 async def _open_tracer(tracing: TracingSettings | None, stack: AsyncExitStack) -> RequestTracer | None:

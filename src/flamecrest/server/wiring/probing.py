@@ -1,9 +1,10 @@
-"""The health of one cluster: its Board, and the probes, made through the same ports as users' requests."""
+"""Boards and their probes: of a cluster, by the same ports as users' requests, and of what all clusters need."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.auth.port import Identity
@@ -26,6 +27,8 @@ from flamecrest.server.ssh.errors import (
 if TYPE_CHECKING:
     import httpx
 
+    from flamecrest.server.auth.authorization.openfga import OpenFgaAuthorizer
+    from flamecrest.server.auth.oidc import OidcAuthenticator
     from flamecrest.server.auth.port import Authenticator
     from flamecrest.server.cluster import Cluster
     from flamecrest.server.deadline import Deadline
@@ -60,6 +63,21 @@ def make_board(cluster: ClusterSettings) -> Board:
         requests=probing.failed_requests,
         windows=[_window(one) for one in cluster.maintenance],
     )
+
+
+@asynccontextmanager
+async def probing_auth(
+    settings: Settings, issuers: Sequence[OidcAuthenticator], asked: Sequence[OpenFgaAuthorizer]
+) -> AsyncIterator[Board]:
+    """Probe the token issuers and OpenFGA while the block runs. Nothing is refused for what the board says."""
+    given = settings.auth.probing
+    board = Board("", interval=given.interval_check, retry=given.retry_interval)
+    probes = [Probe(Service.ISSUER, one.check, given.timeout, path=one.name) for one in issuers]
+    if settings.clusters:
+        ask = settings.clusters[0].name
+        probes += [Probe(Service.OPENFGA, partial(one.check, ask), given.timeout) for one in asked if one.can_be_probed]
+    async with ProbeLoop(board, probes if given.interval_check else []):
+        yield board
 
 
 def _window(one: MaintenanceSettings) -> MaintenanceWindow:

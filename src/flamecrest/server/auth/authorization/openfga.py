@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MAX_ANSWERS: Final = 20_000  # in the cache
 MAX_TUPLES: Final = 100  # contextual tuples of a request: the server's limit
+PROBE_USER: Final = "flamecrest-probe"
 _ID: Final = re.compile(r"[^\s:#*]{1,200}")
 
 
@@ -138,6 +139,20 @@ class OpenFgaAuthorizer:
         asked = {(name, verb): self._question(one, name, verb) for name, one in accounts.items() for verb in Verb}
         answers = await self._ask(identity, list(dict.fromkeys(asked.values())), deadline)
         return frozenset(cluster for (cluster, _), question in asked.items() if answers[question])
+
+    @property
+    def can_be_probed(self) -> bool:
+        """Whether the server can be asked without a user's token."""
+        return self._token is not None or not self._send_token
+
+    async def check(self, cluster: str, deadline: Deadline) -> None:
+        """Ask about a user who has no relations, as requests do, and not from the cache. Raises Unavailable."""
+        user = self._model.user.replace("{user}", PROBE_USER).replace("{subject}", PROBE_USER)
+        question = Check(user, self._model.relation, self._model.object.replace("{cluster}", cluster))
+        try:
+            await self._api.ask([question], self._token or "", deadline.left())
+        except Unavailable as error:  # for operators; users are not told why
+            raise Unavailable(error.detail or error.public) from error
 
     def _question(self, identity: Identity, cluster: str, verb: Verb) -> Check:
         key = (self, identity.username)  # the account may differ from cluster to cluster

@@ -10,6 +10,7 @@ from flamecrest.server.settings.use import ReadBy
 
 from .authentication import AuthenticationSettings, IssuerSettings
 from .authorization import AuthorizationSettings
+from .probing import AuthProbingSettings
 from .tokens import NarrowTokenSettings
 
 
@@ -50,6 +51,11 @@ class AuthSettings(Section):
     authorization: AuthorizationSettings | None = Field(
         default=None,
         description="Who may do what. Not set: every user with a valid token may use every cluster.",
+    )
+    probing: AuthProbingSettings = Field(
+        default=AuthProbingSettings(),
+        description="Probes of the token issuers and of OpenFGA.",
+        json_schema_extra=FLAMECREST_ONLY,
     )
 
     @model_validator(mode="after")

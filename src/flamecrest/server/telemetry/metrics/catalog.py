@@ -118,7 +118,8 @@ METRICS: Final = {
             "flamecrest_service_healthy",
             "gauge",
             _OF_SERVICE,
-            "1 if a service is known to be up, else 0. `target` is the path of a file system.",
+            "1 if a service is known to be up, else 0. `target` is the path of a file system, or a token issuer. "
+            "`cluster` is empty for token issuers and OpenFGA.",
         ),
         Metric("flamecrest_service_probe_seconds", "gauge", _OF_SERVICE, "Duration of the last probe."),
         Metric(
