@@ -10,6 +10,7 @@ packages=(
   mvn:maven npm:npm              # issuers
   promtool:prometheus            # metrics
   ip:iproute2                    # reliability
+  faketime:faketime              # reliability
 )
 missing=()
 for one in "${packages[@]}"; do

@@ -30,6 +30,59 @@ def test_promtool_accepts_the_alert_rules() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+# An alert, the series that bring it about (promtool's notation: a start, a step, a number of steps), the minute in
+# which it is there and was not before, and a part of its summary.
+ALARMS = [
+    ("FlamecrestDown", {'up{job="flamecrest", instance="gw1"}': "0x20"}, 3, "gw1 does not answer"),
+    (
+        "FlamecrestFailing",
+        {
+            'flamecrest_http_requests_total{cluster="daint", status="500"}': "0+60x30",
+            'flamecrest_http_requests_total{cluster="daint", status="200"}': "0+60x30",
+            'flamecrest_http_requests_total{cluster="alps", status="200"}': "0+60x30",
+        },
+        10,
+        "50% of the requests to cluster daint fail",
+    ),
+    (
+        "FlamecrestServiceRefused",
+        {'flamecrest_service_refused{cluster="daint", service="filesystem", target="/home"}': "1x20"},
+        3,
+        "filesystem /home of daint is down",
+    ),
+    (
+        "FlamecrestAuthenticationDown",
+        {
+            'flamecrest_service_healthy{cluster="", service="issuer", target="https://id.example.org"}': "0x20",
+            'flamecrest_service_healthy{cluster="daint", service="ssh", target=""}': "0x20",
+        },
+        6,
+        "issuer https://id.example.org does not answer",
+    ),
+]
+
+
+@pytest.mark.parametrize(("alert", "series", "minute", "summary"), ALARMS)
+def test_alerts_fire(tmp_path: Path, alert: str, series: dict[str, str], minute: int, summary: str) -> None:
+    fires = f'count(ALERTS{{alertname="{alert}", alertstate="firing"}})'
+    file, rules = tmp_path / "alarm.yml", tmp_path / "alerts.yml"
+    rules.write_text(ALERTS.read_text())
+    asked = [{"expr": fires, "eval_time": f"{minute}m", "exp_samples": [{"labels": "{}", "value": 1}]}]
+    asked.append({"expr": fires, "eval_time": "1m", "exp_samples": []})
+    case = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": asked,
+    }
+    file.write_text(yaml.safe_dump({"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": [case]}))
+    done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    case["alert_rule_test"] = [{"eval_time": f"{minute}m", "alertname": alert, "exp_alerts": []}]
+    file.write_text(yaml.safe_dump({"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": [case]}))
+    found = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert summary in found.stdout + found.stderr  # which shows the alert that was not expected
+
+
 @contextmanager
 def prometheus(folder: Path, target: int) -> Iterator[httpx.Client]:
     """A Prometheus that scrapes a port every second, and a client of it."""
@@ -84,7 +137,7 @@ def test_queries_have_answers(tmp_path: Path) -> None:
                 api.get(f"/compute/{centre.system}/jobs").raise_for_status()
                 time.sleep(0.2)
             # Without: what this gateway has none of, such as probes, limits, an audit log, errors.
-            without = ("service_", "limits_", "audit_", "errors_", "status=~", "saved")
+            without = ("service_refused", "limits_", "audit_", "errors_", "status=~", "saved")
             asked = [query for query in dashboard_queries() if not any(part in query for part in without)]
             while empty := [query for query in asked if not value(client, query)]:
                 assert time.monotonic() < until, empty

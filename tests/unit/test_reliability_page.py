@@ -53,6 +53,17 @@ def test_the_tables_are_made_of_observations() -> None:
     assert with_tables(with_tables(PAGE.read_text(), "x\n"), text) == with_tables(PAGE.read_text(), text)
 
 
+def test_what_is_not_observed_keeps_its_rows() -> None:
+    page = with_tables(PAGE.read_text(), tables({"sshd-killed": FAILED}, "a machine"))
+    other = tables({"max-sessions": SERVED}, "another", page)
+    assert "Observed on another; some rows are of an earlier run." in other
+    assert "| ls, stat: **424** failed: a \\| b<br>download: *closed* | 0.02 s | 0.30 s |" in other
+    assert other.count("| The login node crashes |") == 1
+    assert "nothing: 90 requests were served" in other
+    assert other.count("not observed in this run") == len(FAULTS) - 2
+    assert tables({}, "a third", with_tables(page, other)).count("\n| ") == other.count("\n| ")
+
+
 @pytest.mark.parametrize(
     ("message", "shown"),
     [

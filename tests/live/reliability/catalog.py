@@ -33,6 +33,9 @@ FAULTS = (
     Kind("openfga", "OpenFGA is down", "a TCP proxy before it resets all and listens no more"),
     Kind("bad-tokens", "A flood of bad tokens", "4 clients, unknown keys, wrong signatures, no tokens"),
     Kind("clock", "The clocks of gateway and issuer differ", "the issuer's jumps 10 minutes back, then ahead"),
+    Kind("own-clock", "The gateway's clock jumps", "libfaketime: 10 minutes ahead, 2 hours ahead, 10 minutes back"),
     Kind("descriptors", "File descriptors are used up", "`prlimit --nofile` as low as what is open"),
+    Kind("worker-killed", "One of two workers is killed", "SIGKILL to the process of a worker"),
+    Kind("worker-frozen", "One of two workers hangs", "SIGSTOP to its process, `server.worker_timeout: 4`"),
     Kind("sigterm", "SIGTERM under load, then a new process", "SIGTERM; the same port"),
 )  # fmt: skip

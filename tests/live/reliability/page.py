@@ -21,8 +21,9 @@ COUNTED = ("connections", "programs", "descriptors", "sockets", "children")
 Found = Mapping[str, Any]  # what Fault writes
 
 
-def tables(found: Mapping[str, Found], machine: str) -> str:
-    """What clients see of each fault, and what is left of it."""
+def tables(found: Mapping[str, Found], machine: str, page: str = "") -> str:
+    """What clients see of each fault, and what is left of it. Faults that are not found keep their rows of a page."""
+    rows = [line for line in page.partition(BEGIN)[2].partition(END)[0].splitlines() if line.startswith("| ")]
     seen = ["| fault | what clients see | noticed | over |", "|---|---|---|---|"]
     left = [
         "| fault | lost, doubled | " + " | ".join(COUNTED) + " | memory |",
@@ -30,11 +31,16 @@ def tables(found: Mapping[str, Found], machine: str) -> str:
     ]
     for kind in FAULTS:
         one = found.get(kind.key)
-        cells = _seen(one) if one else "not observed in this run | - | -"
-        seen.append(f"| **{kind.title}**: {kind.means} | {cells} |")
+        name = f"| **{kind.title}**: {kind.means} |"
+        kept = [[row for row in rows if row.startswith(head)] for head in (name, f"| {kind.title} |")]
         if one:
+            seen.append(f"{name} {_seen(one)} |")
             left.append(f"| {kind.title} | {_kept(one)} | {_left(one)} |")
-    return "\n".join([f"Observed on {machine}.", "", *seen, "", "## What is left", "", LEFT, "", *left, ""])
+        else:
+            seen += kept[0] or [f"{name} not observed in this run | - | - |"]
+            left += kept[1]
+    earlier = "; some rows are of an earlier run" if rows and not all(kind.key in found for kind in FAULTS) else ""
+    return "\n".join([f"Observed on {machine}{earlier}.", "", *seen, "", "## What is left", "", LEFT, "", *left, ""])
 
 
 LEFT = """\
@@ -93,7 +99,8 @@ def with_tables(page: str, text: str) -> str:
 
 def main() -> None:
     found = {path.stem: json.loads(path.read_text()) for path in Path(sys.argv[1]).glob("*.json")}
-    PAGE.write_text(with_tables(PAGE.read_text(), tables(found, here())))
+    page = PAGE.read_text()
+    PAGE.write_text(with_tables(page, tables(found, here(), page)))
 
 
 __all__ = ["FAULTS", "PAGE", "Kind", "tables", "with_tables"]

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+import platform
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
 from anyio.from_thread import start_blocking_portal
 
 from flamecrest.sandbox.issuer import Issuer, SigningKey
+from tests.live.faults import until
 from tests.live.openfga import API_TOKEN, BINARY, openfga
 from tests.live.process import free_port
 
 from .conftest import Scene
 from .tcp_proxy import tcp_proxy
 
+FAKETIME = Path(f"/usr/lib/{platform.machine()}-linux-gnu/faketime/libfaketimeMT.so.1")  # of Debian
 FLOOD = 300  # bad tokens of each client
 
 
@@ -128,3 +132,42 @@ def test_clocks_differ(scene: Scene) -> None:
                 offset = 0.0
         finally:
             portal.call(issuer.stop)
+
+
+def test_the_clock_of_the_gateway_jumps(scene: Scene) -> None:
+    """Tokens that have not expired go on; with the right time all is as before."""
+    if not FAKETIME.exists():
+        pytest.skip(f"{FAKETIME} is missing: tests/live/programs.sh installs it")
+    clock = scene.world.folder / "clock"
+    clock.write_text("+0")
+    settings = {
+        "LD_PRELOAD": FAKETIME,
+        "FAKETIME_TIMESTAMP_FILE": clock,
+        "FAKETIME_NO_CACHE": 1,
+        "FAKETIME_DONT_FAKE_MONOTONIC": 1,
+    }
+    node = scene.world.sshd()
+    scene.serve(scene.settings(node), before=["env", *(f"{name}={value}" for name, value in settings.items())])
+    scene.files()
+
+    def jump(offset: str) -> None:
+        new = clock.with_suffix(".new")
+        new.write_text(offset)
+        new.replace(clock)  # a file that is empty for a moment would be a jump of its own
+
+    def refused(message: str) -> None:
+        """Wait until each kind of request, begun from now on, has been refused with this."""
+        since = time.monotonic()
+        said = lambda: {  # noqa: E731
+            one.what for one in list(scene.traffic.samples) if one.begun >= since and message in one.message
+        }
+        until(lambda: said() == scene.traffic.kinds, f"requests are refused: {message}")
+
+    with scene.fault("own-clock", node) as fault, fault.lasts():
+        jump("+600")
+        fault.until_served()
+        jump("+7200")  # all tokens have expired
+        refused("Access token is expired")
+        jump("-600")  # they are from the future
+        refused("Access token is invalid")
+        jump("+0")
