@@ -58,9 +58,18 @@ async def when_certain(submit: Callable[[Deadline], Awaitable[T]]) -> T:
 
 
 @asynccontextmanager
-async def over_sandbox(folder: Path, **options: Any) -> AsyncIterator[Reached]:
+async def over_sandbox(
+    folder: Path,
+    *,
+    probing: Mapping[str, Any] | None = None,
+    change: Callable[[dict[str, Any]], None] = lambda _: None,
+    **options: Any,
+) -> AsyncIterator[Reached]:
+    """The sandbox, with a service account if `probing` is given; `change` changes the configuration."""
     async with Centre(folder / "centre", **options) as centre:
-        config = await asyncio.to_thread(centre.write_config, folder / "flamecrest.yaml")
+        made = centre.config(probing=probing)
+        change(made)
+        config = await asyncio.to_thread(write_settings, made, folder / "flamecrest.yaml")
         settings = await asyncio.to_thread(load, config, {})
         async with open_gateway(settings) as gateway:
             root = str(centre.home("fireuser").parent)

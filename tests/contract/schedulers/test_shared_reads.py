@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,8 +29,13 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def reached(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Reached]:
-    async with over_sandbox(tmp_path_factory.mktemp("shared")) as found:
+    async with over_sandbox(tmp_path_factory.mktemp("shared"), change=with_long_life) as found:
         yield found
+
+
+def with_long_life(config: dict[str, Any]) -> None:
+    """Answers last for the whole test, so that only changes make the gateway ask again."""
+    config["clusters"][0]["scheduler"]["shared_reads"] = {"life": 600}
 
 
 async def as_user(reached: Reached, user: str) -> Scheduler:
@@ -118,3 +124,47 @@ async def test_nodes_are_asked_once_for_all_users_where_nothing_is_private(reach
     assert (asked(reached) - before)["nodes.asked"] <= 1
     for one in users:
         assert await one.partitions(soon(), hidden=True) != await one.partitions(soon(), hidden=False)
+
+
+async def polled(reached: Reached, users: tuple[str, ...], name: str, more: int = 2) -> list[dict[str, str]]:
+    """The lists of users who poll, once that counter has grown so much."""
+    before = counts(reached)[name]
+    async with asyncio.timeout(50):
+        while counts(reached)[name] < before + more:
+            found = await asyncio.gather(*[listed(await as_user(reached, user)) for user in users])
+            await asyncio.sleep(0.05)
+    return found
+
+
+def counts(reached: Reached) -> Counter[str]:
+    (source,) = [source for source in reached.gateway.counters if source.component == "scheduler"]
+    return Counter(source.read())
+
+
+async def test_users_who_poll_are_asked_for_by_one_command_of_the_service_account(tmp_path: Path):
+    users = ("fireuser", "user01", "user02")
+    async with over_sandbox(tmp_path, probing={}) as reached:
+        own = {}
+        for user in users:
+            spec = JobSpec(str(reached.home(user)), script=SLEEP, hold=True)
+            own[user] = await (await as_user(reached, user)).submit(spec, soon())
+        found = await polled(reached, users, "queues.asked")
+        assert found == [{own[user]: "PENDING"} for user in users]
+        assert counts(reached)["queues.failures"] == 0
+        for user in users:
+            await (await as_user(reached, user)).cancel(own[user], soon())
+
+
+async def test_a_service_account_that_cannot_log_in_keeps_no_user_from_anything(tmp_path: Path):
+    def with_another_key(config: dict[str, Any]) -> None:
+        keys = config["ssh_credentials"]["keys"]
+        keys["firesrv"] = keys["user03"]
+
+    users = ("fireuser", "user01")
+    async with over_sandbox(tmp_path, probing={}, change=with_another_key) as reached:
+        mine = await as_user(reached, "fireuser")
+        job_id = await mine.submit(JobSpec(str(reached.home("fireuser")), script=SLEEP, hold=True), soon())
+        assert await polled(reached, users, "privacy.failures", 1) == [{job_id: "PENDING"}, {}]
+        assert await polled(reached, users, "queue.asked") == [{job_id: "PENDING"}, {}]
+        assert counts(reached)["queues.asked"] == 0
+        await mine.cancel(job_id, soon())
