@@ -56,6 +56,7 @@ class Entry:
     mtime: int = 0  # microseconds since the epoch
     sha256: str = ""
     text: bytes = b""  # the target of a link, or the reason of an error
+    around: bytes = b""  # of a root that does not exist: the identities of the folder that it will be in
 
     @property
     def key(self) -> list[bytes]:
@@ -68,7 +69,7 @@ def entry(head: bytes, path: bytes, text: bytes) -> Entry:
     kind, *rest = head.decode("ascii", "replace").split(" ")
     try:
         if kind == "!":
-            return Entry("!", path, text=text)
+            return Entry("!", path, text=text, around=" ".join(rest[1:]).encode())
         mode, size, mtime, _, sha256 = rest
         if kind not in "dflo" or (path and not {b"", b".", b".."}.isdisjoint(path.split(b"/"))):
             raise ValueError(path)

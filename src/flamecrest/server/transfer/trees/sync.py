@@ -80,6 +80,9 @@ async def steps(
         if root is not None and root.kind == "!":
             if root.text not in _MISSING:
                 raise root_error("sync", target.path, root.text)
+            same_cluster = source.cluster == target.cluster
+            if contains(first.text, root.around, same_cluster=same_cluster):
+                raise Invalid("`targetPath`: one of the folders contains the other")
             there, root = _none(), None
         if root is not None and overlap(first.text, root.text, same_cluster=source.cluster == target.cluster):
             raise Invalid("`targetPath`: one of the folders contains the other, or they are the same")
@@ -88,16 +91,20 @@ async def steps(
 
 
 def overlap(source: bytes, target: bytes, *, same_cluster: bool) -> bool:
-    """Whether one folder is in the other, or is the other, by another name: see `identities` in tree.pl.
+    """Whether one folder is in the other, or is the other, by another name: see `identities` in tree.pl."""
+    return contains(source, target, same_cluster=same_cluster) or contains(target, source, same_cluster=same_cluster)
+
+
+def contains(folder: bytes, chain: bytes, *, same_cluster: bool) -> bool:
+    """Whether the first of the identities `folder` is among those of `chain`.
 
     Numbers of devices say nothing about the folders of another cluster.
     """
-    chains = [[one.split(b":") for one in text.split(b" ") if one.count(b":") == 2] for text in (source, target)]
-    for root, folders in ((chains[0][:1], chains[1]), (chains[1][:1], chains[0])):
-        for device, inode, changed in root:
-            for other in folders:
-                if inode == other[1] and (changed == other[2] or (same_cluster and device == other[0])):
-                    return True
+    root, others = ([one.split(b":") for one in text.split(b" ") if one.count(b":") == 2] for text in (folder, chain))
+    for device, inode, changed in root[:1]:
+        for other in others:
+            if inode == other[1] and (changed == other[2] or (same_cluster and device == other[0])):
+                return True
     return False
 
 

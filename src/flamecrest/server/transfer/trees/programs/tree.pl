@@ -154,7 +154,8 @@ sub parted {
 # --- list
 
 # device, inode and time of the last change of the root, and of each folder that it is in: two names of one folder
-# (mounted twice, or on two clusters) have the same
+# (mounted twice, or on two clusters) have the same. A folder below a mounted part of a file system (mount --bind) is
+# also in the folders around the original of that part.
 sub identities {
   my ($top) = @_;
   my (@found, @before);
@@ -164,10 +165,51 @@ sub identities {
     my @s = attributes($path, 1) or last;
     last if @before and $before[0] == $s[0] and $before[1] == $s[1];
     @before = @s;
-    push @found, "$s[0]:$s[1]:" . micros($s[10]);
+    push @found, identity(@s);
     $path .= "/..";
   }
+  my %seen = map { $_ => 1 } @found;
+  for my $other (other_paths()) {
+    for (my $at = $other; length $at and @found < 1024; $at =~ s{/[^/]*\z}{}) {
+      my @s = attributes($at, 1) or next;
+      my $one = identity(@s);
+      push @found, $one unless $seen{$one}++;
+    }
+  }
   return "@found";
+}
+
+sub identity {
+  return "$_[0]:$_[1]:" . micros($_[10]);
+}
+
+# the other paths of the working directory, by the mounts of its file system; none where the kernel does not say
+sub other_paths {
+  my @here = stat "." or return;
+  my $path = readlink "/proc/self/cwd";
+  open my $folder, "<", "." or return;
+  open my $info, "<", "/proc/self/fdinfo/" . fileno $folder or return;
+  my ($mount) = map { /\Amnt_id:\s*(\d+)/ ? $1 : () } <$info>;
+  open my $mounts, "<", "/proc/self/mountinfo" or return;
+  return unless defined $path and defined $mount;
+  my ($device, $inside, @all);
+  while (my $line = <$mounts>) {
+    my ($id, undef, $number, @names) = split / /, $line;
+    my ($part, $point) = map { my $name = $_; $name =~ s/\\([0-7]{3})/chr oct $1/ge; $name eq "/" ? "" : $name } @names[0, 1];
+    push @all, [$number, $part, $point];
+    next unless $id == $mount and index("$path/", "$point/") == 0;
+    ($device, $inside) = ($number, $part . substr $path, length $point);
+  }
+  return unless defined $device;
+  my @found;
+  for my $one (@all) {
+    my ($number, $part, $point) = @$one;
+    next unless $number eq $device and index("$inside/", "$part/") == 0;
+    my $other = $point . substr $inside, length $part;
+    my @s = stat $other or next;
+    push @found, $other if $other ne $path and $s[0] == $here[0] and $s[1] == $here[1];
+  }
+  return @found;
 }
 
 my ($checksum, $sweep);
@@ -503,7 +545,16 @@ sub synced {
 }
 
 my $top = opened_root($root, $mode eq "apply");
-unless ($top) { failed("", $! + 0); flush(); exit 0 }
+unless ($top) {
+  my $code = $! + 0;
+  # one that does not exist yet will be in the folder that is the current one by now
+  my $around = "";
+  if ($mode eq "list" and $code == ENOENT and opendir my $here, ".") { $around = " " . identities($here) }
+  local $! = $code;
+  record("! $code$around", "", "$!");
+  flush();
+  exit 0;
+}
 if ($mode eq "list") {
   ($checksum, $sweep) = @rest;
   my @s = attributes($top, 1);
