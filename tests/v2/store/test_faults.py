@@ -12,7 +12,7 @@ import pytest
 
 from tests.v2.test_large_files import Transfer, names, read, start
 
-from .place import MIB, PATIENCE, ended, send
+from .place import MIB, PATIENCE, ended, send, view
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -192,12 +192,22 @@ def test_a_record_opens_no_bucket_of_others(api, work, http, web) -> None:
     record.write_text(right.replace("-fireuser", "-user01"))
     shown = http.get(transfer.url + transfer.id)
     assert (shown.status_code, "damaged" in shown.text) == (400, True), shown.text
-    retry = f"/filesystem/{api.system}/transfer/{transfer.id}/retry"
-    assert http.post(retry).status_code == 400
-    assert http.delete(f"/filesystem/{api.system}/transfer/{transfer.id}").status_code == 400
+    url = f"/filesystem/{api.system}/transfer"
+    assert http.post(f"{url}/{transfer.id}/retry").status_code == 400
+    found = view(http, api, transfer.id)
+    assert (found["state"], found["method"], "damaged" in found["error"]) == ("FAILED", None, True), found
+    assert found in http.get(url).json()["transfers"]
     record.write_text(right)
     send(web, transfer, b"abc")
     assert ended(transfer)["status"]["state"] == "COMPLETED"
+    other = start(http, api, f"{work}/file", 3, "s3")
+    record = record.with_name(f"{other.id}.json")
+    record.write_text(record.read_text().replace("-fireuser", "-user01"))
+    assert http.delete(f"{url}/{other.id}").status_code == 204
+    assert http.get(f"{url}/{other.id}").status_code == 404
+    assert not list(record.parent.glob(f"{other.id}*"))
+    send(web, other, b"new")  # nothing in the store was touched, and nobody fetches it
+    assert read(http, api, f"{work}/file") == b"abc"
 
 
 def test_transfers_are_their_owners(api, place, work, http, web) -> None:

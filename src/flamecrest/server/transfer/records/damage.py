@@ -6,9 +6,10 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from flamecrest.server.errors import Conflict, Invalid
+from flamecrest.server.errors import Conflict, GatewayError, Invalid
 from flamecrest.server.ssh.channels.sftp_packets import NO_SUCH_FILE, SftpError
 
+from .record import DamagedRecord
 from .storage import read_end, read_progress, read_record
 
 if TYPE_CHECKING:
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     from .names import RecordFiles
 
 
-async def is_damaged(sftp: Sftp, files: RecordFiles) -> bool:
-    """Whether what is recorded of a transfer cannot be read."""
+async def is_damaged(sftp: Sftp, files: RecordFiles, error: GatewayError) -> bool:
+    """Whether what is recorded of a transfer, of which `error` was raised, cannot be used."""
+    if isinstance(error, DamagedRecord):
+        return True
     try:
         await asyncio.gather(read_record(sftp, files), read_end(sftp, files), read_progress(sftp, files))
     except (Conflict, Invalid):

@@ -29,6 +29,10 @@ _NUMBERS: Final = ("created", "size")
 _GREATEST: Final = 2**64 - 1  # the identity of a file
 
 
+class DamagedRecord(Conflict):
+    """The record of a transfer cannot be used: not read, or it names what is not its user's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """A transfer. It is written once."""
@@ -144,9 +148,9 @@ def is_number(value: object) -> bool:
     return type(value) is int and 0 <= value <= _GREATEST
 
 
-def damaged() -> Conflict:
+def damaged() -> DamagedRecord:
     """The error for a record that cannot be used."""
-    return Conflict("The record of the transfer was damaged")
+    return DamagedRecord("The record of the transfer was damaged")
 
 
 def _dump(value: dict[str, Any]) -> bytes:
