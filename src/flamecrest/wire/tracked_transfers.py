@@ -105,8 +105,11 @@ class TransferModel(WireModel):
     seconds_left: int | None = Field(default=None, description="At this rate")
     etag: str | None = None
     sha256: str | None = Field(default=None, description="Of the file, if both sides have it")
+    state_reason: str | None = Field(
+        default=None, description="Why it is `PENDING`: the scheduler's reason, or what is missing"
+    )
     error: str | None = None
-    hint: str | None = Field(default=None, description="What can be done about the error")
+    hint: str | None = Field(default=None, description="What can be done about the error, or about `stateReason`")
     then_job_id: str | None = Field(default=None, description="The job of `thenSubmit`")
     logs: TransferJobLogs
     encoding: Literal["percent"] | None = Field(default=None, description="`percent`: paths are percent-encoded bytes")

@@ -91,6 +91,9 @@ def test_killed_while_it_fetches(place: Place, http: httpx.Client, old: set[str]
     data = os.urandom(20 * MIB)
     send(begun := begin(http, place, "held", "old", len(data)), data)
     job = job_of(http, "held", begun)
+    waits = view(http, "held", begun)
+    assert (waits["state"], waits["stateReason"]) == ("PENDING", f"Job {job}: JobHeldUser"), waits
+    assert waits["hint"] == "You hold it. Release it."
     with frozen(place):
         subprocess.run(["scontrol", "release", job], check=True)
         until(lambda: processes(job, "curl"))

@@ -43,8 +43,10 @@ _WORDS: Final[Mapping[str, str]] = MappingProxyType({
     "MaxJobs": "A limit of the number of running jobs is reached. It starts when some of them have ended.",
     "MaxSubmitJobsPerUser": "You have as many jobs as you may have. Wait until some have ended.",
 })  # fmt: skip
-# Beginnings of the comments of OpenPBS, and the reasons of Slurm that mean the same.
+_MOVER: Final = re.compile(r"Job [^\s:]+: ")  # before the reason of a job that a transfer waits for
+# Beginnings of the comments of OpenPBS, and of sentences of Slurm, and the reasons that mean the same.
 _COMMENTS: Final = (
+    (re.compile(r"Nodes[ _]required[ _]for[ _]job[ _]are[ _]DOWN"), "ReqNodeNotAvail"),
     (re.compile(r"Can Never Run: "), "BadConstraints"),
     (re.compile(r"Not Running: .*(?:Insufficient amount|Not enough)"), "Resources"),
     (re.compile(r"Not Running: .*(?:limit|has reached|would exceed)", re.IGNORECASE), "MaxJobs"),
@@ -66,6 +68,7 @@ def reason_hint(reason: str | None) -> str | None:
     """The hint for a reason; None for one without, or one that is not known."""
     if not reason:
         return None
+    reason = _MOVER.sub("", reason, count=1) if _MOVER.match(reason) else reason
     word = re.split(r"[\s,(:]", reason, maxsplit=1)[0]
     if word in _WORDS:
         return _WORDS[word]

@@ -6,7 +6,9 @@ import pytest
 
 from flamecrest.server.schedulers.slurm.states import JOB_STATES
 from flamecrest.server.schedulers.values import Job, Stage
-from flamecrest.server.transfer.tracking.view import state_of
+from flamecrest.server.transfer.records.names import RecordFiles, new_id
+from flamecrest.server.transfer.records.record import Record
+from flamecrest.server.transfer.tracking.view import state_of, view
 
 
 @pytest.mark.parametrize(
@@ -30,3 +32,21 @@ def test_a_transfer_ends_when_its_job_does() -> None:
     for state, stage in JOB_STATES.values():
         under_way = state_of(Job("1", "job", state, stage)) in {"PENDING", "RUNNING"}
         assert under_way is (stage is not Stage.ENDED), state
+
+
+@pytest.mark.parametrize("before", ["", "Job 12: "])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "ReqNodeNotAvail, UnavailableNodes:node[1-3]",
+        "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions",
+        "Nodes_required_for_job_are_DOWN,_DRAINED_or_reserved_for_jobs_in_higher_priority_partitions",
+    ],
+)
+def test_one_that_waits_for_nodes_says_so(before: str, reason: str) -> None:
+    record = Record("cp", "internal", "/a", 1, job_id="12")
+    shown = view(RecordFiles(b"/r", new_id(60)), record, "PENDING", None, None, before + reason, None)
+    assert (shown.error, shown.reason) == (None, before + reason)
+    assert "Nodes are down or reserved" in (shown.hint or "")
+    running = view(RecordFiles(b"/r", new_id(60)), record, "RUNNING", None, None, None, None)
+    assert (running.reason, running.hint) == (None, None)

@@ -28,7 +28,7 @@ def mounted(stack: ExitStack, original: Path, place: Path) -> Path:
         subprocess.run(["mount", "--bind", original, place], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no mount here: {error}")
-    stack.callback(subprocess.run, ["umount", "-l", place], check=True)
+    stack.callback(lambda: subprocess.run(["umount", "-l", place], check=True))
     return place
 
 

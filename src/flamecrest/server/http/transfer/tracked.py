@@ -171,6 +171,7 @@ def _shown(cluster: Cluster, one: TransferView) -> dict[str, Any]:
         "secondsLeft": one.remaining,
         "etag": one.etag,
         "sha256": one.sha256,
+        "stateReason": one.reason,
         "error": one.error,
         "hint": one.hint,
         "thenJobId": one.then_job_id,

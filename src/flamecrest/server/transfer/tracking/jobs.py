@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import GatewayError, NotFound
@@ -27,15 +28,25 @@ UNKNOWN: Final = 600  # seconds after its submission for which a job may be unkn
 FORGOTTEN: Final = "The scheduler does not know the job any more, and its log does not say that it has succeeded."
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a transfer that the scheduler does stands. `reason` is why its job waits, in the scheduler's words."""
+
+    state: State
+    end: End | None = None
+    progress: Progress | None = None
+    reason: str = ""
+
+
 async def state_of_job(
     tools: UserTools, sftp: Sftp, files: RecordFiles, record: Record, deadline: Deadline
-) -> tuple[State, End | None, Progress | None]:
-    """State, end and progress of a transfer without an end. The end is recorded: schedulers forget their jobs."""
+) -> Standing:
+    """How a transfer without an end stands. The end is recorded: schedulers forget their jobs."""
     try:
         (job, *_) = await tools.shown().job(record.job_id, deadline)
     except NotFound:
         if time.time() - record.created < UNKNOWN:
-            return "PENDING", None, None
+            return Standing("PENDING")
         log = await read_job_log(sftp, record)
         end = End("COMPLETED", int(time.time()))
         if not log.succeeded:
@@ -43,29 +54,27 @@ async def state_of_job(
         return await _ended(sftp, files, record, log, end, "The job has ended.")
     state = state_of(job)
     if state == "PENDING":
-        return state, None, None
+        return Standing(state, reason=why(job) or "")
     log = await read_job_log(sftp, record)
     if state == "RUNNING":
-        return state, None, _progress(record, log)
-    error = "" if state == "COMPLETED" else log.reason or _reason(job)
+        return Standing(state, progress=_progress(record, log))
+    error = "" if state == "COMPLETED" else log.reason or why(job) or job.state
     end = End(state, job.times.end or int(time.time()), error=error)
     return await _ended(sftp, files, record, log, end, f"The job has ended: {job.state}")
 
 
-async def _ended(
-    sftp: Sftp, files: RecordFiles, record: Record, log: JobLog, end: End, line: str
-) -> tuple[State, End, Progress | None]:
+async def _ended(sftp: Sftp, files: RecordFiles, record: Record, log: JobLog, end: End, line: str) -> Standing:
     progress = _progress(record, log)
     with suppress(SftpError, GatewayError):
         if progress is not None:
             await storage.write_progress(sftp, files, progress)
         await storage.finish(sftp, files, end, line)
-    return end.state, end, progress
+    return Standing(end.state, end, progress)
 
 
-def _reason(job: Job) -> str:
-    """Why a job has not succeeded. Slurm's reason of jobs without one is `None`."""
-    return job.reason if job.reason and job.reason != "None" else job.state
+def why(job: Job) -> str | None:
+    """The scheduler's reason. Slurm's of jobs without one is `None`."""
+    return job.reason if job.reason != "None" else None
 
 
 def _progress(record: Record, log: JobLog) -> Progress | None:

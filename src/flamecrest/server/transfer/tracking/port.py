@@ -40,11 +40,12 @@ class TransferView:
     etag: str | None
     sha256: str | None  # of the file, if it was verified
     error: str | None
-    hint: str | None  # what can be done about the error
+    hint: str | None  # what can be done about the error, or about the reason
     output_log: str
     error_log: str
     then_job_id: str | None  # the job that was submitted when the transfer was complete
     deletes: bool = False  # a synchronization that removes what the source lacks
+    reason: str | None = None  # why it is pending
 
 
 @dataclass(frozen=True, slots=True)

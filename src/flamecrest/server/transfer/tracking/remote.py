@@ -21,7 +21,7 @@ from flamecrest.server.transfer.records.record import End, Progress, Record
 
 from .background import BEAT, STOPPED
 from .following import FollowingJobs
-from .jobs import state_of_job
+from .jobs import state_of_job, why
 from .then import submitted
 from .view import damaged_view, state_of, view
 
@@ -74,7 +74,7 @@ class RemoteTrackedTransfers:
             try:
                 return await self._shown(sftp, files, deadline)
             except (Conflict, Invalid) as error:
-                damaged = await _damaged(sftp, files, error) if await is_damaged(sftp, files) else None
+                damaged = await _damaged(sftp, files, error) if await is_damaged(sftp, files, error) else None
                 if damaged is None:
                     raise
                 return damaged
@@ -88,8 +88,8 @@ class RemoteTrackedTransfers:
             files = await self._files(sftp, transfer)
             try:
                 return files.transfer, await _record(sftp, files), await self._shown(sftp, files, deadline)
-            except (Conflict, Invalid):
-                if not await is_damaged(sftp, files):
+            except (Conflict, Invalid) as error:
+                if not await is_damaged(sftp, files, error):
                     raise
             await remove(sftp, files)
             return None
@@ -197,6 +197,7 @@ class RemoteTrackedTransfers:
             submitted(sftp, files), storage.exists(sftp, files.then),
         )  # fmt: skip
         state: State = "PENDING"
+        reason = ""
         if end is None and record.method in {"sync", "copy"}:
             end = await self._end_of_folders(sftp, files, record, progress)
             state = "RUNNING"
@@ -205,14 +206,17 @@ class RemoteTrackedTransfers:
             progress = await _progress_of_parts(sftp, files, record) if end is None else None
             state = "RUNNING" if progress is not None and progress.done else "PENDING"
         elif end is None and record.job_id:
-            state, end, progress = await state_of_job(self.tools, sftp, files, record, deadline)
+            standing = await state_of_job(self.tools, sftp, files, record, deadline)
+            state, end, progress, reason = standing.state, standing.end, standing.progress, standing.reason
         elif end is None:
-            state, end = await self._state_in_store(sftp, files, deadline)
+            state, end, reason = await self._state_in_store(sftp, files, deadline)
         if end is not None:
             state = end.state
         if follows and then is None and state == "COMPLETED":
             self._following.follow(files.transfer)
-        return view(files, record, state, end, progress, await storage.error_of(sftp, files, end), then)
+        if not (state == "PENDING" and reason):
+            reason = await storage.error_of(sftp, files, end) or ""
+        return view(files, record, state, end, progress, reason or None, then)
 
     async def _end_of_folders(
         self, sftp: Sftp, files: RecordFiles, record: Record, progress: Progress | None
@@ -230,13 +234,15 @@ class RemoteTrackedTransfers:
         await storage.finish(sftp, files, End("FAILED", int(time.time()), error=STOPPED), STOPPED)
         return await storage.read_end(sftp, files)
 
-    async def _state_in_store(self, sftp: Sftp, files: RecordFiles, deadline: Deadline) -> tuple[State, End | None]:
-        """The state of a transfer through the object store."""
+    async def _state_in_store(
+        self, sftp: Sftp, files: RecordFiles, deadline: Deadline
+    ) -> tuple[State, End | None, str]:
+        """The state of a transfer through the object store, its end, and why it waits."""
         try:
             (job, *_) = await self.tools.lookup.job(files.transfer, deadline)
         except NotFound:
-            return "PENDING", None
-        return state_of(job), await storage.read_end(sftp, files)
+            return "PENDING", None, ""
+        return state_of(job), await storage.read_end(sftp, files), why(job) or ""
 
 
 def _tools(target: TrackedTransfers) -> UserTools:

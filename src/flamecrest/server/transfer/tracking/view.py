@@ -7,6 +7,7 @@ import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from flamecrest.server.schedulers.reason_hints import reason_hint
 from flamecrest.server.schedulers.values import Stage
 from flamecrest.server.transfer.records import names
 
@@ -59,10 +60,10 @@ def view(
     state: State,
     end: End | None,
     progress: Progress | None,
-    error: str | None,
+    reason: str | None,
     then: Submitted | None,
 ) -> TransferView:
-    """The view of a transfer."""
+    """The view of a transfer. `reason` is its error, or why it is pending."""
     done = record.size if state == "COMPLETED" and progress is None else None if progress is None else progress.done
     total = (progress.total if progress is not None and progress.total else record.size) or None
     until = end.at if end is not None else int(time.time()) if progress is None else progress.at
@@ -71,7 +72,8 @@ def view(
         None if state != "RUNNING" or not rate or total is None or done is None else max(0, int((total - done) / rate))
     )
     system = record.details.get("system")
-    shown = None if state in {"COMPLETED", "PENDING"} else error
+    waits = reason if state == "PENDING" else None
+    shown = None if state in {"COMPLETED", "PENDING"} else reason
     return TransferView(
         files.transfer, record.method, record.direction, state, record.path, record.target or None,
         str(system) if system else None, (progress.job_id if progress is not None else "") or record.job_id or None,
@@ -79,9 +81,9 @@ def view(
         names.expiry(files.transfer) if end is None and record.method == "direct" else None,
         done, total, None if progress is None else progress.files, rate, remaining,
         (end.etag if end is not None else "") or None, (end.sha256 if end is not None else "") or None,
-        shown or (then.error if then is not None else None), hint(shown),
+        shown or (then.error if then is not None else None), reason_hint(waits) or hint(shown),
         _log(record, "output", files.log), _log(record, "errors", files.errors), None if then is None else then.job_id,
-        bool(record.details.get("delete")),
+        bool(record.details.get("delete")), waits,
     )  # fmt: skip
 
 
