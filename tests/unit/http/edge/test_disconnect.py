@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,8 @@ from flamecrest.server.http.edge.exchange import Exchange
 
 if TYPE_CHECKING:
     from starlette.types import Message
+
+    from tests.unit.http.world import World
 
 pytestmark = pytest.mark.anyio
 
@@ -180,3 +184,26 @@ async def test_trickle_of_bytes_is_a_stall() -> None:
     assert found.ended == "stalled"
     task.cancel()
     found.close("/")
+
+
+async def test_an_error_that_is_kept_keeps_no_connection(world: World) -> None:
+    """granian closes the connection of a body that was not read when nothing refers to its `receive` any more."""
+
+    class Receive:
+        async def __call__(self) -> Message:
+            return GONE
+
+    kept: list[BaseException | None] = []
+
+    async def send(message: Message) -> None:
+        kept.append(sys.exception())
+
+    receive = Receive()
+    seen = weakref.ref(receive)
+    headers = [(b"host", b"gateway"), (b"transfer-encoding", b"chunked")]
+    scope = {"type": "http", "http_version": "1.1", "method": "PUT", "path": "/nope", "headers": headers}
+    await world.app()({**scope, "query_string": b"", "root_path": ""}, receive, send)
+    assert kept[0] is not None
+    assert kept[0].__traceback__ is not None
+    del receive
+    assert seen() is None

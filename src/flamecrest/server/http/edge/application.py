@@ -88,6 +88,7 @@ class Edge(FastAPI):
         if path[-1:] == "/" or path[:1] != "/":
             normalize_path(scope)
         exchange = Exchange(scope, receive, send, self._requests, self._stall_timeout)
+        del receive  # see Exchange.release
         token = current_trace.set(exchange.trace)
         try:
             if exchange.error is not None or (self._stopping and not scope["path"].endswith(HEALTH_PATHS)):
@@ -107,6 +108,7 @@ class Edge(FastAPI):
             current_trace.reset(token)
         if exchange.unread:
             await exchange.linger()
+            exchange.release()
 
     def serve_with(self, gateway: Gateway) -> None:
         """Serve requests with an open gateway."""

@@ -295,6 +295,14 @@ class Exchange:
                 if message["type"] != "http.request" or not message.get("more_body", False):
                     return
 
+    def release(self) -> None:
+        """Forget the server's `receive`, of which a call may have been given up.
+
+        While anything refers to it, granian keeps the connection of a body that was not read open, and reads nothing:
+        the client waits. An error that is kept refers to the frames that it has passed, and so to this object.
+        """
+        self._receive = _nothing_more
+
     # Called by the monitor
 
     def check(self, now: float) -> None:
@@ -333,6 +341,10 @@ class Exchange:
             pass
         if not self._responded:
             self._end("disconnected")
+
+
+async def _nothing_more() -> Message:
+    return _DISCONNECT
 
 
 def stopping() -> Unavailable:
