@@ -287,6 +287,7 @@ def test_exchanged_tokens_of_keycloak(world: World) -> None:
 
 
 FORM = "[...document.querySelectorAll('.auth-container')].find(e => e.innerText.includes('authorization_code'))"
+FORMS = "document.querySelectorAll('.auth-container').length"
 DISCOVERED = "JSON.stringify(ui.getSystem().authSelectors.definitionsToAuthorize()).includes('authorization_code')"
 FIELDS = "['#username', '#password', '#kc-login'].map(one => document.querySelector(one))"
 OPERATION = "#operations-status-get_systems_status_systems_get"
@@ -299,6 +300,9 @@ def test_a_browser_logs_in_on_the_page_docs(world: World, tmp_path: Path) -> Non
         docs = chromium.page(f"{world.api}/docs")
         docs.wait(DISCOVERED)  # the dialog shows what is known when it opens
         docs.click("button.authorize")
+        docs.wait(f"!!{FORM}")
+        docs.screenshot(tmp_path / "forms.png")
+        assert docs.run(FORMS) == 2  # a token that is pasted, and the login: not all flows that Keycloak knows
         docs.wait(f"(e => e && (e.querySelector('button.authorize').click(), true))({FORM})")
         form = chromium.page(f"{world.keycloak.url}/realms/{REALM}/")
         form.wait("!!document.querySelector('#kc-login')")

@@ -12,7 +12,7 @@ from flamecrest import __version__
 from flamecrest.server.http import compute, health, metadata, status, tokens
 from flamecrest.server.http.access.refused_tokens import RefusedTokens
 from flamecrest.server.http.core import docs
-from flamecrest.server.http.core.openapi import oauth2_scheme, openid_scheme
+from flamecrest.server.http.core.openapi import code_scheme, oauth2_scheme, openid_scheme
 from flamecrest.server.http.edge.application import STALL_TIMEOUT, Edge
 from flamecrest.server.http.files import bulk, extensions
 from flamecrest.server.http.files import routes as filesystem
@@ -130,8 +130,11 @@ def build_app(
 
 def _login(issuer: AuthenticationSettings) -> dict[str, Any] | None:
     """How the OpenAPI document says that tokens are obtained, beside the bearer token itself."""
-    if issuer.docs_client_id is not None and issuer.issuer is not None:
-        return openid_scheme(issuer.issuer)
+    if issuer.docs_client_id is not None:
+        if issuer.authorization_url is not None and issuer.token_url is not None:
+            return code_scheme(issuer.authorization_url, issuer.token_url, issuer.scopes)
+        if issuer.issuer is not None:
+            return openid_scheme(issuer.issuer)
     return oauth2_scheme(issuer.token_url, issuer.scopes) if issuer.scopes and issuer.token_url else None
 
 

@@ -128,6 +128,7 @@ def test_settings_without_effect_are_warned_about(everything: Path) -> None:
     ("old", "new", "path"),
     [
         ("    audience", "    scopes: {openid: x}\n    audience", "auth.authentication.scopes"),
+        ("    audience", "    authorization_url: https://x\n    audience", "auth.authentication.authorization_url"),
         ("auth:\n", "logger: {enable_tracing_log: true}\nauth:\n", "logger.enable_tracing_log"),
         (
             "auth:\n",

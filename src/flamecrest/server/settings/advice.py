@@ -52,6 +52,9 @@ def _token_warnings(settings: Settings) -> Iterator[str]:
     yield from _issuer_warnings("auth.authentication", auth.authentication, names)
     for number, issuer in enumerate(auth.issuers):
         yield from _issuer_warnings(f"auth.issuers.{number}", issuer, names)
+    tokens = auth.authentication
+    if tokens.authorization_url is not None and (tokens.docs_client_id is None or tokens.token_url is None):
+        yield "auth.authentication.authorization_url has no effect: it needs docs_client_id and token_url"
     if auth.client_certificate_header is not None and not settings.server.trusted_proxies:
         yield "auth.client_certificate_header has no effect: no proxy is in server.trusted_proxies"
 
@@ -63,7 +66,8 @@ def _issuer_warnings(path: str, tokens: TokenSettings, clusters: set[str]) -> It
         yield f"{path}.audience is not set: tokens that were issued for other services are accepted"
     urls = {"issuer": [tokens.issuer], "public_certs": tokens.public_certs}
     urls["introspection.url"] = [tokens.introspection.url] if tokens.introspection else []
-    urls["token_url"] = [tokens.token_url] if isinstance(tokens, AuthenticationSettings) else []
+    if isinstance(tokens, AuthenticationSettings):
+        urls |= {"token_url": [tokens.token_url], "authorization_url": [tokens.authorization_url]}
     for key, values in urls.items():
         for url in values:
             host = urlsplit(url or "").hostname or ""

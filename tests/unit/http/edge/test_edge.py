@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flamecrest.server.health.board import ProbeResult, Service
-from flamecrest.server.http.core.openapi import openid_scheme
+from flamecrest.server.http.core.openapi import code_scheme, openid_scheme
 from flamecrest.server.telemetry.trace import current_trace
 from tests.unit.http.world import logged
 
@@ -181,6 +181,7 @@ async def test_the_documentation_logs_in_at_the_issuer(world: World) -> None:
         assert '"clientId": "flamecrest-docs"' in page.text
         assert '"usePkceWithAuthorizationCodeGrant": true' in page.text
         assert "/v2/docs/oauth2-redirect" in page.text
+        assert page.text.count("definitionsToAuthorize") == 1  # of the issuer's flows, the form of one is shown
         assert "connect-src 'self' https://id.example.org;" in page.headers["content-security-policy"]
         back = await client.get("/docs/oauth2-redirect")
         assert "swaggerUIRedirectOauth2" in back.text
@@ -188,6 +189,22 @@ async def test_the_documentation_logs_in_at_the_issuer(world: World) -> None:
         assert schemes["OAuth2"] == {
             "type": "openIdConnect",
             "openIdConnectUrl": "https://id.example.org/realms/hpc/.well-known/openid-configuration",
+        }
+
+
+async def test_the_documentation_logs_in_where_discovery_cannot_be_used(world: World) -> None:
+    scheme = code_scheme("https://id.example.org/auth", "https://token.example.org/token", {"openid": "Identity"})
+    app = world.app(oauth2=scheme, docs_client="flamecrest-docs", docs_scopes=["openid"])
+    async with world.client(app=app) as client:
+        policy = (await client.get("/docs")).headers["content-security-policy"]
+        assert "connect-src 'self' https://token.example.org;" in policy
+        schemes = (await client.get("/openapi.json")).json()["components"]["securitySchemes"]
+        assert schemes["OAuth2"]["flows"] == {
+            "authorizationCode": {
+                "authorizationUrl": "https://id.example.org/auth",
+                "tokenUrl": "https://token.example.org/token",
+                "scopes": {"openid": "Identity"},
+            }
         }
 
 

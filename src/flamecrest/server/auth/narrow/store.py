@@ -64,10 +64,10 @@ class TokenFolder:
         found = [self.read(owner, name) for name in sorted(names) if NAME.fullmatch(name)]
         return [one for one in found if one is not None]
 
-    def use(self, owner: str, token: str, uses: int) -> bool:
-        """Count a use; False if all `uses` are spent or the token is gone."""
+    def use(self, owner: str, token: str, uses: int, used: int = 0) -> bool:
+        """Count a use; False if all `uses` are spent or the token is gone. So many are known to be `used`."""
         place = self._place(owner, token)
-        for number in range(uses):
+        for number in range(used, uses):
             try:
                 with (place / f"{_USE}{number:06d}").open("xb"):
                     return True

@@ -140,7 +140,7 @@ class NarrowTokens:
         elif identity.confirmation is not None:
             raise invalid_token(f"the token {name} of the gateway is bound to a key, which is not proven here")
         if uses is not None and not (
-            await self._blocking(self._folder.use, owner, name, uses) if count else stored.used < uses
+            await self._blocking(self._folder.use, owner, name, uses, stored.used) if count else stored.used < uses
         ):
             raise _ended(f"All {uses} uses of the access token are spent.", name)
         return identity

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html, get_swagger_ui_oauth2_redirect_html
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from flamecrest.server.http.access.address import metadata_url, public_url
@@ -33,6 +33,13 @@ _HEADERS: Final = {
     "base-uri 'none'; object-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
+# Issuers know many ways to get a token; a person in a browser needs one of them, and has no secret for the others.
+_PRESETS: Final = "presets: ["
+_ONE_FLOW: Final = """plugins: [{statePlugins: {auth: {wrapSelectors: {definitionsToAuthorize: shown => (_, ...rest) =>
+        shown(...rest)?.filter(one => !one.some(
+            form => form.get("openIdConnectUrl") && form.get("flow") !== "authorization_code")),
+    }}}}],
+    """
 REDIRECT: Final = "/docs/oauth2-redirect"
 _ICON: Final = "data:,"  # none
 _FRONT: Final = ("application/json", "text/html")
@@ -60,18 +67,17 @@ async def swagger(request: Request) -> Response:
     """Swagger UI."""
     app: FastAPI = request.app
     prefix = request.scope.get("root_path", "")
-    return _sealed(
-        request,
-        get_swagger_ui_html(
-            openapi_url=f"{prefix}/openapi.json",
-            title=app.title,
-            swagger_js_url=f"{prefix}/docs/swagger-ui-bundle.js",
-            swagger_css_url=f"{prefix}/docs/swagger-ui.css",
-            swagger_favicon_url=_ICON,
-            oauth2_redirect_url=f"{prefix}{REDIRECT}",
-            init_oauth=app.swagger_ui_init_oauth,
-        ),
+    page = get_swagger_ui_html(
+        openapi_url=f"{prefix}/openapi.json",
+        title=app.title,
+        swagger_js_url=f"{prefix}/docs/swagger-ui-bundle.js",
+        swagger_css_url=f"{prefix}/docs/swagger-ui.css",
+        swagger_favicon_url=_ICON,
+        oauth2_redirect_url=f"{prefix}{REDIRECT}",
+        init_oauth=app.swagger_ui_init_oauth,
     )
+    text = bytes(page.body).decode().replace(_PRESETS, _ONE_FLOW + _PRESETS, 1)
+    return _sealed(request, HTMLResponse(text))
 
 
 async def redoc(request: Request) -> Response:

@@ -216,6 +216,13 @@ class AuthenticationSettings(TokenSettings):
         examples=["flamecrest-docs"],
         json_schema_extra=FLAMECREST_ONLY,
     )
+    authorization_url: Annotated[Url | None, ReadBy("server.app")] = Field(
+        default=None,
+        description="The authorization endpoint, to which the page `/docs` sends users who log in as `docs_client_id`. "
+        "Required with `token_url` only if the browser cannot read the discovery document of `issuer`.",
+        examples=["https://id.example.org/realms/hpc/protocol/openid-connect/auth"],
+        json_schema_extra=FLAMECREST_ONLY,
+    )
     token_url: Url | None = Field(
         default=None,
         description="The token endpoint: health probes get the tokens of their service accounts here. "
