@@ -2,10 +2,11 @@
 
 import difflib
 import re
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, get_args
 
 from pydantic import (
+    BaseModel,
     ConfigDict,
     Field,
     StringConstraints,
@@ -42,15 +43,36 @@ class StrictWireModel(WireModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
-def similar_field(name: str) -> str | None:
-    """The field of a message with strict fields that an unknown one is probably meant to be."""
-    models, known = [StrictWireModel], set[str]()
-    while models:
-        model = models.pop()
-        models += model.__subclasses__()
-        known.update(map(to_camel, model.model_fields))
+def similar_field(name: str, models: Iterable[type[BaseModel]]) -> str | None:
+    """The field of one of the models that an unknown one is probably meant to be."""
+    known = {to_camel(field) for model in models for field in model.model_fields}
     near = difflib.get_close_matches(to_camel(name), sorted(known), 1, 0.7)
     return near[0] if near else None
+
+
+def models_at(model: type[BaseModel], place: Sequence[str | int]) -> set[type[BaseModel]]:
+    """The models that a message may have at a place inside (`("job", "dependencies", 0)`)."""
+    found = {model}
+    for step in place:
+        if isinstance(step, str):  # what names no field is a variant of a union
+            hints = [
+                info.annotation
+                for one in found
+                for field, info in one.model_fields.items()
+                if step in {field, to_camel(field), info.alias}
+            ]
+            found = _models_in(hints) if hints else found
+    return found
+
+
+def _models_in(hints: Iterable[Any]) -> set[type[BaseModel]]:
+    found = set[type[BaseModel]]()
+    for hint in hints:
+        if isinstance(hint, type) and issubclass(hint, BaseModel):
+            found.add(hint)
+        else:
+            found |= _models_in(get_args(hint))
+    return found
 
 
 class ResourcesModel(StrictWireModel):

@@ -204,6 +204,34 @@ async def test_an_unknown_field_names_the_one_that_was_meant(client: httpx.Async
         assert (answer.status_code, message in answer.json()["message"]) == (400, True), answer.text
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"array": "1-2"}, "`array`: Unknown field"), ({"jobs": []}, "`jobs`: Unknown field"),
+     ({"job": {"timeLimit": "5m"}}, "`job`: Unknown field; give the fields without `job`"),
+     ({"timelimit": "5m"}, "`timelimit`: Unknown field; did you mean timeLimit?"),
+     ({"dependencies": [{"kind": "after", "jobId": "1"}]},
+      "`dependencies.0.jobId`: Unknown field; did you mean jobIds?")],
+)  # fmt: skip
+async def test_a_change_suggests_only_fields_that_can_be_changed(
+    client: httpx.AsyncClient, change: dict[str, Any], said: str
+) -> None:
+    answer = await client.patch(f"{JOBS}/315", json=change)
+    assert (answer.status_code, answer.json()["message"]) == (400, f"The request is not valid. {said}")
+
+
+async def test_a_job_of_a_list_is_suggested_the_fields_of_a_job(client: httpx.AsyncClient) -> None:
+    job = {"workingDirectory": "/w", "script": SCRIPT, "resources": {"gpu": 1}, "timelimit": "1h"}
+    answer = await client.post("/compute/toy/bulk/submit", json={"jobs": [job]})
+    said = {one["name"]: one["message"] for one in answer.json()["data"]["fields"]}
+    assert said["jobs.0.resources.gpu"] == "Unknown field; did you mean gpus?"
+    assert said["jobs.0.timelimit"] == "Unknown field; did you mean timeLimit?"
+    assert (
+        (await client.post("/compute/toy/bulk/submit", json={"job": [job]}))
+        .json()["message"]
+        .endswith("`job`: Unknown field; did you mean jobs?")
+    )
+
+
 async def test_a_refusal_has_a_kind_and_the_schedulers_words(client: httpx.AsyncClient, world: World) -> None:
     words = "Batch job submission failed: Invalid qos specification"
     field = Field("body", "qos", words)

@@ -4,14 +4,14 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from flamecrest.server import errors
 from flamecrest.server.telemetry.trace import current_trace
-from flamecrest.wire.job_options import similar_field
+from flamecrest.wire.job_options import models_at, similar_field
 from flamecrest.wire.json import dumps
 
 from .methods import UnknownRoute
@@ -80,16 +80,16 @@ def envelope(
     return Response(dumps(body), status, headers, media_type="application/json")
 
 
-def validation_failure(location: str, error: ValidationError) -> errors.Invalid:
-    """Convert a validation error, field by field. The result contains no value of the request."""
+def validation_failure(location: str, error: ValidationError, model: type[BaseModel] | None = None) -> errors.Invalid:
+    """Convert a validation error of a model, field by field. The result contains no value of the request."""
     if (count := error.error_count()) > MAX_ERRORS:
         return errors.Invalid(f"The request is not valid: it has {count} errors")
-    fields = tuple(_field(location, one) for one in error.errors(include_url=False, include_input=False))
+    fields = tuple(_field(location, one, model) for one in error.errors(include_url=False, include_input=False))
     first = "; ".join(f"`{one.name}`: {one.message}" for one in fields[:5])
     return errors.Invalid(f"The request is not valid. {first}", fields=fields[:MAX_FIELDS])
 
 
-def _field(location: str, error: ErrorDetails) -> errors.Field:
+def _field(location: str, error: ErrorDetails, model: type[BaseModel] | None) -> errors.Field:
     """Convert one error; the field is named by the last name of its location (`workingDirectory`).
 
     A field of a job is named by its whole place (`resources.nodes`, `dependencies.0.kind`, `jobs.3.array`).
@@ -105,9 +105,17 @@ def _field(location: str, error: ErrorDetails) -> errors.Field:
         return errors.Field(location, tag, message)
     message = _MESSAGES.get(error["type"], error["msg"])
     if error["type"] == "extra_forbidden" and names:
-        near = similar_field(str(error["loc"][-1])[:MAX_NAME])
-        message = "Unknown field" if near is None else f"Unknown field; did you mean {near}?"
+        message = _unknown_field(error["loc"], model)
     return errors.Field(location, names[-1] if names else location, message)
+
+
+def _unknown_field(place: tuple[str | int, ...], model: type[BaseModel] | None) -> str:
+    """What to say of a field that this request does not have: only fields that it has are suggested."""
+    name = str(place[-1])[:MAX_NAME]
+    near = None if model is None else similar_field(name, models_at(model, place[:-1]))
+    if near is not None:
+        return f"Unknown field; did you mean {near}?"
+    return "Unknown field; give the fields without `job`" if place == ("job",) else "Unknown field"
 
 
 def error_response(error: Exception) -> Response:

@@ -9,12 +9,14 @@ from typing import Any, Final
 
 from pydantic.json_schema import models_json_schema
 
+from flamecrest.server.http.examples import add_examples
 from flamecrest.wire.errors import ApiResponseError
 from flamecrest.wire.filesystem import UploadForm
 from flamecrest.wire.systems import ServiceAccount
 
 BEARER: Final = "HTTPBearer"
 OAUTH2: Final = "OAuth2"
+_FORM: Final = "The access token alone, without the word `Bearer`."
 _REF: Final = "#/components/schemas/{model}"
 # As FirecREST's own framework calls it, which is what generated clients know.
 _UPLOAD_FORM: Final = "Body_post_upload_filesystem__system_name__ops_upload_post"
@@ -81,18 +83,18 @@ def openid_scheme(issuer: str) -> dict[str, Any]:
     return {"type": "openIdConnect", "openIdConnectUrl": f"{issuer.rstrip('/')}/.well-known/openid-configuration"}
 
 
-# The groups of the pages at /docs, by the beginning of paths. The first one that fits is taken.
+# The groups of the pages at /docs, in the order in which they are shown.
 _GROUPS: Final = (
-    ("/filesystem/{system_name}/bulk/", "bulk", "Many files in one request."),
-    ("/filesystem/{system_name}/uploads", "uploads", "Uploads that can be continued (tus)."),
+    ("/status/", "status", "Systems, their nodes, partitions and health, and the caller's account."),
+    ("/compute/", "compute", "Jobs: submit, watch, change, cancel."),
     # FirecREST has one group for both, and generated clients name their modules by it.
     (
         "/filesystem/",
         "filesystem",
         "`ops`: files, in one request each. `transfer`: large files, and batch jobs.",
     ),
-    ("/compute/", "compute", "Jobs: submit, watch, change, cancel."),
-    ("/status/", "status", "Systems, their nodes, partitions and health, and the caller's account."),
+    ("/filesystem/{system_name}/bulk/", "bulk", "Many files in one request."),
+    ("/filesystem/{system_name}/uploads", "uploads", "Uploads that can be continued (tus)."),
     ("/tokens", "tokens", "Tokens of the gateway that can do less than the caller's own."),
 )
 _PARAMETERS: Final[Mapping[str, str]] = {
@@ -120,7 +122,8 @@ _PARAMETERS: Final[Mapping[str, str]] = {
 
 def _describe(path: str, operation: dict[str, Any]) -> None:
     """Group, summary and descriptions of parameters of an operation."""
-    operation["tags"] = [next((tag for start, tag, _ in _GROUPS if path.startswith(start)), "other")]
+    fitting = [(len(start), tag) for start, tag, _ in _GROUPS if path.startswith(start)]
+    operation["tags"] = [max(fitting)[1] if fitting else "other"]
     sentence = operation.get("description", "").partition("\n")[0].partition(". ")[0].partition(";")[0]
     if sentence:
         operation["summary"] = sentence.rstrip(".").replace("`", "")
@@ -135,13 +138,14 @@ def complete(document: dict[str, Any], oauth2: dict[str, Any] | None = None) -> 
     for path, operations in document["paths"].items():
         for operation in operations.values():
             _describe(path, operation)
+            add_examples(operation)
             operation.setdefault("security", [{name: []} for name in names])
             if "{system_name}" in path:
                 operation.setdefault("parameters", []).insert(0, _SYSTEM_NAME)
     document["tags"] = [{"name": tag, "description": text} for _, tag, text in _GROUPS]
     components = document.setdefault("components", {})
     schemes = components.setdefault("securitySchemes", {})
-    schemes[BEARER] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    schemes[BEARER] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": _FORM}
     if oauth2:
         schemes[OAUTH2] = oauth2
     _, extra = models_json_schema([(UploadForm, "validation"), (ServiceAccount, "validation")], ref_template=_REF)

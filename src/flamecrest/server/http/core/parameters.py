@@ -116,7 +116,8 @@ class Parameters:
         except orjson.JSONDecodeError as error:
             raise _invalid(Invalid, "body", "body", f"is not JSON: {error}") from None
         except ValidationError as error:
-            raise validation_failure(location, error) from None
+            checked = self._body[1] if self._body is not None and location == "body" else None
+            raise validation_failure(location, error, checked) from None
         return values
 
     def _decode(self, query: bytes) -> Mapping[str, str]:
