@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Every request needs an access token of the centre's identity provider, in the header `Authorization: Bearer …`. To try
 operations on [the page with forms](docs), choose *Authorize* there and paste one, or log in if the centre offers that.
-The issuers are in `/.well-known/oauth-protected-resource`; programs get a token there with the client credentials grant.
+The issuers are in `/.well-known/oauth-protected-resource`; programs get one there with the client credentials grant.
 
 Begin with `GET /status/systems`: it shows the systems and the paths that can be used. Unknown query parameters are
 ignored. An error is a JSON object whose `message` says what to do.
