@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,13 @@ import pytest
 
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.errors import NotFound, Unavailable
+from flamecrest.server.schedulers.values import JobStep, JobTimes
 
 from .toy_ports import Queue
 from .world import World, fields
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     import httpx
 
@@ -37,12 +38,13 @@ class Fickle(Queue):
         super().__init__()
         self.job_fault: NotFound | Unavailable | None = None
         self.asked_for_job = 0
+        self.parts: Sequence[JobStep] = ()  # of the job
 
     async def job(self, job_id: str, deadline: Deadline) -> list[Job]:
         self.asked_for_job += 1
         if self.job_fault is not None:
             raise self.job_fault
-        return await super().job(job_id, deadline)
+        return [replace(one, steps=self.parts) for one in await super().job(job_id, deadline)]
 
     async def metadata(self, job_id: str, deadline: Deadline) -> list[JobMetadata]:
         (found,) = await super().metadata(job_id, deadline)
@@ -226,3 +228,15 @@ async def test_a_whole_array_has_no_output_of_its_own(
         answer = await client.get(f"{JOBS}/{job_id}/output{query}")
         assert (answer.status_code, fields(answer)) == (400, [("path", "job_id")])
         assert f"{job_id}_1" in answer.json()["message"]
+
+
+async def test_of_a_whole_array_no_element_is_chosen(client: httpx.AsyncClient, world: World, queue: Fickle) -> None:
+    """Slurm tells of the files of one element when it is asked for the array."""
+    job_id, out = await submitted(client, world)
+    out.write_text("of another element")
+    times = JobTimes(submit=1, start=2)
+    queue.parts = [JobStep(f"{job_id}_{number}", "out", "RUNNING", 0, 0, times) for number in (3, 4)]
+    for query in ("", "?follow=true", "?stream=stderr"):
+        answer = await client.get(f"{JOBS}/{job_id}/output{query}")
+        assert (answer.status_code, fields(answer)) == (400, [("path", "job_id")])
+        assert f"{job_id}_3" in answer.json()["message"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,6 +108,14 @@ def test_an_array_is_summed_up():
     assert job.times == JobTimes(submit=10, start=11, elapsed=5)
     assert [step.id for step in job.steps] == ["14_0", "14_1"]
     assert job.nodes == "n1"
+
+
+def test_files_of_elements_are_not_those_of_their_array():
+    def with_files(one: JobRecord, output: str) -> JobRecord:
+        return replace(one, job=replace(one.job, standard_output=output, standard_error="/h/errors"))
+
+    job = pick("14", [with_files(one, f"/h/{one.job.id}") for one in ARRAY])
+    assert (job.standard_output, job.standard_error) == (None, "/h/errors")
 
 
 def test_some_elements_are_summed_up():

@@ -100,14 +100,21 @@ async def _followed(call: Call, job: Job, place: _Place, last: LastEvent) -> Res
 
 
 async def _path(scheduler: Scheduler, job: Job, stream: StreamName, deadline: Deadline) -> str:
+    elements = [] if ArrayPlace.of(job.id) else [step.id for step in job.steps if ArrayPlace.of(step.id)]
+    if elements:
+        raise _whole_array(job.id, elements[0])
     shown = (await scheduler.metadata(job.id, deadline))[0]
     path = _of(shown, stream) or _of(job, stream)
     if not path:
         raise NotFound(f"The scheduler no longer knows the file of {stream} of job {job.id}")
     if ArrayPlace.of(job.id) is None and any(pattern in path for pattern in _ELEMENT):
-        message = f"{job.id} is a whole array, whose elements have an output each: ask for one, such as {job.id}_1"
-        raise Invalid(message, fields=(Field("path", "job_id", message),))
+        raise _whole_array(job.id, f"{job.id}_1")
     return path if path.startswith("/") else f"{job.working_directory}/{path}"
+
+
+def _whole_array(job_id: str, element: str) -> Invalid:
+    message = f"{job_id} is a whole array, whose elements have an output each: ask for one, such as {element}"
+    return Invalid(message, fields=(Field("path", "job_id", message),))
 
 
 def _of(one: Job | JobMetadata, stream: str) -> str | None:

@@ -125,7 +125,7 @@ def sum_up(job_id: str, records: Sequence[JobRecord]) -> Job:
 
     Its state is PENDING until a part has started and RUNNING until all have ended (also between two elements).
     Then it is the most severe final state of the parts, with exit code and reason of that part. `elapsed` is that
-    of the longest part.
+    of the longest part. Paths are those of all parts, or none.
     """
     ended = all(record.stage is Stage.ENDED for record in records)
     begun = [record for record in records if record.stage is not Stage.WAITING]
@@ -150,6 +150,8 @@ def sum_up(job_id: str, records: Sequence[JobRecord]) -> Job:
         times=_span([record.job.times for record in records], ended=ended),
         nodes=",".join(dict.fromkeys(record.job.nodes for record in running or begun if record.job.nodes)),
         node_count=max(record.job.node_count for record in records),
+        standard_output=_common(record.job.standard_output for record in records),
+        standard_error=_common(record.job.standard_error for record in records),
         steps=tuple(_step(record.job) for record in begun),
     )
 
@@ -166,6 +168,11 @@ def _span(times: Sequence[JobTimes], *, ended: bool) -> JobTimes:
         suspended=max(known("suspended"), default=None),
         limit=max(known("limit"), default=None),
     )
+
+
+def _common(paths: Iterable[str | None]) -> str | None:
+    found = set(paths)
+    return found.pop() if len(found) == 1 else None
 
 
 def _step(job: Job) -> JobStep:
