@@ -29,6 +29,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 
 from flamecrest.cli.options import HttpOptions
 from flamecrest.cli.with_granian import granian_server
+from flamecrest.server.auth.claims import ClaimRules
 from flamecrest.server.auth.oidc import OidcAuthenticator
 
 from .operations import Commands, Constants, Operations
@@ -136,7 +137,9 @@ def make_app(config: BaselineConfig) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with httpx.AsyncClient(trust_env=False) as http:
-            tokens = OidcAuthenticator(http=http, issuer=config.issuer, audience=[config.audience])
+            tokens = OidcAuthenticator(
+                ClaimRules(issuer=config.issuer, audience=frozenset({config.audience})), http=http
+            )
             async with tokens, _operations(config) as app.state.operations:
                 app.state.tokens = tokens
                 yield

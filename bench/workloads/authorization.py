@@ -12,6 +12,7 @@ from bench.results import Cell
 from flamecrest.sandbox.issuer import Issuer
 from flamecrest.server.auth.authorization.by_rules import RulesAuthorizer
 from flamecrest.server.auth.authorization.rules import Effect, Rule
+from flamecrest.server.auth.claims import ClaimRules
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.auth.port import AccessRequest, Verb
 from flamecrest.server.deadline import Deadline
@@ -39,7 +40,9 @@ class Authorization:
         bench.say(f"{self.name}: {count} decisions about a cached token, and as many about new ones")
         async with Issuer({}) as issuer, httpx.AsyncClient() as http:
             tokens = [issuer.mint("alice", groups=["hpc"], jti=str(number)) for number in range(count)]
-            authenticator = OidcAuthenticator(http=http, issuer=issuer.url, audience=[issuer.audience])
+            authenticator = OidcAuthenticator(
+                ClaimRules(issuer=issuer.url, audience=frozenset({issuer.audience})), http=http
+            )
             rules = RulesAuthorizer(RULES)
 
             async def decided(token: str) -> tuple[float, bool]:

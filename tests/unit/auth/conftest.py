@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from flamecrest.sandbox.issuer import SigningKey
+from flamecrest.server.auth.claims import ClaimRules
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from tests.faulty_issuer import FaultyIssuer
 from tests.unit.auth.world import AUDIENCE, Clock, ask
@@ -48,7 +49,7 @@ def clock() -> Clock:
 async def gate(issuer: FaultyIssuer, http: httpx.AsyncClient, clock: Clock) -> AsyncIterator[OidcAuthenticator]:
     """An authenticator that checks everything, with the issuer's keys already fetched."""
     async with OidcAuthenticator(
-        http=http, issuer=issuer.url, audience=[AUDIENCE], clock=clock, monotonic=clock
+        ClaimRules(issuer=issuer.url, audience=frozenset({AUDIENCE})), http=http, clock=clock, monotonic=clock
     ) as authenticator:
         await ask(authenticator, issuer.mint("ann"))
         yield authenticator

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flamecrest.server.auth.accounts import AccountRules, check_account
+from flamecrest.server.auth.claims import ClaimRules
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.errors import Denied, Unauthenticated
 from tests.unit.auth.world import AUDIENCE, ask, refusal
@@ -123,7 +124,10 @@ def test_rules_that_cannot_be_used(wrong: dict[str, Any]):
 
 async def test_the_authenticator_maps_and_caches_accounts(issuer: FaultyIssuer, http: httpx.AsyncClient, clock: Clock):
     async with OidcAuthenticator(
-        http=http, issuer=issuer.url, audience=[AUDIENCE], accounts=MAILS, clock=clock, monotonic=clock
+        ClaimRules(issuer=issuer.url, audience=frozenset({AUDIENCE}), accounts=MAILS),
+        http=http,
+        clock=clock,
+        monotonic=clock,
     ) as gate:
         token = issuer.mint("alice@uni.example")
         assert [(await ask(gate, token)).username for _ in range(2)] == ["alice", "alice"]
@@ -143,7 +147,10 @@ async def test_access_tokens_that_look_like_id_tokens_need_a_setting(
     }
     await refusal(gate, issuer.mint("ann", **looks), caplog)
     async with OidcAuthenticator(
-        http=http, issuer=issuer.url, audience=[AUDIENCE], id_token_claims=True, clock=clock, monotonic=clock
+        ClaimRules(issuer=issuer.url, audience=frozenset({AUDIENCE}), id_token_claims=True),
+        http=http,
+        clock=clock,
+        monotonic=clock,
     ) as dex:
         assert (await ask(dex, issuer.mint("ann", **looks))).username == "ann"
         others: list[dict[str, Any]] = [

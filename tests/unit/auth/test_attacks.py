@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from flamecrest.sandbox.issuer import SigningKey
+from flamecrest.server.auth.claims import ClaimRules
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.errors import Unauthenticated
 from tests.faulty_issuer import FaultyIssuer
@@ -56,7 +57,9 @@ async def test_a_shared_secret_that_the_issuer_publishes(http: httpx.AsyncClient
     secret = b"s" * 32
     keys.write_text(json.dumps({"keys": [{"kty": "oct", "kid": "s", "k": b64(secret)}, rsa_key.jwk()]}))
     claims = FaultyIssuer(keys=[rsa_key]).claims("ann")
-    async with OidcAuthenticator(http=http, public_certs=[str(keys)], clock=clock, monotonic=clock) as gate:
+    async with OidcAuthenticator(
+        ClaimRules(), http=http, public_certs=[str(keys)], clock=clock, monotonic=clock
+    ) as gate:
         token = forge({"alg": "HS256", "kid": "s"}, claims, partial(hmac.digest, secret, digest="sha256"))
         with pytest.raises(Unauthenticated):
             await ask(gate, token)
@@ -163,7 +166,9 @@ async def test_a_flood_of_bad_tokens_asks_the_issuer_once_a_minute(
     stranger = SigningKey.generate("EdDSA")
     async with (
         FaultyIssuer(keys=[rsa_key], audience=AUDIENCE) as issuer,
-        OidcAuthenticator(http=http, issuer=issuer.url, audience=AUDIENCE, clock=clock, monotonic=clock) as gate,
+        OidcAuthenticator(
+            ClaimRules(issuer=issuer.url, audience=frozenset({AUDIENCE})), http=http, clock=clock, monotonic=clock
+        ) as gate,
     ):
         await ask(gate, issuer.mint("ann"))
         for minute in range(3):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flamecrest.server.auth.claims import ClaimRules
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.errors import Denied
 from tests.faulty_issuer import FaultyIssuer
@@ -92,9 +93,9 @@ async def test_claims_at_the_edge_that_are_good(issuer: FaultyIssuer, gate: Oidc
 
 async def test_another_tenant_of_the_same_keys(issuer: FaultyIssuer, http: httpx.AsyncClient, clock: Clock, caplog):
     async with OidcAuthenticator(
+        ClaimRules(issuer=f"{issuer.url}/tenant-a"),
         http=http,
         public_certs=[issuer.jwks_url],
-        issuer=f"{issuer.url}/tenant-a",
         clock=clock,
         monotonic=clock,
     ) as gate:

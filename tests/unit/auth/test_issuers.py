@@ -8,7 +8,7 @@ import pytest
 
 from flamecrest.sandbox.issuer import SigningKey
 from flamecrest.server.auth.accounts import AccountRules
-from flamecrest.server.auth.claims import ClusterAccounts
+from flamecrest.server.auth.claims import ClaimRules, ClusterAccounts
 from flamecrest.server.auth.introspection.endpoint import Introspection
 from flamecrest.server.auth.issuers import TrustedIssuers
 from flamecrest.server.auth.oidc import OidcAuthenticator
@@ -39,12 +39,16 @@ async def both(
     issuer: FaultyIssuer, partner: FaultyIssuer, http: httpx.AsyncClient, clock: Clock
 ) -> AsyncIterator[TrustedIssuers]:
     possession = Possession(max_age=60, clock=clock)
-    first = OidcAuthenticator(http=http, issuer=issuer.url, audience=[AUDIENCE], clock=clock, monotonic=clock)
+    first = OidcAuthenticator(
+        ClaimRules(issuer=issuer.url, audience=frozenset({AUDIENCE})), http=http, clock=clock, monotonic=clock
+    )
     second = OidcAuthenticator(
+        ClaimRules(
+            issuer=partner.url,
+            audience=frozenset({"partner-audience"}),
+            accounts=AccountRules(pattern="(?P<name>[a-z]+)", template="p_{name}"),
+        ),
         http=http,
-        issuer=partner.url,
-        audience=["partner-audience"],
-        accounts=AccountRules(pattern="(?P<name>[a-z]+)", template="p_{name}"),
         clock=clock,
         monotonic=clock,
     )
@@ -99,7 +103,7 @@ async def test_an_issuer_that_is_down_stops_its_own_tokens_only(
 async def test_one_issuer_alone_may_be_shown_opaque_tokens(issuer: FaultyIssuer, http: httpx.AsyncClient, clock: Clock):
     def one() -> OidcAuthenticator:
         asks = Introspection(f"{issuer.url}/introspect", "robot", "robot-secret", http=http)
-        return OidcAuthenticator(http=http, issuer=issuer.url, introspection=asks)
+        return OidcAuthenticator(ClaimRules(issuer=issuer.url), http=http, introspection=asks)
 
     with pytest.raises(ValueError, match="more than one issuer"):
         TrustedIssuers({"a": one(), "b": one()}, Possession(max_age=60, clock=clock))
@@ -112,7 +116,7 @@ async def test_accounts_on_single_clusters(issuer: FaultyIssuer, http: httpx.Asy
         "tiny": ClusterAccounts(AccountRules(pattern=None, table={"ann": "ann2"})),
     }
     async with OidcAuthenticator(
-        http=http, issuer=issuer.url, cluster_accounts=rules, clock=clock, monotonic=clock
+        ClaimRules(issuer=issuer.url, clusters=rules), http=http, clock=clock, monotonic=clock
     ) as gate:
         ann = await ask(gate, issuer.mint("ann", eiger={"account": "e1"}))
         assert [ann.on(name).username for name in ("Daint", "EIGER", "tiny", "other")] == ["d_ann", "e1", "ann2", "ann"]
@@ -128,10 +132,8 @@ async def test_accounts_on_single_clusters(issuer: FaultyIssuer, http: httpx.Asy
 
 async def test_required_scopes_and_types(issuer: FaultyIssuer, http: httpx.AsyncClient, clock: Clock, caplog):
     async with OidcAuthenticator(
+        ClaimRules(issuer=issuer.url, scopes=frozenset({"firecrest", "jobs"}), types=frozenset({"at+jwt"})),
         http=http,
-        issuer=issuer.url,
-        required_scopes=["firecrest", "jobs"],
-        token_types=frozenset({"at+jwt"}),
         clock=clock,
         monotonic=clock,
     ) as gate:
@@ -154,7 +156,9 @@ async def test_required_scopes_and_types(issuer: FaultyIssuer, http: httpx.Async
 async def test_tokens_without_a_binding_are_refused_if_it_is_required(
     issuer: FaultyIssuer, http: httpx.AsyncClient, clock: Clock
 ):
-    async with OidcAuthenticator(http=http, issuer=issuer.url, bound_only=True, clock=clock, monotonic=clock) as gate:
+    async with OidcAuthenticator(
+        ClaimRules(issuer=issuer.url, bound=True), http=http, clock=clock, monotonic=clock
+    ) as gate:
         with pytest.raises(Unauthenticated) as caught:
             await ask(gate, issuer.mint("ann"))
         assert "not bound" in (caught.value.detail or "")
@@ -215,6 +219,8 @@ async def test_hostile_user_names_of_a_partner(partner: FaultyIssuer, both: Trus
 @pytest.mark.parametrize("name", ["root", "ROOT", "Root", "0", "00"])
 async def test_root_is_denied_whatever_the_rules_are(issuer: FaultyIssuer, http, clock: Clock, name: str):
     rules = AccountRules(pattern=".*", template="{value}")
-    async with OidcAuthenticator(http=http, issuer=issuer.url, accounts=rules, clock=clock, monotonic=clock) as gate:
+    async with OidcAuthenticator(
+        ClaimRules(issuer=issuer.url, accounts=rules), http=http, clock=clock, monotonic=clock
+    ) as gate:
         with pytest.raises(Denied):
             await ask(gate, issuer.mint(name))

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from flamecrest.sandbox.issuer import SigningKey
+from flamecrest.server.auth.claims import ClaimRules
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Unauthenticated, Unavailable
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.anyio
 async def test_rotation_without_an_outage(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
     async with (
         FaultyIssuer(keys=[rsa_key]) as issuer,
-        OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
+        OidcAuthenticator(ClaimRules(issuer=issuer.url), http=http, clock=clock, monotonic=clock) as gate,
     ):
         old = issuer.mint("ann")
         await ask(gate, old)
@@ -34,7 +35,7 @@ async def test_rotation_without_an_outage(http: httpx.AsyncClient, clock: Clock,
 async def test_a_withdrawn_key_ends_its_cached_tokens(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
     async with (
         FaultyIssuer(keys=[rsa_key]) as issuer,
-        OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
+        OidcAuthenticator(ClaimRules(issuer=issuer.url), http=http, clock=clock, monotonic=clock) as gate,
     ):
         stolen, other = issuer.mint("ann"), issuer.mint("ann")
         await ask(gate, stolen)
@@ -52,7 +53,7 @@ async def test_a_withdrawn_key_ends_its_cached_tokens(http: httpx.AsyncClient, c
 async def test_the_first_question_whether_there_are_keys_reads_them(http: httpx.AsyncClient, rsa_key: SigningKey):
     async with (
         FaultyIssuer(keys=[rsa_key]) as issuer,
-        OidcAuthenticator(http=http, issuer=issuer.url) as gate,
+        OidcAuthenticator(ClaimRules(issuer=issuer.url), http=http) as gate,
         asyncio.timeout(20),
     ):
         answers = [gate.has_keys()]
@@ -68,7 +69,7 @@ async def test_an_issuer_that_is_down_at_the_start(http: httpx.AsyncClient, cloc
     await issuer.start()
     token = issuer.mint("ann")
     await issuer.stop()
-    async with OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate:
+    async with OidcAuthenticator(ClaimRules(issuer=issuer.url), http=http, clock=clock, monotonic=clock) as gate:
         with pytest.raises(Unavailable) as caught:
             await ask(gate, token)
         assert caught.value.retry_after == 1
@@ -84,7 +85,9 @@ async def test_an_issuer_that_is_down_at_the_start(http: httpx.AsyncClient, cloc
 async def test_a_dead_issuer_is_asked_ever_more_seldom(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
     async with (
         FaultyIssuer(keys=[rsa_key]) as issuer,
-        OidcAuthenticator(http=http, public_certs=[issuer.jwks_url], clock=clock, monotonic=clock) as gate,
+        OidcAuthenticator(
+            ClaimRules(), http=http, public_certs=[issuer.jwks_url], clock=clock, monotonic=clock
+        ) as gate,
     ):
         issuer.fault = Fault.ERROR
         token = issuer.mint("ann", exp=clock() + 100_000)
@@ -101,7 +104,7 @@ async def test_a_dead_issuer_is_asked_ever_more_seldom(http: httpx.AsyncClient, 
 async def test_a_hundred_first_requests_share_one_fetch(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
     async with (
         FaultyIssuer(keys=[rsa_key]) as issuer,
-        OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
+        OidcAuthenticator(ClaimRules(issuer=issuer.url), http=http, clock=clock, monotonic=clock) as gate,
     ):
         issuer.fault = Fault.SLOW
         tokens = [issuer.mint(f"user{n}") for n in range(100)]
@@ -115,7 +118,9 @@ async def test_waiting_for_keys_ends_at_the_deadline_and_leaves_the_fetch_to_oth
 ):
     async with (
         FaultyIssuer(keys=[rsa_key]) as issuer,
-        OidcAuthenticator(http=http, public_certs=[issuer.jwks_url], clock=clock, monotonic=clock) as gate,
+        OidcAuthenticator(
+            ClaimRules(), http=http, public_certs=[issuer.jwks_url], clock=clock, monotonic=clock
+        ) as gate,
     ):
         issuer.fault = Fault.HANG
         patient = asyncio.create_task(ask(gate, issuer.mint("bob")))
@@ -137,7 +142,9 @@ async def test_waiting_for_keys_ends_at_the_deadline_and_leaves_the_fetch_to_oth
 async def test_leaving_ends_a_fetch_under_way(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
     async with FaultyIssuer(keys=[rsa_key]) as issuer:
         issuer.fault = Fault.HANG
-        async with OidcAuthenticator(http=http, public_certs=[issuer.jwks_url], clock=clock, monotonic=clock) as gate:
+        async with OidcAuthenticator(
+            ClaimRules(), http=http, public_certs=[issuer.jwks_url], clock=clock, monotonic=clock
+        ) as gate:
             waiting = asyncio.create_task(ask(gate, issuer.mint("ann"), seconds=3600))
             await issuer.wait_fetched("jwks", 1)
         with pytest.raises(Unavailable):
@@ -151,7 +158,7 @@ async def test_keys_are_renewed_in_the_background(http: httpx.AsyncClient, clock
     async with (
         FaultyIssuer(keys=[rsa_key]) as issuer,
         OidcAuthenticator(
-            http=http, public_certs=[issuer.jwks_url], refresh=0.004, clock=clock, monotonic=clock
+            ClaimRules(), http=http, public_certs=[issuer.jwks_url], refresh=0.004, clock=clock, monotonic=clock
         ) as gate,
     ):
         await ask(gate, old := issuer.mint("ann"))
@@ -167,7 +174,13 @@ async def test_a_failing_renewal_keeps_the_keys_and_the_loop(
     async with (
         FaultyIssuer(keys=[rsa_key]) as issuer,
         OidcAuthenticator(
-            http=http, public_certs=[issuer.jwks_url], refresh=0.004, max_key_age=1e9, clock=clock, monotonic=clock
+            ClaimRules(),
+            http=http,
+            public_certs=[issuer.jwks_url],
+            refresh=0.004,
+            max_key_age=1e9,
+            clock=clock,
+            monotonic=clock,
         ) as gate,
     ):
 
@@ -196,7 +209,7 @@ async def test_an_unknown_key_while_the_issuer_is_down_is_no_verdict(
 ):
     async with (
         FaultyIssuer(keys=[rsa_key]) as issuer,
-        OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
+        OidcAuthenticator(ClaimRules(issuer=issuer.url), http=http, clock=clock, monotonic=clock) as gate,
     ):
         known = issuer.mint("ann")
         await ask(gate, known)
@@ -217,7 +230,7 @@ async def test_one_dead_source_beside_a_living_one(http: httpx.AsyncClient, cloc
     async with (
         FaultyIssuer(keys=[rsa_key]) as issuer,
         OidcAuthenticator(
-            http=http, public_certs=[other.jwks_url, issuer.jwks_url], clock=clock, monotonic=clock
+            ClaimRules(), http=http, public_certs=[other.jwks_url, issuer.jwks_url], clock=clock, monotonic=clock
         ) as gate,
     ):
         assert (await ask(gate, issuer.mint("ann"))).username == "ann"
@@ -232,7 +245,7 @@ async def test_one_dead_source_beside_a_living_one(http: httpx.AsyncClient, cloc
 async def test_error_names_the_source_that_failed(http: httpx.AsyncClient, clock: Clock, rsa_key: SigningKey):
     async with (
         FaultyIssuer(keys=[rsa_key]) as issuer,
-        OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
+        OidcAuthenticator(ClaimRules(issuer=issuer.url), http=http, clock=clock, monotonic=clock) as gate,
     ):
         issuer.fault = Fault.GARBAGE
         with pytest.raises(Unavailable) as caught:
@@ -250,7 +263,7 @@ async def test_an_issuer_that_publishes_no_keys_has_revoked_them(
     async with (
         FaultyIssuer(keys=[rsa_key]) as issuer,
         OidcAuthenticator(
-            http=http, public_certs=[issuer.jwks_url], refresh=0.004, clock=clock, monotonic=clock
+            ClaimRules(), http=http, public_certs=[issuer.jwks_url], refresh=0.004, clock=clock, monotonic=clock
         ) as gate,
     ):
         token = issuer.mint("ann")
@@ -271,7 +284,9 @@ async def test_a_token_of_an_unknown_key_is_refused_though_the_keys_are_read_aga
 ):
     async with (
         FaultyIssuer(keys=[rsa_key]) as issuer,
-        OidcAuthenticator(http=http, public_certs=[issuer.jwks_url], clock=clock, monotonic=clock) as gate,
+        OidcAuthenticator(
+            ClaimRules(), http=http, public_certs=[issuer.jwks_url], clock=clock, monotonic=clock
+        ) as gate,
     ):
 
         async def read_again() -> None:
@@ -293,7 +308,13 @@ async def test_keys_that_cannot_be_read_again_have_a_greatest_age(
     async with (
         FaultyIssuer(keys=[rsa_key]) as issuer,
         OidcAuthenticator(
-            http=http, public_certs=[issuer.jwks_url], refresh=0.004, max_key_age=3600, clock=clock, monotonic=clock
+            ClaimRules(),
+            http=http,
+            public_certs=[issuer.jwks_url],
+            refresh=0.004,
+            max_key_age=3600,
+            clock=clock,
+            monotonic=clock,
         ) as gate,
     ):
 
@@ -326,7 +347,7 @@ async def test_a_check_reads_the_keys_and_says_what_is_wrong(
 ):
     async with (
         FaultyIssuer(keys=[rsa_key]) as issuer,
-        OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
+        OidcAuthenticator(ClaimRules(issuer=issuer.url), http=http, clock=clock, monotonic=clock) as gate,
     ):
         await gate.check(Deadline.after(40))
         token = issuer.mint("ann")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from jwt import get_algorithm_by_name
 
 from flamecrest.sandbox.issuer import SigningKey
+from flamecrest.server.auth.claims import ClaimRules
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, Unauthenticated
@@ -119,7 +120,7 @@ async def test_signatures_of_any_length(
     ]
     async with (
         FaultyIssuer(keys=keys) as busy,
-        OidcAuthenticator(http=http, issuer=busy.url, clock=clock, monotonic=clock) as gate,
+        OidcAuthenticator(ClaimRules(issuer=busy.url), http=http, clock=clock, monotonic=clock) as gate,
     ):
         for key in keys:
             for signature in (b"\0", b"\xff" * 63, b"\0" * 64, b"\xff" * 64, b"\0" * 132, b"\xff" * 256, b"\1" * 4000):
@@ -207,5 +208,5 @@ async def mixed(
     keys = [rsa_key, SigningKey.generate("ES256", "es-1"), SigningKey.generate("EdDSA", "ed-1")]
     place = tmp_path_factory.mktemp("keys") / "keys.json"
     place.write_text(json.dumps({"keys": [key.jwk() for key in keys]}))
-    async with OidcAuthenticator(http=http, public_certs=[str(place)], issuer=issuer.url) as gate:
+    async with OidcAuthenticator(ClaimRules(issuer=issuer.url), http=http, public_certs=[str(place)]) as gate:
         yield gate, keys

@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from flamecrest.sandbox.issuer import SigningKey
+from flamecrest.server.auth.claims import ClaimRules
 from flamecrest.server.auth.keys import ALGORITHMS
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.deadline import Deadline
@@ -36,7 +37,9 @@ async def test_each_algorithm_of_a_key(http: httpx.AsyncClient, clock: Clock, rs
     key = SigningKey("k", algorithm, private) if private else SigningKey.generate(algorithm, "k")
     async with (
         FaultyIssuer(keys=[key]) as issuer,
-        OidcAuthenticator(http=http, public_certs=[issuer.jwks_url], clock=clock, monotonic=clock) as gate,
+        OidcAuthenticator(
+            ClaimRules(), http=http, public_certs=[issuer.jwks_url], clock=clock, monotonic=clock
+        ) as gate,
     ):
         assert (await ask(gate, issuer.mint("ann"))).username == "ann"
 
@@ -56,7 +59,7 @@ async def test_the_user_name_of_another_claim_and_of_a_path(
     ]
     for claim, claims, expected in cases:
         async with OidcAuthenticator(
-            http=http, issuer=issuer.url, username_claim=claim, clock=clock, monotonic=clock
+            ClaimRules(issuer=issuer.url, username_claim=claim), http=http, clock=clock, monotonic=clock
         ) as gate:
             assert (await ask(gate, issuer.mint("ann", **claims))).username == expected
             with pytest.raises(Unauthenticated):
@@ -82,7 +85,9 @@ async def test_a_cached_token_is_not_verified_again_and_ends_on_time(
 
 
 async def test_a_token_must_have_life_left(issuer: FaultyIssuer, http: httpx.AsyncClient, clock: Clock):
-    async with OidcAuthenticator(http=http, issuer=issuer.url, min_token_ttl=30, clock=clock, monotonic=clock) as gate:
+    async with OidcAuthenticator(
+        ClaimRules(issuer=issuer.url, min_token_ttl=30), http=http, clock=clock, monotonic=clock
+    ) as gate:
         good = issuer.mint("ann", exp=clock() + 31)
         await ask(gate, good)
         with pytest.raises(Unauthenticated, match="expired"):
@@ -102,7 +107,9 @@ async def test_refused_tokens_leave_nothing_behind(issuer: FaultyIssuer, gate: O
 
 
 async def test_the_cache_is_bounded(issuer: FaultyIssuer, http: httpx.AsyncClient, clock: Clock):
-    async with OidcAuthenticator(http=http, issuer=issuer.url, cache_size=3, clock=clock, monotonic=clock) as gate:
+    async with OidcAuthenticator(
+        ClaimRules(issuer=issuer.url), http=http, cache_size=3, clock=clock, monotonic=clock
+    ) as gate:
         tokens = [issuer.mint("ann") for _ in range(5)]
         for token in tokens:
             await ask(gate, token)
@@ -118,7 +125,7 @@ async def test_expired_and_withdrawn_tokens_are_swept_from_memory(
 ):
     async with (
         FaultyIssuer(keys=[rsa_key]) as issuer,
-        OidcAuthenticator(http=http, issuer=issuer.url, clock=clock, monotonic=clock) as gate,
+        OidcAuthenticator(ClaimRules(issuer=issuer.url), http=http, clock=clock, monotonic=clock) as gate,
     ):
         for n in range(10):
             await ask(gate, issuer.mint("ann", exp=clock() + 10 * n + 5))
@@ -139,7 +146,7 @@ async def test_keys_in_files(http: httpx.AsyncClient, clock: Clock, rsa_key: Sig
     jwk.write_text(httpx.Response(200, json=ed.jwk()).text)
     minter = FaultyIssuer(keys=[rsa_key])
     places = [pem.as_uri(), jwks.as_uri(), str(jwk)]
-    async with OidcAuthenticator(http=http, public_certs=places, clock=clock, monotonic=clock) as gate:
+    async with OidcAuthenticator(ClaimRules(), http=http, public_certs=places, clock=clock, monotonic=clock) as gate:
         for key in (rsa_key, es, ed):
             assert (await ask(gate, minter.mint("ann", key=key))).username == "ann"
         assert (await ask(gate, minter.mint("ann", key=rsa_key, headers={"kid": None}))).username == "ann"
@@ -151,7 +158,7 @@ async def test_a_key_without_a_name_in_the_token(issuer: FaultyIssuer, gate: Oid
 
 async def test_only_configured_algorithms(http: httpx.AsyncClient, clock: Clock, issuer: FaultyIssuer):
     async with OidcAuthenticator(
-        http=http, issuer=issuer.url, algorithms=["ES256", "PS256"], clock=clock, monotonic=clock
+        ClaimRules(issuer=issuer.url), http=http, algorithms=["ES256", "PS256"], clock=clock, monotonic=clock
     ) as gate:
         with pytest.raises(Unauthenticated):
             await ask(gate, issuer.mint("ann"))
@@ -173,15 +180,18 @@ async def test_only_configured_algorithms(http: httpx.AsyncClient, clock: Clock,
     ],
 )
 async def test_mistakes_in_the_arguments(http: httpx.AsyncClient, arguments, word: str):
+    arguments = dict(arguments)
     with pytest.raises(ValueError, match=word):
-        OidcAuthenticator(http=http, **arguments)
+        OidcAuthenticator(ClaimRules(issuer=arguments.pop("issuer", "")), http=http, **arguments)
 
 
 async def test_a_header_that_names_the_edwards_curve(http: httpx.AsyncClient, clock: Clock):
     async with FaultyIssuer(keys=[SigningKey.generate("EdDSA", "ed")]) as issuer:
 
         def gate(*algorithms: str) -> OidcAuthenticator:
-            return OidcAuthenticator(http=http, issuer=issuer.url, algorithms=algorithms, clock=clock, monotonic=clock)
+            return OidcAuthenticator(
+                ClaimRules(issuer=issuer.url), http=http, algorithms=algorithms, clock=clock, monotonic=clock
+            )
 
         named = issuer.mint("ann", headers={"alg": "Ed25519"})
         for algorithms in ((), ("EdDSA",), ("Ed25519",)):

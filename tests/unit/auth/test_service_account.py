@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from flamecrest.sandbox.issuer import SigningKey
+from flamecrest.server.auth.claims import ClaimRules
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.auth.service_account import ClientCredentials
 from flamecrest.server.deadline import Deadline
@@ -34,7 +35,7 @@ async def test_a_token_is_had_by_both_methods_and_accepted(
 ):
     async with (
         ClientCredentials(own.token_url, "probe:1", SECRET, http=http, auth_method=method, scope="status") as account,
-        OidcAuthenticator(http=http, issuer=own.url, clock=clock, monotonic=clock) as gate,
+        OidcAuthenticator(ClaimRules(issuer=own.url), http=http, clock=clock, monotonic=clock) as gate,
     ):
         identity = await ask(gate, await account.token(Deadline.after(60)))
         assert (identity.username, identity.client, identity.claims["scope"]) == ("probe", "probe:1", "status")

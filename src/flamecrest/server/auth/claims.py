@@ -34,8 +34,10 @@ class ClusterAccounts:
 
 @dataclass(frozen=True, slots=True)
 class ClaimRules:
-    """Requirements on a token's claims. Times are in seconds; an empty issuer or audience is not checked.
+    """Requirements on a token's claims: checked are `iss` and `aud` if not empty. Times are in seconds.
 
+    `username_claim`: the claim with the account, or a dotted path to it. `leeway`: how long a token is accepted after
+    it has expired. `min_token_ttl`: how long it must still be valid; replaces `leeway` if it is not 0.
     `types`: types of the token (`typ` of the header, in lower case; "" for none). `scopes`: all must be among the
     token's. `bound`: refuse tokens that are not bound to a key. `clusters`: the rules of clusters with own accounts, by
     the cluster's name in lower case. `id_token_claims`: accept claims that only ID tokens should have, for issuers

@@ -13,22 +13,20 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from flamecrest.server.errors import Unauthenticated
 
-from .accounts import AccountRules
 from .claims import ClaimRules
-from .jws import MAX_TOKEN, MISSING, TYPES, invalid_token, is_jws, is_opaque, loggable, parse
+from .jws import MAX_TOKEN, MISSING, invalid_token, is_jws, is_opaque, loggable, parse
 from .key_sources import configured_sources
 from .keyring import KeyRing
 from .keys import ALGORITHMS
 from .possession import Possession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     import httpx
 
     from flamecrest.server.deadline import Deadline
 
-    from .claims import ClusterAccounts
     from .introspection.endpoint import Introspection
     from .jws import Jws
     from .keys import Key
@@ -55,22 +53,13 @@ class AuthenticatorStats:
 class OidcAuthenticator:
     """Accepts the tokens of one issuer. Use it as a context manager, so that keys are refreshed in the background.
 
+    rules: what the claims must be, and the accounts that they name.
     public_certs: http, https and file URLs, or paths, of JWKS, JWK or PEM documents; if empty, keys are discovered
-        from `issuer`.
-    issuer, audience: checked against `iss` and `aud` if not empty.
-    username_claim: claim with the account, or a dotted path to it.
+        from the issuer of the rules.
     algorithms: restricts the algorithms of the keys. EdDSA includes Ed25519 and Ed448.
     jwk_algorithm: algorithm of keys that name none.
-    leeway: seconds that a token is accepted after it has expired.
-    min_token_ttl: seconds that a token must still be valid; replaces `leeway` if it is not 0.
     refresh: maximum seconds between two reads of the keys.
     max_key_age: seconds for which keys are trusted that could not be read again.
-    accounts: how the user names of the tokens become accounts.
-    cluster_accounts: the rules of clusters with own accounts, by the cluster's name in lower case.
-    id_token_claims: accept claims of ID tokens (`at_hash`, `c_hash`, `nonce`) in access tokens.
-    token_types: accepted `typ` of the header, in lower case; "" for none.
-    required_scopes: scopes that every token must have.
-    bound_only: refuse tokens that are not bound to a key of their sender (`cnf`).
     introspection: the issuer's introspection endpoint, left with the authenticator.
     possession: checks the proofs of bound tokens; several issuers may share one.
     clock, monotonic: time in seconds since the epoch, and for intervals.
@@ -80,24 +69,14 @@ class OidcAuthenticator:
 
     def __init__(
         self,
+        rules: ClaimRules,
         *,
         http: httpx.AsyncClient,
         public_certs: Sequence[str] = (),
-        issuer: str = "",
-        audience: Sequence[str] = (),
-        username_claim: str = "preferred_username",
         algorithms: Sequence[str] | None = None,
         jwk_algorithm: str | None = None,
-        leeway: float = 10.0,
-        min_token_ttl: float = 0.0,
         refresh: float = 600.0,
         max_key_age: float = 86400.0,
-        accounts: AccountRules | None = None,
-        cluster_accounts: Mapping[str, ClusterAccounts] | None = None,
-        id_token_claims: bool = False,
-        token_types: frozenset[str] = TYPES,
-        required_scopes: Sequence[str] = (),
-        bound_only: bool = False,
         introspection: Introspection | None = None,
         possession: Possession | None = None,
         cache_size: int = 10_000,
@@ -110,24 +89,12 @@ class OidcAuthenticator:
         self._algorithms = frozenset(algorithms) if algorithms else ALGORITHMS
         if "EdDSA" in self._algorithms:
             self._algorithms |= {"Ed25519", "Ed448"}
-        self._rules = ClaimRules(
-            issuer=issuer,
-            audience=frozenset([audience] if isinstance(audience, str) else audience),
-            username_claim=username_claim,
-            leeway=leeway,
-            min_token_ttl=min_token_ttl,
-            accounts=accounts or AccountRules(),
-            id_token_claims=id_token_claims,
-            types=token_types,
-            scopes=frozenset(required_scopes),
-            bound=bound_only,
-            clusters=cluster_accounts or {},
-        )
+        self._rules = rules
         self.introspection = introspection
         self.introspects_opaque = introspection is not None and introspection.tokens != "jwt"
         self._possession = possession or Possession(max_age=60.0, clock=clock)
-        sources = configured_sources(public_certs, issuer, http)
-        self.name = issuer or sources[0].name
+        sources = configured_sources(public_certs, rules.issuer, http)
+        self.name = rules.issuer or sources[0].name
         self._ring = KeyRing(
             sources,
             default_algorithm=jwk_algorithm,

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from flamecrest.server.auth.accounts import PORTABLE_NAMES, AccountRules
-from flamecrest.server.auth.claims import ClusterAccounts
+from flamecrest.server.auth.claims import ClaimRules, ClusterAccounts
 from flamecrest.server.auth.introspection.endpoint import Introspection
 from flamecrest.server.auth.issuers import TrustedIssuers
 from flamecrest.server.auth.narrow.authorizer import RestrictingAuthorizer
@@ -81,27 +81,33 @@ def protected_resource(settings: Settings) -> ProtectedResource:
 
 def _issuer(tokens: TokenSettings, http: httpx.AsyncClient, possession: Possession) -> OidcAuthenticator:
     return OidcAuthenticator(
+        _rules(tokens),
         http=http,
         public_certs=tokens.public_certs,
-        issuer=tokens.issuer or "",
-        audience=tokens.audience,
-        username_claim=tokens.username_claim,
         algorithms=tokens.algorithms or None,
         jwk_algorithm=tokens.jwk_algorithm,
+        max_key_age=tokens.max_key_age,
+        introspection=None if tokens.introspection is None else make_introspection(tokens.introspection, http),
+        possession=possession,
+    )
+
+
+def _rules(tokens: TokenSettings) -> ClaimRules:
+    return ClaimRules(
+        issuer=tokens.issuer or "",
+        audience=frozenset(tokens.audience),
+        username_claim=tokens.username_claim,
         leeway=tokens.leeway,
         min_token_ttl=tokens.min_token_ttl,
-        max_key_age=tokens.max_key_age,
         accounts=_accounts(tokens),
-        cluster_accounts={
+        id_token_claims=tokens.id_token_claims,
+        types=frozenset(name.lower() for name in tokens.token_types),
+        scopes=frozenset(tokens.required_scopes),
+        bound=tokens.bound_tokens_only,
+        clusters={
             name.lower(): ClusterAccounts(_accounts(rules), rules.username_claim)
             for name, rules in tokens.cluster_accounts.items()
         },
-        id_token_claims=tokens.id_token_claims,
-        token_types=frozenset(name.lower() for name in tokens.token_types),
-        required_scopes=tokens.required_scopes,
-        bound_only=tokens.bound_tokens_only,
-        introspection=None if tokens.introspection is None else make_introspection(tokens.introspection, http),
-        possession=possession,
     )
 
 

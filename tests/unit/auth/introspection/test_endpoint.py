@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flamecrest.server.auth.claims import ClaimRules
 from flamecrest.server.auth.introspection.endpoint import Introspection
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.errors import Busy, Unauthenticated, Unavailable
@@ -33,7 +34,11 @@ async def asking(
     url = options.pop("url", f"{issuer.url}/introspect")
     endpoint = Introspection(url, "robot", "robot-secret", http=http, tokens=tokens, monotonic=clock, **options)
     async with OidcAuthenticator(
-        http=http, issuer=issuer.url, audience=[AUDIENCE], introspection=endpoint, clock=clock, monotonic=clock
+        ClaimRules(issuer=issuer.url, audience=frozenset({AUDIENCE})),
+        http=http,
+        introspection=endpoint,
+        clock=clock,
+        monotonic=clock,
     ) as gate:
         yield gate
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flamecrest.server.auth.claims import ClaimRules
 from flamecrest.server.auth.introspection.endpoint import Introspection
 from flamecrest.server.auth.oidc import OidcAuthenticator
 from flamecrest.server.auth.port import RequestProof
@@ -38,7 +39,10 @@ async def issuer(anyio_backend: str) -> AsyncIterator[Endpoint]:
 async def gate(issuer: Endpoint, http: httpx.AsyncClient, clock: Clock) -> AsyncIterator[OidcAuthenticator]:
     asks = Introspection(issuer.url, "robot", "secret", http=http, tokens="opaque", timeout=50, monotonic=clock)
     async with OidcAuthenticator(
-        http=http, issuer="https://id.example.org", audience=[AUDIENCE], introspection=asks, clock=clock
+        ClaimRules(issuer="https://id.example.org", audience=frozenset({AUDIENCE})),
+        http=http,
+        introspection=asks,
+        clock=clock,
     ) as running:
         yield running
 
@@ -222,7 +226,9 @@ async def test_an_answer_counts_from_the_question(gate: OidcAuthenticator, issue
 
 async def test_an_answer_that_drips_is_given_up(issuer: Endpoint, http: httpx.AsyncClient, clock: Clock) -> None:
     asks = Introspection(issuer.url, "robot", "secret", http=http, timeout=0.2, monotonic=clock)
-    async with OidcAuthenticator(http=http, issuer="https://id.example.org", introspection=asks, clock=clock) as gate:
+    async with OidcAuthenticator(
+        ClaimRules(issuer="https://id.example.org"), http=http, introspection=asks, clock=clock
+    ) as gate:
         with pytest.raises(Unavailable) as caught:
             await ask(gate, "held")
     assert caught.value.detail == "no response within 0 s"
