@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,6 +51,14 @@ def verify(
       flamecrest audit verify /var/log/flamecrest/audit.jsonl
       flamecrest audit verify --key-file /run/secrets/audit_key audit.jsonl.* audit.jsonl
     """  # noqa: D301 - `\b` keeps the lines of the next paragraph
+    report = _checked(files, key_file, expect, partial=partial)
+    if report.other_hashes and not report.records:
+        fail(_wrong_key(report.other_hashes, key_file))
+    _show(report)
+
+
+def _checked(files: Sequence[Path], key_file: Path | None, expect: str | None, *, partial: bool) -> Report:
+    """What is found in the files; one that cannot be read is an error."""
     with require_server_extra():
         from flamecrest.server.audit import chain  # noqa: PLC0415 - not in the base install
     found = expect is None
@@ -70,9 +78,7 @@ def verify(
         fail(f"{error.filename}: {error.strerror}")
     if not found:
         report.problems.append(f"no line has the hash {expect}: lines were cut off or changed")
-    if report.other_hashes and not report.records:
-        fail(_wrong_key(report.other_hashes, key_file))
-    _show(report)
+    return report
 
 
 def _wrong_key(lines: int, key_file: Path | None) -> str:

@@ -6,7 +6,7 @@ With `http`, the only code that knows FastAPI.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from flamecrest import __version__
 from flamecrest.server.http import compute, health, metadata, status, tokens
@@ -68,6 +68,17 @@ def routes() -> list[BaseRoute]:
     ]
 
 
+_FIXED: Final[Mapping[str, Any]] = {
+    "title": "Flamecrest",
+    "summary": "One HTTP API in front of every HPC cluster of a centre; speaks FirecREST v2.",
+    "description": DESCRIPTION,
+    "version": __version__,
+    "redirect_slashes": False,
+    "docs_url": None,  # http/core/docs.py serves pages that load nothing from other hosts
+    "redoc_url": None,
+}
+
+
 def build_app(
     open_gateway: Callable[[], AbstractAsyncContextManager[Gateway]],
     *,
@@ -96,20 +107,10 @@ def build_app(
     nor reads is disconnected. `refused_tokens` holds back many answers to requests without a valid token. `metrics`
     measures the requests.
     """
-
-    @asynccontextmanager
-    async def lifespan(app: Edge) -> AsyncIterator[None]:
-        async with open_gateway() as gateway:
-            app.serve_with(gateway)
-            yield
-
     return Edge(
-        title="Flamecrest",
-        summary="One HTTP API in front of every HPC cluster of a centre; speaks FirecREST v2.",
-        description=DESCRIPTION,
-        version=__version__,
+        **_FIXED,
         routes=routes(),
-        lifespan=lifespan,
+        lifespan=_lifespan(open_gateway),
         prefix=root_path,
         oauth2=oauth2,
         swagger_ui_init_oauth=_client(docs_client, docs_scopes) if docs_client else None,
@@ -122,10 +123,19 @@ def build_app(
         root_path_in_servers=not servers,
         servers=[dict(server) for server in servers] if servers else None,
         openapi_external_docs={"description": "Guide for users", "url": guide} if guide else None,
-        redirect_slashes=False,
-        docs_url=None,  # http/core/docs.py serves pages that load nothing from other hosts
-        redoc_url=None,
     )
+
+
+def _lifespan(
+    open_gateway: Callable[[], AbstractAsyncContextManager[Gateway]],
+) -> Callable[[Edge], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: Edge) -> AsyncIterator[None]:
+        async with open_gateway() as gateway:
+            app.serve_with(gateway)
+            yield
+
+    return lifespan
 
 
 def _login(issuer: AuthenticationSettings) -> dict[str, Any] | None:

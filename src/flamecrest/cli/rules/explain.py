@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flamecrest.cli.terminal import FAILED, fail, fail_for, load_configuration, require_server_extra
+
+if TYPE_CHECKING:
+    from flamecrest.server.settings import Settings
 
 USAGE = 2  # exit status
 MAX_TOKEN = 1024 * 1024  # characters that are read of a file with a token
@@ -50,14 +53,28 @@ def explain(
     """  # noqa: D301 - `\b` keeps the lines of the next paragraph
     token = _token(token_file)
     settings = load_configuration(config)
+    if not _say(settings, token, verb, cluster, (path,) if path else (), (job,) if job else (), tree=tree):
+        raise typer.Exit(FAILED)
+
+
+def _say(
+    settings: Settings,
+    token: str,
+    verb: str,
+    cluster: str,
+    paths: tuple[str, ...],
+    jobs: tuple[str, ...],
+    *,
+    tree: bool,
+) -> bool:
+    """Print what is decided, and return whether the request is allowed; print errors and exit."""
     with require_server_extra():
         from flamecrest.server.errors import GatewayError  # noqa: PLC0415 - not in the base install
         from flamecrest.server.settings import SettingsError  # noqa: PLC0415 - not in the base install
 
         from .deciding import Question, decide, described  # noqa: PLC0415 - not in the base install
     try:
-        question = Question(verb, cluster, (path,) if path else (), (job,) if job else (), tree)
-        found = asyncio.run(decide(settings, token, question))
+        found = asyncio.run(decide(settings, token, Question(verb, cluster, paths, jobs, tree)))
     except ValueError as error:
         fail(str(error), USAGE)
     except SettingsError as error:
@@ -66,8 +83,7 @@ def explain(
         fail(f"{error.public.removesuffix('.')}: {error.detail}" if error.detail else error.public)
     for line in described(found):
         typer.echo(line)
-    if not found.decision.allowed:
-        raise typer.Exit(FAILED)
+    return found.decision.allowed
 
 
 def _token(file: Path | None) -> str:
