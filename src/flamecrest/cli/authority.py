@@ -45,6 +45,8 @@ def key_command(
         if secret == "":
             fail(f"{passphrase} is empty")
         typer.echo(make_key(file, kind, secret, comment))
+    except FileExistsError as error:
+        fail(f"{error.filename} exists, and no file is replaced: give another name")
     except (OSError, UnicodeDecodeError) as error:
         fail(str(error))
     print_line(f"wrote {file} and {file.name}.pub")

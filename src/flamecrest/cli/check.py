@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .terminal import FAILED, fail, fail_for, load_configuration, require_server_extra
+from .terminal import FAILED, fail, fail_for, load_configuration, one_file, require_server_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +27,9 @@ def check(
     config: Annotated[
         Path | None,
         typer.Argument(metavar="FILE", help="Configuration file. Default: $FLAMECREST_CONFIG, else $YAML_CONFIG_FILE."),
+    ] = None,
+    option: Annotated[
+        Path | None, typer.Option("--config", "-c", metavar="FILE", help="The same as the argument FILE.")
     ] = None,
     connect: Annotated[
         bool, typer.Option("--connect", help="Also connect to every cluster, token issuer and object store.")
@@ -54,7 +57,7 @@ def check(
       flamecrest check gateway.yaml
       flamecrest check --connect --user alice gateway.yaml
     """  # noqa: D301 - `\b` keeps the lines of the next paragraph
-    settings = load_configuration(config)
+    settings = load_configuration(one_file(config, option))
     require_usable_rules(settings)
 
     typer.echo(summary(settings))

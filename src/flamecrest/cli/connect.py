@@ -53,8 +53,8 @@ _LOGIN: Advice = {
 _CERTIFICATE_LOGIN: Advice = {
     **_LOGIN,
     LoginRefused: "sshd's log of the login node says why (`journalctl -t sshd`). TrustedUserCAKeys must name the CA's "
-    "public key; the principal must be the account; certificates.source_address must be the gateway's address as the "
-    "login node sees it; the account must exist and be neither locked nor expired; the clocks must agree",
+    "public key; the principal must be the account; ssh_credentials.source_address must be the gateway's address as "
+    "the login node sees it; the account must exist and be neither locked nor expired; the clocks must agree",
 }
 _FILES: Advice = {
     NotFound: "correct file_systems[].path, or mount the file system",

@@ -18,7 +18,7 @@ import typer
 
 import flamecrest
 
-from .terminal import fail, load_configuration, print_line, require_server_extra
+from .terminal import fail, load_configuration, one_file, print_line, require_server_extra
 
 if TYPE_CHECKING:
     from flamecrest.server.http.edge.application import Edge
@@ -33,12 +33,14 @@ NOT_STARTED = "the gateway did not start, see the log above"
 _CONFIG = typer.Option(
     "--config", "-c", metavar="FILE", help="Configuration file. Default: $FLAMECREST_CONFIG, else $YAML_CONFIG_FILE."
 )
+_FILE = typer.Argument(metavar="FILE", help="The same as --config.")
 _HOST = typer.Option(metavar="ADDRESS", help="Address to listen on. Default: server.host, else 127.0.0.1.")
 _PORT = typer.Option(min=0, max=MOST, metavar="N", help="Port; 0 selects a free one. Default: server.port, else 8000.")
 _WORKERS = typer.Option(min=1, metavar="N", help="Number of processes that serve. Default: server.workers, else 1.")
 
 
 def serve(
+    file: Annotated[Path | None, _FILE] = None,
     config: Annotated[Path | None, _CONFIG] = None,
     host: Annotated[str | None, _HOST] = None,
     port: Annotated[int | None, _PORT] = None,
@@ -56,11 +58,12 @@ def serve(
 
     \b
     Examples:
-      flamecrest serve --config gateway.yaml
+      flamecrest serve gateway.yaml
       flamecrest serve -c gateway.yaml --host 0.0.0.0 --port 8080
       flamecrest serve -c gateway.yaml --workers 4
       FLAMECREST_CONFIG=gateway.yaml flamecrest serve
     """  # noqa: D301 - `\b` keeps the lines of the next paragraph
+    config = one_file(file, config)
     for number in (signal.SIGUSR1, signal.SIGHUP):  # which would end the process while it starts
         signal.signal(number, signal.SIG_IGN)
     with _no_garbage_collection():

@@ -32,6 +32,13 @@ def fail(line: str, code: int = FAILED) -> NoReturn:
     raise typer.Exit(code)
 
 
+def one_file(argument: Path | None, option: Path | None) -> Path | None:
+    """The configuration file, which is given as an argument or with `--config`. Exits if two different ones are."""
+    if argument is not None and option is not None and argument != option:
+        fail(f"two configuration files are given: {argument} and {option}", INVALID_CONFIGURATION)
+    return option if argument is None else argument
+
+
 @contextmanager
 def require_server_extra() -> Iterator[None]:
     """Context of imports of server packages: if one is missing, exit with the command that installs it."""

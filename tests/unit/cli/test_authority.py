@@ -48,7 +48,7 @@ def test_a_new_key_is_for_its_owner_only(tmp_path: Path, kind: str) -> None:
     assert public in done.output
     assert public.split()[1] == key.export_public_key().decode().split()[1]
     again = runner.invoke(app, ["ca", "key", str(path)])
-    assert (again.exit_code, "exists" in again.output) == (1, True)
+    assert (again.exit_code, "exists, and no file is replaced: give another name" in again.output) == (1, True)
     path.unlink()
     assert runner.invoke(app, ["ca", "key", str(path)]).exit_code == 1  # the public key is somebody's
     assert not path.exists()

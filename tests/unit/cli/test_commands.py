@@ -169,3 +169,13 @@ def test_help_imports_only_base_install_packages() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"
+
+
+def test_the_configuration_is_an_argument_or_an_option(tmp_path: Path) -> None:
+    absent, other = str(tmp_path / "absent.yaml"), str(tmp_path / "other.yaml")
+    for command in ("check", "serve"):
+        for given in ([absent], ["--config", absent], ["-c", absent], [absent, "--config", absent]):
+            result = CliRunner().invoke(app, [command, *given])
+            assert (result.exit_code, absent in result.stderr.replace("\n", "")) == (2, True), result.output
+        both = CliRunner().invoke(app, [command, absent, "--config", other])
+        assert (both.exit_code, "two configuration files are given" in both.stderr) == (2, True)

@@ -56,9 +56,16 @@ def test_runs_until_interrupted(environment: dict[str, str], tmp_path: Path) -> 
             assert "job 1 with three elements on cluster-local" in said
             (variables,) = (line for line in lines if line.startswith("export API="))
             assert re.findall(r" (\w+)=", variables) == ["API", "SYSTEM", "WORK", "TOKEN"]
+            (client,) = (line for line in lines if line.startswith("export CLIENT_ID="))
+            (file,) = (line for line in lines if line.startswith("(umask 077; "))
+            asked = 'curl -s -u "$CLIENT_ID:$CLIENT_SECRET" -d grant_type=client_credentials "$TOKEN_URL"'
+            answer = subprocess.run(["bash", "-c", f"{client}\n{asked}"], capture_output=True, check=True).stdout
+            assert json.loads(answer)["access_token"]
             systems, listing, job = (
                 json.loads(
-                    subprocess.run(["bash", "-c", f"{variables}\n{line}"], capture_output=True, check=True).stdout
+                    subprocess.run(
+                        ["bash", "-c", f"{variables}\n{file}\n{line}"], cwd=tmp_path, capture_output=True, check=True
+                    ).stdout
                 )
                 for line in lines
                 if line.startswith("curl ")

@@ -62,6 +62,8 @@ def run(*args: str | Path, text: str | None = None) -> Result:
         (["jobs:read", "daint", "--job", "12"], 1, ["request   jobs:read on daint job 12", "no rule allows it"]),
         (["jobs:all", "daint"], 2, ["'jobs:all' is an unknown verb"]),
         (["files:reed", "daint"], 2, ["did you mean files:read?"]),
+        (["files:read", "daint", "home/alice"], 2, ["'home/alice': `path` must be an absolute path"]),
+        (["files:read", "daint", "/etc/passwd"], 2, ["'/etc/passwd': `path` is outside the file systems of this"]),
         (["status", "daimt"], 2, ["'daimt' is an unknown cluster (did you mean daint?"]),
     ],
 )

@@ -65,6 +65,24 @@ def shown(*args: object) -> str:
     return console.file.getvalue()
 
 
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_a_narrow_terminal_gets_fewer_columns_and_no_broken_ones(width: int) -> None:
+    before = [reading("http://127.0.0.1:9464", 0.0, metrics(100), {})]
+    after = [reading("http://127.0.0.1:9464", 2.0, metrics(5140), {"ann": 2})]
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    console.print(screen(before, after))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    (at,) = [number for number, line in enumerate(lines) if line.startswith("cluster ")]
+    headings, values = lines[at].split(), lines[at + 2].split()
+    assert headings[:3] == ["cluster", "requests/s", "failed/s"]
+    assert {"p99", "services"} <= set(headings)
+    assert (values[:2], values[-1]) == (["daint", "2,520"], "up")
+    assert lines[at + 3].startswith("operation ")
+    assert ("queue" in headings) == (width == 200)
+    assert max(map(len, lines[at : at + 3])) <= width
+
+
 def test_rates_of_all_replicas_are_added_and_restarts_begin_anew() -> None:
     before = [reading("a", 0.0, metrics(100)), reading("b", 0.0, metrics(100))]
     after = [reading("a", 2.0, metrics(140)), reading("b", 4.0, metrics(8)), reading("c", 2.0, metrics(1000))]

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from flamecrest.sandbox.centre import Centre
 
 USER = "fireuser"
+# As docs/users/index.md has it: other users can read command lines, so the token is in a file.
+RC = (
+    r"""(umask 077; printf 'silent\nshow-error\nfail-with-body\nheader = "Authorization: Bearer %s"\n' "$TOKEN" > rc)"""
+)
 
 
 class DemoError(Exception):
@@ -60,13 +64,17 @@ class DemoOutput:
             status.update(f"{what}: {share:.0%}")
 
     def instructions(self, centre: Centre, url: str) -> None:
-        """Print the URL, the variables of the documentation's examples, and three commands to try."""
+        """Print the URL, the variables of the documentation's examples, curl's file, and three commands to try."""
         work = str(centre.home(USER))
-        ask = f'curl -sS -H "Authorization: Bearer $TOKEN" \'{url}'
+        ask = f"curl -K rc '{url}"
         job = {"name": "mine", "workingDirectory": work, "script": "#!/bin/bash\nhostname; date\n"}
         body = shlex.quote(json.dumps({"job": job}))
+        secret = shlex.quote(centre.client_secret(USER))
+        client = f"export CLIENT_ID={USER} CLIENT_SECRET={secret} TOKEN_URL={centre.issuer.token_url}"
         lines = (
             f"export API={url} SYSTEM={centre.system} WORK={shlex.quote(work)} TOKEN={centre.token(USER)}",
+            client,
+            RC,
             f"{ask}/status/systems'",
             f"{ask}/filesystem/{centre.system}/ops/ls?path={work}&showHidden=true'",
             f"{ask}/compute/{centre.system}/jobs' -H 'Content-Type: application/json' -d {body}",
@@ -74,7 +82,8 @@ class DemoOutput:
         self.console.print()
         self.console.print(Text.assemble("The gateway runs at ", (url, "bold"), ", its API documentation at /docs."))
         self.console.print(
-            "Try it in another terminal. The first line sets the variables of the examples in docs/users:",
+            "Try it in another terminal. The first line sets the variables of the examples in docs/users, the second "
+            "those with which a program gets a token; the third writes the token into a file for curl:",
             soft_wrap=True,
         )
         for line in lines:

@@ -11,6 +11,8 @@ from flamecrest.cli.connect import for_checks
 from flamecrest.server.auth.narrow.tokens import PREFIX
 from flamecrest.server.auth.port import NO_AUTHORIZER, AccessRequest, Decision, Verb
 from flamecrest.server.deadline import Deadline
+from flamecrest.server.errors import Invalid
+from flamecrest.server.files.paths import check_path
 from flamecrest.server.settings.shape import one_of
 from flamecrest.server.wiring.gateway import open_gateway
 
@@ -40,16 +42,28 @@ class Decided:
     depends_on_links: bool
 
 
+def _check_path(settings: Settings, cluster: str, path: str) -> None:
+    """Raise ValueError for a path with which the gateway would refuse every request."""
+    (found,) = [one for one in settings.clusters if one.name.lower() == cluster.lower()]
+    try:
+        check_path(path, [one.path for one in found.file_systems])
+    except Invalid as error:
+        raise ValueError(f"{path!r}: {error.public}") from None
+
+
 async def decide(settings: Settings, token: str, question: Question) -> Decided:
     """Validate the token and ask the authorizer.
 
-    Raises ValueError for an unknown verb or cluster, SettingsError, and the errors of authenticator and authorizer.
+    Raises ValueError for an unknown verb or cluster and a path that no request may name, SettingsError, and the errors
+    of authenticator and authorizer.
     """
     if question.verb not in list(Verb):
         raise ValueError(f"{question.verb!r} is an unknown verb ({one_of(list(Verb), question.verb)})")
     names = [cluster.name for cluster in settings.clusters]
     if question.cluster.lower() not in {name.lower() for name in names}:
         raise ValueError(f"{question.cluster!r} is an unknown cluster ({one_of(names, question.cluster)})")
+    for path in question.paths:
+        _check_path(settings, question.cluster, path)
     async with open_gateway(for_checks(settings)) as gateway:
         deadline = Deadline.after(SECONDS)
         cluster = gateway.cluster(question.cluster).name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from functools import partial
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .reading import Reading
 
 DEFAULT_URL = "http://127.0.0.1:9464"
+WIDE = 10_000  # characters of a line that is not for a terminal
 
 
 _URLS = typer.Argument(metavar="URL", help=f"Where each replica serves its metrics. Default: {DEFAULT_URL}.")
@@ -68,7 +70,8 @@ def _print_once(read: Callable[[], list[Reading]], interval: float) -> None:
     before = read()
     time.sleep(interval)
     after = read()
-    Console(highlight=False).print(screen(before, after))
+    width = None if os.isatty(1) or os.environ.get("COLUMNS") else WIDE  # a pipe has no width: nothing is left out
+    Console(width=width, highlight=False).print(screen(before, after))
     if all(reading.problem is not None for reading in after):
         raise typer.Exit(1)
 

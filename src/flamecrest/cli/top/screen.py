@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from .reading import Change, users_of
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
     from .reading import Reading
 
 MOST_OPERATIONS: Final = 12
 MOST_USERS: Final = 12
+# What is left out of tables that are wider than the terminal, the first one first.
+LESS_IMPORTANT: Final = (
+    "version", "queue", "connect", "remote", "saved/s", "asked/s", "channels", "out/s", "mean", "p50", "loop p99",
+    "waiting", "ssh", "cpu", "open",
+)  # fmt: skip
 
 _REQUESTS: Final = "flamecrest_http_requests_total"
 _DURATION: Final = "flamecrest_http_request_duration_seconds"
@@ -93,7 +100,7 @@ def _replicas(before: Sequence[Reading], after: Sequence[Reading]) -> Renderable
         for reading in after
         if reading.problem is not None
     ]
-    return Group(table, *problems) if table.row_count else Group(*problems)
+    return Group(Fitting(table), *problems) if table.row_count else Group(*problems)
 
 
 def _clusters(change: Change) -> RenderableType:
@@ -118,7 +125,7 @@ def _clusters(change: Change) -> RenderableType:
             number(change.rate("flamecrest_scheduler_questions_saved_total", cluster=name)),
             _services(change, name),
         )
-    return table
+    return Fitting(table)
 
 
 def _services(change: Change, cluster: str) -> Text:
@@ -158,7 +165,7 @@ def _operations(change: Change) -> RenderableType:
         )
     if len(ordered) > MOST_OPERATIONS:
         table.add_row(Text(f"and {len(ordered) - MOST_OPERATIONS} more", style="dim"))
-    return table
+    return Fitting(table)
 
 
 def _users(users: dict[str, int]) -> RenderableType:
@@ -170,7 +177,24 @@ def _users(users: dict[str, int]) -> RenderableType:
         table.add_row(Text("none", style="dim"))
     if len(ordered) > MOST_USERS:
         table.add_row(Text(f"and {len(ordered) - MOST_USERS} more", style="dim"))
-    return table
+    return Fitting(table)
+
+
+class Fitting:
+    """A table without the columns for which the terminal is too narrow; headings and numbers are never broken."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = copy.copy(self._table)
+        table.columns = list(table.columns)
+        unlimited = options.update(max_width=100_000)
+        for name in LESS_IMPORTANT:
+            if Measurement.get(console, unlimited, table).maximum <= options.max_width:
+                break
+            table.columns = [column for column in table.columns if column.header != name]
+        yield table
 
 
 def _table(first: str, *columns: str) -> Table:
@@ -178,7 +202,7 @@ def _table(first: str, *columns: str) -> Table:
     table.add_column(first, overflow="fold")
     for column in columns:
         left = column in {"version", "services"} or (column == "cluster")
-        table.add_column(column, justify="left" if left else "right", overflow="fold")
+        table.add_column(column, justify="left" if left else "right", no_wrap=not left, overflow="fold")
     return table
 
 
