@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -240,3 +241,23 @@ async def test_of_a_whole_array_no_element_is_chosen(client: httpx.AsyncClient, 
         answer = await client.get(f"{JOBS}/{job_id}/output{query}")
         assert (answer.status_code, fields(answer)) == (400, [("path", "job_id")])
         assert f"{job_id}_3" in answer.json()["message"]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "loop"])
+async def test_what_cannot_be_followed_is_refused_before_the_stream(
+    client: httpx.AsyncClient, world: World, kind: str
+) -> None:
+    """A stream that breaks off would be asked for again and again."""
+    job_id, out = await submitted(client, world)
+    world.queue.states[job_id] = "RUNNING"
+    {"fifo": os.mkfifo, "folder": os.mkdir, "loop": lambda path: path.symlink_to(path)}[kind](out)
+    refused = await client.get(f"{JOBS}/{job_id}/output?follow=true")
+    assert (refused.status_code, "out" in refused.json()["message"]) == (400, True)
+
+
+async def test_a_followed_file_that_becomes_a_fifo_ends_the_stream(client: httpx.AsyncClient, world: World) -> None:
+    job_id, out = await submitted(client, world)
+    async with followed(world, job_id) as stream:
+        os.mkfifo(out)
+        world.queue.states[job_id] = "RUNNING"
+        assert await stream.next() is None

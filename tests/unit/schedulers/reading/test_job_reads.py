@@ -377,3 +377,23 @@ async def test_who_waits_for_news_is_woken_by_the_users_own_change():
     assert not other.done()
     other.cancel()
     await world.reads.news("alice", 0.001)
+
+
+async def test_a_job_that_was_held_until_it_was_cancelled_stays_in_lists():
+    """The accounting's lists do not have it, and the queue has forgotten it between two requests."""
+    world = World(life=0.0)
+    for number in ("1", "2", "3"):
+        world.cluster.put(number, "PENDING")
+        world.cluster.account(number, "CANCELLED")
+        world.cluster.never_eligible.add(number)
+    assert await world.jobs() == dict.fromkeys("123", "PENDING")
+    del world.cluster.queue["1"], world.cluster.queue["2"]
+    assert await world.jobs() == {"1": "CANCELLED", "2": "CANCELLED", "3": "PENDING"}
+    by_id = [query.job_ids for source, query in world.cluster.asked if source == "history" and query.job_ids]
+    assert by_id == [("1", "2")]
+    world.cluster.faults["history"] = Unavailable("down")
+    del world.cluster.queue["3"]
+    await world.jobs()
+    world.cluster.faults.clear()
+    world.late += 150  # two intervals: the next list is read before the answer
+    assert await world.jobs() == dict.fromkeys("123", "CANCELLED")

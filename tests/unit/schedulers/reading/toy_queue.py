@@ -43,6 +43,7 @@ class Cluster:
     asked: list[tuple[str, JobQuery]] = field(default_factory=list)
     hold: asyncio.Event = field(default_factory=asyncio.Event)
     hold_history: asyncio.Event = field(default_factory=asyncio.Event)
+    never_eligible: set[str] = field(default_factory=set)  # jobs that no list of the accounting has
     faults: dict[str, GatewayError] = field(default_factory=dict)
     cancelled: int = 0
 
@@ -60,6 +61,8 @@ class Cluster:
         self.asked.append((source, query))
         jobs = self.queue if source == "live" else self.accounting
         found = [one for one in jobs.values() if _wanted(query, one)]
+        if source == "history" and query.job_id is None and not query.job_ids:
+            found = [one for one in found if one.job.id not in self.never_eligible]
         try:
             await self.hold.wait()
             if source == "history":

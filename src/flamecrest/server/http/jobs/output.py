@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -14,6 +16,7 @@ from flamecrest.server.errors import Field, Invalid, NotFound
 from flamecrest.server.http.core.openapi import DOWNLOAD_RESPONSES
 from flamecrest.server.http.files.download import DownloadResponse
 from flamecrest.server.schedulers.array_elements import ArrayPlace
+from flamecrest.server.schedulers.values import Stage
 
 from .output_events import FollowedOutput, LastEvent, OutputEvents
 
@@ -90,13 +93,21 @@ class _Place:
 
 
 async def _followed(call: Call, job: Job, place: _Place, last: LastEvent) -> Response:
-    if job.times.end is not None:
-        if last.ended:
-            return Response(status_code=204)  # browsers stop reconnecting
-        await place.allowed.files(path=place.path).queries.stat(place.path, call.deadline, follow=True)
+    if job.times.end is not None and last.ended:
+        return Response(status_code=204)  # browsers stop reconnecting
+    if job.stage is not Stage.WAITING:
+        await _check_file(place, call.deadline, may_be_missing=job.times.end is None)
     limits = call.cluster.limits
     seconds = (limits.jobs, limits.files)
     return OutputEvents(call, FollowedOutput(job, place.reading.scheduler, place.open, seconds, last.after))
+
+
+async def _check_file(place: _Place, deadline: Deadline, *, may_be_missing: bool) -> None:
+    """Raise what is wrong with the file before the stream begins: clients connect again when a stream breaks off."""
+    with suppress(NotFound) if may_be_missing else nullcontext():
+        found = await place.allowed.files(path=place.path).queries.stat(place.path, deadline, follow=True)
+        if not stat.S_ISREG(found.mode):
+            raise Invalid(f"{place.path}: Not a regular file, so it cannot be followed")
 
 
 async def _path(scheduler: Scheduler, job: Job, stream: StreamName, deadline: Deadline) -> str:

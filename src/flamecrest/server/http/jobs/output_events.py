@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import Response
 
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import Denied, GatewayError, NotFound
+from flamecrest.server.errors import Denied, GatewayError, Invalid, NotFound
 from flamecrest.server.files.values import FollowPosition
 from flamecrest.server.http.core.responses import RESUMABLE
 from flamecrest.server.http.core.shared_events import stream_end
@@ -96,7 +96,7 @@ class FollowedOutput:
                 if not ended:
                     yield None
                     await self._wait()
-            except Denied:  # another file has this name now: the client connects again, and gets 403
+            except (Denied, Invalid):  # another file has this name now: the client connects again, and gets the error
                 return
             else:
                 if ended is self.ended:  # finished, or the connection is wanted for another user

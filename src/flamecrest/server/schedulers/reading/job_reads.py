@@ -25,6 +25,7 @@ from .live_queues import LiveQueues
 from .merged_jobs import index_by_id
 from .port import JobReader, ReadLimits
 from .shared_answers import Answer, SharedAnswers
+from .unlisted_jobs import read_unlisted
 from .user_jobs import UserJobs
 
 if TYPE_CHECKING:
@@ -185,6 +186,7 @@ class JobReads:
             user.tried(window, now)
             raise
         user.add_list(snapshot.records, window, now, epoch)
+        await read_unlisted(self._lookup, reader, user, deadline)
         self._bound()
         return snapshot
 

@@ -17,6 +17,7 @@ from flamecrest.server.schedulers.merging import JobRecord, Snapshot
 from flamecrest.server.schedulers.values import Stage
 
 from .merged_jobs import MergedJobs
+from .vanished_jobs import VanishedJobs
 
 if TYPE_CHECKING:
     from .shared_answers import Answer
@@ -75,9 +76,8 @@ class UserJobs:
         self._listed: dict[str, dict[str, JobRecord]] = {}
         self._open: set[str] = set()  # base ids of which the accounting has records that are not final
         self._by_id: OrderedDict[str, PastJob] = OrderedDict()
-        self._vanished: dict[
-            str, float
-        ] = {}  # jobs that have left the queue: when the queue without them was asked for
+        self.vanished = VanishedJobs()
+        self._unlisted: set[str] = set()  # base ids of jobs whose end is in no list
         self._covered = 0.0  # epoch since when the lists are complete; 0: no list
         self._tried_window = 0
         self._tried = self._full = float("-inf")
@@ -126,16 +126,16 @@ class UserJobs:
         for job_id in self.own:
             self._forget_reused(job_id)
         self.own.clear()
-        self._forget_missing(queued, answer.asked)
+        self._forget_missing(queued, answer)
 
     def _changed(self, base_id: str) -> None:
         self.version += 1
         self._weight = None
         self._stale.add(base_id)
 
-    def _forget_missing(self, before: Container[str], asked: float) -> None:
+    def _forget_missing(self, before: Container[str], answer: Answer[Snapshot]) -> None:
         """Of jobs that the queue no longer has, keep the final state until the accounting has it."""
-        now = self._queued
+        now, asked = self._queued, answer.asked
         for base_id, states in list(self._seen.items()):
             for job_id, seen in list(states.items()):
                 record = seen.record
@@ -147,8 +147,8 @@ class UserJobs:
                     continue
                 del states[job_id]
                 self._changed(base_id)
-                if record.stage is not Stage.ENDED and not record.is_group:
-                    self._vanished[job_id] = asked
+                if record.stage is not Stage.ENDED:
+                    self.vanished.add(record, answer)
             if not states:
                 del self._seen[base_id]
 
@@ -245,14 +245,14 @@ class UserJobs:
         if now - self._tried < self._interval:
             if window > self._tried_window + 5 and not covers:
                 return window
-            return self._since_last(epoch) if self._vanished and covers else None
+            return self._since_last(epoch) if self.vanished and covers else None
         if covers and now - self._full < FULL_LIST:
             return self._since_last(epoch)
         return window
 
     def is_recent(self, window: int, now: float, epoch: float) -> bool:
         """Whether what is known will do while the next list is read: no job has left the queue since the last one."""
-        return self._covers(window, epoch) and not self._vanished and now - self._tried < RECENTLY * self._interval
+        return self._covers(window, epoch) and not self.vanished and now - self._tried < RECENTLY * self._interval
 
     def _covers(self, window: int, epoch: float) -> bool:
         return self._covered > 0 and epoch - window >= self._covered - 5
@@ -263,7 +263,7 @@ class UserJobs:
     def tried(self, window: int, now: float) -> None:
         """Note that a list was asked for at `now`, successfully or not."""
         self._tried, self._tried_window = now, window
-        self._vanished = {job_id: asked for job_id, asked in self._vanished.items() if asked > now}
+        self.vanished.list_asked(now)
 
     def add_list(self, records: Iterable[JobRecord], window: int, now: float, epoch: float) -> None:
         """Remember a list of the accounting that was asked for at `now` and covers `window` seconds."""
@@ -275,12 +275,29 @@ class UserJobs:
             self._extend(found)
         else:
             self._covered, self._full = epoch - window, now
-            for base_id in self._listed.keys() - found.keys():
+            kept = {base_id: self._kept(base_id) for base_id in self._unlisted}
+            for base_id in self._listed.keys() - found.keys() - kept.keys():
                 self._list(base_id, {})
-            for base_id, listed in found.items():
-                self._list(base_id, listed)
+            for base_id in found.keys() | kept.keys():
+                self._list(base_id, {**kept.get(base_id, {}), **found.get(base_id, {})})
+            self._unlisted.intersection_update(self._listed)
         self._read = epoch
         self.tried(int(epoch - self._covered), now)
+
+    def unlisted(self) -> tuple[str, ...]:
+        """The base ids of jobs that have left the queue and are in no list: they are to be asked for by their ids."""
+        return self.vanished.unlisted(self._listed)
+
+    def add_unlisted(self, records: Iterable[JobRecord]) -> None:
+        """Remember the accounting's answer for such jobs, as far as they have ended."""
+        for record in filter(_is_final, records):
+            self._unlisted.add(record.base_id)
+            self._list(record.base_id, {**self._listed.get(record.base_id, {}), record.job.id: record})
+
+    def _kept(self, base_id: str) -> dict[str, JobRecord]:
+        """Of a job whose end is in no list, what ended in the time that the lists cover."""
+        listed = self._listed.get(base_id, {})
+        return {key: one for key, one in listed.items() if _is_final(one) and (one.job.times.end or 0) >= self._covered}
 
     def _extend(self, found: dict[str, dict[str, JobRecord]]) -> None:
         """Add a list that begins after the first one; what had ended before need not be in it."""
@@ -359,7 +376,7 @@ class UserJobs:
         if self._count() > weight:
             self.version += 1
             self._queue, self._merged = None, MergedJobs()
-            for records in (self._seen, self._listed, self._open, self._stale):
+            for records in (self._seen, self._listed, self._open, self._stale, self._unlisted):
                 records.clear()
             self._covered = 0.0
             self._tried = float("-inf")
