@@ -100,7 +100,7 @@ def _show(report: Report) -> None:
         count = len(report.problems)
         if count > SHOWN:
             print_line(f"{count - SHOWN} more", label="error", style="bold red")
-        print_line(f"{_counted(count, 'problem')} in {_counted(report.records, 'record')}")
+        print_line(f"{_counted(count, 'problem')} in {_counted(report.lines, 'line')}")
         raise typer.Exit(FAILED)
     found = f"{_counted(report.records, 'record')} in {_counted(len(report.chains), 'chain')}"
     typer.echo(f"{found}, none missing or changed; last: {report.last}")

@@ -25,6 +25,7 @@ from flamecrest.server.errors import (
 )
 from flamecrest.server.settings import CertificatesSettings, ProbingSettings, S3TransferSettings
 from flamecrest.server.ssh.errors import AddressPenalised, ConnectionDropped, LoginRefused
+from flamecrest.server.ssh.host_keys import KNOWN_HOSTS_LINE
 from flamecrest.server.wiring.authentication import make_introspection
 from flamecrest.server.wiring.stores import Stores
 
@@ -56,6 +57,10 @@ _CERTIFICATE_LOGIN: Advice = {
     "public key; the principal must be the account; ssh_credentials.source_address must be the gateway's address as "
     "the login node sees it; the account must exist and be neither locked nor expired; the clocks must agree",
 }
+_HOST_KEY = (
+    "compare the key with the one that the centre publishes; then add the line to the known_hosts of the account that "
+    "runs the gateway, or set ssh.host_keys"
+)
 _FILES: Advice = {
     NotFound: "correct file_systems[].path, or mount the file system",
     Denied: "the user has no access: correct file_systems[].path, or give another user with --user",
@@ -213,7 +218,11 @@ async def run_check(subject: str, action: Awaitable[str], advice: Advice) -> Che
     except (UnusableResponse, StoreRefused) as error:
         return CheckResult(subject, False, time.monotonic() - begin, error.message, error.advice)
     except (GatewayError, httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        do = next((text for kind, text in advice.items() if isinstance(error, kind)), "")
+        do = (
+            _HOST_KEY
+            if KNOWN_HOSTS_LINE in str(error)
+            else next((text for kind, text in advice.items() if isinstance(error, kind)), "")
+        )
         return CheckResult(subject, False, time.monotonic() - begin, _message(error), do)
     return CheckResult(subject, True, time.monotonic() - begin, message)
 
@@ -227,8 +236,9 @@ def _method(one: TransferMethod) -> str:
 
 
 def _message(error: Exception) -> str:
-    if isinstance(error, GatewayError):
-        return f"{error.public} ({error.detail})" if error.detail else error.public
+    if isinstance(error, GatewayError):  # a line to copy stands alone at the end
+        named = error.detail and KNOWN_HOSTS_LINE not in error.public
+        return f"{error.public} ({error.detail})" if named else error.public
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return str(error) or type(error).__name__

@@ -51,6 +51,24 @@ def test_a_changed_line(old: bytes, new: bytes) -> None:
     assert "line 3: the line was changed, or has another key" in check(lines).problems
 
 
+def test_changed_lines_are_the_only_problems_and_all_lines_are_counted() -> None:
+    lines = chained(6)
+    for at in (0, 2, 3, 7):
+        lines[at] = lines[at].replace(b'"event":"', b'"event":"x')
+    report = check(lines)
+    assert report.problems == [f"line {at}: the line was changed, or has another key" for at in (1, 3, 4, 8)]
+    assert (report.lines, report.records) == (8, 4)
+    del lines[3]
+    assert any("has record 4 after 2" in problem for problem in check(lines).problems)
+
+
+@pytest.mark.parametrize("seq", [b"null", b'"2"', b"[[]]", b"2.5", b"1e999", b"-1", b"9" * 5000])
+def test_the_number_of_a_changed_line_is_hostile(seq: bytes) -> None:
+    lines = chained(3)
+    lines[2] = lines[2].replace(b'"seq":2', b'"seq":' + seq)
+    assert "line 3: the line was changed, or has another key" in check(lines).problems
+
+
 def test_a_changed_line_with_a_new_hash() -> None:
     lines, forged = chained(3), Chain()
     forged.name, forged.seq, forged.prev = json.loads(lines[1])["chain"], 1, str(hash_of(lines[0]))

@@ -137,6 +137,11 @@ async def test_unknown_host_key(centre: Centre) -> None:
     assert not ssh.ok
     assert "host key" in ssh.message.lower()
     assert "ssh.host_keys" in ssh.advice
+    assert ssh.advice.startswith("compare the key")
+    assert (
+        ssh.message.partition(KNOWN_HOSTS_LINE)[2].split()
+        == known_hosts_line("127.0.0.1", centre.cluster["ssh"]["port"], centre.ssh.host_key).split()
+    )
 
 
 async def test_connection_refused(centre: Centre) -> None:

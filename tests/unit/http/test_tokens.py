@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,18 @@ async def test_token_for_a_folder(tmp_path: Path) -> None:
         assert (await client.get("/compute/toy/jobs", headers=narrow)).status_code == 403
         response = await client.get("/filesystem/toy/ops/stat", params={"path": other})
         assert response.status_code == 200  # the owner's own token
+
+
+async def test_a_path_in_no_file_system_is_refused(tmp_path: Path) -> None:
+    world = Narrow(tmp_path)
+    async with world.client() as client:
+        for path in ("/nowhere", f"{world.root}2", "/", f"{world.root}/a/b\ud800"):
+            body = json.dumps({"verbs": ["files:read"], "paths": [path]})
+            answer = await client.post("/tokens", content=body, headers={"Content-Type": "application/json"})
+            assert answer.status_code == 400, path
+        body = json.dumps({"verbs": ["files:read"], "paths": ["/nowhere"], "clusters": ["toy"]})
+        answer = await client.post("/tokens", content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, "outside the file systems" in answer.json()["message"]) == (400, True)
 
 
 async def test_token_for_a_folder_follows_no_links_in_it(tmp_path: Path) -> None:

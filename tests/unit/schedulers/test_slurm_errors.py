@@ -270,6 +270,9 @@ def test_words_are_one_clean_line():
         "Kill job error on job id 41: Access/permission denied"
     )
     assert errors.error_text(Output(1, b"on stdout\n")) == "on stdout"
+    assert errors.error_text(output("110-sbatch-ERR-bad-partition")) == (
+        "invalid partition specified: nosuch; Batch job submission failed: Invalid partition name specified"
+    )
     warning = b"bash: warning: setlocale: LC_ALL: cannot change locale (xx_YY.UTF-8): No such file or directory\n"
     assert errors.error_text(Output(0, b"97\n", warning)) == "97"
     assert errors.error_text(Output(1, b"", b"sbatch: error: \x1b[31mred\x00\xff\nsbatch: two")) == "[31mred� two"

@@ -10,6 +10,7 @@ from flamecrest.server.auth.narrow.restriction import Restriction
 from flamecrest.server.auth.narrow.tokens import NarrowToken, NarrowTokens
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.errors import Invalid, NotFound
+from flamecrest.server.files.paths import check_path
 from flamecrest.server.http.core.openapi import ERRORS
 from flamecrest.server.http.core.responses import JsonResponse
 from flamecrest.server.http.core.route import Call, GatewayRoute
@@ -55,7 +56,7 @@ def _note(text: str) -> None:
 def _tokens(call: Call) -> NarrowTokens:
     tokens = call.gateway.tokens
     if tokens is None:
-        raise NotFound("This gateway makes no tokens")
+        raise NotFound("The centre has not enabled tokens of the gateway (its operators: the setting `auth.tokens`)")
     return tokens
 
 
@@ -67,7 +68,11 @@ def _restriction(call: Call, body: wire.TokenRequest) -> Restriction:
     verbs = frozenset(Verb(verb) for verb in body.verbs)
     if body.paths and Verb.JOBS_SUBMIT in verbs:
         raise Invalid("A token for paths cannot have jobs:submit: scripts and commands in jobs can use all files")
-    clusters = tuple(call.gateway.cluster(name).name.lower() for name in body.clusters)
+    named = [call.gateway.cluster(name) for name in body.clusters]
+    roots = [root for cluster in named or call.gateway.clusters.values() for root in cluster.roots]
+    for path in body.paths:
+        check_path(path, roots, "paths")
+    clusters = tuple(cluster.name.lower() for cluster in named)
     paths = tuple("/" + posixpath.normpath(path).lstrip("/") for path in body.paths)
     return Restriction(verbs, clusters, paths, tuple(body.job_ids))
 

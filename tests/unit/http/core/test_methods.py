@@ -179,6 +179,8 @@ async def test_targets_in_other_forms(world: World, target: str, status: int) ->
         ("/filesystem/toy/ops/stats", "GET /filesystem/{system_name}/ops/stat"),
         ("/filesystem/toy/stat", "GET /filesystem/{system_name}/ops/stat"),
         ("/filesystems/toy/ops/stat", "GET /filesystem/{system_name}/ops/stat"),
+        ("/filesystem/toy/ops/find", "GET /filesystem/{system_name}/ops/file"),
+        ("/filesystem/toy/ops/", "GET /filesystem/{system_name}/transfer"),
         ("/filesystem/toy/opps/stats", None),  # two differences
         ("/status/toy/node", "GET /status/{system_name}/nodes"),
         ("/compute/toy/job/7", "GET /compute/{system_name}/jobs/{job_id}"),

@@ -98,7 +98,18 @@ class Methods:
             for method in self.allow([route])
             if method not in {"HEAD", "OPTIONS"}
         )
-        return list(islice(near, MOST_NEAR))
+        return list(islice(near, MOST_NEAR)) or self._beside(segments)
+
+    def _beside(self, segments: Sequence[str]) -> list[str]:
+        """The operations of an existing folder of operations (`ops/…`), those with similar names first."""
+        found = [
+            (-_similarity(segments[-1], route.path.rpartition("/")[2]), f"{method} {route.path}")
+            for route in self._routes
+            if route.include_in_schema and _is_beside(segments, route.path.split("/"))
+            for method in self.allow([route])
+            if method not in {"HEAD", "OPTIONS"}
+        ]
+        return [text for _, text in sorted(found)[:MOST_NEAR]]
 
 
 def is_near(segments: Sequence[str], template: Sequence[str]) -> bool:
@@ -121,6 +132,23 @@ def is_near(segments: Sequence[str], template: Sequence[str]) -> bool:
 
 def _fits(one: Sequence[str], other: Sequence[str]) -> bool:
     return all(a == b or a.startswith("{") or b.startswith("{") for a, b in zip(one, other, strict=True))
+
+
+def _is_beside(segments: Sequence[str], template: Sequence[str]) -> bool:
+    """Whether a path is that of a route but for the last segment, and the route has at least three."""
+    alike = len(segments) == len(template) > 3 and 0 < len(segments[-1]) <= LONGEST
+    return (
+        alike
+        and not template[-1].startswith("{")
+        and all(
+            given == wanted or (given and wanted.startswith("{"))
+            for given, wanted in zip(segments[:-1], template[:-1], strict=True)
+        )
+    )
+
+
+def _similarity(given: str, wanted: str) -> float:
+    return SequenceMatcher(None, given.lower(), wanted.lower()).ratio()
 
 
 def _are_similar(given: str, wanted: str) -> bool:

@@ -173,6 +173,7 @@ _ENDED = ("Job/step already completing or completed", "has expired")
 _TASK = re.compile(r": tasks? [0-9,-]+: ")
 _PENDING = "Job is pending execution"
 _SUBMISSION_FAILED = "submission failed: "
+_OUTCOME = re.compile(r"(?<=\S)\s*\n(?=[^\n]*submission failed: )")  # the line after those that name the mistake
 _TEST_ONLY = re.compile(r"Job [0-9]+ to start at ")
 _TOO_WIDE = ("Too wide of a date range", "Query result exceeds size limit")
 _CANCELLING = "Terminating job"
@@ -184,9 +185,9 @@ _UNKNOWN_USER = ("Invalid user id:", "Invalid user:")  # sacct, squeue
 
 
 def error_text(output: Output) -> str:
-    """The program's message as one line, without prefixes and control characters, cut at 1000 characters."""
+    """The program's messages as one line, without prefixes and control characters, cut at 1000 characters."""
     printed = _NOISE.sub("", output.errors()) or output.stdout.decode("utf-8", "replace")
-    return one_line(_PREFIX.sub("", printed))
+    return one_line(_OUTCOME.sub("; ", _PREFIX.sub("", printed)))
 
 
 def command_error(program: str, output: Output) -> GatewayError:
