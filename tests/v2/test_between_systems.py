@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -59,7 +60,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
 
 @pytest.fixture
 def work(two: Two, request: pytest.FixtureRequest) -> Path:
-    folder: Path = two.home / str(request.node.name).replace("/", "_")
+    folder: Path = two.home / f"{request.node.name.replace('/', '_')}-{uuid4().hex[:8]}"  # a test may run twice
     folder.mkdir()
     return folder
 

@@ -39,7 +39,7 @@ def example(word: str) -> list[str]:
     """The command of the example on the page about transfers that needs a special centre, with what is above it."""
     first = blocks("index.md", "sh")[0].splitlines(keepends=True)[:3]
     (found,) = [block for block in blocks("transfers.md", "bash") if word in block]
-    begun = blocks("transfers.md", "sh")[0].splitlines(keepends=True)[:4]
+    begun = blocks("transfers.md", "sh")[0].splitlines(keepends=True)[:5]
     return ["bash", "-c", SHELL + "".join([*first, *begun, found])]
 
 

@@ -274,7 +274,7 @@ def test_after_a_change_the_users_own_question_is_asked_at_once():
         await site.let_in("alice", "bob")
         asking = [asyncio.create_task(site.as_of(user)) for user in ("alice", "bob")]
         await asyncio.sleep(0.02)
-        site.queues.drop("alice")
+        site.written("alice")
         changed = now()
         assert await site.as_of("alice") >= changed
         assert now() - changed == pytest.approx(0.05, abs=1e-6)
@@ -315,7 +315,7 @@ def test_no_answer_is_too_old_or_older_than_a_change(pollers, changes, seconds, 
         async def changing(user: str, at: float) -> None:
             await asyncio.sleep(at)
             changed[user] = now()
-            site.queues.drop(user)
+            site.written(user)
 
         tasks = [polling(*one) for one in pollers] + [changing(*one) for one in changes]
         await asyncio.gather(*tasks)

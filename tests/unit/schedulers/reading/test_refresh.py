@@ -122,7 +122,7 @@ def test_a_change_ends_the_refresh_under_way():
         await site.ask("alice")
         await asyncio.sleep(0.72)
         assert site.controller.own("alice") == 2
-        site.queues.drop("alice")
+        site.written("alice")
         changed = now()
         await asyncio.sleep(1)
         assert await site.as_of("alice") >= changed + 1

@@ -123,6 +123,11 @@ class Site:
         assert all(job.stage is Stage.RUNNING for job in jobs)
         return jobs
 
+    def written(self, user: str) -> None:
+        """The user has changed jobs."""
+        self.queues.answers.drop(user)
+        self.queues.changed.add(user)
+
     async def as_of(self, user: str) -> float:
         """When the scheduler was asked for what the user gets."""
         return float((await self.ask(user))[0].account or "")

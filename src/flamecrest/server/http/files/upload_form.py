@@ -7,6 +7,7 @@ after the whole form was valid. Any error is raised from the chunks, and the por
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from python_multipart.exceptions import FormParserError
@@ -46,7 +47,8 @@ class UploadFormReader:
         if limit is not None and declared_length(request.headers) > limit + OTHER_BYTES:
             raise _too_large(limit)
         self._body = RequestBody(request, timeout=timeout)
-        self._form = _Form(_boundary(request.headers.get("content-type", "")), limit)
+        self._boundary = _boundary(request.headers.get("content-type", ""))
+        self._form = _Form(self._boundary, limit)
         self._parser: MultipartParser | None = None  # until it is needed
 
     async def name(self) -> str:
@@ -81,35 +83,49 @@ class UploadFormReader:
         return True
 
     def _parse(self, chunk: bytes) -> None:
+        form = self._form
         if self._parser is None:
-            self._parser = self._form.parser()
+            self._parser = MultipartParser(
+                self._boundary,
+                {
+                    "on_part_begin": form.headers.clear,
+                    "on_header_field": form.on_header_field,
+                    "on_header_value": form.on_header_value,
+                    "on_header_end": form.on_header_end,
+                    "on_headers_finished": form.on_headers,
+                    "on_part_data": form.on_data,
+                    "on_part_end": form.on_part_end,
+                    "on_end": form.on_end,
+                },
+                max_header_size=HEADER_BYTES,
+            )
         try:
             self._parser.write(chunk)
         except FormParserError:
             raise _invalid("is in a form with invalid boundaries or headers") from None
 
 
+@dataclass(slots=True)
 class _Form:
     """What has come of a form. It does not know its parser, which knows it: a request is freed when it has ended."""
 
-    def __init__(self, boundary: bytes, limit: int | None) -> None:
-        self.name: str | None = None
-        self.size = 0  # bytes of the file
-        self.pieces: list[bytes] = []  # of the file, not taken yet
-        self.ended = False
-        self._boundary = boundary
-        self._limit = limit
-        self._header_name = bytearray()
-        self._header_value = bytearray()
-        self._headers: dict[bytes, bytes] = {}
-        self._inside = False  # in the part of the file
+    boundary: bytes
+    limit: int | None
+    name: str | None = None
+    size: int = 0  # bytes of the file
+    pieces: list[bytes] = field(default_factory=list)  # of the file, not taken yet
+    ended: bool = False
+    inside: bool = False  # in the part of the file
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    header_name: bytearray = field(default_factory=bytearray)
+    header_value: bytearray = field(default_factory=bytearray)
 
     def take(self, form: bytes) -> bool:
         """Take a form that came whole and has one plain part, as nearly all small ones; False for any other.
 
         The parser looks at every byte of boundaries and headers: it would take longer than all else here.
         """
-        boundary = b"--" + self._boundary
+        boundary = b"--" + self.boundary
         begin, end = boundary + b"\r\n", b"\r\n" + boundary + b"--\r\n"
         if not (form.startswith(begin) and form.endswith(end)):
             return False
@@ -118,45 +134,27 @@ class _Form:
             return False
         for line in head.split(b"\r\n"):
             name, _, value = line.partition(b": ")
-            self._headers[name.lower()] = value
-        self._on_headers()
+            self.headers[name.lower()] = value
+        self.on_headers()
         if content:
-            self._on_data(content, 0, len(content))
-        self._on_part_end()
-        self._on_end()
+            self.on_data(content, 0, len(content))
+        self.inside, self.ended = False, True
         return True
 
-    def parser(self) -> MultipartParser:
-        """A parser that tells this form what it reads."""
-        return MultipartParser(
-            self._boundary,
-            {
-                "on_part_begin": self._headers.clear,
-                "on_header_field": self._on_header_field,
-                "on_header_value": self._on_header_value,
-                "on_header_end": self._on_header_end,
-                "on_headers_finished": self._on_headers,
-                "on_part_data": self._on_data,
-                "on_part_end": self._on_part_end,
-                "on_end": self._on_end,
-            },
-            max_header_size=HEADER_BYTES,
-        )
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self.header_name += data[start:end]
 
-    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header_name += data[start:end]
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self.header_value += data[start:end]
 
-    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._header_value += data[start:end]
+    def on_header_end(self) -> None:
+        self.headers[bytes(self.header_name).lower()] = bytes(self.header_value)
+        self.header_name.clear()
+        self.header_value.clear()
 
-    def _on_header_end(self) -> None:
-        self._headers[bytes(self._header_name).lower()] = bytes(self._header_value)
-        self._header_name.clear()
-        self._header_value.clear()
-
-    def _on_headers(self) -> None:
+    def on_headers(self) -> None:
         try:
-            kind, given = parse_parameters(self._headers.get(b"content-disposition", b""))
+            kind, given = parse_parameters(self.headers.get(b"content-disposition", b""))
             if kind != b"form-data" or given.get(b"name") != FIELD.encode():
                 return
             name = file_name(given)
@@ -165,19 +163,19 @@ class _Form:
         if self.name is not None:
             raise _invalid("must be given once only")
         self.name = _checked(name)
-        self._inside = True
+        self.inside = True
 
-    def _on_data(self, data: bytes, start: int, end: int) -> None:
-        if self._inside:
+    def on_data(self, data: bytes, start: int, end: int) -> None:
+        if self.inside:
             self.size += end - start
-            if self._limit is not None and self.size > self._limit:
-                raise _too_large(self._limit)
+            if self.limit is not None and self.size > self.limit:
+                raise _too_large(self.limit)
             self.pieces.append(data[start:end])
 
-    def _on_part_end(self) -> None:
-        self._inside = False
+    def on_part_end(self) -> None:
+        self.inside = False
 
-    def _on_end(self) -> None:
+    def on_end(self) -> None:
         self.ended = True
 
 

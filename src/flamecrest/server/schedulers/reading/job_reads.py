@@ -130,8 +130,9 @@ class JobReads:
 
         Questions in flight are answered to those who wait, and not joined.
         """
-        for answers in (self._queues, self._single, self._all_users, self._all_lists):
+        for answers in (self._queues.answers, self._single, self._all_users, self._all_lists):
             answers.drop(user)
+        self._queues.changed.add(user)
         if (news := self._news.pop(user, None)) is not None:
             news.set()
         jobs = self._user(user)

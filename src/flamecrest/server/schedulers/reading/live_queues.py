@@ -32,7 +32,7 @@ class LiveQueues:
     """The queues of one cluster.
 
     `on_answer` is told of each new one. `many` asks about several users at once; None: each asks alone. `ticks` returns
-    monotonic seconds.
+    monotonic seconds. When a user has changed jobs, drop that user of `answers` and add it to `changed`.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class LiveQueues:
         self._lookup = lookup
         self._counters = counters
         self._joint = None if many is None else JointQueues(many, lookup, counters, ticks=ticks)
-        self._changed: set[str] = set()  # users who have changed jobs and not asked since
-        self._answers = SharedAnswers[Snapshot](
+        self.changed: set[str] = set()  # users who have not asked since: their next question is their own, at once
+        self.answers = SharedAnswers[Snapshot](
             _QUEUE,
             counters,
             life=limits.life,
@@ -63,30 +63,25 @@ class LiveQueues:
 
     def peek(self, reader: JobReader) -> Answer[Snapshot] | None:
         """The user's queue if it is known. That counts as a use of it."""
-        return self._answers.use(reader.user, _QUEUE, self._question(reader))
+        return self.answers.use(reader.user, _QUEUE, self._question(reader))
 
     async def ask(self, reader: JobReader, deadline: Deadline) -> Answer[Snapshot]:
         """All of the user's own jobs that the live scheduler knows. Raises as JobReader.live."""
-        return await self._answers.ask(reader.user, _QUEUE, self._question(reader), deadline)
-
-    def drop(self, user: str) -> None:
-        """Forget the answers of a user who has changed jobs. The next question is the user's own, at once."""
-        self._answers.drop(user)
-        if self._joint is not None:
-            self._changed.add(user)
+        return await self.answers.ask(reader.user, _QUEUE, self._question(reader), deadline)
 
     def _question(self, reader: JobReader) -> Question[Snapshot]:
         return partial(self._read, reader)
 
     async def _read(self, reader: JobReader, deadline: Deadline) -> Snapshot:
         own = partial(self._lookup.read, "live", partial(reader.live, JobQuery(user=reader.user)))
+        changed = reader.user in self.changed
+        self.changed.discard(reader.user)
         if self._joint is None:
             self._counters.asked[_QUEUE] += 1
             return await own(deadline)
-        if reader.user in self._changed:
-            self._changed.discard(reader.user)
+        if changed:
             return await self._joint.alone(reader.user, own, deadline)
         return await self._joint.read(reader.user, own, deadline)
 
     def _together(self, user: Hashable) -> bool:
-        return self._joint is not None and user not in self._changed and self._joint.takes(str(user))
+        return self._joint is not None and user not in self.changed and self._joint.takes(str(user))
