@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .shared_answers import Question
 
 AHEAD: Final = 0.3  # the part of an answer's life before its end in which it is refreshed
+LEAST_LIFE: Final = 0.1  # seconds: a shorter life is over before a refresh has its answer
 _QUEUE: Final = "queue"
 
 
@@ -56,7 +57,7 @@ class LiveQueues:
             max_weight=limits.max_jobs,
             weigh=lambda one: len(one.records),
             on_answer=on_answer,
-            ahead=AHEAD * limits.life,
+            ahead=AHEAD * limits.life if limits.life >= LEAST_LIFE else 0.0,
             together=self._together,
             counts=False,
         )
