@@ -30,7 +30,7 @@ FORGOTTEN: Final = "The scheduler does not know the job any more, and its log do
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a transfer that the scheduler does stands. `reason` is why its job waits, in the scheduler's words."""
+    """How a transfer stands. `reason` is why its job waits, in the scheduler's words."""
 
     state: State
     end: End | None = None

@@ -21,7 +21,7 @@ from flamecrest.server.transfer.records.record import End, Progress, Record
 
 from .background import BEAT, STOPPED
 from .following import FollowingJobs
-from .jobs import state_of_job, why
+from .jobs import Standing, state_of_job, why
 from .then import submitted
 from .view import damaged_view, state_of, view
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.transfer.port import StartedTransfer
 
-    from .port import State, SyncPlan, SyncRequest, TrackedTransfers, TransferView
+    from .port import SyncPlan, SyncRequest, TrackedTransfers, TransferView
     from .starting import FolderTransfers
     from .tools import UserTools
 
@@ -196,27 +196,32 @@ class RemoteTrackedTransfers:
             _record(sftp, files), storage.read_end(sftp, files), storage.read_progress(sftp, files),
             submitted(sftp, files), storage.exists(sftp, files.then),
         )  # fmt: skip
-        state: State = "PENDING"
-        reason = ""
-        if end is None and record.method in {"sync", "copy"}:
-            end = await self._end_of_folders(sftp, files, record, progress)
-            state = "RUNNING"
-        elif end is None and record.method == "direct":
-            end = await self.tools.jobs.settle(sftp, files, record)
-            progress = await _progress_of_parts(sftp, files, record) if end is None else None
-            state = "RUNNING" if progress is not None and progress.done else "PENDING"
-        elif end is None and record.job_id:
-            standing = await state_of_job(self.tools, sftp, files, record, deadline)
-            state, end, progress, reason = standing.state, standing.end, standing.progress, standing.reason
-        elif end is None:
-            state, end, reason = await self._state_in_store(sftp, files, deadline)
-        if end is not None:
-            state = end.state
+        now = Standing("PENDING", end, progress)
+        if end is None:
+            now = await self._standing(sftp, files, record, progress, deadline)
+        state = now.state if now.end is None else now.end.state
         if follows and then is None and state == "COMPLETED":
             self._following.follow(files.transfer)
-        if not (state == "PENDING" and reason):
-            reason = await storage.error_of(sftp, files, end) or ""
-        return view(files, record, state, end, progress, reason or None, then)
+        reason = (now.reason if state == "PENDING" else "") or await storage.error_of(sftp, files, now.end)
+        return view(files, record, state, now.end, now.progress, reason or None, then)
+
+    async def _standing(
+        self, sftp: Sftp, files: RecordFiles, record: Record, progress: Progress | None, deadline: Deadline
+    ) -> Standing:
+        """How a transfer stands that has no end on record; `progress` is that on record."""
+        if record.method in {"sync", "copy"}:
+            return Standing("RUNNING", await self._end_of_folders(sftp, files, record, progress), progress)
+        if record.method == "direct":
+            end = await self.tools.jobs.settle(sftp, files, record)
+            parts = await _progress_of_parts(sftp, files, record) if end is None else None
+            return Standing("RUNNING" if parts is not None and parts.done else "PENDING", end, parts)
+        if record.job_id:
+            return await state_of_job(self.tools, sftp, files, record, deadline)
+        try:  # through the object store
+            (job, *_) = await self.tools.lookup.job(files.transfer, deadline)
+        except NotFound:
+            return Standing("PENDING", None, progress)
+        return Standing(state_of(job), await storage.read_end(sftp, files), progress, why(job) or "")
 
     async def _end_of_folders(
         self, sftp: Sftp, files: RecordFiles, record: Record, progress: Progress | None
@@ -233,16 +238,6 @@ class RemoteTrackedTransfers:
             return None
         await storage.finish(sftp, files, End("FAILED", int(time.time()), error=STOPPED), STOPPED)
         return await storage.read_end(sftp, files)
-
-    async def _state_in_store(
-        self, sftp: Sftp, files: RecordFiles, deadline: Deadline
-    ) -> tuple[State, End | None, str]:
-        """The state of a transfer through the object store, its end, and why it waits."""
-        try:
-            (job, *_) = await self.tools.lookup.job(files.transfer, deadline)
-        except NotFound:
-            return "PENDING", None, ""
-        return state_of(job), await storage.read_end(sftp, files), why(job) or ""
 
 
 def _tools(target: TrackedTransfers) -> UserTools:
