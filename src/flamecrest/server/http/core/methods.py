@@ -8,10 +8,10 @@ HEAD of a GET route runs the GET (RFC 9110, 9.3.2); OPTIONS names the methods (9
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from difflib import SequenceMatcher
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -91,25 +91,25 @@ class Methods:
     def _near(self, path: str) -> list[str]:
         """The routes whose paths are nearly this one."""
         segments = path.split("/")
-        near = (
-            f"{method} {route.path}"
-            for route in self._routes
-            if route.include_in_schema and is_near(segments, route.path.split("/"))
-            for method in self.allow([route])
-            if method not in {"HEAD", "OPTIONS"}
-        )
+        near = (text for _, text in self._operations(partial(is_near, segments)))
         return list(islice(near, MOST_NEAR)) or self._beside(segments)
 
     def _beside(self, segments: Sequence[str]) -> list[str]:
         """The operations of an existing folder of operations (`ops/…`), those with similar names first."""
         found = [
-            (-_similarity(segments[-1], route.path.rpartition("/")[2]), f"{method} {route.path}")
-            for route in self._routes
-            if route.include_in_schema and _is_beside(segments, route.path.split("/"))
-            for method in self.allow([route])
-            if method not in {"HEAD", "OPTIONS"}
+            (-_similarity(segments[-1], template[-1]), text)
+            for template, text in self._operations(partial(_is_beside, segments))
         ]
         return [text for _, text in sorted(found)[:MOST_NEAR]]
+
+    def _operations(self, fits: Callable[[Sequence[str]], bool]) -> Iterator[tuple[Sequence[str], str]]:
+        """The segments of the documented routes that fit, and each method with the path."""
+        for route in self._routes:
+            template = route.path.split("/")
+            if route.include_in_schema and fits(template):
+                for method in self.allow([route]):
+                    if method not in {"HEAD", "OPTIONS"}:
+                        yield template, f"{method} {route.path}"
 
 
 def is_near(segments: Sequence[str], template: Sequence[str]) -> bool:
@@ -119,15 +119,17 @@ def is_near(segments: Sequence[str], template: Sequence[str]) -> bool:
     """
     if len(segments) == len(template):
         wrong = [
-            (given, wanted)
-            for given, wanted in zip(segments, template, strict=True)
-            if given != wanted and not (given and wanted.startswith("{"))
+            (given, wanted) for given, wanted in zip(segments, template, strict=True) if not _matches(given, wanted)
         ]
         return len(wrong) == 1 and _are_similar(*wrong[0])
     short, long = sorted((segments, template), key=len)
     if len(long) - len(short) != 1 or short[:2] != long[:2] or short[-1] != long[-1]:
         return False
     return any(_fits(short, [*long[:at], *long[at + 1 :]]) for at in range(2, len(long) - 1))
+
+
+def _matches(given: str, wanted: str) -> bool:
+    return given == wanted or (given != "" and wanted.startswith("{"))
 
 
 def _fits(one: Sequence[str], other: Sequence[str]) -> bool:
@@ -137,14 +139,7 @@ def _fits(one: Sequence[str], other: Sequence[str]) -> bool:
 def _is_beside(segments: Sequence[str], template: Sequence[str]) -> bool:
     """Whether a path is that of a route but for the last segment, and the route has at least three."""
     alike = len(segments) == len(template) > 3 and 0 < len(segments[-1]) <= LONGEST
-    return (
-        alike
-        and not template[-1].startswith("{")
-        and all(
-            given == wanted or (given and wanted.startswith("{"))
-            for given, wanted in zip(segments[:-1], template[:-1], strict=True)
-        )
-    )
+    return alike and not template[-1].startswith("{") and all(map(_matches, segments[:-1], template[:-1]))
 
 
 def _similarity(given: str, wanted: str) -> float:
@@ -154,7 +149,7 @@ def _similarity(given: str, wanted: str) -> float:
 def _are_similar(given: str, wanted: str) -> bool:
     if not given or wanted.startswith("{") or len(given) > LONGEST:
         return False
-    return SequenceMatcher(None, given.lower(), wanted.lower()).ratio() >= SIMILAR
+    return _similarity(given, wanted) >= SIMILAR
 
 
 @cache

@@ -47,8 +47,7 @@ class UploadFormReader:
         if limit is not None and declared_length(request.headers) > limit + OTHER_BYTES:
             raise _too_large(limit)
         self._body = RequestBody(request, timeout=timeout)
-        self._boundary = _boundary(request.headers.get("content-type", ""))
-        self._form = _Form(self._boundary, limit)
+        self._form = _Form(_boundary(request.headers.get("content-type", "")), limit)
         self._parser: MultipartParser | None = None  # until it is needed
 
     async def name(self) -> str:
@@ -86,7 +85,7 @@ class UploadFormReader:
         form = self._form
         if self._parser is None:
             self._parser = MultipartParser(
-                self._boundary,
+                form.boundary,
                 {
                     "on_part_begin": form.headers.clear,
                     "on_header_field": form.on_header_field,
