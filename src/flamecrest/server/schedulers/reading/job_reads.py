@@ -19,11 +19,12 @@ from flamecrest.server.errors import GatewayError
 from flamecrest.server.schedulers.dialect import JobQuery
 from flamecrest.server.schedulers.job_lookup import RECOVERABLE, RECOVERABLE_HISTORY, JobSources
 from flamecrest.server.schedulers.merging import JobRecord, Snapshot, merge
-from flamecrest.server.schedulers.values import SharedList, Stage
+from flamecrest.server.schedulers.values import SharedList
 
+from .all_jobs import AllJobs, wanted
 from .live_queues import LiveQueues
 from .merged_jobs import index_by_id
-from .port import JobReader, ReadLimits
+from .port import MANY, JobReader, ReadLimits
 from .shared_answers import Answer, SharedAnswers
 from .unlisted_jobs import read_unlisted
 from .user_jobs import UserJobs
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 LIVE_PATIENCE: Final = 0.5  # seconds after which the accounting is asked for a job although the queue has not answered
 SLICE: Final = 500  # jobs that are merged before other tasks run: some 10 ms
-MANY: Final = 500  # jobs in one question: one argument of a command may have 128 KiB
 _NOTHING: Final = Snapshot()
 
 
@@ -72,18 +72,16 @@ class JobReads:
         )
         self._queues = LiveQueues(lookup, counters, limits, self._queue_answered, many=many, ticks=ticks)
         self._single = answers("job", life=limits.life, on_answer=self._single_answered)
-        self._all_users = answers("all_users", life=limits.life, on_answer=self._all_answered)
-        self._all_lists: SharedAnswers[Answer[list[Job]]] = SharedAnswers("all_lists", counters, life=0.0, max_weight=1)
         self._history = answers("history", life=0.0)
         self._behind: dict[str, asyncio.Task[None]] = {}  # by user: lists that are read behind an answer
-        self._all_history = answers("all_history", life=limits.history_interval)
+        self._all = AllJobs(lookup, counters, limits, self._all_answered, self._as_seen, clock=clock)
 
     # what an adapter calls
 
     async def jobs(self, reader: JobReader, query: JobQuery, deadline: Deadline) -> Answer[list[Job]]:
         """The jobs of a list, with those that ended within its window. Raises as JobLookup.records."""
         if query.user != reader.user:
-            return await self._jobs_of_all(reader, query, deadline)
+            return await self._all.jobs(reader, query, deadline)
         user = self._user(reader.user)
         live = self._queues.peek(reader)
         if live is None or (reader.has_history and self._due_now(reader, user, query.window, deadline) is not None):
@@ -130,7 +128,7 @@ class JobReads:
 
         Questions in flight are answered to those who wait, and not joined.
         """
-        for answers in (self._queues.answers, self._single, self._all_users, self._all_lists):
+        for answers in (self._queues.answers, self._single, *self._all.answers):
             answers.drop(user)
         self._queues.changed.add(user)
         if (news := self._news.pop(user, None)) is not None:
@@ -219,46 +217,16 @@ class JobReads:
         version, found = lists.get(query, (None, []))
         if version != user.version:
             if user.is_last(live):
-                wanted = partial(reader.matches, query) if query.account or query.name else None
-                found = user.merged().select(wanted, self._clock() - query.window)
+                chosen = partial(reader.matches, query) if query.account or query.name else None
+                found = user.merged().select(chosen, self._clock() - query.window)
             else:
                 found = self._own(reader, query, merge(user.live(live.value.records, live.asked), user.listed()))
             lists[query] = user.version, found
         return found
 
     def _own(self, reader: JobReader, query: JobQuery, records: Iterable[JobRecord]) -> list[Job]:
-        return SharedList(
-            one.job for one in self._wanted(reader, query, records) if one.job.user in {None, reader.user}
-        )
-
-    def _wanted(self, reader: JobReader, query: JobQuery, records: Iterable[JobRecord]) -> Iterable[JobRecord]:
-        since = self._clock() - query.window
-        for record in records:
-            recent = record.stage is not Stage.ENDED or (record.job.times.end or since) >= since
-            if recent and reader.matches(query, record.job):
-                yield record
-
-    async def _jobs_of_all(self, reader: JobReader, query: JobQuery, deadline: Deadline) -> Answer[list[Job]]:
-        """The list of all users' jobs that the user may see, made once at a time. Never shared with other users."""
-        question = partial(self._read_all, reader, query)
-        return (await self._all_lists.ask(reader.user, query, question, deadline)).value
-
-    async def _read_all(self, reader: JobReader, query: JobQuery, deadline: Deadline) -> Answer[list[Job]]:
-        asked = self._ticks()
-
-        async def live(deadline: Deadline) -> Snapshot:
-            nonlocal asked
-            read = partial(self._lookup.read, "live", partial(reader.live, query))
-            answer = await self._all_users.ask(reader.user, query, read, deadline)
-            asked = answer.asked
-            return Snapshot(self._user(reader.user).live(answer.value.records, asked))
-
-        async def history(deadline: Deadline) -> Snapshot:
-            read = partial(self._lookup.read, "history", partial(reader.history, query))
-            return (await self._all_history.ask(reader.user, query, read, deadline)).value
-
-        records = await self._lookup.records(JobSources(live, history if reader.has_history else None), deadline)
-        return Answer(SharedList(one.job for one in self._wanted(reader, query, records)), asked)
+        found = wanted(reader, query, records, self._clock())
+        return SharedList(one.job for one in found if one.job.user in {None, reader.user})
 
     # single jobs
 
@@ -378,6 +346,9 @@ class JobReads:
     def _single_answered(self, user: Hashable, answer: Answer[Snapshot]) -> None:
         self._user(str(user)).observe(answer, whole=False)
         self._bound()
+
+    def _as_seen(self, user: str, answer: Answer[Snapshot]) -> list[JobRecord]:
+        return self._user(user).live(answer.value.records, answer.asked)
 
     def _all_answered(self, user: Hashable, answer: Answer[Snapshot]) -> None:
         """Remember the user's own jobs; answers for single jobs are now older than what the user sees."""

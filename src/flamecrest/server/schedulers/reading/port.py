@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.schedulers.dialect import JobQuery
     from flamecrest.server.schedulers.merging import JobRecord, Snapshot
     from flamecrest.server.schedulers.values import Job
+
+MANY: Final = 500  # jobs in one question: one argument of a command may have 128 KiB
 
 
 class JobReader(Protocol):

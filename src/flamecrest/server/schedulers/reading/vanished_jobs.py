@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.schedulers.array_elements import ArrayElements
 
+from .port import MANY
+
 if TYPE_CHECKING:
     from flamecrest.server.schedulers.merging import JobRecord, Snapshot
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
 QUESTIONS: Final = 3  # for a job by its id: the accounting may get it late, or never
 MOST: Final = 10_000  # jobs that are remembered
-MANY: Final = 500  # jobs in one question: one argument of a command may have 128 KiB
 
 
 class VanishedJobs:
