@@ -230,9 +230,12 @@ class Permission:
             else:
                 board.succeeded(*target)
 
-    def failed(self, error: BaseException) -> None:
-        """Report that the request was not served: one of the services that it has used may be to blame."""
-        found = blamed(error, self.used, quick=self.verb in _QUICK)
+    def failed(self, error: BaseException, *, quick: bool = True) -> None:
+        """Report that the request was not served: one of the services that it has used may be to blame.
+
+        quick: a Timeout counts if the verb's operations are quick ones.
+        """
+        found = blamed(error, self.used, quick=quick and self.verb in _QUICK)
         if found is not None:
             self.cluster.board.failed(self.identity.username, found[1], *found[0])
         for target in self.tried:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,16 @@ from flamecrest.server.health.board import Service
 from flamecrest.server.health.maintenance import MaintenanceWindow
 from flamecrest.server.ssh.errors import Unreachable
 
-from .local_files import LocalFiles
+from .local_files import LocalFiles, LocalReader
 from .world import World
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from flamecrest.server.deadline import Deadline
+    from flamecrest.server.files.remote.reading.download import UnopenedReader
+    from flamecrest.server.files.values import Stat
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +38,15 @@ class Broken(LocalFiles):
         if self.error is not None:
             raise self.error
         return await super().file_type(path, deadline)
+
+    @asynccontextmanager
+    async def download(
+        self, path: str, deadline: Deadline, *, choose_start: Callable[[Stat], int | None] | None = None
+    ) -> AsyncIterator[LocalReader | UnopenedReader]:
+        if self.error is not None:
+            raise self.error
+        async with super().download(path, deadline, choose_start=choose_start) as reader:
+            yield reader
 
 
 @pytest.mark.parametrize(
@@ -64,6 +77,28 @@ async def test_failures_of_several_users_close_the_door_and_one_that_is_served_o
         world.passed += 6
         assert (await client.get(LS, params=where)).status_code == 200  # the trial
         assert (await client.get(LS, params=where)).status_code == 200
+    assert not world.board.watching
+
+
+async def test_a_download_is_served_when_its_response_begins(tmp_path: Path):
+    """A download is opened after its handler has returned."""
+    (tmp_path / "data").write_bytes(b"data")
+    files = Broken()
+    world = World(str(tmp_path), files=files)
+    where = {"path": str(tmp_path / "data")}
+    async with world.client() as client:
+
+        async def status(user: str = "fireuser") -> int:
+            headers = {"Authorization": f"Bearer token-of-{user}"}
+            return (await client.get("/filesystem/toy/ops/download", headers=headers, params=where)).status_code
+
+        files.error = Unreachable("SSH to login failed: connection refused")
+        assert [await status(user) for user in ("fireuser", "bob", "fireuser", "bob", "bob")] == [424] * 4 + [503]
+        world.passed += 6
+        assert [await status(), await status()] == [424, 503]  # the trial closes no breaker
+        files.error = None
+        world.passed += 6
+        assert [await status(), await status()] == [200, 200]
     assert not world.board.watching
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from flamecrest.server.auth.jws import invalid_token
 from flamecrest.server.auth.port import Identity, Verb
@@ -99,9 +99,14 @@ class GatewayRoute(APIRoute):
             if call.permission is not None:
                 call.permission.failed(error)
             raise
-        if (permission := call.permission) is not None and permission.watched is not None:
-            permission.succeeded()
-        await response(scope, receive, send)
+        if (permission := call.permission) is None:
+            await response(scope, receive, send)
+            return
+        try:  # a download is opened only now
+            await response(scope, receive, send if permission.watched is None else _reporting(permission, send))
+        except BaseException as error:
+            permission.failed(error, quick=False)  # the client may have been slow
+            raise
 
     async def _begin(self, call: Call) -> None:
         """Set identity, cluster and deadline. Raises Unauthenticated, Denied, Unavailable, Busy, NotFound."""
@@ -146,6 +151,17 @@ class FilesRoute(GatewayRoute):
     """A route whose deadline is that of file operations."""
 
     timeout = "files"
+
+
+def _reporting(permission: Permission, send: Send) -> Send:
+    """Report that the request was served when its response begins: before, it can still become an error."""
+
+    async def reported(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            permission.succeeded()
+        await send(message)
+
+    return reported
 
 
 def _refuse_dependencies(route: APIRoute) -> None:
