@@ -28,6 +28,10 @@ class ChannelRefused(Exception):
         self.no_process = no_process
 
 
+class OpenMeanwhile(Exception):
+    """The shared channel that a request wanted to open was opened for another request of the user: it can be used."""
+
+
 class NothingSent(Upstream):
     """No connection or channel could be had: nothing of the request has reached the login node."""
 

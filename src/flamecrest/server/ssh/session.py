@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flamecrest.server.errors import GatewayError, Timeout, TooLarge, Unsupported, Upstream
+from flamecrest.server.errors import Timeout, TooLarge, Unsupported, Upstream
 from flamecrest.server.ssh.channels.agent import Question, stat_question
 from flamecrest.server.ssh.pool.connection import ANY_TIME, Lease, SharedUse
 from flamecrest.server.telemetry.trace import phase
@@ -20,16 +20,16 @@ from flamecrest.server.telemetry.trace import phase
 from .channels.agent import Agent
 from .channels.process import RemoteProcess, Shell
 from .channels.sftp import Sftp
-from .channels.sftp_program import SftpOpener, refuses_commands
+from .channels.sftp_program import SftpOpener
 from .channels.stat_command import numbers_by_sftp, stat_command
 from .channels.stream import MAX_ERRORS, RemoteStream
 from .command import Output
-from .errors import ChannelLost, ChannelRefused, EndedEarly, Lost, NoCommands, NotStarted, Unanswered
+from .errors import ChannelLost, ChannelRefused, EndedEarly, Lost, NotStarted, OpenMeanwhile, Unanswered
 from .login_memory import LoginMemory
 from .pool.channel_limit import SHORT_COMMAND, Kind
 from .pool.used_certificates import note_certificate
 from .series import Series
-from .shared_channels import AGENT_PATIENCE, SharedChannels
+from .shared_channels import AGENT_PATIENCE, SharedChannels, abandon
 from .shell_ahead import keep_shell
 from .start_line import command_text
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .command import Command
     from .pool.connection import Connection
     from .pool.pool import Pool
+    from .pool.shared_channel import SharedChannel
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -109,12 +110,18 @@ class PooledSession:
             return await work(what, deadline, since)
 
     async def _open(
-        self, open_on: Callable[[Connection], Awaitable[T]], deadline: Deadline, since: float, what: str, kind: Kind
+        self,
+        open_on: Callable[[Connection], Awaitable[T]],
+        deadline: Deadline,
+        since: float,
+        what: str,
+        kind: Kind,
+        opens: type[SharedChannel] | None = None,
     ) -> tuple[Lease, T]:
         """Lease a channel and open it; if the server refuses it, wait for another one."""
         again = False
         while True:
-            lease = await self._pool.lease(self._identity, deadline, since, kind, again=again)
+            lease = await self._pool.lease(self._identity, deadline, since, kind, again=again, opens=opens)
             if lease.connection.certificate is not None:
                 note_certificate(lease.connection.certificate)
             opening = asyncio.ensure_future(open_on(lease.connection))
@@ -123,33 +130,17 @@ class PooledSession:
                     async with deadline.enforce(what):
                         return lease, await asyncio.shield(opening)
             except ChannelRefused as error:
-                await self._check_commands(lease, error, deadline, what)
+                await self._channels.check_commands(lease, error, deadline, what)
                 lease.refused(no_process=error.no_process)
                 again = True
             except BaseException as error:
                 if opening.done() and (opening.cancelled() or opening.exception() is not None):
                     lease.release()
                 else:  # the server may still open the channel, which counts until it has ended
-                    lease.release_after(partial(_abandon, opening))
+                    lease.release_after(partial(abandon, opening))
                 if not isinstance(error, Unanswered):
                     raise
                 since, again = time.monotonic(), True
-
-    async def _check_commands(self, lease: Lease, refusal: ChannelRefused, deadline: Deadline, what: str) -> None:
-        """Release the lease and raise NoCommands if the server refuses every command."""
-        connection = lease.connection
-        if not refusal.no_process or connection.limit.no_process or connection.transport.runs_commands:
-            return
-        try:
-            async with deadline.enforce(what):
-                refused = await refuses_commands(connection.transport, connection.host.login_timeout)
-        except BaseException:
-            lease.release()
-            raise
-        if refused:
-            lease.release()
-            self._memory.note_no_commands(self._identity.username, refused=True)
-            raise NoCommands(detail="the server refuses exec requests")
 
     # --- commands
 
@@ -288,13 +279,23 @@ class PooledSession:
             opened = await self._channels.sftp_on(leased)
             return SharedUse(self._pool, leased), opened
 
-        return await self._open_shared(open_on, deadline, since)
+        try:
+            return await self._open_shared(Sftp, open_on, deadline, since)
+        except OpenMeanwhile:
+            return await self._share_sftp(deadline, since)
 
     async def _open_shared(
-        self, open_on: Callable[[Connection], Awaitable[tuple[SharedUse, T]]], deadline: Deadline, since: float
+        self,
+        kind: type[SharedChannel],
+        open_on: Callable[[Connection], Awaitable[tuple[SharedUse, T]]],
+        deadline: Deadline,
+        since: float,
     ) -> tuple[SharedUse, T]:
-        """A use of a shared channel, opened on a leased one; `open_on` takes the use, so that no command closes it."""
-        lease, (shared, channel) = await self._open(open_on, deadline, since, "Opening a channel", Kind.SHARED)
+        """A use of a shared channel, opened on a leased one; `open_on` takes the use, so that no command closes it.
+
+        Raises OpenMeanwhile, if it was opened for another request.
+        """
+        lease, (shared, channel) = await self._open(open_on, deadline, since, "Opening a channel", Kind.SHARED, kind)
         lease.release()
         return shared, channel
 
@@ -364,25 +365,18 @@ class PooledSession:
             return None
 
         async def open_on(leased: Connection) -> tuple[SharedUse, Agent | None]:
-            opened = await self._channels.agent_on(leased)
+            without = self._memory.without_agent(self._identity.username)  # found out while the request waited
+            opened = None if without else await self._channels.agent_on(leased)
             return SharedUse(self._pool, leased), opened
 
-        shared, started = await self._open_shared(open_on, deadline, since)
+        try:
+            shared, started = await self._open_shared(Agent, open_on, deadline, since)
+        except OpenMeanwhile:
+            return await self._share_agent(deadline, since)
         if started is not None:
             return shared, started
         with shared:
             return None
-
-
-async def _abandon(opening: asyncio.Future[Any]) -> None:
-    """End a login whose request ended before it was started. A shared channel stays open, and is not used."""
-    with suppress(ChannelRefused, GatewayError):
-        opened = await opening
-        if isinstance(opened, Shell):
-            await opened.end()
-        elif isinstance(opened, tuple):
-            with opened[0]:
-                pass
 
 
 def _start_next(pool: Pool, connection: Connection) -> None:

@@ -8,18 +8,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from flamecrest.server.errors import GatewayError
 from flamecrest.server.ssh.pool.connection import Lease
 
 from .channels.agent import Agent
+from .channels.process import Shell
 from .channels.sftp import Sftp
-from .errors import NO_PROGRAM, ChannelRefused, Lost, NotStarted
+from .channels.sftp_program import SftpOpener, refuses_commands
+from .errors import NO_PROGRAM, ChannelRefused, Lost, NoCommands, NotStarted
 from .pool.channel_limit import Kind
 
 if TYPE_CHECKING:
-    from .channels.sftp_program import SftpOpener
+    from flamecrest.server.deadline import Deadline
+
     from .login_memory import LoginMemory
     from .pool.connection import Connection
     from .pool.pool import Pool
@@ -34,6 +38,22 @@ class SharedChannels:
         self._pool = pool
         self._sftp = sftp
         self._memory = memory
+
+    async def check_commands(self, lease: Lease, refusal: ChannelRefused, deadline: Deadline, what: str) -> None:
+        """Release the lease and raise NoCommands if the server refuses every command."""
+        connection = lease.connection
+        if not refusal.no_process or connection.limit.no_process or connection.transport.runs_commands:
+            return
+        try:
+            async with deadline.enforce(what):
+                refused = await refuses_commands(connection.transport, connection.host.login_timeout)
+        except BaseException:
+            lease.release()
+            raise
+        if refused:
+            lease.release()
+            self._memory.note_no_commands(connection.user, refused=True)
+            raise NoCommands(detail="the server refuses exec requests")
 
     async def sftp_on(self, connection: Connection) -> Sftp:
         """The connection's SFTP channel. ChannelRefused, NotStarted, Unsupported or Lost if it cannot be opened."""
@@ -122,3 +142,14 @@ class SharedChannels:
                 return
             raise
         lease.release()
+
+
+async def abandon(opening: asyncio.Future[Any]) -> None:
+    """End a login whose request ended before it was started. A shared channel stays open, and is not used."""
+    with suppress(ChannelRefused, GatewayError):
+        opened = await opening
+        if isinstance(opened, Shell):
+            await opened.end()
+        elif isinstance(opened, tuple):
+            with opened[0]:
+                pass

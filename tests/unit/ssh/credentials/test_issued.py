@@ -275,7 +275,7 @@ async def test_a_connection_is_replaced_before_its_end(world, service, http):
         assert not replacement_due(user, time.monotonic(), pool.limits)
         credentials._held.clear()
         await service.stop()
-        first._opened -= 1000  # a sixth of its time is left
+        first.opened -= 1000  # a sixth of its time is left
         async with asyncio.timeout(30):
             while not user.failures:
                 await asyncio.sleep(0.01)
@@ -296,7 +296,7 @@ async def test_a_connection_of_a_user_who_is_gone_is_not_replaced(world):
             while first.busy:
                 await asyncio.sleep(0.01)
         now = time.monotonic()
-        first._opened -= 1000
+        first.opened -= 1000
         assert replacement_due(user, now, pool.limits)
         assert not replacement_due(user, now, replace(pool.limits, per_user=1))
         first._idle_since -= 31

@@ -158,12 +158,12 @@ async def test_streams_give_their_connection_to_a_user_who_waits(world):
         for _ in tasks:
             await open_.acquire()
         for connection in (*pool.connections(ANN), *pool.connections(BOB)):
-            connection._opened -= 10  # their turn has lasted long
+            connection.opened -= 10  # their turn has lasted long
         asked = begin(pool, "sleep 60", 1, CYD, 60)
         await until(lambda: world.server.counts.commands >= 1)
         assert followed.is_set(), "what can be resumed ends first"
         assert not tasks[1].done()
-        pool.connections(CYD)[0]._opened -= 10
+        pool.connections(CYD)[0].opened -= 10
         begun = begin(pool, "echo in", 1, ANN, 30)
         with pytest.raises(Lost):
             async with asyncio.timeout(30):

@@ -53,13 +53,13 @@ def test_a_connection_accepts_work_as_the_policy_decides(channels, limit, lost, 
     transport = SshTransport(cast("asyncssh.SSHClientConnection", None), None, PoolCounters(), 30.0)
     transport.lost = lost
     connection = Connection("ann", Host("a"), transport, limit)
-    connection.liveness.suspected, connection._opened = suspected, connection._opened + opened
+    connection.liveness.suspected, connection.opened = suspected, connection.opened + opened
     for _ in range(channels):
         connection.begin_channel(Kind.SHORT)
     now = time.monotonic()
     after = now + since
     state = connection.state(now, 1.0)
-    young = connection._opened >= after
+    young = connection.opened >= after
     assert connection.accepts(now, 1.0, after) == (state.usable and state.free > 0 and young)
 
 

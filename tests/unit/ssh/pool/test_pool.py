@@ -135,7 +135,7 @@ async def test_idle_and_old_connections_are_closed(world):
         running = asyncio.create_task(session(pool).run(sh("echo began; sleep 0.2; echo done"), soon()))
         await until(lambda: any(connection.busy for connection in pool.all_connections()))
         (connection,) = pool.all_connections()
-        connection._opened -= 2000  # seconds
+        connection.opened -= 2000  # seconds
         assert (await running).stdout == b"began\ndone\n"
         await until(lambda: world.server.counts.connected == 0)
         await session(pool).run(sh("true"), soon())  # and a new one is opened

@@ -51,6 +51,7 @@ class Connection:
         self.opening_sftp = asyncio.Lock()  # held while that shared channel is being opened
         self.opening_agent = asyncio.Lock()
         self.opening_ahead = False  # a shell is being started for the next command
+        self.opens: set[type[SharedChannel]] = set()  # shared channels that requests with a lease are opening
         self.liveness = Liveness(transport, host.keep_alive)
         self.node = NODE  # one of its own where the cluster has several
         self.measured = False  # the times that questions take count for the choice of a node
@@ -62,7 +63,7 @@ class Connection:
         self.recalled: float | None = None  # monotonic time since which another user waits for its end
         self._recalls: list[Callable[[], None]] = []  # of streams that can end at any time
         self._streams = 0
-        self._opened = self._idle_since = time.monotonic()
+        self.opened = self._idle_since = time.monotonic()
         self._channels = 0
         self._uses = 0  # of shared channels, now
         self._shared: dict[type, SharedChannel] = {}
@@ -83,11 +84,6 @@ class Connection:
     def in_flight(self) -> int:
         """Requests that use it now."""
         return self._uses + self._channels - self.opening_ahead - len(self._shared)
-
-    @property
-    def opened(self) -> float:
-        """Monotonic time at which it was opened."""
-        return self._opened
 
     @property
     def uses(self) -> int:
@@ -125,7 +121,7 @@ class Connection:
 
     def usable(self, now: float, max_age: float, since: float = ANY_TIME) -> bool:
         """Whether it may get new work: open, answering, not at its end, below `max_age`, opened after `since`."""
-        opened = self._opened
+        opened = self.opened
         return (
             opened >= since
             and now - opened < max_age
@@ -142,7 +138,7 @@ class Connection:
         """What the pool's policy needs to know."""
         free = self.limit.now(now) - self._channels
         usable = self.usable(now, max_age)
-        return ConnectionState(free, self.busy, usable, now - self._idle_since, now - self._opened)
+        return ConnectionState(free, self.busy, usable, now - self._idle_since, now - self.opened)
 
     def __repr__(self) -> str:
         state = "lost" if self.lost else "suspected" if self.suspected else "busy" if self.busy else "idle"
@@ -342,13 +338,16 @@ class LeasedFrom(Protocol):
 class Lease:
     """One channel of a connection. Call `release` or `release_after` once."""
 
-    __slots__ = ("_kind", "_pool", "connection")
+    __slots__ = ("_kind", "_opens", "_pool", "connection")
 
-    def __init__(self, pool: LeasedFrom, connection: Connection, kind: Kind) -> None:
-        self._pool = pool
-        self._kind = kind
+    def __init__(
+        self, pool: LeasedFrom, connection: Connection, kind: Kind, opens: type[SharedChannel] | None = None
+    ) -> None:
+        self._pool, self._kind, self._opens = pool, kind, opens
         self.connection = connection
         connection.begin_channel(kind)
+        if opens is not None:
+            connection.opens.add(opens)
 
     def accepted(self) -> None:
         """Note that the server has opened the channel."""
@@ -363,6 +362,8 @@ class Lease:
     def release(self) -> None:
         """Give the channel back."""
         self.connection.end_channel(self._kind)
+        if self._opens is not None:
+            self.connection.opens.discard(self._opens)
         if self._pool.requests_wait:
             self._pool.released(self.connection)
 

@@ -36,6 +36,7 @@ from .users import (
     leavers,
     make_room,
     none_free,
+    opened_for_another,
     recall,
     replacement_due,
     total_of,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from flamecrest.server.ssh.host_keys import HostKeyVerifier
 
     from .host import Host
+    from .shared_channel import SharedChannel
 
 BACKGROUND = "background of a pool"  # the name of the tasks that outlive their request
 
@@ -99,22 +101,24 @@ class Pool:
         kind: Kind = Kind.SHORT,
         *,
         again: bool = False,
+        opens: type[SharedChannel] | None = None,
     ) -> Lease:
         """One channel of a connection, opened after the monotonic time `since` if that is possible.
 
         `again`: the server refused the last one, so the request keeps its place before the user's others.
+        `opens`: a shared channel that is to be opened on it; OpenMeanwhile if another request of the user has done so.
         Raises Busy or Unavailable when none is free by the deadline, or when that is to be expected, and NothingSent
         when no connection can be opened.
         """
         user = self._users.get(identity.username) or self._users.setdefault(identity.username, PoolUser())
         user.identity = identity
-        if not user.waiting:  # the usual case of `decide`, for which the connections of others need not be counted
+        if not user.waiting and opens is None:  # the usual case of `decide`: the others' connections do not matter
             now, age = time.monotonic(), self.limits.age
             for connection in user.connections:
                 if connection.accepts(now, age, since, kind):
                     return Lease(self, connection, kind)
         begun = again or since > ANY_TIME
-        waiter = Waiter(asyncio.get_running_loop().create_future(), since, kind, deadline.at, begun)
+        waiter = Waiter(asyncio.get_running_loop().create_future(), since, kind, deadline.at, opens, begun)
         if again:
             user.waiting.appendleft(waiter)
         else:
@@ -233,13 +237,13 @@ class Pool:
             if waiter.lease.done():
                 user.waiting.remove(waiter)
                 continue
-            if waiter.kind in blocked:
+            if opened_for_another(user, waiter, time.monotonic(), self.limits.age) or waiter.kind in blocked:
                 continue
             decision, index = decision_for(user, waiter, self._users.values(), self.limits)
             if decision is Decision.USE:
                 user.waiting.remove(waiter)
                 self._door.served(user, waiter)
-                waiter.lease.set_result(Lease(self, user.connections[index], waiter.kind))
+                waiter.lease.set_result(Lease(self, user.connections[index], waiter.kind, waiter.opens))
                 continue
             # without a free channel nothing behind it gets one; without a free share, no longer command
             blocked.update(kind for kind in Kind if kind.value >= waiter.kind.value)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import Busy, GatewayError, Unavailable
-from flamecrest.server.ssh.errors import NothingSent
+from flamecrest.server.ssh.errors import NothingSent, OpenMeanwhile
 from flamecrest.server.ssh.nodes.node import Health
 from flamecrest.server.ssh.queue.pace import Turns
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .connection import Connection, Lease
     from .host import Host
+    from .shared_channel import SharedChannel
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Waiter:
     since: float
     kind: Kind
     until: float  # monotonic time
+    opens: type[SharedChannel] | None = None  # the shared channel that it will open
     begun: bool = False  # it had a channel before, which was refused or lost
     queued: bool = False  # it could not be served at once
     with_kind: Kind | None = None  # the kind of those with which it takes turns; None: with all of its user's
@@ -108,6 +110,23 @@ def without_connection(users: Iterable[PoolUser], now: float, age: float) -> lis
             user.without_since = min(user.without_since, now)
             found.append(user)
     return sorted(found, key=lambda user: user.without_since)
+
+
+def opened_for_another(user: PoolUser, waiter: Waiter, now: float, age: float) -> bool:
+    """Whether another request of the user opens the shared channel that this one needs: it gets no channel for that.
+
+    Once the shared channel is open, the request waits no longer, and is told by OpenMeanwhile.
+    """
+    for connection in user.connections:
+        if waiter.opens is None or not connection.usable(now, age, waiter.since):
+            continue
+        if connection.shared(waiter.opens) is not None and not connection.full_of_shared:
+            user.waiting.remove(waiter)
+            waiter.lease.set_exception(OpenMeanwhile())
+            return True
+        if waiter.opens in connection.opens:
+            return True
+    return False
 
 
 def decision_for(
