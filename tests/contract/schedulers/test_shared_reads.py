@@ -114,18 +114,6 @@ async def test_many_jobs_take_one_question(reached: Reached):
         await scheduler.cancel(job_id, soon())
 
 
-async def test_nodes_are_asked_once_for_all_users_where_nothing_is_private(reached: Reached):
-    users = [await as_user(reached, user) for user in ("fireuser", "user01")]
-    for one in users:
-        await one.nodes(soon())
-    before = asked(reached)
-    answers = await asyncio.gather(*(one.nodes(soon()) for one in users * 20))
-    assert all(one == answers[0] for one in answers)
-    assert (asked(reached) - before)["nodes.asked"] <= 1
-    for one in users:
-        assert await one.partitions(soon(), hidden=True) != await one.partitions(soon(), hidden=False)
-
-
 async def polled(reached: Reached, users: tuple[str, ...], name: str, more: int = 2) -> list[dict[str, str]]:
     """The lists of users who poll, once that counter has grown so much."""
     before = counts(reached)[name]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flamecrest.server.schedulers.reading.cluster_reads import EVERYTHING, Kind
+from flamecrest.server.schedulers.reading.sharing import EVERYTHING, Kind
 from flamecrest.server.schedulers.slurm.resources import (
     is_controller_up,
     parse_accounts,

@@ -137,8 +137,8 @@ def test_settings_without_effect_are_warned_about(everything: Path) -> None:
         ),
         ("type: slurm", "type: slurm\n      api_url: https://x", "cluster daint: scheduler.api_url"),
         (
-            "name: daint",
-            "name: daint\n    service_account: {client_id: x, secret: ''}",
+            "scheduler:\n",
+            "service_account: {client_id: x, secret: ''}\n    scheduler:\n      shared_reads: {life: 0}\n",
             "cluster daint: service_account",
         ),
         ("name: daint", "name: daint\n    probing: {interval_check: 5}", "cluster daint: probing"),

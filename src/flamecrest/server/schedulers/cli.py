@@ -25,9 +25,9 @@ from .once.in_series import SeriesRunner
 from .once.marked_jobs import MarkedJobs
 from .once.programs import submission_ended
 from .once.submissions import Submissions, submitted
-from .reading.cluster_reads import Kind
 from .reading.host_in_paths import with_host
 from .reading.scheduler import ReadingScheduler
+from .reading.sharing import Kind
 from .script_files import with_text
 from .values import (
     Account,
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
     from .reading.cluster_reads import ClusterReads
     from .reading.job_reads import JobReads
-    from .reading.shared_answers import Question
 
 T = TypeVar("T")
 
@@ -58,7 +57,8 @@ T = TypeVar("T")
 class CliScheduler(ReadingScheduler):
     """The Scheduler port for one user. Dialect, lookup, runners, reads and submissions are those of the cluster.
 
-    Without `reads` and `cluster_reads` every call asks the scheduler. `clock` returns seconds since the epoch.
+    Without `reads` and `cluster_reads` every call asks the scheduler. `account` asks what all users share; without it,
+    nothing is shared. `clock` returns seconds since the epoch.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class CliScheduler(ReadingScheduler):
         *,
         reads: JobReads | None = None,
         cluster_reads: ClusterReads | None = None,
+        account: CommandRunner | None = None,
         submissions: Submissions | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -77,6 +78,7 @@ class CliScheduler(ReadingScheduler):
         self._username = identity.username
         self._reads = reads
         self._cluster_reads = cluster_reads
+        self._account = account
         self._submissions = submissions or Submissions()
         self._clock = clock
         self._dialect = dialect
@@ -298,19 +300,14 @@ class CliScheduler(ReadingScheduler):
         """Run a command about the cluster, or take the answer of an earlier run: then no command is made."""
         if self._cluster_reads is None:
             return await self._runner.run(make(), deadline)
-        privacy = None if personal else self.privacy
 
-        async def run(deadline: Deadline) -> T:
-            value: Any = await self._runner.run(make(), deadline)
+        async def run(runner: CommandRunner, deadline: Deadline) -> T:
+            value: Any = await runner.run(make(), deadline)
             return cast("T", SharedList(value) if type(value) is list else value)
 
-        return self._taken(await self._cluster_reads.read(self._username, kind, key, run, privacy, deadline))
-
-    @property
-    def privacy(self) -> Question[frozenset[Kind]] | None:
-        """The question what the scheduler keeps private; None if all is to be taken as such."""
-        command = self._dialect.private()
-        return None if command is None else partial(self._runner.run, command)
+        own = partial(run, self._runner)
+        for_all = None if personal or self._account is None else partial(run, self._account)
+        return self._taken(await self._cluster_reads.read(self._username, kind, key, own, for_all, deadline))
 
     async def ping(self, deadline: Deadline) -> None:
         """Check that the scheduler answers; see the port."""

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from flamecrest.server.ssh.command import Command
 
     from .dialect import Dialect, JobQuery
-    from .reading.cluster_reads import Kind
     from .values import Job
 
 T = TypeVar("T")
@@ -60,10 +59,7 @@ class CliReader:
 
     async def live(self, query: JobQuery, deadline: Deadline) -> Snapshot:
         """The scheduler's current jobs."""
-        try:
-            return await self._runner.run(self._dialect.live(query), deadline)
-        except AskAgain:
-            return await self.live(query, deadline)
+        return await _answered(self._runner, partial(self._dialect.live, query), deadline)
 
     async def history(self, query: JobQuery, deadline: Deadline) -> Snapshot:
         """The accounting records. If the database refuses to search all times for jobs, ask for shorter windows.
@@ -74,9 +70,7 @@ class CliReader:
         if command is None:
             return Snapshot()
         try:
-            return await self._runner.run(command, deadline)
-        except AskAgain:
-            return await self.history(query, deadline)
+            return await _answered(self._runner, lambda: self._dialect.history(query) or command, deadline)
         except WindowTooWide as refusal:
             if query.job_id is None and not query.job_ids:
                 raise
@@ -105,31 +99,34 @@ class CliReader:
         return self._dialect.matches(query, job)
 
 
-class CliQueues:
-    """ManyQueues by the commands of a dialect that has `live_of` and `private`, as an account of the gateway's.
+class AccountRunner:
+    """The CommandRunner of the cluster's service account, whose identity `account` returns."""
 
-    `account` returns the account's identity.
-    """
-
-    def __init__(
-        self, dialect: Dialect, runners: CommandRunners, account: Callable[[Deadline], Awaitable[Identity]]
-    ) -> None:
-        self._dialect = dialect
+    def __init__(self, runners: CommandRunners, account: Callable[[Deadline], Awaitable[Identity]]) -> None:
         self._runners = runners
+        self._account = account
+
+    async def run(self, command: Command[T], deadline: Deadline) -> T:
+        """Run the command as the account. Raises what it raises, and errors of its token."""
+        return await self._runners.of(await self._account(deadline)).run(command, deadline)
+
+
+class CliQueues:
+    """ManyQueues by the `live_of` of a dialect, as the cluster's service account."""
+
+    def __init__(self, live_of: Callable[[Sequence[str]], Command[Snapshot]], account: CommandRunner) -> None:
+        self._live_of = live_of
         self._account = account
 
     async def live(self, users: Sequence[str], deadline: Deadline) -> Snapshot:
         """Their current jobs."""
+        return await _answered(self._account, partial(self._live_of, users), deadline)
+
+
+async def _answered(runner: CommandRunner, make: Callable[[], Command[T]], deadline: Deadline) -> T:
+    """The answer to a command, which is made anew as often as the dialect has learnt from the last one."""
+    while True:
         try:
-            return await self._run(self._dialect.live_of(users), deadline)
+            return await runner.run(make(), deadline)
         except AskAgain:
-            return await self.live(users, deadline)
-
-    async def private(self, deadline: Deadline) -> frozenset[Kind]:
-        """What the scheduler's configuration keeps private."""
-        return await self._run(self._dialect.private(), deadline)
-
-    async def _run(self, command: Command[T] | None, deadline: Deadline) -> T:
-        if command is None:
-            raise RuntimeError("the dialect cannot ask about several users")
-        return await self._runners.of(await self._account(deadline)).run(command, deadline)
+            continue

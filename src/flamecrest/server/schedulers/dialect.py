@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .capabilities import Capabilities
     from .merging import JobRecord, Snapshot
-    from .reading.cluster_reads import Kind
+    from .reading.sharing import Kind
     from .values import (
         Account,
         Job,

@@ -123,8 +123,9 @@ def _idle(settings: Settings) -> Iterator[tuple[str, str]]:
             continue
         if "probing" in cluster.model_fields_set and not cluster.probing.model_fields_set & _OF_BREAKERS:
             yield f"{where}: probing", "it names no services"
-        if cluster.service_account is not None:
-            yield f"{where}: service_account", "nothing is probed"
+        shares = cluster.scheduler.shared_reads.life > 0 and cluster.scheduler.type != "local"
+        if cluster.service_account is not None and not (shares and cluster.scheduler.connection_mode != "rest"):
+            yield f"{where}: service_account", "nothing is probed, and the scheduler's answers are not shared by it"
 
 
 def _idle_rest(scheduler: SchedulerSettings, where: str) -> Iterator[tuple[str, str]]:

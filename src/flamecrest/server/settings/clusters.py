@@ -269,7 +269,8 @@ class ClusterSettings(Section):
         description="The scheduler.", examples=[{"type": "slurm", "version": "24.05.4"}]
     )
     service_account: ServiceAccountSettings | None = Field(
-        default=None, description="The account of the health probes; required for probes."
+        default=None,
+        description="The account of the health probes, which need it, and of the scheduler's answers for all users.",
     )
     probing: ProbingSettings = Field(default_factory=ProbingSettings, description="Health probes.")
     maintenance: tuple[MaintenanceSettings, ...] = Field(

@@ -129,7 +129,7 @@ def _without_account(timeouts: dict[str, float], store: StoreAccess | None) -> l
 
 
 class ServiceAccount:
-    """The account that the gateway works with where it asks for itself: probes, and queues of several users."""
+    """The account that the gateway works with where it asks for itself: probes, nodes, queues of several users."""
 
     def __init__(self, credentials: ClientCredentials, authenticator: Authenticator, cluster: str) -> None:
         self._cluster = cluster

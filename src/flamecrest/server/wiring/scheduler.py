@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 from flamecrest.server.auth.port import Identity
 from flamecrest.server.health.board import Service
 from flamecrest.server.schedulers.cli import CliScheduler
-from flamecrest.server.schedulers.cli_reader import CliQueues
+from flamecrest.server.schedulers.cli_reader import AccountRunner, CliQueues
 from flamecrest.server.schedulers.counters import SchedulerCounters
 from flamecrest.server.schedulers.job_lookup import JobLookup
 from flamecrest.server.schedulers.local.dialect import Local
@@ -20,7 +20,9 @@ from flamecrest.server.schedulers.once.submissions import Submissions
 from flamecrest.server.schedulers.pbs.dialect import Pbs
 from flamecrest.server.schedulers.reading.cluster_reads import ClusterReads
 from flamecrest.server.schedulers.reading.job_reads import JobReads
+from flamecrest.server.schedulers.reading.joint_queues import JointQueues
 from flamecrest.server.schedulers.reading.port import ReadLimits
+from flamecrest.server.schedulers.reading.sharing import Privacy
 from flamecrest.server.schedulers.slurm.dialect import Slurm
 from flamecrest.server.schedulers.slurm.hybrid import HybridScheduler
 from flamecrest.server.schedulers.slurm.rest.client import RestClient, http_client
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     Account = Callable[[Deadline], Awaitable[Identity]]
     from flamecrest.server.schedulers.port import Scheduler
     from flamecrest.server.schedulers.reading.joint_queues import ManyQueues
+    from flamecrest.server.schedulers.reading.shared_answers import Question
+    from flamecrest.server.schedulers.reading.sharing import Kind
     from flamecrest.server.settings import LocalSettings, SchedulerSettings, SharedReadsSettings
     from flamecrest.server.ssh.port import Sessions
 
@@ -71,26 +75,27 @@ def choose_scheduler(
         case "rest":
             return _by_rest(settings, sessions)
         case "hybrid":
-            return _by_both(settings, sessions)
+            return _by_both(settings, sessions, account)
         case _:
             assert_never(settings.connection_mode)
 
 
 def _by_commands(settings: SchedulerSettings, sessions: Sessions, account: Account | None) -> SchedulerChoice:
+    runner = None if account is None else AccountRunner(sessions, account)
     many: ManyQueues | None = None
     match settings.type:
         case "slurm":
             slurm = Slurm(bin_dir=settings.bin_dir)
             dialect: DialectOf = slurm
-            if account is not None and settings.shared_reads.together:
-                many = CliQueues(slurm, sessions, account)
+            if runner is not None and settings.shared_reads.together:
+                many = CliQueues(slurm.live_of, runner)
         case "pbs":
             dialect = Pbs(bin_dir=settings.bin_dir)
         case "local":
             dialect = partial(Local, Program(_limits(settings.local)))
         case _:
             assert_never(settings.type)
-    return over_commands(settings.type, dialect, settings.shared_reads, sessions, many)
+    return over_commands(settings.type, dialect, settings.shared_reads, sessions, runner, many)
 
 
 def over_commands(
@@ -98,17 +103,28 @@ def over_commands(
     dialect: DialectOf,
     shared_reads: SharedReadsSettings,
     sessions: Sessions,
+    account: AccountRunner | None = None,
     many: ManyQueues | None = None,
 ) -> SchedulerChoice:
-    """The adapter for the commands of a dialect: one for all users, or made with the name of each."""
-    shared = _shared(name, shared_reads, many)
+    """The adapter for the commands of a dialect: one for all users, or made with the name of each.
+
+    `account` asks what all users share; a dialect that is made for each user shares nothing.
+    """
+    private = None if callable(dialect) else _private(dialect, account)
+    shared = _shared(name, shared_reads, private, many)
 
     def of_user(identity: Identity) -> Scheduler:
         one = dialect(identity.username) if callable(dialect) else dialect
-        return _commands(one, sessions, shared)(identity)
+        return _commands(one, sessions, shared, None)(identity)
 
-    make = of_user if callable(dialect) else _commands(dialect, sessions, shared)
+    make = of_user if callable(dialect) else _commands(dialect, sessions, shared, account)
     return SchedulerChoice(make, (Service.SSH, Service.SCHEDULER), shared.counters)
+
+
+def _private(dialect: Dialect, account: AccountRunner | None) -> Question[frozenset[Kind]] | None:
+    """The question what the scheduler keeps private, as the account asks it; None if nothing may be shared."""
+    command = dialect.private()
+    return None if command is None or account is None else partial(account.run, command)
 
 
 def _limits(settings: LocalSettings) -> Limits:
@@ -137,15 +153,15 @@ def _by_rest(settings: SchedulerSettings, sessions: Sessions) -> SchedulerChoice
     return SchedulerChoice(make, (Service.SCHEDULER,), shared.counters, client.close)
 
 
-def _by_both(settings: SchedulerSettings, sessions: Sessions) -> SchedulerChoice:
+def _by_both(settings: SchedulerSettings, sessions: Sessions, account: Account | None) -> SchedulerChoice:
     """Both adapters share the answers about jobs, so that each shows what a user has changed by the other."""
-    shared = _shared(Slurm.name, settings.shared_reads)
     client, dialect = rest_client(settings), Slurm(bin_dir=settings.bin_dir)
-    by_commands, by_rest = _commands(dialect, sessions, shared), _slurmrestd(client, shared, sessions)
+    runner = None if account is None else AccountRunner(sessions, account)
+    shared = _shared(Slurm.name, settings.shared_reads, _private(dialect, runner))  # slurmrestd does not tell it
+    by_commands, by_rest = _commands(dialect, sessions, shared, runner), _slurmrestd(client, shared, sessions, account)
 
     def make(identity: Identity) -> Scheduler:
-        commands = by_commands(identity)
-        return HybridScheduler(by_rest(identity, privacy=commands.privacy), commands)
+        return HybridScheduler(by_rest(identity), by_commands(identity))
 
     return SchedulerChoice(make, (Service.SSH, Service.SCHEDULER), shared.counters, client.close)
 
@@ -158,7 +174,9 @@ def rest_client(settings: SchedulerSettings) -> RestClient:
     return RestClient(*http_client(settings.api_url or ""), tokens, version)
 
 
-def _commands(dialect: Dialect, sessions: Sessions, shared: _Shared) -> Callable[[Identity], CliScheduler]:
+def _commands(
+    dialect: Dialect, sessions: Sessions, shared: _Shared, account: AccountRunner | None
+) -> Callable[[Identity], CliScheduler]:
     """How the adapter for commands is made for a caller."""
     return partial(
         CliScheduler,
@@ -167,11 +185,14 @@ def _commands(dialect: Dialect, sessions: Sessions, shared: _Shared) -> Callable
         sessions,
         reads=shared.jobs,
         cluster_reads=shared.cluster,
+        account=account,
         submissions=shared.submissions,
     )
 
 
-def _slurmrestd(client: RestClient, shared: _Shared, sessions: Sessions) -> partial[RestScheduler]:
+def _slurmrestd(
+    client: RestClient, shared: _Shared, sessions: Sessions, account: Account | None = None
+) -> Callable[[Identity], RestScheduler]:
     """How the adapter for slurmrestd is made for a caller."""
     return partial(
         RestScheduler,
@@ -179,17 +200,25 @@ def _slurmrestd(client: RestClient, shared: _Shared, sessions: Sessions) -> part
         shared.lookup,
         reads=shared.jobs,
         cluster_reads=shared.cluster,
+        account=account,
         submissions=shared.submissions,
         runners=sessions,
     )
 
 
-def _shared(name: str, settings: SharedReadsSettings, many: ManyQueues | None = None) -> _Shared:
+def _shared(
+    name: str,
+    settings: SharedReadsSettings,
+    private: Question[frozenset[Kind]] | None = None,
+    many: ManyQueues | None = None,
+) -> _Shared:
     counters = SchedulerCounters()
     lookup = JobLookup(name, counters)
     submissions = Submissions()
     if settings.life <= 0:  # every request is to ask the scheduler
         return _Shared(counters, lookup, None, None, submissions)
     limits = ReadLimits(settings.life, settings.history_interval, settings.max_jobs)
-    cluster = ClusterReads(counters, life=settings.life, on_failure=lookup.note_failure)
-    return _Shared(counters, lookup, JobReads(lookup, counters, limits, many=many), cluster, submissions)
+    privacy = Privacy(private, counters, lookup.note_failure)
+    cluster = ClusterReads(counters, privacy, life=settings.life, on_failure=lookup.note_failure)
+    joint = None if many is None else JointQueues(many, lookup, counters, privacy)
+    return _Shared(counters, lookup, JobReads(lookup, counters, limits, joint=joint), cluster, submissions)

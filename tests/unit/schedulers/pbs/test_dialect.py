@@ -14,7 +14,7 @@ from flamecrest.server.schedulers.dialect import CancelOutcome, JobQuery
 from flamecrest.server.schedulers.once.marked_jobs import MarkedJobs
 from flamecrest.server.schedulers.pbs.dialect import Pbs
 from flamecrest.server.schedulers.pbs.submission import complete_script
-from flamecrest.server.schedulers.reading.cluster_reads import Kind
+from flamecrest.server.schedulers.reading.sharing import Kind
 from flamecrest.server.schedulers.values import (
     ArrayRequest,
     Dependency,

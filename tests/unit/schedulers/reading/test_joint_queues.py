@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from flamecrest.server.errors import Denied, GatewayError, Timeout, Unavailable
 from flamecrest.server.schedulers.merging import Snapshot
-from flamecrest.server.schedulers.reading.cluster_reads import Kind
-from flamecrest.server.schedulers.reading.joint_queues import LONG_QUEUE, MAX_USERS, PAUSE
+from flamecrest.server.schedulers.reading.joint_queues import LONG_QUEUE, MAX_USERS
+from flamecrest.server.schedulers.reading.sharing import PAUSE, Kind
 
 from .toy_controller import Controller, Site
 from .toy_queue import record

@@ -12,10 +12,11 @@ from flamecrest.server.schedulers.counters import SchedulerCounters
 from flamecrest.server.schedulers.dialect import JobQuery
 from flamecrest.server.schedulers.job_lookup import JobLookup
 from flamecrest.server.schedulers.merging import Snapshot
-from flamecrest.server.schedulers.reading.cluster_reads import Kind
+from flamecrest.server.schedulers.reading.joint_queues import JointQueues
 from flamecrest.server.schedulers.reading.live_queues import LiveQueues
 from flamecrest.server.schedulers.reading.port import ReadLimits
 from flamecrest.server.schedulers.reading.shared_answers import Answer
+from flamecrest.server.schedulers.reading.sharing import Kind, Privacy
 from flamecrest.server.schedulers.values import Job, Stage
 
 from .toy_queue import Reader as JobsReader
@@ -101,15 +102,19 @@ class Site:
         self.controller = controller
         self.counters = SchedulerCounters()
         self.service = Service(controller)
+        self.lookup = JobLookup("toy", self.counters)
         self.queues = LiveQueues(
-            JobLookup("toy", self.counters),
+            self.lookup,
             self.counters,
             ReadLimits(life=life),
             self._on_answer,
-            many=self.service if joint else None,
-            ticks=lambda: asyncio.get_running_loop().time(),
+            joint=self._joint() if joint else None,
         )
         self.answers = 0
+
+    def _joint(self) -> JointQueues:
+        privacy = Privacy(self.service.private, self.counters, self.lookup.note_failure, ticks=now)
+        return JointQueues(self.service, self.lookup, self.counters, privacy, ticks=now)
 
     def _on_answer(self, _user: Hashable, _answer: Answer[Snapshot]) -> None:
         self.answers += 1
@@ -126,7 +131,7 @@ class Site:
     def written(self, user: str) -> None:
         """The user has changed jobs."""
         self.queues.answers.drop(user)
-        self.queues.changed.add(user)
+        self.queues.changed[user] = None
 
     async def as_of(self, user: str) -> float:
         """When the scheduler was asked for what the user gets."""

@@ -11,7 +11,7 @@ import pytest
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import NotFound
 from flamecrest.server.schedulers.capabilities import Operation
-from flamecrest.server.schedulers.reading.cluster_reads import Kind
+from flamecrest.server.schedulers.reading.sharing import Kind
 from flamecrest.server.schedulers.slurm.hybrid import HybridScheduler
 from flamecrest.server.schedulers.values import JobAction, JobChange, JobSpec, Resources
 from tests.unit.http.toy_ports import Queue

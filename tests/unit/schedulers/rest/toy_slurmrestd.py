@@ -16,7 +16,8 @@ from flamecrest.server.deadline import Deadline
 from flamecrest.server.schedulers.counters import SchedulerCounters
 from flamecrest.server.schedulers.job_lookup import JobLookup
 from flamecrest.server.schedulers.once.submissions import Submissions
-from flamecrest.server.schedulers.reading.cluster_reads import ClusterReads, Kind
+from flamecrest.server.schedulers.reading.cluster_reads import ClusterReads
+from flamecrest.server.schedulers.reading.sharing import Kind, Privacy
 from flamecrest.server.schedulers.slurm.rest.client import RestClient, http_client
 from flamecrest.server.schedulers.slurm.rest.scheduler import RestScheduler
 from flamecrest.server.schedulers.slurm.rest.tokens import SignedTokens, Tokens
@@ -135,12 +136,16 @@ def scheduler_of(client: RestClient, *, now: float = 1_795_853_800.0) -> RestSch
 def shared_schedulers(client: RestClient, users: Sequence[str], private: frozenset[Kind]) -> list[RestScheduler]:
     """Schedulers that share their reads; `private` is what the configuration of Slurm keeps so."""
     counters = SchedulerCounters()
-    lookup, reads = JobLookup("slurm", counters), ClusterReads(counters, life=60)
+    lookup = JobLookup("slurm", counters)
 
-    async def privacy(_: Deadline) -> frozenset[Kind]:
+    async def configuration(_: Deadline) -> frozenset[Kind]:
         return private
 
-    return [RestScheduler(client, lookup, Identity(user), cluster_reads=reads, privacy=privacy) for user in users]
+    async def account(_: Deadline) -> Identity:
+        return Identity("service")
+
+    reads = ClusterReads(counters, Privacy(configuration, counters, lookup.note_failure), life=60)
+    return [RestScheduler(client, lookup, Identity(user), cluster_reads=reads, account=account) for user in users]
 
 
 def soon() -> Deadline:

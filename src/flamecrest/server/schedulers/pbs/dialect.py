@@ -14,7 +14,7 @@ from flamecrest.server.schedulers.dialect import CancelOutcome, Dialect, JobQuer
 from flamecrest.server.schedulers.job_errors import scheduler_down
 from flamecrest.server.schedulers.merging import Snapshot
 from flamecrest.server.schedulers.once.marked_jobs import MarkedJobs
-from flamecrest.server.schedulers.reading.cluster_reads import EVERYTHING, Kind
+from flamecrest.server.schedulers.reading.sharing import EVERYTHING, Kind
 from flamecrest.server.schedulers.values import (
     Job,
     JobAction,

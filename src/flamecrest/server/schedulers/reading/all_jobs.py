@@ -42,9 +42,7 @@ class AllJobs:
         self._lookup = lookup
         self._as_seen = as_seen
         self._clock = clock
-        answers = partial(
-            SharedAnswers[Snapshot], counters=counters, max_weight=limits.max_jobs, weigh=lambda one: len(one.records)
-        )
+        answers = limits.answers(counters)
         self._live = answers("all_users", life=limits.life, on_answer=on_answer)
         self._history = answers("all_history", life=limits.history_interval)
         self._lists: SharedAnswers[Answer[list[Job]]] = SharedAnswers("all_lists", counters, life=0.0, max_weight=1)

@@ -25,7 +25,8 @@ from .all_jobs import AllJobs, wanted
 from .live_queues import LiveQueues
 from .merged_jobs import index_by_id
 from .port import MANY, JobReader, ReadLimits
-from .shared_answers import Answer, SharedAnswers
+from .shared_answers import Answer
+from .sharing import MAX_USERS
 from .unlisted_jobs import read_unlisted
 from .user_jobs import UserJobs
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from flamecrest.server.schedulers.job_lookup import JobLookup
     from flamecrest.server.schedulers.values import Job
 
-    from .joint_queues import ManyQueues
+    from .joint_queues import JointQueues
 
 LIVE_PATIENCE: Final = 0.5  # seconds after which the accounting is asked for a job although the queue has not answered
 SLICE: Final = 500  # jobs that are merged before other tasks run: some 10 ms
@@ -45,7 +46,7 @@ _NOTHING: Final = Snapshot()
 class JobReads:
     """The shared reads of one cluster's jobs. `clock` returns seconds since the epoch, `ticks` monotonic ones.
 
-    `many` asks about the queues of several users at once; None: each user asks alone.
+    `joint` asks about the queues of several users at once; None: each user asks alone.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class JobReads:
         counters: SchedulerCounters,
         limits: ReadLimits,
         *,
-        many: ManyQueues | None = None,
+        joint: JointQueues | None = None,
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -67,10 +68,8 @@ class JobReads:
         # by answer and query: the list, and the version of the memory that it was made from
         self._lists: WeakKeyDictionary[Answer[Snapshot], dict[JobQuery, tuple[int, list[Job]]]] = WeakKeyDictionary()
         self._indexed: WeakKeyDictionary[Answer[Snapshot], dict[str, list[JobRecord]]] = WeakKeyDictionary()
-        answers = partial(
-            SharedAnswers[Snapshot], counters=counters, max_weight=limits.max_jobs, weigh=lambda one: len(one.records)
-        )
-        self._queues = LiveQueues(lookup, counters, limits, self._queue_answered, many=many, ticks=ticks)
+        answers = limits.answers(counters)
+        self._queues = LiveQueues(lookup, counters, limits, self._queue_answered, joint=joint)
         self._single = answers("job", life=limits.life, on_answer=self._single_answered)
         self._history = answers("history", life=0.0)
         self._behind: dict[str, asyncio.Task[None]] = {}  # by user: lists that are read behind an answer
@@ -130,7 +129,10 @@ class JobReads:
         """
         for answers in (self._queues.answers, self._single, *self._all.answers):
             answers.drop(user)
-        self._queues.changed.add(user)
+        changed = self._queues.changed
+        changed[user] = None
+        if len(changed) > MAX_USERS:
+            changed.popitem(last=False)
         if (news := self._news.pop(user, None)) is not None:
             news.set()
         jobs = self._user(user)

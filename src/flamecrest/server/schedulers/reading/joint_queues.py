@@ -21,10 +21,8 @@ from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, Timeout, Upstream
 from flamecrest.server.schedulers.merging import JobRecord, Snapshot
 
-from .admissions import MAX_USERS as MAX_KNOWN
-from .admissions import Admissions
-from .cluster_reads import PRIVACY_LIFE, Kind
-from .shared_answers import SharedAnswers
+from .sharing import MAX_USERS as MAX_KNOWN
+from .sharing import PATIENCE, PAUSE, Admissions, Kind, Privacy
 
 if TYPE_CHECKING:
     from flamecrest.server.schedulers.counters import SchedulerCounters
@@ -36,8 +34,7 @@ GATHERING: Final = 0.05  # seconds that a question waits, at most, for one under
 LONG_QUEUE: Final = 500  # jobs of a user whose queue is asked for alone
 MAX_JOBS: Final = 2000  # jobs of all users of one question, as of their last queues
 MAX_USERS: Final = 200  # users of one question
-PAUSE: Final = 30.0  # seconds without joint questions after a failure
-LEAST_PATIENCE, MOST_PATIENCE = 1.0, 5.0  # seconds that a joint question may take before each user asks alone
+LEAST_PATIENCE: Final = 1.0  # seconds that a joint question may take before each user asks alone; PATIENCE at most
 # Neither an option, nor a number (which programs take as a user id), nor several names
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}", re.ASCII)
 
@@ -47,10 +44,6 @@ class ManyQueues(Protocol):
 
     def live(self, users: Sequence[str], deadline: Deadline) -> Coroutine[Any, Any, Snapshot]:
         """Their current jobs, each with its user."""
-        ...
-
-    def private(self, deadline: Deadline) -> Coroutine[Any, Any, frozenset[Kind]]:
-        """What the scheduler's configuration keeps private."""
         ...
 
 
@@ -74,6 +67,7 @@ class JointQueues:
         source: ManyQueues,
         lookup: JobLookup,
         counters: SchedulerCounters,
+        privacy: Privacy,
         *,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -83,11 +77,8 @@ class JointQueues:
         self._sizes: OrderedDict[str, int] = OrderedDict()  # of the users' last queues
         self._ticks = ticks
         self._admissions = Admissions(ticks)
-        self._privacy = SharedAnswers[frozenset[Kind]](
-            "privacy", counters, life=PRIVACY_LIFE, max_weight=1, ahead=PRIVACY_LIFE / 4
-        )
+        self._privacy = privacy
         self._tasks: set[asyncio.Task[None]] = set()
-        self._reads_privacy = False
         self._patience = LEAST_PATIENCE
         self._paused_until = float("-inf")
         self._waiting: list[_Waiting] = []
@@ -99,7 +90,7 @@ class JointQueues:
         known = (
             user in self._admissions and _NAME.fullmatch(user) is not None and self._sizes.get(user, 0) <= LONG_QUEUE
         )
-        return known and not self._is_paused() and self._shows_jobs()
+        return known and not self._is_paused() and self._privacy.shows(Kind.JOBS)
 
     async def read(self, user: str, own: Question[Snapshot], deadline: Deadline) -> Snapshot:
         """The user's live queue; `own` is the user's own question. Raises what that raises."""
@@ -130,30 +121,14 @@ class JointQueues:
     def _is_paused(self) -> bool:
         return self._ticks() < self._paused_until
 
-    def _shows_jobs(self) -> bool:
-        """Whether the scheduler shows jobs to all; no, as long as that is not known."""
-        known = self._privacy.use("", "", self._source.private)
-        if known is None and not self._reads_privacy:
-            self._reads_privacy = True
-            self._start(self._read_privacy())
-        return known is not None and Kind.JOBS not in known.value
-
-    async def _read_privacy(self) -> None:
-        try:
-            await self._privacy.ask("", "", self._source.private, Deadline.after(MOST_PATIENCE))
-        except GatewayError as error:
-            self._failed("privacy", error)
-        finally:
-            self._reads_privacy = False
-
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         """Start work that is not part of the request that happens to be the first."""
         task = asyncio.create_task(work, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _failed(self, what: str, error: GatewayError) -> None:
-        self._lookup.note_failure(what, error)
+    def _failed(self, error: GatewayError) -> None:
+        self._lookup.note_failure("queues", error)
         self._paused_until = self._ticks() + PAUSE
 
     async def _together(self, user: str, deadline: Deadline) -> Snapshot | None:
@@ -209,12 +184,12 @@ class JointQueues:
         began = self._ticks()
         try:
             parts = await self._parts(users, Deadline.after(self._patience))
-            self._patience = min(MOST_PATIENCE, max(LEAST_PATIENCE, 4 * (self._ticks() - began)))
+            self._patience = min(PATIENCE, max(LEAST_PATIENCE, 4 * (self._ticks() - began)))
             self._counters.saved["queues"] += len(parts)
         except GatewayError as error:
-            self._failed("queues", error)
+            self._failed(error)
             if isinstance(error, Timeout):  # all of the scheduler may be slow: then a joint question is the better one
-                self._patience = min(MOST_PATIENCE, 2 * self._patience)
+                self._patience = min(PATIENCE, 2 * self._patience)
         finally:
             for one in group:
                 if not one.answer.done():

@@ -5,7 +5,7 @@ Knows no scheduler. What the gateway remembers of the jobs is not kept here.
 
 from __future__ import annotations
 
-import time
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final
 from flamecrest.server.schedulers.dialect import JobQuery
 from flamecrest.server.schedulers.merging import Snapshot
 
-from .joint_queues import JointQueues, ManyQueues
-from .shared_answers import Answer, SharedAnswers
+from .shared_answers import Answer
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.schedulers.counters import SchedulerCounters
     from flamecrest.server.schedulers.job_lookup import JobLookup
 
+    from .joint_queues import JointQueues
     from .port import JobReader, ReadLimits
     from .shared_answers import Question
 
@@ -32,8 +32,9 @@ _QUEUE: Final = "queue"
 class LiveQueues:
     """The queues of one cluster.
 
-    `on_answer` is told of each new one. `many` asks about several users at once; None: each asks alone. `ticks` returns
-    monotonic seconds. When a user has changed jobs, drop that user of `answers` and add it to `changed`.
+    `on_answer` is told of each new one. `joint` asks about several users at once; None: each asks alone. When a user
+    has changed jobs, drop that user of `answers` and add it to `changed`, which has `MAX_USERS` at most: beyond, the
+    next question of a user may be a joint one, which begins later as well.
     """
 
     def __init__(
@@ -43,19 +44,16 @@ class LiveQueues:
         limits: ReadLimits,
         on_answer: Callable[[Hashable, Answer[Snapshot]], None],
         *,
-        many: ManyQueues | None,
-        ticks: Callable[[], float] = time.monotonic,
+        joint: JointQueues | None = None,
     ) -> None:
         self._lookup = lookup
         self._counters = counters
-        self._joint = None if many is None else JointQueues(many, lookup, counters, ticks=ticks)
-        self.changed: set[str] = set()  # users who have not asked since: their next question is their own, at once
-        self.answers = SharedAnswers[Snapshot](
+        self._joint = joint
+        # users who have changed jobs and not asked since: their next question is their own, at once
+        self.changed: OrderedDict[str, None] = OrderedDict()
+        self.answers = limits.answers(counters)(
             _QUEUE,
-            counters,
             life=limits.life,
-            max_weight=limits.max_jobs,
-            weigh=lambda one: len(one.records),
             on_answer=on_answer,
             ahead=AHEAD * limits.life if limits.life >= LEAST_LIFE else 0.0,
             together=self._together,
@@ -76,7 +74,7 @@ class LiveQueues:
     async def _read(self, reader: JobReader, deadline: Deadline) -> Snapshot:
         own = partial(self._lookup.read, "live", partial(reader.live, JobQuery(user=reader.user)))
         changed = reader.user in self.changed
-        self.changed.discard(reader.user)
+        self.changed.pop(reader.user, None)
         if self._joint is None:
             self._counters.asked[_QUEUE] += 1
             return await own(deadline)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from flamecrest.server.schedulers.merging import Snapshot
+
+from .shared_answers import SharedAnswers
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
+    from flamecrest.server.schedulers.counters import SchedulerCounters
     from flamecrest.server.schedulers.dialect import JobQuery
-    from flamecrest.server.schedulers.merging import JobRecord, Snapshot
+    from flamecrest.server.schedulers.merging import JobRecord
     from flamecrest.server.schedulers.values import Job
 
 MANY: Final = 500  # jobs in one question: one argument of a command may have 128 KiB
@@ -54,3 +60,9 @@ class ReadLimits:
     life: float = 1.0
     history_interval: float = 10.0
     max_jobs: int = 50_000
+
+    def answers(self, counters: SchedulerCounters) -> partial[SharedAnswers[Snapshot]]:
+        """How shared answers with jobs are made: their number is bounded by the jobs in them."""
+        return partial(
+            SharedAnswers[Snapshot], counters=counters, max_weight=self.max_jobs, weigh=lambda one: len(one.records)
+        )

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from flamecrest.server.schedulers.merging import JobRecord
-    from flamecrest.server.schedulers.reading.cluster_reads import Kind
+    from flamecrest.server.schedulers.reading.sharing import Kind
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from flamecrest.server.schedulers.reading.cluster_reads import EVERYTHING, Kind
+from flamecrest.server.schedulers.reading.sharing import EVERYTHING, Kind
 from flamecrest.server.schedulers.values import Account, Node, Partition, Reservation
 
 from .fields import Rows, count, decimal, epoch, text

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import time
-from collections.abc import Callable, Collection, Coroutine, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from flamecrest.server.errors import Conflict, Field, Invalid, Timeout, TooLarge, Unavailable, Unsupported, Upstream
@@ -17,9 +18,9 @@ from flamecrest.server.schedulers.job_errors import job_not_found, maybe_submitt
 from flamecrest.server.schedulers.job_lookup import JobLookup, before
 from flamecrest.server.schedulers.once.marked_jobs import MarkedJobs
 from flamecrest.server.schedulers.once.submissions import Submissions, submitted
-from flamecrest.server.schedulers.reading.cluster_reads import Kind
 from flamecrest.server.schedulers.reading.host_in_paths import with_host
 from flamecrest.server.schedulers.reading.scheduler import ReadingScheduler
+from flamecrest.server.schedulers.reading.sharing import Kind
 from flamecrest.server.schedulers.script_files import with_text
 from flamecrest.server.schedulers.slurm.ids import SlurmJobId
 from flamecrest.server.schedulers.slurm.jobs import MARKED_WINDOW
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from flamecrest.server.schedulers.cli_reader import CommandRunners
     from flamecrest.server.schedulers.reading.cluster_reads import ClusterReads
     from flamecrest.server.schedulers.reading.job_reads import JobReads
-    from flamecrest.server.schedulers.reading.shared_answers import Question
 
     from .client import RestClient
     from .versions import ApiVersion
@@ -70,9 +70,9 @@ _MAX_SIGNAL: Final = 31
 class RestScheduler(ReadingScheduler):
     """The Scheduler port for one user. Client, lookup, reads and submissions are those of the cluster.
 
-    Without `reads` and `cluster_reads` every call asks slurmrestd. `privacy` asks what Slurm keeps private, which
-    slurmrestd does not tell: without it, no user is given another's answer. `runners` read the scripts that are on the
-    cluster, as slurmrestd takes texts only. `clock` returns seconds since the epoch.
+    Without `reads` and `cluster_reads` every call asks slurmrestd. `account` is who asks what all users share;
+    without it, nothing is shared. `runners` read the scripts that are on the cluster, as slurmrestd takes texts only.
+    `clock` returns seconds since the epoch.
     """
 
     name = "slurmrestd"
@@ -85,7 +85,7 @@ class RestScheduler(ReadingScheduler):
         *,
         reads: JobReads | None = None,
         cluster_reads: ClusterReads | None = None,
-        privacy: Question[frozenset[Kind]] | None = None,
+        account: Callable[[Deadline], Awaitable[Identity]] | None = None,
         submissions: Submissions | None = None,
         runners: CommandRunners | None = None,
         clock: Callable[[], float] = time.time,
@@ -94,7 +94,7 @@ class RestScheduler(ReadingScheduler):
         self._username = identity.username
         self._reads = reads
         self._cluster_reads = cluster_reads
-        self._privacy = privacy
+        self._account = account
         self._submissions = submissions or Submissions()
         self._clock = clock
         self._client = client
@@ -298,16 +298,16 @@ class RestScheduler(ReadingScheduler):
     async def nodes(self, deadline: Deadline) -> list[Node]:
         """All nodes; see the port."""
 
-        async def ask(deadline: Deadline) -> list[Node]:
-            return resources.parse_nodes(await self._read(("nodes",), "nodes", deadline))
+        async def ask(asker: Identity, deadline: Deadline) -> list[Node]:
+            return resources.parse_nodes(await self._read(("nodes",), "nodes", asker, deadline))
 
         return await self._shared(Kind.NODES, "all", ask, deadline)
 
     async def partitions(self, deadline: Deadline, *, hidden: bool) -> list[Partition]:
         """Partitions; see the port."""
 
-        async def ask(deadline: Deadline) -> list[Partition]:
-            rows = await self._read(("partitions",), "partitions", deadline)
+        async def ask(asker: Identity, deadline: Deadline) -> list[Partition]:
+            rows = await self._read(("partitions",), "partitions", asker, deadline)
             return resources.parse_partitions(rows, hidden=hidden)
 
         return await self._shared(Kind.PARTITIONS, hidden, ask, deadline, personal=not hidden)
@@ -315,8 +315,8 @@ class RestScheduler(ReadingScheduler):
     async def reservations(self, deadline: Deadline) -> list[Reservation]:
         """Reservations; see the port."""
 
-        async def ask(deadline: Deadline) -> list[Reservation]:
-            rows = await self._read(("reservations",), "reservations", deadline)
+        async def ask(asker: Identity, deadline: Deadline) -> list[Reservation]:
+            rows = await self._read(("reservations",), "reservations", asker, deadline)
             return resources.parse_reservations(rows, self._clock())
 
         return await self._shared(Kind.RESERVATIONS, "all", ask, deadline)
@@ -325,9 +325,9 @@ class RestScheduler(ReadingScheduler):
         """The user's accounts; see the port. None as well if the accounting does not answer."""
         user = self._username
 
-        async def ask(deadline: Deadline) -> list[Account]:
+        async def ask(asker: Identity, deadline: Deadline) -> list[Account]:
             path, query = ("associations",), [("user", user)]
-            rows = await self._read(path, "associations", deadline, query=query, plugin="slurmdb")
+            rows = await self._read(path, "associations", asker, deadline, query=query, plugin="slurmdb")
             return resources.parse_accounts(rows, user)
 
         try:
@@ -340,20 +340,23 @@ class RestScheduler(ReadingScheduler):
         self,
         kind: Kind,
         key: Hashable,
-        ask: Callable[[Deadline], Coroutine[Any, Any, list[T]]],
+        ask: Callable[[Identity, Deadline], Coroutine[Any, Any, list[T]]],
         deadline: Deadline,
         *,
         personal: bool = False,
     ) -> list[T]:
         """The answer to the question; one that other users share unless it is personal, or kept private."""
         if self._cluster_reads is None:
-            return await ask(deadline)
+            return await ask(self._identity, deadline)
 
-        async def shared(deadline: Deadline) -> list[T]:
-            return SharedList(await ask(deadline))
+        async def own(deadline: Deadline) -> list[T]:
+            return SharedList(await ask(self._identity, deadline))
 
-        privacy = None if personal else self._privacy
-        return self._taken(await self._cluster_reads.read(self._username, kind, key, shared, privacy, deadline))
+        async def for_all(deadline: Deadline, account: Callable[[Deadline], Awaitable[Identity]]) -> list[T]:
+            return SharedList(await ask(await account(deadline), deadline))
+
+        shared = None if personal or self._account is None else partial(for_all, account=self._account)
+        return self._taken(await self._cluster_reads.read(self._username, kind, key, own, shared, deadline))
 
     async def ping(self, deadline: Deadline) -> None:
         """Check that the controller answers; see the port."""
@@ -367,12 +370,13 @@ class RestScheduler(ReadingScheduler):
         self,
         path: Sequence[str],
         key: str,
+        asker: Identity,
         deadline: Deadline,
         *,
         query: Sequence[tuple[str, str]] = (),
         plugin: str = "slurm",
     ) -> Sequence[Mapping[str, Any]]:
-        reply = await self._client.request("GET", path, self._identity, deadline, query=query, plugin=plugin)
+        reply = await self._client.request("GET", path, asker, deadline, query=query, plugin=plugin)
         if is_failure(reply):
             raise error_of(reply, own_token=self._client.own_token)
         return items(reply.body.get(key))
