@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ROUNDS = 1000
+_PIECE = 65536  # bytes
 MARK = "FLAMECREST_SANDBOX"  # a variable that holds the sandbox's root, in every process of a sandbox
 
 
@@ -57,10 +58,19 @@ def _pids() -> list[int]:
 def _read(path: str) -> bytes | None:
     """The content of a file below /proc; None if its process is gone or belongs to another account."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - pathlib takes 4 ms to import
-            return file.read()
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a third of the time of open(), for every process
     except OSError:
         return None
+    try:
+        content = b""
+        while piece := os.read(descriptor, _PIECE):
+            content += piece
+    except OSError:
+        return None
+    else:
+        return content
+    finally:
+        os.close(descriptor)
 
 
 def _stat(pid: int) -> list[bytes] | None:
@@ -70,11 +80,10 @@ def _stat(pid: int) -> list[bytes] | None:
 
 
 def _belongs(pid: int, mark: bytes, leaders: dict[int, int]) -> bool:
-    fields = _stat(pid)
-    if fields is None or fields[0] == b"Z":
+    environment = _read(f"/proc/{pid}/environ")  # empty for a zombie
+    if environment and mark in environment and mark in environment.split(b"\0"):
+        return True
+    if not leaders or (fields := _stat(pid)) is None or fields[0] == b"Z":
         return False
     session = int(fields[3])
-    if session in leaders and (leader := _stat(session)) is not None and int(leader[19]) == leaders[session]:
-        return True
-    environment = _read(f"/proc/{pid}/environ")
-    return environment is not None and mark in environment.split(b"\0")
+    return session in leaders and (leader := _stat(session)) is not None and int(leader[19]) == leaders[session]
