@@ -35,9 +35,15 @@ settings.load_profile("quick")
 gc.disable()
 
 
+LIVE = bool(os.environ.get("FLAMECREST_LIVE"))
+if not LIVE:
+    # HTTP clients load the authorities of the Web, which takes 20 ms each time, in every gateway. No test asks a server
+    # that one of them has certified: here they load a single certificate, whose key is lost.
+    os.environ["SSL_CERT_FILE"] = str(HERE / "authority.pem")
+
+
 # What one worker runs, one test after another, as patterns of the tests' ids. The longest are first: they start first,
 # so that no worker runs alone at the end. Other tests are divided by file, and the live tests of schedulers by adapter.
-LIVE = bool(os.environ.get("FLAMECREST_LIVE"))
 OWN_GATEWAYS = r"^tests/v2/(store/|test_(between_|large_faults|no_subsystem|node_transfers|pyfirecrest_schedulers))"
 ONE_WORKER = {
     # its daemons are killed
