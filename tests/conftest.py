@@ -19,6 +19,8 @@ from xdist.scheduler import LoadFileScheduling
 
 import flamecrest.server
 
+from . import thorough
+
 HERE = Path(__file__).parent
 LIVE_TESTS = HERE / "live"
 SERVER = str(Path(flamecrest.server.__file__).parent)
@@ -102,7 +104,11 @@ class _ByFileOrGroup(LoadFileScheduling):  # type: ignore[misc]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Live tests run over the live site, and by hand over the sandbox; on an xdist worker, what is slow comes first."""
+    """Live tests run over the live site, and by hand over the sandbox; on an xdist worker, what is slow comes first.
+
+    Those of thorough.py are marked.
+    """
+    thorough.mark(items)
     for item in items:
         params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
         if item.get_closest_marker("live") and params.get("place", params.get("api")) in SANDBOXES:
