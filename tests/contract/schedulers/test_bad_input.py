@@ -67,6 +67,19 @@ async def test_a_job_that_cannot_be(sandbox: tuple[Scheduler, JobSpec], wrong: d
     assert [(one.location, one.name) for one in caught.value.fields] == [("body", field)]
 
 
+async def test_a_script_path_that_is_no_file_of_text(sandbox: tuple[Scheduler, JobSpec]):
+    """Programs would read a device without end, and wait at a FIFO."""
+    scheduler, spec = sandbox
+    for path, reason in (
+        ("/dev/zero", "regular file"),
+        ("/nosuch/job.sh", "No such|Unable to open"),
+        ("/", "irectory|regular"),
+    ):
+        with pytest.raises(Invalid, match=reason) as caught:
+            await scheduler.submit(replace(spec, script=None, script_path=path), soon())
+        assert [one.name for one in caught.value.fields] == ["scriptPath"]
+
+
 async def test_a_script_without_an_interpreter(sandbox: tuple[Scheduler, JobSpec], request: pytest.FixtureRequest):
     scheduler, spec = sandbox
     refused = request.node.callspec.params["sandbox"] != "pbs"  # OpenPBS runs it with the user's shell

@@ -6,7 +6,7 @@ import asyncio
 import re
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +17,7 @@ from flamecrest.server.schedulers.cli import CliScheduler
 from flamecrest.server.schedulers.counters import SchedulerCounters
 from flamecrest.server.schedulers.job_lookup import JobLookup
 from flamecrest.server.schedulers.once.submissions import Submissions
+from flamecrest.server.schedulers.script_files import with_regular_script
 from flamecrest.server.schedulers.slurm.dialect import Slurm
 from flamecrest.server.ssh.command import Command, Output
 
@@ -68,9 +69,15 @@ def _load(path: Path) -> Recording:
     return Recording(path.stem, line, Output(int(status[1]), path.with_suffix(".out").read_bytes(), stderr))
 
 
+def argv_of(command: Command[Any]) -> Sequence[str]:
+    """The program and its arguments; without the shell that looks at the file of a script before."""
+    shell = with_regular_script(command, "").argv[:3]
+    return command.argv[len(shell) + 2 :] if tuple(command.argv[: len(shell)]) == tuple(shell) else command.argv
+
+
 def line_of(command: Command[Any]) -> str:
     env = [f"{name}={shlex.quote(value)}" for name, value in command.env.items()]
-    return " ".join([*env, shlex.join(command.argv)])
+    return " ".join([*env, shlex.join(argv_of(command))])
 
 
 class RecordedSession:
@@ -101,7 +108,7 @@ class RecordedSession:
         return self
 
     async def run(self, command: Command[T], deadline: Deadline) -> T:
-        program = command.argv[0].rpartition("/")[2]
+        program = argv_of(command)[0].rpartition("/")[2]
         self.ran.append(command)
         self.deadlines.append(deadline)
         fault = self.faults.get(program)
@@ -120,7 +127,7 @@ class RecordedSession:
         return command.parse(outputs.pop(0) if len(outputs) > 1 else outputs[0])
 
     def programs(self) -> list[str]:
-        return [command.argv[0].rpartition("/")[2] for command in self.ran]
+        return [argv_of(command)[0].rpartition("/")[2] for command in self.ran]
 
 
 def scheduler(

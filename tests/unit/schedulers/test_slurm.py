@@ -17,7 +17,7 @@ from flamecrest.server.schedulers.slurm.dialect import Slurm, random_separator
 from flamecrest.server.schedulers.values import Job, JobSpec, Stage
 from flamecrest.server.ssh.command import RUNNING, Command, Output
 
-from .recorded import SEP, line_of, output, recording, recordings
+from .recorded import SEP, argv_of, line_of, output, recording, recordings
 
 HOME = "/home/fireuser"
 SCRIPT = "#!/bin/bash\ntrue\n"
@@ -73,7 +73,7 @@ def test_every_command_is_one_that_was_recorded():
 
 def test_only_reads_may_be_repeated():
     for _, command in commands():
-        program = command.argv[0]
+        program = argv_of(command)[0]
         assert command.repeatable == (program not in ("sbatch", "srun", "scancel")), program
 
 

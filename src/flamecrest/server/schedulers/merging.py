@@ -1,4 +1,4 @@
-"""Job records of the live scheduler and of its accounting history, and how they are merged. No I/O."""
+"""Job records of the live scheduler and of its accounting history: how they are merged, and summed up. No I/O."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from .array_elements import ArrayElements
-from .values import Job, JobStep, Stage
+from .values import Job, JobStep, JobTimes, Stage
 
 _NUMBER = re.compile(r"[0-9]+")
 
@@ -129,3 +129,72 @@ def sort_key(record: JobRecord) -> tuple[int, int, str, int]:
     number = _NUMBER.match(record.base_id)
     lowest = record.elements.lowest() if record.elements else record.component or 0
     return (record.job.times.submit or 0, int(number[0]) if number else 0, record.base_id, lowest)
+
+
+def part_of(record: JobRecord, elements: ArrayElements, name: Callable[[ArrayElements], str]) -> JobRecord | None:
+    """The record, reduced to the elements that are in `elements`; None if there are none. `name` makes the id."""
+    if record.elements is None or not (common := record.elements & elements):
+        return None
+    if common == record.elements:
+        return record
+    return replace(record, elements=common, job=replace(record.job, id=name(common)))
+
+
+def sum_up(job_id: str, records: Sequence[JobRecord], severity: Callable[[str], int]) -> Job:
+    """One Job that stands for an array or a heterogeneous job. Each of its parts becomes a step.
+
+    Its state is PENDING until a part has started and RUNNING until all have ended (also between two elements).
+    Then it is the most severe final state of the parts, with exit code and reason of that part. `elapsed` is that
+    of the longest part. Paths are those of all parts, or none.
+    `severity` puts the final states of the scheduler in order.
+    """
+    ended = all(record.stage is Stage.ENDED for record in records)
+    begun = [record for record in records if record.stage is not Stage.WAITING]
+    running = [record for record in begun if record.stage is Stage.RUNNING]
+    if ended:
+        model = max(records, key=lambda record: severity(record.job.state)).job
+        state, code, signal = model.state, model.exit_code, model.signal
+    elif begun:
+        model = (running or begun)[0].job
+        words = {record.job.state for record in running}
+        state, code, signal = words.pop() if len(words) == 1 else "RUNNING", 0, 0
+    else:
+        model = records[0].job
+        state, code, signal = model.state, None, None
+    return replace(
+        model,
+        id=job_id,
+        state=state,
+        stage=Stage.ENDED if ended else Stage.RUNNING if begun else Stage.WAITING,
+        exit_code=code,
+        signal=signal,
+        times=_span([record.job.times for record in records], ended=ended),
+        nodes=",".join(dict.fromkeys(record.job.nodes for record in running or begun if record.job.nodes)),
+        node_count=max(record.job.node_count for record in records),
+        standard_output=_common(record.job.standard_output for record in records),
+        standard_error=_common(record.job.standard_error for record in records),
+        steps=tuple(_step(record.job) for record in begun),
+    )
+
+
+def _span(times: Sequence[JobTimes], *, ended: bool) -> JobTimes:
+    def known(name: str) -> list[int]:
+        return [value for one in times if (value := getattr(one, name)) is not None]
+
+    return JobTimes(
+        submit=min(known("submit"), default=None),
+        start=min(known("start"), default=None),
+        end=max(known("end"), default=None) if ended else None,
+        elapsed=max(known("elapsed"), default=None),
+        suspended=max(known("suspended"), default=None),
+        limit=max(known("limit"), default=None),
+    )
+
+
+def _common(paths: Iterable[str | None]) -> str | None:
+    found = set(paths)
+    return found.pop() if len(found) == 1 else None
+
+
+def _step(job: Job) -> JobStep:
+    return JobStep(job.id, job.name, job.state, job.exit_code, job.signal, job.times)

@@ -1,10 +1,10 @@
-"""Scripts in files of the cluster, for batch systems that take the text of a script but not its path."""
+"""Scripts in files of the cluster: checked, or read for batch systems that take the text of a script but no path."""
 
 from __future__ import annotations
 
 import posixpath
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from flamecrest.server.errors import TooLarge
 from flamecrest.server.ssh.command import Command, Output
@@ -17,9 +17,27 @@ if TYPE_CHECKING:
     from .cli_reader import CommandRunner
     from .values import JobSpec
 
+T = TypeVar("T")
+
 LIMIT: Final = 16 * 1024 * 1024  # bytes: that of a script in a request
-# A FIFO would be waited at for a writer.
-_READ: Final = '! test -p "$2" || { echo "$2: Not a regular file" >&2; exit 1; }; exec head -c "$1" -- "$2"'
+# At a FIFO a reader would wait for a writer, and devices have no end.
+_REGULAR: Final = 'test ! -e "$2" || test -d "$2" || test -f "$2" || { echo "$2: Not a regular file" >&2; exit 1; }'
+_READ: Final = f'{_REGULAR}; exec head -c "$1" -- "$2"'
+MOST_SUBMITTED: Final = 512 * 1024 * 1024  # bytes: sbatch reads all of a file, of any size, before it looks at it
+_SUBMIT: Final = (
+    'test ! -e "$1" || test -f "$1" || { printf "error: %s is not a regular file\\n" "$1" >&2; exit 1; }; '
+    f'test ! -s "$1" || test "$(wc -c <"$1")" -le {MOST_SUBMITTED} || '
+    f'{{ printf "error: %s is larger than {MOST_SUBMITTED >> 20} MiB\\n" "$1" >&2; exit 1; }}; '
+    'shift; exec "$@"'
+)
+
+
+def with_regular_script(command: Command[T], path: str) -> Command[T]:
+    """The command of a program that reads the script at `path`: started if that is a regular file, or is missing.
+
+    The error is one of the program's own. A PATH of the job's `env` is not for this: such a command is unchanged.
+    """
+    return command if "PATH" in command.env else replace(command, argv=("sh", "-c", _SUBMIT, "sh", path, *command.argv))
 
 
 def read_script(path: str) -> Command[str]:

@@ -23,7 +23,7 @@ from flamecrest.server.schedulers.values import (
 )
 from flamecrest.server.ssh.command import Command, Output
 
-from .ids import id_fields, parse_job_id
+from .ids import LocalJobId
 from .jobs import parse_jobs, parse_metadata, parse_node
 from .program import Program, answer
 from .submission import CAPABILITIES, PARTITION, change_fields, job_fields
@@ -78,17 +78,17 @@ class Local(Dialect):
 
     def queue_id(self, job_id: str) -> str | None:
         """The number of the job or of its array."""
-        return parse_job_id(job_id).base_id
+        return LocalJobId.parse(job_id).base_id
 
     def live(self, query: JobQuery) -> Command[Snapshot]:
         """The jobs in the journal, ended ones included."""
         ids = (query.job_id,) if query.job_id is not None else query.job_ids
-        wanted = ",".join(dict.fromkeys(parse_job_id(job_id).base_id for job_id in ids)) or None
+        wanted = ",".join(dict.fromkeys(LocalJobId.parse(job_id).base_id for job_id in ids)) or None
         return self._program.ask("jobs", {"ids": wanted}, lambda found: parse_jobs(found, self._user), repeatable=True)
 
     def select(self, job_id: str, records: Iterable[JobRecord]) -> Job | None:
         """The one job that the id means, among records; several elements are summed up."""
-        return parse_job_id(job_id).select(records)
+        return LocalJobId.parse(job_id).select(records)
 
     def raw_job_id(self, job_id: str, records: Iterable[JobRecord]) -> str | None:
         """The id itself: the program finds the one running unit that it means."""
@@ -101,11 +101,11 @@ class Local(Dialect):
         def parse(found: Any) -> JobMetadata | None:
             return parse_metadata(found, job_id)
 
-        return self._program.ask("metadata", id_fields(job_id), parse, repeatable=True)
+        return self._program.ask("metadata", LocalJobId.parse(job_id).fields, parse, repeatable=True)
 
     def scripts(self, job_id: str) -> tuple[Command[str | None], ...]:
         """The script in the user's folder."""
-        fields = id_fields(job_id)
+        fields = LocalJobId.parse(job_id).fields
         return (self._program.ask("metadata", fields, lambda found: found.get("script"), repeatable=True),)
 
     def cancel(self, job_id: str) -> Command[CancelOutcome]:
@@ -114,26 +114,28 @@ class Local(Dialect):
         def parse(found: Any) -> CancelOutcome:
             return CancelOutcome.ENDED if found["ended"] else CancelOutcome.DONE
 
-        return self._program.ask("cancel", id_fields(job_id), parse)
+        return self._program.ask("cancel", LocalJobId.parse(job_id).fields, parse)
 
     def act(self, job_id: str, action: JobAction) -> Command[None]:
         """Hold, release, requeue, suspend or resume the job."""
-        return self._program.ask("act", {**id_fields(job_id), "action": action.value}, _nothing)
+        return self._program.ask("act", {**LocalJobId.parse(job_id).fields, "action": action.value}, _nothing)
 
     def signal(self, job_id: str, signal: str) -> Command[None]:
         """Send a signal to all processes of the job."""
-        return self._program.ask("signal", {**id_fields(job_id), "signal": check_signal(signal)}, _nothing)
+        return self._program.ask(
+            "signal", {**LocalJobId.parse(job_id).fields, "signal": check_signal(signal)}, _nothing
+        )
 
     def change(self, job_id: str, change: JobChange) -> Command[None]:
         """Change the fields of the job."""
         fields = change_fields(change)
         if all(value is None for value in fields.values()):
             raise Invalid("The change of the job has no field")
-        return self._program.ask("change", {**fields, **id_fields(job_id)}, _nothing)
+        return self._program.ask("change", {**fields, **LocalJobId.parse(job_id).fields}, _nothing)
 
     def attach(self, raw_job_id: str, command: str) -> Command[None]:
         """Run a shell command with the environment of the running job, in its folder."""
-        asked = self._program.ask("attach", {**id_fields(raw_job_id), "command": command}, _nothing)
+        asked = self._program.ask("attach", {**LocalJobId.parse(raw_job_id).fields, "command": command}, _nothing)
 
         def parse(output: Output) -> None:
             if output.stdout:

@@ -7,9 +7,9 @@ from typing import Any
 
 from flamecrest.server.schedulers.array_elements import ArrayElements
 from flamecrest.server.schedulers.merging import JobRecord, Snapshot
-from flamecrest.server.schedulers.slurm.states import JOB_STATES
 from flamecrest.server.schedulers.values import Job, JobMetadata, JobTimes, JobUsage, Node, Stage
 
+from .states import stage_of
 from .submission import PARTITION
 
 Answer = Mapping[str, Any]
@@ -47,7 +47,7 @@ def parse_node(found: Answer) -> Node:
 def _record(one: Answer, user: str) -> JobRecord:
     base, listed, state = one["id"], one.get("els"), one["state"]
     elements = None if listed is None else ArrayElements.parse(listed)
-    stage = JOB_STATES[state][1]
+    stage = stage_of(state, ended=one.get("end") is not None)
     job_id = base
     started = one.get("start") is not None
     if elements is not None:

@@ -18,7 +18,7 @@ from flamecrest.server.schedulers.job_environment import (
 )
 from flamecrest.server.schedulers.values import Dependency, DependencyKind, JobChange, JobSpec, Resources
 
-from .ids import parse_job_id
+from .ids import LocalJobId
 
 PARTITION: Final = "local"  # the only one
 DEFAULT_NAME: Final = "job"
@@ -77,7 +77,7 @@ def dependency_text(dependencies: Sequence[Dependency]) -> str:
     """`afterok:1:2_3,singleton`. Raises Invalid."""
     parts = []
     for one in dependencies:
-        ids = [dependency_id(job_id, parse_job_id) for job_id in one.job_ids]
+        ids = [dependency_id(job_id, LocalJobId.parse) for job_id in one.job_ids]
         if any(job.elements is not None and len(job.elements) != 1 for job in ids):
             raise invalid_field("dependencies", "name a job, or one element of an array")
         if (one.kind is DependencyKind.SINGLETON) == bool(ids):

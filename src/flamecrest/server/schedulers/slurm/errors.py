@@ -161,7 +161,8 @@ REFUSALS: Refusals = (
     (Refusal.RESOURCES, (), ("Requested node configuration is not available", "Job size specification needs to be")),
     (Refusal.SCRIPT, ("script", "scriptPath"), (
         "This does not look like a batch script", "Batch script is empty", "Batch script contains", "NULL character",
-        "Unable to open file", "Job script not specified", "Batch script is too large")),
+        "Unable to open file", "Job script not specified", "Batch script is too large",
+        "is not a regular file", "is larger than 512 MiB")),
     (Refusal.OPTION, ("native",), ("unrecognized option", "invalid option", "requires an argument", "is ambiguous")),
 )  # fmt: skip
 MAX_SCRIPT = 4 * 1024 * 1024  # bytes; Slurm's default

@@ -8,14 +8,14 @@ clusters number their jobs independently.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from flamecrest.server.errors import Field, Invalid, NotFound
 from flamecrest.server.schedulers.array_elements import ArrayElements
 from flamecrest.server.schedulers.job_errors import job_not_found
-from flamecrest.server.schedulers.merging import JobRecord
-from flamecrest.server.schedulers.values import Job, JobStep, JobTimes, Stage
+from flamecrest.server.schedulers.merging import JobRecord, part_of, sum_up
+from flamecrest.server.schedulers.values import Job
 
 from .states import severity
 
@@ -59,6 +59,9 @@ class SlurmJobId:
             return f"{self.base_id}_{self.elements}" if len(self.elements) == 1 else f"{self.base_id}_[{self.elements}]"
         return self.base_id if self.component is None else f"{self.base_id}+{self.component}"
 
+    def _name(self, elements: ArrayElements) -> str:
+        return str(SlurmJobId(self.base_id, elements))
+
     @classmethod
     def printed(cls, number: str, cluster: str) -> SlurmJobId | None:
         """The id that a submission has printed; None if it cannot be that of a job, or not be addressed."""
@@ -87,7 +90,7 @@ class SlurmJobId:
         records = list(records)
         mine = [record for record in records if record.base_id == self.base_id]
         if self.elements is not None:
-            return [part for record in mine if (part := _part(record, self.elements))]
+            return [part for record in mine if (part := part_of(record, self.elements, self._name))]
         if self.component is not None:
             return [record for record in mine if record.component == self.component]
         return mine or [record for record in records if record.raw_id == self.base_id][:1]
@@ -97,7 +100,7 @@ class SlurmJobId:
         parts = self.parts(records)
         if not parts:
             return None
-        job = parts[0].job if len(parts) == 1 and self._is_exactly(parts[0]) else sum_up(str(self), parts)
+        job = parts[0].job if len(parts) == 1 and self._is_exactly(parts[0]) else sum_up(str(self), parts, severity)
         return replace(job, id=self.with_cluster(job.id)) if self.cluster else job
 
     def with_cluster(self, job_id: str) -> str:
@@ -109,74 +112,6 @@ class SlurmJobId:
         one_element = self.elements is not None and len(self.elements) == 1
         named_so = self.component is not None or record.base_id != self.base_id
         return one_element or named_so or (record.elements is None and record.component is None)
-
-
-def _part(record: JobRecord, elements: ArrayElements) -> JobRecord | None:
-    """The record, reduced to the elements that are in `elements`; None if there are none."""
-    if record.elements is None or not (common := record.elements & elements):
-        return None
-    if common == record.elements:
-        return record
-    return replace(record, elements=common, job=replace(record.job, id=str(SlurmJobId(record.base_id, common))))
-
-
-def sum_up(job_id: str, records: Sequence[JobRecord]) -> Job:
-    """One Job that stands for an array or a heterogeneous job. Each of its parts becomes a step.
-
-    Its state is PENDING until a part has started and RUNNING until all have ended (also between two elements).
-    Then it is the most severe final state of the parts, with exit code and reason of that part. `elapsed` is that
-    of the longest part. Paths are those of all parts, or none.
-    """
-    ended = all(record.stage is Stage.ENDED for record in records)
-    begun = [record for record in records if record.stage is not Stage.WAITING]
-    running = [record for record in begun if record.stage is Stage.RUNNING]
-    if ended:
-        model = max(records, key=lambda record: severity(record.job.state)).job
-        state, code, signal = model.state, model.exit_code, model.signal
-    elif begun:
-        model = (running or begun)[0].job
-        words = {record.job.state for record in running}
-        state, code, signal = words.pop() if len(words) == 1 else "RUNNING", 0, 0
-    else:
-        model = records[0].job
-        state, code, signal = model.state, None, None
-    return replace(
-        model,
-        id=job_id,
-        state=state,
-        stage=Stage.ENDED if ended else Stage.RUNNING if begun else Stage.WAITING,
-        exit_code=code,
-        signal=signal,
-        times=_span([record.job.times for record in records], ended=ended),
-        nodes=",".join(dict.fromkeys(record.job.nodes for record in running or begun if record.job.nodes)),
-        node_count=max(record.job.node_count for record in records),
-        standard_output=_common(record.job.standard_output for record in records),
-        standard_error=_common(record.job.standard_error for record in records),
-        steps=tuple(_step(record.job) for record in begun),
-    )
-
-
-def _span(times: Sequence[JobTimes], *, ended: bool) -> JobTimes:
-    def known(name: str) -> list[int]:
-        return [value for one in times if (value := getattr(one, name)) is not None]
-
-    return JobTimes(
-        submit=min(known("submit"), default=None),
-        start=min(known("start"), default=None),
-        end=max(known("end"), default=None) if ended else None,
-        elapsed=max(known("elapsed"), default=None),
-        suspended=max(known("suspended"), default=None),
-        limit=max(known("limit"), default=None),
-    )
-
-
-def _common(paths: Iterable[str | None]) -> str | None:
-    found = set(paths)
-    return found.pop() if len(found) == 1 else None
-
-
-def _step(job: Job) -> JobStep:
-    return JobStep(job.id, job.name, job.state, job.exit_code, job.signal, job.times)
 
 
 def _invalid() -> Invalid:

@@ -25,6 +25,7 @@ from flamecrest.server.schedulers.job_environment import (
     submit_command,
 )
 from flamecrest.server.schedulers.job_errors import DoubtfulAnswer
+from flamecrest.server.schedulers.script_files import with_regular_script
 from flamecrest.server.schedulers.values import Dependency, JobSpec, Resources, SubmissionCheck
 from flamecrest.server.ssh.command import RUNNING, Command, Output
 
@@ -91,6 +92,8 @@ def submit(sbatch: str, spec: JobSpec) -> Command[str]:
     parsed = submit_command(command, spec, partial(_parse_job_id, spec))
     if len(parsed.stdin or b"") > _ONE_PACKET and "PATH" not in spec.env:  # the shell would look for programs there
         parsed = replace(parsed, argv=("sh", "-c", _WHOLE, "sh", str(len(parsed.stdin or b"")), *command))
+    if spec.script_path is not None:
+        parsed = with_regular_script(parsed, spec.script_path)
     return replace(parsed, is_enough=partial(_has_job_id, spec))  # --wait: sbatch stays until the job has ended
 
 
@@ -107,6 +110,8 @@ def check(sbatch: str, spec: JobSpec) -> Command[SubmissionCheck]:
         return SubmissionCheck(start, found["partition"], found["nodes"], None if cpus is None else int(cpus))
 
     command = submit_command(_command([sbatch, "--test-only"], spec), spec, parse)
+    if spec.script_path is not None:
+        command = with_regular_script(command, spec.script_path)
     return replace(command, env={**command.env, "SLURM_TIME_FORMAT": "%s"}, repeatable=True)
 
 
