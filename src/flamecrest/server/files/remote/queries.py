@@ -18,6 +18,7 @@ from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.access import run, stat_path, stat_regular, use_sftp
 from flamecrest.server.files.remote.changes import RemoteChanges
 from flamecrest.server.files.remote.commands import command_errors, quota, space
+from flamecrest.server.files.remote.commands.regular_files import regular_file_command
 from flamecrest.server.files.remote.content import RemoteContent
 from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.listing import Listing
@@ -25,7 +26,7 @@ from flamecrest.server.files.remote.reading.download import UNSIZED_LIMIT
 from flamecrest.server.files.remote.reading.tail import follow
 from flamecrest.server.files.remote.reading.text import TextFile
 from flamecrest.server.files.remote.times import local_time
-from flamecrest.server.files.remote.writing import require_regular, stall_timeout
+from flamecrest.server.files.remote.writing import stall_timeout
 from flamecrest.server.files.values import (
     DEFAULT_LISTING,
     ChecksumAlgorithm,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from flamecrest.server.files.remote.cluster_facts import ClusterFacts, UserFacts
     from flamecrest.server.files.values import PathQuotas
     from flamecrest.server.ssh.channels.sftp import Sftp
+    from flamecrest.server.ssh.command import Output
     from flamecrest.server.ssh.port import Session, Sessions
 
 _CHECKSUM_PROGRAMS: Mapping[ChecksumAlgorithm, tuple[str, int]] = {  # program and number of hexadecimal digits
@@ -137,10 +139,11 @@ class RemoteQueries:
     async def checksum(self, path: str, deadline: Deadline, *, algorithm: ChecksumAlgorithm = "sha256") -> str:
         program, digits = _CHECKSUM_PROGRAMS[algorithm]
         prefix = f"{program}: {path}"
-        found = await stat_path(self.session, path, deadline, prefix, follow=True)
-        require_regular(prefix, Attrs(mode=found.mode))
-        argv = (program, "-b", "--", path)
-        command = Command(argv, lambda output: command_errors.parse_checksum(output, prefix, digits), repeatable=True)
+
+        def parse(output: Output) -> str:
+            return command_errors.parse_checksum(output, prefix, digits)
+
+        command = regular_file_command((program, "-b", "--"), path, parse, prefix)
         return await run(self.session, command, deadline, "checksum")
 
     async def df(self, path: str, deadline: Deadline) -> DiskSpace:

@@ -16,12 +16,13 @@ from .sftp import Sftp
 from .sftp_packets import NO_SUCH_FILE, PERMISSION_DENIED, SftpError
 
 DIGITS = 9  # of a second's fraction
+FORMAT = "%d %i %f %h %u %g 0 %s %X %.9Y %.9Z"  # of what `parse_stat` reads
 
 
 def stat_command(path: str, *, follow: bool) -> Command[StatNumbers]:
     """The command that prints the attributes of a path, of a link's target with `follow`."""
-    argv = ("stat", *(("-L",) if follow else ()), "--printf=%d %i %f %h %u %g 0 %s %X %.9Y %.9Z", "--", path)
-    return Command(argv, _parse, repeatable=True)
+    argv = ("stat", *(("-L",) if follow else ()), f"--printf={FORMAT}", "--", path)
+    return Command(argv, parse_stat, repeatable=True)
 
 
 def _time(word: bytes) -> tuple[int, int]:
@@ -57,7 +58,8 @@ def _rounded(seconds: int, nanoseconds: int) -> int:
 _ERRNO = {os.strerror(number): number for number in errno.errorcode}
 
 
-def _parse(output: Output) -> StatNumbers:
+def parse_stat(output: Output) -> StatNumbers:
+    """The numbers that `stat` has printed in FORMAT. Raises StatError, and Upstream for anything else."""
     if output.status == 0 and (words := output.stdout.split()) and len(words) == 11:
         *numbers, modified, changed = words
         with suppress(ValueError):  # a program that a start-up file has left running printed between or behind them
