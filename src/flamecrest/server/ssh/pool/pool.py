@@ -127,7 +127,8 @@ class Pool:
         try:
             self._serve(user)
             if not waiter.lease.done():
-                self._door.enter(user, waiter, self._users.values(), self._without_connection())
+                line = self._without_connection() if user.dialing is None else []
+                self._door.enter(user, waiter, self._users.values(), line)
             with phase("connect" if user.dialing is not None and not user.connections else "queue"):
                 return await self._wait(user, waiter, deadline)
         finally:

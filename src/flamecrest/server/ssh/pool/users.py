@@ -133,9 +133,11 @@ def decision_for(
     user: PoolUser, waiter: Waiter, users: Collection[PoolUser], limits: PoolLimits
 ) -> tuple[Decision, int]:
     """What to do for a request that waits; see `decide`."""
-    now = time.monotonic()
-    total = total_of(users)
-    evictable = idle_longest(connection for one in users for connection in one.connections) is not None
+    now, total, evictable, may_open = time.monotonic(), 0, False, False
+    if user.dialing is None:  # else none is opened, so it does not matter what others have
+        total = total_of(users)
+        evictable = idle_longest(connection for one in users for connection in one.connections) is not None
+        may_open = _may_open(user, users, now, limits, limits.max_clients - total + evictable)
     return decide(
         [connection.state(now, limits.age) for connection in user.connections],
         limits,
@@ -144,7 +146,7 @@ def decision_for(
         total=total,
         evictable=evictable,
         allowed=user.load(now, limits.age).allows(waiter.kind),
-        may_open=_may_open(user, users, now, limits, limits.max_clients - total + evictable),
+        may_open=may_open,
     )
 
 
