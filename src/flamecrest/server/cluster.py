@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flamecrest.server.auth.port import NO_AUTHORIZER, AccessRequest, Decision, Verb
@@ -111,7 +111,7 @@ class Cluster:
             return await self.allow(identity, verb, deadline)
         request = AccessRequest(identity.on(self.name), verb, self.name, memo={})
         decision = await self._authorizer.decide(request, deadline)
-        by_path = not decision.allowed and self._authorizer.depends_on_paths(replace(request, paths=(path,), tree=True))
+        by_path = not decision.allowed and self._authorizer.depends_on_paths(request._replace(paths=(path,), tree=True))
         if not by_path:
             if self._audit is not None:
                 self._audit.decided(request, decision)
@@ -130,7 +130,7 @@ class Cluster:
         if real == list(named):
             return
         paths, sources = tuple(real[: len(request.paths)]), tuple(real[len(request.paths) :])
-        resolved = replace(request, paths=paths, sources=sources)
+        resolved = request._replace(paths=paths, sources=sources)
         decision = await authorizer.decide(resolved, deadline)
         if self._audit is not None:
             self._audit.decided(resolved, decision)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from flamecrest.server.errors import Denied
 
@@ -120,8 +120,7 @@ class Authenticator(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class AccessRequest:
+class AccessRequest(NamedTuple):
     """What a decision is about: who, the kind of operation, the cluster, and the paths or jobs.
 
     Paths are as in the request: nothing is normalized, and a path need not be valid. Without paths and jobs the
@@ -137,7 +136,7 @@ class AccessRequest:
     jobs: tuple[str, ...] = ()
     tree: bool = False  # what lies below the paths and sources is concerned too
     through_links: bool = False  # symbolic links below the paths and sources are followed, wherever they lead
-    memo: dict[Any, Any] | None = field(default=None, compare=False, repr=False)
+    memo: dict[Any, Any] | None = None
 
     def needs(self) -> tuple[tuple[Verb, tuple[str, ...]], ...]:
         """Each verb that is needed, with the paths that it is needed for."""

@@ -141,8 +141,8 @@ def log_request(trace: Trace, seconds: float, path: str) -> None:
     if not ACCESS.isEnabledFor(level):
         return
     line: dict[str, Any] = {
-        "ts": datetime.fromtimestamp(time.time(), UTC),
-        "level": logging.getLevelName(level),
+        "ts": datetime.now(UTC),
+        "level": "INFO" if level == logging.INFO else "WARNING",
         "logger": ACCESS.name,
         "message": "request",
         "request_id": trace.request_id,

@@ -13,7 +13,7 @@ from starlette.routing import Match, Route
 
 from flamecrest.server.app import routes
 from flamecrest.server.http.core.methods import Methods
-from flamecrest.server.http.core.route_table import MAX_PATH, RouteTable
+from flamecrest.server.http.core.route_table import MAX_KNOWN, MAX_PATH, RouteTable
 
 ROUTES = routes()
 PLAIN = [route for route in ROUTES if isinstance(route, APIRoute)]
@@ -69,6 +69,20 @@ def test_first_matching_route_is_taken() -> None:
         table = RouteTable(ordered, router)
         for path in ("/a/b/c", "/a/q/c", "/a/b/q", "/q/b/c", "/q/q/q", "/q//q", "/a//c", "/q/q"):
             assert table.find("GET", path) == by_router("GET", path, ordered), (turn, path)
+
+
+def test_what_is_remembered_is_of_that_method_and_path_and_bounded() -> None:
+    table = RouteTable(ROUTES, router)
+    for turn in range(2):
+        for number in range(MAX_KNOWN + 10):
+            for method in ("GET", "DELETE", "PUT"):
+                path = f"/compute/c{number}/jobs/{turn}"
+                assert table.find(method, path) == by_router(method, path)
+    assert 0 < len(table._known) <= MAX_KNOWN
+    found = table.find("GET", "/compute/c1/jobs/1")
+    assert found is not None
+    found[1]["job_id"] = "changed by a handler"
+    assert table.find("GET", "/compute/c1/jobs/1") == by_router("GET", "/compute/c1/jobs/1")
 
 
 def test_parameters_that_are_not_whole_segments_are_passed_to_the_router() -> None:

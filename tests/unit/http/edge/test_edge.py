@@ -47,6 +47,13 @@ async def test_invalid_ids_are_replaced(client: httpx.AsyncClient, value: bytes)
         assert re.fullmatch("[0-9a-f]{32}", response.headers[name.decode()])
 
 
+@pytest.mark.parametrize("host", ["", "a b", "gate/way", "user@gateway"])
+async def test_an_invalid_host_is_refused_after_a_valid_one(client: httpx.AsyncClient, host: str) -> None:
+    for _ in range(2):
+        assert (await client.get("/health/live")).status_code == 200
+        assert (await client.get("/health/live", headers={"Host": host})).status_code == 400
+
+
 async def test_one_log_line_per_request(client: httpx.AsyncClient, world: World) -> None:
     secret = f"{world.root}/hunter2"
     with logged() as lines:

@@ -88,6 +88,7 @@ class Parameters:
         self._body = None if body is None else (body, hints[body])
         self._path = model("Path", documented.path_params)
         self._query = model("Query", documented.query_params)
+        self.any = any((self._body, self._path, self._query))  # whether there is something to read
         known = self._query.model_fields if self._query is not None else {}
         self._simple = SimpleQuery(known)
         self._names = {(info.alias or name).encode(): info.alias or name for name, info in known.items()}
@@ -123,7 +124,7 @@ class Parameters:
     def _decode(self, query: bytes) -> Mapping[str, str]:
         """The known parameters of a query; bytes that are not UTF-8 become lone surrogates."""
         given: dict[str, str] = {}
-        for pair in query.split(b"&"):
+        for pair in query.split(b"&") if query else ():
             raw, _, value = pair.partition(b"=")
             name = self._names.get(raw) or self._names.get(unquote_to_bytes(raw.replace(b"+", b" ")))
             if name is None:

@@ -6,7 +6,6 @@ it is answered with 403.
 """
 
 import inspect
-from functools import partial
 from typing import Any, ClassVar, Final, Literal
 
 from fastapi.routing import APIRoute
@@ -14,7 +13,7 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from flamecrest.server.auth.jws import invalid_token
-from flamecrest.server.auth.port import Identity, Verb
+from flamecrest.server.auth.port import Identity, RequestProof, Verb
 from flamecrest.server.cluster import Cluster, Gateway, Permission
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import InsufficientScope, Timeout, Unauthenticated
@@ -42,6 +41,10 @@ class Call(Request):
         """The gateway that serves the request."""
         gateway: Gateway = self.scope["app"].gateway
         return gateway
+
+    def proof(self) -> RequestProof:
+        """What the request shows as proof that its sender has the key of a bound token."""
+        return proof_of(self)
 
     async def allow(
         self,
@@ -92,7 +95,8 @@ class GatewayRoute(APIRoute):
         if REQUEST_TIMEOUT in scope:
             call.deadline = call.deadline.sub(seconds_of(scope[REQUEST_TIMEOUT]))
         try:
-            response = await self.endpoint(call, **await self._parameters.read(call, call.deadline))
+            values = await self._parameters.read(call, call.deadline) if self._parameters.any else {}
+            response = await self.endpoint(call, **values)
         except BaseException as error:
             if isinstance(error, Timeout) and REQUEST_TIMEOUT in scope:
                 error.by_request = True
@@ -111,7 +115,8 @@ class GatewayRoute(APIRoute):
     async def _begin(self, call: Call) -> None:
         """Set identity, cluster and deadline. Raises Unauthenticated, Denied, Unavailable, Busy, NotFound."""
         scope = call.scope
-        gateway: Gateway = scope["app"].gateway
+        app = scope["app"]
+        gateway: Gateway = app.gateway
         header: str | None = None
         call.deadline = Deadline.after(AUTH_SECONDS)
         try:
@@ -121,17 +126,17 @@ class GatewayRoute(APIRoute):
                         raise invalid_token("more than one Authorization header")
                     header = value.decode("latin-1")
             with phase("auth"):
-                identity = await gateway.authenticator.authenticate(header, call.deadline, partial(proof_of, call))
+                identity = await gateway.authenticator.authenticate(header, call.deadline, call.proof)
         except (Unauthenticated, InsufficientScope) as error:
             error.challenge = challenge(call, error)
-            await scope["app"].refused_tokens.hold(scope)
+            await app.refused_tokens.hold(scope)
             raise
         call.identity = identity
         trace = current_trace.get()
         if trace is not None:
             trace.user = identity.username
             trace.identity = identity
-        scope["app"].users.begin(identity.username, scope)
+        app.users.begin(identity.username, scope)
         if gateway.fair_use is not None:
             await admit(gateway.fair_use, identity, scope)
         system = scope["path_params"].get("system_name")

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Constants = tuple[tuple[int, str], ...]  # positions and texts of segments
 MAX_PATH: Final = 2048  # characters of a path that is passed on: every regular expression would read all of it
+MAX_KNOWN: Final = 1000  # paths whose routes are remembered
+_SHORT: Final = 200  # characters of such a path, at most
 
 
 class PathPattern:
@@ -49,6 +51,7 @@ class RouteTable:
         self._router = router
         self._methods = Methods(routes)
         self._patterns: dict[tuple[str, int], list[PathPattern]] = {}  # by method and number of segments
+        self._known: dict[tuple[str, str], tuple[APIRoute, dict[str, str]]] = {}  # by method and path, those asked for
         self._without: dict[tuple[str, str], list[Constants]] = {}  # by method and path: what is no parameter of it
         alike: dict[int, list[APIRoute]] = {}  # by number of segments
         for route in routes:
@@ -87,6 +90,18 @@ class RouteTable:
 
     def find(self, method: str, path: str) -> tuple[APIRoute, dict[str, str]] | None:
         """The route of a path, and the parameters in the path; None if the table does not hold it."""
+        known = self._known.get((method, path))
+        if known is None:
+            known = self._search(method, path)
+            if known is None:
+                return None
+            if len(path) <= _SHORT:
+                if len(self._known) >= MAX_KNOWN:
+                    self._known.clear()
+                self._known[method, path] = known
+        return known[0], known[1].copy()
+
+    def _search(self, method: str, path: str) -> tuple[APIRoute, dict[str, str]] | None:
         segments = path.split("/")
         best: tuple[int, APIRoute, dict[str, str]] | None = None
         for pattern in self._patterns.get((method, len(segments)), ()):

@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
@@ -65,10 +65,26 @@ def parse_wait(text: str | None) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The body of a response, and its weak tag, which does not depend on the time that jobs have run."""
+    """The body of a response, and its weak tag, which does not depend on the time that jobs have run.
+
+    `headers` are those of every response with this body, the first two those of a 304 as well; the opaque part of the
+    tag is `opaque`.
+    """
 
     body: bytes
     etag: str
+    opaque: str = field(init=False)
+    headers: tuple[tuple[bytes, bytes], ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "opaque", self.etag.removeprefix("W/"))
+        headers = (
+            (b"etag", self.etag.encode()),
+            (b"cache-control", b"private, no-cache"),
+            (b"content-length", b"%d" % len(self.body)),
+            (b"content-type", b"application/json"),
+        )
+        object.__setattr__(self, "headers", headers)
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Encoded:
@@ -149,20 +165,12 @@ class SharedResponse(Response):
 
     def __init__(self, call: Call, encoded: Encoded, age: float, known: Container[str] | None = None) -> None:
         """`known` are the opaque parts of the tags that the request has, if they were read before."""
-        self.etag, self.body, self.status_code, self.background = encoded.etag, encoded.body, 200, None
-        self.raw_headers = [
-            (b"etag", self.etag.encode()),
-            (b"age", b"%d" % age),
-            (b"cache-control", b"private, no-cache"),
-        ]
+        self.body, self.status_code, self.background = encoded.body, 200, None
+        self.raw_headers = [(b"age", b"%d" % age), *encoded.headers]
         known = known_tags(call) if known is None else known
-        if "*" in known or self.etag.removeprefix("W/") in known:
+        if known and ("*" in known or encoded.opaque in known):
             self.status_code, self.body = 304, b""
-        else:
-            self.raw_headers += (
-                (b"content-length", b"%d" % len(encoded.body)),
-                (b"content-type", b"application/json"),
-            )
+            del self.raw_headers[3:]
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Send the response."""
@@ -172,8 +180,10 @@ class SharedResponse(Response):
 
 def known_tags(call: Call) -> frozenset[str]:
     """The tags in If-None-Match, for weak comparison (RFC 9110, 13.1.2); `*` is any answer."""
-    condition = call.headers.get("if-none-match")
-    return frozenset() if condition is None else frozenset(tag.removeprefix("W/") for tag in entity_tags(condition))
+    for name, value in call.scope["headers"]:  # not `call.headers`, which costs as much as all of the response
+        if name == b"if-none-match":
+            return frozenset(tag.removeprefix("W/") for tag in entity_tags(value.decode("latin-1")))
+    return frozenset()
 
 
 async def wait_for_change(

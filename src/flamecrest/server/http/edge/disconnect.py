@@ -56,6 +56,7 @@ class RequestMonitor:
         self.old: set[OpenRequest] = set()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.host: bytes | None = None  # the Host of an earlier request, which was valid: nearly all have that one
         self.closing_until = 0.0  # loop time until which connections are closed after their response
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:

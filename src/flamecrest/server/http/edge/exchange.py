@@ -21,7 +21,7 @@ from flamecrest.server.http.core.user_memory import COUNTED
 from flamecrest.server.telemetry.trace import Trace, log_request
 
 from .forwarded import FORWARDED
-from .framing import MAX_HEADERS, NEVER_READ, NOTED, VALID_HOST, VALID_ID, head_error
+from .framing import MAX_HEADERS, NEVER_READ, NOTED, VALID_ID, head_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +47,7 @@ _FIXED: Final = (
 )
 # For responses that are no pages: a file that a browser shows in spite of all runs no script and is in no frame.
 _NO_PAGE: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox")
+_FIXED_NO_PAGE: Final = (*_FIXED, _NO_PAGE)
 _CLOSE: Final = (b"connection", b"close")
 _CLIENT_CLOSED: Final = 499  # in the access log only: the client has disconnected
 _DISCONNECT: Final = {"type": "http.disconnect"}
@@ -102,14 +103,16 @@ class Exchange:
                     correlation_id = value
                 else:
                     self._note(name, value)
-        made = request_id.decode() or f"{random.getrandbits(128):032x}"  # not a secret
+        made = request_id.decode() or random.randbytes(16).hex()  # noqa: S311 -- not a secret
         self.trace = Trace(made, correlation_id.decode() or made, scope["method"])
         self.unread = (self._length > 0 or self._coding != b"") and scope["method"] not in NEVER_READ
         self.error: GatewayError | HTTPException | None = None  # why the request must be refused
         version = scope.get("http_version", "1.1")
         plain = len(self._hosts) == 1 and not self._coding and version == "1.1" and size <= MAX_HEADERS
-        if not plain or VALID_HOST.fullmatch(self._hosts[0]) is None:
+        if not plain or self._hosts[0] != monitor.host:
             self.error = head_error(self._hosts, self._coding, self._length, version, size)
+            if self.error is None and version == "1.1":
+                monitor.host = self._hosts[0]
         self._listener: asyncio.Task[None] | None = None
         self._started = self._responded = self._waiting = False
         self.ended: Literal["", "disconnected", "stalled", "stopped"] = ""
@@ -165,19 +168,18 @@ class Exchange:
             self._started = True
             trace.status = message["status"]
             headers = message["headers"]
-            headers += (
-                *_FIXED,
-                (b"f7t-timestamp", b"%.6f" % time.time()),
-                (b"x-request-id", trace.request_id.encode()),
-                (b"x-correlation-id", trace.correlation_id.encode()),
-                *self._scope.get(ADDED_HEADERS, ()),
-            )
-            if PAGE not in self._scope:
-                headers.append(_NO_PAGE)
+            request_id = trace.request_id.encode()
+            correlation_id = request_id if trace.correlation_id is trace.request_id else trace.correlation_id.encode()
+            headers += _FIXED if PAGE in self._scope else _FIXED_NO_PAGE
+            headers.append((b"f7t-timestamp", b"%.6f" % time.time()))
+            headers.append((b"x-request-id", request_id))
+            headers.append((b"x-correlation-id", correlation_id))
+            if ADDED_HEADERS in self._scope:
+                headers += self._scope[ADDED_HEADERS]
             if trace.user is not None:
                 headers.append((b"f7t-authusername", trace.user.encode("ascii", "replace")))
             if (
-                self._closing()
+                (self._monitor.closing_until != 0.0 and self._closing())
                 or (self.error is not None and self._coding)
                 or (self.unread and (self.ended or self._expects or not 0 <= self._length <= SMALL_BODY))
             ):
@@ -204,8 +206,7 @@ class Exchange:
 
     def _closing(self) -> bool:
         """Whether the connection must be closed after the response, because others wait to be accepted."""
-        until = self._monitor.closing_until
-        return until != 0.0 and self._task.get_loop().time() < until
+        return self._task.get_loop().time() < self._monitor.closing_until
 
     # Called by the edge
 
