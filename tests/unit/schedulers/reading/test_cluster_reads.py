@@ -78,6 +78,9 @@ def test_nodes_are_asked_once_for_all_by_the_account():
         await asyncio.sleep(2)
         found = await asyncio.gather(*(site.nodes(user) for user in ("alice", "bob") * 20))
         assert set(found) == {"as account sees it"}
+        saved = site.counters.saved["nodes"]
+        assert await site.nodes("bob") == "as account sees it"  # the answer is there
+        assert site.counters.saved["nodes"] == saved + 1
         assert site.asked == ["alice", "bob", "account"]
         assert site.asked_privacy == 1
 

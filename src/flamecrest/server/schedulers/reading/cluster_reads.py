@@ -59,6 +59,8 @@ class ClusterReads:
         """
         answers: SharedAnswers[T] = self._answers[kind]
         if for_all is not None and self._is_shared(user, kind):
+            if (kept := answers.kept(_ALL, key)) is not None:
+                return kept
             try:
                 return await answers.ask(_ALL, key, for_all, deadline.sub(min(PATIENCE, deadline.left() / 2)))
             except GatewayError as error:

@@ -29,10 +29,14 @@ ENDING: Final = 0.5  # seconds in which a question ends after its deadline: its 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Answer(Generic[T]):
-    """A value and when it was asked for (monotonic): the value is as of then or later. Compared by identity."""
+    """A value and when it was asked for (monotonic): the value is as of then or later. Compared by identity.
+
+    `parts` are what was made of it, by what they are for.
+    """
 
     value: T
     asked: float
+    parts: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
 
 Question = Callable[["Deadline"], Coroutine[Any, Any, T]]
@@ -79,8 +83,16 @@ class SharedAnswers(Generic[T]):
 
     def peek(self, group: Hashable, key: Hashable) -> Answer[T] | None:
         """The answer that is kept, if any. Does not count as saved."""
-        kept = self._kept.get(group, {}).get(key)
+        answers = self._kept.get(group)
+        kept = None if answers is None else answers.get(key)
         return None if kept is None else kept.answer
+
+    def kept(self, group: Hashable, key: Hashable) -> Answer[T] | None:
+        """The answer that is kept, if any, to one who would ask otherwise. Not for answers that are refreshed."""
+        kept = self.peek(group, key)
+        if kept is not None:
+            self._counters.saved[self._name] += 1
+        return kept
 
     def use(self, group: Hashable, key: Hashable, question: Question[T]) -> Answer[T] | None:
         """The answer that is kept, if any; `question` refreshes it. Does not count as saved."""
