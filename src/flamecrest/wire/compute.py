@@ -27,8 +27,7 @@ class JobsTimeWindow(StrEnum):
     @property
     def seconds(self) -> int:
         """The length of the window."""
-        number, unit = int(self.value[:-1]), self.value[-1]
-        return number * (86400 if unit == "d" else 3600)
+        return int(self[:-1]) * (86400 if self[-1] == "d" else 3600)
 
 
 def _read_env(value: Any) -> dict[str, str]:

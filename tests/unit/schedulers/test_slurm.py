@@ -399,7 +399,7 @@ def test_filters_that_slurm_would_take_otherwise_are_not_passed_on(value):
     plain = JobQuery(user="u", window=60)
     for field in ("name", "account"):
         for factory in (slurm.live, slurm.history):
-            assert factory(replace(plain, **{field: value})).argv == factory(plain).argv
+            assert factory(plain._replace(**{field: value})).argv == factory(plain).argv
 
 
 @pytest.mark.parametrize("value", ["arr", "my.job-1_x", "a=b", "a@b:c/d+e"])

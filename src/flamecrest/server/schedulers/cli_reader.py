@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
@@ -76,7 +75,7 @@ class CliReader:
                 raise
             error = Upstream(f"The accounting database refuses to search for the job: {refusal.words}")
         for window in _SHORTER_WINDOWS:
-            shorter = self._dialect.history(replace(query, window=window))
+            shorter = self._dialect.history(query._replace(window=window))
             try:
                 snapshot = await self._runner.run(shorter or command, deadline)
             except WindowTooWide:

@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from flamecrest.server.errors import Unsupported
 
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class JobQuery:
+class JobQuery(NamedTuple):
     """Which jobs are wanted: one job, several, or those of a user (None: all users) within the last `window` seconds.
 
     For jobs by their ids a window of 0 means all times. Unknown ids among several are ignored.

@@ -8,8 +8,7 @@ import json
 import re
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 from fastapi import Query
 
@@ -79,8 +78,7 @@ _KEYS: Final[Mapping[str, Callable[[Job], Any]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class JobsRequest:
+class JobsRequest(NamedTuple):
     """The filters, order and page of a list of jobs. `window` is in seconds."""
 
     all_users: bool = False
@@ -114,14 +112,14 @@ class JobsRequest:
         cursor: str | None,
     ) -> JobsRequest:
         """Make it from the parameters. Raises Invalid."""
-        begin = _since(since)
+        begin = _since(since) if since else None
         return cls(
             allusers,
             account or None,
             name or None,
             window if begin is None else max(1, int(time.time()) - begin),
-            _states(state),
-            _ids(ids),
+            _states(state) if state else frozenset(),
+            _ids(ids) if ids else (),
             partition or None,
             user or None,
             begin,
@@ -196,8 +194,8 @@ class JobsRequest:
         )
 
 
-def _ids(text: str | None) -> tuple[str, ...]:
-    ids = tuple(dict.fromkeys(one for one in (text or "").split(",") if one))
+def _ids(text: str) -> tuple[str, ...]:
+    ids = tuple(dict.fromkeys(one for one in text.split(",") if one))
     if len(ids) > MAX_IDS:
         raise _invalid("ids", f"must not be more than {MAX_IDS}")
     for one in ids:
@@ -206,16 +204,14 @@ def _ids(text: str | None) -> tuple[str, ...]:
     return ids
 
 
-def _states(text: str | None) -> frozenset[str]:
-    states = frozenset(one.strip().upper() for one in (text or "").split(",") if one.strip())
+def _states(text: str) -> frozenset[str]:
+    states = frozenset(one.strip().upper() for one in text.split(",") if one.strip())
     if not states <= SHOWN_STATES:
         raise _invalid("state", f"must be one or more of {', '.join(sorted(SHOWN_STATES))}")
     return states
 
 
-def _since(text: str | None) -> int | None:
-    if not text:
-        return None
+def _since(text: str) -> int:
     now = int(time.time())
     try:
         since = read_time(text) if "T" in text[4:] else now - read_duration(text)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 from flamecrest.server.errors import GatewayError
 from flamecrest.server.schedulers.dialect import JobQuery
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 LIVE_PATIENCE: Final = 0.5  # seconds after which the accounting is asked for a job although the queue has not answered
 SLICE: Final = 500  # jobs that are merged before other tasks run: some 10 ms
 _NOTHING: Final = Snapshot()
+_BY_ID: Final = "by id"  # of an answer's parts: its records by their base ids
 
 
 class JobReads:
@@ -65,9 +66,6 @@ class JobReads:
         self._clock = clock
         self._users: OrderedDict[str, UserJobs] = OrderedDict()
         self._news: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()  # while somebody waits
-        # by answer and query: the list, and the version of the memory that it was made from
-        self._lists: WeakKeyDictionary[Answer[Snapshot], dict[JobQuery, tuple[int, list[Job]]]] = WeakKeyDictionary()
-        self._indexed: WeakKeyDictionary[Answer[Snapshot], dict[str, list[JobRecord]]] = WeakKeyDictionary()
         answers = limits.answers(counters)
         self._queues = LiveQueues(lookup, counters, limits, self._queue_answered, joint=joint)
         self._single = answers("job", life=limits.life, on_answer=self._single_answered)
@@ -91,7 +89,7 @@ class JobReads:
         while user.merge_some(SLICE):
             await asyncio.sleep(0)
             live = self._queues.peek(reader) or live
-        return Answer(self._selected(reader, user, live, query), live.asked)
+        return self._selected(reader, user, live, query)
 
     async def job(self, reader: JobReader, job_id: str, deadline: Deadline) -> Answer[Job]:
         """One job. Raises as JobLookup.find."""
@@ -199,7 +197,7 @@ class JobReads:
 
     def _due_now(self, reader: JobReader, user: UserJobs, window: int, deadline: Deadline) -> int | None:
         """What the caller has to read of the accounting. If what is known will do, it is read behind the answer."""
-        due = self._list_due(user, window)
+        due = user.list_due(window, self._ticks(), self._clock())
         if due is None or not self._is_recent(user, window):
             return due
         if user.user not in self._behind:
@@ -213,18 +211,19 @@ class JobReads:
         except GatewayError as error:
             self._lookup.note_failure("history", error)
 
-    def _selected(self, reader: JobReader, user: UserJobs, live: Answer[Snapshot], query: JobQuery) -> list[Job]:
+    def _selected(
+        self, reader: JobReader, user: UserJobs, live: Answer[Snapshot], query: JobQuery
+    ) -> Answer[list[Job]]:
         """The list for a query; the same object as long as nothing has changed."""
-        lists = self._lists.setdefault(live, {})
-        version, found = lists.get(query, (None, []))
-        if version != user.version:
+        made: tuple[int, Answer[list[Job]]] | None = live.parts.get(query)
+        if made is None or made[0] != user.version:
             if user.is_last(live):
                 chosen = partial(reader.matches, query) if query.account or query.name else None
-                found = user.merged().select(chosen, self._clock() - query.window)
+                found: list[Job] = user.merged().select(chosen, self._clock() - query.window)
             else:
                 found = self._own(reader, query, merge(user.live(live.value.records, live.asked), user.listed()))
-            lists[query] = user.version, found
-        return found
+            live.parts[query] = made = user.version, Answer(found, live.asked)
+        return made[1]
 
     def _own(self, reader: JobReader, query: JobQuery, records: Iterable[JobRecord]) -> list[Job]:
         found = wanted(reader, query, records, self._clock())
@@ -301,9 +300,9 @@ class JobReads:
 
     def _of_job(self, user: UserJobs, answer: Answer[Snapshot], base_id: str) -> list[JobRecord]:
         """The live records of one job, in an answer and in what the user has seen since."""
-        index = self._indexed.get(answer)
+        index: dict[str, list[JobRecord]] | None = answer.parts.get(_BY_ID)
         if index is None:
-            self._indexed[answer] = index = index_by_id(answer.value.records)
+            answer.parts[_BY_ID] = index = index_by_id(answer.value.records)
         return user.live(index.get(base_id, ()), answer.asked, base_id)
 
     async def _ask_together(self, reader: JobReader, base_ids: dict[str, str], deadline: Deadline) -> None:
