@@ -11,6 +11,7 @@ import pytest
 
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.errors import GatewayError, Invalid, NotFound, TooLarge
+from flamecrest.server.schedulers.capabilities import Operation
 from flamecrest.server.schedulers.port import Scheduler
 from flamecrest.server.schedulers.values import ArrayRequest, Dependency, DependencyKind, JobAction, JobSpec
 from tests.contract.gateways import live_site, over_live_site, over_sandbox, soon
@@ -112,3 +113,13 @@ async def test_ids_that_are_none(sandbox: tuple[Scheduler, JobSpec], job_id: str
             await ask
     (found,) = (await scheduler.jobs_by_id([job_id], soon())).values()
     assert isinstance(found, GatewayError)
+
+
+async def test_actions_on_a_job_that_is_not_there(sandbox: tuple[Scheduler, JobSpec], request: pytest.FixtureRequest):
+    scheduler, _ = sandbox
+    if request.node.callspec.params["sandbox"] == "slurm":
+        pytest.skip("the toy suspends no jobs")
+    for action in JobAction:
+        if Operation(action) in scheduler.capabilities.operations:
+            with pytest.raises(NotFound):
+                await scheduler.act("400000", action, soon())

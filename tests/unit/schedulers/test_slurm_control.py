@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flamecrest.server.errors import Conflict, Denied, Invalid, NotFound
+from flamecrest.server.errors import Conflict, Denied, Invalid, NotFound, Unavailable
 from flamecrest.server.schedulers.slurm.dialect import Slurm
 from flamecrest.server.schedulers.values import Dependency, DependencyKind, JobAction, JobChange
 from flamecrest.server.ssh.command import Output
@@ -47,6 +47,20 @@ def test_refusals_have_kinds(status: int, said: str, kind: type[Exception]) -> N
         SLURM.act("25", JobAction.RELEASE).parse(Output(status, stderr=said.encode()))
     with pytest.raises(kind):
         SLURM.change("25", JobChange(partition="long")).parse(Output(status, stderr=said.encode()))
+
+
+@pytest.mark.parametrize("action", [JobAction.SUSPEND, JobAction.RESUME])
+def test_a_job_that_slurm_does_not_know_cannot_be_suspended(action: JobAction) -> None:
+    """Of any other request these words tell that the answer was lost."""
+    said = Output(1, stderr=b"Unexpected message received for job 999999\n")
+    with pytest.raises(NotFound):
+        SLURM.act("999999", action).parse(said)
+    with pytest.raises(Unavailable):
+        SLURM.act("999999", JobAction.HOLD).parse(said)
+    with pytest.raises(Unavailable):
+        SLURM.act("999999", action).parse(Output(1, stderr=b"slurm_suspend error: Unexpected message received\n"))
+    with pytest.raises(Denied):
+        SLURM.act("999999", action).parse(Output(1, stderr=b"Access/permission denied for job 25\n"))
 
 
 def test_a_done_change_says_nothing() -> None:

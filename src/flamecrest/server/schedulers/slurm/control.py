@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from functools import partial
 from typing import Final
@@ -29,6 +30,8 @@ _WRONG_STATE: Final = (
     "Job is no longer pending execution",
     "Only pending jobs can be",
 )
+# Of 22.05, 24.11 and 26.05: slurmctld answers with an error of a kind that these commands do not expect.
+_UNKNOWN_TO_SUSPEND: Final = re.compile(r"^Unexpected message received for job \S+\s*\Z")
 _WORDS: Final = (
     ("name", "JobName"),
     ("account", "Account"),
@@ -40,7 +43,8 @@ _WORDS: Final = (
 
 def act(scontrol: str, job: SlurmJobId, action: JobAction) -> Command[None]:
     """Hold, release, requeue, suspend or resume the job."""
-    return Command((scontrol, *job.clusters, action.value, str(job)), _done)
+    suspends = action in {JobAction.SUSPEND, JobAction.RESUME}
+    return Command((scontrol, *job.clusters, action.value, str(job)), _suspended if suspends else _done)
 
 
 def signal(scancel: str, job: SlurmJobId, name: str) -> Command[None]:
@@ -79,6 +83,13 @@ def _assignments(change: JobChange) -> Iterator[str]:
         yield f"StartTime=uts{check_time('begin', change.begin)}"
     if change.dependencies is not None:
         yield f"Dependency={dependency_text(list(change.dependencies))}"
+
+
+def _suspended(output: Output) -> None:
+    """Raise what Slurm says of `suspend` and `resume`. Of a job that it does not know its commands say only this."""
+    if output.status == 1 and _UNKNOWN_TO_SUSPEND.search(output.errors()):
+        raise job_not_found("Slurm does not know the job")
+    _done(output)
 
 
 def _done(output: Output, given: Collection[str] = ()) -> None:
