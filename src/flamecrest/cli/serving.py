@@ -17,7 +17,7 @@ from flamecrest.server.telemetry.log import log_to_stream
 from flamecrest.server.telemetry.trace import ACCESS
 
 from .certificate import renew_certificate
-from .memory import keep_freed_memory
+from .memory import RETURNED_EVERY, keep_freed_memory, return_freed_memory
 from .metrics_port import serving_metrics
 from .options import HttpOptions, limit_stalls
 from .pressure import Connections, relieve
@@ -121,18 +121,13 @@ async def _run(
     configuration: Configuration | None,
     runs: Callable[[], None] | None,
 ) -> bool:
-    loop, stop, listens = asyncio.get_running_loop(), asyncio.Event(), False
+    stop, asked, options, listens = asyncio.Event(), Hangup(), HttpOptions.of(settings.server), False
 
     def reported() -> None:
         if listens:
             report()
 
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGINT, stop.set)
-    loop.add_signal_handler(signal.SIGUSR1, reported)
-    options, asked = HttpOptions.of(settings.server), Hangup()
-    loop.add_signal_handler(signal.SIGHUP, asked.set)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # a worker process begins with it blocked
+    _handle_signals(stop, reported, asked)
     try:
         async with (
             _background(_repeat, runs),
@@ -140,11 +135,10 @@ async def _run(
             running(app, listener, options, grace=settings.server.shutdown_timeout) as reload,
             _background(renew_certificate, options.tls, reload, asked.certificate),
             _background(_reload, configuration, app, asked.configuration),
+            _background(return_freed_memory, RETURNED_EVERY),
         ):
             listens = True
-            # these objects live as long as the process: without freeze, every full collection would traverse them
-            gc.collect()
-            gc.freeze()
+            _freeze()
             ready()
             await stop.wait()
             log.info("stopping")
@@ -157,6 +151,22 @@ async def _run(
     else:
         log.info("stopped")
     return listens
+
+
+def _freeze() -> None:
+    """Leave what there is now out of full collections: it lives as long as the process."""
+    gc.collect()
+    gc.freeze()
+
+
+def _handle_signals(stop: asyncio.Event, report: Callable[[], None], asked: Hangup) -> None:
+    """Stop on SIGTERM and SIGINT, report on SIGUSR1, read again on SIGHUP."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+    loop.add_signal_handler(signal.SIGUSR1, report)
+    loop.add_signal_handler(signal.SIGHUP, asked.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # a worker process begins with it blocked
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:
