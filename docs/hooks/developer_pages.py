@@ -1,5 +1,7 @@
 """MkDocs hook: fill the developers' pages with the map of ARCHITECTURE.md, functions of the source, and recorded walks.
 
+Links to files outside of docs work where the source is read, and become their text on the site.
+
 Walks need a sandbox and some seconds. With FLAMECREST_DOCS=quick the pages name the command instead.
 """
 
@@ -18,6 +20,7 @@ ROOT: Final = Path(__file__).parents[2]
 MAP: Final = "<!-- the table of ARCHITECTURE.md -->"
 HEADING: Final = "## Where to change what\n"
 SOURCE: Final = re.compile(r"<!-- source: (?P<file>\S+) (?P<name>\w+) -->")
+OUTSIDE: Final = re.compile(r"\[(?P<text>[^\]]+)\]\((?:\.\./)+deploy/[^)]*\)")
 FLOWS: Final = ("stat", "submit", "upload")
 
 
@@ -60,7 +63,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put tables and walks where a page asks for them."""
     if MAP in markdown:
         markdown = markdown.replace(MAP, table())
-    markdown = SOURCE.sub(function, markdown)
+    markdown = OUTSIDE.sub(r"\g<text>", SOURCE.sub(function, markdown))
     for flow in FLOWS:
         mark = f"<!-- walk: {flow} -->"
         if mark in markdown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .terminal import FAILED, fail, fail_for, load_configuration, one_file, require_server_extra
+from .terminal import FAILED, fail, fail_for, load_configuration, one_file, print_line, require_server_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,6 +62,8 @@ def check(
     require_usable_rules(settings)
 
     typer.echo(summary(settings))
+    if note := unprobed(settings):
+        print_line(note, label="note")
     if not connect:
         return
     results = asyncio.run(_connect(settings, user or _first_user(settings), timeout))
@@ -99,6 +102,17 @@ def summary(settings: Settings) -> str:
     return f"The configuration is valid: {clusters}."
 
 
+def unprobed(settings: Settings) -> str:
+    """A note about the clusters of which nothing is probed; empty if there are none."""
+    names = [cluster.name for cluster in settings.clusters if not cluster.probing.timeouts()]
+    if not names:
+        return ""
+    return (
+        f"nothing is probed of {', '.join(names)}: only users' requests notice what is down, and GET /status/systems "
+        "shows no health. Set probing and service_account of the cluster"
+    )
+
+
 def _first_user(settings: Settings) -> str:
     sources = (settings.ssh_credentials, *(cluster.ssh_credentials for cluster in settings.clusters))
     keys = [key for source in sources for key in getattr(source, "keys", None) or ()]
@@ -112,6 +126,7 @@ async def _connect(settings: Settings, user: str, seconds: float) -> list[CheckR
         from flamecrest.server.wiring.gateway import open_gateway  # noqa: PLC0415 - not in the base install
 
         from .connect import check_connections, for_checks  # noqa: PLC0415 - not in the base install
+    logging.getLogger("flamecrest").addHandler(logging.NullHandler())  # the table has what would be logged
     async with open_gateway(for_checks(settings)) as gateway:
         return await check_connections(gateway, settings, user, seconds)
 

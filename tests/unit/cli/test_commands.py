@@ -90,7 +90,13 @@ def test_every_option_has_a_help_text(command: str) -> None:
 def test_check_accepts_a_valid_configuration(good: Path) -> None:
     result = runner.invoke(app, ["check", str(good)])
     assert result.exit_code == 0
-    assert result.output == "The configuration is valid: 1 cluster (daint).\n"
+    assert result.stdout == "The configuration is valid: 1 cluster (daint).\n"
+    assert "note: nothing is probed of daint: " in result.stderr
+    probed = {
+        "FLAMECREST__CLUSTERS__DAINT__PROBING": '{"interval_check": 60, "services": {"ssh": {"timeout": 5}}}',
+        "FLAMECREST__CLUSTERS__DAINT__SERVICE_ACCOUNT": '{"client_id": "probe", "secret": "s"}',
+    }
+    assert "nothing is probed of daint: only" not in runner.invoke(app, ["check", str(good)], env=probed).stderr
 
 
 def test_check_reads_the_path_from_the_environment(good: Path) -> None:

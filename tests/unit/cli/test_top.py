@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 import io
 import math
+import os
+import pty
+import re
+import select
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -18,8 +24,9 @@ from typer.testing import CliRunner
 
 from flamecrest.cli.main import app
 from flamecrest.cli.options import HttpOptions
-from flamecrest.cli.top.reading import Change, Reading, parsed, quantile, read_all, users_of
-from flamecrest.cli.top.screen import clean, milliseconds, number, screen, size
+from flamecrest.cli.top.reading import Change, Reading, Values, parsed, quantile, read_all, users_of
+from flamecrest.cli.top.screen import View
+from flamecrest.cli.top.tables import clean, milliseconds, number, size
 from flamecrest.cli.with_uvicorn import uvicorn_server
 from flamecrest.server.telemetry.metrics.exposition import GatewayCollector
 from flamecrest.server.telemetry.metrics.requests import RequestMetrics
@@ -31,7 +38,7 @@ REQUESTS = "flamecrest_http_requests_total"
 STAT = "/filesystem/{system_name}/ops/stat"
 
 
-def metrics(count: int, *, seconds: float = 0.004, cluster: str = "daint", status: int = 200) -> str:
+def metrics(count: int, *, seconds: float = 0.004, cluster: str = "daint", status: int = 200, route: str = STAT) -> str:
     """The text of a gateway that has served some requests."""
     from prometheus_client.exposition import generate_latest
 
@@ -41,7 +48,7 @@ def metrics(count: int, *, seconds: float = 0.004, cluster: str = "daint", statu
     ssh = phase("ssh")
     ssh.seconds = seconds / 2
     for _ in range(count):
-        requests.ended(Trace("r", "c", "GET", STAT, None, cluster, status, sent=1000, phases={"ssh": ssh}), seconds, 0)
+        requests.ended(Trace("r", "c", "GET", route, None, cluster, status, sent=1000, phases={"ssh": ssh}), seconds, 0)
     registry = CollectorRegistry()
     gauges = [
         Sample("flamecrest_ssh_connections", (cluster,), 4),
@@ -60,7 +67,7 @@ def reading(url: str, at: float, text: str, users: Mapping[str, int] | None = No
 
 def shown(*args: object) -> str:
     console = Console(file=io.StringIO(), width=200, highlight=False)
-    console.print(screen(*args))  # type: ignore[arg-type]
+    console.print(View(*args))  # type: ignore[arg-type]
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -70,7 +77,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_no_broken_ones(width: int) -> 
     before = [reading("http://127.0.0.1:9464", 0.0, metrics(100), {})]
     after = [reading("http://127.0.0.1:9464", 2.0, metrics(5140), {"ann": 2})]
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(screen(before, after))
+    console.print(View(before, after))
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     (at,) = [number for number, line in enumerate(lines) if line.startswith("cluster ")]
@@ -106,7 +113,7 @@ def test_view_of_two_replicas_of_which_one_is_down() -> None:
     assert "1 of 2 replicas" in text
     assert "does not answer: refused" in text
     assert "daint" in text
-    assert "ssh refused" in text
+    assert "refused: ssh" in text
     assert "down: issuer https://id.example.org" in text
     assert "down:" not in shown(before, before)
     assert f"GET {STAT}" in text
@@ -191,3 +198,48 @@ async def test_replicas_are_read_and_their_problems_named(tmp_path: Path) -> Non
         refusal = CliRunner().invoke(app, ["top", *arguments])
         assert refusal.exit_code in {1, 2}
         assert "error: " in refusal.output
+
+
+@pytest.mark.parametrize("height", [16, 20, 24, 30, 60])
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_low_screen_shows_fewer_rows_and_says_so(width: int, height: int) -> None:
+    values: Values = {}
+    for which in range(7):
+        for cluster in ("alps", "daint"):
+            values |= parsed(metrics(40, route=f"/filesystem/{{system_name}}/ops/of-{which}", cluster=cluster))
+    before = [Reading("http://127.0.0.1:9464", 0.0, dict.fromkeys(values, 0.0))]
+    after = [Reading("http://127.0.0.1:9464", 2.0, values, {f"user{which:02}": 1 for which in range(20)})]
+    console = Console(file=io.StringIO(), width=width, height=height, highlight=False)
+    with console.screen() as whole:
+        whole.update(View(before, after))
+    assert isinstance(console.file, io.StringIO)
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    assert len(lines) == height  # a screen has no more lines: what does not fit would be lost
+    operations, users = (sum(re.search(part, line) is not None for line in lines) for part in ("/of-", r"^user\d"))
+    clusters = sum(line.startswith(("alps ", "daint ")) for line in lines)
+    assert (clusters == 2) != ("and 1 more cluster" in lines)
+    assert clusters == 2 or height < 24
+    assert any(line.startswith(f"and {14 - operations} more operation") for line in lines) == (operations > 0)
+    assert any(line.startswith(f"and {20 - users} more user") for line in lines) == (users > 0)
+    assert operations >= 3 or height < 24
+    assert users > 0 or height < 24
+    assert height < 60 or operations == 12
+
+
+def test_keys_end_the_view_and_a_pipe_has_none(tmp_path: Path) -> None:
+    """In a terminal of its own, at an address where nothing listens."""
+    refused = CliRunner().invoke(app, ["top"])
+    assert (refused.exit_code, "--once" in refused.output) == (2, True)
+    code = "import sys; sys.argv[1:] = ['top', 'http://127.0.0.1:9']; from flamecrest.cli.main import app; app()"
+    master, slave = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    seen = b""
+    while b"q quits" not in seen:
+        assert select.select([master], [], [], 50)[0], seen
+        seen += os.read(master, 65536)
+    os.write(master, b"xq")
+    assert process.wait(50) == 0
+    os.close(master)
+    assert b"0 of 1 replica" in seen
+    assert b"connection refused (does the gateway run" in seen

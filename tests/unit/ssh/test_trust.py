@@ -38,6 +38,20 @@ async def test_an_unknown_key_is_refused_with_its_known_hosts_line(world):
         assert await log_in(pool) == "in\n"
 
 
+async def test_a_host_with_several_keys_is_asked_for_the_short_one_unless_it_is_known_by_another(world):
+    keys = [asyncssh.generate_private_key(kind) for kind in ("ssh-rsa", "ecdsa-sha2-nistp256", "ssh-ed25519")]
+    empty = world.root / "empty"
+    empty.touch()
+    async with asyncssh.listen("127.0.0.1", 0, server_host_keys=keys) as server:
+        host = world.host(port=server.get_port())
+        async with world.pool(host, host_keys=HostKeyVerifier([str(empty)])) as pool:
+            with pytest.raises(Upstream, match=r"is unknown.* ssh-ed25519 AAAA"):
+                await log_in(pool)
+            empty.write_text(known_hosts_line("127.0.0.1", server.get_port(), keys[0]) + "\n")
+            with pytest.raises(Upstream, match="did not accept the SSH credentials"):  # the key of the host is accepted
+                await log_in(pool)
+
+
 async def test_a_changed_key_is_refused_as_changed(world):
     other = asyncssh.generate_private_key("ssh-ed25519")
     path = world.root / "known"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import yaml
 
 from flamecrest.sandbox.centre import Centre
 from flamecrest.server.app import create_app
+from flamecrest.server.health.board import ProbeResult, Service
 from flamecrest.server.settings import load
 from tests.unit.auth.authorization.test_openfga import Store
 
@@ -25,8 +26,9 @@ OFTEN = {"interval_check": 1, "retry_interval": 1}
 class Asking:
     """A gateway, asked by a user."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, depends_on: Callable[[], Sequence[ProbeResult]]) -> None:
         self.client = client
+        self.depends_on = depends_on
         self._was_ready = False
 
     async def ready(self) -> dict[str, dict[str, Any]]:
@@ -36,7 +38,14 @@ class Asking:
             return {}
         self._was_ready = True
         assert answer.status_code == 200, answer.text
+        assert not {"target", "message"} & {key for one in answer.json()["dependencies"] for key in one}
+        assert "127.0.0.1" not in answer.text  # anybody may read it
         return {one["service"]: one for one in answer.json()["dependencies"]}
+
+    def details(self, service: Service) -> tuple[str | None, str | None]:
+        """The address of a dependency and the message of its probe, which only the gateway itself knows."""
+        (found,) = (probe for probe in self.depends_on() if probe.service is service)
+        return found.path, found.message
 
     async def until(self, holds: Callable[[dict[str, dict[str, Any]]], bool]) -> dict[str, dict[str, Any]]:
         async with asyncio.timeout(50):
@@ -54,7 +63,7 @@ async def asking(centre: Centre, config: dict[str, Any], file: Path) -> AsyncIte
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway", headers=headers) as client,
     ):
-        yield Asking(client)
+        yield Asking(client, app.gateway.depends_on)
 
 
 async def test_an_issuer_that_is_down_is_shown_and_refuses_nobody(tmp_path: Path):
@@ -63,10 +72,11 @@ async def test_an_issuer_that_is_down_is_shown_and_refuses_nobody(tmp_path: Path
         config["auth"]["probing"] = OFTEN
         async with asking(centre, config, tmp_path / "flamecrest.yaml") as gateway:
             up = (await gateway.until(lambda found: "issuer" in found))["issuer"]
-            assert (up["healthy"], up["target"], up["message"]) == (True, centre.issuer.url, None)
+            assert up["healthy"]
+            assert gateway.details(Service.ISSUER) == (centre.issuer.url, None)
             await centre.issuer.stop()
             down = (await gateway.until(lambda found: not found["issuer"]["healthy"]))["issuer"]
-            assert down["message"] == "The keys cannot be read: ConnectError"
+            assert gateway.details(Service.ISSUER)[1] == "The keys cannot be read: ConnectError"
             assert down["since"] > up["since"]
             answer = await gateway.client.get("/status/systems")  # the keys are known
             assert answer.status_code == 200
@@ -99,7 +109,7 @@ async def test_openfga_is_asked_as_requests_do(tmp_path: Path, token: str | None
             assert (what, body["tuple_key"], authorization) == ("check", asked, f"Bearer {token}")
             store.answer = lambda *_: (500, {"code": "internal_error", "message": "<secret>"})
             found = await gateway.until(lambda found: not found["openfga"]["healthy"])
-            assert found["openfga"]["message"] == "OpenFGA: it answers check with 500 (internal_error)"
+            assert gateway.details(Service.OPENFGA)[1] == "OpenFGA: it answers check with 500 (internal_error)"
             store.answer = None
             await gateway.until(lambda found: found["openfga"]["healthy"])
         for task in store.serving:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
+import termios
 import time
-from contextlib import suppress
+import tty
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,11 +19,13 @@ from rich.live import Live
 from flamecrest.cli.terminal import fail, require_server_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .reading import Reading
 
 DEFAULT_URL = "http://127.0.0.1:9464"
+FIRST = 0.5  # seconds until the first view, at most
+HINT = "q quits"
 WIDE = 10_000  # characters of a line that is not for a terminal
 
 
@@ -44,8 +49,9 @@ def top(
 
     \b
     Exit status:
-      0  ended by Ctrl-C, or printed once
+      0  ended by q or Ctrl-C, or printed once
       1  with --once: no replica has answered
+      2  standard output is not a terminal, or a URL is none
 
     \b
     Examples:
@@ -59,33 +65,62 @@ def top(
     read = partial(read_all, addresses, token, timeout)
     if once:
         _print_once(read, interval)
+    elif not os.isatty(1):
+        fail("standard output is not a terminal: --once prints the view of one interval", 2)
     else:
         with suppress(KeyboardInterrupt):
             _watch(read, interval)
 
 
 def _print_once(read: Callable[[], list[Reading]], interval: float) -> None:
-    from .screen import screen  # noqa: PLC0415 - not in the base install
+    from .screen import View  # noqa: PLC0415 - not in the base install
 
     before = read()
     time.sleep(interval)
     after = read()
     width = None if os.isatty(1) or os.environ.get("COLUMNS") else WIDE  # a pipe has no width: nothing is left out
-    Console(width=width, highlight=False).print(screen(before, after))
+    Console(width=width, highlight=False).print(View(before, after))
     if all(reading.problem is not None for reading in after):
         raise typer.Exit(1)
 
 
-def _watch(read: Callable[[], list[Reading]], interval: float) -> NoReturn:
-    from .screen import screen  # noqa: PLC0415 - not in the base install
+def _watch(read: Callable[[], list[Reading]], interval: float) -> None:
+    from .screen import View  # noqa: PLC0415 - not in the base install
 
-    before = read()
-    with Live(screen(before, before), screen=True, auto_refresh=False) as live:
-        while True:
-            time.sleep(interval)
+    with Live("reading …", screen=True, auto_refresh=False) as live, _keys() as pressed:
+        before, pause = read(), min(interval, FIRST)
+        while not pressed(pause):
             after = read()
-            live.update(screen(before, after), refresh=True)
-            before = after
+            live.update(View(before, after, HINT if os.isatty(0) else ""), refresh=True)
+            before, pause = after, interval
+
+
+@contextmanager
+def _keys() -> Iterator[Callable[[float], bool]]:
+    """A function that waits for seconds, or until `q` is pressed (then True). Keys are not shown on the screen."""
+    if not os.isatty(0):
+        yield _waits
+        return
+    before = termios.tcgetattr(0)
+    try:
+        tty.setcbreak(0)
+        yield _quits
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+def _waits(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
+def _quits(seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while select.select([0], [], [], max(0.0, until - time.monotonic()))[0]:
+        pressed = os.read(0, 64)
+        if not pressed or b"q" in pressed.lower():  # nothing: the terminal is gone
+            return True
+    return False
 
 
 def _address(url: str) -> str:

@@ -14,6 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 LARGEST: Final = 32 * 1024 * 1024  # bytes of the metrics of one replica
 
+_REASONS: Final = {
+    401: "needs a valid token (--token-file)",
+    404: "has no metrics (they are on a port of their own: `metrics.port`, 9464 by default)",
+}
 Labels = frozenset[tuple[str, str]]
 Values = dict[tuple[str, Labels], float]
 
@@ -44,12 +48,19 @@ def _read(url: str, token: str | None, timeout: float) -> Reading:
             now = time.monotonic()
             return Reading(url, now, parsed(text), _users(client))
     except httpx.HTTPStatusError as error:
-        reason = {401: "needs a valid token (--token-file)", 404: "has no metrics"}.get(error.response.status_code)
+        reason = _REASONS.get(error.response.status_code)
         return Reading(url, now, problem=reason or f"answers with status {error.response.status_code}")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return Reading(url, now, problem=f"does not answer: {error or type(error).__name__}")
+        return Reading(url, now, problem=f"does not answer: {_said(error)}")
     except ValueError:
         return Reading(url, now, problem="answers with something else than metrics")
+
+
+def _said(error: Exception) -> str:
+    text = str(error)
+    if "Connection refused" in text:
+        return "connection refused (does the gateway run, with `metrics` in its configuration?)"
+    return text or type(error).__name__
 
 
 def _text(client: httpx.Client, path: str) -> str:
@@ -95,6 +106,7 @@ class Change:
 
     def __init__(self, before: Sequence[Reading], after: Sequence[Reading]) -> None:
         known = {one.url: one for one in before if one.problem is None}
+        self._each = [reading.values for reading in after]
         self.now: Values = {}
         self.rates: Values = {}  # of everything, each second; meaningful for counters
         for reading in after:
@@ -105,6 +117,11 @@ class Change:
                     previous = earlier.values.get(key, 0.0)
                     grown = value if value < previous else value - previous
                     self.rates[key] = self.rates.get(key, 0.0) + grown / (reading.taken - earlier.taken)
+
+    def each(self) -> Iterator[tuple[tuple[str, Labels], float]]:
+        """The values of each replica."""
+        for values in self._each:
+            yield from values.items()
 
     def gauge(self, name: str, **labels: str) -> float:
         """The sum of the values of now."""

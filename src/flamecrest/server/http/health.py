@@ -41,14 +41,13 @@ async def get_ready(request: Request) -> Response:
 
 
 def _shown(probe: ProbeResult) -> dict[str, Any]:
+    """A probe as anybody may see it: addresses and errors are in the metrics and the log."""
     return {
         "service": probe.service.value,
-        "target": probe.path,
         "healthy": probe.healthy,
         "since": probe.since,
         "lastChecked": probe.checked,
         "latency": probe.latency,
-        "message": probe.message,
     }
 
 

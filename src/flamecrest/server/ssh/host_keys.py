@@ -25,6 +25,9 @@ DEFAULT_FILES = (
 )
 
 
+# The order in which OpenSSH prefers them. asyncssh begins with RSA, whose line for known_hosts is ten times as long.
+_KINDS = ("ssh-ed25519", *(f"ecdsa-sha2-nistp{bits}" for bits in (256, 384, 521)), "rsa-sha2-512", "rsa-sha2-256")
+ALGORITHMS = (*(f"{kind}-cert-v01@openssh.com" for kind in _KINDS), *_KINDS, "ssh-rsa")
 KNOWN_HOSTS_LINE = "The line for known_hosts is:"
 
 
@@ -53,10 +56,17 @@ class HostKeyVerifier:
         self._accepted: dict[tuple[str, int], asyncssh.SSHKey] = {}
         self._stamp: tuple[tuple[int, int] | None, ...] = ()
         self._known = asyncssh.import_known_hosts("")
+        self._lines_read = 0
 
     def known_hosts(self) -> Any:
         """The argument of that name to asyncssh.connect: a function that looks up keys, or None to accept every key."""
         return None if self.policy == "off" else self._match
+
+    def algorithms(self) -> Sequence[str]:
+        """The kinds of key to ask a host for; none: those of its known keys, which asyncssh finds."""
+        self._refresh()
+        known = self._lines_read or self._pinned or self._authorities or self._accepted
+        return () if known else ALGORITHMS
 
     def trusts(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """Whether to accept a key that no source lists. asyncssh calls this after `known_hosts` found no match."""
@@ -92,15 +102,16 @@ class HostKeyVerifier:
         stamp = tuple(_stamp(path) for path in self.files)
         if stamp == self._stamp:
             return
-        known = asyncssh.import_known_hosts("")
+        known, read = asyncssh.import_known_hosts(""), 0
         for path, there in zip(self.files, stamp, strict=True):
             for text in _lines(path) if there else ():
                 try:
                     known.load(text)
+                    read += bool(text.strip())
                 except ValueError:
                     # one malformed line must not invalidate the others
                     logger.warning("known_hosts line skipped", extra={"fields": {"file": str(path)}})
-        self._known, self._stamp = known, stamp
+        self._known, self._stamp, self._lines_read = known, stamp, read
 
 
 class HostKeyClient(asyncssh.SSHClient):
@@ -114,6 +125,10 @@ class HostKeyClient(asyncssh.SSHClient):
     def known_hosts(self) -> Any:
         """The argument of that name to asyncssh.connect."""
         return self._host_keys.known_hosts()
+
+    def algorithms(self) -> Sequence[str]:
+        """The argument `server_host_key_algs` to asyncssh.connect."""
+        return self._host_keys.algorithms()
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         if self._host_keys.trusts(host, addr, port, key):

@@ -274,6 +274,7 @@ async def _connect(
         client_keys=list(keys),
         client_factory=lambda: client,
         known_hosts=client.known_hosts(),
+        server_host_key_algs=client.algorithms(),
         encryption_algs=CIPHERS,
         # no prompts, no forwarding, and neither agent nor files of the account that runs the gateway
         config=None,
