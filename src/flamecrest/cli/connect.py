@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -104,6 +105,10 @@ class UnusableResponse(Exception):
         self.advice = advice
 
 
+class UnusableDocument(UnusableResponse):
+    """There is no discovery document."""
+
+
 def for_checks(settings: Settings) -> Settings:
     """The settings without health probes, whose results would hide those of the checks, and without the audit log.
 
@@ -191,8 +196,10 @@ def url_checks(settings: Settings) -> Iterator[tuple[str, Callable[[httpx.AsyncC
     """The subject and the check of every token issuer, key set and object store, without duplicates."""
     auth = settings.auth
     issuers = [auth.authentication, *auth.issuers]
-    for issuer in [one.issuer for one in issuers if one.issuer is not None]:
-        yield f"issuer {issuer}", lambda client, issuer=issuer: _discovery(client, issuer)  # type: ignore[misc]
+    for one in issuers:
+        if (issuer := one.issuer) is not None:
+            check = _issuer if one.public_certs else _discovery
+            yield f"issuer {issuer}", partial(check, issuer=issuer)
     for url in dict.fromkeys(url for one in issuers for url in one.public_certs):
         yield f"keys {url}", lambda client, url=url: _keys(client, url)  # type: ignore[misc]
     for endpoint in [one.introspection for one in issuers if one.introspection is not None]:
@@ -253,16 +260,34 @@ async def _reach(client: httpx.AsyncClient, url: str) -> str:
 
 
 async def _discovery(client: httpx.AsyncClient, issuer: str) -> str:
-    document = await _json(client, f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+    document = await _document(client, issuer)
+    if not isinstance(document.get("jwks_uri"), str):
+        raise UnusableResponse("the discovery document has no jwks_uri", "set auth.authentication.public_certs")
+    return await _keys(client, str(document["jwks_uri"]))
+
+
+async def _document(client: httpx.AsyncClient, issuer: str) -> dict[str, Any]:
+    """The discovery document. Raises UnusableDocument if there is none, UnusableResponse if it is another issuer's."""
+    try:
+        document = await _json(client, f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+    except UnusableResponse as error:
+        raise UnusableDocument(error.message, error.advice) from error
     named = document.get("issuer")
     if named != issuer:
         raise UnusableResponse(
             f"the discovery document names the issuer {named!r:.200}",
             "set `issuer` to this value",
         )
-    if not isinstance(document.get("jwks_uri"), str):
-        raise UnusableResponse("the discovery document has no jwks_uri", "set auth.authentication.public_certs")
-    return await _keys(client, str(document["jwks_uri"]))
+    return document
+
+
+async def _issuer(client: httpx.AsyncClient, issuer: str) -> str:
+    """Check the name of an issuer whose keys are in `public_certs`, if it has a discovery document."""
+    try:
+        await _document(client, issuer)
+    except (httpx.HTTPError, UnusableDocument):
+        return "no discovery document; none is needed, its keys are in public_certs"
+    return "names itself so"
 
 
 async def _introspection(client: httpx.AsyncClient, endpoint: IntrospectionSettings) -> str:

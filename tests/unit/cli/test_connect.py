@@ -105,7 +105,7 @@ async def test_all_services_up(centre: Centre) -> None:
     ]
     assert all(finding.ok and finding.seconds > 0 for finding in found.values()), found
     assert found[f"keys {certs.as_uri()}"].message == "2 keys"
-    assert found[f"issuer {issuer}"].message == "1 key"
+    assert found[f"issuer {issuer}"].message == "names itself so"
 
 
 async def test_transfers_through_the_gateway(centre: Centre) -> None:
@@ -218,6 +218,15 @@ async def test_further_issuers_and_introspection(centre: Centre, secret: str, pa
     introspection = found[f"introspection {url}"]
     assert introspection.ok == (said == "accepts the client")
     assert said in introspection.message
+
+
+async def test_an_issuer_with_configured_keys_needs_no_discovery_document(centre: Centre, tmp_path: Path) -> None:
+    authentication = centre.config["auth"]["authentication"]
+    authentication |= {"issuer": "http://127.0.0.1:1", "public_certs": [centre.issuer.jwks_url]}
+    found = (await centre.findings())["issuer http://127.0.0.1:1"]
+    assert (found.ok, "none is needed" in found.message) == (True, True)
+    authentication["issuer"] = centre.issuer.url + "/"  # it has one, with another name
+    assert not (await centre.findings())[f"issuer {centre.issuer.url}/"].ok
 
 
 async def test_issuer_name_mismatch(centre: Centre) -> None:

@@ -55,6 +55,14 @@ async def made(client: httpx.AsyncClient, **limits: Any) -> tuple[str, dict[str,
     return body["id"], {"Authorization": f"Bearer {body['token']}"}
 
 
+async def test_a_gateway_without_tokens_says_so(tmp_path: Path) -> None:
+    async with World(str(tmp_path)).client() as client:
+        for method, url in (("GET", "/tokens"), ("POST", "/tokens"), ("DELETE", "/tokens/abc")):
+            answer = await client.request(method, url, json={"verbs": ["status"]} if method == "POST" else None)
+            assert answer.status_code == 404
+            assert "The centre has not enabled tokens of the gateway" in answer.json()["message"]
+
+
 async def test_token_for_a_folder(tmp_path: Path) -> None:
     world = Narrow(tmp_path)
     mine, other = f"{world.root}/mine/a", f"{world.root}/other"
