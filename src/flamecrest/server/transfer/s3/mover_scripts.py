@@ -1,8 +1,9 @@
 """The work of mover jobs, in bash: between an object of the store and a file of the cluster. No I/O here.
 
-A node needs bash, coreutils and curl. Presigned URLs are read from a file that only the user may read, and curl reads
-them from a pipe, so that they are in no argument list, no log and no job script. Parts are moved in parallel, each one
-again if that fails; a job that is started again goes on with the parts that are missing.
+A node needs bash, coreutils and curl; perl and openssl are used where they are. Presigned URLs are read from a file
+that only the user may read, and curl reads them from a pipe, so that they are in no argument list, no log and no job
+script. Parts are moved in parallel, each one again if that fails; a job that is started again goes on with the parts
+that are missing.
 """
 
 from __future__ import annotations
@@ -17,10 +18,34 @@ if TYPE_CHECKING:
 
 TRIES: Final = 6  # of each part, with pauses of 1, 2, 4 … seconds
 
+# Reads `length` bytes of standard input from `start` on, once: they go to standard output and their MD5 to the file
+# `$md5`, or the MD5 to standard output if there is none.
+_READ_ONCE: Final = """
+    use strict;
+    use Digest::MD5;
+    my ($start, $left, $md5) = @ARGV;
+    my ($sum, $data, $count) = Digest::MD5->new;
+    fcntl STDOUT, 1031, 1048576 if defined $md5; # a larger pipe (F_SETPIPE_SZ): fewer switches of processes
+    defined sysseek STDIN, $start, 0 or exit 2;
+    while ($left > 0) {
+        $count = sysread STDIN, $data, $left < 65536 ? $left : 65536 or exit 2;
+        $left -= $count;
+        $sum->add($data);
+        for (my $sent = 0; defined $md5 && $sent < $count;) {
+            $sent += syswrite(STDOUT, $data, $count - $sent, $sent) || exit 3;
+        }
+    }
+    open STDOUT, ">", $md5 or exit 4 if defined $md5;
+    print $sum->hexdigest or exit 4;
+    close STDOUT or exit 4;
+"""
+
+# - perl makes the MD5 of a part without a pipe to another program. Where it is missing, dd and md5sum do the same.
+# - `feed` writes a part to standard output, and its MD5 to a file.
 # - `end` creates the file with the end of the transfer, unless another process was faster.
 # - The file of parts has a line for each part that was moved: its number, its MD5, its entity tag.
-# - `each` runs a function for all parts, some of them at the same time. It waits for the oldest: `wait -n` does not see
-#   a process that ended before it was called.
+# - `each` runs a function for all parts, by several processes at the same time. Each takes the next part that none has
+#   taken, and no more after one has failed. The first one writes the progress.
 # - `why` keeps the first reason why a part has failed, for the one line of the log of errors.
 # - curl's own message goes to the log of errors; it contains no URL.
 _COMMON: Final = rf"""
@@ -49,8 +74,11 @@ span() {{
     start=$((($1 - 1) * part))
     length=$((size - start < part ? size - start : part))
 }}
+unset PERL5OPT PERL5LIB PERL5DB PERL_UNICODE
+! perl -MDigest::MD5 -e 1 2>/dev/null || perl=yes
+once() {{ perl -e '{_READ_ONCE}' -- "$start" "$length" "${{@:2}}" <"$1"; }}
 content() {{
-    dd if="$1" bs=1M iflag=skip_bytes,count_bytes,fullblock skip="$start" count="$length" status=none
+    dd if="$1" bs=256K iflag=skip_bytes,count_bytes,fullblock skip="$start" count="$length" status=none
 }}
 binary() {{ printf %b "$(sed 's/../\\x&/g')"; }}
 digest() {{
@@ -61,7 +89,19 @@ digest() {{
 }}
 sum() {{
     local found
-    found=$(content "$1" | md5sum) && printf %s "${{found%% *}}"
+    if [ -n "${{perl-}}" ]; then
+        once "$1"
+    else
+        found=$(content "$1" | md5sum) && printf %s "${{found%% *}}"
+    fi
+}}
+feed() {{
+    if [ -n "${{perl-}}" ]; then
+        once "$1" "$2"
+    else
+        sum "$1" >"$2" &
+        content "$1" && wait "$!"
+    fi
 }}
 status() {{ sed -n 's,^HTTP/[0-9.]* \([0-9]*\).*,\1,p' "$1" 2>/dev/null | tail -n 1; }}
 code() {{ sed -n 's,.*<Code>\([A-Za-z]*\)</Code>.*,\1,p' "$1" 2>/dev/null | head -n 1; }}
@@ -81,17 +121,30 @@ recorded() {{
     done <"$base.parts"
 }}
 each() {{
-    local number pid pids=()
-    for ((number = 1; number <= count; number++)); do
-        if [ "${{#pids[@]}}" = "$parallel" ]; then
-            wait "${{pids[0]}}" || return
-            pids=("${{pids[@]:1}}")
-            progress $(((number - parallel) * part))
-        fi
-        "$1" "$number" &
+    local lane pid pids=()
+    for ((lane = 1; lane <= parallel && lane <= count; lane++)); do
+        parts "$1" &
         pids+=("$!")
     done
     for pid in "${{pids[@]}}"; do wait "$pid" || return; done
+}}
+take() {{
+    [ ! -e "$folder/taken-$1" ] && (set -C && : >"$folder/taken-$1") 2>/dev/null
+}}
+parts() {{
+    local number moved
+    for ((number = 1; number <= count; number++)); do
+        [ ! -e "$folder/failed" ] || return
+        take "$number" || continue
+        "$1" "$number" || {{
+            : >"$folder/failed"
+            return 1
+        }}
+        if [ "$lane" = 1 ] && mapfile -t moved <"$base.parts"; then
+            progress $((${{#moved[@]}} < count ? ${{#moved[@]}} * part : size))
+        fi
+    done
+    return 0
 }}
 permanent() {{
     case $(status "$1"):$(code "$2") in
@@ -110,6 +163,8 @@ pause() {{
 }}
 """
 
+# curl writes a part to its place in the file: dd has moved the offset that both share. It cannot write after the last
+# KiB of the part, whatever the store sends. Its own message does not say why it cannot write; dd's does.
 # The data is written to the disk while more of it comes, so that the sync at the end is short.
 # Arguments: the prefix of the record's files, size, size of a part, parallel parts, the file for the data, the target,
 # the mode of a new file in octal digits or nothing, the entity tag and the SHA-256 to verify or nothing.
@@ -124,26 +179,32 @@ fail() {{
 }}
 {{ read -r get && read -r delete; }} <"$base.urls" || fail 'The file with the presigned URLs is gone.'
 [ -f "$data" ] && [ ! -L "$data" ] && [ -O "$data" ] || fail 'The file for the data is gone, or was replaced.'
+written() {{
+    dd if="$1" of="$data" bs=256K iflag=fullblock,count_bytes count="$length" oflag=seek_bytes seek="$start" \
+        conv=notrunc status=none 2>"$folder/$2.dd"
+}}
+received() {{
+    dd count=0 oflag=seek_bytes seek="$start" conv=notrunc status=none </dev/null || return
+    [ "$count" = 1 ] || ulimit -S -f $(((start + length + 1023) / 1024)) -c 0
+    exec curl --config - "${{options[@]}}" --fail --range "$start-$((start + length - 1))" --max-filesize "$length" \
+        --dump-header "$folder/$1" 2>"$folder/$1.err"
+}}
 fetch() {{
-    local start length try found codes
+    local start length try found code
     span "$1"
     [ "$length" -gt 0 ] || found=d41d8cd98f00b204e9800998ecf8427e
     if [ -n "${{sums[$1]-}}" ] && [ "$(sum "$data")" = "${{sums[$1]}}" ]; then return; fi
     for ((try = 1; length > 0; try++)); do
-        printf 'url = "%s"\n' "$get" |
-            curl --config - "${{options[@]}}" --fail --range "$start-$((start + length - 1))" \
-                --dump-header "$folder/$1" 2>"$folder/$1.err" |
-            dd of="$data" bs=1M iflag=fullblock,count_bytes count="$length" oflag=seek_bytes seek="$start" \
-                conv=notrunc status=none 2>"$folder/$1.dd"
-        codes=("${{PIPESTATUS[@]}}")
-        if [ "${{codes[2]}}" != 0 ]; then
+        printf 'url = "%s"\n' "$get" | received "$1" 1<>"$data"
+        code=${{PIPESTATUS[1]}}
+        if [ "$code" = 0 ] && {{ [ "$(status "$folder/$1")" = 206 ] || [ "$count" = 1 ]; }}; then
+            found=$(sum "$data") || return
+            break
+        elif [ "$code" = 23 ] && ! written /dev/zero "$1"; then
             found=$(<"$folder/$1.dd")
             found=${{found##*: }}
             why "The data cannot be written: ${{found:-the process that writes was ended}}"
             return 1
-        elif [ "${{codes[1]}}" = 0 ] && {{ [ "$(status "$folder/$1")" = 206 ] || [ "$count" = 1 ]; }}; then
-            found=$(sum "$data") || return
-            break
         fi
         ! permanent "$folder/$1" "" || return 1
         pause "$try" || {{
@@ -183,8 +244,8 @@ printf 'url = "%s"\n' "$delete" |
 exit 0
 """
 
-# A part is read twice at the same time: to be sent, and for its MD5, which must be the entity tag of the answer. The
-# tags of a store that encrypts are no MD5s: it gets the part again with Content-MD5, and the others only with that.
+# The MD5 of a part is made of what is sent, and must be the entity tag of the answer. The tags of a store that
+# encrypts are no MD5s: it gets the part again with Content-MD5, and the others only with that.
 # Arguments: the prefix of the record's files, size, size of a part, parallel parts, the file, its time of change.
 _SEND: Final = rf"""{_COMMON}
 source=$5 changed=$6
@@ -201,7 +262,7 @@ fail() {{
 }}
 unchanged() {{ [ "$(stat -L -c '%s %Y' -- "$source" 2>/dev/null)" = "$size $changed" ]; }}
 send() {{
-    local start length try summing md5= codes tag given=()
+    local start length try md5= codes tag given=()
     span "$1"
     if [ -n "${{sums[$1]-}}" ] || [ -e "$folder/given" ]; then
         md5=$(sum "$source") || {{
@@ -212,30 +273,24 @@ send() {{
     fi
     for ((try = 1; ; try++)); do
         unchanged || return 1
-        if [ -n "$md5" ]; then
-            given=(--header "Content-MD5: $(printf %s "$md5" | binary | base64)")
-        else
-            sum "$source" >"$folder/$1.md5" 2>/dev/null &
-            summing=$!
-        fi
-        content "$source" |
+        [ -z "$md5" ] || given=(--header "Content-MD5: $(printf %s "$md5" | binary | base64)")
+        feed "$source" "$folder/$1.md5" 2>/dev/null |
             curl --config <(printf 'url = "%s"\n' "${{urls[$1 + 2]}}") "${{options[@]}}" --upload-file - \
                 --header 'Transfer-Encoding:' --header 'Expect:' --header "Content-Length: $length" "${{given[@]}}" \
                 --dump-header "$folder/$1" --output "$folder/$1.body" 2>"$folder/$1.err"
         codes=("${{PIPESTATUS[@]}}")
-        if [ -z "$md5" ]; then
-            wait "$summing" && md5=$(<"$folder/$1.md5") || {{
-                why 'The file cannot be read.'
-                return 1
-            }}
-        fi
         if [ "${{codes[0]}}${{codes[1]}}" = 00 ] && [ "$(status "$folder/$1")" = 200 ]; then
+            md5=$(<"$folder/$1.md5")
             tag=$(sed -n 's/^[Ee][Tt][Aa][Gg]: *"*\([^"]*\)"*.$/\1/p' "$folder/$1" | tail -n 1)
             [ "$tag" != "$md5" ] && [ "${{#given[@]}}" = 0 ] || break
             : >"$folder/given"
             continue
         fi
         ! permanent "$folder/$1" "$folder/$1.body" || return 1
+        [ "${{codes[0]}}" = 0 ] || sum "$source" >/dev/null 2>&1 || {{
+            why 'The file cannot be read.'
+            return 1
+        }}
         pause "$try" || {{
             why "Part $1 cannot be sent: $(head -n 1 "$folder/$1.err") $(code "$folder/$1.body")"
             return 1
