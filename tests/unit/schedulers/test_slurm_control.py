@@ -67,7 +67,12 @@ def test_a_done_change_says_nothing() -> None:
     SLURM.act("25", JobAction.HOLD).parse(Output(0))
 
 
-@pytest.mark.parametrize("signal", ["", "USR1;rm", "--batch", "K ILL", "0", "1000"])
+@pytest.mark.parametrize("signal", ["", "USR1;rm", "--batch", "K ILL", "0", "1000", "65", "99", "SIGSIGKILL"])
 def test_what_cannot_be_a_signal_is_refused(signal: str) -> None:
     with pytest.raises(Invalid):
         SLURM.signal("12", signal)
+
+
+@pytest.mark.parametrize("signal", ["1", "9", "10", "19", "40", "60", "64", "SIG9", "RTMIN"])
+def test_signals_by_number_and_name(signal: str) -> None:
+    assert SLURM.signal("12", signal).argv[2] == f"--signal={signal.removeprefix('SIG')}"

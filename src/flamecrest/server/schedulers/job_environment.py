@@ -35,7 +35,7 @@ SHELLS_OWN: Final = frozenset({
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _NOT_TEXT: Final = re.compile(r"[\x00\ud800-\udfff]")
-_SIGNAL: Final = re.compile(r"(?:SIG)?([A-Z][A-Z0-9]{1,9}|[1-9][0-9]?)")
+_SIGNAL: Final = re.compile(r"(?:SIG)?((?!SIG)[A-Z][A-Z0-9]{1,9}|[1-5]?[1-9]|[1-6]0|6[1-4])")
 _MAX_LINE: Final = 4096  # characters
 _ENV_LIMITS: Final = "is too large: the limits are 128 KiB for one variable and about 2 MiB for all"
 

@@ -187,23 +187,22 @@ async def test_trickle_of_bytes_is_a_stall() -> None:
 
 
 async def test_an_error_that_is_kept_keeps_no_connection(world: World) -> None:
-    """granian closes the connection of a body that was not read when nothing refers to its `receive` any more."""
-
-    class Receive:
-        async def __call__(self) -> Message:
-            return GONE
-
+    """granian closes the connection of a body that was not read when nothing refers to its protocol any more."""
     kept: list[BaseException | None] = []
 
-    async def send(message: Message) -> None:
-        kept.append(sys.exception())
+    class Protocol:
+        async def receive(self) -> Message:
+            return GONE
 
-    receive = Receive()
-    seen = weakref.ref(receive)
+        async def send(self, _message: Message) -> None:
+            kept.append(sys.exception())
+
+    protocol = Protocol()
+    seen = weakref.ref(protocol)
     headers = [(b"host", b"gateway"), (b"transfer-encoding", b"chunked")]
     scope = {"type": "http", "http_version": "1.1", "method": "PUT", "path": "/nope", "headers": headers}
-    await world.app()({**scope, "query_string": b"", "root_path": ""}, receive, send)
+    await world.app()({**scope, "query_string": b"", "root_path": ""}, protocol.receive, protocol.send)
     assert kept[0] is not None
     assert kept[0].__traceback__ is not None
-    del receive
+    del protocol
     assert seen() is None

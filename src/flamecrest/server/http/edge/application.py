@@ -88,7 +88,7 @@ class Edge(FastAPI):
         if path[-1:] == "/" or path[:1] != "/":
             normalize_path(scope)
         exchange = Exchange(scope, receive, send, self._requests, self._stall_timeout)
-        del receive  # see Exchange.release
+        del receive, send  # see Exchange.release
         token = current_trace.set(exchange.trace)
         try:
             if exchange.error is not None or (self._stopping and not scope["path"].endswith(HEALTH_PATHS)):

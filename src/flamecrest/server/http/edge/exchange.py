@@ -297,12 +297,13 @@ class Exchange:
                     return
 
     def release(self) -> None:
-        """Forget the server's `receive`, of which a call may have been given up.
+        """Forget the server's `receive` and `send`. No more can be received or sent.
 
-        While anything refers to it, granian keeps the connection of a body that was not read open, and reads nothing:
-        the client waits. An error that is kept refers to the frames that it has passed, and so to this object.
+        Both refer to the same object of granian's. While anything refers to that, granian keeps the connection of a
+        body that was not read open, and reads nothing: the client waits. An error that is kept refers to the frames
+        that it has passed, and so to this object.
         """
-        self._receive = _nothing_more
+        self._receive, self._send = _nothing_more, _to_nobody
 
     # Called by the monitor
 
@@ -346,6 +347,9 @@ class Exchange:
 
 async def _nothing_more() -> Message:
     return _DISCONNECT
+
+
+async def _to_nobody(_message: Message) -> None: ...
 
 
 def stopping() -> Unavailable:

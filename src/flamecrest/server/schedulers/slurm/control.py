@@ -30,6 +30,8 @@ _WRONG_STATE: Final = (
     "Job is no longer pending execution",
     "Only pending jobs can be",
 )
+# scancel repeats a signal to a job without processes for minutes, and says so each time.
+_REPEATED: Final = "Job is in transitional state"
 # Of 22.05, 24.11 and 26.05: slurmctld answers with an error of a kind that these commands do not expect.
 _UNKNOWN_TO_SUSPEND: Final = re.compile(r"^Unexpected message received for job \S+\s*\Z")
 _WORDS: Final = (
@@ -48,11 +50,16 @@ def act(scontrol: str, job: SlurmJobId, action: JobAction) -> Command[None]:
 
 
 def signal(scancel: str, job: SlurmJobId, name: str) -> Command[None]:
-    """Send a signal to the job's script and to its steps. scancel refuses the names that it does not know."""
+    """Send a signal to the job's script and to its steps. scancel refuses the names that it does not know.
+
+    A job that waits or is ending has no processes: that is Conflict at once.
+    """
     checked = check_signal(name)
 
     def parse(output: Output) -> None:
         said = output.errors()
+        if _REPEATED in said:
+            raise Conflict("The job waits or is ending: it has no processes that a signal could reach")
         if errors.is_unknown_job(output):
             raise job_not_found(errors.error_text(output))
         if "Unknown job signal" in said:
@@ -62,7 +69,12 @@ def signal(scancel: str, job: SlurmJobId, name: str) -> Command[None]:
         if errors.is_not_cancelled(output):
             raise control_error("scancel", output)
 
-    return Command((scancel, "--full", f"--signal={checked}", *job.clusters, str(job)), parse, joined=True)
+    argv = (scancel, "--full", f"--signal={checked}", *job.clusters, str(job))
+    return Command(argv, parse, joined=True, is_enough=_is_repeated)
+
+
+def _is_repeated(output: Output) -> bool:
+    return _REPEATED.encode() in output.stdout + output.stderr
 
 
 def change(scontrol: str, job: SlurmJobId, change: JobChange) -> Command[None]:
