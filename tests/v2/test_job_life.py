@@ -103,6 +103,14 @@ def test_a_signal_is_sent_and_a_job_is_cancelled(jobs: httpx.Client, work: str) 
     assert until(jobs, other, "CANCELLED")["jobId"] == other
 
 
+def test_a_signal_to_a_job_that_waits_is_refused(jobs: httpx.Client, work: str) -> None:
+    job_id = submit(jobs, work, "true", hold=True)
+    answer = jobs.post(f"/{job_id}/signal", json={"signal": "USR1"})
+    assert (answer.status_code, "no processes" in answer.json()["message"]) == (400, True), answer.text
+    assert job_of(jobs, job_id)["status"]["state"] == "PENDING"
+    assert jobs.delete(f"/{job_id}").status_code == 204
+
+
 def test_many_jobs_are_submitted_listed_and_cancelled(jobs: httpx.Client, api: Api, work: str) -> None:
     count = 500 if api.live else 12
     one = {"workingDirectory": work, "script": "#!/bin/bash\ntrue\n", "hold": True, "standardOutput": "/dev/null"}

@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 
 from flamecrest.server.errors import Conflict, Denied, Invalid, NotFound, Unsupported
+from flamecrest.server.schedulers.capabilities import Operation
 from flamecrest.server.schedulers.job_errors import NotRecordedYet
 from flamecrest.server.schedulers.once.submissions import make_marker
 from flamecrest.server.schedulers.values import ArrayRequest, JobSpec
@@ -345,3 +346,14 @@ async def test_a_job_that_was_held_until_it_was_cancelled_is_found_in_the_accoun
     await place.ended(job_id)
     marker = make_marker(place.user, job.idempotency_key or "", job)
     assert await found_in_the_end(place, marker.text) == job_id
+
+
+@needs("jobs")
+async def test_a_signal_to_a_job_that_waits_is_refused_at_once(place: Place):
+    if Operation.SIGNAL not in place.scheduler.capabilities.operations:
+        pytest.skip("it sends no signals")
+    job_id = await place.scheduler.submit(spec(place, hold=True), soon())
+    with pytest.raises((Conflict, Invalid)):
+        await place.scheduler.signal(job_id, "USR1", soon())
+    assert (await place.job(job_id)).state == "PENDING"
+    await place.scheduler.cancel(job_id, soon())

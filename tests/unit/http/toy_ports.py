@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from flamecrest.server.auth.port import AccessRequest, Decision, Identity, RequestProof, Verb
-from flamecrest.server.errors import Invalid, NotFound, Unauthenticated, Unsupported
+from flamecrest.server.errors import Conflict, Invalid, NotFound, Unauthenticated, Unsupported
 from flamecrest.server.schedulers.capabilities import CHANGES, JOB_FIELDS, Capabilities, Operation
 from flamecrest.server.schedulers.values import (
     Account,
@@ -182,7 +182,8 @@ class Queue:
         self.specs[job_id] = replace(spec, hold=action is JobAction.HOLD)
 
     async def signal(self, job_id: str, signal: str, deadline: Deadline) -> None:
-        self._known(job_id)
+        if self._known(job_id).hold:
+            raise Conflict("The job waits")
         self.signals.append((job_id, signal))
 
     async def change(self, job_id: str, change: JobChange, deadline: Deadline) -> None:

@@ -7,7 +7,7 @@ import pytest
 from flamecrest.server.errors import Conflict, Denied, Invalid, NotFound, Unavailable
 from flamecrest.server.schedulers.slurm.dialect import Slurm
 from flamecrest.server.schedulers.values import Dependency, DependencyKind, JobAction, JobChange
-from flamecrest.server.ssh.command import Output
+from flamecrest.server.ssh.command import RUNNING, Output
 
 SLURM = Slurm()
 
@@ -15,7 +15,7 @@ SLURM = Slurm()
 def test_the_commands() -> None:
     assert SLURM.act("12_3", JobAction.HOLD).argv == ("scontrol", "hold", "12_3")
     assert SLURM.act("12.west", JobAction.REQUEUE).argv == ("scontrol", "--clusters=west", "requeue", "12")
-    assert SLURM.signal("12", "sigusr1").argv == ("scancel", "--full", "--signal=USR1", "12")
+    assert SLURM.signal("12", "sigusr1").argv == ("scancel", "--full", "--verbose", "--signal=USR1", "12")
     change = JobChange(
         time_limit=120, name="n n", dependencies=[Dependency(DependencyKind.AFTER_ANY, ["4"])], begin=1900000000
     )
@@ -75,4 +75,35 @@ def test_what_cannot_be_a_signal_is_refused(signal: str) -> None:
 
 @pytest.mark.parametrize("signal", ["1", "9", "10", "19", "40", "60", "64", "SIG9", "RTMIN"])
 def test_signals_by_number_and_name(signal: str) -> None:
-    assert SLURM.signal("12", signal).argv[2] == f"--signal={signal.removeprefix('SIG')}"
+    assert SLURM.signal("12", signal).argv[3] == f"--signal={signal.removeprefix('SIG')}"
+
+
+PLUGINS = b"""scancel: select/cons_tres: common_init: select/cons_tres loaded
+scancel: select/linear: init: Linear node selection plugin loaded with argument 17
+"""  # of scancel 22.05 --verbose, as what follows
+
+
+def test_a_signal_to_a_job_without_processes_is_refused_while_scancel_repeats_it() -> None:
+    command = SLURM.signal("930", "USR1")
+    begun = PLUGINS + b"scancel: Signal 10 to full job 930\n"
+    repeated = begun + b"scancel: Job is in transitional state, retrying\n"
+    assert command.is_enough is not None
+    assert not command.is_enough(Output(RUNNING, begun))
+    assert command.is_enough(Output(RUNNING, repeated))
+    with pytest.raises(Conflict, match="no processes"):
+        command.parse(Output(RUNNING, stderr=repeated))
+    command.parse(Output(0, stderr=begun))
+
+
+def test_errors_of_a_signal_are_without_the_other_lines() -> None:
+    command, begun = SLURM.signal("932", "USR1"), PLUGINS + b"scancel: Signal 10 to full job 932\n"
+    with pytest.raises(NotFound) as unknown:
+        command.parse(
+            Output(1, stderr=begun + b"scancel: error: Kill job error on job id 932: Invalid job id specified")
+        )
+    assert "loaded" not in str(unknown.value) + str(unknown.value.detail)
+    with pytest.raises(Denied) as denied:
+        command.parse(
+            Output(1, stderr=begun + b"scancel: error: Kill job error on job id 932: Access/permission denied")
+        )
+    assert "loaded" not in denied.value.public + str(denied.value.detail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 from flamecrest.sandbox.processes import started
 from flamecrest.sandbox.slurm import ids, scheduler
@@ -34,6 +35,7 @@ OPTIONS = Options(
     },
 )  # fmt: skip
 _UNKNOWN = "Invalid job id specified"
+REPEATING = 95  # seconds for which a signal to a job without processes is repeated
 _STATUS = {
     "Job not heterogeneous job": 58,
     "Access/permission denied": 210,
@@ -172,6 +174,10 @@ def _signal(job: StoredJob, options: dict[str, str]) -> None:
     number = _number(options["signal"])
     if job.shell and started(job.shell) == job.shell_began:
         (os.kill if "batch" in options else os.killpg)(job.shell, number)
+    elif number != signal.SIGKILL:
+        if "verbose" in options:
+            write_error("scancel: Job is in transitional state, retrying")
+        time.sleep(REPEATING)
 
 
 def _number(text: str) -> int:

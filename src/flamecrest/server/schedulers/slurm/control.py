@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -30,8 +31,9 @@ _WRONG_STATE: Final = (
     "Job is no longer pending execution",
     "Only pending jobs can be",
 )
-# scancel repeats a signal to a job without processes for minutes, and says so each time.
+# scancel repeats a signal to a job without processes for minutes, and says so only if it is asked to be verbose.
 _REPEATED: Final = "Job is in transitional state"
+_VERBOSE: Final = re.compile(r"^scancel: (?!error:|Unknown job signal).*\n?", re.MULTILINE)
 # Of 22.05, 24.11 and 26.05: slurmctld answers with an error of a kind that these commands do not expect.
 _UNKNOWN_TO_SUSPEND: Final = re.compile(r"^Unexpected message received for job \S+\s*\Z")
 _WORDS: Final = (
@@ -57,9 +59,10 @@ def signal(scancel: str, job: SlurmJobId, name: str) -> Command[None]:
     checked = check_signal(name)
 
     def parse(output: Output) -> None:
-        said = output.errors()
-        if _REPEATED in said:
+        if _is_repeated(output):
             raise Conflict("The job waits or is ending: it has no processes that a signal could reach")
+        said = _VERBOSE.sub("", output.errors())
+        output = replace(output, stderr=said.encode())
         if errors.is_unknown_job(output):
             raise job_not_found(errors.error_text(output))
         if "Unknown job signal" in said:
@@ -69,7 +72,7 @@ def signal(scancel: str, job: SlurmJobId, name: str) -> Command[None]:
         if errors.is_not_cancelled(output):
             raise control_error("scancel", output)
 
-    argv = (scancel, "--full", f"--signal={checked}", *job.clusters, str(job))
+    argv = (scancel, "--full", "--verbose", f"--signal={checked}", *job.clusters, str(job))
     return Command(argv, parse, joined=True, is_enough=_is_repeated)
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .moves import StoreMoves
 
 T = TypeVar("T")
+SEARCHED: Final = 500  # newest records that are searched for the steps of a copy
 WAITS: Final = "Upload of {size} bytes was started. The file is fetched when it is complete in the object store."
 
 
@@ -115,7 +116,9 @@ class StoreTransfers:
         *,
         account: str | None,
         request: TransferRequest,  # noqa: ARG002 -- it has no parameters
+        copy: str = "",
     ) -> StartedTransfer:
+        """See the port. `copy` is the id of a transfer of which this is a step."""
         prefix = f"download: {path}"
         files = self._new()
 
@@ -129,7 +132,7 @@ class StoreTransfers:
             await storage.sweep(sftp, files.folder, time.time())
             item = await self._begin(files, path, account)
             try:
-                details = item.details(DataFile(plan.part_size)) | {"mtime": int(found.mtime)}
+                details = item.details(DataFile(plan.part_size)) | {"mtime": int(found.mtime)} | _step_of(copy)
                 record = Record("s3", "download", path, int(time.time()), found.size, key=item.key, details=details)
                 line = f"Download of {found.size} bytes was started."
                 await storage.begin(sftp, files, record, storage.log_line(line))
@@ -160,14 +163,17 @@ class StoreTransfers:
         return await self.receive(record.path, item, parts_of(record), sha256_of(record), deadline)
 
     async def receive(
-        self, path: str, item: ObjectPlace, plan: PartPlan, sha256: str, deadline: Deadline
+        self, path: str, item: ObjectPlace, plan: PartPlan, sha256: str, deadline: Deadline, copy: str = ""
     ) -> SubmittedTransfer:
-        """Move an object that is complete to a file. The file must have the digest, unless that is empty."""
+        """Move an object that is complete to a file. The file must have the digest, unless that is empty.
+
+        `copy` is the id of a transfer of which this is a step.
+        """
         prefix, files = f"upload: {path}", self._new()
 
         async def use(sftp: Sftp) -> None:
             target = await prepare_target(self._session, sftp, self._work, path, deadline)
-            await self._record_upload(sftp, files, path, target, plan, item, sha256)
+            await self._record_upload(sftp, files, path, target, plan, item, sha256, copy)
 
         await self._sftp(use, deadline, prefix)
         await self._moves.settle(files.transfer, deadline)
@@ -207,6 +213,23 @@ class StoreTransfers:
         """End a transfer, unless it has ended, and remove its object then."""
         await self._moves.cancel(transfer, deadline)
 
+    async def cancel_steps(self, copy: str, deadline: Deadline) -> None:
+        """End the steps of a copy whose gateway has died: a job that still waits would replace the target later."""
+
+        async def use(sftp: Sftp) -> list[str]:
+            known = (await storage.newest(sftp, self._work.records))[:SEARCHED]
+            found = await asyncio.gather(*(self._is_step(sftp, name, copy) for name in known))
+            return [name for name, is_step in zip(known, found, strict=True) if is_step]
+
+        for step in await self._sftp(use, deadline, "transfer"):
+            await self._moves.cancel(step, deadline)
+
+    async def _is_step(self, sftp: Sftp, transfer: str, copy: str) -> bool:
+        with suppress(Conflict):
+            record = await storage.read_record(sftp, RecordFiles(self._work.records, transfer))
+            return record is not None and record.method == "s3" and record.details.get("copy") == copy
+        return False
+
     def place(self, record: Record) -> ObjectPlace:
         """Where the object of a transfer is. Raises Conflict if the record is damaged."""
         return self._access.place(record, self._username)
@@ -216,11 +239,12 @@ class StoreTransfers:
         await self._discard(self.place(record))
 
     async def _record_upload(
-        self, sftp: Sftp, files: RecordFiles, path: str, target: Target, plan: PartPlan, item: ObjectPlace, sha256: str
-    ) -> None:
+        self, sftp: Sftp, files: RecordFiles, path: str, target: Target, plan: PartPlan, item: ObjectPlace,
+        sha256: str, copy: str = "",
+    ) -> None:  # fmt: skip
         data, mode = await create_data(sftp, files, target, f"upload: {path}")
         try:
-            details = item.details(DataFile(plan.part_size, await identify(self._session, data), mode))
+            details = item.details(DataFile(plan.part_size, await identify(self._session, data), mode)) | _step_of(copy)
             if sha256:
                 details["sha256"] = sha256
             if target.existing is not None:
@@ -263,3 +287,8 @@ class StoreTransfers:
             return await self._session.sftp(use, deadline)
         except SftpError as error:
             raise storage.explained(error, prefix) from None
+
+
+def _step_of(copy: str) -> dict[str, str | int]:
+    """The details of the record of a step of a copy."""
+    return {"copy": copy} if copy else {}

@@ -131,7 +131,7 @@ class RemoteTrackedTransfers:
             raise Conflict("The transfer was completed: there is nothing to retry")
         if shown.state not in _ENDED:
             raise Conflict("The transfer is still under way. Cancel it first.")
-        again = await self._folders.again(record, _tools(target), deadline, then, upload)
+        again = await self._folders.again(name, record, _tools(target), deadline, then, upload)
         if then is not None and record.method not in {"sync", "copy"}:
             await self.submit_after(again if isinstance(again, SubmittedTransfer) else again.job, then, deadline)
         return again

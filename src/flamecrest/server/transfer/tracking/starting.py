@@ -115,18 +115,19 @@ class FolderTransfers:
             details |= {"account": account} if account else {}
             record = Record("copy", "internal", path, int(time.time()), stat.size, target_path, details=details)
             store, there = self._tools.store, target.store
+            transfer = names.new_id(int(time.time()) + LONGEST)
             work: BackgroundWork
             if stat_bits.S_ISDIR(stat.mode):
                 places = await self._places(path, target_path, target, deadline)
                 work = FolderWork(Synchronization(*places, CompareOptions(), same_cluster=False))
             elif store is not None and there is not None and store.copies_to(there):
-                work = StoreCopy(store, there, path, target_path, stat.size or 0, account)
+                work = StoreCopy(transfer, store, there, path, target_path, stat.size or 0, account)
             else:
                 work = FileCopy(self._tools, target, path, target_path, stat, before)
-            return await self._start(record, work, target, deadline, then)
+            return await self._start(record, work, target, deadline, then, transfer)
 
     async def again(
-        self, record: Record, target: UserTools, deadline: Deadline, then: JobSpec | None, upload: str = ""
+        self, transfer: str, record: Record, target: UserTools, deadline: Deadline, then: JobSpec | None, upload: str
     ) -> StartedTransfer | SubmittedTransfer:
         """Start a transfer again that has not succeeded. Raises Unsupported for one that its client has to start.
 
@@ -141,6 +142,9 @@ class FolderTransfers:
         if record.method == "sync":
             return await self.sync(_request_of(record), target, deadline, then)
         if record.method == "copy":
+            for store in (self._tools.store, target.store):
+                if store is not None:
+                    await store.cancel_steps(transfer, deadline)
             before = Earlier(upload, record.size, record.details.get("mtime"))
             account = str(record.details.get("account") or "") or None
             return await self._copy(record.path, record.target, target, deadline, then, account, before)
@@ -186,12 +190,13 @@ class FolderTransfers:
         return target.work.cluster == self._tools.work.cluster
 
     async def _start(
-        self, record: Record, work: BackgroundWork, target: UserTools, deadline: Deadline, then: JobSpec | None
-    ) -> SubmittedTransfer:
+        self, record: Record, work: BackgroundWork, target: UserTools, deadline: Deadline, then: JobSpec | None,
+        transfer: str = "",
+    ) -> SubmittedTransfer:  # fmt: skip
         """Create the record, and begin."""
         tools = self._tools
         folder = tools.work.records
-        files = RecordFiles(folder, names.new_id(int(time.time()) + LONGEST))
+        files = RecordFiles(folder, transfer or names.new_id(int(time.time()) + LONGEST))
         packed = None if then is None else target.then.pack(files.transfer, then)
 
         async def create(sftp: Sftp) -> None:

@@ -27,10 +27,11 @@ PATIENCE: Final = 600.0  # seconds in which a cluster may be out of reach
 
 
 class StoreCopy:
-    """Copies a file of `size` bytes. `account` is charged for the mover jobs."""
+    """Copies a file of `size` bytes. `account` is charged for the mover jobs. `transfer` is the id of the copy."""
 
     def __init__(
         self,
+        transfer: str,
         source: StoreTransfers,
         target: StoreTransfers,
         path: str,
@@ -38,6 +39,7 @@ class StoreCopy:
         size: int,
         account: str | None,
     ) -> None:
+        self._transfer = transfer
         self._source = source
         self._target = target
         self._path = path
@@ -54,12 +56,14 @@ class StoreCopy:
         try:
             request = TransferRequest("s3")
             begun = await self._source.download(
-                self._path, Deadline.after(STEP), account=self._account, request=request
+                self._path, Deadline.after(STEP), account=self._account, request=request, copy=self._transfer
             )
             sent = await self._ended(self._source, begun.job.job_id, "sent to the object store")
             item, plan = replace(self._source.place(sent.record), account=self._account or ""), parts_of(sent.record)
             sha256 = "" if sent.end is None else sent.end.sha256
-            received = await self._target.receive(self._target_path, item, plan, sha256, Deadline.after(STEP))
+            received = await self._target.receive(
+                self._target_path, item, plan, sha256, Deadline.after(STEP), self._transfer
+            )
             await self._ended(self._target, received.job_id, "fetched from the object store")
         except BaseException:
             await self._clean_up(sent)
