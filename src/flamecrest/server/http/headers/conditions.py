@@ -14,7 +14,7 @@ from typing import Final
 
 from flamecrest.server.files.values import Stat
 
-_TAG: Final = re.compile(r'[ \t]*(\*|(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"|)[ \t]*(?:,|$)')
+_TAG: Final = re.compile(r'[ \t]*(\*|(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"|)[ \t]*(?:,|\Z)')
 _MAX_LIST: Final = 8192  # bytes of a list of tags that are read
 _DATES: Final = (
     (re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", re.ASCII), "%a, %d %b %Y %H:%M:%S GMT"),
