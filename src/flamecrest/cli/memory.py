@@ -25,7 +25,7 @@ def keep_freed_memory() -> None:
         mallopt(_MMAP_THRESHOLD, LARGE)
 
 
-async def return_freed_memory(seconds: float = RETURNED_EVERY) -> None:
+async def return_freed_memory(seconds: float) -> None:
     """Return unused pages to the system every so many seconds, until cancelled, if the C library is glibc.
 
     A burst of requests leaves free pages between blocks that stay. They would be kept for ever, and with every greater

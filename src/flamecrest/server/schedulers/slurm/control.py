@@ -61,11 +61,10 @@ def signal(scancel: str, job: SlurmJobId, name: str) -> Command[None]:
     def parse(output: Output) -> None:
         if _is_repeated(output):
             raise Conflict("The job waits or is ending: it has no processes that a signal could reach")
-        said = _VERBOSE.sub("", output.errors())
-        output = replace(output, stderr=said.encode())
+        output = replace(output, stderr=_VERBOSE.sub("", output.errors()).encode())
         if errors.is_unknown_job(output):
             raise job_not_found(errors.error_text(output))
-        if "Unknown job signal" in said:
+        if "Unknown job signal" in output.errors():
             raise invalid_field("signal", errors.error_text(output))
         if errors.has_ended(output):
             raise Conflict(f"The job has ended: {errors.error_text(output)}")
