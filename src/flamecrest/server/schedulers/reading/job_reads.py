@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
+from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError
 from flamecrest.server.schedulers.dialect import JobQuery
 from flamecrest.server.schedulers.job_lookup import RECOVERABLE, RECOVERABLE_HISTORY, JobSources
@@ -22,16 +23,15 @@ from flamecrest.server.schedulers.merging import JobRecord, Snapshot, merge
 from flamecrest.server.schedulers.values import SharedList
 
 from .all_jobs import AllJobs, wanted
+from .behind import ReadsBehind, read_unlisted
 from .live_queues import LiveQueues
 from .merged_jobs import index_by_id
 from .port import MANY, JobReader, ReadLimits
 from .shared_answers import Answer
 from .sharing import MAX_USERS
-from .unlisted_jobs import read_unlisted
 from .user_jobs import UserJobs
 
 if TYPE_CHECKING:
-    from flamecrest.server.deadline import Deadline
     from flamecrest.server.schedulers.counters import SchedulerCounters
     from flamecrest.server.schedulers.job_lookup import JobLookup
     from flamecrest.server.schedulers.values import Job
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .joint_queues import JointQueues
 
 LIVE_PATIENCE: Final = 0.5  # seconds after which the accounting is asked for a job although the queue has not answered
+BEHIND: Final = 30.0  # seconds that a list of the accounting may take for which nobody waits
 SLICE: Final = 500  # jobs that are merged before other tasks run: some 10 ms
 _NOTHING: Final = Snapshot()
 _BY_ID: Final = "by id"  # of an answer's parts: its records by their base ids
@@ -70,7 +71,7 @@ class JobReads:
         self._queues = LiveQueues(lookup, counters, limits, self._queue_answered, joint=joint)
         self._single = answers("job", life=limits.life, on_answer=self._single_answered)
         self._history = answers("history", life=0.0)
-        self._behind: dict[str, asyncio.Task[None]] = {}  # by user: lists that are read behind an answer
+        self._behind = ReadsBehind(limits.history_interval / 4)  # of lists
         self._all = AllJobs(lookup, counters, limits, self._all_answered, self._as_seen, clock=clock)
 
     # what an adapter calls
@@ -81,7 +82,7 @@ class JobReads:
             return await self._all.jobs(reader, query, deadline)
         user = self._user(reader.user)
         live = self._queues.peek(reader)
-        if live is None or (reader.has_history and self._due_now(reader, user, query.window, deadline) is not None):
+        if live is None or (reader.has_history and self._due_now(reader, user, query.window) is not None):
             live, unkept = await self._list(reader, user, query.window, deadline)
             if unkept:
                 records = merge(user.live(live.value.records, live.asked), [*user.listed(), *unkept])
@@ -165,7 +166,7 @@ class JobReads:
             if self._list_due(user, window) is None or self._is_recent(user, window):
                 with suppress(*RECOVERABLE):  # the queue may show that jobs have vanished from it
                     await self._queues.ask(reader, deadline)
-            if (due := self._due_now(reader, user, window, deadline)) is not None:
+            if (due := self._due_now(reader, user, window)) is not None:
                 question = partial(self._read_list, reader, user, due)
                 answer = await self._history.ask(user.user, ("list", due), question, deadline)
                 unkept = answer.value.records if self._list_due(user, window) is not None else ()
@@ -195,19 +196,20 @@ class JobReads:
     def _is_recent(self, user: UserJobs, window: int) -> bool:
         return user.is_recent(window, self._ticks(), self._clock())
 
-    def _due_now(self, reader: JobReader, user: UserJobs, window: int, deadline: Deadline) -> int | None:
+    def _due_now(self, reader: JobReader, user: UserJobs, window: int) -> int | None:
         """What the caller has to read of the accounting. If what is known will do, it is read behind the answer."""
         due = user.list_due(window, self._ticks(), self._clock())
         if due is None or not self._is_recent(user, window):
             return due
-        if user.user not in self._behind:
-            self._behind[user.user] = task = asyncio.create_task(self._read_behind(reader, user, due, deadline))
-            task.add_done_callback(lambda _: self._behind.pop(user.user))
+        self._behind.add(user.user, partial(self._read_behind, reader, user, window))
         return None
 
-    async def _read_behind(self, reader: JobReader, user: UserJobs, due: int, deadline: Deadline) -> None:
+    async def _read_behind(self, reader: JobReader, user: UserJobs, window: int) -> None:
+        if (due := self._list_due(user, window)) is None:  # a caller who could not wait has read it
+            return
+        question, deadline = partial(self._read_list, reader, user, due), Deadline.after(BEHIND)
         try:
-            await self._history.ask(user.user, ("list", due), partial(self._read_list, reader, user, due), deadline)
+            await self._history.ask(user.user, ("list", due), question, deadline)
         except GatewayError as error:
             self._lookup.note_failure("history", error)
 
