@@ -244,3 +244,46 @@ def test_an_unexpected_failure_is_no_answer():
         assert await site.nodes("alice") == "as alice sees it"
 
     run(main())
+
+
+@pytest.mark.parametrize("account", [True, False])
+def test_who_polls_nodes_waits_for_no_question(account: bool):
+    async def main() -> None:
+        site = Site(account=account)
+        await site.let_in("alice", "bob")
+        waited: list[float] = []
+        while now() < 60:
+            began = now()
+            await site.nodes("alice")
+            waited.append(now() - began)
+            await asyncio.sleep(0.2)
+        assert max(waited[1:]) == 0
+        assert set(site.asked) == {"account" if account else "alice"}
+        assert len(site.asked) <= 60 / 0.7
+
+    run(main())
+
+
+def test_nodes_that_nobody_polls_are_asked_for_once():
+    async def main() -> None:
+        site = Site()
+        await site.let_in("alice")
+        await site.nodes("alice")
+        await asyncio.sleep(60)
+        assert site.asked == ["account"]
+
+    run(main())
+
+
+def test_what_can_no_longer_be_read_is_said_within_two_lives():
+    async def main() -> None:
+        site = Site(account=False)
+        await site.nodes("alice")
+        site.faults["alice"] = Unavailable("down")
+        began = now()
+        with pytest.raises(Unavailable):
+            while now() - began < 2:
+                await site.nodes("alice")
+                await asyncio.sleep(0.2)
+
+    run(main())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from flamecrest.server.errors import GatewayError
 
-from .shared_answers import Answer, Question, SharedAnswers
+from .shared_answers import Answer, Question, SharedAnswers, ahead_of
 from .sharing import EVERYTHING, PATIENCE, PAUSE, Admissions, Kind, Privacy
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class ClusterReads:
     ) -> None:
         """`on_failure` is told that the account's question has failed: then each user asks alone for a while."""
         self._answers = {
-            kind: SharedAnswers[Any](kind, counters, life=life, max_weight=MAX_ANSWERS) for kind in EVERYTHING
+            kind: SharedAnswers[Any](kind, counters, life=life, max_weight=MAX_ANSWERS, ahead=ahead_of(life))
+            for kind in EVERYTHING
         }
         self._privacy = privacy
         self._on_failure = on_failure
@@ -59,7 +60,7 @@ class ClusterReads:
         """
         answers: SharedAnswers[T] = self._answers[kind]
         if for_all is not None and self._is_shared(user, kind):
-            if (kept := answers.kept(_ALL, key)) is not None:
+            if (kept := answers.kept(_ALL, key, for_all)) is not None:
                 return kept
             try:
                 return await answers.ask(_ALL, key, for_all, deadline.sub(min(PATIENCE, deadline.left() / 2)))

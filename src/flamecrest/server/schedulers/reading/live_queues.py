@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from flamecrest.server.schedulers.dialect import JobQuery
 from flamecrest.server.schedulers.merging import Snapshot
 
-from .shared_answers import Answer
+from .shared_answers import Answer, ahead_of
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .port import JobReader, ReadLimits
     from .shared_answers import Question
 
-AHEAD: Final = 0.3  # the part of an answer's life before its end in which it is refreshed
-LEAST_LIFE: Final = 0.1  # seconds: a shorter life is over before a refresh has its answer
 _QUEUE: Final = "queue"
 
 
@@ -55,7 +53,7 @@ class LiveQueues:
             _QUEUE,
             life=limits.life,
             on_answer=on_answer,
-            ahead=AHEAD * limits.life if limits.life >= LEAST_LIFE else 0.0,
+            ahead=ahead_of(limits.life),
             together=self._together,
             counts=False,
         )

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MIN_PATIENCE: Final = 0.05  # seconds that must be left to ask again after the question of another caller timed out
+AHEAD: Final = 0.3  # the part of an answer's life before its end in which it is refreshed
+LEAST_LIFE: Final = 0.1  # seconds: a shorter life is over before a refresh has its answer
 REFRESHING: Final = 10.0  # seconds that a refresh may take, at most
 ENDING: Final = 0.5  # seconds in which a question ends after its deadline: its own error says more than a timeout
 
@@ -40,6 +42,11 @@ class Answer(Generic[T]):
 
 
 Question = Callable[["Deadline"], Coroutine[Any, Any, T]]
+
+
+def ahead_of(life: float) -> float:
+    """How many seconds before the end of its life an answer is refreshed; 0: never."""
+    return AHEAD * life if life >= LEAST_LIFE else 0.0
 
 
 class SharedAnswers(Generic[T]):
@@ -87,21 +94,22 @@ class SharedAnswers(Generic[T]):
         kept = None if answers is None else answers.get(key)
         return None if kept is None else kept.answer
 
-    def kept(self, group: Hashable, key: Hashable) -> Answer[T] | None:
-        """The answer that is kept, if any, to one who would ask otherwise. Not for answers that are refreshed."""
-        kept = self.peek(group, key)
+    def kept(self, group: Hashable, key: Hashable, question: Question[T]) -> Answer[T] | None:
+        """The same as `use`, to one who would ask otherwise: without a coroutine."""
+        kept = self.use(group, key, question)
         if kept is not None:
             self._counters.saved[self._name] += 1
         return kept
 
     def use(self, group: Hashable, key: Hashable, question: Question[T]) -> Answer[T] | None:
         """The answer that is kept, if any; `question` refreshes it. Does not count as saved."""
-        kept = self._kept.get(group, {}).get(key)
+        answers = self._kept.get(group)
+        kept = None if answers is None else answers.get(key)
         if kept is None:
             return None
         if self._ahead:
             kept.question = question
-            if not kept.refreshed and asyncio.get_running_loop().time() >= kept.due:
+            if kept.is_due and not kept.refreshed:
                 self._refresh(group, key)
         return kept.answer
 
@@ -110,8 +118,7 @@ class SharedAnswers(Generic[T]):
 
         The question gets the deadline of the caller that asks it. A caller with more time left asks again.
         """
-        if (kept := self.use(group, key, question)) is not None:
-            self._counters.saved[self._name] += 1
+        if (kept := self.kept(group, key, question)) is not None:
             return kept
         while True:
             asking = self._asking.get(group, {}).get(key)
@@ -152,6 +159,11 @@ class SharedAnswers(Generic[T]):
         self._asking.setdefault(group, {})[key] = asking
         asking.task.add_done_callback(lambda task: self._done(group, key, asking, task))
         return asking
+
+    def _fall_due(self, group: Hashable, key: Hashable) -> None:
+        """Refresh an answer if it has been used; else it is refreshed when it is used now."""
+        self._kept[group][key].is_due = True
+        self._refresh(group, key)
 
     def _refresh(self, group: Hashable, key: Hashable) -> None:
         """Ask for an answer anew that is due and has been used; with it, what is due soon and may be asked together."""
@@ -210,7 +222,7 @@ class SharedAnswers(Generic[T]):
         kept = _Kept(answer, weight, end, end - self._ahead, None if before is None else before.question)
         kept.timers.append(loop.call_at(end, self._end, group, key, context=Context()))
         if self._ahead:  # in a context of its own: the refresh is not part of the request that asked first
-            kept.timers.append(loop.call_at(kept.due, self._refresh, group, key, context=Context()))
+            kept.timers.append(loop.call_at(kept.due, self._fall_due, group, key, context=Context()))
         self._kept.setdefault(group, {})[key] = kept
         self._weight += weight
 
@@ -246,6 +258,7 @@ class _Kept(Generic[T]):
     due: float
     earlier: Question[T] | None  # of the last one who has used the answer before this one
     question: Question[T] | None = None  # of the last one who has used this answer
+    is_due: bool = False
     refreshed: bool = False
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
