@@ -115,10 +115,11 @@ class HostKeyVerifier:
 
 
 class HostKeyClient(asyncssh.SSHClient):
-    """asyncssh's client object for one connection: it verifies the host key and reports the end of the connection."""
+    """asyncssh's client object for one connection: it verifies the host key and reports its beginning and its end."""
 
     def __init__(self, host_keys: HostKeyVerifier) -> None:
         self._host_keys = host_keys
+        self.on_made: Callable[[asyncssh.SSHClientConnection], object] | None = None  # before the key exchange
         self.refused: str | None = None  # the error text for a host key that was refused
         self.on_lost: Callable[[], None] | None = None
 
@@ -129,6 +130,10 @@ class HostKeyClient(asyncssh.SSHClient):
     def algorithms(self) -> Sequence[str]:
         """The argument `server_host_key_algs` to asyncssh.connect."""
         return self._host_keys.algorithms()
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        if self.on_made is not None:
+            self.on_made(conn)
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         if self._host_keys.trusts(host, addr, port, key):

@@ -1,4 +1,4 @@
-"""Faster replacements for parts of asyncssh's transport, switched on for one connection by `accelerate`.
+"""Faster replacements for parts of asyncssh, switched on for one connection: `quick_login`, then `accelerate`.
 
 They use asyncssh's private attributes. So they are installed only for versions of asyncssh with which the test suite
 has passed, and only if asyncssh's AES-GCM keeps key and nonce as expected. Every other connection works by asyncssh
@@ -17,11 +17,19 @@ import asyncssh
 from asyncssh.crypto.cipher import GCMCipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from . import fast_receive, fast_send
+from . import fast_receive, fast_send, one_request
 
 TESTED_VERSIONS = ("2.24.1",)  # of asyncssh
 
 logger = logging.getLogger(__name__)
+
+
+def quick_login(connection: asyncssh.SSHClientConnection, version: str = asyncssh.__version__) -> bool:
+    """Have a new connection log in with one request. Returns as `accelerate`."""
+    if not _supported(version):
+        return False
+    one_request.install(connection)
+    return True
 
 
 def accelerate(connection: asyncssh.SSHClientConnection, version: str = asyncssh.__version__) -> bool:

@@ -13,7 +13,7 @@ import asyncssh
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError
-from flamecrest.server.ssh.accelerate import accelerate
+from flamecrest.server.ssh.accelerate import accelerate, quick_login
 from flamecrest.server.ssh.counters import PoolCounters
 from flamecrest.server.ssh.errors import (
     AddressPenalised,
@@ -266,6 +266,8 @@ async def _connect(
     host: Host,
     greeting: Greeting,
 ) -> asyncssh.SSHClientConnection:
+    if host.accelerate:
+        client.on_made = quick_login
     return await asyncssh.connect(
         address,
         port,
