@@ -6,6 +6,7 @@ A server that takes no more connections sends a line, or nothing, and closes. as
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -61,7 +62,8 @@ class Greeting:
                 self.identification = "SSH-" + line.partition(b"\n")[0].decode("utf-8", "replace").strip()
                 self._text = before
                 if self.patience is not None:
-                    self.patience.reschedule(None)
+                    with contextlib.suppress(RuntimeError):  # it has just run out: the login ends in this very moment
+                        self.patience.reschedule(None)
                 if self._on_identified is not None:
                     self._on_identified(self.identification)
                 del self._connection.data_received
