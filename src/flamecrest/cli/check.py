@@ -125,10 +125,20 @@ async def _connect(settings: Settings, user: str, seconds: float) -> list[CheckR
     with require_server_extra():
         from flamecrest.server.wiring.gateway import open_gateway  # noqa: PLC0415 - not in the base install
 
-        from .connect import check_connections, for_checks  # noqa: PLC0415 - not in the base install
+        from .connect import (  # noqa: PLC0415 - not in the base install
+            check_connections,
+            check_logins,
+            each_login_node,
+            for_checks,
+        )
     logging.getLogger("flamecrest").addHandler(logging.NullHandler())  # the table has what would be logged
     async with open_gateway(for_checks(settings)) as gateway:
-        return await check_connections(gateway, settings, user, seconds)
+        found = await check_connections(gateway, settings, user, seconds)
+    for nodes in each_login_node(for_checks(settings)):
+        async with open_gateway(nodes) as gateway:
+            found += await check_logins(gateway, nodes, user, seconds)
+    subjects = [result.subject.partition(": ")[0] for result in found]  # those of a cluster begin with its name
+    return sorted(found, key=lambda result: subjects.index(result.subject.partition(": ")[0]))
 
 
 def show(results: Sequence[CheckResult]) -> None:

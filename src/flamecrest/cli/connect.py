@@ -118,6 +118,30 @@ def for_checks(settings: Settings) -> Settings:
     return settings.model_copy(update={"clusters": clusters, "audit": None})
 
 
+def each_login_node(settings: Settings) -> Iterator[Settings]:
+    """The settings with the clusters that have several `ssh.hosts`, each with one of them, until all had their turn."""
+    several = [cluster for cluster in settings.clusters if len(cluster.ssh.hosts) > 1]
+    for number in range(max((len(cluster.ssh.hosts) for cluster in several), default=0)):
+        clusters = tuple(_on_node(cluster, number) for cluster in several if number < len(cluster.ssh.hosts))
+        yield settings.model_copy(update={"clusters": clusters})
+
+
+def _on_node(cluster: ClusterSettings, number: int) -> ClusterSettings:
+    node = cluster.ssh.hosts[number]
+    alone = {"hosts": (node,), "host": node.host, "port": node.port or cluster.ssh.port}
+    return cluster.model_copy(update={"ssh": cluster.ssh.model_copy(update=alone)})
+
+
+async def check_logins(gateway: Gateway, settings: Settings, username: str, seconds: float) -> list[CheckResult]:
+    """Check nothing but the login, on every cluster."""
+    identity = Identity(username=username)
+    checks = [
+        check_login(gateway.cluster(one.name), one, identity, seconds, _login_advice(settings, one))
+        for one in settings.clusters
+    ]
+    return list(await asyncio.gather(*checks))
+
+
 async def check_connections(gateway: Gateway, settings: Settings, username: str, seconds: float) -> list[CheckResult]:
     """Check every cluster as the user, and every issuer and store; `seconds` is the timeout of each check."""
     identity = Identity(username=username)
@@ -147,6 +171,20 @@ async def check_stores(settings: Settings, username: str, client: httpx.AsyncCli
         stores.close()
 
 
+async def check_login(
+    cluster: Cluster, settings: ClusterSettings, identity: Identity, seconds: float, advice: Advice
+) -> CheckResult:
+    """Check the login on the login node, or on any of them if there are several."""
+
+    async def login() -> str:
+        user = await cluster.allowed_before(identity, Verb.STATUS).user(Deadline.after(seconds))
+        return f"as {user.user.name}"
+
+    ssh = settings.ssh
+    where = f"any of {len(ssh.hosts)} login nodes" if len(ssh.hosts) > 1 else f"{ssh.host}:{ssh.port}"
+    return await run_check(f"{settings.name}: ssh {identity.username}@{where}", login(), advice)
+
+
 async def check_cluster(
     cluster: Cluster, settings: ClusterSettings, identity: Identity, seconds: float, advice: Advice = _LOGIN
 ) -> list[CheckResult]:
@@ -154,10 +192,6 @@ async def check_cluster(
 
     def allow(verb: Verb) -> Permission:
         return cluster.allowed_before(identity, verb)
-
-    async def login() -> str:
-        user = await allow(Verb.STATUS).user(Deadline.after(seconds))
-        return f"as {user.user.name}"
 
     async def scheduler() -> str:
         await allow(Verb.STATUS).scheduler().ping(Deadline.after(seconds))
@@ -167,8 +201,7 @@ async def check_cluster(
         await allow(Verb.FILES_READ).files(path=path).queries.stat(path, Deadline.after(seconds), follow=True)
         return ""
 
-    ssh = settings.ssh
-    first = await run_check(f"{settings.name}: ssh {identity.username}@{ssh.host}:{ssh.port}", login(), advice)
+    first = await check_login(cluster, settings, identity, seconds, advice)
     if not first.ok:
         return [first]
     kind = f"{settings.name}: {settings.scheduler.type}"

@@ -108,6 +108,27 @@ async def test_all_services_up(centre: Centre) -> None:
     assert found[f"issuer {issuer}"].message == "names itself so"
 
 
+async def test_every_login_node_is_tried(centre: Centre) -> None:
+    ssh = centre.cluster["ssh"]
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        ssh["hosts"] = [{"host": ssh.pop("host"), "port": ssh.pop("port")}, {"host": "127.0.0.1", "port": port}]
+        path = centre.root / "config.yaml"
+        path.write_text(yaml.safe_dump(centre.config))
+        command = ["check", str(path), "--connect", "--user", "ann"]
+        result = await asyncio.to_thread(CliRunner().invoke, app, command, env={"COLUMNS": "250"})
+    rows = [[cell.strip() for cell in row.split("│")[1:3]] for row in result.stdout.splitlines() if " ms " in row]
+    assert rows[:5] == [
+        ["one: ssh ann@any of 2 login nodes", "yes"],
+        ["one: slurm", "yes"],
+        [f"one: {centre.root / 'home' / 'ann'}", "yes"],
+        [f"one: ssh ann@127.0.0.1:{centre.ssh.port}", "yes"],
+        [f"one: ssh ann@127.0.0.1:{port}", "no"],
+    ], result.output
+    assert result.exit_code == 1
+
+
 async def test_transfers_through_the_gateway(centre: Centre) -> None:
     centre.cluster["file_systems"] = [
         {"path": str(centre.root / "home"), "data_type": "users", "default_work_dir": True}
