@@ -109,6 +109,18 @@ def test_no_clusters_and_no_keys(read: Read, minimal: str) -> None:
     assert [warning.split(":")[0] for warning in warnings(read(text))] == ["clusters", "ssh_credentials"]
 
 
+@pytest.mark.parametrize(("clusters", "warned"), [(1, False), (2, True)])
+def test_no_keys_for_the_clusters_without_credentials_of_their_own(
+    read: Read, minimal: str, clusters: int, warned: bool
+) -> None:
+    shared, _, daint = minimal.partition("clusters:\n")
+    (key,) = [line.strip() for line in shared.splitlines() if "private_key" in line]
+    own = f"name: daint\n    ssh_credentials: {{type: SSHStaticKeys, keys: {{alice: {{{key}}}}}}}"
+    text = shared[: shared.index("  keys:")] + "  keys: {}\nclusters:\n" + daint.replace("name: daint", own)
+    text += daint.replace("daint", "eiger") * (clusters - 1)
+    assert ["no user has a key" in warning for warning in warnings(read(text))] == [True] * warned
+
+
 def test_the_discovery_address_means_its_issuer(read: Read, minimal: str) -> None:
     text = minimal.replace("realms/hpc", "realms/hpc/.well-known/openid-configuration")
     assert read(text).auth.authentication.issuer == "https://id.example.org/realms/hpc"

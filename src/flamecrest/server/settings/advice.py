@@ -94,8 +94,11 @@ def _cluster_warnings(cluster: ClusterSettings, settings: Settings) -> Iterator[
 
 
 def _credential_warnings(settings: Settings) -> Iterator[str]:
-    sources = {f"cluster {cluster.name}: ssh_credentials": cluster.ssh_credentials for cluster in settings.clusters}
-    for where, source in {"ssh_credentials": settings.ssh_credentials, **sources}.items():
+    own = [cluster for cluster in settings.clusters if cluster.ssh_credentials is not None]
+    sources = {f"cluster {cluster.name}: ssh_credentials": cluster.ssh_credentials for cluster in own}
+    if not own or len(own) < len(settings.clusters):
+        sources["ssh_credentials"] = settings.ssh_credentials
+    for where, source in sources.items():
         if isinstance(source, StaticKeysSettings) and not source.keys:
             yield f"{where}: no user has a key, so every request to a cluster is refused"
         if isinstance(source, KeyServiceSettings) and source.url.startswith("http://"):
