@@ -211,6 +211,20 @@ def test_hints(reason: str, words: str) -> None:
     assert words in hint
 
 
+@pytest.mark.parametrize(
+    ("reason", "ended"),
+    [("JobHeldUser", False), ("Dependency", False), ("QOSMaxJobsPerUserLimit", False), ("Resources", False),
+     ("Not Running: Not enough free nodes available", False), ("NonZeroExitCode", True), ("TimeLimit", True),
+     ("Job run at Sat Nov 21 at 20:59 on (vm:ncpus=1) and exceeded resource walltime", True)],
+)  # fmt: skip
+def test_an_ended_job_has_no_hint_about_what_it_has_waited_for(reason: str, ended: bool) -> None:
+    waiting = Job("7", "run", "PENDING", Stage.WAITING, reason=reason)
+    over = replace(waiting, state="CANCELLED", stage=Stage.ENDED)
+    assert show_job(waiting)["status"]["stateHint"]
+    assert show_job(over)["status"]["stateReason"] == reason
+    assert (show_job(over)["status"]["stateHint"] is not None) == ended
+
+
 @pytest.mark.parametrize("reason", [None, "", "None", "Something", "A\nB", "("])
 def test_no_hint(reason: str | None) -> None:
     assert reason_hint(reason) is None

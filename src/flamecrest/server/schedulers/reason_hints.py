@@ -43,6 +43,8 @@ _WORDS: Final[Mapping[str, str]] = MappingProxyType({
     "MaxJobs": "A limit of the number of running jobs is reached. It starts when some of them have ended.",
     "MaxSubmitJobsPerUser": "You have as many jobs as you may have. Wait until some have ended.",
 })  # fmt: skip
+# Reasons why a job has ended. A job that was cancelled while it waited keeps the reason why it waited.
+_OF_ENDS: Final = frozenset({"NonZeroExitCode", "TimeLimit", "OutOfMemory", "NodeDown", "JobLaunchFailure"})
 _MOVER: Final = re.compile(r"Job [^\s:]+: ")  # before the reason of a job that a transfer waits for
 # Beginnings of the comments of OpenPBS, and of sentences of Slurm, and the reasons that mean the same.
 _COMMENTS: Final = (
@@ -64,18 +66,17 @@ _OWNERS: Final = {"QOS": "the quality of service", "Assoc": "your account"}
 
 
 @lru_cache(1024)
-def reason_hint(reason: str | None) -> str | None:
-    """The hint for a reason; None for one without, or one that is not known."""
+def reason_hint(reason: str | None, *, ended: bool = False) -> str | None:
+    """The hint for a reason; None for one without, one that is not known, and what an ended job has waited for."""
     if not reason:
         return None
     reason = _MOVER.sub("", reason, count=1) if _MOVER.match(reason) else reason
     word = re.split(r"[\s,(:]", reason, maxsplit=1)[0]
+    if word not in _WORDS:
+        word = next((same for beginning, same in _COMMENTS if beginning.match(reason)), word)
     if word in _WORDS:
-        return _WORDS[word]
-    for beginning, same in _COMMENTS:
-        if beginning.match(reason):
-            return _WORDS[same]
-    if (found := _LIMIT.match(word)) is None:
+        return _WORDS[word] if word in _OF_ENDS or not ended else None
+    if ended or (found := _LIMIT.match(word)) is None:
         return None
     owner, per = _OWNERS[found[1]], word[len(found[1]) :]
     if "Minutes" in per:

@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from flamecrest.server.schedulers.array_elements import ArrayPlace
 from flamecrest.server.schedulers.reason_hints import reason_hint
+from flamecrest.server.schedulers.values import Stage
 
 if TYPE_CHECKING:
     from flamecrest.server.schedulers.values import Job, JobTimes
 
 
-def _status(state: str, reason: str | None, exit_code: int | None, signal: int | None) -> dict[str, Any]:
+def _status(
+    state: str, reason: str | None, hint: str | None, exit_code: int | None, signal: int | None
+) -> dict[str, Any]:
     return {
         "state": state,
         "stateReason": reason,
-        "stateHint": reason_hint(reason),
+        "stateHint": hint,
         "exitCode": exit_code,
         "interruptSignal": signal,
     }
@@ -33,15 +36,16 @@ def _time(times: JobTimes) -> dict[str, Any]:
 
 def show_job(job: Job) -> dict[str, Any]:
     """The fields of a wire JobModel."""
+    hint = reason_hint(job.reason, ended=job.stage is Stage.ENDED)
     return {
         "jobId": job.id,
         "name": job.name,
-        "status": _status(job.state, job.reason, job.exit_code, job.signal),
+        "status": _status(job.state, job.reason, hint, job.exit_code, job.signal),
         "tasks": [
             {
                 "id": step.id,
                 "name": step.name,
-                "status": _status(step.state, None, step.exit_code, step.signal),
+                "status": _status(step.state, None, None, step.exit_code, step.signal),
                 "time": _time(step.times),
             }
             for step in job.steps
