@@ -12,9 +12,10 @@ from jwt import get_algorithm_by_name
 
 from flamecrest.sandbox.issuer import SigningKey
 from flamecrest.server.auth.claims import ClaimRules
-from flamecrest.server.auth.oidc import OidcAuthenticator
+from flamecrest.server.auth.oidc import OidcAuthenticator, read_authorization
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, Unauthenticated
+from flamecrest.server.telemetry.redact import redact
 from tests.faulty_issuer import FaultyIssuer
 from tests.unit.auth.world import ask, b64, everything_said, forge, leaked, refusal
 
@@ -32,6 +33,14 @@ pytestmark = pytest.mark.anyio
 async def test_no_token_at_all(gate: OidcAuthenticator, authorization: str | None):
     with pytest.raises(Unauthenticated, match=r"^Not authenticated$"):
         await gate.authenticate(authorization, Deadline.after(30))
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer", "Basic YW5uOnNlY3JldA==", "DPoP ", f"Bearer {'x' * 20_000}"])
+def test_the_log_says_why_a_header_was_refused(authorization: str):
+    with pytest.raises(Unauthenticated) as refused:
+        read_authorization(authorization)
+    assert refused.value.detail
+    assert redact(refused.value.detail) == refused.value.detail, "no word of it looks like a token"
 
 
 async def test_headers_that_are_not_one_token(issuer: FaultyIssuer, gate: OidcAuthenticator):

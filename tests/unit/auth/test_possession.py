@@ -110,7 +110,7 @@ async def test_bound_token_without_its_proof(issuer: FaultyIssuer, gate: OidcAut
     token = issuer.mint("ann", cnf=sender.cnf)
     for _ in range(2):  # new, then cached
         await refusal(gate, token, caplog)  # as a bearer token, where no proof can be shown
-        assert "bearer" in await refused(gate, token, sender.proof(token), scheme="Bearer")
+        assert "scheme Bearer" in await refused(gate, token, sender.proof(token), scheme="Bearer")
         await refused(gate, token)
         await refused(gate, token, sender.proof(token), sender.proof(token))
         await refused(gate, token, thief.proof(token))

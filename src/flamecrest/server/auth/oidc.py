@@ -294,7 +294,7 @@ def read_authorization(authorization: str | None) -> tuple[str, str]:
     scheme, _, token = authorization.partition(" ")
     scheme, token = scheme.lower(), token.strip(" ")
     if scheme not in {"bearer", "dpop"} or not token:
-        raise Unauthenticated(MISSING, detail="no bearer token in the Authorization header")
+        raise Unauthenticated(MISSING, detail="the Authorization header has neither `Bearer` nor `DPoP` with a token")
     if len(token) > MAX_TOKEN:
         raise invalid_token("the token is too long")
     return scheme, token

@@ -73,7 +73,7 @@ class Possession:
             _check_certificate(bound.certificate, shown.certificate)
         if bound.key is not None:
             if scheme != "dpop":
-                raise invalid_proof("a token that is bound to a DPoP key was sent as a bearer token")
+                raise invalid_proof("a token that is bound to a DPoP key was sent with the scheme Bearer")
             self._check_dpop(bound.key, token, shown)
         elif scheme == "dpop":
             raise invalid_token("a token that is not bound to a DPoP key was sent with the scheme DPoP")
