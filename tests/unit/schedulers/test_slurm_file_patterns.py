@@ -137,3 +137,9 @@ def test_files_of_listed_jobs(version):
 )
 def test_files_of_a_listed_job(job_id, given, shown):
     assert ListedJob(job_id, "15", "alice", "50%j done", "/w").files(given, "") == (shown, shown)
+
+
+def test_one_file_for_both_outputs_is_one_text():
+    stdout, stderr = ListedJob("72", "72", "fireuser", "hello", "/home/fireuser").files("%x.log", "%x.log")
+    assert stdout == "/home/fireuser/hello.log"
+    assert stderr is stdout

@@ -297,3 +297,18 @@ def test_a_state_that_is_not_known_is_reported_each_time():
     text, known = output("running-live").text().replace("RUNNING", "NAPPING"), dict[str, JobRecord]()
     for _ in range(2):
         assert parse_squeue(text, SEP, known=known).unknown_states == ("NAPPING",)
+
+
+# what many jobs have in common
+
+
+def test_texts_that_repeat_are_kept_once():
+    text = output("detailed-accounting").text()
+    first, second = (parse_sacct(text, SEP, SACCT_DETAILS[:6]).records for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        assert one == other
+        for name in ("name", "reason", "qos", "user", "account", "partition", "nodes", "working_directory"):
+            assert getattr(one.job, name) is getattr(other.job, name)
+        assert one.job.times.submit is other.job.times.submit
+        if one.raw_id == one.job.id:
+            assert one.raw_id is one.job.id is one.base_id

@@ -38,6 +38,21 @@ class JobRecord:
         """Whether the record describes a set of array elements: `14_[2-4]`. `14[2].server` is one element of PBS."""
         return "_[" in self.job.id
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the record is that of a job, not of an element or component."""
+        return self.elements is None and self.component is None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job has ended, and this is its end."""
+        return self.stage is Stage.ENDED and not self.placeholder
+
+    def is_later_run_than(self, earlier: JobRecord) -> bool:
+        """Whether the job was requeued, or its id used again, since that record."""
+        submitted, before = self.job.times.submit, earlier.job.times.submit
+        return self.restarts > 0 or (submitted is not None and before is not None and submitted > before)
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

@@ -51,7 +51,7 @@ class SharedReadsSettings(Section):
     )
     max_jobs: Count = Field(
         default=50000,
-        description="The maximum number of jobs of the cluster that are remembered: about 4 KB each.",
+        description="The maximum number of jobs of the cluster that are remembered: about 3 KB each.",
         json_schema_extra=FLAMECREST_ONLY,
     )
 

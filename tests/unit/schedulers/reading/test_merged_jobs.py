@@ -12,7 +12,7 @@ from flamecrest.server.http.core.shared_answers import LARGE_ITEM, SLICE, Encode
 from flamecrest.server.http.jobs.shown import show_job
 from flamecrest.server.schedulers.array_elements import ArrayElements
 from flamecrest.server.schedulers.merging import JobRecord, Snapshot, merge
-from flamecrest.server.schedulers.reading.merged_jobs import MergedJobs
+from flamecrest.server.schedulers.reading.merged_jobs import MergedJobs, RecordsByBase
 from flamecrest.server.schedulers.reading.shared_answers import Answer
 from flamecrest.server.schedulers.reading.user_jobs import UserJobs
 from flamecrest.server.schedulers.values import Job, JobTimes, SharedList, Stage
@@ -193,3 +193,29 @@ async def test_other_tasks_run_while_a_long_list_is_encoded():
     assert encoded == Encoded.of_list("jobs", SharedList(jobs), show_job)
     assert await Encoded.of_long_list("jobs", shared, show_job) is encoded
     assert await Encoded.of_long_list("jobs", jobs, show_job) == encoded
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_records_are_kept_by_their_base_ids(seed: int):
+    random = Random(seed)
+    kept, expected = RecordsByBase(), dict[str, dict[str, JobRecord]]()
+    for _ in range(60):
+        base_id = str(random.randint(1, 4))
+        records = {
+            f"{base_id}_{number}": element(base_id, number, "COMPLETED") for number in range(random.randint(0, 3))
+        }
+        match random.randint(0, 2):
+            case 0:
+                kept.put(base_id, {base_id: record(base_id)})
+                expected[base_id] = {base_id: record(base_id)}
+            case 1:
+                kept.put(base_id, records)
+                expected[base_id] = records
+            case _:
+                job_id = random.choice((base_id, f"{base_id}_1"))
+                kept.drop(base_id, job_id)
+                expected[base_id] = {key: one for key, one in expected.get(base_id, {}).items() if key != job_id}
+        assert {one: dict(kept.of(one)) for one in "1234"} == {one: expected.get(one, {}) for one in "1234"}
+        assert kept.base_ids() == {key for key, one in expected.items() if one}
+        every = [one for records in expected.values() for one in records.values()]
+        assert (len(kept), sorted(one.job.id for one in kept)) == (len(every), sorted(one.job.id for one in every))

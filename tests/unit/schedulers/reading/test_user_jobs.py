@@ -96,3 +96,60 @@ def test_elements_that_start_have_not_left_the_queue():
     assert user.unlisted() == ("7",)
     user.add_unlisted([element("7", 2, "COMPLETED"), array("3-4", "CANCELLED")])
     assert user.unlisted() == ()
+
+
+# an ended job is remembered once
+
+
+def asked_alone(*records: JobRecord, then: JobRecord | None = None) -> UserJobs:
+    """The memory after a question for job 1 alone, at 101; `then` is what the queue shows after it."""
+    user = UserJobs("alice", life=1.0, interval=10.0)
+    user.add_list([], HOUR, 100.0, NOW)
+    user.observe(Answer(Snapshot([record("1")]), 100.0), whole=True)
+    user.observe(Answer(Snapshot([then] if then else []), 101.0), whole=True)
+    user.add_job("1", records, 101.0)
+    return user
+
+
+@pytest.mark.parametrize("then", [None, record("1", "COMPLETED")])
+def test_a_job_that_has_ended_is_kept_once_when_a_list_has_it(then: JobRecord | None):
+    end = record("1", "COMPLETED")
+    user = asked_alone(end, then=then)
+    before = user.weight
+    user.add_list([record("1", "COMPLETED")], HOUR, 112.0, NOW + 12)
+    assert user.weight == before - 1  # the question and its record became that of the list
+    assert user.past("1", "1")[0] is end
+    assert not user.job_due("1", "1", user.seen("1"), 113.0)
+    user.observe(Answer(Snapshot([]), 113.0), whole=True)
+    assert user.seen("1") == []
+    assert [job.state for job in user.merged().select(None, 0)] == ["COMPLETED"]
+    assert not user.job_due("1", "1", [], 114.0)
+
+
+def test_what_was_asked_of_a_job_is_kept_if_it_runs_again_or_the_list_says_something_else():
+    end = record("1", "COMPLETED")
+    for user, listed in (
+        (asked_alone(end, then=record("1")), end),
+        (asked_alone(end), record("1", "FAILED")),
+        (asked_alone(end, element("1", 2, "COMPLETED")), end),
+    ):
+        asked, before = user.past("1", "1"), user.weight
+        user.add_list([listed], HOUR, 112.0, NOW + 12)
+        assert user.weight == before + 1
+        assert len(user.past("1", "1")) == len(asked)
+
+
+def test_a_job_that_no_list_has_any_more_is_asked_for_again():
+    user = asked_alone(record("1", "COMPLETED"))
+    user.add_list([record("1", "COMPLETED")], HOUR, 112.0, NOW + 12)
+    user.add_list([], 2 * HOUR, 2000.0, NOW + 1900)  # in full
+    assert user.job_due("1", "1", [], 2001.0)
+
+
+def test_an_id_that_is_used_again_is_no_job_that_has_ended():
+    user = asked_alone(record("1", "COMPLETED"))
+    user.add_list([record("1", "COMPLETED")], HOUR, 112.0, NOW + 12)
+    user.changed = 113.0
+    user.own.add("1")
+    assert user.job_due("1", "1", [], 114.0)
+    assert user.past("1", "1") == []

@@ -16,7 +16,7 @@ from weakref import ref
 from flamecrest.server.schedulers.merging import JobRecord, Snapshot
 from flamecrest.server.schedulers.values import Stage
 
-from .merged_jobs import MergedJobs
+from .merged_jobs import MergedJobs, RecordsByBase
 from .vanished_jobs import VanishedJobs
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class PastJob:
     @property
     def ended(self) -> bool:
         """Whether there are records and all are final."""
-        return bool(self.records) and all(_is_final(record) for record in self.records)
+        return bool(self.records) and all(record.is_final for record in self.records)
 
 
 class UserJobs:
@@ -73,7 +73,7 @@ class UserJobs:
         self._life = life
         self._interval = interval
         self._seen: dict[str, dict[str, Seen]] = {}  # by base id and id, as are the records of lists
-        self._listed: dict[str, dict[str, JobRecord]] = {}
+        self._listed = RecordsByBase()
         self._open: set[str] = set()  # base ids of which the accounting has records that are not final
         self._by_id: OrderedDict[str, PastJob] = OrderedDict()
         self.vanished = VanishedJobs()
@@ -91,7 +91,7 @@ class UserJobs:
         return self._weight
 
     def _count(self) -> int:
-        listed = sum(map(len, self._seen.values())) + sum(map(len, self._listed.values()))
+        listed = sum(map(len, self._seen.values())) + len(self._listed)
         return listed + sum(1 + len(past.records) for past in self._by_id.values())
 
     # the live queue
@@ -153,20 +153,19 @@ class UserJobs:
                 del self._seen[base_id]
 
     def _has_final(self, base_id: str, job_id: str) -> bool:
-        listed = self._listed.get(base_id, {}).get(job_id)
+        listed = self._listed.of(base_id).get(job_id)
         past = self._by_id.get(job_id)
-        return (listed is not None and _is_final(listed)) or (past is not None and past.ended)
+        return (listed is not None and listed.is_final) or (past is not None and past.ended)
 
     def _forget_earlier_run(self, record: JobRecord) -> None:
         """Forget the end of an earlier run of a job that was requeued."""
-        listed = self._listed.get(record.base_id, {})
-        earlier = listed.get(record.job.id)
-        if earlier is not None and _is_final(earlier) and _is_later_run(record, earlier):
-            del listed[record.job.id]
+        earlier = self._listed.of(record.base_id).get(record.job.id)
+        if earlier is not None and earlier.is_final and record.is_later_run_than(earlier):
+            self._listed.drop(record.base_id, record.job.id)
             self._changed(record.base_id)
         for job_id in (record.base_id, record.job.id):
             past = self._by_id.get(job_id)
-            if past is not None and past.ended and any(_is_later_run(record, one) for one in past.records):
+            if past is not None and past.ended and any(record.is_later_run_than(one) for one in past.records):
                 del self._by_id[job_id]
 
     def _forget_reused(self, job_id: str) -> None:
@@ -175,7 +174,7 @@ class UserJobs:
         if past is not None and past.asked <= self.changed:
             del self._by_id[job_id]
         if self._tried <= self.changed:
-            self._listed.pop(job_id, None)
+            self._listed.put(job_id, {})
             self._changed(job_id)
 
     def is_last(self, queue: Answer[Snapshot]) -> bool:
@@ -198,7 +197,7 @@ class UserJobs:
         shown = [(job_id, one) for job_id, one in self._seen.get(base_id, {}).items() if self._shows(job_id, one)]
         shown.sort(key=lambda one: self._queued.get(one[0], last))  # what the queue has wins over what it had
         live = [one.record for _, one in shown]
-        past = [one for one in self._listed.get(base_id, {}).values() if self._is_mine(one)]
+        past = [one for one in self._listed.of(base_id).values() if self._is_mine(one)]
         self._merged.put(base_id, live, past)
 
     def _shows(self, job_id: str, seen: Seen) -> bool:
@@ -232,7 +231,7 @@ class UserJobs:
         """Whether a job is likely in the user's queue, and the whole queue is to be asked for."""
         states = self._seen.get(base_id, {}).values()
         mine = base_id in self.own or any(self._is_mine(seen.record) for seen in states)
-        if not mine and not any(map(self._is_mine, self._listed.get(base_id, {}).values())):
+        if not mine and not any(map(self._is_mine, self._listed.of(base_id).values())):
             return False
         self.singles = {one: at for one, at in self.singles.items() if now - at < self._life}
         return self.queue_size <= LARGE_QUEUE or len(self.singles.keys() | {base_id}) > MAX_SINGLES
@@ -269,18 +268,19 @@ class UserJobs:
         """Remember a list of the accounting that was asked for at `now` and covers `window` seconds."""
         found: dict[str, dict[str, JobRecord]] = {}
         for record in records:
-            earlier = self._listed.get(record.base_id, {}).get(record.job.id)
-            found.setdefault(record.base_id, {})[record.job.id] = earlier if earlier == record else record
+            earlier = self._listed.of(record.base_id).get(record.job.id)
+            same = self._listed_once(earlier if earlier == record else record)
+            found.setdefault(record.base_id, {})[record.job.id] = same
         if self._covered and epoch - window > self._covered:
             self._extend(found)
         else:
             self._covered, self._full = epoch - window, now
             kept = {base_id: self._kept(base_id) for base_id in self._unlisted}
-            for base_id in self._listed.keys() - found.keys() - kept.keys():
+            for base_id in self._listed.base_ids() - found.keys() - kept.keys():
                 self._list(base_id, {})
             for base_id in found.keys() | kept.keys():
                 self._list(base_id, {**kept.get(base_id, {}), **found.get(base_id, {})})
-            self._unlisted.intersection_update(self._listed)
+            self._unlisted &= self._listed.base_ids()
         self._read = epoch
         self.tried(int(epoch - self._covered), now)
 
@@ -290,20 +290,30 @@ class UserJobs:
 
     def add_unlisted(self, records: Iterable[JobRecord]) -> None:
         """Remember the accounting's answer for such jobs, as far as they have ended."""
-        for record in filter(_is_final, records):
+        for record in [one for one in records if one.is_final]:
             self._unlisted.add(record.base_id)
-            self._list(record.base_id, {**self._listed.get(record.base_id, {}), record.job.id: record})
+            self._list(record.base_id, {**self._listed.of(record.base_id), record.job.id: record})
+
+    def _listed_once(self, record: JobRecord) -> JobRecord:
+        """A record of a list. If all that was asked for its job alone says the same, that is forgotten."""
+        past = self._by_id.get(record.base_id)
+        if past is None or past.records != (record,) or not (record.is_plain and record.is_final):
+            return record
+        if all(seen.record.stage is Stage.ENDED for seen in self._seen.get(record.base_id, {}).values()):
+            del self._by_id[record.base_id]
+            self._weight = None
+        return past.records[0]
 
     def _kept(self, base_id: str) -> dict[str, JobRecord]:
         """Of a job whose end is in no list, what ended in the time that the lists cover."""
-        listed = self._listed.get(base_id, {})
-        return {key: one for key, one in listed.items() if _is_final(one) and (one.job.times.end or 0) >= self._covered}
+        listed = self._listed.of(base_id)
+        return {key: one for key, one in listed.items() if one.is_final and (one.job.times.end or 0) >= self._covered}
 
     def _extend(self, found: dict[str, dict[str, JobRecord]]) -> None:
         """Add a list that begins after the first one; what had ended before need not be in it."""
         for base_id in self._open | found.keys():
-            earlier, listed = self._listed.get(base_id, {}), found.get(base_id, {})
-            kept = {key: one for key, one in earlier.items() if _is_final(one)}
+            earlier, listed = self._listed.of(base_id), found.get(base_id, {})
+            kept = {key: one for key, one in earlier.items() if one.is_final}
             if not earlier.keys() <= listed.keys() | kept.keys():
                 self._full = float("-inf")  # what has not ended is in every list: read the next one in full
             self._list(base_id, {**kept, **listed})
@@ -311,19 +321,16 @@ class UserJobs:
     def _list(self, base_id: str, listed: dict[str, JobRecord]) -> None:
         """Set the accounting records with that base id."""
         self._open.discard(base_id)
-        if not all(_is_final(one) for one in listed.values()):
+        if not all(one.is_final for one in listed.values()):
             self._open.add(base_id)
-        earlier = self._listed.get(base_id, {})
+        earlier = self._listed.of(base_id)
         if earlier.keys() != listed.keys() or any(one is not earlier[key] for key, one in listed.items()):
             self._changed(base_id)
-        if listed:
-            self._listed[base_id] = listed
-        else:
-            self._listed.pop(base_id, None)
+        self._listed.put(base_id, listed)
 
     def listed(self) -> list[JobRecord]:
         """The accounting records of the user's lists."""
-        return [record for jobs in self._listed.values() for record in jobs.values()]
+        return list(self._listed)
 
     # single jobs of the accounting
 
@@ -335,7 +342,7 @@ class UserJobs:
 
     def past(self, job_id: str, base_id: str | None) -> list[JobRecord]:
         """The accounting records that are known for a job id."""
-        listed = self._listed.get(base_id, {}) if base_id is not None else {}
+        listed = {} if base_id is None else self._listed.of(base_id)
         past = self._by_id.get(job_id)
         if past is None:
             return list(listed.values())
@@ -347,7 +354,7 @@ class UserJobs:
         if job_id in self.own:
             self._forget_reused(job_id)
         states = list(live)
-        plain = len(states) <= 1 and all(_is_plain(record) for record in states)
+        plain = len(states) <= 1 and all(record.is_plain for record in states)
         if states and plain and states[0].stage is Stage.WAITING and not states[0].restarts:
             return False
         runs = any(record.stage is not Stage.ENDED for record in states)
@@ -359,10 +366,10 @@ class UserJobs:
             return False
         if base_id is None or not plain:
             return True
-        listed = self._listed.get(base_id, {}).get(base_id)
-        if listed is None or not _is_plain(listed):
+        listed = self._listed.of(base_id).get(base_id)
+        if listed is None or not listed.is_plain:
             return True
-        return not (_is_final(listed) and not runs) and not (runs and now - self._tried < self._interval)
+        return not (listed.is_final and not runs) and not (runs and now - self._tried < self._interval)
 
     # bounds
 
@@ -376,21 +383,8 @@ class UserJobs:
         if self._count() > weight:
             self.version += 1
             self._queue, self._merged = None, MergedJobs()
-            for records in (self._seen, self._listed, self._open, self._stale, self._unlisted):
+            self._listed = RecordsByBase()
+            for records in (self._seen, self._open, self._stale, self._unlisted):
                 records.clear()
             self._covered = 0.0
             self._tried = float("-inf")
-
-
-def _is_plain(record: JobRecord) -> bool:
-    """Whether the record is that of a job, not of an element or component."""
-    return record.elements is None and record.component is None
-
-
-def _is_final(record: JobRecord) -> bool:
-    return record.stage is Stage.ENDED and not record.placeholder
-
-
-def _is_later_run(record: JobRecord, earlier: JobRecord) -> bool:
-    submitted, before = record.job.times.submit, earlier.job.times.submit
-    return record.restarts > 0 or (submitted is not None and before is not None and submitted > before)

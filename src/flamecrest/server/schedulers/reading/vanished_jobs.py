@@ -16,6 +16,7 @@ from .port import MANY
 if TYPE_CHECKING:
     from flamecrest.server.schedulers.merging import JobRecord, Snapshot
 
+    from .merged_jobs import RecordsByBase
     from .shared_answers import Answer
 
 QUESTIONS: Final = 3  # for a job by its id: the accounting may get it late, or never
@@ -50,11 +51,11 @@ class VanishedJobs:
                 del self._left[job_id]
                 self._missing[job_id] = (record, 0)
 
-    def unlisted(self, listed: Mapping[str, Mapping[str, JobRecord]]) -> tuple[str, ...]:
-        """The base ids to ask for, once. `listed`: all records of lists, by base id and id."""
+    def unlisted(self, listed: RecordsByBase) -> tuple[str, ...]:
+        """The base ids to ask for, once. `listed`: all records of lists."""
         ids: dict[str, None] = {}
         for job_id, (record, questions) in list(self._missing.items()):
-            if questions >= QUESTIONS or _is_known(record, listed.get(record.base_id, {})):
+            if questions >= QUESTIONS or _is_known(record, listed.of(record.base_id)):
                 del self._missing[job_id]
             elif record.base_id in ids or len(ids) < MANY:
                 ids[record.base_id] = None

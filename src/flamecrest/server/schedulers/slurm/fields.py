@@ -36,6 +36,12 @@ def text(cell: str) -> str:
     return "" if cell in _NOTHING else cell
 
 
+@lru_cache(REMEMBERED)
+def shared(cell: str) -> str:
+    """The cell as it is."""
+    return cell
+
+
 def count(cell: str) -> int | None:
     """A number, or the first of a range (`1-4` nodes)."""
     if _is_number(cell):
@@ -53,6 +59,7 @@ def decimal(cell: str) -> float | None:
     return value if 0 <= value < 1e9 else None
 
 
+@lru_cache(REMEMBERED)
 def epoch(cell: str) -> int | None:
     """Seconds since the epoch, printed with SLURM_TIME_FORMAT=%s; None for Unknown, None and N/A."""
     cell = cell.strip()

@@ -66,8 +66,8 @@ class ListedJob:
 
         The patterns of element and number stay in those of a whole array.
         """
-        stdout = self._path(output)
-        return stdout, self._path(error) or stdout
+        stdout, stderr = self._path(output), self._path(error)
+        return stdout, stdout if stderr in {None, stdout} else stderr  # one text for one file
 
     def _path(self, given: str) -> str | None:
         found = _LISTED_ID.fullmatch(self.job_id)

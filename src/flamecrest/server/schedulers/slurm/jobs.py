@@ -11,7 +11,7 @@ from flamecrest.server.schedulers.merging import JobRecord, Snapshot
 from flamecrest.server.schedulers.once.submissions import MARKER, is_marker
 from flamecrest.server.schedulers.values import Job, JobMetadata, JobStep, JobTimes, JobUsage, Stage
 
-from .fields import Rows, count, cpu_seconds, epoch, exit_status, mebibytes, minutes, seconds, text
+from .fields import Rows, count, cpu_seconds, epoch, exit_status, mebibytes, minutes, seconds, shared, text
 from .file_patterns import NO_ELEMENT, JobFiles, ListedJob
 from .states import JobState, parse_job_state
 from .tres import parse_tres
@@ -187,11 +187,11 @@ def _of_squeue(row: _Row, unknown: list[str]) -> JobRecord | None:
     stdout, stderr = listed.files(text(row.get("STDOUT", "")), text(row.get("STDERR", "")))
     job = Job(
         id=row["JobArrayID"],
-        name=row["Name"],
+        name=shared(row["Name"]),
         state=state.state,
         stage=state.stage,
         user=text(row["UserName"]) or None,
-        reason=row["Reason"] or None,
+        reason=shared(row["Reason"]) or None,
         exit_code=code,
         signal=signal,
         times=JobTimes(
@@ -234,11 +234,11 @@ def _of_sacct(row: _Row, unknown: list[str], steps: Sequence[JobStep], max_memor
     stdout, stderr = listed.files(row.get("StdOut", ""), row.get("StdErr", ""))
     job = Job(
         id=row["JobID"],
-        name="" if placeholder else row["JobName"],
+        name="" if placeholder else shared(row["JobName"]),
         state=state.state,
         stage=state.stage,
         user=text(row["User"]) or None,
-        reason=row["Reason"] or None,
+        reason=shared(row["Reason"]) or None,
         exit_code=code,
         signal=signal,
         times=JobTimes(
@@ -261,7 +261,7 @@ def _of_sacct(row: _Row, unknown: list[str], steps: Sequence[JobStep], max_memor
         cpus=has.cpus,
         memory=has.memory,
         gpus=has.gpus,
-        qos=row.get("QOS") or None,
+        qos=shared(row.get("QOS", "")) or None,
         comment=own_comment(text(row.get("Comment", ""))),
         usage=_usage(row, max_memory) if state.stage is Stage.ENDED else None,
         standard_output=stdout,
@@ -296,7 +296,7 @@ def _record(job: Job, *, raw_id: str, restarts: int = 0, placeholder: bool = Fal
     return JobRecord(
         job,
         base,
-        raw_id=raw_id,
+        raw_id=job.id if raw_id == job.id else raw_id,  # one text instead of two
         elements=elements,
         component=None if component is None else int(component),
         restarts=restarts,
@@ -309,7 +309,7 @@ def _step(row: _Row, unknown: list[str]) -> JobStep:
     state = _state(row["State"], unknown, started=True, ended=end is not None)
     code, signal = exit_status(row["ExitCode"])
     times = JobTimes(start=start, end=end, elapsed=count(row["ElapsedRaw"]), suspended=seconds(row["Suspended"]))
-    return JobStep(row["JobID"], row["JobName"], state.state, code, signal, times)
+    return JobStep(row["JobID"], shared(row["JobName"]), state.state, code, signal, times)
 
 
 def _state(cell: str, unknown: list[str], *, started: bool, ended: bool) -> JobState:
