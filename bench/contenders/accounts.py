@@ -68,8 +68,9 @@ def new_users(site: Site, count: int, folder: Path) -> Iterator[Site]:
     keys.mkdir(mode=0o700)
     key = asyncssh.generate_private_key("ssh-ed25519")
     try:
+        _accounting("delete", "user", ",".join(names))  # of a run that was killed: Slurm knows their ids of then
         for name in names:
-            remove_user(name)  # of a run that was killed
+            remove_user(name)
             _make(name, key)
             (keys / name).touch(mode=0o600)
             key.write_private_key(keys / name)
