@@ -100,6 +100,12 @@ async def test_columns_that_a_version_does_not_know_are_asked_for_once():
     assert sorted(session.refused) == ["sacct", "squeue"]
 
 
+async def test_the_first_question_about_a_job_to_attach_to_is_asked_again_without_unknown_columns():
+    session = OldSlurm(["running-live", "attach"])
+    await scheduler(session, details=True).attach("72", "echo attached", soon())
+    assert session.refused == ["squeue"]
+
+
 def test_only_the_columns_that_a_version_does_not_know_are_left_out():
     slurm, query = Slurm(separator=lambda: SEP), JobQuery(user="fireuser")
     words = b'sacct: error: Invalid field requested: "%s"\n'
@@ -262,7 +268,7 @@ def test_rows_are_remembered_of_the_whole_queues_of_the_last_users():
     lists, printed = JobLists("", lambda: SEP, details=False), output("list-own-live")
 
     def records(**query: Any) -> list[JobRecord]:
-        return list(lists.live(JobQuery(**query)).parse(printed).records)
+        return list(lists.live(JobQuery(**query, asker=query["user"])).parse(printed).records)
 
     first, again, filtered = records(user="user0"), records(user="user0"), records(user="user0", name="a")
     assert first == again == filtered

@@ -198,7 +198,7 @@ class CliScheduler(ReadingScheduler):
 
     async def _has_ended(self, job_id: str, deadline: Deadline) -> bool:
         """Whether the live scheduler knows the job as ended. Raises Upstream if it is there and has not ended."""
-        snapshot = await self._runner.run(self._dialect.live(JobQuery(job_id=job_id)), deadline)
+        snapshot = await self._reader.live(JobQuery(job_id=job_id), deadline)
         alive = [record for record in snapshot.records if record.stage is not Stage.ENDED]
         if self._dialect.select(job_id, alive) is not None:
             raise Upstream("The scheduler's command did not say that it has cancelled the job, which is still there")
@@ -261,7 +261,7 @@ class CliScheduler(ReadingScheduler):
     async def attach(self, job_id: str, command: str, deadline: Deadline) -> None:
         """Run a shell command in the job; see the port. Raises Conflict if the job does not run."""
         self._require(Operation.ATTACH)
-        snapshot = await self._runner.run(self._dialect.live(JobQuery(job_id=job_id)), deadline)
+        snapshot = await self._reader.live(JobQuery(job_id=job_id), deadline)
         if self._dialect.select(job_id, snapshot.records) is None:
             await self.job(job_id, deadline)  # raises NotFound if there is no such job
             raise Conflict("The job has ended")

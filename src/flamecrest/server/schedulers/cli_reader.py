@@ -58,13 +58,14 @@ class CliReader:
 
     async def live(self, query: JobQuery, deadline: Deadline) -> Snapshot:
         """The scheduler's current jobs."""
-        return await _answered(self._runner, partial(self._dialect.live, query), deadline)
+        return await _answered(self._runner, partial(self._dialect.live, self._asked(query)), deadline)
 
     async def history(self, query: JobQuery, deadline: Deadline) -> Snapshot:
         """The accounting records. If the database refuses to search all times for jobs, ask for shorter windows.
 
         Raises WindowTooWide for a list; Upstream if no job is in the longest window that the database accepts.
         """
+        query = self._asked(query)
         command = self._dialect.history(query)
         if command is None:
             return Snapshot()
@@ -84,6 +85,9 @@ class CliReader:
                 return snapshot
             raise Upstream(f"The accounting database searches the last {window // _DAY} days only, without the job")
         raise error
+
+    def _asked(self, query: JobQuery) -> JobQuery:
+        return query._replace(asker=self.user)
 
     def queue_id(self, job_id: str) -> str | None:
         """The `base_id` of the job's records in lists; see the Dialect."""

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 class JobQuery(NamedTuple):
     """Which jobs are wanted: one job, several, or those of a user (None: all users) within the last `window` seconds.
 
-    For jobs by their ids a window of 0 means all times. Unknown ids among several are ignored.
+    For jobs by their ids a window of 0 means all times. Unknown ids among several are ignored. `asker` is the user on
+    whose login the command runs: what its output shows of the programs may hold for that user alone.
     """
 
     job_id: str | None = None
@@ -45,6 +46,7 @@ class JobQuery(NamedTuple):
     account: str | None = None
     name: str | None = None
     window: int = 0
+    asker: str = ""
 
 
 class CancelOutcome(Enum):
@@ -79,7 +81,7 @@ class Dialect(Protocol):
 
     def marked(self, user: str) -> tuple[Command[MarkedJobs], ...]:
         """Searches for the user's jobs with markers: the live ones first, then those that it does not know."""
-        command = self.live(JobQuery(user=user))
+        command = self.live(JobQuery(user=user, asker=user))
 
         def parse(output: Output) -> MarkedJobs:
             mine = (one for one in command.parse(output).records if one.job.user == user)
