@@ -337,7 +337,7 @@ class Permission:
     def _ask(self, targets: tuple[Target, ...]) -> None:
         self.watched = self.watched or time.monotonic()
         for target in targets:
-            if target not in self.tried and self.cluster.board.require(*target):
+            if target not in self.tried and self.cluster.board.require(*target, user=self.identity.username):
                 self.tried += (target,)
 
 

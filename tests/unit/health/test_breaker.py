@@ -43,6 +43,44 @@ def test_one_user_opens_nothing() -> None:
     assert breaker.is_open
 
 
+def test_a_flood_of_one_users_failures_hides_no_others() -> None:
+    breaker = Breaker(POLICY)
+    for user in ("bob", "cid"):
+        breaker.request_failed(user, 0)
+        for _ in range(200):
+            breaker.request_failed("mallory", 0)
+    assert breaker.is_open
+
+
+@pytest.mark.parametrize("end", ["failed", "never heard of", "left"])
+def test_a_user_whose_trials_fail_keeps_nobody_from_trying(end: str) -> None:
+    """Mallory asks all the time, bob every second."""
+    breaker, now, served = opened_by_requests(0), 0.0, None
+    while served is None and now < 10 * POLICY.trial:
+        now += 0.1
+        if breaker.ask(now, "mallory") is None:
+            if end == "failed":
+                breaker.request_failed("mallory", now)
+            elif end == "left":
+                breaker.trial_ended()
+        elif round(now * 10) % 10 == 5 and breaker.ask(now, "bob") is None:
+            served = now
+    assert served is not None
+    assert served <= 2 * POLICY.retry + POLICY.trial + 1
+
+
+def test_a_user_alone_tries_again() -> None:
+    breaker = opened_by_requests(0)
+    assert breaker.ask(5, "ann") is None
+    assert breaker.ask(9, "ann") is not None
+    breaker.request_failed("ann", 9)
+    assert breaker.ask(14, "ann") is None
+    breaker.request_failed("ann", 15)
+    assert breaker.ask(16, "bob") is not None  # now somebody else asks, too
+    assert breaker.ask(24, "ann") == pytest.approx(1)
+    assert breaker.ask(24, "bob") is None
+
+
 def test_failures_far_apart_open_nothing() -> None:
     breaker = Breaker(POLICY)
     for number in range(50):

@@ -71,3 +71,9 @@ def test_blamed(error: GatewayError, used: tuple[Target, ...], expected: Target 
     assert (found and found[0]) == expected
     if isinstance(error, Timeout):
         assert blamed(error, used, quick=False) is None
+
+
+def test_what_one_users_program_prints_is_shown_to_nobody_else() -> None:
+    found = blamed(scheduler_down("Connection refused; call +1 900 and ask for mallory"), (SSH, SCHEDULER), quick=True)
+    assert found is not None
+    assert "mallory" not in found[1]

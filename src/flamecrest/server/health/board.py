@@ -163,8 +163,8 @@ class Board:
 
     # --- questions
 
-    def require(self, service: Service, path: str | None = None) -> bool:
-        """Whether the request tries a service that is refused otherwise: report its end.
+    def require(self, service: Service, path: str | None = None, *, user: str = "") -> bool:
+        """Whether the request of `user` tries a service that is refused otherwise: report its end.
 
         False if all requests may use the service. Raises ServiceDown, with the time of the next trial.
         """
@@ -175,7 +175,7 @@ class Board:
         target = Target(service, path)
         if target not in self.refused:
             return False
-        wait = self._states[target].breaker.ask(self._monotonic())
+        wait = self._states[target].breaker.ask(self._monotonic(), user)
         if wait is not None:
             raise self._refusal(target, wait)
         return True

@@ -53,7 +53,9 @@ class Breaker:
         self._open = False
         self._by_requests = False  # what opened it
         self._next = 0.0  # no trial before
-        self._trial_until: float | None = None  # a trial is under way
+        self._trial_until: float | None = None  # a trial is under way, or was never heard of
+        self._tried_by: str | None = None  # the user of the last trial
+        self._others_ask = False  # another user was refused since
 
     @property
     def is_open(self) -> bool:
@@ -71,17 +73,25 @@ class Breaker:
             return BreakerState.CLOSED
         return BreakerState.HALF_OPEN if self._trying(now) else BreakerState.OPEN
 
-    def ask(self, now: float) -> float | None:
-        """None: the request may use the service; it is a trial if the breaker is open. Else the seconds to wait."""
+    def ask(self, now: float, user: str = "") -> float | None:
+        """None: the request may use the service; it is a trial if the breaker is open. Else the seconds to wait.
+
+        While others ask, the user of the last trial leaves the next one to them for one `retry`: somebody whose
+        requests always fail, and who sends many, would else be the only one to try a service that works again.
+        """
         if not self._open:
             return None
         if self._trying(now):
-            return min(self._policy.retry, (self._trial_until or now) - now)
-        if now < self._next:
-            return self._next - now
-        self._trial_until = now + self._policy.trial
-        self._next = now + self._policy.retry
-        return None
+            free = self._trial_until or now
+        else:
+            yields = self._others_ask and user == self._tried_by
+            free = max(self._next, self._trial_until or 0.0) + (self._policy.retry if yields else 0.0)
+            if now >= free:
+                self._tried_by, self._others_ask = user, False
+                self._trial_until, self._next = now + self._policy.trial, now + self._policy.retry
+                return None
+        self._others_ask |= user != self._tried_by
+        return min(self._policy.retry, free - now)
 
     def probe_succeeded(self, now: float) -> None:
         """A probe found the service working."""
@@ -115,9 +125,12 @@ class Breaker:
         if self._open:
             self._next = now + self._policy.retry
             return
-        self._requests.append((now, user))
-        while self._requests[0][0] < now - self._policy.window:
+        while self._requests and self._requests[0][0] < now - self._policy.window:
             self._requests.popleft()
+        mine = [one for one in self._requests if one[1] == user]
+        if len(mine) >= PER_USER:  # further ones of the same user must not push out those of others
+            self._requests.remove(mine[0])
+        self._requests.append((now, user))
         by_user = Counter(user for _, user in self._requests)
         if sum(min(PER_USER, count) for count in by_user.values()) >= self._policy.requests:
             self._opened(now, by_requests=True)
@@ -134,7 +147,7 @@ class Breaker:
         self._next, self._trial_until, self._served = now + self._policy.retry, None, None
 
     def _close(self) -> None:
-        self._open, self._by_requests, self._trial_until = False, False, None
+        self._open, self._by_requests, self._trial_until, self._tried_by = False, False, None, None
 
     def __repr__(self) -> str:
         state = "open" if self._open else "closed"

@@ -2,6 +2,7 @@
 
 Only errors count that another user would have met, too: the login node cannot be reached, the scheduler does not
 answer, a file system does not answer in time. What a user's own login, key, limits or files bring about counts never.
+What a program on the cluster has printed is shown to its user alone: users may change what programs print for them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from .board import Service, Target
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+SILENT: Final = "it does not answer"
 SLOW: Final = "requests of several users had no answer in time"
 
 
@@ -29,7 +31,7 @@ def blamed(error: BaseException, used: Sequence[Target], *, quick: bool) -> tupl
         case Unreachable():
             kinds, message = {Service.SSH}, error.public
         case Unavailable() if error.answers_nobody:
-            kinds, message = {Service.SCHEDULER}, error.public
+            kinds, message = {Service.SCHEDULER}, SILENT
         case Timeout() if quick and not error.by_request:
             kinds, message = {Service.SCHEDULER, Service.FILESYSTEM}, SLOW
         case _:
