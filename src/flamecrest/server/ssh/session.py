@@ -336,7 +336,7 @@ class PooledSession:
                     # no name for the future: its error would refer to this frame, and that to the future
                     ask: Callable[[], Awaitable[T | None]] = partial(agent.ask, question)
                     measured = connection.measured and not question.slow
-                    return await (connection.node.timed(ask()) if measured else ask())
+                    return await (connection.node.timed(ask(), connection.user) if measured else ask())
             except Timeout:
                 self._pool.suspect_if_silent(connection)
                 raise

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flamecrest.server.ssh.nodes.choice import SLOW, NodeView, choose, leaves
-from flamecrest.server.ssh.nodes.node import SLOW_START, Health, Node, is_slow
+from flamecrest.server.ssh.nodes.node import SLOW_START, WITNESSES, Health, Node, is_slow
 from flamecrest.server.ssh.pool.host import Host
 
 
@@ -109,3 +110,13 @@ def test_one_slow_request_makes_no_node_slow():
         other.took(0.001, 1.0)
     node.took(60.0, 1.0)
     assert not is_slow(node, [node, other], 1.0)
+
+
+def test_a_nodes_latency_is_that_of_the_user_in_the_middle():
+    node = Node(Host("a"), 0.0)
+    for number in range(2 * WITNESSES):
+        for _ in range(5 + 50 * (number % 3 == 0)):
+            node.took(9.0 if number % 3 == 0 else 0.001, 1.0, f"user{number}")
+    assert node.latency(1.0) == pytest.approx(0.001)
+    assert len(node.witnesses(1.0)) == WITNESSES
+    assert not node.witnesses(60.0)

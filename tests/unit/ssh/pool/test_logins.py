@@ -12,7 +12,16 @@ from flamecrest.server.auth.port import Identity
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Busy
 from flamecrest.server.ssh.command import Command
-from flamecrest.server.ssh.errors import AddressPenalised, ConnectionDropped, NothingSent
+from flamecrest.server.ssh.errors import (
+    AddressPenalised,
+    ConnectionDropped,
+    LoginRefused,
+    LoginTimeout,
+    NothingSent,
+    Unreachable,
+)
+from flamecrest.server.ssh.pool.greeting import Greeting
+from flamecrest.server.ssh.pool.login_errors import explain
 from flamecrest.server.ssh.session import PooledSessions
 
 pytestmark = pytest.mark.anyio
@@ -135,3 +144,20 @@ async def test_a_dead_jump_host_is_named_as_the_jump_host(world):
         world.server.faults.disabled.clear()
         error = await refused(pool)
         assert error.public.startswith("SSH to 127.0.0.1:1 failed: the jump host could not connect to it")
+
+
+def test_a_jump_host_that_lets_a_user_connect_nowhere_says_nothing_about_the_login_node():
+    """As with `restrict` or `permitopen` in the user's own authorized_keys on the jump host."""
+    refusal = asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "open failed")
+    error = explain(refusal, "SSH to login", "ann", Greeting())
+    assert isinstance(error, LoginRefused)
+    assert "does not let ann connect" in error.public
+
+
+def test_a_login_through_a_jump_host_that_gets_no_answer_says_nothing_about_the_login_node():
+    greeting = Greeting()
+    assert isinstance(explain(TimeoutError(), "SSH to login", "ann", greeting), Unreachable)
+    greeting.jump = object()
+    error = explain(TimeoutError(), "SSH to login", "ann", greeting)
+    assert isinstance(error, LoginTimeout)
+    assert not isinstance(error, Unreachable)

@@ -140,7 +140,75 @@ async def test_users_of_a_node_that_is_slow_move(world, second):
         now = time.monotonic()
         assert all(one.node.latency(now) is not None for one in (slow, fast))
         for _ in range(40):
-            slow.node.took(5.0, now)
+            slow.node.took(5.0, now, ANN.username)
         await until(lambda: any(one.node is fast.node for one in pool.connections(ANN)))
         assert not any(one.node is slow.node for one in pool.connections(ANN))
         assert slow.node.health is Health.SLOW
+
+
+def users_of(server) -> set[str]:
+    return {one.get_extra_info("username") for one in server.connections}
+
+
+def freeze(server, user: str) -> None:
+    """The user stops the processes of his own connections."""
+    for one in server.connections:
+        if one.get_extra_info("username") == user:
+            one.freeze()
+
+
+async def test_a_user_who_stops_his_own_connections_takes_no_node_from_others(world, second):
+    users = {"ann": ANN, "bob": BOB, "cyd": CYD}
+    async with two(world, second) as pool:
+        for who in users.values():
+            await stat(pool, who)
+        servers = [world.server, second] if len(users_of(world.server)) == 2 else [second, world.server]
+        nodes = [next(one for one in pool.nodes.all if one.host.port == server.port) for server in servers]
+        mallory = min(users_of(servers[0]))
+        freeze(servers[0], mallory)
+        assert await stat(pool, users[mallory])
+        await until(lambda: nodes[0].health is Health.UP)
+        assert await stat(pool, users[mallory])
+        assert mallory in users_of(servers[1])
+
+        freeze(servers[1], mallory)
+        before = [(node.since, node.failures) for node in nodes]
+        assert await stat(pool, users[mallory])
+        for who in users.values():
+            assert await stat(pool, who)
+        assert [(node.since, node.failures) for node in nodes] == before, "this time nobody has believed it"
+
+
+async def test_a_node_that_hangs_is_found_by_a_user_who_is_not_believed(world, second):
+    users = {"ann": ANN, "bob": BOB, "cyd": CYD}
+    async with two(world, second) as pool:
+        for who in users.values():
+            await stat(pool, who)
+        server = world.server if len(users_of(world.server)) == 2 else second
+        mallory = min(users_of(server))
+        pool._opener._unconfirmed.set(mallory, value=True, seconds=600.0)
+        server.freeze()
+        assert await stat(pool, users[mallory])
+        node = next(one for one in pool.nodes.all if one.host.port == server.port)
+        await until(lambda: node.health is Health.DOWN)
+
+
+async def test_one_users_slow_answers_move_nobody_else(world, second):
+    async with two(world, second) as pool:
+        for who in (ANN, BOB, CYD):
+            await stat(pool, who)
+        node = next(one for one in pool.nodes.all if sum(c.node is one for c in pool.all_connections()) == 2)
+        other = next(one for one in pool.nodes.all if one is not node)
+        mallory, honest = (one.user for one in pool.all_connections() if one.node is node)
+        now = time.monotonic()
+        for _ in range(1000):
+            node.took(5.0, now, mallory)
+            other.took(0.001, now, "dot")
+        for answers in (0, 6):
+            for _ in range(answers):
+                node.took(0.001, now, honest)
+            assert pool.nodes.leaving(*pool._open_now()) == []
+            assert node.health is Health.UP
+        for _ in range(60):
+            node.took(5.0, now, honest)
+        assert pool.nodes.leaving(*pool._open_now()) == [node], "both say so"

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from statistics import median_low
 from typing import Final, TypeVar
 
 from flamecrest.server.ssh.pool.host import Host
@@ -20,6 +21,7 @@ T = TypeVar("T")
 SAMPLES: Final = 5  # of a latency before it counts
 FRESH: Final = 30.0  # seconds after which the last sample no longer counts
 MOST: Final = 8.0  # a sample counts as that many times the average at most
+WITNESSES: Final = 64  # users whose latencies are kept
 NOISE: Final = 0.002  # seconds that do not matter
 DOWN_PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds until a node that is down is tried by a login
 SLOW_PAUSES: Final = (5.0, 10.0, 20.0, 40.0, 60.0)  # seconds without new work for a node that is slow
@@ -40,7 +42,7 @@ class Health(StrEnum):
 
 @dataclass(slots=True)
 class _Average:
-    """A decaying average of the last latencies of questions to the agent."""
+    """A decaying average of the last latencies of one user's questions to the agent."""
 
     count: int = 0
     seconds: float = 0.0
@@ -71,24 +73,37 @@ class Node:
     failures: int = 0  # how often it was down or slow in a short time
     silent: bool = False  # it is down because connections got no answer; else because logins failed
     avoided: bool = False  # its connections get no new work
-    average: _Average = field(default_factory=_Average)
+    _averages: dict[str, _Average] = field(default_factory=dict)  # by user
     _until: float = 0.0  # of the pause
 
-    def took(self, seconds: float, now: float) -> None:
-        """A question to the agent was answered."""
-        self.average.add(seconds, now)
+    def took(self, seconds: float, now: float, user: str = "") -> None:
+        """A question of a user to the agent was answered."""
+        average = self._averages.get(user)
+        if average is None:
+            if len(self._averages) >= WITNESSES:
+                del self._averages[next(iter(self._averages))]
+            average = self._averages[user] = _Average()
+        average.add(seconds, now)
 
-    async def timed(self, question: Awaitable[T]) -> T:
-        """The answer to a question to the agent, whose time counts if it succeeds."""
+    async def timed(self, question: Awaitable[T], user: str) -> T:
+        """The answer to a user's question to the agent, whose time counts if it succeeds."""
         begun = time.monotonic()
         answer = await question
         now = time.monotonic()
-        self.took(now - begun, now)
+        self.took(now - begun, now, user)
         return answer
 
     def latency(self, now: float) -> float | None:
-        """The average in seconds; None: not known."""
-        return self.average.read(now)
+        """The median of the users' averages, in seconds; None: not known.
+
+        However many requests a user makes, and whatever answers them: they count as one.
+        """
+        found = [seconds for one in self._averages.values() if (seconds := one.read(now)) is not None]
+        return median_low(found) if found else None
+
+    def witnesses(self, now: float) -> set[str]:
+        """The users of whom that is the median."""
+        return {user for user, one in self._averages.items() if one.read(now) is not None}
 
     def share(self, now: float) -> float:
         """The part of new work that it takes."""
@@ -122,7 +137,7 @@ class Node:
             return
         moment = self.silent and now - self.since < MOMENT
         self.silent = self.avoided = False
-        self.average = _Average()
+        self._averages = {}
         self._change(Health.UP if moment else Health.RETURNING, None, now)
 
     def tick(self, now: float) -> None:

@@ -111,11 +111,12 @@ class Nodes:
             node.tick(now)
         if not self.several:
             return []
-        for node in [node for node in self.all if is_slow(node, self.all, now)]:
+        open_now = list(connections)
+        for node in [node for node in self.all if is_slow(node, self.all, now) and _agreed(node, open_now, now)]:
             node.slow(f"{slowness(node, self.all, now):.0f} times slower than another login node", now)
             _log("SSH login node is slow", node)
         self._mark_avoided()
-        views = self._views(self.all, connections, opening)
+        views = self._views(self.all, open_now, opening)
         return [
             node
             for index, node in enumerate(self.all)
@@ -126,13 +127,14 @@ class Nodes:
         self, nodes: Sequence[Node], connections: Iterable[Connection], opening: Iterable[Host]
     ) -> list[NodeView]:
         now, count, flying = self._clock(), Counter(opening), Counter[int]()
+        connections = list(connections)
         for connection in connections:
             count[connection.host] += 1
             flying[id(connection.node)] += connection.in_flight
         return [
             NodeView(
                 share=0.0 if self._closed(node.host) else node.share(now),
-                slowness=slowness(node, self.all, now),
+                slowness=slowness(node, self.all, now) if _agreed(node, connections, now) else 1.0,
                 in_flight=flying[id(node)],
                 connections=count[node.host],
                 weight=node.host.weight,
@@ -181,6 +183,15 @@ class Nodes:
             NodeReport(node.host, node.health, now - node.since, node.reason, view.connections, view.in_flight)
             for node, view in zip(self.all, views, strict=True)
         ]
+
+
+def _agreed(node: Node, connections: Iterable[Connection], now: float) -> bool:
+    """Whether the node's latency may move others: two users have measured it, or nobody else is there.
+
+    The answers of one user's agent take as long as that user's start-up files, limits and programs make them.
+    """
+    witnesses = node.witnesses(now)
+    return len(witnesses) > 1 or {one.user for one in connections if one.node is node} <= witnesses
 
 
 def _log(event: str, node: Node) -> None:

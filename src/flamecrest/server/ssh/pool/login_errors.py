@@ -51,6 +51,8 @@ def explain(
             return NothingSent(f"{where} failed: no common algorithm with the server", detail=detail)
         case asyncssh.ConnectionLost():
             return LoginLost(f"{where} failed: the server closed the connection", detail=detail)
+        case asyncssh.ChannelOpenError(code=asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED):
+            return LoginRefused(f"{where} failed: the jump host does not let {user} connect to it", detail=detail)
         case asyncssh.ChannelOpenError():
             return Unreachable(f"{where} failed: the jump host could not connect to it", detail=detail)
         case asyncssh.Error():
@@ -77,7 +79,9 @@ def _network_error(error: Exception, where: str, detail: str, greeting: Greeting
             return Unreachable(f"{where} failed: connection refused", detail=detail)
         case TimeoutError():
             kind: type[NothingSent] = Unreachable
-            if greeting.connected:
+            if greeting.jump is not None:
+                kind = LoginTimeout  # the user's processes on the jump host pass on what it sends
+            elif greeting.connected:
                 kind = NoIdentification if greeting.identification is None else LoginTimeout
             return kind(f"{where} failed: no answer in time", detail=detail)
         case ConnectionError():

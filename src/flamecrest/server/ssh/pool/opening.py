@@ -5,9 +5,10 @@ Also the tests by which nodes that are down are found to be back.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from flamecrest.server.ssh.errors import (
     CredentialsFailed,
@@ -18,8 +19,9 @@ from flamecrest.server.ssh.errors import (
     NothingSent,
     Unreachable,
 )
+from flamecrest.server.ssh.login_memory import Expiring
 from flamecrest.server.ssh.nodes.identification import identifies
-from flamecrest.server.ssh.nodes.node import NODE
+from flamecrest.server.ssh.nodes.node import MOMENT, NODE
 from flamecrest.server.ssh.nodes.table import Nodes
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 NOT_THE_NODE = (LoginRefused, CredentialsFailed, CredentialsRefused, CredentialsUnavailable)
 
+UNCONFIRMED: Final = 600.0  # seconds for which a user's silent connections are no sign of a silent node
+CONFIRMED: Final = 0.4  # seconds in which others of the node must answer then
+
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
 
 
@@ -44,6 +49,8 @@ class Opener:
         self._dialer = dialer
         self._spawn = spawn
         self._tested: set[Node] = set()
+        self._unconfirmed: Expiring[bool] = Expiring()  # users whose connections were silent on a node that answers
+        self._accusers: dict[Node, str] = {}  # the user whose connection was silent first
 
     async def connect(
         self, user: PoolUser, identity: Identity, open_now: Callable[[], tuple[list[Connection], list[Host]]]
@@ -81,7 +88,11 @@ class Opener:
         tried: set[Node],
     ) -> Node:
         connections, opening = open_now()
-        return self.nodes.choose(connections, opening, user.connections, tried) or self.nodes.all[0]
+        silent = {one.node for one in user.connections if one.suspected}
+        for without in (tried | silent, tried):
+            if (found := self.nodes.choose(connections, opening, user.connections, without)) is not None:
+                return found
+        return self.nodes.all[0]
 
     async def _log_in(self, node: Node, identity: Identity, user: PoolUser, *, others: bool) -> Connection:
         connection = await self._dialer.connect(identity, node.host, user.patience, others=others)
@@ -95,19 +106,54 @@ class Opener:
     # --- nodes that are down
 
     def suspect(self, connection: Connection, connections: Iterable[Connection]) -> None:
-        """A connection got no answer: its node is down until one of its connections is heard."""
+        """A connection got no answer: its node is down until one of its connections is heard.
+
+        The processes of a connection are its user's, who may stop them. So a user whose connection was silent while
+        the node answered is believed no more for a while, unless others get no answer either.
+        """
         node = connection.node
-        if node is NODE or not self.nodes.silent(node):
+        if node is NODE:
             return
-        for one in connections:
-            if one.node is node and not one.lost:
-                self._spawn(self._listen(one, node))
+        there = [one for one in connections if one.node is node and not one.lost]
+        if connection.user in self._unconfirmed:
+            self._spawn(self._confirm(connection, [one for one in there if one is not connection]))
+        else:
+            self._silent(connection, there)
+
+    def _silent(self, connection: Connection, there: Iterable[Connection]) -> None:
+        node = connection.node
+        if not self.nodes.silent(node):
+            return
+        self._accusers[node] = connection.user
+        for one in there:
+            self._spawn(self._listen(one, node))
+
+    async def _confirm(self, connection: Connection, others: Sequence[Connection]) -> None:
+        """Ask the other connections of the node. Without others there, nobody has to be moved."""
+        asked = [asyncio.ensure_future(one.transport.answered()) for one in others]
+        if not asked:
+            return
+        try:
+            answered, _ = await asyncio.wait(asked, timeout=CONFIRMED, return_when=asyncio.FIRST_COMPLETED)
+            if connection.suspected and all(one.exception() is not None for one in answered):
+                self._silent(connection, [connection, *others])
+        finally:
+            for one in asked:
+                one.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
 
     async def _listen(self, connection: Connection, node: Node) -> None:
         """Wait for an answer on a connection of a node that is down."""
         await connection.transport.answered()
         if not connection.lost:
-            self.nodes.answers(node)
+            self._answers(node)
+
+    def _answers(self, node: Node) -> None:
+        """A node that is down has answered: what was silent for a moment only was perhaps one user's matter."""
+        accuser = self._accusers.pop(node, None)
+        if accuser is not None and node.silent and time.monotonic() - node.since < MOMENT:
+            self._unconfirmed.set(accuser, value=True, seconds=UNCONFIRMED)
+        self.nodes.answers(node)
 
     def test_nodes(self) -> None:
         """Begin the tests that are due, of nodes that are down."""
@@ -122,7 +168,7 @@ class Opener:
         try:
             # a node behind a jump host can be tested by a login only
             if host.proxy_host is not None or await identifies(host, host.connect_timeout):
-                self.nodes.answers(node)
+                self._answers(node)
             else:
                 node.down(node.reason or "", time.monotonic())
         finally:
