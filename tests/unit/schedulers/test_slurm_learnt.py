@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from flamecrest.server.schedulers.dialect import JobQuery
@@ -25,7 +27,7 @@ def shows(lists: JobLists, user: str) -> list[str]:
     return [line_of(lists.live(of(user))), line_of(lists.history(of(user)))]
 
 
-def refuse(command: Command[object], output: Output) -> None:
+def refuse(command: Command[Any], output: Output) -> None:
     with pytest.raises(AskAgain):
         command.parse(output)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import cast
 
 import asyncssh
 import pytest
@@ -157,7 +158,7 @@ def test_a_jump_host_that_lets_a_user_connect_nowhere_says_nothing_about_the_log
 def test_a_login_through_a_jump_host_that_gets_no_answer_says_nothing_about_the_login_node():
     greeting = Greeting()
     assert isinstance(explain(TimeoutError(), "SSH to login", "ann", greeting), Unreachable)
-    greeting.jump = object()
+    greeting.jump = cast("asyncssh.SSHClientConnection", object())
     error = explain(TimeoutError(), "SSH to login", "ann", greeting)
     assert isinstance(error, LoginTimeout)
     assert not isinstance(error, Unreachable)
