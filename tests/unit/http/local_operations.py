@@ -113,7 +113,7 @@ class LocalOperations:
 
     async def du(self, path: str, deadline: Deadline) -> DiskUsage:
         await do(f"du: cannot access '{path}'", os.lstat, path)
-        return await run(usage_command(path))
+        return await run(usage_command(path, f"du: cannot access '{path}'"))
 
     async def chmod(self, path: str, mode: str, deadline: Deadline) -> None:
         await run(Command(("chmod", "--", mode, path), check_success))

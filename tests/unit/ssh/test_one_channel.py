@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from hashlib import sha256
 
 import pytest
@@ -31,6 +32,26 @@ async def test_a_checksum_waits_for_one_channel(world: World, agent: bool):
         with pytest.raises(Invalid, match=r"^sha256sum: .*/home/ann: Is a directory$"):
             await queries.checksum(str(path.parent), soon())
         assert pool.counters.channels_opened == len(asked) + 2
+
+
+@pytest.mark.parametrize("agent", [True, False])
+@pytest.mark.parametrize("what", ["du", "file"])
+async def test_usage_and_type_wait_for_one_channel(world: World, agent: bool, what: str):
+    home = world.root / "home/ann"
+    (home / "file").write_bytes(b"data")
+    (home / "dangling").symlink_to("nowhere")
+    async with world.pool(max_sessions=1, per_user=1) as pool:
+        queries = remote_files(PooledSessions(pool, agent=agent), ClusterFacts(), ANN).queries
+        ask = queries.du if what == "du" else queries.file_type
+        asked = [ask(str(home / name), soon()) for name in ("file", "file", "dangling", ".")]
+        found = await asyncio.gather(*asked)
+        assert found[0] == found[1] != found[2]
+        assert pool.counters.channels_opened == len(asked)
+        words = "du: cannot access" if what == "du" else "file: cannot open"
+        for path in ("none", "file/none", "-n", "$(touch x)"):
+            with pytest.raises((NotFound, Invalid), match=rf"^{words} '.*{re.escape(path)}': (No such|Not a dir)"):
+                await ask(str(home / path), soon())
+        assert not (home / "x").exists()
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ class RemoteContent:
         """Put the temporary file in place; with a precondition only of the file that it was checked for."""
         if options.precondition is None:
             return await land(self.session, sftp, temporary, target, options, prefix)
-        async with self.locks.of(target.path):
+        async with self.locks.hold(target.path, self.username):
             for _ in range(CHECKS):
                 found = await self._check_precondition(target.path, options, prefix)
                 with suppress(TargetChanged):

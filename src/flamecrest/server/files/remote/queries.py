@@ -18,7 +18,7 @@ from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.access import run, stat_path, stat_regular, use_sftp
 from flamecrest.server.files.remote.changes import RemoteChanges
 from flamecrest.server.files.remote.commands import command_errors, quota, space
-from flamecrest.server.files.remote.commands.regular_files import regular_file_command
+from flamecrest.server.files.remote.commands.regular_files import path_command, regular_file_command
 from flamecrest.server.files.remote.content import RemoteContent
 from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.listing import Listing
@@ -43,7 +43,6 @@ from flamecrest.server.files.values import (
 )
 from flamecrest.server.ssh.channels.agent import stat_question
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, PERMISSION_DENIED, Attrs, SftpError
-from flamecrest.server.ssh.command import Command
 from flamecrest.server.ssh.errors import StatError
 
 if TYPE_CHECKING:
@@ -132,8 +131,8 @@ class RemoteQueries:
                     yield batches
 
     async def file_type(self, path: str, deadline: Deadline) -> str:
-        await stat_path(self.session, path, deadline, f"file: cannot open '{path}'", follow=False)
-        command = Command(("file", "-b", "--", path), command_errors.parse_file_type, repeatable=True)
+        prefix = f"file: cannot open '{path}'"
+        command = path_command(("file", "-b", "--"), path, command_errors.parse_file_type, prefix)
         return await run(self.session, command, deadline, "file")
 
     async def checksum(self, path: str, deadline: Deadline, *, algorithm: ChecksumAlgorithm = "sha256") -> str:
@@ -156,8 +155,7 @@ class RemoteQueries:
             await asyncio.gather(quotas, return_exceptions=True)
 
     async def du(self, path: str, deadline: Deadline) -> DiskUsage:
-        await stat_path(self.session, path, deadline, f"du: cannot access '{path}'", follow=False)
-        return await run(self.session, space.usage_command(path), deadline, "du")
+        return await run(self.session, space.usage_command(path, f"du: cannot access '{path}'"), deadline, "du")
 
     async def head(self, path: str, deadline: Deadline, part: TextRange) -> str:
         async def use(text: TextFile) -> bytes:

@@ -162,7 +162,8 @@ class LoginNode:
                 self.drops, self.cause = 0, None
                 self._usual += (now - dial.started - self._usual) / 8
             case Outcome.REFUSED | Outcome.UNTRIED:
-                self._usual += (now - dial.started - self._usual) / 8
+                if outcome is Outcome.REFUSED:  # how long one that hangs was waited for says nothing about the node
+                    self._usual += (now - dial.started - self._usual) / 8
                 self._penalty = self.penalty(now) + (FAILED_COST if outcome is Outcome.REFUSED else UNTRIED_COST)
                 self._penalty_at = now
                 self.drops = 0  # it took the connection

@@ -11,6 +11,8 @@ from flamecrest.server.files.remote.errors import reason_kind
 from flamecrest.server.files.values import DiskSpace, DiskUsage
 from flamecrest.server.ssh.command import Command
 
+from .regular_files import path_command
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -41,9 +43,9 @@ def command(path: str) -> Command[DiskSpace]:
     return Command(("stat", "-f", "--printf=%S %b %f %a %c %d", "--", path), _space, repeatable=True)
 
 
-def usage_command(path: str) -> Command[DiskUsage]:
-    """Return the command that sums up a tree. Links are not followed."""
-    return Command(("sh", "-c", _USAGE, "sh", path), _usage, repeatable=True)
+def usage_command(path: str, prefix: str) -> Command[DiskUsage]:
+    """Return the command that sums up a tree. Links are not followed. `prefix`: of the error if there is none."""
+    return path_command(("sh", "-c", _USAGE, "sh"), path, _usage, prefix)
 
 
 def _space(output: Output) -> DiskSpace:
