@@ -347,6 +347,18 @@ def test_target_that_became_a_folder(world: World, folder: Path) -> None:
     assert (folder / "file").read_bytes() == b"abc"
 
 
+def test_target_that_may_not_be_written_any_more(world: World, folder: Path) -> None:
+    (folder / "file").write_bytes(b"old")
+    transfer = start(world, "one", folder / "file", 3)
+    assert put(world, "one", transfer.parts[0], b"abc") == 200
+    (folder / "file").chmod(0o400)
+    assert complete(world, "one", transfer).status_code == 403
+    assert "Permission denied" in job(world, "one", transfer)["stateReason"]
+    (folder / "file").chmod(0o600)
+    assert complete(world, "one", transfer).status_code == 200
+    assert job(world, "one", transfer)["state"] == "COMPLETED"
+
+
 @pytest.mark.parametrize("data", ["removed", "link", "shorter"])
 def test_data_that_was_changed(world: World, folder: Path, data: str) -> None:
     transfer = start(world, "one", folder / "file", 3)
@@ -364,6 +376,9 @@ def test_data_that_was_changed(world: World, folder: Path, data: str) -> None:
     assert not (folder / "file").exists()
     if data == "link":
         assert (folder / "secret").read_bytes() == b"abc"
+    if data == "removed":
+        shown = job(world, "one", transfer)
+        assert (shown["state"], "is gone" in shown["stateReason"]) == ("FAILED", True)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"direction": 1}', b"\xff" * 99])

@@ -32,6 +32,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Centre, Ob
             cluster["data_operation"]["data_transfer"] = store.settings(
                 mover=mover, multipart={"max_part_size": 5 * MIB}, bucket_name_prefix=f"{mover}-", copy_through="store",
             )  # fmt: skip
+        config["transfers"] = config.get("transfers", {}) | {"signing_key": "of all gateways of the tests " * 2}
         path = folder / "flamecrest.yaml"
         path.write_text(yaml.safe_dump(config))
         server = stack.enter_context(gateway(path, folder / "gateway.log"))

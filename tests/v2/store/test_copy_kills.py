@@ -1,4 +1,7 @@
-"""Copies through the object store whose gateway is killed on the way: another gateway shows the end, and retries."""
+"""Copies through the object store whose gateway is killed on the way: another gateway shows the end, and retries.
+
+What the state says and what is at the target agree at each look, whether the mover has run before or after it.
+"""
 
 from __future__ import annotations
 
@@ -66,17 +69,63 @@ def test_killed_while_the_file_is_sent(place, doomed, api, work, http) -> None:
 
 
 @pytest.mark.parametrize("api", ["gateway"], indirect=True)
-def test_killed_while_the_file_is_fetched(place, doomed, api, work, http) -> None:
-    """The gateway has sent the file; the job that fetches it waits for a node."""
+@pytest.mark.parametrize("looked_at", ["before", "after"])
+def test_killed_while_the_file_is_fetched(place, doomed, api, work, http, looked_at: str) -> None:
+    """The gateway has sent the file; the job that fetches it waits for a node, and goes on without the gateway."""
     data = prepare(work)
-    place[0].slurm.set(start_delay=600)
+    transfer, job = killed_while_fetching(place, doomed, api, work)
+    if looked_at == "before":
+        until(lambda: view(http, api, transfer)["jobId"] == job)  # of the step: its gateway is known to be dead
+        shown = view(http, api, transfer)
+        assert (shown["state"], shown["error"]) == ("RUNNING", None), shown
+        again = http.post(f"/filesystem/{api.system}/transfer/{transfer}/retry")
+        assert (again.status_code, "under way" in again.text) == (400, True), again.text
+        assert read(http, api, f"{work}/copy") == b"old"
+    let_jobs_start(place, api, work, http)
+    if looked_at == "after":
+        until(lambda: Path(f"{work}/copy").read_bytes() == data)
+    done = copied(http, api, transfer)
+    assert (done["state"], done["sha256"]) == ("COMPLETED", hashlib.sha256(data).hexdigest()), done
+    assert read(http, api, f"{work}/copy") == data
+    assert names(http, api, work) == ["copy", "file"]
+    assert http.get(f"/compute/{other_system(api)}/jobs/{view(http, api, transfer)['thenJobId']}").status_code == 200
+    assert http.post(f"/filesystem/{api.system}/transfer/{transfer}/retry").status_code == 400
+
+
+@pytest.mark.parametrize("api", ["gateway"], indirect=True)
+def test_killed_while_the_file_is_fetched_and_cancelled(place, doomed, api, work, http, store) -> None:
+    """The job that waits is cancelled, too: it never replaces the target."""
+    prepare(work)
+    transfer, job = killed_while_fetching(place, doomed, api, work)
     try:
-        transfer = begin(doomed, api, work)
-        until(lambda: step_of(api, other_system(api), "upload", f"{work}/copy"))
-        os.kill(doomed.pid, signal.SIGKILL)
+        for _ in range(2):
+            assert http.delete(f"/filesystem/{api.system}/transfer/{transfer}").status_code == 204
+            (seen,) = http.get(f"/compute/{other_system(api)}/jobs/{job}").json()["jobs"]
+            assert seen["status"]["state"] == "CANCELLED", seen
     finally:
-        place[0].slurm.set(start_delay=0.2)
-    finish(api, work, http, transfer, data)
+        let_jobs_start(place, api, work, http)
+    shown = view(http, api, transfer)
+    assert (shown["state"], shown["thenJobId"]) == ("CANCELLED", None), shown
+    assert read(http, api, f"{work}/copy") == b"old"
+    assert names(http, api, work) == ["copy", "file"]
+
+
+def killed_while_fetching(place: Any, doomed: Server, api: Api, work: str) -> tuple[str, str]:
+    """The copy whose gateway was killed, and the mover job, which waits."""
+    place[0].slurm.set(cpus=0)  # the job waits for a node
+    then = {"workingDirectory": work, "script": "#!/bin/sh\ntrue\n", "account": "test", "standardOutput": "/dev/null"}
+    transfer = begin(doomed, api, work, thenSubmit=then)
+    until(lambda: step_of(api, other_system(api), "upload", f"{work}/copy"))
+    os.kill(doomed.pid, signal.SIGKILL)
+    return transfer, step_of(api, other_system(api), "upload", f"{work}/copy") or ""
+
+
+def let_jobs_start(place: Any, api: Api, work: str, http: httpx.Client) -> None:
+    """A node is free; a job that is submitted makes the scheduler look at those that wait."""
+    place[0].slurm.set(cpus=8)
+    job = {"account": "test", "workingDirectory": work, "script": "#!/bin/sh\ntrue\n", "standardOutput": "/dev/null"}
+    begun = http.post(f"/compute/{other_system(api)}/jobs", json={"job": job})
+    assert begun.status_code == 201, begun.text
 
 
 def prepare(work: str) -> bytes:
@@ -86,9 +135,9 @@ def prepare(work: str) -> bytes:
     return data
 
 
-def begin(server: Server, api: Api, work: str) -> str:
+def begin(server: Server, api: Api, work: str, **more: Any) -> str:
     with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {api.token}"}, timeout=60) as client:
-        return copy(client, api, f"{work}/file", f"{work}/copy")
+        return copy(client, api, f"{work}/file", f"{work}/copy", **more)
 
 
 def finish(api: Api, work: str, http: httpx.Client, transfer: str, data: bytes) -> None:

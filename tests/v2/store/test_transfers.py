@@ -108,8 +108,8 @@ def other_system(api: Api) -> str:
     return next(system for system in MOVERS.values() if system != api.system)
 
 
-def copy(http: httpx.Client, api: Api, path: str, target: str) -> str:
-    body = {"path": path, "targetPath": target, "targetSystem": other_system(api)}
+def copy(http: httpx.Client, api: Api, path: str, target: str, **more: Any) -> str:
+    body = {"path": path, "targetPath": target, "targetSystem": other_system(api), **more}
     begun = http.post(f"/filesystem/{api.system}/transfer/copy", json=body)
     assert begun.status_code == 201, begun.text
     return str(begun.json()["transferJob"]["jobId"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,24 @@ def test_a_file_that_changes_while_it_is_sent(move: Move, fault: str) -> None:
     assert "The file was changed while it was read" in move.log("err")
     assert move.end["state"] == "FAILED"
     assert move.in_store() == []
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
+def test_a_target_that_became_something_else(move: Move, kind: str) -> None:
+    """A link that another user puts there could lead to any file of this user."""
+    etag, other = move.put(), move.folder / "other"
+    other.write_bytes(b"other")
+    if kind == "link":
+        move.target.symlink_to(other)
+    elif kind == "folder":
+        move.target.mkdir()
+    else:
+        os.mkfifo(move.target)
+    assert move.fetch(etag) == 1
+    assert move.end["state"] == "FAILED"
+    assert ("leads to another file" if kind == "link" else "not a regular file") in move.log("err")
+    assert other.read_bytes() == b"other"
+    assert not move.data.exists()
 
 
 def test_an_end_that_is_there_stays(move: Move) -> None:

@@ -40,8 +40,9 @@ class SignedRoute(FilesRoute):
         """Set ticket, identity, cluster and deadline. Raises Denied for a URL that the gateway has not made."""
         scope, gateway, given = call.scope, call.gateway, call.scope["path_params"]
         target: bytes = scope.get("raw_path") or scope["path"].encode()
-        if b"%" in target.partition(b"?")[0].rpartition(b"/transfer/")[2]:
-            raise Denied("The signature of the URL is not valid", detail="encoded characters")
+        signed = target.partition(b"?")[0].rpartition(b"/transfer/")[2]
+        if b"%" in signed or signed.endswith(b"/"):
+            raise Denied("The signature of the URL is not valid", detail="another spelling")
         resource: Any = self.path.split("/")[4]
         method, part, query = _METHODS[scope["method"]], given.get("part", ""), scope["query_string"]
         ticket = gateway.signer.verify(method, resource, given["ticket"], part, query, time.time())

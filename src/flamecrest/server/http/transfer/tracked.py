@@ -1,5 +1,6 @@
 """Routes that list, show, cancel and retry transfers, synchronize and copy: between the wire and TrackedTransfers."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query
@@ -7,7 +8,7 @@ from starlette.responses import Response
 
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.cluster import Cluster
-from flamecrest.server.errors import Conflict
+from flamecrest.server.errors import Conflict, GatewayError
 from flamecrest.server.http.core.openapi import ERRORS
 from flamecrest.server.http.core.parameters import body_limit
 from flamecrest.server.http.core.responses import JsonResponse, no_content
@@ -94,15 +95,17 @@ async def post_copy(call: Call, body: wire.CopyTransferRequest) -> Response:
 @router.get("/{transfer_id}", response_model=wire.TransferResponse)
 async def get_transfer(call: Call, transfer_id: TransferId) -> Response:
     """Show a transfer: its state, how far it is, and what went wrong."""
-    tracked = (await call.allow(Verb.TRANSFER, jobs=(transfer_id,))).tracked_transfers()
-    return JsonResponse({"transfer": _shown(call.cluster, await tracked.get(transfer_id, call.deadline))})
+    return JsonResponse({"transfer": _shown(call.cluster, await _seen(call, transfer_id))})
 
 
 @router.delete("/{transfer_id}", status_code=204, response_model=None)
 async def delete_transfer(call: Call, transfer_id: TransferId) -> Response:
     """Cancel a transfer and remove what is not finished. One that has ended stays as it is."""
     tracked = (await call.allow(Verb.TRANSFER, jobs=(transfer_id,))).tracked_transfers()
-    await tracked.cancel(transfer_id, call.deadline)
+    left = await tracked.cancel(transfer_id, call.deadline)
+    if left is not None and left.target is not None:
+        target, _ = await _target(call, left.target_system, left.target, None)
+        await tracked.cancel_steps(left.id, target, call.deadline)
     return no_content()
 
 
@@ -122,11 +125,24 @@ async def post_retry(call: Call, transfer_id: TransferId) -> Response:
 
 async def _retriable(call: Call, transfer_id: str) -> TransferView:
     """A transfer. Raises Conflict for one whose record was damaged."""
-    tracked = (await call.allow(Verb.TRANSFER, jobs=(transfer_id,))).tracked_transfers()
-    view = await tracked.get(transfer_id, call.deadline)
+    view = await _seen(call, transfer_id)
     if view.method is None:
         raise Conflict(f"{view.error}. {view.hint or ''}".strip())
     return view
+
+
+async def _seen(call: Call, transfer_id: str) -> TransferView:
+    """A transfer. How an abandoned copy stands is on both systems; it is under way while the other cannot be asked."""
+    tracked = (await call.allow(Verb.TRANSFER, jobs=(transfer_id,))).tracked_transfers()
+    view = await tracked.get(transfer_id, call.deadline)
+    if not view.abandoned or view.target is None:
+        return view
+    try:
+        target, _ = await _target(call, view.target_system, view.target, None)
+        return await tracked.settle_copy(view.id, target, call.deadline)
+    except GatewayError as error:
+        reason = f"The gateway that copied it was stopped, and {view.target_system} cannot be asked: {error.public}"
+        return replace(view, error=reason, hint=None)
 
 
 def _sync_request(body: wire.SyncTransferRequest) -> SyncRequest:

@@ -8,14 +8,17 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from flamecrest.server.errors import NotFound
+from flamecrest.server.errors import GatewayError, NotFound
+from flamecrest.server.files.resumable.lock import acquire
 from flamecrest.server.schedulers.job_errors import job_not_found
 from flamecrest.server.schedulers.values import Job, JobMetadata, JobTimes, Stage
 from flamecrest.server.ssh.channels.sftp_packets import SftpError
 from flamecrest.server.transfer.direct.landing import is_landed
-from flamecrest.server.transfer.direct.uploads import completed, read_slots
+from flamecrest.server.transfer.direct.parts import DataFile
+from flamecrest.server.transfer.direct.uploads import GONE, completed, read_slots
 from flamecrest.server.transfer.records import names, storage
 from flamecrest.server.transfer.records.names import RecordFiles, WorkFolder
+from flamecrest.server.transfer.records.record import End
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.ssh.port import Session
     from flamecrest.server.transfer.direct.uploads import RemoteDirectUploads
-    from flamecrest.server.transfer.records.record import End, Record
+    from flamecrest.server.transfer.records.record import Record
 
 T = TypeVar("T")
 _NAMES: Final = {"upload": "UploadFile", "download": "DownloadFile", "internal": "CopyFiles"}
@@ -99,9 +102,20 @@ class TransferJobs:
         with suppress(SftpError):
             await sftp.lstat(os.fsencode(record.data))
             return None
-        if not await is_landed(self._session, record):
-            return None
-        return await completed(sftp, files, await read_slots(sftp, files, record))
+        if await is_landed(self._session, record):
+            return await completed(sftp, files, await read_slots(sftp, files, record))
+        return await self._gone(sftp, files, record) if DataFile.of(record).file else None
+
+    async def _gone(self, sftp: Sftp, files: RecordFiles, record: Record) -> End | None:
+        """Record that the data is gone, unless a request that completes the upload has just moved it."""
+        with suppress(GatewayError, SftpError):
+            async with acquire(sftp, files.lock):
+                if not await storage.exists(sftp, os.fsencode(record.data)) and not await is_landed(
+                    self._session, record
+                ):
+                    await storage.finish(sftp, files, End("FAILED", int(time.time())), GONE)
+                return await storage.read_end(sftp, files)
+        return None
 
     def _shown(self, files: RecordFiles, record: Record, end: End | None, sent: int, reason: str | None) -> Job:
         state = end.state if end is not None else "RUNNING" if sent or record.method != "direct" else "PENDING"

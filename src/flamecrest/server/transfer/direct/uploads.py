@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 NOTE_TIMEOUT: Final = 10.0  # seconds to write the reason of a failure to the log
 SLOWEST_SUM: Final = 20 * 1024 * 1024  # bytes per second at which a checksum is computed at least
+GONE: Final = "The data of the upload is gone. Start the transfer again."
 UPLOADED: Final = "Multipart file upload successfully completed. File was successfully uploaded."  # clients read it
 
 
@@ -114,7 +115,9 @@ class RemoteDirectUploads:
                     listed = sums if record.size else sums or None
                     await self._put_in_place(sftp, files, record, lock, ticket, found, listed, sha256)
                 return (await completed(sftp, files, found, sha256)).etag
-        except (Conflict, Invalid, Upstream) as error:
+        except Gone:
+            raise
+        except (Conflict, Denied, Invalid, NotFound, Upstream) as error:
             await self._note(files, f"The upload could not be completed: {error.public}")
             raise
 
@@ -158,7 +161,7 @@ class RemoteDirectUploads:
                 await land_data(self._session, sftp, record, ticket.path, file, lock)
         except SftpError as error:
             if error.code == NO_SUCH_FILE:
-                raise Conflict("The data of the upload is gone. Start the transfer again.") from None
+                raise Conflict(GONE) from None
             raise
 
     async def _check_content(

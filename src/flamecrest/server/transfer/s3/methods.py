@@ -214,21 +214,28 @@ class StoreTransfers:
         await self._moves.cancel(transfer, deadline)
 
     async def cancel_steps(self, copy: str, deadline: Deadline) -> None:
-        """End the steps of a copy whose gateway has died: a job that still waits would replace the target later."""
-
-        async def use(sftp: Sftp) -> list[str]:
-            known = (await storage.newest(sftp, self._work.records))[:SEARCHED]
-            found = await asyncio.gather(*(self._is_step(sftp, name, copy) for name in known))
-            return [name for name, is_step in zip(known, found, strict=True) if is_step]
-
-        for step in await self._sftp(use, deadline, "transfer"):
+        """End the steps of a copy: a job that still waits would replace the target later. Its object is removed."""
+        for step, record in (await self.steps(copy, deadline)).items():
             await self._moves.cancel(step, deadline)
+            if record.direction == "download":
+                await self.discard(record)
 
-    async def _is_step(self, sftp: Sftp, transfer: str, copy: str) -> bool:
+    async def steps(self, copy: str, deadline: Deadline) -> dict[str, Record]:
+        """The steps of a copy on this cluster, by their ids, the newest first."""
+
+        async def use(sftp: Sftp) -> dict[str, Record]:
+            known = (await storage.newest(sftp, self._work.records))[:SEARCHED]
+            found = await asyncio.gather(*(self._step(sftp, name, copy) for name in known))
+            return {name: record for name, record in zip(known, found, strict=True) if record is not None}
+
+        return await self._sftp(use, deadline, "transfer")
+
+    async def _step(self, sftp: Sftp, transfer: str, copy: str) -> Record | None:
         with suppress(Conflict):
             record = await storage.read_record(sftp, RecordFiles(self._work.records, transfer))
-            return record is not None and record.method == "s3" and record.details.get("copy") == copy
-        return False
+            if record is not None and record.method == "s3" and record.details.get("copy") == copy:
+                return record
+        return None
 
     def place(self, record: Record) -> ObjectPlace:
         """Where the object of a transfer is. Raises Conflict if the record is damaged."""

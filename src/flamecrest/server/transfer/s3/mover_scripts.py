@@ -235,6 +235,8 @@ fi
 [ "$(stat -c %s -- "$data")" = "$size" ] || fail 'The data does not have the size of the file.'
 [ -z "$mode" ] || chmod "$mode" -- "$data" || fail 'The mode of the file cannot be set.'
 run sync -- "$data" || fail 'The data cannot be written to the disk.'
+[ ! -L "$target" ] || fail 'The path of the target leads to another file now.'
+[ -f "$target" ] || [ ! -e "$target" ] || fail 'The target is not a regular file any more.'
 found=$(replace "$data" "$target" 2>&1) || fail "The file cannot be put in its place: ${{found##*: }}"
 rm -f -- "$data"
 say log 'Multipart file upload successfully completed. File was successfully uploaded.'

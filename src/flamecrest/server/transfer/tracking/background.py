@@ -32,6 +32,7 @@ STEP: Final = 20.0  # seconds for one access to the record
 MOST: Final = 64  # transfers of one gateway at the same time
 MOST_OF_USER: Final = 8
 LONGEST: Final = 7 * 24 * 3600  # seconds of a transfer
+DONE: Final = "The transfer was completed."
 STOPPED: Final = "The gateway that worked on it was stopped. A retry goes on where it ended."
 
 _log: Final = logging.getLogger(__name__)
@@ -206,7 +207,7 @@ async def _finish(work: Work, end: End, *, tries: int) -> None:
     async def use(sftp: Sftp) -> None:
         await storage.write_progress(sftp, work.files, work.progress())
         await storage.append_log(sftp, work.files.errors, *work.errors())
-        line = "The transfer was completed." if end.state == "COMPLETED" else f"The transfer has failed: {end.error}"
+        line = DONE if end.state == "COMPLETED" else f"The transfer has failed: {end.error}"
         await storage.finish(sftp, work.files, end, line)
 
     for attempt in range(tries):

@@ -36,6 +36,7 @@ class Standing:
     end: End | None = None
     progress: Progress | None = None
     reason: str = ""
+    abandoned: bool = False  # see TransferView
 
 
 async def state_of_job(

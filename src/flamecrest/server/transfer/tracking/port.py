@@ -46,6 +46,7 @@ class TransferView:
     then_job_id: str | None  # the job that was submitted when the transfer was complete
     deletes: bool = False  # a synchronization that removes what the source lacks
     reason: str | None = None  # why it is pending
+    abandoned: bool = False  # a copy through the object store whose gateway has died: see `settle_copy`
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,23 @@ class TrackedTransfers(Protocol):
         """One transfer, by its id or that of its scheduler job. Raises NotFound."""
         ...
 
-    async def cancel(self, transfer: str, deadline: Deadline) -> None:
-        """End a transfer and remove what it has not finished; one that has ended stays. Raises NotFound."""
+    async def cancel(self, transfer: str, deadline: Deadline) -> TransferView | None:
+        """End a transfer and remove what it has not finished; one that has ended stays. Raises NotFound.
+
+        Returns a copy through the object store if another gateway works on it, which may have died: then
+        `cancel_steps` has to end its steps.
+        """
+        ...
+
+    async def cancel_steps(self, transfer: str, target: TrackedTransfers, deadline: Deadline) -> None:
+        """End the steps of a copy through the object store on both clusters."""
+        ...
+
+    async def settle_copy(self, transfer: str, target: TrackedTransfers, deadline: Deadline) -> TransferView:
+        """How an abandoned copy stands by its steps. One that fetches the file goes on; others are ended.
+
+        `target` is the cluster that the copy goes to. What the scheduler says to its job that follows is raised.
+        """
         ...
 
     async def retry(

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from flamecrest.server.errors import Conflict, Invalid, NotFound, Upstream
@@ -19,9 +20,10 @@ from flamecrest.server.transfer.records.damage import is_damaged, remove, writte
 from flamecrest.server.transfer.records.names import RecordFiles
 from flamecrest.server.transfer.records.record import End, Progress, Record
 
-from .background import BEAT, STOPPED
+from .background import BEAT, DONE, STOPPED
 from .following import FollowingJobs
 from .jobs import Standing, state_of_job, why
+from .storecopy import THROUGH_STORE, cancel_steps, end_of_left
 from .then import submitted
 from .view import damaged_view, state_of, view
 
@@ -81,7 +83,7 @@ class RemoteTrackedTransfers:
 
         return await self._sftp(use, deadline)
 
-    async def cancel(self, transfer: str, deadline: Deadline) -> None:
+    async def cancel(self, transfer: str, deadline: Deadline) -> TransferView | None:
         await self.tools.running.written(transfer, self._folder)
 
         async def use(sftp: Sftp) -> tuple[str, Record, TransferView] | None:
@@ -97,15 +99,34 @@ class RemoteTrackedTransfers:
         found = await self._sftp(use, deadline)
         if found is None:
             await self.tools.running.stop(transfer)
-            return
+            return None
         name, record, shown = found
+        left = shown if _has_steps(record) and not self.tools.running.has(name) else None
         if shown.state in _ENDED:
-            return
+            return left if shown.state == "CANCELLED" else None
         if record.job_id:  # the scheduler says how it has ended
             await self.tools.scheduler().cancel(record.job_id, deadline)
-            return
+            return None
         await self.tools.lookup.cancel(name, deadline)
         await self.tools.running.stop(name)
+        return left
+
+    async def cancel_steps(self, transfer: str, target: TrackedTransfers, deadline: Deadline) -> None:
+        await cancel_steps(transfer, self.tools.store, _tools(target).store, deadline)
+
+    async def settle_copy(self, transfer: str, target: TrackedTransfers, deadline: Deadline) -> TransferView:
+        there, files = _tools(target), RecordFiles(self._folder, transfer)
+        end, progress = await end_of_left(transfer, self.tools.store, there.store, deadline)
+        if end is not None and end.state == "COMPLETED":
+            await there.then.submit(files, self.tools.session)
+
+        async def use(sftp: Sftp) -> None:
+            await storage.write_progress(sftp, files, progress)
+            if end is not None:
+                await storage.finish(sftp, files, end, end.error or DONE)
+
+        await self._sftp(use, deadline)
+        return await self.get(transfer, deadline)
 
     async def retry(
         self, transfer: str, target: TrackedTransfers, deadline: Deadline
@@ -203,14 +224,18 @@ class RemoteTrackedTransfers:
         if follows and then is None and state == "COMPLETED":
             self._following.follow(files.transfer)
         reason = (now.reason if state == "PENDING" else "") or await storage.error_of(sftp, files, now.end)
-        return view(files, record, state, now.end, now.progress, reason or None, then)
+        shown = view(files, record, state, now.end, now.progress, reason or None, then)
+        return replace(shown, abandoned=True) if now.abandoned else shown
 
     async def _standing(
         self, sftp: Sftp, files: RecordFiles, record: Record, progress: Progress | None, deadline: Deadline
     ) -> Standing:
         """How a transfer stands that has no end on record; `progress` is that on record."""
         if record.method in {"sync", "copy"}:
-            return Standing("RUNNING", await self._end_of_folders(sftp, files, record, progress), progress)
+            silent = await self._is_silent(sftp, files, record, progress)
+            if silent and _has_steps(record):
+                return Standing("RUNNING", None, progress, abandoned=True)
+            return Standing("RUNNING", await _stopped(sftp, files) if silent else None, progress)
         if record.method == "direct":
             end = await self.tools.jobs.settle(sftp, files, record)
             parts = await _progress_of_parts(sftp, files, record) if end is None else None
@@ -223,27 +248,33 @@ class RemoteTrackedTransfers:
             return Standing("PENDING", None, progress)
         return Standing(state_of(job), await storage.read_end(sftp, files), progress, why(job) or "")
 
-    async def _end_of_folders(
-        self, sftp: Sftp, files: RecordFiles, record: Record, progress: Progress | None
-    ) -> End | None:
-        """The end of a transfer in the background, recorded for a gateway that has died."""
+    async def _is_silent(self, sftp: Sftp, files: RecordFiles, record: Record, progress: Progress | None) -> bool:
+        """Whether the gateway that works on a transfer in the background has died."""
         if self.tools.running.has(files.transfer):
-            return None
+            return False
         last = progress.at if progress is not None else record.created
         if abs(time.time() - last) < SILENT:
-            return None
+            return False
         before = await storage.read_progress_file(sftp, files)
         await asyncio.sleep(2.5 * BEAT)
-        if await storage.read_progress_file(sftp, files) != before:
-            return None
-        await storage.finish(sftp, files, End("FAILED", int(time.time()), error=STOPPED), STOPPED)
-        return await storage.read_end(sftp, files)
+        return await storage.read_progress_file(sftp, files) == before
 
 
 def _tools(target: TrackedTransfers) -> UserTools:
     if not isinstance(target, RemoteTrackedTransfers):
         raise TypeError("transfers go between clusters with the same adapter")
     return target.tools
+
+
+def _has_steps(record: Record) -> bool:
+    """Whether a transfer is a copy whose steps are transfers, too."""
+    return record.method == "copy" and record.details.get("through") == THROUGH_STORE
+
+
+async def _stopped(sftp: Sftp, files: RecordFiles) -> End | None:
+    """The end of a transfer in the background, recorded for a gateway that has died."""
+    await storage.finish(sftp, files, End("FAILED", int(time.time()), error=STOPPED), STOPPED)
+    return await storage.read_end(sftp, files)
 
 
 async def _record(sftp: Sftp, files: RecordFiles) -> Record:

@@ -27,7 +27,7 @@ from flamecrest.server.transfer.trees.sync import Place, Synchronization
 from .background import LONGEST, Work
 from .filecopy import Earlier, FileCopy
 from .port import PlannedStep, SyncPlan, SyncRequest
-from .storecopy import StoreCopy
+from .storecopy import THROUGH_STORE, StoreCopy, cancel_steps
 from .work import FolderWork
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ class FolderTransfers:
                 places = await self._places(path, target_path, target, deadline)
                 work = FolderWork(Synchronization(*places, CompareOptions(), same_cluster=False))
             elif store is not None and there is not None and store.copies_to(there):
+                details["through"] = THROUGH_STORE
                 work = StoreCopy(transfer, store, there, path, target_path, stat.size or 0, account)
             else:
                 work = FileCopy(self._tools, target, path, target_path, stat, before)
@@ -142,9 +143,8 @@ class FolderTransfers:
         if record.method == "sync":
             return await self.sync(_request_of(record), target, deadline, then)
         if record.method == "copy":
-            for store in (self._tools.store, target.store):
-                if store is not None:
-                    await store.cancel_steps(transfer, deadline)
+            if record.details.get("through") == THROUGH_STORE:
+                await cancel_steps(transfer, self._tools.store, target.store, deadline)
             before = Earlier(upload, record.size, record.details.get("mtime"))
             account = str(record.details.get("account") or "") or None
             return await self._copy(record.path, record.target, target, deadline, then, account, before)

@@ -1,6 +1,7 @@
 """A copy of one file to another cluster through the object store that both use: one mover sends it, another fetches it.
 
-Both steps are transfers with records of their own. What has not succeeded is cancelled, and the object is removed.
+Both steps are transfers with records of their own. What has not succeeded is cancelled, and the object is removed. When
+the gateway has died that copies, the step that fetches the file goes on, and any other gateway shows how it ends.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from flamecrest.server.transfer.port import TransferRequest
 from flamecrest.server.transfer.records.record import End, Progress
 from flamecrest.server.transfer.s3.access import parts_of
 
+from .background import STOPPED
+
 if TYPE_CHECKING:
     from flamecrest.server.transfer.s3.methods import SeenTransfer, StoreTransfers
 
@@ -24,6 +27,7 @@ STEP: Final = 60.0  # seconds for each step and each look
 CLEANING: Final = 20.0  # seconds
 LONGEST_PAUSE: Final = 10.0  # seconds between two looks
 PATIENCE: Final = 600.0  # seconds in which a cluster may be out of reach
+THROUGH_STORE: Final = "store"  # in the details of the record: `through`
 
 
 class StoreCopy:
@@ -46,13 +50,11 @@ class StoreCopy:
         self._target_path = target_path
         self._size = size
         self._account = account
-        self._under_way: list[tuple[StoreTransfers, str]] = []
         self._seen: list[Progress | None] = []  # the progress of each step
 
     async def run(self) -> End:
         """Copy it."""
         await self._target.check_target(self._target_path, Deadline.after(STEP))
-        sent: SeenTransfer | None = None
         try:
             request = TransferRequest("s3")
             begun = await self._source.download(
@@ -66,13 +68,13 @@ class StoreCopy:
             )
             await self._ended(self._target, received.job_id, "fetched from the object store")
         except BaseException:
-            await self._clean_up(sent)
+            with suppress(GatewayError):
+                await cancel_steps(self._transfer, self._source, self._target, Deadline.after(CLEANING))
             raise
         return End("COMPLETED", int(time.time()), sha256=sha256)
 
     async def _ended(self, store: StoreTransfers, transfer: str, what: str) -> SeenTransfer:
         """Wait for the end of a step. Raises Upstream if it has not succeeded."""
-        self._under_way.append((store, transfer))
         self._seen.append(None)
         begun = heard = time.monotonic()
         while True:
@@ -92,13 +94,6 @@ class StoreCopy:
             self._seen[-1] = Progress(seen.end.at, self._size)
             return seen
 
-    async def _clean_up(self, sent: SeenTransfer | None) -> None:
-        for store, transfer in self._under_way:
-            with suppress(GatewayError):
-                await store.cancel(transfer, Deadline.after(CLEANING))
-        if sent is not None:
-            await self._source.discard(sent.record)
-
     def progress(self) -> Progress:
         """How far it is: each of the two steps is half of the way."""
         done = sum(one.done for one in self._seen if one is not None) // 2
@@ -108,3 +103,29 @@ class StoreCopy:
     def errors(self) -> list[str]:
         """None but that of its end."""
         return []
+
+
+async def cancel_steps(
+    copy: str, source: StoreTransfers | None, target: StoreTransfers | None, deadline: Deadline
+) -> None:
+    """End the steps of a copy on both clusters, those of the target first, and remove its object."""
+    for store in (target, source):
+        if store is not None:
+            await store.cancel_steps(copy, deadline)
+
+
+async def end_of_left(
+    copy: str, source: StoreTransfers | None, target: StoreTransfers | None, deadline: Deadline
+) -> tuple[End | None, Progress]:
+    """How a copy has ended whose gateway has died, and how far it is. None: the file is being fetched."""
+    now = int(time.time())
+    looks = [] if target is None else [target.look(step, deadline) for step in await target.steps(copy, deadline)]
+    for seen in await asyncio.gather(*looks):
+        size = seen.record.size
+        if seen.end is None:
+            done = 0 if seen.progress is None else seen.progress.done
+            return None, Progress(now, (size + done) // 2, size, job_id=seen.progress.job_id if seen.progress else "")
+        if seen.end.state == "COMPLETED":
+            return End("COMPLETED", now, sha256=seen.end.sha256), Progress(now, size, size, 1)
+    await cancel_steps(copy, source, target, deadline)
+    return End("FAILED", now, error=STOPPED), Progress(now)
