@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -78,6 +79,28 @@ async def test_a_request_with_too_many_values_is_refused(tmp_path: Path) -> None
         items = [{"path": f"{tmp_path}/{number}", "dereference": True} for number in range(10_000)]
         response = await client.post("/filesystem/toy/bulk/stat", json={"items": items})
         assert (response.status_code, len(response.json()["results"])) == (200, 10_000)
+
+
+COMPRESSED = gzip.compress(b'{"items": []}', mtime=0)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "reason"),
+    [(COMPRESSED, {"content-encoding": "gzip"}, "must be plain JSON"),
+     (COMPRESSED, {}, "is not JSON"),
+     (b"null", {}, "`body`: Input should be an object"), (b"[]", {}, "`body`: Input should be an object"),
+     (b'{"items": [7]}', {}, "Input should be an object"),
+     (b'{"path": "/a", "size": 1%s}' % (b"0" * 30), {}, "Input is too large a number")],
+)  # fmt: skip
+async def test_what_is_wrong_with_a_body_is_said_in_words_of_json(
+    tmp_path: Path, body: bytes, headers: dict[str, str], reason: str
+) -> None:
+    path = "/filesystem/toy/ops/truncate" if b"size" in body else "/filesystem/toy/bulk/stat"
+    async with World(str(tmp_path)).client() as client:
+        response = await client.post(path, content=body, headers={"content-type": "application/json", **headers})
+    assert response.status_code == 400
+    assert reason in response.json()["message"], response.text
+    assert "dictionary" not in response.text
 
 
 class Numbers(BaseModel):

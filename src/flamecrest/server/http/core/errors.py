@@ -39,7 +39,13 @@ STATUS: Final[Mapping[type[errors.GatewayError], int]] = {
 }
 
 _JOBS: Final = frozenset({"job", "jobs", "jobIds", "dependencies"})  # the bodies of requests about jobs
-_MESSAGES: Final = {"bool_parsing": "Input should be true or false"}  # in place of what the library says
+_MESSAGES: Final = {  # in place of what the library says
+    "bool_parsing": "Input should be true or false",
+    "dict_type": "Input should be an object",
+    "int_parsing_size": "Input is too large a number",
+    "model_type": "Input should be an object",
+    "model_attributes_type": "Input should be an object",
+}
 MAX_FIELDS: Final = 50  # in one response
 MAX_NAME: Final = 100  # characters of an unknown field's name that are compared with others
 MAX_ERRORS: Final = 1000  # validation errors that are read: pydantic gives all of them, or none

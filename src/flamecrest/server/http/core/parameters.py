@@ -115,7 +115,7 @@ class Parameters:
                         check_values(data, self._most_values)
                         values[name] = model.model_validate(orjson.loads(data))
         except orjson.JSONDecodeError as error:
-            raise _invalid(Invalid, "body", "body", f"is not JSON: {error}") from None
+            raise _invalid(Invalid, "body", "body", _not_json(request, error)) from None
         except ValidationError as error:
             checked = self._body[1] if self._body is not None and location == "body" else None
             raise validation_failure(location, error, checked) from None
@@ -210,6 +210,12 @@ def _is_model(hint: Any) -> bool:
 
 def _invalid(kind: type[GatewayError], location: str, name: str, message: str) -> GatewayError:
     return kind(f"`{name}` {message}", fields=(Field(location, name, message),))
+
+
+def _not_json(request: Request, error: orjson.JSONDecodeError) -> str:
+    if request.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}:
+        return "must be plain JSON: a body with a Content-Encoding is not decoded"
+    return f"is not JSON: {error}"
 
 
 async def _read_json(request: Request, limit: int, deadline: Deadline) -> bytearray:
