@@ -18,7 +18,10 @@ AHEAD_SECONDS = 60.0  # for which a shell waits for the next command: its enviro
 
 
 async def keep_shell(lease: Lease) -> None:
-    """Start a shell and share it for a while; nobody waits for it, so nothing is raised."""
+    """Start a shell and share it for a while; nobody waits for it, so nothing is raised.
+
+    The end is that of the shell as one that waits: what a command on it prints is not held on to.
+    """
     connection = lease.connection
     try:
         shell = await Shell.open(connection.transport)
@@ -37,7 +40,7 @@ async def keep_shell(lease: Lease) -> None:
     lease.release()
     with suppress(GatewayError):
         await shell.greeting(connection.host.login_timeout)
-        await asyncio.sleep(AHEAD_SECONDS)
+        await asyncio.wait([shell.let_go], timeout=AHEAD_SECONDS)
     if connection.shared(Shell) is shell:
         connection.close_shell()
         await shell.end()

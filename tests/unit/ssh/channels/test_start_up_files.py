@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import pytest
 
@@ -165,6 +167,17 @@ async def test_a_shell_that_died_while_it_waited_is_replaced(world):
         assert (await me.run(sh("echo here"), soon())).stdout == b"here\n"
         async with me.stream(sh("echo here"), soon()) as stream:
             assert [data async for data in stream.chunks(5)] == [b"here\n"]
+
+
+async def test_what_a_command_has_printed_is_freed_with_its_shell(world):
+    async with world.pool() as pool:
+        me = session(pool)
+        await me.run(sh("true"), soon())
+        (connection,) = pool.connections(ANN)
+        await until(lambda: connection.shared(Shell) is not None)
+        ahead = ref(connection.shared(Shell))
+        assert (await me.run(sh("echo much"), soon())).stdout == b"much\n"
+        await until(lambda: gc.collect() >= 0 and ahead() is None)  # long before the time for which a shell waits
 
 
 async def test_a_program_that_is_killed_is_no_result(world):

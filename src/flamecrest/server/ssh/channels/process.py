@@ -59,6 +59,7 @@ class Shell(asyncssh.SSHClientSession[bytes]):
         loop = asyncio.get_running_loop()
         self._greeted: asyncio.Future[None] = loop.create_future()
         self._closed: asyncio.Future[None] = loop.create_future()
+        self.let_go: asyncio.Future[None] = loop.create_future()  # done when a command has taken it, or it has closed
         self.on_closed: Callable[[], None] | None = None
 
     @classmethod
@@ -199,6 +200,8 @@ class Shell(asyncssh.SSHClientSession[bytes]):
         if self._closed.done():
             return
         self._closed.set_result(None)
+        if not self.let_go.done():
+            self.let_go.set_result(None)
         if self._receiver is not None:
             self._receiver.connection_lost(exc)
         elif self._status is None:

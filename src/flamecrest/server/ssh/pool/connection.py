@@ -237,10 +237,10 @@ class Connection:
         limit = self.limit.most if self.limit.refused is None else self.limit.now(now)
         if Shell not in self._shared or self._channels - 1 + kind.value >= limit:
             return None
-        shell = self._shared.pop(Shell)
-        shell.on_closed = None
-        self._channels -= 1
-        return cast("Shell", shell)
+        shell = cast("Shell", self._shared.pop(Shell))
+        self._channels, shell.on_closed = self._channels - 1, None
+        shell.let_go.set_result(None)
+        return shell
 
     def close_shell(self) -> None:
         """Close the shell that was started ahead, if there is one."""
