@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from flamecrest.server.errors import NotFound
-from flamecrest.server.schedulers.values import ArrayRequest, Job, JobSpec, Resources
+from flamecrest.server.schedulers.values import ArrayRequest, Job, JobChange, JobSpec, Resources
 from tests.contract.capabilities import needs
 from tests.contract.gateways import soon
 
@@ -74,6 +74,14 @@ async def test_heterogeneous_job(place: Place):
     with pytest.raises(NotFound):
         await place.job(f"{job_id}+2")
     assert {f"{job_id}+0", f"{job_id}+1"} <= set(await listed(place))
+    await place.scheduler.change(f"{job_id}+1", JobChange(name="second"), soon())
+    assert [(await place.job(f"{job_id}+{number}")).name for number in (0, 1)] == ["one", "second"]
+    await place.scheduler.change(job_id, JobChange(name="both"), soon())
+    assert [(await place.job(f"{job_id}+{number}")).name for number in (0, 1)] == ["both", "both"]
+    with pytest.raises(NotFound):
+        await place.scheduler.change(f"{job_id}+2", JobChange(name="none"), soon())
+    with pytest.raises(NotFound):
+        await place.scheduler.cancel(f"{job_id}+2", soon())
     await place.scheduler.cancel(job_id, soon())
     assert {(await place.until(f"{job_id}+{number}", "CANCELLED")).state for number in (0, 1)} == {"CANCELLED"}
 

@@ -13,7 +13,7 @@ from flamecrest.server.errors import Conflict, Denied, Invalid, NotFound, Unsupp
 from flamecrest.server.schedulers.capabilities import Operation
 from flamecrest.server.schedulers.job_errors import NotRecordedYet
 from flamecrest.server.schedulers.once.submissions import make_marker
-from flamecrest.server.schedulers.values import ArrayRequest, JobSpec
+from flamecrest.server.schedulers.values import ArrayRequest, JobAction, JobChange, JobSpec
 from tests.contract.capabilities import needs
 from tests.contract.gateways import soon, when_certain
 
@@ -346,6 +346,29 @@ async def test_a_job_that_was_held_until_it_was_cancelled_is_found_in_the_accoun
     await place.ended(job_id)
     marker = make_marker(place.user, job.idempotency_key or "", job)
     assert await found_in_the_end(place, marker.text) == job_id
+
+
+@needs("jobs", "runs")
+async def test_a_job_that_has_ended_is_not_changed(place: Place):
+    job_id = await place.scheduler.submit(spec(place), soon())
+    await place.ended(job_id)
+    known = place.scheduler.capabilities.operations
+    for operation, change in (
+        (Operation.CHANGE, partial(place.scheduler.change, job_id, JobChange(name="late"))),
+        (Operation.SIGNAL, partial(place.scheduler.signal, job_id, "USR1")),
+        (Operation.HOLD, partial(place.scheduler.act, job_id, JobAction.HOLD)),
+    ):
+        if operation in known:
+            with pytest.raises(Conflict):
+                await change(soon())
+
+
+@needs("arrays", "metadata")
+async def test_an_element_that_the_array_does_not_have(place: Place):
+    job_id = await place.scheduler.submit(spec(place, hold=True, array=ArrayRequest("1-2")), soon())
+    with pytest.raises(NotFound):
+        await place.scheduler.metadata(place.element(job_id, 9), soon())
+    await place.scheduler.cancel(job_id, soon())
 
 
 @needs("jobs")

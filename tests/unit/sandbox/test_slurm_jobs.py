@@ -264,6 +264,18 @@ def test_controller_forgets_ended_jobs_and_accounting_keeps_them(shell: ToyShell
     assert shell.run(f"sacct -nPX -j {job} --format=State").out == "COMPLETED\n"
 
 
+def test_changes_of_a_job(shell: ToyShell) -> None:
+    job = shell.submit("true", "--hold --dependency=afterok:99")
+    assert shell.run(f"scontrol update JobId={job} Dependency= StartTime=uts4000000000 Priority=7").status == 0
+    shown = shell.run(f"scontrol show job {job}").out
+    assert "Dependency=(null)" in shown
+    assert shell.run(f"scontrol update JobId={job}").err == "No changes specified\n"
+    assert shell.run(f"scontrol update JobId={job} StartTime=never").status == 1
+    shell.run(f"scancel {job}")
+    shell.wait(job)
+    assert shell.run(f"scontrol update JobId={job} JobName=x").err == f"Job has already finished for job {job}\n"
+
+
 def test_visibility_of_jobs(shell: ToyShell) -> None:
     mine, theirs = shell.submit("true", "-J x"), shell.submit("true", "-J y", "user01")
     for job in (mine, theirs):

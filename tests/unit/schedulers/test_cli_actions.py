@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,8 @@ from flamecrest.server.errors import (
     Unavailable,
     Upstream,
 )
-from flamecrest.server.schedulers.values import Account, JobMetadata, JobSpec
+from flamecrest.server.schedulers.slurm.dialect import Slurm
+from flamecrest.server.schedulers.values import Account, JobAction, JobChange, JobMetadata, JobSpec
 from flamecrest.server.ssh.command import Output
 
 from .recorded import HOME, SEP, RecordedSession, both, line_of, output, scheduler, soon
@@ -145,6 +147,64 @@ async def test_metadata_of_an_unknown_job():
     names = ["unknown-metadata", "569-unknown-script", "570-unknown-script", *both("unknown")]
     with pytest.raises(NotFound, match="Job not found"):
         await scheduler(RecordedSession(names)).metadata("999999", soon())
+
+
+@pytest.mark.parametrize("job_id", ["8_1", "8+0", "8_[1-3]"])
+async def test_metadata_of_a_part_that_the_job_does_not_have(job_id):
+    session = RecordedSession(faults=PARTS)
+    with pytest.raises(NotFound, match="Job not found"):
+        await scheduler(session).metadata(job_id, soon())
+
+
+@pytest.mark.parametrize("part", [b"8_1", b"8+9"])
+async def test_scontrol_does_not_find_a_part(part):
+    said = Output(1, b"Job %b not found\n" % part)
+    assert Slurm().metadata(part.decode()).parse(said) is None
+    with pytest.raises(Upstream):
+        Slurm().metadata("8").parse(Output(1, b"Job a b not found\n"))
+
+
+# jobs that have ended, and parts that do not exist
+
+GONE = Output(1, stderr=b"scancel: error: Kill job error on job id 8: Invalid job id specified\n")
+PARTS: dict[str, Any] = {"squeue": Output(1, stderr=b"slurm_load_jobs error: Invalid job id specified\n"), "sacct": Output(0)}
+
+
+async def test_a_signal_to_a_job_that_has_ended():
+    """24.11 and later say of it that the id is invalid."""
+    session = RecordedSession(both("forgotten"), faults={"scancel": GONE})
+    with pytest.raises(Conflict, match="The job has ended"):
+        await scheduler(session).signal("8", "USR1", soon())
+    session = RecordedSession(both("unknown"), faults={"scancel": GONE})
+    with pytest.raises(NotFound, match="Job not found"):
+        await scheduler(session).signal("999999", "USR1", soon())
+
+
+async def test_a_change_of_a_job_that_only_the_history_knows():
+    said = Output(1, stderr=b"Invalid job id specified for job 8\nslurm_suspend error: Invalid job id specified\n")
+    for change in (
+        lambda one: one.act("8", JobAction.HOLD, soon()),
+        lambda one: one.change("8", JobChange(name="x"), soon()),
+    ):
+        with pytest.raises(Conflict, match="The job has ended"):
+            await change(scheduler(RecordedSession(both("forgotten"), faults={"scontrol": said})))
+    down: dict[str, Any] = {"scontrol": said, "squeue": Upstream("lost"), "sacct": Upstream("lost")}
+    with pytest.raises(NotFound):
+        await scheduler(RecordedSession(faults=down)).act("8", JobAction.HOLD, soon())
+
+
+async def test_nothing_is_changed_for_a_component_that_does_not_exist():
+    """Slurm takes 8+1 for job 9, or for job 8."""
+    for change in (
+        lambda one: one.act("8+1", JobAction.HOLD, soon()),
+        lambda one: one.change("8+1", JobChange(name="x"), soon()),
+        lambda one: one.signal("8+1", "USR1", soon()),
+        lambda one: one.cancel("8+1", soon()),
+    ):
+        session = RecordedSession(faults=PARTS)
+        with pytest.raises(NotFound):
+            await change(scheduler(session))
+        assert set(session.programs()) == {"squeue", "sacct"}
 
 
 async def test_metadata_without_the_controller():

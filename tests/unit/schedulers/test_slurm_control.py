@@ -39,6 +39,9 @@ def test_the_commands() -> None:
         (1, "Access/permission denied for job 25", Denied),
         (1, "Job is pending execution for job 25", Conflict),
         (1, "Job/step already completing or completed for job 25", Conflict),
+        (1, "Job has already finished for job 25", Conflict),
+        (1, "25_[1-3]: Job has already finished", Conflict),
+        (1, "Kill job error on job id 25: Job can not be altered now, try again later", Conflict),
         (1, "Invalid partition name specified for job 25", Invalid),
     ],
 )

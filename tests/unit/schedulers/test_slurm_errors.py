@@ -18,6 +18,7 @@ from flamecrest.server.errors import (
     Upstream,
 )
 from flamecrest.server.schedulers.capabilities import JOB_FIELDS
+from flamecrest.server.schedulers.job_errors import REFUSED_FIELD
 from flamecrest.server.schedulers.slurm import errors
 from flamecrest.server.ssh.command import Output
 
@@ -98,7 +99,7 @@ def test_a_refusal_has_a_kind_and_names_the_field_if_the_request_has_it(name, ki
     error = errors.submit_error(output(name), given)
     assert error.refusal == kind
     assert [one.name for one in error.fields] == ([] if field is None else [field])
-    assert all(one.message == error.public for one in error.fields)
+    assert all(one.message == REFUSED_FIELD for one in error.fields)  # the scheduler's words are in `message`
     assert errors.submit_error(output(name)).fields == ()
 
 

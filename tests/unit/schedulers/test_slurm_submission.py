@@ -96,6 +96,11 @@ def test_a_check_tells_when_and_where() -> None:
     assert command.parse(Output(0, stderr=said)) == SubmissionCheck(1795293308, "debug", "nid004", 1)
 
 
+def test_a_check_of_a_quiet_sbatch_says_what_to_leave_out() -> None:
+    with pytest.raises(Invalid, match="--quiet"):
+        submission.check("sbatch", replace(SPEC, native=("-Q",))).parse(Output(0))
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -165,6 +165,8 @@ def _signal(state: State, job_id: str, options: dict[str, str]) -> None:
 
 def _alter(state: State, job_id: str, options: dict[str, str]) -> None:
     job = state.jobs[job_id]
+    if job["job_state"] == "F":
+        raise RefusedError(f"Job has finished {job_id}", 35)
     names = {"-N": "Job_Name", "-A": "Account_Name", "-p": "Priority"}
     job |= {names[option]: value for option, value in options.items() if option in names}
     for name, _, value in (part.partition("=") for part in options.get("-l", "").split(",") if part):

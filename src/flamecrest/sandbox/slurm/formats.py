@@ -60,15 +60,15 @@ def format_time(seconds: int, nothing: str = "Unknown") -> str:
 
 
 def parse_time(text: str) -> int:
-    """Parse a time: epoch seconds, now-24hours, 2026-11-21T20:00[:00], 2026-11-21, today. Returns epoch seconds.
+    """Parse a time: epoch seconds, uts1764500000, now-24hours, 2026-11-21T20:00[:00], 2026-11-21, today.
 
-    Raises ValueError.
+    Returns epoch seconds. Raises ValueError.
     """
     now = int(time.time())
     if text.startswith("now"):
         return now + _offset(text[3:])
-    if text.isdecimal() and len(text) > 8:
-        return int(text)
+    if (digits := text.removeprefix("uts")).isdecimal() and len(digits) > 8:
+        return int(digits)
     if text in {"today", "midnight"}:
         return int(time.mktime((*time.localtime(now)[:3], 0, 0, 0, 0, 0, -1)))
     for form in ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d"):

@@ -164,6 +164,7 @@ class CliScheduler(ReadingScheduler):
 
     async def metadata(self, job_id: str, deadline: Deadline) -> list[JobMetadata]:
         """Script and paths; see the port. For a job that only the history knows, the script at most."""
+        await self._check_part(job_id, deadline)
         failure: GatewayError | None = None
         found: JobMetadata | None = None
         scripts = self._dialect.scripts(job_id)
@@ -182,6 +183,7 @@ class CliScheduler(ReadingScheduler):
 
     async def cancel(self, job_id: str, deadline: Deadline) -> None:
         """Cancel the job; see the port."""
+        await self._check_component(job_id, deadline)
         with self._writing():
             await self._cancel(job_id, deadline)
 
@@ -240,14 +242,14 @@ class CliScheduler(ReadingScheduler):
         """Hold, release, requeue, suspend or resume the job; see the port."""
         self._require(Operation(action))
         command = self._dialect.act(job_id, action)
-        with self._writing():
+        async with self._changing(job_id, deadline):
             await self._runner.run(command, deadline)
 
     async def signal(self, job_id: str, signal: str, deadline: Deadline) -> None:
         """Send a signal to the job; see the port."""
         self._require(Operation.SIGNAL)
         command = self._dialect.signal(job_id, signal)
-        with self._writing():
+        async with self._changing(job_id, deadline):
             await self._runner.run(command, deadline)
 
     async def change(self, job_id: str, change: JobChange, deadline: Deadline) -> None:
@@ -255,7 +257,7 @@ class CliScheduler(ReadingScheduler):
         self._require(Operation.CHANGE)
         self.capabilities.check_change(change, self._dialect.name)
         command = self._dialect.change(job_id, change)
-        with self._writing():
+        async with self._changing(job_id, deadline):
             await self._runner.run(command, deadline)
 
     async def attach(self, job_id: str, command: str, deadline: Deadline) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 from flamecrest.server.errors import Field, GatewayError, Invalid, NotFound, Timeout, Unavailable, Upstream
 
 _MAX_TEXT: Final = 1000  # characters of a message that callers are shown
+REFUSED_FIELD: Final = "The scheduler refuses it"  # of a field; its own words are the message of the error
 MAYBE_SUBMITTED: Final = "The job may have been submitted. Check your jobs before you submit it again."
 
 
@@ -105,10 +106,10 @@ Refusals = tuple[tuple[Refusal, tuple[str, ...], tuple[str, ...]], ...]
 def refused(message: str, known: Refusals, given: Collection[str] = (), *, detail: str | None = None) -> Invalid:
     """The error for a job that the scheduler refuses with `message`: the first row of `known` whose words are in it.
 
-    `given` are the fields of the request; those that the refusal is about are named.
+    `given` are the fields of the request; those that the refusal is about are named, without the message once more.
     """
     kind, fields = _row(message.casefold(), known)
-    named = tuple(Field("body", name, message) for name in fields if name in given)
+    named = tuple(Field("body", name, REFUSED_FIELD) for name in fields if name in given)
     return Invalid(message, detail=detail, fields=named, refusal=kind)
 
 

@@ -54,10 +54,10 @@ async def test_reads_are_by_rest_and_what_is_missing_by_commands(tmp_path: Path)
         assert len(await hybrid.partitions(soon(), hidden=True)) == 2
         assert (await hybrid.job("231", soon()))[0].state == "RUNNING"
         await hybrid.act("231", JobAction.HOLD, soon())
-        assert len(toy.asked) == 5
+        assert len(toy.asked) == 6
         job_id = await commands.submit(JobSpec("/tmp", script=SCRIPT), soon())
         assert (await hybrid.metadata(job_id, soon()))[0].id == job_id
-        assert len(toy.asked) == 5
+        assert len(toy.asked) == 6
 
 
 async def test_the_version_is_found_before_it_is_decided_who_submits() -> None:

@@ -133,8 +133,9 @@ def test_values_of_wrong_types_are_no_error() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_paths_of_a_job(version: str) -> None:
     (row,) = body(version, "job")["jobs"]
-    found = parse_metadata(row, "1", whole_array=False)
     number = fields.number(row["job_id"])
+    found = parse_metadata([row], SlurmJobId(str(number)))
+    assert found is not None
     assert found.standard_output == f"/home/fireuser/rest-{number}.out"
     assert found.standard_error == found.standard_output
     assert found.standard_input == "/dev/null"

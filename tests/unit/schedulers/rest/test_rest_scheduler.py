@@ -41,7 +41,7 @@ from flamecrest.server.schedulers.values import (
 )
 from flamecrest.server.telemetry.trace import Trace, current_trace
 
-from .toy_slurmrestd import KEY, client_of, recorded, scheduler_of, slurmrestd, soon
+from .toy_slurmrestd import KEY, client_of, recorded, recordings, scheduler_of, slurmrestd, soon
 
 pytestmark = pytest.mark.anyio
 
@@ -209,9 +209,11 @@ async def test_a_refusal_names_the_field_of_the_request(version: str) -> None:
                 await scheduler_of(client).submit(spec, soon())
             assert [one.name for one in caught.value.fields] == names
         refused = {"errors": [{"error_number": 2066, "error": "Invalid qos specification"}]}
-        toy.answers[f"POST /slurm/{version}/job/231"] = 500, json.dumps(refused).encode()
+        number = recordings(version)["job"]["request"].rpartition("/")[2]
+        toy.play(version, "job")
+        toy.answers[f"POST /slurm/{version}/job/{number}"] = 500, json.dumps(refused).encode()
         with pytest.raises(Invalid, match="Invalid qos specification") as caught:
-            await scheduler_of(client).change("231", JobChange(qos="none"), soon())
+            await scheduler_of(client).change(number, JobChange(qos="none"), soon())
         assert [one.name for one in caught.value.fields] == ["qos"]
 
 
@@ -391,13 +393,13 @@ async def test_signals() -> None:
 async def test_changes() -> None:
     async with slurmrestd() as toy, client_of(toy, "v0.0.42") as client:
         scheduler = scheduler_of(client)
-        toy.answers["POST /slurm/v0.0.42/job/231"] = recorded("v0.0.42", "job-update")
+        toy.play("v0.0.42", "job", "job-update")
         await scheduler.change("231", JobChange(comment="c", time_limit=61, dependencies=()), soon())
         limit = {"set": True, "infinite": False, "number": 2}
-        assert toy.asked[0].json == {"comment": "c", "time_limit": limit, "dependency": ""}
+        assert toy.asked[1].json == {"comment": "c", "time_limit": limit, "dependency": ""}
         await scheduler.act("231", JobAction.HOLD, soon())
         await scheduler.act("231", JobAction.RELEASE, soon())
-        assert [asked.json for asked in toy.asked[1:]] == [{"hold": True}, {"hold": False}]
+        assert [asked.json for asked in toy.asked[3::2]] == [{"hold": True}, {"hold": False}]
         toy.answers["POST /slurm/v0.0.42/job/231"] = recorded("v0.0.42", "job-update-ERR-more-time")
         with pytest.raises(Denied):
             await scheduler.change("231", JobChange(time_limit=9999999), soon())
@@ -412,14 +414,15 @@ async def test_actions_that_a_version_lacks(action: JobAction) -> None:
 
 async def test_requeue() -> None:
     async with slurmrestd() as toy, client_of(toy, "v0.0.45") as client:
-        toy.play("v0.0.45", "job-requeue")
+        toy.play("v0.0.45", "job", "job-requeue")
         await scheduler_of(client).act("253", JobAction.REQUEUE, soon())
-        assert toy.asked[0].target == "/slurm/v0.0.45/job/253/requeue"
+        assert toy.asked[1].target == "/slurm/v0.0.45/job/253/requeue"
 
 
 async def test_an_array_that_old_versions_have_updated() -> None:
     reply = {"errors": [{"description": "job array update from [localhost]:33820 failed", "source": "_parse_job_list"}]}
     async with slurmrestd() as toy, client_of(toy, "v0.0.38") as client:
+        toy.answers["GET /slurm/v0.0.38/job/7"] = 200, b'{"jobs": []}'
         toy.answers["POST /slurm/v0.0.38/job/7"] = 200, json.dumps(reply).encode()
         await scheduler_of(client).act("7", JobAction.HOLD, soon())
 

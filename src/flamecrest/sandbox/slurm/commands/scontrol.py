@@ -10,6 +10,7 @@ from flamecrest.sandbox.slurm.formats import (
     MAX_ARRAY_SIZE,
     CommandFailedError,
     parse_node_list,
+    parse_time,
     write_error,
     write_output,
 )
@@ -39,7 +40,8 @@ OPTIONS = Options(
     },
 )  # fmt: skip
 _INVALID = "Invalid job id specified"
-_CHANGED = {"jobname": "name", "partition": "partition", "account": "account", "qos": "qos", "comment": "comment"}
+_CHANGED = {"jobname": "name", "partition": "partition", "account": "account", "qos": "qos", "comment": "comment",
+            "dependency": "dependency", "priority": "priority"}  # fmt: skip
 _LOADED = {"job": "slurm_load_jobs", "node": "slurm_load_node", "partition": "slurm_load_partitions",
            "reservation": "slurm_load_reservations", "config": "slurm_load_ctl_conf"}  # fmt: skip
 
@@ -223,17 +225,30 @@ def _update(store: Store, words: list[str]) -> int:
     if not all(Caller(store).owns(job.user) for job in found):
         raise CommandFailedError(f"Access/permission denied for job {name}")
     if any(job.finished for job in found):
-        raise CommandFailedError(f"Job/step already completing or completed for job {name}")
+        raise CommandFailedError(f"Job has already finished for job {name}")
     if "partition" in given and cluster.partition(given["partition"]) is None:
         raise CommandFailedError(f"Invalid partition name specified for job {name}")
-    changed: dict[str, object] = {_CHANGED[name]: value for name, value in given.items() if name in _CHANGED}
-    if "timelimit" in given:
-        minutes, _, seconds = given["timelimit"].partition(":")
-        changed["minutes"] = int(minutes) + bool(int(seconds or 0))
+    changed = _changed(name, given)
+    if not changed:
+        raise CommandFailedError("No changes specified")
     for job in found:
         store.update(job.id, **changed)
     scheduler.schedule(store)
     return 0
+
+
+def _changed(job: str, given: dict[str, str]) -> dict[str, object]:
+    """The columns to change, by what `update` was given."""
+    changed: dict[str, object] = {_CHANGED[name]: value for name, value in given.items() if name in _CHANGED}
+    if "timelimit" in given:
+        minutes, _, seconds = given["timelimit"].partition(":")
+        changed["minutes"] = int(minutes) + bool(int(seconds or 0))
+    if "starttime" in given:
+        try:
+            changed["begin"] = parse_time(given["starttime"])
+        except ValueError:
+            raise CommandFailedError(f"Invalid time specification for job {job}") from None
+    return changed
 
 
 def _held(store: Store, name: str) -> list[StoredJob]:

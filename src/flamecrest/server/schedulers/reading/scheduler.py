@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from flamecrest.server.errors import GatewayError
+from flamecrest.server.errors import Conflict, GatewayError, NotFound
 from flamecrest.server.schedulers.dialect import JobQuery
 from flamecrest.server.schedulers.values import Stage
 
@@ -110,6 +110,31 @@ class ReadingScheduler(ABC):
         finally:
             if self._reads is not None:
                 self._reads.written(self._username)
+
+    @asynccontextmanager
+    async def _changing(self, job_id: str, deadline: Deadline) -> AsyncIterator[None]:
+        """A block that changes a job. One that has ended is Conflict, also if the scheduler no longer knows it."""
+        await self._check_component(job_id, deadline)
+        try:
+            with self._writing():
+                yield
+        except NotFound:
+            found = await self._job_or_error(job_id, deadline)
+            if isinstance(found, GatewayError) or found.stage is not Stage.ENDED:
+                raise
+            raise Conflict("The job has ended") from None
+
+    async def _check_component(self, job_id: str, deadline: Deadline) -> None:
+        """Raise NotFound for a component that does not exist: Slurm changes or cancels another job for it."""
+        if "+" in job_id:
+            await self.job(job_id, deadline)
+
+    async def _check_part(self, job_id: str, deadline: Deadline) -> None:
+        """Raise NotFound for an element or a component of a job that does not have it. Other failures are none here."""
+        if any(sign in job_id for sign in "_+["):
+            found = await self._job_or_error(job_id, deadline)
+            if isinstance(found, NotFound):
+                raise found
 
     def _taken(self, answer: Answer[T]) -> T:
         """The value of an answer, whose age counts."""

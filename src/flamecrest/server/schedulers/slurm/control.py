@@ -23,6 +23,8 @@ _DENIED: Final = ("Access/permission denied", "Access denied", "Invalid user id"
 _WRONG_STATE: Final = (
     "Job is pending execution",
     "Job/step already completing or completed",
+    "Job has already finished",
+    "Job can not be altered now",
     "Requested operation is presently disabled",
     "Job/step already suspended",
     "Job is not suspended",

@@ -158,7 +158,7 @@ class HybridScheduler:
         self, operation: Operation, job_id: str, change: Callable[[Scheduler], Awaitable[None]], deadline: Deadline
     ) -> None:
         def fits() -> bool:
-            return operation in self._rest.capabilities.operations and "." not in job_id
+            return operation in self._rest.capabilities.operations and not _is_special(job_id)
 
         await self._write(change, fits, deadline)
 
@@ -166,7 +166,7 @@ class HybridScheduler:
         """Change the fields of a job; see the port."""
 
         def fits() -> bool:
-            return self._rest.capabilities.changes.issuperset(changed_fields(change)) and "." not in job_id
+            return self._rest.capabilities.changes.issuperset(changed_fields(change)) and not _is_special(job_id)
 
         await self._write(lambda one: one.change(job_id, change, deadline), fits, deadline)
 
@@ -194,3 +194,8 @@ class HybridScheduler:
     async def ping(self, deadline: Deadline) -> None:
         """Check that the scheduler answers; see the port."""
         await self._read(lambda one: one.ping(deadline))
+
+
+def _is_special(job_id: str) -> bool:
+    """Whether the id is one of another cluster, or of elements of an array, which slurmrestd cannot change alone."""
+    return any(sign in job_id for sign in "._[")

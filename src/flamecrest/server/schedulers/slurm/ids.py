@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from flamecrest.server.errors import Field, Invalid, NotFound
+from flamecrest.server.errors import Conflict, Field, Invalid, NotFound
 from flamecrest.server.schedulers.array_elements import ArrayElements
 from flamecrest.server.schedulers.job_errors import job_not_found
 from flamecrest.server.schedulers.merging import JobRecord, part_of, sum_up
-from flamecrest.server.schedulers.values import Job
+from flamecrest.server.schedulers.values import Job, Stage
 
 from .states import severity
 
@@ -95,11 +95,38 @@ class SlurmJobId:
             return [record for record in mine if record.component == self.component]
         return mine or [record for record in records if record.raw_id == self.base_id][:1]
 
+    def numbers(self, records: Iterable[JobRecord]) -> list[str]:
+        """The own number of each record that the id means, without ended ones if others have not ended.
+
+        Raises NotFound; Conflict for elements that wait together with others: Slurm has one record of them, and gives
+        them numbers when they start.
+        """
+        records = list(records)
+        parts = self.parts(records)
+        if not parts:
+            raise job_not_found(str(self))
+        whole = {record.raw_id: record for record in records}
+        if any(part.elements != whole[part.raw_id].elements for part in parts):
+            raise Conflict("slurmrestd changes elements of an array that wait only together: give the id of the array")
+        alive = [part for part in parts if part.stage is not Stage.ENDED] or parts
+        return list(dict.fromkeys(part.raw_id for part in alive))
+
+    def begun(self, records: Iterable[JobRecord]) -> list[str]:
+        """The ids of the elements that do not wait, or of the job. Raises NotFound; Conflict if all wait."""
+        parts = self.parts(records)
+        if not parts:
+            raise job_not_found(str(self))
+        begun = [part for part in parts if part.stage is not Stage.WAITING]
+        if not begun:
+            raise Conflict("Job is pending execution")
+        return [str(self)] if self.elements is None else [part.job.id for part in begun]
+
     def select(self, records: Iterable[JobRecord]) -> Job | None:
         """The one job that the id means: that of a single record, or the summary of several."""
         parts = self.parts(records)
         if not parts:
             return None
+        parts.sort(key=lambda part: part.component or 0)  # squeue has the last component first
         job = parts[0].job if len(parts) == 1 and self._is_exactly(parts[0]) else sum_up(str(self), parts, severity)
         return replace(job, id=self.with_cluster(job.id)) if self.cluster else job
 

@@ -102,6 +102,8 @@ def check(sbatch: str, spec: JobSpec) -> Command[SubmissionCheck]:
 
     def parse(output: Output) -> SubmissionCheck:
         found = _TESTED.search(output.errors())
+        if output.status == 0 and not output.errors().strip():
+            raise Invalid("sbatch accepts the job and tells nothing of it: check it without --quiet (-Q)")
         if output.status != 0 or found is None:
             raise errors.check_error(output, sent_fields(spec))
         cpus = found["cpus"]

@@ -51,15 +51,20 @@ def usage(row: _Row) -> JobUsage | None:
     return JobUsage(sum(map(_cpu_seconds, steps)), max(memory) // _MEBIBYTE if memory else None)
 
 
-def live_paths(row: _Row, *, whole_array: bool) -> JobPaths:
-    """The files of a job of the controller; `whole_array`: the patterns of element and number stay."""
+def live_paths(row: _Row, *, whole_array: bool, element: int | None = None) -> JobPaths:
+    """The files of a job of the controller.
+
+    `whole_array`: the patterns of element and number stay, but for the one of `element`, if that is given.
+    """
     base = number(row.get("array_job_id")) or number(row.get("job_id")) or 0
-    element = number(row.get("array_task_id"))
     values = {"A": str(base), "n": "0", "s": "batch", "t": "0", "u": text(row.get("user_name"))}
     values["x"] = text(row.get("name"))
     if not whole_array:
         own = str(number(row.get("job_id")) or base)
-        values |= {"j": own, "J": own, "a": _NO_ELEMENT if element is None else str(element)}
+        own_element = number(row.get("array_task_id"))
+        values |= {"j": own, "J": own, "a": _NO_ELEMENT if own_element is None else str(own_element)}
+    elif element is not None:
+        values["a"] = str(element)
     folder = text(row.get("current_working_directory"))
 
     def path(kind: str) -> str | None:

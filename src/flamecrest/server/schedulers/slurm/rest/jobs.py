@@ -35,10 +35,18 @@ def parse_history(rows: Iterable[_Row]) -> Snapshot:
     return _snapshot(rows, _of_accounting)
 
 
-def parse_metadata(row: _Row, job_id: str, *, whole_array: bool) -> JobMetadata:
-    """The paths of a job of the controller; `whole_array`: the patterns of element and number stay."""
-    node = None if whole_array else text(row.get("batch_host")) or None
-    return JobMetadata(job_id, None, *live_paths(row, whole_array=whole_array), node=node)
+def parse_metadata(rows: Sequence[_Row], job: SlurmJobId) -> JobMetadata | None:
+    """The paths of a job of the controller; None if it has none. Those of a whole array keep the patterns."""
+    records = [(row, record) for row in rows if (record := _of_controller(row, [], 0)) is not None]
+    mine = {one.raw_id for one in job.parts([record for _, record in records])}
+    found = [row for row, record in records if record.raw_id in mine]
+    if not found:
+        return None
+    row = next((row for row in found if str(number(row.get("job_id"))) == job.base_id), found[0])
+    element = job.elements.lowest() if job.elements is not None and len(job.elements) == 1 else None
+    is_shared = bool(number(row.get("array_job_id"))) and (element is None or number(row.get("array_task_id")) is None)
+    node = None if is_shared else text(row.get("batch_host")) or None
+    return JobMetadata(str(job), None, *live_paths(row, whole_array=is_shared, element=element), node=node)
 
 
 def parse_recorded_metadata(rows: Sequence[_Row], job: SlurmJobId) -> JobMetadata:

@@ -16,6 +16,7 @@ from flamecrest.server.schedulers.dialect import JobQuery
 from flamecrest.server.schedulers.job_environment import check_signal, invalid_signal
 from flamecrest.server.schedulers.job_errors import job_not_found, maybe_submitted, scheduler_down
 from flamecrest.server.schedulers.job_lookup import JobLookup, before
+from flamecrest.server.schedulers.merging import JobRecord
 from flamecrest.server.schedulers.once.marked_jobs import MarkedJobs
 from flamecrest.server.schedulers.once.submissions import Submissions, submitted
 from flamecrest.server.schedulers.reading.host_in_paths import with_host
@@ -43,7 +44,7 @@ from . import resources, submission
 from .client import NotSent
 from .directives import with_directives
 from .errors import ENDED, UNKNOWN_JOB, Reply, error_of, is_failure
-from .fields import items, number
+from .fields import items
 from .jobs import marked_jobs, parse_live, parse_metadata, parse_recorded_metadata
 from .reader import RestReader
 
@@ -208,20 +209,18 @@ class RestScheduler(ReadingScheduler):
         The accounting knows the paths of a job that the controller has forgotten from v0.0.42 on.
         """
         job = SlurmJobId.parse(self._local(job_id))
+        await self._check_part(job_id, deadline)
         rows = await self._reader.rows(("job", job.base_id), deadline)
-        element = job.elements.lowest() if job.elements is not None and len(job.elements) == 1 else None
-        row = next((row for row in rows if element is None or number(row.get("array_task_id")) == element), None)
-        if row is None:
-            row = next(iter(rows), None)
-        if row is None:
+        found = parse_metadata(rows, job)
+        if found is None:
             await self.job(job_id, deadline)  # raises NotFound if there is no such job
             rows = await self._reader.rows(("job", job.base_id), deadline, plugin="slurmdb")
             return [parse_recorded_metadata(rows, job)]
-        whole = element is None and bool(number(row.get("array_job_id")))
-        return [await with_host(parse_metadata(row, str(job), whole_array=whole), self.nodes, deadline)]
+        return [await with_host(found, self.nodes, deadline)]
 
     async def cancel(self, job_id: str, deadline: Deadline) -> None:
         """Cancel the job; see the port."""
+        await self._check_component(job_id, deadline)
         with self._writing():
             reply = await self._kill(job_id, None, deadline)
         numbers = {error.number for error in reply.errors}
@@ -237,10 +236,8 @@ class RestScheduler(ReadingScheduler):
         checked = check_signal(signal)
         if not (checked in SIGNALS or (checked.isdigit() and int(checked) <= _MAX_SIGNAL)):
             raise invalid_signal()
-        with self._writing():
-            reply = await self._kill(job_id, checked, deadline)
-        if is_failure(reply):
-            raise error_of(reply, own_token=self._client.own_token)
+        async with self._changing(job_id, deadline):
+            self._check(await self._kill(job_id, checked, deadline))
         if not self._client.known_version.has_many:  # such a version accepts signals to ended jobs
             job = SlurmJobId.parse(job_id)
             try:
@@ -267,11 +264,9 @@ class RestScheduler(ReadingScheduler):
         version = await self._client.version(self._identity, deadline)
         version.capabilities.check_operation(Operation(action), self.name)
         if action is JobAction.REQUEUE:
-            job = SlurmJobId.parse(self._local(job_id))
-            with self._writing():
-                reply = await self._client.request("GET", ("job", str(job), "requeue"), self._identity, deadline)
-            if is_failure(reply):
-                raise error_of(reply, own_token=self._client.own_token)
+            async with self._changing(job_id, deadline):  # slurmrestd reports nothing of an element that does not exist
+                for name in SlurmJobId.parse(job_id).begun(await self._known(job_id, deadline)):
+                    self._check(await self._client.request("GET", ("job", name, "requeue"), self._identity, deadline))
             return
         await self._update(job_id, {"hold": action is JobAction.HOLD}, deadline)
 
@@ -285,9 +280,22 @@ class RestScheduler(ReadingScheduler):
     async def _update(
         self, job_id: str, body: Mapping[str, Any], deadline: Deadline, given: Collection[str] = ()
     ) -> None:
+        """Update each record of the job by its number: for an id with a part slurmrestd updates another record."""
+        async with self._changing(job_id, deadline):
+            job, known = SlurmJobId.parse(job_id), await self._known(job_id, deadline)
+            by_name = self._client.known_version.updates_arrays and all(one.component is None for one in known)
+            names = [str(job)] if by_name else job.numbers(known)
+            paths = [("job", name) for name in names]
+            replies = [await self._client.request("POST", path, self._identity, deadline, body=body) for path in paths]
+            for reply in replies:
+                self._check(reply, given)
+
+    async def _known(self, job_id: str, deadline: Deadline) -> Sequence[JobRecord]:
+        """The controller's records of the job, and of all other parts of its array or heterogeneous job."""
         job = SlurmJobId.parse(self._local(job_id))
-        with self._writing():
-            reply = await self._client.request("POST", ("job", str(job)), self._identity, deadline, body=body)
+        return parse_live(await self._reader.rows(("job", job.base_id), deadline), self._clock()).records
+
+    def _check(self, reply: Reply, given: Collection[str] = ()) -> None:
         if is_failure(reply):
             raise error_of(reply, own_token=self._client.own_token, given=given)
 
@@ -361,8 +369,7 @@ class RestScheduler(ReadingScheduler):
     async def ping(self, deadline: Deadline) -> None:
         """Check that the controller answers; see the port."""
         reply = await self._client.request("GET", ("ping",), self._identity, deadline)
-        if is_failure(reply):
-            raise error_of(reply, own_token=self._client.own_token)
+        self._check(reply)
         if not resources.is_controller_up(reply.body):
             raise scheduler_down("slurmctld is down, or refuses the token")
 
@@ -377,8 +384,7 @@ class RestScheduler(ReadingScheduler):
         plugin: str = "slurm",
     ) -> Sequence[Mapping[str, Any]]:
         reply = await self._client.request("GET", path, asker, deadline, query=query, plugin=plugin)
-        if is_failure(reply):
-            raise error_of(reply, own_token=self._client.own_token)
+        self._check(reply)
         return items(reply.body.get(key))
 
     def _local(self, job_id: str) -> str:

@@ -45,6 +45,11 @@ class ApiVersion:
         return self.number >= 40
 
     @property
+    def updates_arrays(self) -> bool:
+        """Whether an update of an array or of its elements changes all that it names, and not one record of them."""
+        return self.number < 40
+
+    @property
     def has_user_filter(self) -> bool:
         """Whether the accounting is asked for the jobs of one user."""
         return self.number >= 39
