@@ -74,12 +74,12 @@ async def test_heterogeneous_job(place: Place):
     with pytest.raises(NotFound):
         await place.job(f"{job_id}+2")
     assert {f"{job_id}+0", f"{job_id}+1"} <= set(await listed(place))
-    await place.scheduler.change(f"{job_id}+1", JobChange(name="second"), soon())
-    assert [(await place.job(f"{job_id}+{number}")).name for number in (0, 1)] == ["one", "second"]
-    await place.scheduler.change(job_id, JobChange(name="both"), soon())
-    assert [(await place.job(f"{job_id}+{number}")).name for number in (0, 1)] == ["both", "both"]
+    await place.scheduler.change(f"{job_id}+1", JobChange(comment="second"), soon())
+    assert [(await place.job(f"{job_id}+{number}")).comment for number in (0, 1)] == [None, "second"]
+    await place.scheduler.change(job_id, JobChange(comment="both"), soon())
+    assert [(await place.job(f"{job_id}+{number}")).comment for number in (0, 1)] == ["both", "both"]
     with pytest.raises(NotFound):
-        await place.scheduler.change(f"{job_id}+2", JobChange(name="none"), soon())
+        await place.scheduler.change(f"{job_id}+2", JobChange(comment="none"), soon())
     with pytest.raises(NotFound):
         await place.scheduler.cancel(f"{job_id}+2", soon())
     await place.scheduler.cancel(job_id, soon())

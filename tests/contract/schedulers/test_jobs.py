@@ -354,7 +354,7 @@ async def test_a_job_that_has_ended_is_not_changed(place: Place):
     await place.ended(job_id)
     known = place.scheduler.capabilities.operations
     for operation, change in (
-        (Operation.CHANGE, partial(place.scheduler.change, job_id, JobChange(name="late"))),
+        (Operation.CHANGE, partial(place.scheduler.change, job_id, JobChange(time_limit=3600))),
         (Operation.SIGNAL, partial(place.scheduler.signal, job_id, "USR1")),
         (Operation.HOLD, partial(place.scheduler.act, job_id, JobAction.HOLD)),
     ):

@@ -167,7 +167,10 @@ async def test_scontrol_does_not_find_a_part(part):
 # jobs that have ended, and parts that do not exist
 
 GONE = Output(1, stderr=b"scancel: error: Kill job error on job id 8: Invalid job id specified\n")
-PARTS: dict[str, Any] = {"squeue": Output(1, stderr=b"slurm_load_jobs error: Invalid job id specified\n"), "sacct": Output(0)}
+PARTS: dict[str, Any] = {
+    "squeue": Output(1, stderr=b"slurm_load_jobs error: Invalid job id specified\n"),
+    "sacct": Output(0),
+}
 
 
 async def test_a_signal_to_a_job_that_has_ended():

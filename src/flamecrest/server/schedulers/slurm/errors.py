@@ -170,7 +170,7 @@ _LONG_SCRIPT = 64 * 1024  # bytes
 _PATH_NAME = "Pathname of a file, directory or other parameter too long"
 _UNKNOWN_CLUSTER = re.compile(r"No cluster '[^']*' known by database")
 _UNKNOWN_ID = "Invalid job id"
-_UNKNOWN_PART = re.compile(r"^Job \d+[_+]\S* not found$", re.MULTILINE)  # scontrol show job
+_UNKNOWN_PART = re.compile(r"^Job [0-9]+[_+][0-9]+ not found\s*\Z")  # scontrol show job
 _ENDED = ("Job/step already completing or completed", "has expired")
 _TASK = re.compile(r": tasks? [0-9,-]+: ")
 _PENDING = "Job is pending execution"
@@ -278,7 +278,8 @@ def attach_error(output: Output) -> GatewayError:
 
 def is_unknown_job(output: Output) -> bool:
     """Whether the program reports an unknown job id."""
-    return _UNKNOWN_ID in output.errors() or _UNKNOWN_PART.search(output.errors()) is not None
+    said = output.errors()
+    return _UNKNOWN_ID in said or _UNKNOWN_PART.search(said or output.stdout.decode("utf-8", "replace")) is not None
 
 
 def has_ended(output: Output) -> bool:

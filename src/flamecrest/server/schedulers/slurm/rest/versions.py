@@ -66,7 +66,8 @@ class ApiVersion:
         if not self.has_structures:
             missing |= {"resources.gpus", "resources.gpusPerNode", "resources.gpuType"}
         more = {Operation.REQUEUE} if self.has_requeue else set()
-        return Capabilities(JOB_FIELDS - missing, CHANGES, _OPERATIONS | more)
+        changes = CHANGES if self.has_structures else CHANGES - {"name"}  # which is ignored without a word
+        return Capabilities(JOB_FIELDS - missing, changes, _OPERATIONS | more)
 
 
 def parse_version(name: str) -> ApiVersion | None:
