@@ -55,6 +55,19 @@ def test_output_is_followed_to_the_end_of_the_job(jobs: httpx.Client, work: str)
     assert (part.status_code, part.text) == (206, "two")
 
 
+def test_the_end_of_a_large_output_is_followed(jobs: httpx.Client, work: str) -> None:
+    script = f"truncate -s 900000000000 {work}/large; echo the end >> {work}/large"
+    job_id = submit(jobs, work, script, standardOutput=f"{work}/large")
+    until(jobs, job_id, "COMPLETED")
+    for start in ("bytes=8", "offset=900000000000"):
+        with jobs.stream("GET", f"/{job_id}/output?follow=true&{start}") as answer:
+            seen = list(events(answer))
+        assert [(one.get("event"), data.get("content")) for one, data in seen] == [(None, "the end\n"), ("end", None)]
+        assert seen[0][1]["startPosition"] == 900000000000
+    refused = jobs.get(f"/{job_id}/output?follow=true&lines=2")
+    assert refused.status_code == 413, refused.text  # the line before the last is too long
+
+
 def job_of(jobs: httpx.Client, job_id: str) -> dict[str, Any]:
     found: dict[str, Any] = jobs.get(f"/{job_id}").json()["jobs"][0]
     return found

@@ -109,15 +109,85 @@ class Stream:
 
 
 @asynccontextmanager
-async def followed(world: World, job_id: str, last: str | None = None) -> AsyncIterator[Stream]:
-    head = (
-        f"GET {JOBS}/{job_id}/output?follow=true HTTP/1.1\r\nHost: toy\r\nAuthorization: Bearer token-of-fireuser\r\n"
-    )
+async def followed(
+    world: World, job_id: str, last: str | None = None, query: str = "follow=true"
+) -> AsyncIterator[Stream]:
+    head = f"GET {JOBS}/{job_id}/output?{query} HTTP/1.1\r\nHost: toy\r\nAuthorization: Bearer token-of-fireuser\r\n"
     async with world.served() as served, served.connect() as (reader, writer):
         resumed = "" if last is None else f"Last-Event-ID: {last}\r\n"
         writer.write(f"{head}{resumed}\r\n".encode())
         answer = (await reader.readuntil(b"\r\n\r\n")).decode()
         yield Stream(int(answer.split()[1]), reader)
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        ("bytes=4", "two\n"),
+        ("bytes=9999", "one\ntwo\n"),
+        ("lines=1", "two\n"),
+        ("lines=5", "one\ntwo\n"),
+        ("offset=0", "one\ntwo\n"),
+        ("offset=5", "wo\n"),
+        ("offset=9223372036854775807", ""),
+    ],
+)
+async def test_where_a_follower_begins(client: httpx.AsyncClient, world: World, start: str, expected: str) -> None:
+    job_id, out = await submitted(client, world)
+    out.write_text("one\ntwo\n")
+    world.queue.states[job_id] = "RUNNING"
+    text = ""
+    async with followed(world, job_id, query=f"follow=true&{start}") as stream:
+        while len(text) < len(expected):
+            first = await stream.next()
+            assert first is not None
+            assert first.data["endPosition"] - len(first.data["content"]) == first.data["startPosition"]
+            text += first.data["content"]
+        assert text == expected
+        with out.open("a") as file:
+            file.write("three\n")
+        world.queue.states[job_id] = "COMPLETED"
+        rest, end = await stream.text()
+    assert rest == "three\n"
+    async with followed(world, job_id, end.id.removesuffix("-end"), query=f"follow=true&{start}") as stream:
+        assert (await stream.text())[0] == ""  # the id of the last event wins
+
+
+@pytest.mark.parametrize("start", ["bytes=2", "lines=1", "offset=3"])
+async def test_all_of_an_output_that_is_not_there_yet_is_new(
+    client: httpx.AsyncClient, world: World, start: str
+) -> None:
+    job_id, out = await submitted(client, world)
+    out.write_text("of an earlier job\n")
+    async with followed(world, job_id, query=f"follow=true&{start}") as stream:
+        while world.queue.waiting == 0:
+            await asyncio.sleep(0.005)
+        out.write_text("one\ntwo\n")
+        world.queue.states[job_id] = "COMPLETED"
+        assert (await stream.text())[0] == "one\ntwo\n"
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ({"bytes": "1"}, "bytes"),
+        ({"lines": "1"}, "lines"),
+        ({"offset": "0"}, "offset"),
+        ({"follow": "true", "bytes": "1", "lines": "1"}, "bytes"),
+        ({"follow": "true", "lines": "1", "offset": "1"}, "lines"),
+        *(({"follow": "true", name: value}, name)
+          for name in ("bytes", "lines", "offset")
+          for value in ("-1", "", "x", "1.5", "1e3", "0x1", "9223372036854775808", "9" * 5000, "NaN")),
+        ({"follow": "true", "bytes": "0"}, "bytes"),
+        ({"follow": "true", "lines": "0"}, "lines"),
+    ],
+)  # fmt: skip
+async def test_where_a_follower_cannot_begin(
+    client: httpx.AsyncClient, world: World, query: dict[str, str], name: str
+) -> None:
+    job_id, _ = await submitted(client, world)
+    refused = await client.get(f"{JOBS}/{job_id}/output", params=query)
+    assert (refused.status_code, fields(refused)) == (400, [("query", name)])
 
 
 async def test_from_before_the_start_to_the_end(client: httpx.AsyncClient, world: World) -> None:

@@ -12,10 +12,10 @@ from flamecrest.server.http.core.parameters import AccountName, JobId, body_limi
 from flamecrest.server.http.core.responses import JsonResponse, no_content
 from flamecrest.server.http.core.route import Call, GatewayRoute
 from flamecrest.server.http.core.shared_answers import NOT_MODIFIED, Encoded, SharedResponse, WaitTime, wait_for_change
-from flamecrest.server.http.jobs import filters
+from flamecrest.server.http.jobs import filters, output
 from flamecrest.server.http.jobs.events import JOB_EVENTS, job_events
 from flamecrest.server.http.jobs.filters import JobsRequest
-from flamecrest.server.http.jobs.output import OUTPUT_RESPONSES, Stream, job_output
+from flamecrest.server.http.jobs.output_events import FollowStart
 from flamecrest.server.http.jobs.shown import show_job
 from flamecrest.server.http.jobs.specs import KEY_HEADER, idempotency_key, job_spec
 from flamecrest.server.schedulers.port import JobLookup
@@ -73,13 +73,23 @@ async def get_jobs(
     return SharedResponse(call, await request.read(call, scheduler), scheduler.age)
 
 
-@router.get("/{job_id}/output", response_model=None, responses=OUTPUT_RESPONSES)
-async def get_job_output(call: Call, job_id: JobId, stream: Stream = "stdout", follow: bool = False) -> Response:
+@router.get("/{job_id}/output", response_model=None, responses=output.OUTPUT_RESPONSES)
+async def get_job_output(
+    call: Call,
+    job_id: JobId,
+    stream: output.Stream = "stdout",
+    follow: bool = False,
+    last_bytes: output.LastBytes = None,
+    last_lines: output.LastLines = None,
+    offset: output.Offset = None,
+) -> Response:
     """Read a job's output, whole or in parts (`Range`); empty while the job has not begun to write it.
 
-    With `follow` the response is a stream of server-sent events that ends with the job. `Last-Event-ID` resumes it.
+    With `follow` the response is a stream of server-sent events that ends with the job. `Last-Event-ID` resumes it. It
+    begins with the output, or where `bytes`, `lines` or `offset` says.
     """
-    return await job_output(call, job_id, stream, follow=follow)
+    start = FollowStart.of(last_bytes, last_lines, offset, follow=follow)
+    return await output.job_output(call, job_id, stream, start, follow=follow)
 
 
 @router.post("", status_code=201, response_model=wire.PostJobSubmissionResponse, openapi_extra=KEY_HEADER)

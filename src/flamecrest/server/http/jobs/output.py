@@ -18,7 +18,7 @@ from flamecrest.server.http.files.download import DownloadResponse
 from flamecrest.server.schedulers.array_elements import ArrayPlace
 from flamecrest.server.schedulers.values import Stage
 
-from .output_events import FollowedOutput, LastEvent, OutputEvents
+from .output_events import FollowedOutput, FollowStart, LastEvent, OutputEvents
 
 if TYPE_CHECKING:
     from flamecrest.server.cluster import Permission
@@ -30,6 +30,17 @@ if TYPE_CHECKING:
 _ELEMENT: Final = ("%a", "^array_index^")  # the number of an element, in the names of files of Slurm and OpenPBS
 StreamName = Literal["stdout", "stderr"]
 Stream = Annotated[StreamName, Query(description="Which of the job's streams")]
+_MOST: Final = 2**63 - 1
+LastBytes = Annotated[
+    int | None, Query(alias="bytes", ge=1, le=_MOST, description="With `follow`: begin so many bytes before the end")
+]
+LastLines = Annotated[
+    int | None, Query(alias="lines", ge=1, le=_MOST, description="With `follow`: begin so many lines before the end")
+]
+Offset = Annotated[
+    int | None,
+    Query(ge=0, le=_MOST, description="With `follow`: begin at this byte (from 0), at the end if that is less"),
+]
 OUTPUT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     **DOWNLOAD_RESPONSES,
     200: {
@@ -47,7 +58,7 @@ OUTPUT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-async def job_output(call: Call, job_id: str, stream: StreamName, *, follow: bool) -> Response:
+async def job_output(call: Call, job_id: str, stream: StreamName, start: FollowStart, *, follow: bool) -> Response:
     """The response with the file of a stream, or an empty one while the job has not made it.
 
     Raises NotFound for an unknown job, and for an ended one whose file is unknown or gone; Invalid for a whole array.
@@ -60,7 +71,7 @@ async def job_output(call: Call, job_id: str, stream: StreamName, *, follow: boo
     files = allowed.files(path=path)
     if last is not None:
         place = _Place(reading, allowed, path, stream, call.cluster.limits.jobs)
-        return await _followed(call, job, place, last)
+        return await _followed(call, job, place, last, start)
     if job.times.end is None:
         try:
             await files.queries.stat(path, call.deadline, follow=True)
@@ -92,22 +103,26 @@ class _Place:
         return self.allowed.files(path=self.path), self.path
 
 
-async def _followed(call: Call, job: Job, place: _Place, last: LastEvent) -> Response:
+async def _followed(call: Call, job: Job, place: _Place, last: LastEvent, start: FollowStart) -> Response:
     if job.times.end is not None and last.ended:
         return Response(status_code=204)  # browsers stop reconnecting
     if job.stage is not Stage.WAITING:
-        await _check_file(place, call.deadline, may_be_missing=job.times.end is None)
+        lines = start.last_lines if last.after is None else None
+        await _check_file(place, call.deadline, lines, may_be_missing=job.times.end is None)
     limits = call.cluster.limits
     seconds = (limits.jobs, limits.files)
-    return OutputEvents(call, FollowedOutput(job, place.reading.scheduler, place.open, seconds, last.after))
+    return OutputEvents(call, FollowedOutput(job, place.reading.scheduler, place.open, seconds, last.after, start))
 
 
-async def _check_file(place: _Place, deadline: Deadline, *, may_be_missing: bool) -> None:
+async def _check_file(place: _Place, deadline: Deadline, lines: int | None, *, may_be_missing: bool) -> None:
     """Raise what is wrong with the file before the stream begins: clients connect again when a stream breaks off."""
     with suppress(NotFound) if may_be_missing else nullcontext():
         found = await place.allowed.files(path=place.path).queries.stat(place.path, deadline, follow=True)
         if not stat.S_ISREG(found.mode):
             raise Invalid(f"{place.path}: Not a regular file, so it cannot be followed")
+        if lines is not None:  # they may be too long
+            async with place.allowed.files(path=place.path).queries.follow(place.path, deadline, lines=lines):
+                pass
 
 
 async def _path(scheduler: Scheduler, job: Job, stream: StreamName, deadline: Deadline) -> str:

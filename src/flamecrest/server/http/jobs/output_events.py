@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import Response
 
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import Denied, GatewayError, Invalid, NotFound
+from flamecrest.server.errors import Denied, Field, GatewayError, Invalid, NotFound
 from flamecrest.server.files.values import FollowPosition
 from flamecrest.server.http.core.responses import RESUMABLE
 from flamecrest.server.http.core.shared_events import stream_end
@@ -56,8 +56,42 @@ class LastEvent:
         return cls(None if after == _NOWHERE else after, text.endswith(_ENDED))
 
 
+@dataclass(frozen=True, slots=True)
+class FollowStart:
+    """Where to begin in an output that is there already: a number of bytes or lines before its end, or an offset.
+
+    At most one is given; none is the beginning.
+    """
+
+    last_bytes: int | None = None
+    last_lines: int | None = None
+    offset: int | None = None
+
+    @classmethod
+    def of(cls, last_bytes: int | None, last_lines: int | None, offset: int | None, *, follow: bool) -> FollowStart:
+        """Make it from the parameters of a request. Raises Invalid."""
+        named = {"bytes": last_bytes, "lines": last_lines, "offset": offset}
+        given = [name for name, value in named.items() if value is not None]
+        if given and not follow:
+            message = "needs `follow`; for a part of the output give the header `Range`"
+        elif len(given) > 1:
+            message = f"contradicts `{given[1]}`: give one of `bytes`, `lines` and `offset`"
+        else:
+            return cls(last_bytes, last_lines, offset)
+        raise Invalid(f"`{given[0]}` {message}", fields=(Field("query", given[0], message),))
+
+    def within(self, size: int) -> int:
+        """The first byte to read of so many; an offset behind the end is the end."""
+        if self.offset is not None:
+            return min(self.offset, size)
+        return 0 if self.last_bytes is None else max(0, size - self.last_bytes)
+
+
+FROM_THE_BEGINNING: Final = FollowStart()
+
+
 class FollowedOutput:
-    """The output of one job, from its beginning or from `after` on.
+    """The output of one job, from `start` or from `after` on.
 
     `scheduler` returns the caller's scheduler, `open_output` the caller's files and the path of the output as it is
     known now.
@@ -70,8 +104,10 @@ class FollowedOutput:
         open_output: Callable[[Job], Awaitable[tuple[Files, str]]],
         seconds: tuple[float, float],
         after: FollowPosition | None,
+        start: FollowStart = FROM_THE_BEGINNING,
     ) -> None:
         self.job = job
+        self._start = start
         self.ended = job.stage is Stage.ENDED
         self.position = after
         self.complete = False  # the job has ended, and its output was read to the end
@@ -93,6 +129,7 @@ class FollowedOutput:
                         yield piece
             except NotFound:  # the job has not made the file yet, or the file was removed
                 self.complete = ended
+                self._start = FROM_THE_BEGINNING  # all that it will write is new
                 if not ended:
                     yield None
                     await self._wait()
@@ -109,10 +146,12 @@ class FollowedOutput:
             raise NotFound("The job has not started")  # a file of that name is not of this job
         files, path = await self._open_output(self.job)
         deadline = Deadline.after(self._file_seconds)
-        if self.position is None:
-            self.position = FollowPosition((await files.queries.stat(path, deadline, follow=True)).ino, 0)
+        if self.position is None and self._start.last_lines is None:
+            found = await files.queries.stat(path, deadline, follow=True)
+            self.position = FollowPosition(found.ino, self._start.within(found.size))
+        lines = self._start.last_lines or 0
         # When the job has ended, the file is opened once more: network file systems show the latest bytes then.
-        async with files.queries.follow(path, deadline, after=self.position) as pieces:
+        async with files.queries.follow(path, deadline, lines=lines, after=self.position) as pieces:
             async for piece in pieces:
                 if piece is not None:
                     if piece.event == "rotated":
