@@ -9,6 +9,7 @@ import re
 import sys
 from asyncio import BaseEventLoop
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,9 @@ SLOW = (
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Without live tests, their modules are not even imported."""
+    """Without live tests, their modules are not even imported. Recordings are thousands of files, and no tests."""
+    if collection_path.name == "recorded":
+        return True
     return True if collection_path == LIVE_TESTS and config.option.markexpr.startswith("not live") else None
 
 
@@ -114,12 +117,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("live") and params.get("place", params.get("api")) in SANDBOXES:
             item.add_marker(pytest.mark.exhaustive)
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: _place(item.nodeid))
+        # only patterns for live tests look at parameters
+        items.sort(key=lambda item: _place(item.nodeid if LIVE else item.nodeid.partition("::")[0]))
 
 
-def _place(nodeid: str) -> int:
+@cache
+def _place(test: str) -> int:
     patterns = [*ONE_WORKER.values(), *SLOW]
-    return next((n for n, pattern in enumerate(patterns) if re.search(pattern, nodeid)), len(patterns))
+    return next((n for n, pattern in enumerate(patterns) if re.search(pattern, test)), len(patterns))
 
 
 def pytest_collection_finish() -> None:

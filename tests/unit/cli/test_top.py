@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ REQUESTS = "flamecrest_http_requests_total"
 STAT = "/filesystem/{system_name}/ops/stat"
 
 
+@cache
 def metrics(count: int, *, seconds: float = 0.004, cluster: str = "daint", status: int = 200, route: str = STAT) -> str:
     """The text of a gateway that has served some requests."""
     from prometheus_client.exposition import generate_latest
@@ -200,13 +202,19 @@ async def test_replicas_are_read_and_their_problems_named(tmp_path: Path) -> Non
         assert "error: " in refusal.output
 
 
-@pytest.mark.parametrize("height", [16, 20, 24, 30, 60])
-@pytest.mark.parametrize("width", [60, 80, 200])
-def test_a_low_screen_shows_fewer_rows_and_says_so(width: int, height: int) -> None:
+@cache
+def values_of_many_operations() -> Values:
     values: Values = {}
     for which in range(7):
         for cluster in ("alps", "daint"):
             values |= parsed(metrics(40, route=f"/filesystem/{{system_name}}/ops/of-{which}", cluster=cluster))
+    return values
+
+
+@pytest.mark.parametrize("height", [16, 20, 24, 30, 60])
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_low_screen_shows_fewer_rows_and_says_so(width: int, height: int) -> None:
+    values = values_of_many_operations()
     before = [Reading("http://127.0.0.1:9464", 0.0, dict.fromkeys(values, 0.0))]
     after = [Reading("http://127.0.0.1:9464", 2.0, values, {f"user{which:02}": 1 for which in range(20)})]
     console = Console(file=io.StringIO(), width=width, height=height, highlight=False)

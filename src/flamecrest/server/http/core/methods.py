@@ -160,11 +160,12 @@ def _shape(path: str) -> tuple[str, ...]:
 
 def is_more_specific(one: Route, other: Route) -> bool:
     """Whether a route has constant segments where the other one has parameters, and no more parameters than that."""
-    return _narrows(one.path, other.path)
+    return narrows(one.path, other.path)
 
 
-@cache  # paths of the application: every pair of them is compared, for each application of a process
-def _narrows(one: str, other: str) -> bool:
+@cache  # paths of the application
+def narrows(one: str, other: str) -> bool:
+    """The same of two paths."""
     mine, others = _shape(one), _shape(other)
     if len(mine) != len(others) or mine == others:
         return False

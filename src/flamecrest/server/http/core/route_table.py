@@ -7,7 +7,7 @@ router, it takes no path that is constant in another route as one with a paramet
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,10 +15,10 @@ from fastapi.routing import APIRoute
 from starlette.convertors import StringConvertor
 from starlette.exceptions import HTTPException
 
-from .methods import Methods, is_more_specific, serve_head
+from .methods import Methods, narrows, serve_head
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from starlette.routing import BaseRoute
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -52,17 +52,12 @@ class RouteTable:
         self._methods = Methods(routes)
         self._patterns: dict[tuple[str, int], list[PathPattern]] = {}  # by method and number of segments
         self._known: dict[tuple[str, str], tuple[APIRoute, dict[str, str]]] = {}  # by method and path, those asked for
-        self._without: dict[tuple[str, str], list[Constants]] = {}  # by method and path: what is no parameter of it
-        alike: dict[int, list[APIRoute]] = {}  # by number of segments
-        for route in routes:
-            if isinstance(route, APIRoute):
-                alike.setdefault(route.path.count("/"), []).append(route)
+        paths = tuple((route.path, frozenset(route.methods or ())) for route in routes if isinstance(route, APIRoute))
+        self._without = _no_parameters(paths)
         for rank, route in enumerate(routes):
             if isinstance(route, APIRoute) and _has_whole_segments(route):
                 for method in route.methods or ():
                     self._add(rank, route, method)
-                if "{" in route.path:
-                    self._leave_out(route, alike[route.path.count("/")])
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve an HTTP request with its route."""
@@ -118,17 +113,6 @@ class RouteTable:
                 return None
         return best[1:]
 
-    def _leave_out(self, route: APIRoute, routes: Sequence[APIRoute]) -> None:
-        """Note the paths of more specific routes that do not have a method of this one: they are not its own."""
-        segments = route.path.split("/")
-        for other in routes:
-            if not is_more_specific(other, route):
-                continue
-            pairs = enumerate(zip(other.path.split("/"), segments, strict=True))
-            constants = tuple((at, own) for at, (own, mine) in pairs if mine.startswith("{") and own[:1] != "{")
-            for method in (route.methods or set()) - (other.methods or set()):
-                self._without.setdefault((method, route.path), []).append(constants)
-
     def _add(self, rank: int, route: APIRoute, method: str) -> None:
         segments = route.path.split("/")
         parameters = tuple(position for position, segment in enumerate(segments) if segment.startswith("{"))
@@ -147,3 +131,23 @@ def _has_whole_segments(route: APIRoute) -> bool:
         return False
     segments = route.path.split("/")
     return all("{" not in segment or segment[1:-1] in route.param_convertors for segment in segments)
+
+
+@lru_cache(maxsize=1)  # the routes of all applications of a process are the same
+def _no_parameters(
+    routes: tuple[tuple[str, frozenset[str]], ...],
+) -> Mapping[tuple[str, str], Sequence[Constants]]:
+    """By method and path of routes: the constants of more specific paths without that method, which are not theirs.
+
+    `routes` are paths with their methods.
+    """
+    found: dict[tuple[str, str], list[Constants]] = {}
+    for path, methods in routes:
+        segments = path.split("/")
+        for other, others in routes:
+            if "{" in path and narrows(other, path):
+                pairs = enumerate(zip(other.split("/"), segments, strict=True))
+                constants = tuple((at, own) for at, (own, mine) in pairs if mine.startswith("{") and own[:1] != "{")
+                for method in methods - others:
+                    found.setdefault((method, path), []).append(constants)
+    return found
