@@ -129,7 +129,6 @@ async def followed(
         ("lines=5", "one\ntwo\n"),
         ("offset=0", "one\ntwo\n"),
         ("offset=5", "wo\n"),
-        ("offset=9223372036854775807", ""),
     ],
 )
 async def test_where_a_follower_begins(client: httpx.AsyncClient, world: World, start: str, expected: str) -> None:
@@ -151,6 +150,16 @@ async def test_where_a_follower_begins(client: httpx.AsyncClient, world: World, 
     assert rest == "three\n"
     async with followed(world, job_id, end.id.removesuffix("-end"), query=f"follow=true&{start}") as stream:
         assert (await stream.text())[0] == ""  # the id of the last event wins
+
+
+async def test_an_offset_behind_the_end_is_the_end(client: httpx.AsyncClient, world: World) -> None:
+    job_id, out = await submitted(client, world)
+    out.write_text("one\ntwo\n")
+    world.queue.states[job_id] = "COMPLETED"
+    async with followed(world, job_id, query="follow=true&offset=9223372036854775807") as stream:
+        rest, end = await stream.text()
+    assert rest == ""
+    assert end.id.endswith("-8-end")
 
 
 @pytest.mark.parametrize("start", ["bytes=2", "lines=1", "offset=3"])
