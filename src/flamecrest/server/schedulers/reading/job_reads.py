@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from .joint_queues import JointQueues
 
 LIVE_PATIENCE: Final = 0.5  # seconds after which the accounting is asked for a job although the queue has not answered
-BEHIND: Final = 30.0  # seconds that a list of the accounting may take for which nobody waits
 SLICE: Final = 500  # jobs that are merged before other tasks run: some 10 ms
 _NOTHING: Final = Snapshot()
 _BY_ID: Final = "by id"  # of an answer's parts: its records by their base ids
@@ -82,7 +81,7 @@ class JobReads:
             return await self._all.jobs(reader, query, deadline)
         user = self._user(reader.user)
         live = self._queues.peek(reader)
-        if live is None or (reader.has_history and self._due_now(reader, user, query.window) is not None):
+        if live is None or (reader.has_history and self._due_now(reader, user, query.window, deadline) is not None):
             live, unkept = await self._list(reader, user, query.window, deadline)
             if unkept:
                 records = merge(user.live(live.value.records, live.asked), [*user.listed(), *unkept])
@@ -166,7 +165,7 @@ class JobReads:
             if self._list_due(user, window) is None or self._is_recent(user, window):
                 with suppress(*RECOVERABLE):  # the queue may show that jobs have vanished from it
                     await self._queues.ask(reader, deadline)
-            if (due := self._due_now(reader, user, window)) is not None:
+            if (due := self._due_now(reader, user, window, deadline)) is not None:
                 question = partial(self._read_list, reader, user, due)
                 answer = await self._history.ask(user.user, ("list", due), question, deadline)
                 unkept = answer.value.records if self._list_due(user, window) is not None else ()
@@ -196,18 +195,19 @@ class JobReads:
     def _is_recent(self, user: UserJobs, window: int) -> bool:
         return user.is_recent(window, self._ticks(), self._clock())
 
-    def _due_now(self, reader: JobReader, user: UserJobs, window: int) -> int | None:
+    def _due_now(self, reader: JobReader, user: UserJobs, window: int, deadline: Deadline) -> int | None:
         """What the caller has to read of the accounting. If what is known will do, it is read behind the answer."""
         due = user.list_due(window, self._ticks(), self._clock())
         if due is None or not self._is_recent(user, window):
             return due
-        self._behind.add(user.user, partial(self._read_behind, reader, user, window))
+        self._behind.add(user.user, partial(self._read_behind, reader, user, window, deadline.left()))
         return None
 
-    async def _read_behind(self, reader: JobReader, user: UserJobs, window: int) -> None:
+    async def _read_behind(self, reader: JobReader, user: UserJobs, window: int, seconds: float) -> None:
+        """Read the accounting. It has no more `seconds` than a request: others of the user wait for its channel."""
         if (due := self._list_due(user, window)) is None:  # a caller who could not wait has read it
             return
-        question, deadline = partial(self._read_list, reader, user, due), Deadline.after(BEHIND)
+        question, deadline = partial(self._read_list, reader, user, due), Deadline.after(seconds)
         try:
             await self._history.ask(user.user, ("list", due), question, deadline)
         except GatewayError as error:
