@@ -28,6 +28,20 @@ class _Waiting:
     latest: float  # when it has to begin, by the clock of the event loop
 
 
+class Background:
+    """Tasks that are not part of the request that happens to be the first. They are kept until their end."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start one."""
+        task = asyncio.create_task(work, context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
 class ReadsBehind:
     """Reads for which no request waits: one after another, so that they leave the login node to those that wait.
 
@@ -40,7 +54,7 @@ class ReadsBehind:
         self._patience = patience
         self._waiting: deque[_Waiting] = deque()
         self._users: set[str] = set()  # whose read waits or is under way
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._is_beginning = False
 
     def add(self, user: str, read: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -51,18 +65,11 @@ class ReadsBehind:
         self._waiting.append(_Waiting(user, read, asyncio.get_running_loop().time() + self._patience))
         if not self._is_beginning:
             self._is_beginning = True
-            self._start(self._begin_each())
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start work that is not part of the request that happens to be the first."""
-        task = asyncio.create_task(work, context=Context())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+            self._background.start(self._begin_each())
 
     async def _begin_each(self) -> None:
         while self._waiting:
-            task = self._start(self._read(self._waiting.popleft()))
+            task = self._background.start(self._read(self._waiting.popleft()))
             await asyncio.wait((task,), timeout=self._pace())
         self._is_beginning = False
 

@@ -21,6 +21,7 @@ from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, Timeout, Upstream
 from flamecrest.server.schedulers.merging import JobRecord, Snapshot
 
+from .behind import Background
 from .sharing import MAX_USERS as MAX_KNOWN
 from .sharing import PATIENCE, PAUSE, Admissions, Kind, Privacy
 
@@ -78,7 +79,7 @@ class JointQueues:
         self._ticks = ticks
         self._admissions = Admissions(ticks)
         self._privacy = privacy
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._patience = LEAST_PATIENCE
         self._paused_until = float("-inf")
         self._waiting: list[_Waiting] = []
@@ -121,12 +122,6 @@ class JointQueues:
     def _is_paused(self) -> bool:
         return self._ticks() < self._paused_until
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start work that is not part of the request that happens to be the first."""
-        task = asyncio.create_task(work, context=Context())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     def _failed(self, error: GatewayError) -> None:
         self._lookup.note_failure("queues", error)
         self._paused_until = self._ticks() + PAUSE
@@ -158,7 +153,7 @@ class JointQueues:
         self._gather_until = asyncio.get_running_loop().time() + GATHERING
         for group in self._groups(waiting):
             if len({one.user for one in group}) > 1 and not self._is_paused():
-                self._start(self._ask(group))
+                self._background.start(self._ask(group))
                 continue
             for one in group:
                 one.answer.set_result(None)
