@@ -88,7 +88,7 @@ class Nodes:
 
     def choose(
         self,
-        connections: Iterable[Connection],
+        connections: Sequence[Connection],
         opening: Iterable[Host],
         mine: Sequence[Connection],
         without: Iterable[Node] = (),
@@ -104,19 +104,18 @@ class Nodes:
         warm = {id(one.node) for one in mine if not one.lost}
         return left[choose([v._replace(warm=id(node) in warm) for node, v in zip(left, views, strict=True)])]
 
-    def leaving(self, connections: Iterable[Connection], opening: Iterable[Host]) -> list[Node]:
+    def leaving(self, connections: Sequence[Connection], opening: Iterable[Host]) -> list[Node]:
         """The nodes whose users are to move. Marks nodes that have become slow; lets time pass."""
         now = self._clock()
         for node in self.all:
             node.tick(now)
         if not self.several:
             return []
-        open_now = list(connections)
-        for node in [node for node in self.all if is_slow(node, self.all, now) and _agreed(node, open_now, now)]:
+        for node in [node for node in self.all if is_slow(node, self.all, now) and _agreed(node, connections, now)]:
             node.slow(f"{slowness(node, self.all, now):.0f} times slower than another login node", now)
             _log("SSH login node is slow", node)
         self._mark_avoided()
-        views = self._views(self.all, open_now, opening)
+        views = self._views(self.all, connections, opening)
         return [
             node
             for index, node in enumerate(self.all)
@@ -124,10 +123,9 @@ class Nodes:
         ]
 
     def _views(
-        self, nodes: Sequence[Node], connections: Iterable[Connection], opening: Iterable[Host]
+        self, nodes: Sequence[Node], connections: Sequence[Connection], opening: Iterable[Host]
     ) -> list[NodeView]:
         now, count, flying = self._clock(), Counter(opening), Counter[int]()
-        connections = list(connections)
         for connection in connections:
             count[connection.host] += 1
             flying[id(connection.node)] += connection.in_flight
@@ -175,7 +173,7 @@ class Nodes:
         for node in self.all:
             node.avoided = up and node.silent and node.health is Health.DOWN
 
-    def report(self, connections: Iterable[Connection]) -> list[NodeReport]:
+    def report(self, connections: Sequence[Connection]) -> list[NodeReport]:
         """The state of each node."""
         now = self._clock()
         views = self._views(self.all, connections, ())
@@ -185,7 +183,7 @@ class Nodes:
         ]
 
 
-def _agreed(node: Node, connections: Iterable[Connection], now: float) -> bool:
+def _agreed(node: Node, connections: Sequence[Connection], now: float) -> bool:
     """Whether the node's latency may move others: two users have measured it, or nobody else is there.
 
     The answers of one user's agent take as long as that user's start-up files, limits and programs make them.
