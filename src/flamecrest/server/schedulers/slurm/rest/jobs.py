@@ -153,7 +153,6 @@ def _of_accounting(row: _Row, unknown: list[str]) -> JobRecord | None:
     waiting, nodes = state.stage is Stage.WAITING, text(row.get("nodes"))
     nodes = "" if nodes == "None assigned" else nodes
     code, signal = (None, None) if waiting else exit_status(row.get("exit_code"))
-    limit = number(times.get("limit"))
     placeholder = text(row.get("name")) == "allocation" and not text(row.get("partition"))
     job_id = _id(
         row, array.get("job_id"), array.get("task_id"), array.get("task"), het.get("job_id"), het.get("job_offset")
@@ -170,14 +169,7 @@ def _of_accounting(row: _Row, unknown: list[str]) -> JobRecord | None:
         reason=text(current.get("reason")) or None,
         exit_code=code,
         signal=signal,
-        times=JobTimes(
-            submit=moment(times.get("submission")),
-            start=None if waiting or not nodes else start,
-            end=None if waiting else end,
-            elapsed=0 if waiting else number(times.get("elapsed")),
-            suspended=None if waiting else number(times.get("suspended")),
-            limit=None if limit is None else limit * _MINUTE,
-        ),
+        times=_recorded_times(times, waiting=waiting, begun=bool(nodes)),
         account=text(row.get("account")) or None,
         group=None if placeholder else text(row.get("group")) or None,
         partition=text(row.get("partition")),
@@ -200,6 +192,19 @@ def _of_accounting(row: _Row, unknown: list[str]) -> JobRecord | None:
         usage=usage(row) if state.stage is Stage.ENDED else None,
     )
     return _record(job, row, 0, placeholder=placeholder)
+
+
+def _recorded_times(times: _Row, *, waiting: bool, begun: bool) -> JobTimes:
+    """The times of a job of the accounting. `begun`: it had nodes; else the start is that of no run."""
+    limit = number(times.get("limit"))
+    return JobTimes(
+        submit=moment(times.get("submission")),
+        start=moment(times.get("start")) if begun and not waiting else None,
+        end=None if waiting else moment(times.get("end")),
+        elapsed=0 if waiting else number(times.get("elapsed")),
+        suspended=None if waiting else number(times.get("suspended")),
+        limit=None if limit is None else limit * _MINUTE,
+    )
 
 
 def _step(job_id: str, row: _Row, unknown: list[str]) -> JobStep:
