@@ -151,7 +151,13 @@ def test_refusals(client, http, api):
     assert (inside.status_code, inside.json()["message"]) == (
         400, "`targetPath`: one of the folders contains the other",
     )  # fmt: skip
-    assert client.sync(targetPath="/etc/x").status_code == 400
+    for one in (client.sync(targetPath="/etc/x"), client.sync(path="/etc/x")):
+        assert one.status_code == 400
+        assert one.json()["message"].startswith(("`path` is outside", "`targetPath` is outside")), one.text
+    copy = {"source_path": "/etc/x", "targetSystem": api.system, "target_path": f"{client.work}/x"}
+    assert http.post(f"{client.url}/copy", json=copy).json()["message"].startswith("`source_path` is outside")
+    copy |= {"source_path": f"{client.work}/from", "target_path": "/etc/x"}
+    assert http.post(f"{client.url}/copy", json=copy).json()["message"].startswith("`target_path` is outside")
     assert client.sync(targetSystem="nowhere").status_code == 404
     assert http.get(f"{client.url}/transfer-{'a' * 26}").status_code == 404
     assert http.delete(f"{client.url}/no-such-job").status_code == 404

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import AliasChoices, Field, StringConstraints
 
 from .casing import WireModel
-from .filesystem import PATH_NAMES, File, FileStat
+from .filesystem import File, FileStat
 from .text import Encoding, Path
 
 MAX_ITEMS = 10_000
@@ -30,7 +30,7 @@ class BulkItem(WireModel):
     """A path. An error is part of its result and does not affect the others."""
 
     encoding: Encoding | None = Field(default=None, description="`percent`: the path is percent-encoded bytes.")
-    path: str = Field(validation_alias=PATH_NAMES, serialization_alias="path")
+    path: str = Field(validation_alias=AliasChoices("path", "sourcePath", "source_path"), serialization_alias="path")
 
 
 class StatItem(BulkItem):

@@ -1,9 +1,18 @@
 """Messages of `/filesystem/{system_name}/ops` in FirecREST v2."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AliasChoices, BeforeValidator, Field, StringConstraints
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    StringConstraints,
+    model_validator,
+)
 from typing_extensions import TypeAliasType
 
 from .casing import WireModel
@@ -11,7 +20,14 @@ from .text import Encoding, Path, Text, Word
 
 CompressionType = TypeAliasType("CompressionType", Literal["none", "bzip2", "gzip", "xz"])
 
-PATH_NAMES = AliasChoices("sourcePath", "source_path", "path")
+_PathField = Literal["path", "target_path", "link_path"]
+_SPELLINGS: Final[Mapping[_PathField, tuple[str, ...]]] = {  # of the fields that are paths; the first one found counts
+    "path": ("sourcePath", "source_path", "path"),
+    "target_path": ("targetPath", "target_path"),
+    "link_path": ("linkPath", "link_path"),
+}
+PATH_NAMES = AliasChoices(*_SPELLINGS["path"])
+_PATH_SPELLINGS: Final = frozenset(name for spellings in _SPELLINGS.values() for name in spellings)
 
 
 class ContentUnit(StrEnum):
@@ -142,6 +158,25 @@ class PathRequest(WireModel):
 
     encoding: Encoding | None = Field(default=None, description="`percent`: paths are percent-encoded bytes.")
     path: Path = Field(validation_alias=PATH_NAMES, serialization_alias="sourcePath", examples=["/home/user/dir"])
+    _sent: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_names(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        request = handler(data)
+        if isinstance(data, Mapping):
+            request._sent = _PATH_SPELLINGS.intersection(data)  # noqa: SLF001 # its own class
+        return request
+
+    def sent_as(self, field: _PathField) -> str:
+        """The name under which the caller has sent a path: errors about it name the field so."""
+        return next((name for name in _SPELLINGS[field] if name in self._sent), _SPELLINGS[field][0])
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """All paths of the request by their names as they were sent."""
+        fields = type(self).model_fields
+        return {self.sent_as(field): getattr(self, field) for field in _SPELLINGS if field in fields}
 
 
 def _empty_for_null(value: Any) -> Any:

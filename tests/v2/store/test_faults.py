@@ -144,7 +144,7 @@ def test_a_store_that_is_down(api, work, http, web, store) -> None:
         ({"path": "{}", "transferDirectives": {"transferMethod": "s3", "fileSize": 1}}, 400, "Is a directory"),
         ({"path": "{}/x", "transferDirectives": {"transferMethod": "s3"}}, 400, "fileSize"),
         ({"path": "{}/x", "transferDirectives": {"transferMethod": "s3", "fileSize": 6 * 10**13}}, 400, "at most"),
-        ({"path": "/etc/x", "transferDirectives": {"transferMethod": "s3", "fileSize": 1}}, 400, "sourcePath"),
+        ({"path": "/etc/x", "transferDirectives": {"transferMethod": "s3", "fileSize": 1}}, 400, "`path`"),
     ],
 )
 def test_uploads_that_are_refused(api, work, http, body: dict[str, Any], status: int, message: str) -> None:

@@ -158,12 +158,39 @@ async def test_path_outside_the_file_systems_gives_400(client: httpx.AsyncClient
     several = [("POST", f"{OPS}/compress"), ("POST", f"{OPS}/extract"), *moves]
     goes = [("POST", f"/filesystem/toy/transfer/{what}") for what in ("upload", "download")]
     for method, url in one + several + goes:
-        await refused(client.request(method, url, json={**more, "path": path}), "sourcePath")
+        await refused(client.request(method, url, json={**more, "path": path}), "path")
     for method, url in several:
         await refused(client.request(method, url, json={"path": inside, "targetPath": path}), "targetPath")
     await refused(client.post(f"{OPS}/symlink", json={"path": inside, "linkPath": path}), "linkPath")
     assert raw_names(world.root) == set()
     assert world.movers.asked == []
+
+
+@pytest.mark.parametrize("source", ["path", "sourcePath", "source_path"])
+@pytest.mark.parametrize(("target", "link"), [("targetPath", "linkPath"), ("target_path", "link_path")])
+async def test_errors_name_a_path_as_the_request_does(
+    client: httpx.AsyncClient, world: World, source: str, target: str, link: str
+) -> None:
+    outside, inside = "/etc/passwd", f"{world.root}/x"
+    more = {"transferDirectives": {"transferMethod": "s3"}, "size": 1}
+    for wrong, right in ((source, target), (target, source)):
+        for url in (f"{OPS}/mv", f"{OPS}/cp", f"{OPS}/extract", "/filesystem/toy/transfer/cp"):
+            answer = await client.post(url, json={**more, wrong: outside, right: inside})
+            assert answer.status_code == 400, url
+            assert answer.json()["message"].startswith(f"`{wrong}` is outside"), url
+    for url in (f"{OPS}/touch", f"{OPS}/truncate", f"{OPS}/mkdir", "/filesystem/toy/transfer/download"):
+        # `targetPath` is no field of these
+        answer = await client.post(url, json={**more, source: outside, target: inside})
+        assert answer.json()["message"].startswith(f"`{source}` is outside"), url
+    both = {source: inside, link: "x", "relative": True}
+    assert (await client.post(f"{OPS}/symlink", json=both)).json()["message"].startswith(f"`{link}` must be")
+    both = {source: "", link: inside, "relative": True}
+    assert fields(await client.post(f"{OPS}/symlink", json=both)) == [("body", source)]
+
+
+async def test_the_missing_path_of_an_item_is_named_as_documented(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/filesystem/toy/bulk/stat", json={"items": [{}]})
+    assert fields(answer) == [("body", "path")]
 
 
 @pytest.mark.parametrize("path", ["/a\0b", "/" + "x" * 5000, "/" + "é" * 3000])

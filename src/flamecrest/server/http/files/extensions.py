@@ -26,7 +26,7 @@ _CP_JOB: Final = "POST /filesystem/{system}/transfer/cp"
 async def post_mv(call: Call, body: wire.OpsMvRequest) -> Response:
     """Rename a file or directory atomically, within one file system; `transfer/mv` moves between file systems."""
     allowed = await call.allow(Verb.FILES_WRITE, body.path, body.target_path, tree=True)
-    files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
+    files = allowed.files(**body.paths)
     await files.changes.mv(body.path, body.target_path, call.deadline, overwrite=body.overwrite)
     return JsonResponse({"output": file_entry(await files.queries.entry(body.target_path, call.deadline))})
 
@@ -38,7 +38,7 @@ async def post_cp(call: Call, body: wire.OpsCpRequest, timeout: TimeoutSeconds =
     allowed = await call.allow(
         Verb.FILES_WRITE, body.target_path, sources=(body.path,), tree=True, through_links=body.dereference
     )
-    files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
+    files = allowed.files(**body.paths)
     async with request_timeout.enforce() as deadline:
         await files.changes.cp(
             body.path, body.target_path, deadline, overwrite=body.overwrite, dereference=body.dereference
@@ -50,7 +50,7 @@ async def post_cp(call: Call, body: wire.OpsCpRequest, timeout: TimeoutSeconds =
 async def post_touch(call: Call, body: wire.OpsTouchRequest) -> Response:
     """Create an empty file, or set the modification time of an existing path."""
     allowed = await call.allow(Verb.FILES_WRITE, body.path)
-    files = allowed.files(sourcePath=body.path)
+    files = allowed.files(**body.paths)
     await files.changes.touch(body.path, call.deadline, mtime=body.mtime)
     return JsonResponse({"output": file_entry(await files.queries.entry(body.path, call.deadline))})
 
@@ -59,7 +59,7 @@ async def post_touch(call: Call, body: wire.OpsTouchRequest) -> Response:
 async def post_truncate(call: Call, body: wire.OpsTruncateRequest) -> Response:
     """Set the size of a file in bytes; a file that becomes longer is extended with zeros."""
     allowed = await call.allow(Verb.FILES_WRITE, body.path)
-    files = allowed.files(sourcePath=body.path)
+    files = allowed.files(**body.paths)
     await files.changes.truncate(body.path, body.size, call.deadline)
     return JsonResponse({"output": file_entry(await files.queries.entry(body.path, call.deadline))})
 

@@ -7,15 +7,16 @@ import posixpath
 from flamecrest.server.errors import Field, Invalid
 
 
-def link_target(path: str, link: str, *, relative: bool) -> tuple[str, str]:
+def link_target(path: str, link: str, *, relative: bool, names: tuple[str, str]) -> tuple[str, str]:
     """The absolute path that a link will lead to, and the text to store in the link. Raises Invalid.
 
     With `relative` an absolute path is stored relative to the link's directory, and a relative path unchanged.
+    names: those of the path and of the link in the request, for the errors.
     """
     if not relative:
         return path, path
-    for name, value in (("sourcePath", path), ("linkPath", link)):
-        if not value or (name == "linkPath" and not value.startswith("/")):
+    for name, value in zip(names, (path, link), strict=True):
+        if not value or (name == names[1] and not value.startswith("/")):
             message = "must be an absolute path" if value else "must not be empty"
             raise Invalid(f"`{name}` {message}", fields=(Field("body", name, message),))
     folder = posixpath.dirname(link.rstrip("/")) or "/"

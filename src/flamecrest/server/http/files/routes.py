@@ -170,7 +170,7 @@ async def get_file(call: Call, path: QueryPath) -> Response:
 async def put_chmod(call: Call, body: wire.PutFileChmodRequest) -> Response:
     """Change the mode of a file."""
     allowed = await call.allow(Verb.FILES_WRITE, body.path)
-    files = allowed.files(sourcePath=body.path)
+    files = allowed.files(**body.paths)
     await files.changes.chmod(body.path, body.mode, call.deadline)
     return JsonResponse({"output": file_entry(await files.queries.entry(body.path, call.deadline))})
 
@@ -179,7 +179,7 @@ async def put_chmod(call: Call, body: wire.PutFileChmodRequest) -> Response:
 async def put_chown(call: Call, body: wire.PutFileChownRequest) -> Response:
     """Change the owner and the group of a file."""
     allowed = await call.allow(Verb.FILES_WRITE, body.path)
-    files = allowed.files(sourcePath=body.path)
+    files = allowed.files(**body.paths)
     await files.changes.chown(body.path, body.owner, body.group, call.deadline)
     return JsonResponse({"output": file_entry(await files.queries.entry(body.path, call.deadline))})
 
@@ -188,7 +188,7 @@ async def put_chown(call: Call, body: wire.PutFileChownRequest) -> Response:
 async def post_mkdir(call: Call, body: wire.PostMakeDirRequest) -> Response:
     """Create a directory."""
     allowed = await call.allow(Verb.FILES_WRITE, body.path)
-    files = allowed.files(sourcePath=body.path)
+    files = allowed.files(**body.paths)
     await files.changes.mkdir(body.path, call.deadline, parents=body.parent, exist_ok=body.exist_ok)
     return JsonResponse({"output": file_entry(await files.queries.entry(body.path, call.deadline))}, 201)
 
@@ -196,9 +196,10 @@ async def post_mkdir(call: Call, body: wire.PostMakeDirRequest) -> Response:
 @router.post("/symlink", status_code=201, response_model=wire.PostFileSymlinkResponse)
 async def post_symlink(call: Call, body: wire.PostFileSymlinkRequest) -> Response:
     """Create a symbolic link to the path. With `relative` the link stores the path relative to itself."""
-    leads_to, target = link_target(body.path, body.link_path, relative=body.relative)
+    names = body.sent_as("path"), body.sent_as("link_path")
+    leads_to, target = link_target(body.path, body.link_path, relative=body.relative, names=names)
     allowed = await call.allow(Verb.FILES_WRITE, body.link_path, sources=(leads_to,), tree=True)
-    files = allowed.files(sourcePath=leads_to, linkPath=body.link_path)
+    files = allowed.files(**dict(zip(names, (leads_to, body.link_path), strict=True)))
     await files.changes.symlink(target, body.link_path, call.deadline)
     return JsonResponse({"output": file_entry(await files.queries.entry(body.link_path, call.deadline))}, 201)
 
@@ -259,7 +260,7 @@ async def post_compress(call: Call, body: wire.PostCompressRequest, timeout: Tim
     allowed = await call.allow(
         Verb.FILES_WRITE, body.target_path, sources=(body.path,), tree=True, through_links=body.dereference
     )
-    files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
+    files = allowed.files(**body.paths)
     options = CompressOptions(body.compression, body.match_pattern or None, body.dereference)
     async with request_timeout.enforce() as deadline:
         await files.changes.compress(body.path, body.target_path, deadline, options)
@@ -271,7 +272,7 @@ async def post_extract(call: Call, body: wire.PostExtractRequest, timeout: Timeo
     """Unpack a tar archive into a directory, which is created if it is missing."""
     request_timeout = RequestTimeout(call, timeout, "POST /filesystem/{system}/transfer/extract")
     allowed = await call.allow(Verb.FILES_WRITE, body.target_path, sources=(body.path,), tree=True)
-    files = allowed.files(sourcePath=body.path, targetPath=body.target_path)
+    files = allowed.files(**body.paths)
     async with request_timeout.enforce() as deadline:
         await files.changes.extract(body.path, body.target_path, deadline, compression=body.compression)
     return no_content()

@@ -41,7 +41,7 @@ router = APIRouter(
 async def post_mv(call: Call, body: wire.MoveRequest) -> Response:
     """Move a file or directory in a job."""
     allowed = await call.allow(Verb.TRANSFER, body.path, body.target_path, tree=True)
-    transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
+    transfers = allowed.transfers(jobs=True, **body.paths)
     async with Following.of(call, allowed, body.then_submit) as then:
         account, key = body.account or None, idempotency_key(call)
         job = await transfers.mv(body.path, body.target_path, call.deadline, account=account, key=key)
@@ -54,7 +54,7 @@ async def post_mv(call: Call, body: wire.MoveRequest) -> Response:
 async def post_cp(call: Call, body: wire.CopyRequest) -> Response:
     """Copy a file or directory in a job."""
     allowed = await call.allow(Verb.TRANSFER, body.path, body.target_path, tree=True, through_links=body.dereference)
-    transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
+    transfers = allowed.transfers(jobs=True, **body.paths)
     async with Following.of(call, allowed, body.then_submit) as then:
         paths, account, key = (body.path, body.target_path), body.account or None, idempotency_key(call)
         job = await transfers.cp(*paths, call.deadline, account=account, key=key, dereference=body.dereference)
@@ -77,7 +77,7 @@ async def delete_rm(call: Call, path: QueryPath, account: AccountName = None) ->
 async def post_compress(call: Call, body: wire.CompressRequest) -> Response:
     """Create a tar archive of a file or directory in a job."""
     allowed = await call.allow(Verb.TRANSFER, body.path, body.target_path, tree=True, through_links=body.dereference)
-    transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
+    transfers = allowed.transfers(jobs=True, **body.paths)
     async with Following.of(call, allowed, body.then_submit) as then:
         options = CompressOptions(body.compression, body.match_pattern or None, body.dereference)
         account, key = body.account or None, idempotency_key(call)
@@ -93,7 +93,7 @@ async def post_compress(call: Call, body: wire.CompressRequest) -> Response:
 async def post_extract(call: Call, body: wire.ExtractRequest) -> Response:
     """Unpack a tar archive in a job."""
     allowed = await call.allow(Verb.TRANSFER, body.path, body.target_path, tree=True)
-    transfers = allowed.transfers(sourcePath=body.path, targetPath=body.target_path)
+    transfers = allowed.transfers(jobs=True, **body.paths)
     async with Following.of(call, allowed, body.then_submit) as then:
         paths, account, key = (body.path, body.target_path), body.account or None, idempotency_key(call)
         job = await transfers.extract(*paths, call.deadline, account=account, key=key, compression=body.compression)
@@ -106,7 +106,7 @@ async def post_extract(call: Call, body: wire.ExtractRequest) -> Response:
 async def post_upload(call: Call, body: wire.PostFileUploadRequest) -> Response:
     """Start an upload of any size."""
     allowed = await call.allow(Verb.TRANSFER, body.path, tree=True)
-    transfers, request = allowed.transfers(jobs=False, sourcePath=body.path), _request(body.transfer_directives)
+    transfers, request = allowed.transfers(jobs=False, **body.paths), _request(body.transfer_directives)
 
     async def start() -> dict[str, Any]:
         async with Following.of(call, allowed, body.then_submit) as then:
@@ -121,7 +121,7 @@ async def post_upload(call: Call, body: wire.PostFileUploadRequest) -> Response:
 async def post_download(call: Call, body: wire.PostFileDownloadRequest) -> Response:
     """Start a download of any size."""
     allowed = await call.allow(Verb.TRANSFER, body.path, tree=True)
-    transfers, request = allowed.transfers(jobs=False, sourcePath=body.path), _request(body.transfer_directives)
+    transfers, request = allowed.transfers(jobs=False, **body.paths), _request(body.transfer_directives)
 
     async def start() -> dict[str, Any]:
         begun = await transfers.download(body.path, call.deadline, account=body.account or None, request=request)

@@ -65,8 +65,8 @@ async def get_transfers(
 async def post_sync(call: Call, body: wire.SyncTransferRequest) -> Response:
     """Make a folder like another, here or on another system: only what differs moves."""
     allowed = await call.allow(Verb.TRANSFER, body.path, tree=True)
-    source, request = allowed.tracked_transfers(sourcePath=body.path), _sync_request(body)
-    target, then = await _target(call, body.target_system, body.target_path, body.then_submit, removes=body.delete)
+    source, request = allowed.tracked_transfers(**{body.sent_as("path"): body.path}), _sync_request(body)
+    target, then = await _target_of(call, body, removes=body.delete)
     if body.dry_run:
         plan = await source.plan(request, target, MOST_STEPS, call.deadline)
         return JsonResponse({"transferJob": None, "plan": _plan(plan)}, 200)
@@ -82,8 +82,8 @@ async def post_sync(call: Call, body: wire.SyncTransferRequest) -> Response:
 async def post_copy(call: Call, body: wire.CopyTransferRequest) -> Response:
     """Copy a file or folder to another system."""
     allowed = await call.allow(Verb.TRANSFER, body.path, tree=True)
-    source, account = allowed.tracked_transfers(sourcePath=body.path), body.account or None
-    target, then = await _target(call, body.target_system, body.target_path, body.then_submit)
+    source, account = allowed.tracked_transfers(**{body.sent_as("path"): body.path}), body.account or None
+    target, then = await _target_of(call, body)
 
     async def start() -> dict[str, Any]:
         job = await source.copy(body.path, body.target_path, target, call.deadline, then, account)
@@ -114,7 +114,7 @@ async def post_retry(call: Call, transfer_id: TransferId) -> Response:
     """Go on with a transfer that has not succeeded, as a new one; an upload that goes on gets new URLs."""
     view = await _retriable(call, transfer_id)
     allowed = await call.allow(Verb.TRANSFER, view.path, tree=True)
-    source = allowed.tracked_transfers(sourcePath=view.path)
+    source = allowed.tracked_transfers(path=view.path)
     target = source
     if view.target is not None:
         target, _ = await _target(call, view.target_system, view.target, None, removes=view.deletes)
@@ -150,13 +150,26 @@ def _sync_request(body: wire.SyncTransferRequest) -> SyncRequest:
     return SyncRequest(body.path, body.target_path, checksum, body.delete, body.include, body.exclude)
 
 
+async def _target_of(
+    call: Call, body: wire.SyncTransferRequest | wire.CopyTransferRequest, *, removes: bool = False
+) -> tuple[TrackedTransfers, JobSpec | None]:
+    name, path = body.sent_as("target_path"), body.target_path
+    return await _target(call, body.target_system, path, body.then_submit, name=name, removes=removes)
+
+
 async def _target(
-    call: Call, system: str | None, path: str, then: JobDescriptionModel | None, *, removes: bool = False
+    call: Call,
+    system: str | None,
+    path: str,
+    then: JobDescriptionModel | None,
+    *,
+    name: str = "targetPath",
+    removes: bool = False,
 ) -> tuple[TrackedTransfers, JobSpec | None]:
     """The transfers on the target's system, and the job for it. Both need the caller's permission there."""
     cluster = call.cluster if system is None else call.gateway.cluster(system)
     allowed = await cluster.allow(call.identity, Verb.TRANSFER, call.deadline, path, tree=True)
-    target = allowed.tracked_transfers(targetPath=path)
+    target = allowed.tracked_transfers(**{name: path})
     if removes:
         allowed.refuse_root(path)
     return target, None if then is None else await following_spec(call, cluster, then)
