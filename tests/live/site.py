@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 # slurmrestd, as in tests/live/centre/env.sh.
 SUITES = {"trixie": ("24.11.5", 2524, 6924), "sid": ("26.05.5", 2526, 6926)}
 # Each worker of pytest-xdist has a default user of its own, so that no test meets the jobs and the files of another
-# worker's, and a second one for slurmrestd: its jobs have no line of sbatch, which is waited for when Slurm's commands
-# look for a job by its key. No test means these users by name, except the first.
+# worker's, and a second one for slurmrestd, which has no filter for users: its tests list few jobs. No test means these
+# users by name, except the first.
 WORKERS = (
     ("fireuser", "user09"),
     ("user13", "user10"),

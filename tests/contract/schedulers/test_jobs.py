@@ -325,6 +325,15 @@ async def test_a_job_with_a_key_is_found_by_its_marker(place: Place):
 
 
 @needs("runs", "comments", "directives")
+async def test_a_new_key_waits_for_no_job_that_cannot_have_it(place: Place):
+    """The first job is submitted by slurmrestd where that is used: the accounting has no arguments of sbatch for it."""
+    other = await place.scheduler.submit(spec(place, SLEEP, comment="mine"), soon())
+    job_id = await place.scheduler.submit(spec(place, idempotency_key=secrets.token_hex(8), comment="mine"), soon())
+    assert job_id != other
+    await place.scheduler.cancel(other, soon())
+
+
+@needs("runs", "comments", "directives")
 @pytest.mark.timeout(300)
 async def test_a_jobs_own_comment_stays_and_the_accounting_has_the_marker(place: Place):
     for job in (

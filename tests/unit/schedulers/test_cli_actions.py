@@ -79,7 +79,7 @@ def marked_queue(*ids: str):
 
     def answer(session: RecordedSession) -> Output:
         marker = next(option[10:] for option in session.ran[0].argv if option.startswith("--comment="))
-        return Output(0, "".join(f"{one}{SEP}fireuser{SEP}1{SEP}{marker}{SEP}\n" for one in ids).encode())
+        return Output(0, "".join(f"{one}{SEP}fireuser{SEP}1{SEP}/dev/null{SEP}{marker}{SEP}\n" for one in ids).encode())
 
     return answer
 

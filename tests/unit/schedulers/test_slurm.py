@@ -17,7 +17,7 @@ from flamecrest.server.schedulers.slurm.dialect import Slurm, random_separator
 from flamecrest.server.schedulers.values import Job, JobSpec, Stage
 from flamecrest.server.ssh.command import RUNNING, Command, Output
 
-from .recorded import SEP, argv_of, line_of, output, recording, recordings
+from .recorded import RECORDED_AT, SEP, VERSIONS, argv_of, line_of, output, recording, recordings
 
 HOME = "/home/fireuser"
 SCRIPT = "#!/bin/bash\ntrue\n"
@@ -172,16 +172,18 @@ def test_a_search_is_certain_when_the_accounting_has_the_latest_jobs():
 
     now = 1000.0
     dialect = Slurm(separator=lambda: SEP, clock=lambda: 5000.0, unrecorded=UnrecordedJobs(clock=lambda: now))
-    new = row("7_[1-3]", "ada", "1700", "(null)")  # this machine's clock is ahead
-    old, other = row("5", "ada", "900", "mine"), row("6", "ada", "990", "flamecrest-bbbbbbbbbbbbbbbbbbbb-bbbbbbbb")
-    assert search(old + other, "") is None
-    for late in ("", row("7", "ada", "", ""), row("8", "ada", "", "sbatch x")):
+    new = row("7_[1-3]", "ada", "1700", "/dev/null", "(null)")  # this machine's clock is ahead
+    old = row("5", "ada", "900", "/dev/null", "mine")
+    other = row("6", "ada", "990", "/dev/null", "flamecrest-bbbbbbbbbbbbbbbbbbbb-bbbbbbbb")
+    assert search(old + other + row("7", "ada", "1700", "(null)", "of slurmrestd"), "") is None
+    for late in ("", row("7", "ada", "", "", ""), row("8", "ada", "debug", "", "sbatch x")):
         with pytest.raises(NotRecordedYet):
             search(new, late)
-    assert search(new, row("7_1", "ada", "mine", "sbatch x")) is None
-    marked = row("7", "ada", "mine", f"sbatch --chdir=/{PREFIX}aaaaaaaa --chdir=/home")
+    assert search(new, row("7_1", "ada", "debug", "mine", "sbatch x")) is None
+    assert search(new, row("7", "ada", "debug", "of slurmrestd, with an input", "")) is None
+    marked = row("7", "ada", "debug", "mine", f"sbatch --chdir=/{PREFIX}aaaaaaaa --chdir=/home")
     assert search(new, marked) == "7"
-    assert search(new, marked.replace("ada", "bob") + row("7", "ada", "", "sbatch")) is None
+    assert search(new, marked.replace("ada", "bob") + row("7", "ada", "debug", "", "sbatch")) is None
     with pytest.raises(NotRecordedYet):
         search(new, "")
     now += LATE - 1
@@ -190,7 +192,24 @@ def test_a_search_is_certain_when_the_accounting_has_the_latest_jobs():
     now += 1  # a job that the accounting never gets
     assert search(new, "") is None
     with pytest.raises(NotRecordedYet):
-        search(new + row("8", "ada", "1701", "mine"), "")
+        search(new + row("8", "ada", "1701", "/dev/null", "mine"), "")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_jobs_of_slurmrestd_are_not_waited_for(version):
+    """The last jobs of the recordings: two of sbatch, one of them with a comment of its own; then two of slurmrestd."""
+    dialect = Slurm(separator=lambda: SEP, clock=lambda: RECORDED_AT)
+    queue, records = output("marked-queue", version), output("marked-accounting", version)
+    live, history = dialect.marked("fireuser")
+    queued = live.parse(queue)
+    assert queued.ids.keys() == {f"{PREFIX}aaaaaaaa", "flamecrest-cccccccccccccccccccc-cccccccc"}
+    assert history.parse(records).certain
+    rows = b"".join(row for row in records.stdout.splitlines(keepends=True) if b"sbatch" in row)
+    known = history.parse(Output(0, rows))
+    assert known.certain
+    assert int(known.ids[f"{PREFIX}bbbbbbbb"]) == int(queued.ids[f"{PREFIX}aaaaaaaa"]) + 1
+    mine = b"".join(row for row in rows.splitlines(keepends=True) if b"mine" not in row)
+    assert not history.parse(Output(0, mine)).certain, "it may be the one that is looked for"
 
 
 MARKED = replace(SPEC, marker="flamecrest-aaaaaaaaaaaaaaaaaaaa-aaaaaaaa")

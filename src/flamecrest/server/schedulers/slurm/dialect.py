@@ -102,8 +102,8 @@ class Slurm(Dialect):
     def marked(self, user: str) -> tuple[Command[MarkedJobs], ...]:
         """Run squeue, then sacct, for comments and for the arguments of sbatch.
 
-        Until the accounting has the latest jobs without a marker in the queue, the search is not certain. Of jobs that
-        were held until they were cancelled sacct shows those in a `--state` that is given, and no others.
+        Until the accounting has the latest jobs of sbatch without a marker in the queue, the search is not certain. Of
+        jobs that were held until they were cancelled sacct shows those in a `--state` that is given, and no others.
         """
         separator = self._separator()
         latest: set[str] = set()

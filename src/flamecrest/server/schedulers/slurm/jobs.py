@@ -31,8 +31,8 @@ SACCT_COLUMNS = (
 SQUEUE_DETAILS = ("NumCPUs", "tres-alloc", "QOS", "Dependency", "Comment", "STDOUT", "STDERR")
 SACCT_DETAILS = ("AllocTRES", "ReqTRES", "QOS", "Comment", "TotalCPU", "MaxRSS", "StdOut", "StdErr")
 # The columns in which the marker of a job is; SubmitLine, the arguments of sbatch, exists from Slurm 21.08 on.
-MARKED_SQUEUE_COLUMNS = ("JobArrayID", "UserName", "SubmitTime", "Comment")
-MARKED_SACCT_COLUMNS = ("JobID", "User", "Comment", "SubmitLine")
+MARKED_SQUEUE_COLUMNS = ("JobArrayID", "UserName", "SubmitTime", "STDIN", "Comment")
+MARKED_SACCT_COLUMNS = ("JobID", "User", "Partition", "Comment", "SubmitLine")
 EVERY_STATE = "BF,CA,CD,DL,F,NF,OOM,PD,PR,R,RQ,RS,RV,S,TO"  # of sacct; all that Slurm 20.11 has
 MARKED_WINDOW = 2 * 86400  # seconds; jobs that ended before are not found by their marker
 
@@ -110,18 +110,25 @@ def marked_jobs(printed: str, separator: str, columns: Sequence[str], user: str)
 
 
 def unmarked_since(printed: str, separator: str, since: float) -> set[str]:
-    """The ids of the jobs in the queue without a marker that were submitted after `since` (epoch)."""
+    """The ids of sbatch's jobs in the queue without a marker that were submitted after `since` (epoch).
+
+    sbatch gives each job a standard input, /dev/null at least; slurmrestd, salloc and srun give none, or that of the
+    user. Their jobs have no arguments of sbatch in which a marker could be.
+    """
     return {
         _base_id(row["JobArrayID"])
         for row in Rows(printed, separator, MARKED_SQUEUE_COLUMNS, _ID)
-        if (epoch(row["SubmitTime"]) or 0) >= since and not is_marker(row["Comment"])
+        if (epoch(row["SubmitTime"]) or 0) >= since and text(row["STDIN"]) and not is_marker(row["Comment"])
     }
 
 
 def recorded_ids(printed: str, separator: str) -> set[str]:
-    """The ids of the jobs whose arguments of sbatch the accounting has."""
+    """The ids of the jobs whose arguments of sbatch the accounting has, or that have none.
+
+    It gets them together with the partition; a job of which it has heard by a step only has neither.
+    """
     rows = Rows(printed, separator, MARKED_SACCT_COLUMNS, _ID)
-    return {_base_id(row["JobID"]) for row in rows if row["SubmitLine"]}
+    return {_base_id(row["JobID"]) for row in rows if row["SubmitLine"] or row["Partition"]}
 
 
 def _base_id(job_id: str) -> str:
