@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from .reading.cluster_reads import ClusterReads
     from .reading.job_reads import JobReads
+    from .reading.shared_answers import Answer
 
 T = TypeVar("T")
 
@@ -302,6 +303,10 @@ class CliScheduler(ReadingScheduler):
         """Run a command about the cluster, or take the answer of an earlier run: then no command is made."""
         if self._cluster_reads is None:
             return await self._runner.run(make(), deadline)
+        personal = personal or self._account is None
+        known: Answer[T] | None = self._cluster_reads.known(self._username, kind, key, personal=personal)
+        if known is not None:
+            return self._taken(known)
 
         async def run(runner: CommandRunner, deadline: Deadline) -> T:
             value: Any = await runner.run(make(), deadline)

@@ -101,7 +101,7 @@ class BatchedStreamHandler(logging.StreamHandler[IO[str]]):
 
     def __init__(self, stream: IO[str]) -> None:
         super().__init__(stream)
-        self._waiting: list[str] = []
+        self._waiting: list[str | dict[str, Any]] = []
         self._loop: asyncio.AbstractEventLoop | None = None  # the loop on which a flush is scheduled
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -111,8 +111,8 @@ class BatchedStreamHandler(logging.StreamHandler[IO[str]]):
         except Exception:  # noqa: BLE001 -- as in the logging module: a failure to log must not fail the request
             self.handleError(record)
 
-    def add(self, line: str, level: int) -> None:
-        """Add a formatted line to the batch."""
+    def add(self, line: str | dict[str, Any], level: int) -> None:
+        """Add a line to the batch: formatted, or its fields, which are encoded when the batch is written."""
         self._waiting.append(line)
         if level > logging.INFO:
             self.flush()
@@ -129,9 +129,17 @@ class BatchedStreamHandler(logging.StreamHandler[IO[str]]):
             self._loop = None
             count = len(self._waiting)  # other threads may add lines in the meantime
             if count:
-                self.stream.write("\n".join(self._waiting[:count]) + "\n")
+                lines = [line if isinstance(line, str) else _encoded(line) for line in self._waiting[:count]]
+                self.stream.write("\n".join(lines) + "\n")
                 del self._waiting[:count]
             super().flush()
+
+
+def _encoded(fields: dict[str, Any]) -> str:
+    try:
+        return orjson.dumps(fields).decode()
+    except TypeError:  # lone surrogates
+        return dumps(fields).decode()
 
 
 def log_request(trace: Trace, seconds: float, path: str) -> None:
@@ -187,11 +195,7 @@ def _dispatch(level: int, line: dict[str, Any]) -> None:
             if level < handler.level:
                 continue
             if isinstance(handler, BatchedStreamHandler):
-                try:
-                    encoded = orjson.dumps(line)
-                except TypeError:  # lone surrogates
-                    encoded = dumps(line)
-                handler.add(encoded.decode(), level)
+                handler.add(line, level)
                 continue
             if record is None:
                 record = logging.LogRecord(ACCESS.name, level, "", 0, "request", (), None)

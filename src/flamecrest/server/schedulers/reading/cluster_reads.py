@@ -50,6 +50,12 @@ class ClusterReads:
         self._admissions = Admissions(ticks)
         self._paused_until: dict[Kind, float] = {}
 
+    def known(self, user: str, kind: Kind, key: Hashable, *, personal: bool) -> Answer[Any] | None:
+        """What `read` would answer, if it is kept. Most requests need no more, and no question is made for them."""
+        if personal:
+            return self._answers[kind].kept(user, key)
+        return self._answers[kind].kept(_ALL, key) if self._is_shared(user, kind) else None
+
     async def read(
         self, user: str, kind: Kind, key: Hashable, own: Question[T], for_all: Question[T] | None, deadline: Deadline
     ) -> Answer[T]:

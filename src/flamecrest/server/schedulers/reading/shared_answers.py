@@ -94,21 +94,27 @@ class SharedAnswers(Generic[T]):
         kept = None if answers is None else answers.get(key)
         return None if kept is None else kept.answer
 
-    def kept(self, group: Hashable, key: Hashable, question: Question[T]) -> Answer[T] | None:
+    def kept(self, group: Hashable, key: Hashable, question: Question[T] | None = None) -> Answer[T] | None:
         """The same as `use`, to one who would ask otherwise: without a coroutine."""
         kept = self.use(group, key, question)
         if kept is not None:
             self._counters.saved[self._name] += 1
         return kept
 
-    def use(self, group: Hashable, key: Hashable, question: Question[T]) -> Answer[T] | None:
-        """The answer that is kept, if any; `question` refreshes it. Does not count as saved."""
+    def use(self, group: Hashable, key: Hashable, question: Question[T] | None = None) -> Answer[T] | None:
+        """The answer that is kept, if any; `question` refreshes it. Does not count as saved.
+
+        Without a question, that of an earlier use refreshes it; an answer that has none yet is not given.
+        """
         answers = self._kept.get(group)
         kept = None if answers is None else answers.get(key)
         if kept is None:
             return None
         if self._ahead:
-            kept.question = question
+            if question is not None:
+                kept.question = question
+            elif kept.question is None:
+                return None
             if kept.is_due and not kept.refreshed:
                 self._refresh(group, key)
         return kept.answer

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from flamecrest.server.schedulers.cli_reader import CommandRunners
     from flamecrest.server.schedulers.reading.cluster_reads import ClusterReads
     from flamecrest.server.schedulers.reading.job_reads import JobReads
+    from flamecrest.server.schedulers.reading.shared_answers import Answer
 
     from .client import RestClient
     from .versions import ApiVersion
@@ -356,6 +357,10 @@ class RestScheduler(ReadingScheduler):
         """The answer to the question; one that other users share unless it is personal, or kept private."""
         if self._cluster_reads is None:
             return await ask(self._identity, deadline)
+        personal = personal or self._account is None
+        known: Answer[list[T]] | None = self._cluster_reads.known(self._username, kind, key, personal=personal)
+        if known is not None:
+            return self._taken(known)
 
         async def own(deadline: Deadline) -> list[T]:
             return SharedList(await ask(self._identity, deadline))
