@@ -60,7 +60,8 @@ def check(
     """  # noqa: D301 - `\b` keeps the lines of the next paragraph
     settings = load_configuration(one_file(config, option))
     require_usable_rules(settings)
-
+    for warning in _unreadable_keys(settings):
+        print_line(warning, label="warning", style="bold yellow")
     typer.echo(summary(settings))
     if note := unprobed(settings):
         print_line(note, label="note")
@@ -92,6 +93,12 @@ def require_usable_rules(settings: Settings) -> None:
             problems += map(str, error.problems)
     if problems:
         fail_for(problems)
+
+
+def _unreadable_keys(settings: Settings) -> list[str]:
+    with require_server_extra():
+        from flamecrest.server.wiring.credentials import unreadable_keys  # noqa: PLC0415 - not in the base install
+    return unreadable_keys(settings)
 
 
 def summary(settings: Settings) -> str:

@@ -16,18 +16,13 @@ import httpx
 
 from flamecrest.server.auth.port import Identity, Verb
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import (
-    Denied,
-    GatewayError,
-    NotFound,
-    Timeout,
-    Unavailable,
-    Upstream,
-)
+from flamecrest.server.errors import Denied, GatewayError, NotFound, Timeout, Unauthenticated, Unavailable, Upstream
+from flamecrest.server.health.probes import NotProbed
 from flamecrest.server.settings import CertificatesSettings, ProbingSettings, S3TransferSettings
-from flamecrest.server.ssh.errors import AddressPenalised, ConnectionDropped, LoginRefused
+from flamecrest.server.ssh.errors import AddressPenalised, ConnectionDropped, CredentialsFailed, LoginRefused
 from flamecrest.server.ssh.host_keys import KNOWN_HOSTS_LINE
 from flamecrest.server.wiring.authentication import make_introspection
+from flamecrest.server.wiring.probing import service_account
 from flamecrest.server.wiring.stores import Stores
 
 from .store_check import STORE_ADVICE, StoreRefused, try_store
@@ -49,6 +44,7 @@ _LOGIN: Advice = {
     "locked. OpenSSH 9.8 and newer drop all connections of an address whose logins fail: "
     "list the gateway's address in PerSourcePenaltyExemptList (sshd_config of the login node)",
     Timeout: "check the firewall and the jump host; if the host is only slow, increase ssh.timeout",
+    CredentialsFailed: "correct the user's key in ssh_credentials, and its passphrase, if it has one",
     Denied: "add a key of this user to ssh_credentials, or give another user with --user",
     Upstream: "check ssh.host, ssh.port and the firewall; host key: ssh.host_keys; permission denied: the user's key",
 }
@@ -58,6 +54,10 @@ _CERTIFICATE_LOGIN: Advice = {
     "public key; the principal must be the account; ssh_credentials.source_address must be the gateway's address as "
     "the login node sees it; the account must exist and be neither locked nor expired; the clocks must agree",
 }
+_CHANGED_HOST_KEY = (
+    "compare the key with the one that the centre publishes; if they are equal, replace the old line in the "
+    "known_hosts of the account that runs the gateway, or in ssh.host_keys"
+)
 _HOST_KEY = (
     "compare the key with the one that the centre publishes; then add the line to the known_hosts of the account that "
     "runs the gateway, or set ssh.host_keys"
@@ -75,6 +75,8 @@ _SCHEDULER: Advice = {
 _TRANSFERS: Advice = {
     Denied: "the user has no access to their folder in the file system with default_work_dir",
 }
+_OTHER_CLIENT = "check service_account.client_id and secret, and auth.authentication.token_url"
+_OTHER_CLAIMS = "give this client tokens with the audience and the user name that auth.authentication asks for"
 _HTTP: Advice = {
     httpx.TimeoutException: "check the firewall and the proxy",
     httpx.ConnectError: "check host and port of the URL, and the certificate",
@@ -150,9 +152,15 @@ async def check_connections(gateway: Gateway, settings: Settings, username: str,
             group.create_task(check_cluster(gateway.cluster(cluster.name), cluster, identity, seconds, advice))
             for cluster, advice in ((one, _login_advice(settings, one)) for one in settings.clusters)
         ]
+        accounts = [
+            group.create_task(check_service_account(gateway, settings, cluster, client, seconds))
+            for cluster in settings.clusters
+            if cluster.service_account is not None
+        ]
         urls = [group.create_task(run_check(what, ask(client), _HTTP)) for what, ask in url_checks(settings)]
         stores = group.create_task(check_stores(settings, username, client))
     found = [finding for task in clusters for finding in task.result()]
+    found += [task.result() for task in accounts]
     return [*found, *(task.result() for task in urls), *stores.result()]
 
 
@@ -183,6 +191,30 @@ async def check_login(
     ssh = settings.ssh
     where = f"any of {len(ssh.hosts)} login nodes" if len(ssh.hosts) > 1 else f"{ssh.host}:{ssh.port}"
     return await run_check(f"{settings.name}: ssh {identity.username}@{where}", login(), advice)
+
+
+async def check_service_account(
+    gateway: Gateway, settings: Settings, cluster: ClusterSettings, client: httpx.AsyncClient, seconds: float
+) -> CheckResult:
+    """Check that the issuer gives the service account a token, and that the account can log in."""
+
+    async def login() -> str:
+        async with service_account(settings, cluster, gateway.authenticator, client) as account:
+            if account is None:
+                raise UnusableResponse(
+                    "there is no token_url to get its token from", "set auth.authentication.token_url"
+                )
+            try:
+                identity = await account.identity(Deadline.after(seconds))
+            except NotProbed as error:
+                refused = isinstance(error.__cause__, Unauthenticated)
+                raise UnusableResponse(_message(error), _OTHER_CLAIMS if refused else _OTHER_CLIENT) from error
+        made = gateway.cluster(cluster.name).allowed_before(identity, Verb.STATUS)
+        return f"logs in as {(await made.user(Deadline.after(seconds))).user.name}"
+
+    name = "" if cluster.service_account is None else cluster.service_account.client_id
+    advice = {**_login_advice(settings, cluster), Denied: "add a key of this account to ssh_credentials"}
+    return await run_check(f"{cluster.name}: service account {name}", login(), advice)
 
 
 async def check_cluster(
@@ -221,7 +253,7 @@ async def check_cluster(
 
 
 def _login_advice(settings: Settings, cluster: ClusterSettings) -> Advice:
-    signed = isinstance(cluster.ssh_credentials or settings.ssh_credentials, CertificatesSettings)
+    signed = isinstance(settings.credentials(cluster), CertificatesSettings)
     return _CERTIFICATE_LOGIN if signed else _LOGIN
 
 
@@ -258,13 +290,14 @@ async def run_check(subject: str, action: Awaitable[str], advice: Advice) -> Che
     except (UnusableResponse, StoreRefused) as error:
         return CheckResult(subject, False, time.monotonic() - begin, error.message, error.advice)
     except (GatewayError, httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        do = (
-            _HOST_KEY
-            if KNOWN_HOSTS_LINE in str(error)
-            else next((text for kind, text in advice.items() if isinstance(error, kind)), "")
-        )
-        return CheckResult(subject, False, time.monotonic() - begin, _message(error), do)
+        return CheckResult(subject, False, time.monotonic() - begin, _message(error), _advice_on(error, advice))
     return CheckResult(subject, True, time.monotonic() - begin, message)
+
+
+def _advice_on(error: Exception, advice: Advice) -> str:
+    if KNOWN_HOSTS_LINE in str(error):
+        return _CHANGED_HOST_KEY if "has changed" in str(error) else _HOST_KEY
+    return next((text for kind, text in advice.items() if isinstance(error, kind)), "")
 
 
 def _method(one: TransferMethod) -> str:

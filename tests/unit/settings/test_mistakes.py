@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flamecrest.server.settings import Problem, SettingsError, load
+from flamecrest.server.settings import Problem, Settings, SettingsError, load
 
 Problems = Callable[..., list[Problem]]
 
@@ -183,6 +183,29 @@ clusters:
         (9, "clusters[1].scheduler.type"),
         (9, "clusters[1].scheduler.version"),
     ]
+
+
+OWN = "\n    ssh_credentials: {type: SSHService, url: https://own.example.org}"
+
+
+def test_credentials_of_each_cluster_are_enough(read: Callable[[str], Settings]) -> None:
+    line = "ssh_credentials: {type: SSHService, url: https://keys.example.org}\n"
+    own = read(BASE.replace(line, "").replace("name: daint", f"name: daint{OWN}"))
+    assert own.ssh_credentials is None
+    assert own.credentials(own.clusters[0]) is own.clusters[0].ssh_credentials
+
+
+def test_a_cluster_without_credentials_is_named(problems: Problems) -> None:
+    line = "ssh_credentials: {type: SSHService, url: https://keys.example.org}\n"
+    second = BASE[BASE.index("  - name") :].replace("daint", "eiger")
+    text = BASE.replace(line, "").replace("name: daint", f"name: daint{OWN}") + second
+    found = problems(text.replace("https://id", "ftp://id"))
+    assert [(problem.location.line, problem.key) for problem in found] == [
+        (2, "auth.authentication.issuer"),
+        (3, "clusters"),
+    ]
+    assert "the cluster eiger has no `ssh_credentials`" in found[1].message
+    assert "SSHStaticKeys" in found[1].hint
 
 
 def test_two_clusters_of_one_name(problems: Problems) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from .access import AuthSettings
 from .access.audit import AuditSettings
@@ -104,6 +104,23 @@ def _unique_names(value: tuple[ClusterSettings, ...]) -> tuple[ClusterSettings, 
     return value
 
 
+def _all_have_credentials(value: tuple[ClusterSettings, ...], info: ValidationInfo) -> tuple[ClusterSettings, ...]:
+    """Refuse clusters without credentials; those at the root come first in `info`, and are not there if invalid."""
+    if info.data.get("ssh_credentials", value) is None:
+        for cluster in value:
+            if cluster.ssh_credentials is None:
+                raise _no_credentials(cluster.name)
+    return value
+
+
+def _no_credentials(cluster: str) -> InvalidSetting:
+    return InvalidSetting(
+        f"the cluster {cluster} has no `ssh_credentials`, and there are none at the root",
+        "for example `ssh_credentials: {type: SSHStaticKeys, keys: "
+        "{alice: {private_key: secret_file:/run/secrets/alice}}}`",
+    )
+
+
 class Settings(Section):
     """The configuration of a gateway: a FirecREST v2 configuration with additional keys."""
 
@@ -131,12 +148,15 @@ class Settings(Section):
         description="Authentication and authorization.",
         examples=[{"authentication": {"issuer": "https://id.example.org/realms/hpc"}}],
     )
-    ssh_credentials: Credentials = Field(
+    ssh_credentials: Credentials | None = Field(
+        default=None,
         description="The SSH keys of the users; `type` selects their source. Without `type`: a mapping of users to "
-        "keys, or the `url` of a key service.",
+        "keys, or the `url` of a key service. Not set: each cluster needs its own.",
         examples=[{"type": "SSHStaticKeys", "keys": {"alice": {"private_key": "secret_file:/run/secrets/alice"}}}],
     )
-    clusters: Annotated[tuple[ClusterSettings, ...], AfterValidator(_unique_names)] = Field(
+    clusters: Annotated[
+        tuple[ClusterSettings, ...], AfterValidator(_unique_names), AfterValidator(_all_have_credentials)
+    ] = Field(
         default=(),
         description="The clusters; or `path:/a/directory` with one `.yaml` or `.yml` file per cluster.",
         examples=["path:/etc/flamecrest/clusters"],
@@ -181,6 +201,13 @@ class Settings(Section):
     def log_level(self) -> str:
         """The lowest level that is logged."""
         return "debug" if self.app_debug else self.server.log_level
+
+    def credentials(self, cluster: ClusterSettings) -> Credentials:
+        """The SSH credentials of a cluster: its own, else those at the root."""
+        found = cluster.ssh_credentials or self.ssh_credentials
+        if found is None:
+            raise _no_credentials(cluster.name)
+        return found
 
     def operations(self, cluster: ClusterSettings) -> DataOperationSettings:
         """The data operation settings of a cluster: its own, else those in the older places."""

@@ -55,7 +55,7 @@ class Opener(Protocol):
 
 def made_of(settings: Settings, cluster: ClusterSettings) -> tuple[Any, ...]:
     """What a cluster depends on."""
-    credentials = cluster.ssh_credentials or settings.ssh_credentials
+    credentials = settings.credentials(cluster)
     return (cluster, credentials, settings.operations(cluster), settings.transfers)
 
 

@@ -46,7 +46,7 @@ class CredentialSources:
 
     async def of(self, settings: Settings, cluster: ClusterSettings) -> Credentials:
         """The credentials for a cluster. Raises SettingsError for a signing key that can't be read."""
-        source = cluster.ssh_credentials or settings.ssh_credentials
+        source = settings.credentials(cluster)
         if isinstance(source, CertificatesSettings):
             return self._authority(source, cluster)
         made = next((made for known, made in self._made if known == source), None)
@@ -96,6 +96,18 @@ class CredentialSources:
             ends_connections=source.end_connections,
         )
         return AuthorityCredentials(made, rules, cluster.name)
+
+
+def unreadable_keys(settings: Settings) -> list[str]:
+    """A warning for each configured key that can't be read: the gateway starts, but its user cannot log in."""
+    sources = [("ssh_credentials", settings.ssh_credentials)]
+    sources += [(f"cluster {one.name}: ssh_credentials", one.ssh_credentials) for one in settings.clusters]
+    return [
+        f"{where}.keys.{user}.private_key can't be read, {user} can't log in: {reason}"
+        for where, source in sources
+        if isinstance(source, StaticKeysSettings)
+        for user, reason in static_keys(source).unreadable()
+    ]
 
 
 def static_keys(source: StaticKeysSettings) -> StaticCredentials:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import asyncssh
 
@@ -18,6 +19,8 @@ from .port import Credential, fingerprint
 if TYPE_CHECKING:
     from flamecrest.server.auth.port import Identity
     from flamecrest.server.deadline import Deadline
+
+_PUBLIC: Final = re.compile(r"(ssh-|ecdsa-|sk-)[!-~]+ AAAA|---- BEGIN SSH2 PUBLIC|-----BEGIN [A-Z ]*PUBLIC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,14 @@ class StaticCredentials:
         pairs, certificate = loaded
         return Credential(pairs, fingerprint([pair.public_data for pair in pairs]), time.monotonic(), certificate)
 
+    def unreadable(self) -> Iterator[tuple[str, str]]:
+        """The users whose key can't be read, and why. It decrypts keys, which takes a fraction of a second for each."""
+        for user, key in self._keys.items():
+            try:
+                _load(user, key)
+            except CredentialsFailed as error:
+                yield user, error.detail or error.public
+
 
 def _load(user: str, key: StaticKey) -> tuple[Sequence[asyncssh.SSHKeyPair], Certificate | None]:
     try:
@@ -59,11 +70,19 @@ def _load(user: str, key: StaticKey) -> tuple[Sequence[asyncssh.SSHKeyPair], Cer
             return asyncssh.load_keypairs([private]), None
         pairs = asyncssh.load_keypairs([(private, asyncssh.import_certificate(key.certificate))])
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError) as error:
-        # asyncssh's messages name formats and ciphers, never the key
         raise CredentialsFailed(
-            f"The SSH key configured for user {user} can't be read", detail=f"{type(error).__name__}: {error}"
+            f"The SSH key configured for user {user} can't be read", detail=_reason(key, error)
         ) from None
     return pairs, _facts(key.certificate)
+
+
+def _reason(key: StaticKey, error: Exception) -> str:
+    """Why a key can't be read. asyncssh's messages name formats and ciphers, never the key."""
+    if _PUBLIC.match(key.private_key.lstrip()):
+        return "it is a public key: give the private one"
+    if key.passphrase is None and "Passphrase must be specified" in str(error):
+        return "it is encrypted: set `passphrase`"
+    return f"{type(error).__name__}: {error}"
 
 
 def _facts(certificate: str) -> Certificate | None:

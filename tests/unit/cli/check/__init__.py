@@ -1,0 +1,1 @@
+"""Tests of single checks of `flamecrest check`."""
