@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flamecrest.server.errors import Denied, Invalid, NotFound, Unavailable, Unsupported, Upstream
+from flamecrest.server.errors import Conflict, Denied, Invalid, NotFound, Unavailable, Unsupported, Upstream
 from flamecrest.server.schedulers.dialect import CancelOutcome, JobQuery
 from flamecrest.server.schedulers.job_environment import SHELLS_OWN
 from flamecrest.server.schedulers.job_errors import DoubtfulAnswer, NotRecordedYet, WindowTooWide
@@ -522,6 +522,12 @@ def test_a_column_that_squeue_does_not_know_is_no_empty_answer():
 )
 def test_cancelling(name, expected):
     assert slurm.cancel("1").parse(output(name)) is expected
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_component_that_waits_is_not_cancelled_alone(version):
+    with pytest.raises(Conflict, match="cancelled together"):
+        slurm.cancel("205+1").parse(output("het-cancel-waiting-component", version))
 
 
 def test_scripts():

@@ -155,12 +155,34 @@ def test_components_of_a_heterogeneous_job():
     assert SlurmJobId.parse("21+2").select(het) is None
 
 
+def test_a_job_whose_parts_wait_has_not_started_though_one_was_cancelled():
+    cancelled = record("21+1", Stage.ENDED, "CANCELLED", raw_id="22", code=0)
+    waiting = record("21+0", Stage.WAITING, "PENDING", raw_id="21")
+    for het in (
+        [cancelled, waiting],
+        [waiting, replace(cancelled, job=replace(cancelled.job, times=JobTimes(start=9)))],
+    ):
+        job = pick("21", het)
+        assert (job.state, job.stage, job.exit_code, job.times.end) == ("PENDING", Stage.WAITING, None, None)
+        assert [step.id for step in job.steps] == ["21+1"]
+    array = [record("14_1", Stage.ENDED, "CANCELLED", code=0), ARRAY[2]]
+    assert (pick("14", array).state, pick("14", array).exit_code) == ("PENDING", None)
+    running = record("21+0", Stage.RUNNING, "RUNNING", raw_id="21", code=0, start=10)
+    assert (pick("21", [cancelled, running]).state, pick("21", [cancelled]).state) == ("RUNNING", "CANCELLED")
+
+
 @given(st.lists(st.sampled_from([Stage.WAITING, Stage.RUNNING, Stage.ENDED]), min_size=1, max_size=6), st.data())
 def test_an_array_never_goes_backwards(stages, data):
     words = {Stage.WAITING: "PENDING", Stage.RUNNING: "RUNNING", Stage.ENDED: "COMPLETED"}
     order = ["PENDING", "RUNNING", "COMPLETED"]
-    before = order.index(pick("7", [record(f"7_{n}", one, words[one]) for n, one in enumerate(stages)]).state)
+
+    def state() -> str:
+        return pick(
+            "7", [record(f"7_{n}", one, words[one], start=(one and 1) or None) for n, one in enumerate(stages)]
+        ).state
+
+    before = order.index(state())
     place = data.draw(st.integers(0, len(stages) - 1))
     stages[place] = Stage(min(stages[place] + 1, 2))
-    after = order.index(pick("7", [record(f"7_{n}", one, words[one]) for n, one in enumerate(stages)]).state)
+    after = order.index(state())
     assert after >= before

@@ -158,38 +158,49 @@ def part_of(record: JobRecord, elements: ArrayElements, name: Callable[[ArrayEle
 def sum_up(job_id: str, records: Sequence[JobRecord], severity: Callable[[str], int]) -> Job:
     """One Job that stands for an array or a heterogeneous job. Each of its parts becomes a step.
 
-    Its state is PENDING until a part has started and RUNNING until all have ended (also between two elements).
+    Its state is PENDING until a part has started and RUNNING until all have ended (also between two elements; the
+    components of a heterogeneous job start together, so while one waits and none runs the job waits).
     Then it is the most severe final state of the parts, with exit code and reason of that part. `elapsed` is that
     of the longest part. Paths are those of all parts, or none.
     `severity` puts the final states of the scheduler in order.
     """
-    ended = all(record.stage is Stage.ENDED for record in records)
     begun = [record for record in records if record.stage is not Stage.WAITING]
     running = [record for record in begun if record.stage is Stage.RUNNING]
-    if ended:
+    stage = _whole_stage(records)
+    if stage is Stage.ENDED:
         model = max(records, key=lambda record: severity(record.job.state)).job
         state, code, signal = model.state, model.exit_code, model.signal
-    elif begun:
+    elif stage is Stage.RUNNING:
         model = (running or begun)[0].job
         words = {record.job.state for record in running}
         state, code, signal = words.pop() if len(words) == 1 else "RUNNING", 0, 0
     else:
-        model = records[0].job
+        model = next(record for record in records if record.stage is Stage.WAITING).job
         state, code, signal = model.state, None, None
     return replace(
         model,
         id=job_id,
         state=state,
-        stage=Stage.ENDED if ended else Stage.RUNNING if begun else Stage.WAITING,
+        stage=stage,
         exit_code=code,
         signal=signal,
-        times=_span([record.job.times for record in records], ended=ended),
+        times=_span([record.job.times for record in records], ended=stage is Stage.ENDED),
         nodes=",".join(dict.fromkeys(record.job.nodes for record in running or begun if record.job.nodes)),
         node_count=max(record.job.node_count for record in records),
         standard_output=_common(record.job.standard_output for record in records),
         standard_error=_common(record.job.standard_error for record in records),
         steps=tuple(_step(record.job) for record in begun),
     )
+
+
+def _whole_stage(records: Sequence[JobRecord]) -> Stage:
+    """The stage of the job that these parts make up. A part that was cancelled while it waited has not started it."""
+    if all(record.stage is Stage.ENDED for record in records):
+        return Stage.ENDED
+    if any(record.stage is Stage.RUNNING for record in records):
+        return Stage.RUNNING
+    times = (record.job.times for record in records if record.stage is Stage.ENDED and record.component is None)
+    return Stage.RUNNING if any(one.start is not None or one.elapsed for one in times) else Stage.WAITING
 
 
 def _span(times: Sequence[JobTimes], *, ended: bool) -> JobTimes:

@@ -94,6 +94,28 @@ async def test_components_of_heterogeneous_jobs(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", NEWER)
+async def test_a_component_that_waits_is_not_cancelled_alone(version: str) -> None:
+    """slurmrestd would do it, other than scancel."""
+    leader, _ = HETEROGENEOUS[version]
+    rows = [row | {"job_state": ["PENDING"], "nodes": ""} for row in body(version, "job-hetjob")["jobs"]]
+    async with slurmrestd() as toy, client_of(toy, version) as client:
+        toy.play(version, "slurmdb-job-hetjob")
+        toy.answers[f"GET /slurm/{version}/job/{leader}"] = 200, json.dumps({"jobs": rows}).encode()
+        with pytest.raises(Conflict, match="cancelled together"):
+            await scheduler_of(client).cancel(f"{leader}+1", soon())
+        assert {asked.method for asked in toy.asked} == {"GET"}
+
+
+async def test_slurmrestd_refuses_a_component_that_waits() -> None:
+    words = "Operation not permitted on individual component of heterogeneous job"
+    refused = {"errors": [{"error_number": 2108, "error": words, "source": "slurm_kill_job"}]}
+    async with slurmrestd() as toy, client_of(toy, "v0.0.38") as client:
+        toy.answers["DELETE /slurm/v0.0.38/job/203"] = 500, json.dumps(refused).encode()
+        with pytest.raises(Conflict, match=words):
+            await scheduler_of(client).cancel("203", soon())
+
+
+@pytest.mark.parametrize("version", NEWER)
 async def test_ended_elements_are_left_out(version: str) -> None:
     waiting, first, second = ARRAYS[version]
     rows = [row | {"job_state": ["COMPLETED"]} if row["job_id"] != second else row for row in rows_of(version)]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from flamecrest.server.errors import Unavailable, Unsupported
+from flamecrest.server.errors import Conflict, Unavailable, Unsupported
 from flamecrest.server.schedulers.dialect import CancelOutcome, Dialect, JobQuery
 from flamecrest.server.schedulers.job_environment import (
     encode_text,
@@ -39,7 +39,7 @@ from flamecrest.server.ssh.command import Command, Output
 from . import control, errors, resources, submission
 from . import jobs as slurm_jobs
 from .fields import display
-from .ids import SlurmJobId
+from .ids import NOT_ALONE, SlurmJobId
 from .job_lists import UNCUT, JobLists
 
 if TYPE_CHECKING:
@@ -213,6 +213,8 @@ class Slurm(Dialect):
                 return CancelOutcome.ENDED
             if errors.is_unknown_job(output):
                 return CancelOutcome.UNKNOWN
+            if errors.is_not_alone(output):
+                raise Conflict(NOT_ALONE, detail=errors.error_text(output))
             if errors.is_not_cancelled(output):
                 raise errors.command_error("scancel", output)
             return CancelOutcome.DONE if errors.is_cancelling(output) else CancelOutcome.UNCONFIRMED

@@ -180,6 +180,7 @@ _TEST_ONLY = re.compile(r"Job [0-9]+ to start at ")
 _TOO_WIDE = ("Too wide of a date range", "Query result exceeds size limit")
 _CANCELLING = "Terminating job"
 _NOT_CANCELLED = "error: Kill job error on job id "
+_NOT_ALONE = "Operation not permitted on individual component of heterogeneous job"
 _NO_ACCOUNTING = ("accounting storage is disabled", "not running a supported accounting_storage plugin")
 _REPORTED = re.compile(r"^(?:(?:squeue|sacct): (?:error|fatal): |slurm_load_jobs error: )", re.MULTILINE)
 _UNKNOWN_NAME = re.compile(r"squeue: error: Invalid user: (\S+)")
@@ -295,6 +296,11 @@ def is_cancelling(output: Output) -> bool:
 def is_not_cancelled(output: Output) -> bool:
     """Whether scancel reports a failure for a job. Its exit status may be 0 all the same."""
     return output.status != 0 or _NOT_CANCELLED in output.errors()
+
+
+def is_not_alone(output: Output) -> bool:
+    """Whether the program refuses to end one component of a heterogeneous job that waits."""
+    return _NOT_ALONE in output.errors()
 
 
 def is_too_wide(output: Output) -> bool:

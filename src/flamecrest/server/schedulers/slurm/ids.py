@@ -21,6 +21,7 @@ from .states import severity
 
 MAX_JOB_NUMBER = 0xFFFFFFF0  # Slurm reserves the numbers from here on; some commands take 0 as "all jobs"
 MAX_ID_LENGTH = 128  # characters
+NOT_ALONE = "The components of a heterogeneous job that waits are cancelled together: give the id of the whole job"
 
 _ID = re.compile(
     r"([0-9]{1,20})(?:_([0-9]{1,7})|_?\[([0-9,:%-]+)\]|\+([0-9]{1,4}))?(?:\.([A-Za-z0-9][A-Za-z0-9_.-]{0,39}))?",
@@ -110,6 +111,11 @@ class SlurmJobId:
             raise Conflict("slurmrestd changes elements of an array that wait only together: give the id of the array")
         alive = [part for part in parts if part.stage is not Stage.ENDED] or parts
         return list(dict.fromkeys(part.raw_id for part in alive))
+
+    def check_alone(self, records: Iterable[JobRecord]) -> None:
+        """Raise Conflict for a component that waits. slurmrestd would cancel it, and the others would never start."""
+        if self.component is not None and any(part.stage is Stage.WAITING for part in self.parts(records)):
+            raise Conflict(NOT_ALONE)
 
     def begun(self, records: Iterable[JobRecord]) -> list[str]:
         """The ids of the elements that do not wait, or of the job. Raises NotFound; Conflict if all wait."""

@@ -30,7 +30,7 @@ NOTHING_FOUND: Final = 9003
 _NOT_PARSED: Final = 9001  # the request; the errors beside it, which say of what, have the number of any failure, -1
 
 _DENIED: Final = frozenset({2002, 2010})
-_CONFLICT: Final = frozenset({2020, 2021, 2024, 2026, 2073, 2084})
+_CONFLICT: Final = frozenset({2020, 2021, 2024, 2026, 2073, 2084, 2108})
 _AUTHENTICATION: Final = frozenset({1007, 2203})
 # -1 and 1 are what some versions report when the controller does not answer
 _DOWN: Final = frozenset({-1, 1, 1001, 1800, 2019, 7000})

@@ -222,6 +222,8 @@ class RestScheduler(ReadingScheduler):
     async def cancel(self, job_id: str, deadline: Deadline) -> None:
         """Cancel the job; see the port."""
         await self._check_component(job_id, deadline)
+        if "+" in job_id:
+            SlurmJobId.parse(job_id).check_alone(await self._known(job_id, deadline))
         with self._writing():
             reply = await self._kill(job_id, None, deadline)
         numbers = {error.number for error in reply.errors}
