@@ -88,10 +88,11 @@ class Parameters:
         self._body = None if body is None else (body, hints[body])
         self._path = model("Path", documented.path_params)
         self._query = model("Query", documented.query_params)
-        self.any = any((self._body, self._path, self._query))  # whether there is something to read
         known = self._query.model_fields if self._query is not None else {}
         self._simple = SimpleQuery(known)
         self._names = {(info.alias or name).encode(): info.alias or name for name, info in known.items()}
+        # the values of a request without a query string; None if it must be read all the same
+        self.without_query = self._simple.read({}) if self._body is None and self._path is None else None
 
     async def read(self, request: Request, deadline: Deadline) -> dict[str, Any]:
         """The values by the names of the handler's parameters. Raises Invalid, TooLarge, Timeout, Busy."""

@@ -95,7 +95,9 @@ class GatewayRoute(APIRoute):
         if REQUEST_TIMEOUT in scope:
             call.deadline = call.deadline.sub(seconds_of(scope[REQUEST_TIMEOUT]))
         try:
-            values = await self._parameters.read(call, call.deadline) if self._parameters.any else {}
+            values = self._parameters.without_query
+            if values is None or scope["query_string"]:
+                values = await self._parameters.read(call, call.deadline)
             response = await self.endpoint(call, **values)
         except BaseException as error:
             if isinstance(error, Timeout) and REQUEST_TIMEOUT in scope:
