@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import threading
+from collections import UserList
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -68,6 +71,30 @@ async def test_jobs_of_both_sources_are_merged():
     assert await find("6", sources) == ENDED.job
     with pytest.raises(NotFound, match="Job not found: 5"):
         await find("5", sources)
+
+
+class Watched(UserList[JobRecord]):
+    """Records that know which threads have read them."""
+
+    def __init__(self, records: Iterable[JobRecord]) -> None:
+        super().__init__(records)
+        self.readers: set[threading.Thread] = set()
+
+    def __iter__(self) -> Iterator[JobRecord]:
+        self.readers.add(threading.current_thread())
+        return iter(self.data)
+
+
+@pytest.mark.parametrize(("count", "in_loop"), [(10, True), (3000, False)])
+async def test_many_jobs_are_merged_beside_the_event_loop(count: int, in_loop: bool):
+    queued = Watched(replace(RUNNING, job=replace(RUNNING.job, id=str(at)), base_id=str(at)) for at in range(count))
+
+    async def live(_: Deadline) -> Snapshot:
+        return Snapshot(queued)
+
+    found = await lookup().records(JobSources(live, answers(ENDED)), soon())
+    assert {one.job.id for one in found} == {*map(str, range(count)), "6"}
+    assert (threading.current_thread() in queued.readers) == in_loop
 
 
 async def test_a_scheduler_may_have_one_source():

@@ -36,6 +36,14 @@ def test_live_is_believed_and_history_adds_its_steps():
     assert (one.job.name, one.job.steps) == ('say "hi"', (open_, done))
 
 
+def test_a_record_to_which_the_history_adds_nothing_is_kept():
+    waiting = record("1", Stage.WAITING)
+    (one,) = merge([waiting], [record("1", Stage.WAITING)])
+    assert one is waiting
+    (one,) = merge([waiting], [record("1", Stage.WAITING, raw_id="4711")])
+    assert (one.job, one.raw_id) == (waiting.job, "4711")
+
+
 def test_a_job_that_has_ended_has_no_running_step():
     done, open_ = JobStep("1.0", "a", "COMPLETED", times=JobTimes(end=150)), JobStep("1.batch", "batch", "RUNNING")
     (one,) = merge([record("1", Stage.ENDED)], [record("1", Stage.RUNNING, steps=(open_, done))])

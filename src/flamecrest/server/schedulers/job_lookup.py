@@ -29,6 +29,7 @@ RECOVERABLE: Final = (Unavailable, Upstream, Timeout, Busy)
 # A site may forbid its users to read the accounting. The queue answers all the same.
 RECOVERABLE_HISTORY: Final = (*RECOVERABLE, Denied)
 SECOND_SOURCE_SECONDS: Final = 3.0  # how long the second source is waited for after the first has found the job
+_MANY: Final = 2000  # records that are merged in a thread, so that other requests are served meanwhile
 _RESERVE: Final = 0.1  # the part of a deadline that is kept for an answer from one source
 
 _log: Final = logging.getLogger(__name__)
@@ -51,6 +52,11 @@ class _Answers:
 
     live: Snapshot | GatewayError
     history: Snapshot | GatewayError
+
+    @property
+    def size(self) -> int:
+        """The number of records."""
+        return sum(len(one.records) for one in (self.live, self.history) if not isinstance(one, GatewayError))
 
     def merged(self) -> list[JobRecord]:
         """The merged records. Raises the more severe error if both sources failed."""
@@ -83,7 +89,7 @@ class JobLookup:
         a list as gone. For the same reason both sources are waited for until the deadline.
         """
         answers = await self._ask(sources, deadline, lambda _: False)
-        merged = answers.merged()
+        merged = await asyncio.to_thread(answers.merged) if answers.size > _MANY else answers.merged()
         if isinstance(answers.live, GatewayError):
             raise answers.live
         return merged
