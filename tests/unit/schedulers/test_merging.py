@@ -56,6 +56,17 @@ def test_the_history_may_know_the_end_first():
     assert (one.job.state, one.job.name) == ("FAILED", 'say "hi"')
 
 
+def test_an_end_without_an_exit_code_is_not_told_before_the_live_scheduler_knows_it():
+    past = record("1", Stage.ENDED, state="FAILED")
+    past = replace(past, job=replace(past.job, signal=0))
+    assert shown([record("1", Stage.RUNNING)], [past]) == {"1": "RUNNING"}
+    live = record("1", Stage.ENDED, state="FAILED")
+    (one,) = merge([replace(live, job=replace(live.job, exit_code=3, signal=0))], [past])
+    assert (one.job.state, one.job.exit_code) == ("FAILED", 3)
+    assert shown([], [past]) == {"1": "FAILED"}
+    assert shown(None, [past]) == {"1": "FAILED"}
+
+
 def test_a_requeued_job_is_not_over():
     old = record("1", Stage.ENDED, state="NODE_FAIL", steps=(JobStep("1.batch", "batch", "CANCELLED"),))
     completing = record("1", Stage.RUNNING, restarts=1)

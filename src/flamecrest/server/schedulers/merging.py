@@ -49,6 +49,11 @@ class JobRecord:
         """Whether the job has ended, and this is its end."""
         return self.stage is Stage.ENDED and not self.placeholder
 
+    @property
+    def lacks_exit_code(self) -> bool:
+        """Whether it is the end of a job that no signal has ended, without the exit code."""
+        return self.is_final and self.job.exit_code is None and self.job.signal is not None
+
     def is_later_run_than(self, earlier: JobRecord) -> bool:
         """Whether the job was requeued, or its id used again, since that record."""
         submitted, before = self.job.times.submit, earlier.job.times.submit
@@ -78,7 +83,8 @@ def join(live: JobRecord, past: JobRecord | None) -> JobRecord:
     if submitted is not None and recorded is not None and submitted != recorded:
         return live if submitted > recorded else past
     # After a restart the history may still contain the end of the previous run, with the same submission time.
-    latest = past if past.stage > live.stage and not live.restarts else live
+    # An end without an exit code is told by the live scheduler a moment later, with it.
+    latest = past if past.stage > live.stage and not live.restarts and not past.lacks_exit_code else live
     times = latest.job.times
     if latest.stage is not Stage.WAITING and times.suspended is None and past.job.times.suspended is not None:
         times = replace(times, suspended=past.job.times.suspended)

@@ -94,6 +94,28 @@ def test_array_of_the_accounting_in_22_05() -> None:
     assert {record.job.state for record in records} == {"COMPLETED", "FAILED"}
     assert {record.base_id for record in records} == {"14"}
     assert all(record.job.user == "fireuser" for record in records)
+    ends = {record.job.state: (record.job.exit_code, record.job.signal) for record in records}
+    assert ends == {"COMPLETED": (0, 0), "FAILED": (None, 0)}, "it says 0 of each"
+    assert all(step.exit_code is None for record in records for step in record.job.steps if step.state == "FAILED")
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "expected"),
+    [
+        ({"status": "SUCCESS", "return_code": 0}, "COMPLETED", (0, 0)),
+        ({"status": "SUCCESS", "return_code": 0}, "RUNNING", (0, 0)),
+        ({"status": "SUCCESS", "return_code": 0}, "FAILED", (None, 0)),
+        ({"status": "SUCCESS", "return_code": 0}, "CANCELLED", (None, 0)),
+        ({"status": "SIGNALED", "return_code": None, "signal": {"signal_id": 9, "name": "Killed"}}, "FAILED", (0, 9)),
+    ],
+)
+def test_exit_of_a_job_in_the_accounting_of_22_05(
+    status: dict[str, Any], state: str, expected: tuple[int | None, int]
+) -> None:
+    """The first three are what slurmrestd said of jobs that have exited with 0, run, and exited with 3."""
+    row = {"job_id": 7, "name": "x", "partition": "debug", "exit_code": status, "state": {"current": state}}
+    (record,) = parse_history([row]).records
+    assert (record.job.exit_code, record.job.signal) == expected
 
 
 @pytest.mark.parametrize(("bitmap", "shown"), [("0xF", "0-3"), ("0xC%2", "2-3"), ("[0-3%1]", "0-3%1")])

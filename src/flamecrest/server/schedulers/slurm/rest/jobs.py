@@ -152,7 +152,7 @@ def _of_accounting(row: _Row, unknown: list[str]) -> JobRecord | None:
     state = _state(words(current.get("current")), unknown, started=start is not None, ended=end is not None)
     waiting, nodes = state.stage is Stage.WAITING, text(row.get("nodes"))
     nodes = "" if nodes == "None assigned" else nodes
-    code, signal = (None, None) if waiting else exit_status(row.get("exit_code"))
+    code, signal = (None, None) if waiting else _recorded_exit(row, state)
     placeholder = text(row.get("name")) == "allocation" and not text(row.get("partition"))
     job_id = _id(
         row, array.get("job_id"), array.get("task_id"), array.get("task"), het.get("job_id"), het.get("job_offset")
@@ -194,6 +194,13 @@ def _of_accounting(row: _Row, unknown: list[str]) -> JobRecord | None:
     return _record(job, row, 0, placeholder=placeholder)
 
 
+def _recorded_exit(row: _Row, state: JobState) -> tuple[int | None, int | None]:
+    """Exit code and signal in the accounting: v0.0.38 says SUCCESS and 0 of every program that no signal has ended."""
+    code, signal = exit_status(row.get("exit_code"))
+    unknown = mapping(row.get("exit_code")).get("status") == "SUCCESS" and state.stage is Stage.ENDED
+    return (None if unknown and state.state != "COMPLETED" else code), signal
+
+
 def _recorded_times(times: _Row, *, waiting: bool, begun: bool) -> JobTimes:
     """The times of a job of the accounting. `begun`: it had nodes; else the start is that of no run."""
     limit = number(times.get("limit"))
@@ -211,7 +218,7 @@ def _step(job_id: str, row: _Row, unknown: list[str]) -> JobStep:
     times, step = mapping(row.get("time")), mapping(row.get("step"))
     end = moment(times.get("end"))
     state = _state(words(row.get("state")), unknown, started=True, ended=end is not None)
-    code, signal = exit_status(row.get("exit_code"))
+    code, signal = _recorded_exit(row, state)
     given = step.get("id")
     name = (
         str(given)
