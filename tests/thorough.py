@@ -172,6 +172,7 @@ THOROUGH: Mapping[str, Sequence[str]] = {
     "tests/unit/wiring/test_garbage.py": ("test_requests_are_freed",),
     "tests/unit/wiring/test_gateway.py": (r"test_probes_that_cannot.*\[(?!key is refused)",),
     "tests/v2/store/test_faults.py": ("",),
+    "tests/v2/store/test_silent.py": ("",),
     "tests/v2/store/test_transfers.py": (
         r".*-(12582913|0)\]",
         r".*\[gateway\]",

@@ -76,7 +76,7 @@ class StoreTransfers:
         async def use(sftp: Sftp) -> ObjectPlace:
             target = await prepare_target(self._session, sftp, self._work, path, deadline)
             async with storage.swept(sftp, files.folder):
-                item = await self._begin(files, path, account, request.sha256)
+                item = await self._begin(files, path, account, deadline, request.sha256)
                 try:
                     await self._record_upload(sftp, files, path, target, plan, item, request.sha256)
                 except BaseException:
@@ -88,11 +88,11 @@ class StoreTransfers:
         self._moves.follow(files.transfer, item)
         return StartedTransfer(self._job(files), await self._signed(item, plan))
 
-    async def resume(self, transfer: str, record: Record) -> StartedTransfer:
+    async def resume(self, transfer: str, record: Record, deadline: Deadline) -> StartedTransfer:
         """New URLs for an upload whose object is not complete. Raises Conflict if it is, or if it was aborted."""
         item, files = self.place(record), RecordFiles(self._work.records, transfer)
         try:
-            await self._access.store.has_parts(item.bucket, item.key, item.upload)
+            await self._access.store.has_parts(item.bucket, item.key, item.upload, deadline)
         except NotFound:
             raise Conflict("The transfer is still under way. Cancel it first.") from None
         left = max(1.0, names.expiry(transfer) - MOVING - time.time())
@@ -130,7 +130,7 @@ class StoreTransfers:
             plan = part_plan(found.size, self._access.part_size)
             await storage.create_folder(sftp, files.folder)
             await storage.sweep(sftp, files.folder, time.time())
-            item = await self._begin(files, path, account)
+            item = await self._begin(files, path, account, deadline)
             try:
                 details = item.details(DataFile(plan.part_size)) | {"mtime": int(found.mtime)} | _step_of(copy)
                 record = Record("s3", "download", path, int(time.time()), found.size, key=item.key, details=details)
@@ -157,7 +157,7 @@ class StoreTransfers:
             account = self.place(record).account or None
             return await self.download(record.path, deadline, account=account, request=TransferRequest("s3"))
         item = self.place(record)
-        if await self._access.store.head(item.bucket, item.key) is None:
+        if await self._access.store.head(item.bucket, item.key, deadline) is None:
             request = TransferRequest("s3", record.size, sha256=sha256_of(record))
             return await self.upload(record.path, deadline, account=item.account or None, request=request)
         return await self.receive(record.path, item, parts_of(record), sha256_of(record), deadline)
@@ -266,16 +266,18 @@ class StoreTransfers:
             sftp.forget(sftp.remove(data))
             raise
 
-    async def _begin(self, files: RecordFiles, path: str, account: str | None, sha256: str = "") -> ObjectPlace:
+    async def _begin(
+        self, files: RecordFiles, path: str, account: str | None, deadline: Deadline, sha256: str = ""
+    ) -> ObjectPlace:
         store, bucket = self._access.store, self._access.bucket(self._username)
         key, disposition = object_key(files.transfer, path), content_disposition(path)
         metadata = {"sha256": sha256} if sha256 else {}
-        await store.ensure_bucket(bucket)
+        await store.ensure_bucket(bucket, deadline)
         try:
-            upload = await store.begin_upload(bucket, key, disposition, metadata)
+            upload = await store.begin_upload(bucket, key, disposition, metadata, deadline)
         except NotFound:  # the bucket was removed
-            await store.ensure_bucket(bucket)
-            upload = await store.begin_upload(bucket, key, disposition, metadata)
+            await store.ensure_bucket(bucket, deadline)
+            upload = await store.begin_upload(bucket, key, disposition, metadata, deadline)
         return ObjectPlace(bucket, key, upload, account or "")
 
     async def _discard(self, item: ObjectPlace) -> None:

@@ -139,13 +139,13 @@ class StoreMoves:
         item = self._access.place(record, self._username)
         store, state = self._access.store, "PENDING"
         try:
-            found = await store.head(item.bucket, item.key)
+            found = await store.head(item.bucket, item.key, deadline)
             if found is None:
                 try:
-                    if await store.has_parts(item.bucket, item.key, item.upload):
+                    if await store.has_parts(item.bucket, item.key, item.upload, deadline):
                         state = "RUNNING"
                 except NotFound:  # it was aborted, or completed just now
-                    found = await store.head(item.bucket, item.key)
+                    found = await store.head(item.bucket, item.key, deadline)
                     state = "CANCELLED"
         except GatewayError as error:
             return Standing("PENDING", Stage.WAITING, error.public)

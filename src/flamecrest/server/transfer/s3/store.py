@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
 from botocore.handlers import validate_bucket_name
 
 from flamecrest.server.errors import Conflict, Denied, GatewayError, NotFound, Unavailable, Upstream
 
 from .presign import AddressingStyle, StoreKey
+from .silence import Silence
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
@@ -30,8 +31,12 @@ T = TypeVar("T")
 
 THREADS: Final = 8
 CONNECT_TIMEOUT: Final = 5.0  # seconds
-READ_TIMEOUT: Final = 30.0  # seconds
+READ_TIMEOUT: Final = 10.0  # seconds without a byte; a thread hangs for so long, ATTEMPTS times
+PATIENCE: Final = 120.0  # the same for the completion of an upload: a store may copy the parts first
 ATTEMPTS: Final = 3
+ANSWER: Final = 20.0  # seconds for a request with all attempts, at most
+ANSWER_PART: Final = 0.8  # the part of the time left for it: the rest is for the error, and for tidying up
+SURE: Final = 5.0  # seconds without an answer that are no matter of a caller who had little time left
 
 _GONE: Final = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NoSuchUpload", "NotFound"})
 _DENIED: Final = frozenset({"403", "AccessDenied", "AllAccessDisabled", "Forbidden"})
@@ -53,19 +58,31 @@ class Store:
     """An S3 object store. `endpoint` is its address for the gateway. All methods can be repeated.
 
     All raise Unavailable if the store does not respond, Denied if it refuses the access key, and Upstream for anything
-    else that it reports.
+    else that it reports. They take `answer` seconds at most, and ANSWER_PART of the time until a `deadline`; after a
+    request without an answer the next ones fail at once, except one at a time that tries the store.
     """
 
-    def __init__(self, name: str, endpoint: str, key: StoreKey, style: AddressingStyle, *, lifecycle_days: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        endpoint: str,
+        key: StoreKey,
+        style: AddressingStyle,
+        *,
+        lifecycle_days: int,
+        answer: float = ANSWER,
+    ) -> None:
         self.name = name
         self._endpoint = endpoint
         self._key = key
         self._style = style
         self._ping: asyncio.Task[GatewayError | None] | None = None
         self._days = lifecycle_days
+        self._answer = answer
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
         self._opening = threading.Lock()
-        self._client: Any = None
+        self._clients: dict[float, Any] = {}  # by their timeouts
+        self._silence = Silence()
         self._buckets: set[str] = set()  # that are known to exist
 
     def is_same(self, other: Store) -> bool:
@@ -76,26 +93,31 @@ class Store:
     def close(self) -> None:
         """Close the connections. Requests that run are not waited for."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        if self._client is not None:
-            self._client.close()
+        for client in self._clients.values():
+            client.close()
 
-    async def ensure_bucket(self, bucket: str) -> None:
+    async def ensure_bucket(self, bucket: str, deadline: Deadline | None = None) -> None:
         """Create a bucket with rules that expire what is left in it, unless it exists.
 
         Raises Conflict if it belongs to another owner.
         """
         if bucket not in self._buckets:
-            await self._call(partial(self._make_bucket, bucket))
+            await self._call(partial(self._make_bucket, bucket), self._limit(deadline))
             self._buckets.add(bucket)
 
     async def begin_upload(
-        self, bucket: str, key: str, disposition: str, metadata: Mapping[str, str] | None = None
+        self,
+        bucket: str,
+        key: str,
+        disposition: str,
+        metadata: Mapping[str, str] | None = None,
+        deadline: Deadline | None = None,
     ) -> str:
         """Begin a multipart upload in an existing bucket; returns its id. Raises NotFound if there is no bucket."""
         more = {"Metadata": dict(metadata)} if metadata else {}
         try:
             found = await self._request(
-                "create_multipart_upload", Bucket=bucket, Key=key, ContentDisposition=disposition, **more
+                "create_multipart_upload", deadline, Bucket=bucket, Key=key, ContentDisposition=disposition, **more
             )
         except NotFound:
             self._buckets.discard(bucket)
@@ -104,24 +126,27 @@ class Store:
 
     async def complete_upload(self, bucket: str, key: str, upload: str, etags: Sequence[str]) -> None:
         """Make an object of the parts with these entity tags. Raises NotFound if there is no such upload."""
-        parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
+        parts = {"Parts": [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]}
+
+        def complete() -> None:
+            client = self._opened(PATIENCE)
+            client.complete_multipart_upload(Bucket=bucket, Key=key, UploadId=upload, MultipartUpload=parts)
+
         try:
-            await self._request(
-                "complete_multipart_upload", Bucket=bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts}
-            )
+            await self._call(complete, None)
         except NotFound:
             if await self.head(bucket, key) is None:  # else it was complete: an answer was lost
                 raise
 
-    async def has_parts(self, bucket: str, key: str, upload: str) -> bool:
+    async def has_parts(self, bucket: str, key: str, upload: str, deadline: Deadline | None = None) -> bool:
         """Whether an upload has any part yet. Raises NotFound if it was completed or aborted."""
-        found = await self._request("list_parts", Bucket=bucket, Key=key, UploadId=upload, MaxParts=1)
+        found = await self._request("list_parts", deadline, Bucket=bucket, Key=key, UploadId=upload, MaxParts=1)
         return bool(found.get("Parts"))
 
-    async def head(self, bucket: str, key: str) -> StoredObject | None:
+    async def head(self, bucket: str, key: str, deadline: Deadline | None = None) -> StoredObject | None:
         """A complete object; None if there is none."""
         try:
-            found = await self._request("head_object", Bucket=bucket, Key=key)
+            found = await self._request("head_object", deadline, Bucket=bucket, Key=key)
         except NotFound:
             return None
         encrypted = "kms" in str(found.get("ServerSideEncryption", "")) or "SSECustomerAlgorithm" in found
@@ -139,7 +164,7 @@ class Store:
     async def _answers(self) -> GatewayError | None:
         """The error of a request that any store answers; None if it did."""
         try:
-            await self._request("list_buckets")
+            await self._call(lambda: self._opened().list_buckets(), self._answer, probe=True)
         except (Denied, NotFound):
             return None
         except GatewayError as error:
@@ -203,10 +228,11 @@ class Store:
                 raise
             client.create_bucket(Bucket=bucket)
 
-    def _opened(self) -> Any:
+    def _opened(self, timeout: float = READ_TIMEOUT) -> Any:
         with self._opening:
-            if self._client is None:
-                self._client = botocore.session.Session().create_client(
+            client = self._clients.get(timeout)
+            if client is None:
+                client = botocore.session.Session().create_client(
                     "s3",
                     endpoint_url=self._endpoint,
                     region_name=self._key.region,
@@ -215,7 +241,7 @@ class Store:
                     config=Config(
                         signature_version="s3v4",
                         connect_timeout=CONNECT_TIMEOUT,
-                        read_timeout=READ_TIMEOUT,
+                        read_timeout=timeout,
                         max_pool_connections=THREADS,
                         retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
                         s3={"addressing_style": self._style},
@@ -225,27 +251,61 @@ class Store:
                     ),
                 )
                 # the name of a bucket with a tenant has a colon
-                self._client.meta.events.unregister("before-parameter-build.s3", validate_bucket_name)
-            return self._client
+                client.meta.events.unregister("before-parameter-build.s3", validate_bucket_name)
+                self._clients[timeout] = client
+            return client
 
     # --- errors
 
-    async def _request(self, operation: str, **parameters: Any) -> Mapping[str, Any]:
+    async def _request(
+        self, operation: str, deadline: Deadline | None = None, **parameters: Any
+    ) -> Mapping[str, Any]:
         def ask() -> Mapping[str, Any]:
             found: Mapping[str, Any] = getattr(self._opened(), operation)(**parameters)
             return found
 
-        return await self._call(ask)
+        return await self._call(ask, self._limit(deadline))
 
-    async def _call(self, function: Callable[[], T]) -> T:
+    def _limit(self, deadline: Deadline | None) -> float:
+        """Seconds for a request of somebody who waits until the deadline."""
+        return self._answer if deadline is None else min(self._answer, deadline.left() * ANSWER_PART)
+
+    async def _call(self, function: Callable[[], T], limit: float | None, *, probe: bool = False) -> T:
+        """Run a request in a thread, `limit` seconds at most. A probe is made while the store is silent, too."""
+        if not probe and (wait := self._silence.wait()) is not None:
+            raise self._silent(f"Not asked: tried again in {wait:.1f} s")
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+            async with asyncio.timeout(limit) as given:
+                found = await asyncio.get_running_loop().run_in_executor(self._threads, function)
         except ClientError as error:
+            self._silence.answered()
             raise self._explained(error) from None
+        except GatewayError:  # of what the store has answered
+            self._silence.answered()
+            raise
+        except (ConnectTimeoutError, ReadTimeoutError) as error:
+            self._silence.unanswered()
+            raise self._silent(type(error).__name__) from None
         except BotoCoreError as error:
+            self._silence.ended()
             raise Unavailable(
                 f"The object store {self.name} does not respond", detail=type(error).__name__, retry_after=5
             ) from None
+        except TimeoutError:
+            if not given.expired():
+                raise
+            sure = limit is None or limit >= min(SURE, self._answer)
+            (self._silence.unanswered if sure else self._silence.ended)()
+            raise self._silent("No answer in time") from None
+        except BaseException:
+            self._silence.ended()
+            raise
+        self._silence.answered()
+        return found
+
+    def _silent(self, detail: str) -> Unavailable:
+        text = f"The object store {self.name} does not answer. Try again in some seconds"
+        return Unavailable(text, detail=detail, retry_after=5)
 
     def _explained(self, error: ClientError) -> GatewayError:
         code, store = _code(error), f"The object store {self.name}"

@@ -147,7 +147,7 @@ class RemoteTrackedTransfers:
             if record.method == "direct":
                 return await self.tools.direct.resume(name, record, "direct")
             if record.method == "s3" and self.tools.store is not None:
-                return await self.tools.store.resume(name, record)
+                return await self.tools.store.resume(name, record, deadline)
         if shown.state == "COMPLETED" and record.direction != "download":
             raise Conflict("The transfer was completed: there is nothing to retry")
         if shown.state not in _ENDED:
