@@ -39,6 +39,7 @@ NEW: Final = FLAG_WRITE | FLAG_CREATE | FLAG_EXCLUSIVE
 PRIVATE: Final = Attrs(mode=0o600)
 PIECE: Final = 32 * 1024  # bytes of a write
 MOST_BATCHES: Final = 1500  # READDIR answers of the folder of records that are read
+SEARCHED: Final = 500  # newest records that are searched for a job of the scheduler, or for the steps of a copy
 MOST_EXPIRED: Final = 16  # transfers whose data one sweep removes, at random: a request waits for it
 READS: Final = 5  # of a file that is replaced again and again
 UNLOGGED: Final = b" "  # at the end of the file of an end whose line is not in the log yet

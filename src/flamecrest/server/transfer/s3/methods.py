@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from .moves import StoreMoves
 
 T = TypeVar("T")
-SEARCHED: Final = 500  # newest records that are searched for the steps of a copy
 WAITS: Final = "Upload of {size} bytes was started. The file is fetched when it is complete in the object store."
 
 
@@ -224,7 +223,7 @@ class StoreTransfers:
         """The steps of a copy on this cluster, by their ids, the newest first."""
 
         async def use(sftp: Sftp) -> dict[str, Record]:
-            known = (await storage.newest(sftp, self._work.records))[:SEARCHED]
+            known = (await storage.newest(sftp, self._work.records))[: storage.SEARCHED]
             found = await asyncio.gather(*(self._step(sftp, name, copy) for name in known))
             return {name: record for name, record in zip(known, found, strict=True) if record is not None}
 

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from .tools import UserTools
 
 T = TypeVar("T")
-SEARCHED: Final = 500  # newest records that are searched for the id of a scheduler's job
 SILENT: Final = 8  # seconds without progress, by this machine's clock, after which it is looked for twice
 _ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"})
 
@@ -193,7 +192,7 @@ class RemoteTrackedTransfers:
         """The files of a transfer, given by its id or that of its job. Raises NotFound."""
         if names.is_transfer_id(transfer):
             return RecordFiles(self._folder, transfer)
-        for name in (await storage.newest(sftp, self._folder))[:SEARCHED]:
+        for name in (await storage.newest(sftp, self._folder))[: storage.SEARCHED]:
             files = RecordFiles(self._folder, name)
             with suppress(Conflict):
                 record = await storage.read_record(sftp, files)
