@@ -7,10 +7,11 @@ from pydantic import Field
 from .casing import WireModel
 from .filesystem import File, PathRequest
 from .text import Path
+from .units import Integer
 
 # Times as SFTP carries them: seconds in 32 bits, until the year 2106.
-Time = Annotated[int, Field(ge=0, le=2**32 - 1)]
-Size = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Time = Annotated[Integer, Field(ge=0, le=2**32 - 1)]
+Size = Annotated[Integer, Field(ge=0, le=2**63 - 1)]
 
 
 class OpsMvRequest(PathRequest):

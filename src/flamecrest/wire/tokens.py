@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from .casing import WireModel
+from .units import Integer
 
 MAX_LIMITS = 100  # of each kind in one token
 MAX_USES = 10_000
@@ -37,10 +38,12 @@ class TokenRequest(WireModel):
         max_length=MAX_LIMITS,
         description="Jobs that can be seen or changed; others cannot, nor submitted",
     )
-    lifetime: int = Field(
+    lifetime: Integer = Field(
         default=3600, ge=1, le=LONGEST, description="Seconds until the token expires; the operator sets a limit"
     )
-    uses: int | None = Field(default=None, ge=1, le=MAX_USES, description="Number of requests; default: any")
+    uses: Annotated[Integer, Field(ge=1, le=MAX_USES)] | None = Field(
+        default=None, description="Number of requests; default: any"
+    )
     description: Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")] = Field(
         default="", description="Shown in the list of tokens"
     )

@@ -7,9 +7,9 @@ from pydantic import Field
 from .casing import WireModel
 from .compute import JobDescriptionModel
 from .filesystem import CompressionType, PathRequest
+from .operations import Size
 from .text import Path, Text, Word
 
-_GREATEST = 2**63 - 1
 _THEN = "A job that is submitted once when the transfer is complete"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{64}$")]
 
@@ -57,7 +57,7 @@ class S3TransferRequest(WireModel):
     """Through the object store (s3), or the gateway: direct, and s3 where no store is configured."""
 
     transfer_method: Literal["s3", "direct"]
-    file_size: int | None = Field(default=None, ge=0, le=_GREATEST, description="Bytes; needed for uploads")
+    file_size: Size | None = Field(default=None, description="Bytes; needed for uploads")
     sha256: Sha256 | None = Field(default=None, description="That an uploaded file must have, in hexadecimal digits")
 
 

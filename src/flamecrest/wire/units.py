@@ -4,8 +4,8 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-from pydantic import Field, PlainValidator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, PlainValidator
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 MAX_SIZE: Final = 1 << 60  # bytes
 MAX_DURATION: Final = 10 * 366 * 86400  # seconds
@@ -26,6 +26,13 @@ _MOMENT: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?(?:Z|[+-][0-9]{2}:?[0-9]{2})",
     re.ASCII,
 )
+
+
+def read_integer(value: Any) -> Any:
+    """A value of JSON that may be an integer: `true` and `"1"` are none."""
+    if isinstance(value, bool | str):
+        raise PydanticKnownError("int_type")
+    return value
 
 
 def read_size(value: Any) -> int:
@@ -88,6 +95,7 @@ def read_time(value: Any) -> int:
     return seconds
 
 
+Integer = Annotated[int, BeforeValidator(read_integer)]
 Size = Annotated[
     int,
     PlainValidator(read_size, json_schema_input_type=str),
