@@ -81,6 +81,19 @@ def end_of(client: Client, transfer: str) -> dict[str, Any]:
     return found
 
 
+def end_of_job(client: Client, transfer: str) -> dict[str, Any]:
+    """The status of a transfer as a job, when it has ended: nobody has asked for the transfer itself."""
+
+    def status() -> dict[str, Any] | None:
+        answer = client.http.get(f"/compute/{SYSTEM}/jobs/{transfer}")
+        assert answer.status_code == 200, answer.text
+        (job,) = answer.json()["jobs"]
+        return None if job["status"]["state"] == "RUNNING" else job["status"]
+
+    found: dict[str, Any] = wait_for(status)
+    return found
+
+
 def left(folder: Path) -> list[Path]:
     return list(folder.glob(".flamecrest-*"))
 
@@ -135,7 +148,8 @@ def test_what_a_killed_gateway_has_left_is_finished_by_another(world: World, wor
     os.kill(world.servers[0].pid, signal.SIGKILL)
     for transfer, source, folder in ((synced, "from", "to"), (copied, "alone", "copies")):
         new = (work / source / "file").read_bytes()
-        ended = end_of(two, transfer)
+        job, ended = end_of_job(two, transfer), end_of(two, transfer)
+        assert (job["state"], job["stateReason"]) == (ended["state"], ended["error"])
         content = (work / folder / "file").read_bytes()
         if ended["state"] == "COMPLETED":
             assert content == new

@@ -42,6 +42,13 @@ def until(happened: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
+def job_state(http: httpx.Client, api: Api, transfer: str) -> str:
+    """The state of a copy as a job."""
+    answer = http.get(f"/compute/{api.system}/jobs/{transfer}")
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["jobs"][0]["status"]["state"])
+
+
 def step_of(api: Api, system: str, direction: str, path: str) -> str | None:
     """The mover job of a step of a copy, empty if it has none; None while there is no such step."""
     for record in (Path(api.home) / ".flamecrest-transfers" / system).glob("*.json"):
@@ -84,6 +91,7 @@ def test_killed_while_the_file_is_fetched(place, doomed, api, work, http, looked
     let_jobs_start(place, api, work, http)
     if looked_at == "after":
         until(lambda: Path(f"{work}/copy").read_bytes() == data)
+        until(lambda: job_state(http, api, transfer) == "COMPLETED")  # before anybody asks for the transfer
     done = copied(http, api, transfer)
     assert (done["state"], done["sha256"]) == ("COMPLETED", hashlib.sha256(data).hexdigest()), done
     assert read(http, api, f"{work}/copy") == data
@@ -93,13 +101,15 @@ def test_killed_while_the_file_is_fetched(place, doomed, api, work, http, looked
 
 
 @pytest.mark.parametrize("api", ["gateway"], indirect=True)
-def test_killed_while_the_file_is_fetched_and_cancelled(place, doomed, api, work, http, store) -> None:
+@pytest.mark.parametrize("by", ["transfer", "job"])
+def test_killed_while_the_file_is_fetched_and_cancelled(place, doomed, api, work, http, store, by: str) -> None:
     """The job that waits is cancelled, too: it never replaces the target."""
     prepare(work)
     transfer, job = killed_while_fetching(place, doomed, api, work)
+    kind = f"/compute/{api.system}/jobs" if by == "job" else f"/filesystem/{api.system}/transfer"
     try:
         for _ in range(2):
-            assert http.delete(f"/filesystem/{api.system}/transfer/{transfer}").status_code == 204
+            assert http.delete(f"{kind}/{transfer}").status_code == 204
             (seen,) = http.get(f"/compute/{other_system(api)}/jobs/{job}").json()["jobs"]
             assert seen["status"]["state"] == "CANCELLED", seen
     finally:
@@ -142,7 +152,9 @@ def begin(server: Server, api: Api, work: str, **more: Any) -> str:
 
 def finish(api: Api, work: str, http: httpx.Client, transfer: str, data: bytes) -> None:
     """The state says that it was stopped; the target is the old or the new file; a retry finishes; nothing is left."""
+    until(lambda: job_state(http, api, transfer) != "RUNNING")  # nobody has asked for the transfer itself
     ended = copied(http, api, transfer)
+    assert job_state(http, api, transfer) == ended["state"]
     assert (ended["state"], "was stopped" in ended["error"]) == ("FAILED", True), ended
     assert "Retry" in ended["hint"]
     assert read(http, api, f"{work}/copy") in (b"old", data)

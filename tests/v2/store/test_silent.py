@@ -32,7 +32,9 @@ def place(tmp_path: Path) -> Iterator[tuple[httpx.Client, str]]:
         centre = stack.enter_context(portal.wrap_async_context_manager(Centre(tmp_path / "centre")))
         config = centre.config()
         for cluster in config["clusters"]:
-            cluster["data_operation"]["data_transfer"] = ObjectStore(address, SignedOnly(_nothing)).settings(mover="gateway")
+            cluster["data_operation"]["data_transfer"] = ObjectStore(address, SignedOnly(_nothing)).settings(
+                mover="gateway"
+            )
             cluster["ssh"]["timeout"] = {"connection": 1, "login": 1, "command_execution": 1}
         path = tmp_path / "flamecrest.yaml"
         path.write_text(yaml.safe_dump(config))

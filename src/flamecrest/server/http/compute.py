@@ -13,6 +13,7 @@ from flamecrest.server.http.core.responses import JsonResponse, no_content
 from flamecrest.server.http.core.route import Call, GatewayRoute
 from flamecrest.server.http.core.shared_answers import NOT_MODIFIED, Encoded, SharedResponse, WaitTime, wait_for_change
 from flamecrest.server.http.jobs import filters, output
+from flamecrest.server.http.jobs.copies import cancel_job, find_job
 from flamecrest.server.http.jobs.events import JOB_EVENTS, job_events
 from flamecrest.server.http.jobs.filters import JobsRequest
 from flamecrest.server.http.jobs.output_events import FollowStart
@@ -39,7 +40,7 @@ async def get_job(call: Call, job_id: JobId, wait: WaitTime = None) -> Response:
     allowed = await call.allow(Verb.JOBS_READ, jobs=(job_id,))
 
     async def read(jobs: JobLookup, deadline: Deadline) -> Encoded:
-        return Encoded.of_list("jobs", await jobs.job(job_id, deadline), show_job)
+        return Encoded.of_list("jobs", await find_job(call, jobs, job_id, deadline), show_job)
 
     return await wait_for_change(call, wait, lambda: allowed.job_lookup(job_id), read)
 
@@ -109,7 +110,7 @@ async def delete_job(call: Call, job_id: JobId, signal: Annotated[SignalName | N
     if signal is not None:
         await allowed.scheduler().signal(job_id, signal, call.deadline)
     else:
-        await allowed.job_lookup(job_id).cancel(job_id, call.deadline)
+        await cancel_job(call, allowed.job_lookup(job_id), job_id)
     return no_content()
 
 

@@ -53,7 +53,7 @@ from .probing import make_board, probing, probing_auth, service_account
 from .scheduler import SchedulerChoice, choose_scheduler
 from .ssh import make_pool
 from .stores import Background, Stores
-from .tracked import tracked_transfers
+from .tracked import jobs_of_transfers, tracked_transfers
 from .transfers import Through, TransferPorts, make_signer
 
 if TYPE_CHECKING:
@@ -294,7 +294,7 @@ def _ports(
         uploads=uploads,
         bulk=bulk,
         direct_uploads=transfers.uploads,
-        transfer_jobs=transfers.jobs,
+        transfer_jobs=jobs_of_transfers(transfers),
         shown_jobs=transfers.shown_jobs,
         tracked=tracked_transfers(transfers),
         **({"resolve": resolve} if _resolves_links(settings) or settings.auth.tokens is not None else {}),

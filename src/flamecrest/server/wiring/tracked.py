@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from flamecrest.server.transfer.tracking.jobs import CopyJobs
 from flamecrest.server.transfer.tracking.remote import RemoteTrackedTransfers
 from flamecrest.server.transfer.tracking.starting import FolderTransfers
 from flamecrest.server.transfer.tracking.then import ThenSubmit
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from flamecrest.server.auth.port import Identity
 
     from .transfers import TransferPorts
+
+
+def jobs_of_transfers(ports: TransferPorts) -> Callable[[Identity], CopyJobs]:
+    """The transfers of one cluster as jobs, as a function of the caller's identity."""
+    tracked = tracked_transfers(ports)
+    return lambda identity: CopyJobs(ports.jobs(identity), tracked(identity).get)
 
 
 def tracked_transfers(ports: TransferPorts) -> Callable[[Identity], RemoteTrackedTransfers]:

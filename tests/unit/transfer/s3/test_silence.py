@@ -1,4 +1,4 @@
-"""A store that accepts connections and does not answer: requests end in time with its name, and the next ones at once."""
+"""A store that accepts connections and does not answer: requests end in time, and the next ones at once."""
 
 from __future__ import annotations
 

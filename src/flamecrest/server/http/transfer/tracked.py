@@ -1,6 +1,5 @@
 """Routes that list, show, cancel and retry transfers, synchronize and copy: between the wire and TrackedTransfers."""
 
-from dataclasses import replace
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query
@@ -8,11 +7,12 @@ from starlette.responses import Response
 
 from flamecrest.server.auth.port import Verb
 from flamecrest.server.cluster import Cluster
-from flamecrest.server.errors import Conflict, GatewayError
+from flamecrest.server.errors import Conflict
 from flamecrest.server.http.core.openapi import ERRORS
 from flamecrest.server.http.core.parameters import body_limit
 from flamecrest.server.http.core.responses import JsonResponse, no_content
 from flamecrest.server.http.core.route import Call, FilesRoute
+from flamecrest.server.http.jobs.copies import cancel_transfer, settled, target_transfers
 from flamecrest.server.http.jobs.specs import KEY_HEADER
 from flamecrest.server.schedulers.values import JobSpec
 from flamecrest.server.transfer.port import StartedTransfer
@@ -102,10 +102,7 @@ async def get_transfer(call: Call, transfer_id: TransferId) -> Response:
 async def delete_transfer(call: Call, transfer_id: TransferId) -> Response:
     """Cancel a transfer and remove what is not finished. One that has ended stays as it is."""
     tracked = (await call.allow(Verb.TRANSFER, jobs=(transfer_id,))).tracked_transfers()
-    left = await tracked.cancel(transfer_id, call.deadline)
-    if left is not None and left.target is not None:
-        target, _ = await _target(call, left.target_system, left.target, None)
-        await tracked.cancel_steps(left.id, target, call.deadline)
+    await cancel_transfer(call, tracked, transfer_id)
     return no_content()
 
 
@@ -132,17 +129,9 @@ async def _retriable(call: Call, transfer_id: str) -> TransferView:
 
 
 async def _seen(call: Call, transfer_id: str) -> TransferView:
-    """A transfer. How an abandoned copy stands is on both systems; it is under way while the other cannot be asked."""
+    """A transfer, as it stands on both systems."""
     tracked = (await call.allow(Verb.TRANSFER, jobs=(transfer_id,))).tracked_transfers()
-    view = await tracked.get(transfer_id, call.deadline)
-    if not view.abandoned or view.target is None:
-        return view
-    try:
-        target, _ = await _target(call, view.target_system, view.target, None)
-        return await tracked.settle_copy(view.id, target, call.deadline)
-    except GatewayError as error:
-        reason = f"The gateway that copied it was stopped, and {view.target_system} cannot be asked: {error.public}"
-        return replace(view, error=reason, hint=None)
+    return await settled(call, tracked, await tracked.get(transfer_id, call.deadline), call.deadline)
 
 
 def _sync_request(body: wire.SyncTransferRequest) -> SyncRequest:
@@ -167,11 +156,8 @@ async def _target(
     removes: bool = False,
 ) -> tuple[TrackedTransfers, JobSpec | None]:
     """The transfers on the target's system, and the job for it. Both need the caller's permission there."""
+    target = await target_transfers(call, system, path, call.deadline, name=name, removes=removes)
     cluster = call.cluster if system is None else call.gateway.cluster(system)
-    allowed = await cluster.allow(call.identity, Verb.TRANSFER, call.deadline, path, tree=True)
-    target = allowed.tracked_transfers(**{name: path})
-    if removes:
-        allowed.refuse_root(path)
     return target, None if then is None else await following_spec(call, cluster, then)
 
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from flamecrest.server.transfer.records.record import Record
 
 T = TypeVar("T")
-_NAMES: Final = {"upload": "UploadFile", "download": "DownloadFile", "internal": "CopyFiles"}
+COPY: Final = "CopyFiles"  # synchronizations, and copies to another cluster
+_NAMES: Final = {"upload": "UploadFile", "download": "DownloadFile", "internal": COPY}
 
 
 class TransferJobs:

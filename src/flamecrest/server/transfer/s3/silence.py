@@ -1,4 +1,4 @@
-"""A store that has left a request without an answer: others fail at once, except one at a time that tries it. No I/O."""
+"""A store that does not answer: requests fail at once, except one at a time that tries it. No I/O."""
 
 from __future__ import annotations
 

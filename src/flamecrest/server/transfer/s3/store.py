@@ -257,9 +257,7 @@ class Store:
 
     # --- errors
 
-    async def _request(
-        self, operation: str, deadline: Deadline | None = None, **parameters: Any
-    ) -> Mapping[str, Any]:
+    async def _request(self, operation: str, deadline: Deadline | None = None, **parameters: Any) -> Mapping[str, Any]:
         def ask() -> Mapping[str, Any]:
             found: Mapping[str, Any] = getattr(self._opened(), operation)(**parameters)
             return found

@@ -1,14 +1,16 @@
-"""The state of a transfer that a scheduler's job does: what the scheduler says, and the logs of the job."""
+"""The state of a transfer that a scheduler's job does, from the job and its logs; and copies that are shown as jobs."""
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import GatewayError, NotFound
+from flamecrest.server.schedulers.values import Stage
 from flamecrest.server.ssh.channels.sftp_packets import SftpError
+from flamecrest.server.transfer.direct.lookup import COPY
 from flamecrest.server.transfer.records import storage
 from flamecrest.server.transfer.records.record import End, Progress, Record
 
@@ -16,15 +18,19 @@ from .job_log import JobLog, read_job_log
 from .view import state_of
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from flamecrest.server.deadline import Deadline
-    from flamecrest.server.schedulers.values import Job
+    from flamecrest.server.schedulers.port import JobLookup
+    from flamecrest.server.schedulers.values import Job, JobMetadata
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.transfer.records.names import RecordFiles
 
-    from .port import State
+    from .port import State, TransferView
     from .tools import UserTools
 
 UNKNOWN: Final = 600  # seconds after its submission for which a job may be unknown to the scheduler
+ABANDONED: Final = "The gateway that copied it was stopped. How far it is, is known on the other system."
 FORGOTTEN: Final = "The scheduler does not know the job any more, and its log does not say that it has succeeded."
 
 
@@ -82,3 +88,38 @@ def _progress(record: Record, log: JobLog) -> Progress | None:
     if log.done is None:
         return None
     return Progress(int(time.time()), log.done, log.total or record.size)
+
+
+class CopyJobs:
+    """The JobLookup port over that of transfers: synchronizations and copies whose gateway has died are noticed.
+
+    `get` shows a transfer, and records the end of one that died. What only the other system knows has the reason
+    ABANDONED.
+    """
+
+    def __init__(self, jobs: JobLookup, get: Callable[[str, Deadline], Awaitable[TransferView]]) -> None:
+        self._jobs = jobs
+        self._get = get
+
+    @property
+    def age(self) -> float:
+        return self._jobs.age
+
+    async def wait_for_change(self, seconds: float) -> None:
+        await self._jobs.wait_for_change(seconds)
+
+    async def metadata(self, job_id: str, deadline: Deadline) -> list[JobMetadata]:
+        return await self._jobs.metadata(job_id, deadline)
+
+    async def cancel(self, job_id: str, deadline: Deadline) -> None:
+        await self._jobs.cancel(job_id, deadline)
+
+    async def job(self, job_id: str, deadline: Deadline) -> list[Job]:
+        found = await self._jobs.job(job_id, deadline)
+        if any(one.name == COPY and one.stage is Stage.RUNNING for one in found):
+            seen = await self._get(job_id, deadline)
+            if seen.ended is not None:
+                return await self._jobs.job(job_id, deadline)
+            if seen.abandoned:
+                return [replace(one, reason=ABANDONED) for one in found]
+        return found
