@@ -232,3 +232,26 @@ def test_secrets_stay_out_of_logs_and_scripts(api, place, work, http, web) -> No
     assert "X-Amz-Signature" not in shown
     assert "sandbox-secret" not in shown
     assert not (home / ".flamecrest-transfers" / api.system / f"{transfer.id}.urls").exists()
+
+
+@pytest.mark.parametrize("api", ["job"], indirect=True)
+def test_a_download_while_the_accounting_is_late(place, api, work, http) -> None:
+    """No job can have been submitted for a transfer that begins: the records of others are not waited for."""
+    centre = place[0]
+    Path(f"{work}/file").write_bytes(b"abc")
+    job = {"workingDirectory": work, "script": "#!/bin/sh\ntrue\n", "account": "test", "comment": "mine", "hold": True}
+    body = {"path": f"{work}/file", "transferDirectives": {"transferMethod": "s3"}}
+    url, key = f"/filesystem/{api.system}/transfer/download", {"Idempotency-Key": os.urandom(8).hex()}
+    centre.slurm.set(history_lag=600)
+    try:
+        submitted = http.post(f"/compute/{api.system}/jobs", json={"job": job | {"standardOutput": "/dev/null"}})
+        assert submitted.status_code == 201, submitted.text
+        first = http.post(url, json=body, headers=key)
+        assert first.status_code == 201, first.text
+        before = len(centre.slurm.jobs())
+        assert http.post(url, json=body, headers=key).json() == first.json()
+        assert len(centre.slurm.jobs()) == before
+    finally:
+        centre.slurm.set(history_lag=0)
+        http.delete(f"/compute/{api.system}/jobs/{submitted.json()['jobId']}")
+    assert ended(Transfer(http, api.system, first))["status"]["state"] == "COMPLETED"

@@ -65,7 +65,17 @@ _RESOURCES: Final[Mapping[str, str]] = MappingProxyType(
 )
 # what every scheduler takes, and what is not the caller's
 _COMMON: Final = frozenset(
-    {"working_directory", "script", "script_path", "env", "resources", "marker", "idempotency_key", "script_name"}
+    {
+        "working_directory",
+        "script",
+        "script_path",
+        "env",
+        "resources",
+        "marker",
+        "idempotency_key",
+        "new_key",
+        "script_name",
+    }
 )
 _OPTIONAL: Final[Mapping[str, str]] = MappingProxyType(
     {one.name: _camel(one.name) for one in fields(JobSpec) if one.name not in _COMMON}

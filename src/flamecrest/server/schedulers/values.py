@@ -87,7 +87,8 @@ class JobSpec:
 
     None, or an empty list, leaves a field to the script and to the scheduler. `native` holds options of the scheduler's
     own submission program. `marker` is a token of the gateway's that `Scheduler.find` finds the job by later.
-    `idempotency_key` is the caller's: the same key and job are submitted once. `script_name` is the name of the file
+    `idempotency_key` is the caller's: the same key and job are submitted once; `new_key` says that it was just made, so
+    that there is no job to look for. `script_name` is the name of the file
     that `script` was read from.
     """
 
@@ -121,6 +122,7 @@ class JobSpec:
     native: Sequence[str] = ()
     marker: str | None = None
     idempotency_key: str | None = None
+    new_key: bool = False
     script_name: str | None = None
 
 

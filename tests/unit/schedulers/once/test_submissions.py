@@ -324,3 +324,20 @@ async def test_a_search_is_repeated_until_it_is_certain():
     with pytest.raises(Unavailable, match="Nothing was submitted"):
         await Submissions().submit(queue, "ada", KEYED, soon(0.1))
     assert not queue.jobs
+
+
+async def test_a_new_key_needs_no_search():
+    """The accounting may be late, or down."""
+    queue, submissions = JobQueue(broken=Unavailable("the accounting does not answer")), Submissions()
+    new = replace(KEYED, new_key=True)
+    assert [await submit(queue, new, submissions) for _ in range(2)] == ["1", "1"]
+    assert (queue.searches, len(queue.jobs)) == (0, 1)
+    assert make_marker("ada", "key", new) == make_marker("ada", "key", KEYED)
+    queue.broken = None
+    assert await submit(queue, KEYED) == "1"  # another gateway finds it
+
+
+async def test_a_new_key_whose_answer_is_lost():
+    queue = JobQueue(loses="answer", late=1)
+    assert await submit(queue, replace(KEYED, new_key=True)) == "1"
+    assert (queue.searches, len(queue.jobs)) == (2, 1)

@@ -43,7 +43,7 @@ _PAUSES: Final = (0.2, 2.0)  # seconds between two searches: the first and the l
 _NOT_RECORDED: Final = 0.5  # seconds between two searches while the accounting is late
 MARKER: Final = re.compile(r"flamecrest-[a-z2-7]{20}-[a-z2-7]{8}", re.ASCII)
 _DEFAULTS: Final = JobSpec("")
-_HASHED: Final = sorted({one.name for one in fields(JobSpec)} - {"marker", "idempotency_key"})
+_HASHED: Final = sorted({one.name for one in fields(JobSpec)} - {"marker", "idempotency_key", "new_key"})
 
 _log: Final = logging.getLogger(__name__)
 
@@ -162,13 +162,13 @@ class Submissions:
         self._under_way[marker.prefix] = marker.text
         batch = self._batches.get(marker.prefix)
         try:
-            job_id = await self._existing(batch or submitter, marker, deadline)
+            job_id = None if spec.new_key else await self._existing(batch or submitter, marker, deadline)
             if job_id is None:
                 job_id = await self._attempt(submitter, user, key, marker, spec, deadline)
-                if batch is None:
-                    job_id = await self._first(submitter, marker, job_id, deadline)
-                else:
+                if batch is not None:
                     batch.note(marker.text, job_id)
+                elif not spec.new_key:
+                    job_id = await self._first(submitter, marker, job_id, deadline)
         finally:
             del self._under_way[marker.prefix]
         self._answered.pop(marker.prefix, None)

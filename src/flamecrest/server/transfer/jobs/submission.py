@@ -53,12 +53,12 @@ class TransferSubmitter:
         self._make_folder = make_folder
 
     async def submit(
-        self, job: TransferJob, deadline: Deadline, *, account: str | None, key: str | None = None
+        self, job: TransferJob, deadline: Deadline, *, account: str | None, key: str | None = None, new: bool = False
     ) -> SubmittedTransfer:
-        """Submit the job, charged to `account`; with an idempotency `key` once. Raises what Submitter.submit raises.
+        """Submit the job, charged to `account`; with an idempotency `key` once, which may be `new`.
 
         Raises Invalid for an account that is missing or cannot be one, and if no folder for the logs is configured;
-        what `make_folder` raises.
+        what Submitter.submit and `make_folder` raise.
         """
         if self._work_root is None:
             raise Invalid("Transfer jobs need a file system with default_work_dir. This cluster has none.")
@@ -77,6 +77,7 @@ class TransferSubmitter:
             env={"PATH": _PATH, **job.env},
             time_limit=job.time_limit,
             idempotency_key=key,
+            new_key=new,
         )
         if self._make_folder is not None:
             await self._make_folder(folder, deadline)

@@ -241,7 +241,7 @@ class StoreMoves:
     async def _submit(
         self, sftp: Sftp, files: RecordFiles, record: Record, found: StoredObject | None, deadline: Deadline
     ) -> None:
-        """Submit the mover job, and note its id."""
+        """Submit the mover job, and note its id. That of a download is submitted when its id was just made."""
         item, plan, private, life = (
             self._access.place(record, self._username),
             parts_of(record),
@@ -264,7 +264,9 @@ class StoreMoves:
             script = send_script(files.base, plan, self._access.parallel, record.path, int(mtime or 0))
             job = TransferJob.of("download", "downloaded", script)
         await storage.write_urls(sftp, files, urls)
-        submitted = await self._submitter.submit(job, deadline, account=item.account or None, key=files.transfer)
+        submitted = await self._submitter.submit(
+            job, deadline, account=item.account or None, key=files.transfer, new=found is None
+        )
         progress = Progress(int(time.time()), total=record.size, job_id=submitted.job_id)
         await storage.write_progress(sftp, files, progress)
 
