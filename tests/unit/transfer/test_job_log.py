@@ -8,6 +8,40 @@ from flamecrest.server.transfer.tracking.job_log import JobLog, parse
 
 DATE = b"Sun Nov 29 17:06:37 UTC 2026 "
 STAMP = b"2026-11-29T17:06:37Z "
+SHORT = b"tar: /home/ada/.f7t_archive_x/new: Wrote only 2048 of 10240 bytes\n"
+ENDS = b"tar: Error is not recoverable: exiting now\n"
+TAR = [  # of GNU tar 1.34 and the programs that it runs, on a full disk, and with archives that are none
+    (SHORT + ENDS, f"{SHORT.decode().strip()} (disk full, or quota exceeded)"),
+    (
+        b"\ngzip: stdout: No space left on device\n" + SHORT + b"tar: Child returned status 1\n" + ENDS,
+        "gzip: stdout: No space left on device",
+    ),
+    (
+        b"\nbzip2: I/O or other error, bailing out.  Possible reason follows.\nbzip2: No space left on device\n"
+        b"\tInput file = (stdin), output file = (stdout)\n" + SHORT + b"tar: Child returned status 1\n" + ENDS,
+        "bzip2: No space left on device",
+    ),
+    (
+        b"xz: (stdout): Write error: No space left on device\n" + SHORT + b"tar: Child returned status 1\n" + ENDS,
+        "xz: (stdout): Write error: No space left on device",
+    ),
+    (
+        (
+            b"tar: tree/f3: Wrote only 9728 of 10240 bytes\ntar: tree/f4: Cannot write: No space left on device\n"
+            b"tar: Exiting with failure status due to previous errors\n"
+        ),
+        "tar: tree/f4: Cannot write: No space left on device",
+    ),
+    (
+        b"\ngzip: stdin: not in gzip format\ntar: Child returned status 1\n" + ENDS,
+        "gzip: stdin: not in gzip format",
+    ),
+    (
+        b"\ngzip: stdin: unexpected end of file\ntar: Unexpected EOF in archive\n" + ENDS,
+        "tar: Unexpected EOF in archive",
+    ),
+    (ENDS, ENDS.decode().strip()),
+]
 
 
 @pytest.mark.parametrize(
@@ -20,6 +54,13 @@ STAMP = b"2026-11-29T17:06:37Z "
         (
             b"mv: cannot stat 'x': Permission denied\n" + DATE + b"Unable to move files, exit status 1\n",
             JobLog(None, 0, "Unable to move files: mv: cannot stat 'x': Permission denied"),
+        ),
+        *(
+            (
+                log + DATE + b"Unable to compress files, exit status 2\n",
+                JobLog(None, 0, f"Unable to compress files: {why}"),
+            )
+            for log, why in TAR
         ),
         (DATE + b"Unable to move files, exit status 1\n", JobLog(None, 0, "Unable to move files, exit status 1")),
         (

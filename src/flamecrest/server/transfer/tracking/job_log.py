@@ -26,6 +26,12 @@ _PROGRESS: Final = re.compile(rb"^\S+ Progress: (\d{1,18}) of (\d{1,18}|unknown)
 _MOVED: Final = re.compile(rb"^\S+ (\d{1,18}) bytes were (?:received|sent)\.$", re.MULTILINE)
 _DONE: Final = re.compile(rb"(?:Files were|File was) successfully [a-z]+\.$", re.MULTILINE)
 _FAILED: Final = re.compile(r".*(Unable to [a-z ]+), exit status \d+")
+# lines of tar and bzip2 that follow the reason, or go before it
+_AROUND: Final = re.compile(
+    r"tar: (?:Error is not recoverable: exiting now|Exiting with failure status due to previous errors"
+    r"|Child returned status \d+|Removing leading .*)|Input file = .*"
+)
+_SHORT: Final = re.compile(r"tar: .*: Wrote only \d+ of \d+ bytes")
 _DATED: Final = re.compile(r"\d{4}-\d\d-\d\dT\S+ |\w{3} \w{3} [ \d]\d [\d:]{8} \w+ \d{4} ")
 
 
@@ -58,13 +64,22 @@ def parse(errors: bytes, output: bytes) -> JobLog:
 
 
 def _reason(errors: bytes) -> str:
-    """The last line, without its date; if that only says that the job has failed, the one before it."""
+    """The last line, without its date; if that only says that the job has failed, the one that says why."""
     lines = [line for line in map(_plain, errors.decode("utf-8", "replace").splitlines()) if line]
     if not lines:
         return ""
     if len(lines) > 1 and (found := _FAILED.fullmatch(lines[-1])) is not None and "Progress: " not in lines[-2]:
-        return f"{found[1]}: {lines[-2]}"
+        return f"{found[1]}: {_why(lines[:-1])}"
     return lines[-1]
+
+
+def _why(lines: list[str]) -> str:
+    """The last line that says why a program has failed."""
+    told = [line for line in lines if not _AROUND.fullmatch(line)] or lines
+    full = [line for line in told if _SHORT.fullmatch(line)]
+    if full and told[-1] == full[-1]:  # the compressing program may have said it better
+        return next((line for line in reversed(told) if line not in full), f"{full[-1]} (disk full, or quota exceeded)")
+    return told[-1]
 
 
 def _plain(line: str) -> str:

@@ -30,6 +30,17 @@ _ENDS: Final[Mapping[str, State]] = MappingProxyType(
 _HINTS: Final = (
     (("was damaged",), "Remove the transfer with DELETE. Then start it again."),
     (("disk full", "quota", "no space"), "Free space, or ask for more quota. Then retry the transfer."),
+    (
+        (
+            "unexpected eof",
+            "unexpected end of",
+            "not in gzip format",
+            "not look like a tar",
+            "not a bzip2 file",
+            "format not recognized",
+        ),
+        "Check that the archive is whole, and that `compression` is the one that it was made with.",
+    ),
     (("permission denied",), "Check that you may read the source and write to the folder of the target."),
     (("no such file",), "Check the path. What does not exist any more cannot be transferred."),
     (("not finished in time", "expired", "took too long"), "Start the transfer again, or retry it."),
