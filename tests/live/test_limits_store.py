@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flamecrest.server.auth.port import Identity
-from flamecrest.server.errors import Busy
+from flamecrest.server.errors import Busy, Unavailable
 from flamecrest.server.limits.fair_use import FairUse
 from flamecrest.server.limits.redis_buckets import RETRY_STORE, RedisBuckets
 from flamecrest.server.limits.values import Allowance, Rate
@@ -33,9 +33,9 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def server(folder: Path, port: int) -> AsyncIterator[None]:
+async def server(folder: Path, port: int, *more: str) -> AsyncIterator[None]:
     """A server on this port while the block runs."""
-    options = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder))
+    options = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), *more)
     process = await asyncio.create_subprocess_exec(
         SERVER, *options, stdout=asyncio.subprocess.DEVNULL, stdin=asyncio.subprocess.DEVNULL
     )
@@ -85,6 +85,23 @@ async def test_while_the_server_is_down_each_replica_counts_alone(tmp_path: Path
         "the store of limits does not answer: this process counts alone",
         "the store of limits answers again",
     ]
+
+
+async def test_the_check_takes_from_a_bucket(tmp_path: Path) -> None:
+    port = free_port()
+    buckets = RedisBuckets(f"redis://127.0.0.1:{port}/0")
+    async with server(tmp_path, port):
+        await buckets.check()
+    with pytest.raises(Unavailable, match="does not answer"):
+        await buckets.check()
+    await buckets.close()
+    guest = RedisBuckets(f"redis://:hunter2@127.0.0.1:{port}/0")
+    async with server(tmp_path, port, "--requirepass", "another"):
+        with pytest.raises(Unavailable) as refused:
+            await guest.check()
+    assert (refused.value.detail or "").startswith("AuthenticationError: ")
+    assert "hunter2" not in (refused.value.detail or "")
+    await guest.close()
 
 
 async def test_bytes_of_two_replicas(tmp_path: Path) -> None:

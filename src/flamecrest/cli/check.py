@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from flamecrest.server.settings import Settings
 
-    from .connect import CheckResult
+    from .checks.running import CheckResult
 
 
 def check(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,16 +14,14 @@ import httpx
 
 from flamecrest.server.auth.port import Identity, Verb
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import Denied, GatewayError, NotFound, Timeout, Unauthenticated, Unavailable, Upstream
-from flamecrest.server.health.probes import NotProbed
-from flamecrest.server.settings import CertificatesSettings, ProbingSettings, S3TransferSettings
-from flamecrest.server.ssh.errors import AddressPenalised, ConnectionDropped, CredentialsFailed, LoginRefused
-from flamecrest.server.ssh.host_keys import KNOWN_HOSTS_LINE
+from flamecrest.server.errors import Denied, NotFound, Timeout, Unavailable, Upstream
+from flamecrest.server.settings import ProbingSettings, S3TransferSettings
 from flamecrest.server.wiring.authentication import make_introspection
-from flamecrest.server.wiring.probing import service_account
 from flamecrest.server.wiring.stores import Stores
 
-from .store_check import STORE_ADVICE, StoreRefused, try_store
+from .checks.running import HTTP, LOGIN, Advice, CheckResult, UnusableResponse, login_advice, reach, run_check
+from .checks.services import service_checks
+from .store_check import STORE_ADVICE, try_store
 
 if TYPE_CHECKING:
     from flamecrest.server.cluster import Cluster, Gateway, Permission
@@ -33,35 +29,6 @@ if TYPE_CHECKING:
     from flamecrest.server.transfer.s3.access import StoreAccess
     from flamecrest.wire.systems import TransferMethod
 
-Advice = Mapping[type[Exception], str]
-
-_LOGIN: Advice = {
-    AddressPenalised: "list the gateway's address in PerSourcePenaltyExemptList (sshd_config of the login node), "
-    "and correct the keys whose logins fail (see the log)",
-    ConnectionDropped: "increase MaxStartups, and list the gateway's address in PerSourcePenaltyExemptList "
-    "(sshd_config of the login node); check filters of addresses",
-    LoginRefused: "correct the user's key; sshd's log says why (`journalctl -t sshd`), for example that the account is "
-    "locked. OpenSSH 9.8 and newer drop all connections of an address whose logins fail: "
-    "list the gateway's address in PerSourcePenaltyExemptList (sshd_config of the login node)",
-    Timeout: "check the firewall and the jump host; if the host is only slow, increase ssh.timeout",
-    CredentialsFailed: "correct the user's key in ssh_credentials, and its passphrase, if it has one",
-    Denied: "add a key of this user to ssh_credentials, or give another user with --user",
-    Upstream: "check ssh.host, ssh.port and the firewall; host key: ssh.host_keys; permission denied: the user's key",
-}
-_CERTIFICATE_LOGIN: Advice = {
-    **_LOGIN,
-    LoginRefused: "sshd's log of the login node says why (`journalctl -t sshd`). TrustedUserCAKeys must name the CA's "
-    "public key; the principal must be the account; ssh_credentials.source_address must be the gateway's address as "
-    "the login node sees it; the account must exist and be neither locked nor expired; the clocks must agree",
-}
-_CHANGED_HOST_KEY = (
-    "compare the key with the one that the centre publishes; if they are equal, replace the old line in the "
-    "known_hosts of the account that runs the gateway, or in ssh.host_keys"
-)
-_HOST_KEY = (
-    "compare the key with the one that the centre publishes; then add the line to the known_hosts of the account that "
-    "runs the gateway, or set ssh.host_keys"
-)
 _FILES: Advice = {
     NotFound: "correct file_systems[].path, or mount the file system",
     Denied: "the user has no access: correct file_systems[].path, or give another user with --user",
@@ -75,36 +42,9 @@ _SCHEDULER: Advice = {
 _TRANSFERS: Advice = {
     Denied: "the user has no access to their folder in the file system with default_work_dir",
 }
-_OTHER_CLIENT = "check service_account.client_id and secret, and auth.authentication.token_url"
-_OTHER_CLAIMS = "give this client tokens with the audience and the user name that auth.authentication asks for"
-_HTTP: Advice = {
-    httpx.TimeoutException: "check the firewall and the proxy",
-    httpx.ConnectError: "check host and port of the URL, and the certificate",
-    httpx.UnsupportedProtocol: "the URL must begin with https:// or http://",
-}
 
 
-_STORE: Advice = {**STORE_ADVICE, **_HTTP}
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """The result of one check: message of success or failure, and advice on a failure."""
-
-    subject: str
-    ok: bool
-    seconds: float
-    message: str = ""
-    advice: str = ""
-
-
-class UnusableResponse(Exception):
-    """A service responds, but not as required."""
-
-    def __init__(self, message: str, advice: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.advice = advice
+_STORE: Advice = {**STORE_ADVICE, **HTTP}
 
 
 class UnusableDocument(UnusableResponse):
@@ -138,7 +78,7 @@ async def check_logins(gateway: Gateway, settings: Settings, username: str, seco
     """Check nothing but the login, on every cluster."""
     identity = Identity(username=username)
     checks = [
-        check_login(gateway.cluster(one.name), one, identity, seconds, _login_advice(settings, one))
+        check_login(gateway.cluster(one.name), one, identity, seconds, login_advice(settings, one))
         for one in settings.clusters
     ]
     return list(await asyncio.gather(*checks))
@@ -150,18 +90,13 @@ async def check_connections(gateway: Gateway, settings: Settings, username: str,
     async with httpx.AsyncClient(timeout=seconds, follow_redirects=True) as client, asyncio.TaskGroup() as group:
         clusters = [
             group.create_task(check_cluster(gateway.cluster(cluster.name), cluster, identity, seconds, advice))
-            for cluster, advice in ((one, _login_advice(settings, one)) for one in settings.clusters)
+            for cluster, advice in ((one, login_advice(settings, one)) for one in settings.clusters)
         ]
-        accounts = [
-            group.create_task(check_service_account(gateway, settings, cluster, client, seconds))
-            for cluster in settings.clusters
-            if cluster.service_account is not None
-        ]
-        urls = [group.create_task(run_check(what, ask(client), _HTTP)) for what, ask in url_checks(settings)]
+        services = [group.create_task(one) for one in service_checks(gateway, settings, client, seconds)]
+        urls = [group.create_task(run_check(what, ask(client), HTTP)) for what, ask in url_checks(settings)]
         stores = group.create_task(check_stores(settings, username, client))
     found = [finding for task in clusters for finding in task.result()]
-    found += [task.result() for task in accounts]
-    return [*found, *(task.result() for task in urls), *stores.result()]
+    return [*found, *(task.result() for task in (*services, *urls)), *stores.result()]
 
 
 async def check_stores(settings: Settings, username: str, client: httpx.AsyncClient) -> list[CheckResult]:
@@ -193,32 +128,8 @@ async def check_login(
     return await run_check(f"{settings.name}: ssh {identity.username}@{where}", login(), advice)
 
 
-async def check_service_account(
-    gateway: Gateway, settings: Settings, cluster: ClusterSettings, client: httpx.AsyncClient, seconds: float
-) -> CheckResult:
-    """Check that the issuer gives the service account a token, and that the account can log in."""
-
-    async def login() -> str:
-        async with service_account(settings, cluster, gateway.authenticator, client) as account:
-            if account is None:
-                raise UnusableResponse(
-                    "there is no token_url to get its token from", "set auth.authentication.token_url"
-                )
-            try:
-                identity = await account.identity(Deadline.after(seconds))
-            except NotProbed as error:
-                refused = isinstance(error.__cause__, Unauthenticated)
-                raise UnusableResponse(_message(error), _OTHER_CLAIMS if refused else _OTHER_CLIENT) from error
-        made = gateway.cluster(cluster.name).allowed_before(identity, Verb.STATUS)
-        return f"logs in as {(await made.user(Deadline.after(seconds))).user.name}"
-
-    name = "" if cluster.service_account is None else cluster.service_account.client_id
-    advice = {**_login_advice(settings, cluster), Denied: "add a key of this account to ssh_credentials"}
-    return await run_check(f"{cluster.name}: service account {name}", login(), advice)
-
-
 async def check_cluster(
-    cluster: Cluster, settings: ClusterSettings, identity: Identity, seconds: float, advice: Advice = _LOGIN
+    cluster: Cluster, settings: ClusterSettings, identity: Identity, seconds: float, advice: Advice = LOGIN
 ) -> list[CheckResult]:
     """Check the login; if it works, the scheduler and all file systems concurrently."""
 
@@ -252,11 +163,6 @@ async def check_cluster(
     return [first, *rest]
 
 
-def _login_advice(settings: Settings, cluster: ClusterSettings) -> Advice:
-    signed = isinstance(settings.credentials(cluster), CertificatesSettings)
-    return _CERTIFICATE_LOGIN if signed else _LOGIN
-
-
 def url_checks(settings: Settings) -> Iterator[tuple[str, Callable[[httpx.AsyncClient], Awaitable[str]]]]:
     """The subject and the check of every token issuer, key set and object store, without duplicates."""
     auth = settings.auth
@@ -271,7 +177,7 @@ def url_checks(settings: Settings) -> Iterator[tuple[str, Callable[[httpx.AsyncC
         yield f"introspection {endpoint.url}", lambda client, endpoint=endpoint: _introspection(client, endpoint)  # type: ignore[misc]
     if auth.authentication.token_url is not None:
         address = auth.authentication.token_url
-        yield f"tokens {address}", lambda client: _reach(client, address)
+        yield f"tokens {address}", lambda client: reach(client, address)
     stores: dict[str, str] = {}
     for cluster in settings.clusters:
         transfer = settings.operations(cluster).data_transfer
@@ -279,25 +185,7 @@ def url_checks(settings: Settings) -> Iterator[tuple[str, Callable[[httpx.AsyncC
             stores.setdefault(transfer.private_url.get_secret_value(), f"store {transfer.name} (private URL)")
             stores.setdefault(transfer.public_url, f"store {transfer.name} {transfer.public_url}")
     for url, what in stores.items():
-        yield what, lambda client, url=url: _reach(client, url)  # type: ignore[misc]
-
-
-async def run_check(subject: str, action: Awaitable[str], advice: Advice) -> CheckResult:
-    """Run one check."""
-    begin = time.monotonic()
-    try:
-        message = await action
-    except (UnusableResponse, StoreRefused) as error:
-        return CheckResult(subject, False, time.monotonic() - begin, error.message, error.advice)
-    except (GatewayError, httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        return CheckResult(subject, False, time.monotonic() - begin, _message(error), _advice_on(error, advice))
-    return CheckResult(subject, True, time.monotonic() - begin, message)
-
-
-def _advice_on(error: Exception, advice: Advice) -> str:
-    if KNOWN_HOSTS_LINE in str(error):
-        return _CHANGED_HOST_KEY if "has changed" in str(error) else _HOST_KEY
-    return next((text for kind, text in advice.items() if isinstance(error, kind)), "")
+        yield what, lambda client, url=url: reach(client, url)  # type: ignore[misc]
 
 
 def _method(one: TransferMethod) -> str:
@@ -306,23 +194,6 @@ def _method(one: TransferMethod) -> str:
     ports = "" if one.ports is None else f", ports {one.ports[0]} to {one.ports[1]}"
     where = "" if one.public_url is None else f" ({one.public_url})"
     return f"{one.name} through the {one.through}{where}{size}{ports}"
-
-
-def _message(error: Exception) -> str:
-    if isinstance(error, GatewayError):  # a line to copy stands alone at the end
-        named = error.detail and KNOWN_HOSTS_LINE not in error.public
-        return f"{error.public} ({error.detail})" if named else error.public
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    return str(error) or type(error).__name__
-
-
-async def _reach(client: httpx.AsyncClient, url: str) -> str:
-    """Check that the server responds. Any status below 500 is a success: these URLs require POST or a signature."""
-    response = await client.get(url)
-    if response.status_code >= 500:
-        raise UnusableResponse(f"status {response.status_code}", "see the log of that server")
-    return f"status {response.status_code}"
 
 
 async def _discovery(client: httpx.AsyncClient, issuer: str) -> str:

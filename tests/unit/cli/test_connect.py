@@ -19,7 +19,8 @@ import yaml
 from typer.testing import CliRunner
 
 from flamecrest.cli.check import show
-from flamecrest.cli.connect import CheckResult, check_connections, for_checks, run_check, url_checks
+from flamecrest.cli.checks.running import CheckResult, run_check
+from flamecrest.cli.connect import check_connections, for_checks, url_checks
 from flamecrest.cli.main import app
 from flamecrest.sandbox.ssh.server import SshServer
 from flamecrest.sandbox.users import UnixUsers

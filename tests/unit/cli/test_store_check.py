@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from flamecrest.cli.connect import CheckResult, check_stores
+from flamecrest.cli.checks.running import CheckResult
+from flamecrest.cli.connect import check_stores
 from flamecrest.sandbox.store import ACCESS_KEY, REGION, SECRET_KEY, ObjectStore, object_store
 from flamecrest.server.settings import Settings
 

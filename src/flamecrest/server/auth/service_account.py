@@ -40,6 +40,10 @@ _DEFAULT_LIFETIME = 60.0  # seconds, if the response has no `expires_in`
 _EARLY = 30.0  # seconds before it expires that a token is replaced; for short lifetimes, a quarter of them
 
 
+class NoToken(Unavailable):
+    """The issuer gave no token for the service account."""
+
+
 class ClientCredentials:
     """One service account. Use it as a context manager: leaving it cancels a request in progress."""
 
@@ -74,7 +78,7 @@ class ClientCredentials:
     async def token(self, deadline: Deadline) -> str:
         """A token that is still valid for a while; cached until shortly before it expires.
 
-        Raises Unavailable if no token can be fetched, without a request if the endpoint has failed recently.
+        Raises NoToken if no token can be fetched, without a request if the endpoint has failed recently.
         """
         now = self._monotonic()
         if now < self._until:
@@ -152,8 +156,8 @@ def _lifetime(expires_in: object) -> float:
     return seconds if 0 < seconds < inf else _DEFAULT_LIFETIME
 
 
-def _unavailable(detail: str, seconds: float) -> Unavailable:
-    return Unavailable(
+def _unavailable(detail: str, seconds: float) -> NoToken:
+    return NoToken(
         "The token issuer gave no token for the service account", detail=detail, retry_after=max(1.0, seconds)
     )
 

@@ -11,13 +11,15 @@ from redis.exceptions import RedisError
 from throttled.asyncio.store import RedisStore
 from throttled.exceptions import BaseThrottledError
 
+from flamecrest.server.errors import Unavailable
+
 from .buckets import MemoryBuckets, StoredBuckets
+from .values import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .buckets import Level
-    from .values import Rate
 
 STORE_TIMEOUT: Final = 0.5  # seconds for an answer of the store
 RETRY_STORE: Final = 5.0  # seconds after a failure in which the store is not asked
@@ -35,6 +37,12 @@ class _Redis(RedisStore):
     async def close(self) -> None:
         """Close its connections."""
         await self._backend.get_client().aclose(close_connection_pool=True)  # type: ignore[attr-defined]
+
+
+def _reason(error: Exception) -> str:
+    """What the client of the server says; it names addresses, and no password."""
+    cause = error.__cause__ or error
+    return f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
 
 
 class RedisBuckets:
@@ -63,15 +71,21 @@ class RedisBuckets:
                 self._failed = self._monotonic()
                 if not self._down:
                     self._down = True
-                    log.warning(
-                        "the store of limits does not answer: this process counts alone (%r)", error.__cause__ or error
-                    )
+                    log.warning("the store of limits does not answer: this process counts alone (%s)", _reason(error))
             else:
                 if self._down:
                     self._down = False
                     log.warning("the store of limits answers again")
                 return level
         return await self._own.take(key, rate, cost)
+
+    async def check(self) -> None:
+        """Take from a bucket of its own. Raises Unavailable if the server does not answer, or refuses it."""
+        try:
+            async with asyncio.timeout(STORE_TIMEOUT):
+                await self._shared.take("check", Rate(1.0, 1))
+        except (RedisError, BaseThrottledError, OSError) as error:
+            raise Unavailable("The store of limits does not answer", detail=_reason(error)) from error
 
     async def close(self) -> None:
         """Close the connections."""

@@ -36,7 +36,7 @@ async def test_a_service_account_gets_a_token_and_logs_in(centre: Centre) -> Non
     ("client", "audience", "token_url", "said", "advice"),
     [
         (("wrong", "ann"), "flamecrest", True, "invalid_client", "service_account.client_id and secret"),
-        (("right", "ann"), "another", True, "the audience does not match", "the audience and the user name"),
+        (("right", "ann"), "another", True, "the audience does not match", "issuer, audience and user name"),
         (("right", "cyd"), "flamecrest", True, "No SSH key", "add a key of this account"),
         (("right", "ann"), "flamecrest", False, "no token_url", "set auth.authentication.token_url"),
     ],

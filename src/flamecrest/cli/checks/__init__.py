@@ -1,0 +1,1 @@
+"""The checks of `flamecrest check --connect`."""
