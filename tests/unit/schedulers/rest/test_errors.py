@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flamecrest.server.errors import Invalid, Unavailable
+from flamecrest.server.errors import Conflict, Invalid, Unavailable
 from flamecrest.server.schedulers.slurm.rest.errors import Reply, error_of
 
 # of 22.05, for 2147483647 tasks
@@ -25,3 +25,14 @@ def test_the_same_numbers_without_a_refusal_are_one() -> None:
     assert type(error_of(Reply(500, TOO_LARGE), own_token=False)) is Unavailable
     silent = {"errors": TOO_LARGE["errors"][:2]}
     assert type(error_of(Reply(400, silent), own_token=False)) is Unavailable
+
+
+def test_a_refused_change_does_not_name_the_gateways_address() -> None:
+    entry = {
+        "description": "job update from [localhost]:38314 failed",
+        "error_number": 2021,
+        "error": "Job has already finished",
+        "source": "slurm_update_job2",
+    }
+    error = error_of(Reply(500, {"errors": [entry]}), own_token=False)
+    assert (type(error), error.public) == (Conflict, "Job has already finished")

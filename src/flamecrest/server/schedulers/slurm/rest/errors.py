@@ -6,6 +6,7 @@ An error may come with status 200, and a successful submission with an entry in 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -37,6 +38,7 @@ _DOWN: Final = frozenset({-1, 1, 1001, 1800, 2019, 7000})
 _NOBODY: Final = frozenset({1001, 1800})  # no connection to the controller, for no user
 _UNANSWERED: Final = frozenset({1002, 1003, 1801, 1802, 1803, 5004, 5005})
 _REQUESTS: Final = range(2000, 3000)  # what Slurm says about requests
+_FAILED_UPDATE: Final = re.compile(r"job update from \S+ failed")  # v0.0.38; names the gateway's address
 _UPDATED: Final = "job array update from "  # v0.0.38: an array that was updated, without a number and an error
 _MAX_TEXT: Final = 1000  # characters of a message that callers are shown
 _UNAUTHORIZED: Final = frozenset({401, 403, 511})
@@ -90,6 +92,8 @@ def _errors(body: dict[str, Any]) -> Iterator[RestError]:
 
 
 def _message(description: str, error: str) -> str:
+    if error and _FAILED_UPDATE.fullmatch(description):
+        return one_line(error)
     both = f"{description}: {error}" if description and error and error not in description else description or error
     return one_line(both) or "no message"
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 FEW: Final = 8  # jobs that are asked one by one; for more the whole list takes less
 MANY: Final = 200  # the same where lists are large
+TOGETHER: Final = 100  # jobs in one question to the accounting; they are in the URL
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.+=@-]+")
 _ACCOUNTING: Final = "slurmdb"
 
@@ -65,9 +66,7 @@ class RestReader:
         """The jobs in the accounting, with their steps."""
         ids = _numbers(query)
         if ids is not None:
-            asked = (self.rows(("job", number), deadline, plugin=_ACCOUNTING) for number in ids)
-            found = [row for rows in await _in_turn(asked) for row in rows]
-            return parse_history(found)
+            return await self._recorded(ids, deadline)
         parameters = [("start_time", f"uts{int(self._clock()) - query.window}")] if query.window else []
         if query.account is not None and _PLAIN.fullmatch(query.account):
             parameters.append(("account", query.account.lower()))
@@ -80,6 +79,19 @@ class RestReader:
             return parse_history([row for row in rows if _user(row) == query.user] if unfiltered else rows)
 
         return await self._list(parse, deadline, query=parameters, plugin=_ACCOUNTING)
+
+    async def _recorded(self, ids: Sequence[str], deadline: Deadline) -> Snapshot:
+        """These jobs in the accounting, many of them in few questions: each takes a tenth of a second."""
+        version = await self._client.version(self._identity, deadline)
+        if len(ids) > FEW and version.jobs_query(ids) is not None:
+            parts = (ids[first : first + TOGETHER] for first in range(0, len(ids), TOGETHER))
+            asked = (
+                self._list(parse_history, deadline, query=version.jobs_query(part) or (), plugin=_ACCOUNTING)
+                for part in parts
+            )
+            return _joined(await _in_turn(asked))
+        found = await _in_turn(self.rows(("job", number), deadline, plugin=_ACCOUNTING) for number in ids)
+        return parse_history([row for rows in found for row in rows])
 
     async def _list(
         self,

@@ -7,6 +7,7 @@ fields are the same; the table has the differences.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,6 +54,15 @@ class ApiVersion:
     def has_user_filter(self) -> bool:
         """Whether the accounting is asked for the jobs of one user."""
         return self.number >= 39
+
+    def jobs_query(self, ids: Sequence[str]) -> list[tuple[str, str]] | None:
+        """The parameters that ask the accounting for several jobs at once; None where it is not known to take them.
+
+        22.05 takes the last of several parameters, 24.11 and later take no commas.
+        """
+        if self.number == OLDEST:
+            return [("step", ",".join(ids))]
+        return [("step", one) for one in ids] if self.number >= 42 else None
 
     @property
     def has_requeue(self) -> bool:
