@@ -8,7 +8,7 @@ from flamecrest.server.schedulers.slurm.states import JOB_STATES
 from flamecrest.server.schedulers.values import Job, Stage
 from flamecrest.server.transfer.records.names import RecordFiles, new_id
 from flamecrest.server.transfer.records.record import Record
-from flamecrest.server.transfer.tracking.view import state_of, view
+from flamecrest.server.transfer.tracking.view import hint, state_of, view
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,21 @@ def test_one_that_waits_for_nodes_says_so(before: str, reason: str) -> None:
     assert "Nodes are down or reserved" in (shown.hint or "")
     running = view(RecordFiles(b"/r", new_id(60)), record, "RUNNING", None, None, None, None)
     assert (running.reason, running.hint) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        ("Unable to extract files: gzip: stdin: not in gzip format", "Check that the archive is whole"),
+        ("Unable to extract files: tar: Unexpected EOF in archive", "Check that the archive is whole"),
+        ("The job has reached its time limit.", "Transfer less at once"),
+        ("The file became shorter while it was read", "when nothing writes to the files"),
+        ("The target is not a regular file any more.", "Look what is at the target's path"),
+        ("upload: /a: Is a directory. The older file at its place is unchanged.", "Look what is at the target's path"),
+        ("The job was cancelled.", None),
+    ],
+)
+def test_hints(error: str, advice: str | None) -> None:
+    found = hint(error)
+    assert (found is None) is (advice is None)
+    assert (advice or "") in (found or "")

@@ -216,7 +216,8 @@ class Relay:
             raise group_error.exceptions[0] from None
 
     async def _fail(self, files: RecordFiles, record: Record, reason: str) -> None:
-        kept = " The older file at its place is unchanged." if record.details.get("replaces") else ""
+        if record.details.get("replaces"):
+            reason = f"{reason.removesuffix('.')}. The older file at its place is unchanged."
         async with self._sftp() as sftp:
             if await storage.read_end(sftp, files) is not None:
                 return  # it was cancelled, or another gateway was faster
@@ -227,7 +228,7 @@ class Relay:
                 record,
                 UserStore(self._access, self._username),
                 "FAILED",
-                f"{reason}{kept}",
+                reason,
                 keep_object=again,
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import GatewayError, NotFound
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 UNKNOWN: Final = 600  # seconds after its submission for which a job may be unknown to the scheduler
 ABANDONED: Final = "The gateway that copied it was stopped. How far it is, is known on the other system."
+# what Slurm writes into the log of such a job names processes and nodes
+_ENDED_BY: Final = MappingProxyType(
+    {"CANCELLED": "The job was cancelled.", "TIMEOUT": "The job has reached its time limit."}
+)
 FORGOTTEN: Final = "The scheduler does not know the job any more, and its log does not say that it has succeeded."
 
 
@@ -65,7 +70,7 @@ async def state_of_job(
     log = await read_job_log(sftp, record)
     if state == "RUNNING":
         return Standing(state, progress=_progress(record, log))
-    error = "" if state == "COMPLETED" else log.reason or why(job) or job.state
+    error = "" if state == "COMPLETED" else _ENDED_BY.get(job.state) or log.reason or why(job) or job.state
     end = End(state, job.times.end or int(time.time()), error=error)
     return await _ended(sftp, files, record, log, end, f"The job has ended: {job.state}")
 
