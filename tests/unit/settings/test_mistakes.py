@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -206,6 +207,36 @@ def test_a_cluster_without_credentials_is_named(problems: Problems) -> None:
     ]
     assert "the cluster eiger has no `ssh_credentials`" in found[1].message
     assert "SSHStaticKeys" in found[1].hint
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        ("fifo", "no regular file"),
+        ("folder", "no regular file"),
+        ("link", "symbolic link"),
+        ("/dev/full", "no regular"),
+    ],
+)
+def test_an_audit_log_is_a_regular_file(problems: Problems, tmp_path: Path, kind: str, wrong: str) -> None:
+    at = tmp_path / kind
+    match kind:
+        case "fifo":
+            os.mkfifo(at)
+        case "folder":
+            at.mkdir()
+        case "link":
+            at.symlink_to(tmp_path / "log")
+    (problem,) = problems(f"{BASE}audit: {{file: {at}}}\n")
+    assert (problem.location.line, problem.key) == (8, "audit.file")
+    assert wrong in problem.message
+    assert problem.hint
+
+
+def test_an_audit_log_may_exist(read: Callable[[str], Settings], tmp_path: Path) -> None:
+    for _ in range(2):
+        assert read(f"{BASE}audit: {{file: {tmp_path / 'log'}}}\n").audit is not None
+        (tmp_path / "log").touch()
 
 
 def test_two_clusters_of_one_name(problems: Problems) -> None:

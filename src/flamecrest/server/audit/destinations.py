@@ -52,7 +52,7 @@ class FileDestination:
         """The hash of the last line in the file; empty if there is none."""
         with contextlib.suppress(FileNotFoundError), self._path.open("rb") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - TAIL))
-            for line in reversed(stream.read().split(b"\n")):
+            for line in reversed(stream.read(TAIL).split(b"\n")):
                 if (found := hash_of(line)) is not None:
                     return found
         return ""

@@ -26,6 +26,10 @@ def _file(value: str) -> str:
         raise InvalidSetting("must be an absolute path", f"/var/log/flamecrest/{value}")
     if not Path(value).parent.is_dir():
         raise InvalidSetting(f"is in the folder {Path(value).parent}, which does not exist", "create it")
+    if Path(value).is_symlink():
+        raise InvalidSetting("is a symbolic link, and no link is followed", "name the file that it leads to")
+    if Path(value).exists() and not Path(value).is_file():
+        raise InvalidSetting("is no regular file", "for other destinations set `stdout` or `syslog`")
     return value
 
 
