@@ -143,6 +143,25 @@ def test_a_failure_leaves_the_old_file(run, tmp_path: Path, prepare, options, re
     assert listed(tmp_path / "data") == ["file"]
 
 
+# of magic-wormhole 0.12
+FULL = "Error: insufficient free space (4190208B) for file (6291456B)\nTransferError: transfer rejected"
+WRONG = """ERROR:  Key confirmation failed. Either you or your correspondent
+typed the code wrong, or a would-be man-in-the-middle attacker guessed
+incorrectly. You could try again, giving both your correspondent and
+the attacker another chance."""
+
+
+@pytest.mark.parametrize(
+    ("printed", "reason"), [(FULL, "No space left on device"), (WRONG, "The code is not that of the other side")]
+)
+def test_why_it_has_failed_is_the_last_line(run, tmp_path: Path, printed: str, reason: str) -> None:
+    (tmp_path / "wormholes" / CODE / "fails").write_text(printed)
+    (tmp_path / "data").mkdir()
+    status, logged = run(tmp_path / "data" / "file", receive=True).ended()
+    assert (status, reason in logged.splitlines()[-2]) == (1, True), logged
+    assert listed(tmp_path / "data") == []
+
+
 @pytest.mark.parametrize("path", ["none/file", "."])
 def test_a_target_that_cannot_be_written(run, tmp_path: Path, path: str) -> None:
     status, logged = run(tmp_path / path, receive=True).ended()

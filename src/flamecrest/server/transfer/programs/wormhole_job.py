@@ -28,6 +28,11 @@ COMMAND_LINE = (
 )
 LOOK = 2.0  # seconds between two looks at how far the program is
 BEGUN = ("Receiving file (", "Receiving (", "Sending (")  # what it prints when the other side is there
+# what it prints before its last line, which does not say why it has failed
+REASONS = (
+    ("insufficient free space", "No space left on device: the file is larger than what is free there."),
+    ("confirmation failed", "The code is not that of the other side. Begin again with a new code."),
+)
 UNSAID = ("On the other computer", "Received file written to", "Wormhole code is")  # of no use in a log
 
 
@@ -39,6 +44,7 @@ class Wormhole:
         self.path = base64.b64decode(options["path"])
         self.file: Replacement | None = None
         self.received = b""
+        self.reason = ""
         self.process: subprocess.Popen[bytes] | None = None
         self.environment = Environment(options)
         if options["receive"]:
@@ -99,7 +105,10 @@ class Wormhole:
             pipe.write(json.dumps([*servers, *arguments]).encode())
         log("Waiting for the other side.")
         self.follow(process.stderr.fileno(), time.monotonic() + options["wait_timeout"])
-        return process.wait()
+        status = process.wait()
+        if status and self.reason:
+            raise Refused(self.reason)
+        return status
 
     def follow(self, pipe: int, deadline: float) -> None:
         """Log what the program prints."""
@@ -132,6 +141,7 @@ class Wormhole:
         """Log a line of the program, without the code; whether it says that the transfer has begun."""
         if line.startswith("Receiving directory"):
             raise Refused("The sender offers a folder. Send one file, for example an archive.")
+        self.reason = next((reason for words, reason in REASONS if words in line.lower()), self.reason)
         if line.strip() and self.options["code"] not in line and not line.startswith(UNSAID):
             log(line)
         return line.startswith(BEGUN)

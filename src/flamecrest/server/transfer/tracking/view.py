@@ -54,6 +54,7 @@ _HINTS: Final = (
     ),
     (("a folder is in the way",), "Remove the folder, or synchronize with `delete`."),
     (("started the job again",), "Look at what the first run has left. Then retry the transfer."),
+    (("code is not that of",), "Begin a new transfer, with the code that the sender shows."),
     (("in time.", "client was lost"), "Retry the transfer, and start the client when the job is RUNNING."),
     (("was stopped", "connection", "ended early", "stopped answering"), "Retry the transfer: it goes on."),
 )

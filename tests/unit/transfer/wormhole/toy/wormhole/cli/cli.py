@@ -1,6 +1,7 @@
 """A toy of magic-wormhole's command line: a wormhole is a folder, named after its code, in $TOY_WORMHOLES.
 
-The other side puts `offer` there (a file, or a folder), or `accept`. The toy notes its argument list in `arguments`.
+The other side puts `offer` there (a file, or a folder), or `accept`; what is in `fails` is printed by
+one that fails. The toy notes its argument list in `arguments`.
 """
 
 import os
@@ -24,6 +25,9 @@ class wormhole:  # noqa: N801 -- the real one's name
         place = Path(os.environ["TOY_WORMHOLES"], code)
         if not place.exists():
             say("ERROR: Mailbox is crowded")
+            sys.exit(1)
+        if (place / "fails").exists():
+            say((place / "fails").read_text())
             sys.exit(1)
         (place / "arguments").write_bytes(Path("/proc/self/cmdline").read_bytes())
         if command == "send":
