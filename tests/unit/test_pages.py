@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -68,17 +71,42 @@ def test_names_on_the_developers_pages(page: Path, source: str) -> None:
     assert missing + [name for name in sorted(functions) if not re.search(rf"def {name}\b", source)] == []
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/start/own-cluster.md"])
-def test_first_configuration_is_valid(page: str, tmp_path: Path) -> None:
+def first_configuration(page: str, key: Path) -> str:
+    """The configuration that a page shows, with this file of a key."""
     (shown,) = re.findall(
         r"cat > flamecrest.yaml <<'END'\n(.*?)^END$", (ROOT / page).read_text("utf-8"), re.DOTALL | re.MULTILINE
     )
+    assert "/etc/flamecrest/keys/alice" in shown
+    return str(shown).replace("/etc/flamecrest/keys/alice", str(key))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/start/own-cluster.md"])
+def test_first_configuration_is_valid(page: str, tmp_path: Path) -> None:
     key, file = tmp_path / "key", tmp_path / "flamecrest.yaml"
     key.write_text("a key")
-    assert "/etc/flamecrest/keys/alice" in shown
-    file.write_text(shown.replace("/etc/flamecrest/keys/alice", str(key)))
+    file.write_text(first_configuration(page, key))
     done = CliRunner().invoke(app, ["check", str(file)])
     assert (done.exit_code, "(daint)" in done.output) == (0, True), done.output
+
+
+def test_a_token_of_ones_own_is_accepted(tmp_path: Path) -> None:
+    page = (DOCS / "start" / "own-cluster.md").read_text("utf-8")
+    (shown,) = re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    made = subprocess.run(
+        ["bash", "-ec", f'{shown}printf %s "$TOKEN"'], cwd=tmp_path, env=environment, capture_output=True, check=False
+    )
+    assert made.returncode == 0, made.stderr
+    assert (tmp_path / "issuer.pem").stat().st_mode & 0o077 == 0
+    key, file, token = tmp_path / "key", tmp_path / "flamecrest.yaml", tmp_path / "token"
+    key.write_text("a key")
+    token.write_bytes(made.stdout)
+    configuration = first_configuration("docs/start/own-cluster.md", key)
+    certs = f'public_certs: ["{(tmp_path / "issuer.pub").as_uri()}"], issuer'
+    file.write_text(configuration.replace("{issuer", f"{{{certs}", 1))
+    asked = ["explain", "--config", str(file), "--token-file", str(token), "status", "daint"]
+    done = CliRunner().invoke(app, asked)
+    assert (done.exit_code, "alice" in done.output) == (0, True), done.output
 
 
 def test_every_package_is_on_the_architecture_page() -> None:
