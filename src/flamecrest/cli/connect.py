@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterator
+from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 import httpx
 
+from flamecrest.server.auth.keys import UnusableKey, read_keys
 from flamecrest.server.auth.port import Identity, Verb
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Denied, NotFound, Timeout, Unavailable, Upstream
@@ -45,10 +48,17 @@ _TRANSFERS: Advice = {
 
 
 _STORE: Advice = {**STORE_ADVICE, **HTTP}
+_KEYS = "use the URL of a key set (JWKS), or a file with a JWKS or PEM"
+MOST_REASONS: Final = 300  # characters about keys that cannot be used
+MOST_DIFFERENCE: Final = 60  # seconds between two clocks
 
 
 class UnusableDocument(UnusableResponse):
     """There is no discovery document."""
+
+
+class WrongClock(UnusableResponse):
+    """The clock of a server, or that of this machine, is wrong."""
 
 
 def for_checks(settings: Settings) -> Settings:
@@ -207,6 +217,8 @@ async def _document(client: httpx.AsyncClient, issuer: str) -> dict[str, Any]:
     """The discovery document. Raises UnusableDocument if there is none, UnusableResponse if it is another issuer's."""
     try:
         document = await _json(client, f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+    except WrongClock:
+        raise
     except UnusableResponse as error:
         raise UnusableDocument(error.message, error.advice) from error
     named = document.get("issuer")
@@ -239,29 +251,58 @@ async def _introspection(client: httpx.AsyncClient, endpoint: IntrospectionSetti
     return "accepts the client"
 
 
-async def _keys(client: httpx.AsyncClient, url: str) -> str:
-    if urlsplit(url).scheme == "file":
-        document = _parsed(await asyncio.to_thread(Path(unquote(urlsplit(url).path)).read_bytes))
+async def _keys(client: httpx.AsyncClient, place: str) -> str:
+    """Check that a document has keys, read as the gateway reads them."""
+    url = urlsplit(place)
+    if url.scheme in {"file", ""}:
+        path = unquote(url.path) if url.scheme else place
+        document = await asyncio.to_thread(Path(path).read_bytes)
     else:
-        document = await _json(client, url)
-    keys = document.get("keys")
-    if not isinstance(keys, list) or not keys:
-        raise UnusableResponse("the document has no keys", "use the URL of a key set (JWKS)")
-    return f"{len(keys)} key{'' if len(keys) == 1 else 's'}"
+        document = await _fetch(client, place)
+    try:
+        keys, ignored = read_keys(document)
+    except UnusableKey as error:
+        raise UnusableResponse(str(error), _KEYS) from error
+    if not keys:
+        raise UnusableResponse(_some(ignored) or "the document has no keys", _KEYS)
+    return f"{len(keys)} key{'' if len(keys) == 1 else 's'}{f'; ignored: {_some(ignored)}' if ignored else ''}"
+
+
+def _some(reasons: list[str]) -> str:
+    return "; ".join(reasons)[:MOST_REASONS]
 
 
 async def _json(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
-    response = await client.get(url)
-    if response.status_code != 200:
-        raise UnusableResponse(f"status {response.status_code}", "check the URL; it must be readable without a token")
-    return _parsed(response.content)
-
-
-def _parsed(data: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(data)
+        document = json.loads(await _fetch(client, url))
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise UnusableResponse("the response is not a JSON object", "check the URL")
     return document
+
+
+async def _fetch(client: httpx.AsyncClient, url: str) -> bytes:
+    """A document of an issuer. As in the gateway, no redirect is followed."""
+    response = await client.get(url, follow_redirects=False)
+    if response.has_redirect_location:
+        raise UnusableResponse(f"status {response.status_code}, a redirect", "give the URL to which it leads")
+    if response.status_code != 200:
+        raise UnusableResponse(f"status {response.status_code}", "check the URL; it must be readable without a token")
+    _compare_clocks(response.headers)
+    return response.content
+
+
+def _compare_clocks(headers: httpx.Headers) -> None:
+    """Raise WrongClock if the clock of the server differs from that of this machine by a minute or more."""
+    try:
+        said = parsedate_to_datetime(headers["date"]).timestamp() + int(headers.get("age", "0"))
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return
+    difference = round(said - time.time())
+    if abs(difference) >= MOST_DIFFERENCE:
+        ahead = "ahead of" if difference > 0 else "behind"
+        raise WrongClock(
+            f"its clock is {abs(difference)} s {ahead} the clock of this machine",
+            "correct the clock that is wrong (NTP): tokens are refused that seem to be expired, or of the future",
+        )

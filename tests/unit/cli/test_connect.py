@@ -22,6 +22,7 @@ from flamecrest.cli.check import show
 from flamecrest.cli.checks.running import CheckResult, run_check
 from flamecrest.cli.connect import check_connections, for_checks, url_checks
 from flamecrest.cli.main import app
+from flamecrest.sandbox.issuer import SigningKey
 from flamecrest.sandbox.ssh.server import SshServer
 from flamecrest.sandbox.users import UnixUsers
 from flamecrest.server.settings import Settings
@@ -90,7 +91,7 @@ async def centre(tmp_path: Path) -> AsyncIterator[Centre]:
 
 async def test_all_services_up(centre: Centre) -> None:
     certs = centre.root / "certs.json"
-    certs.write_text(json.dumps({"keys": [{"kty": "RSA"}, {"kty": "EC"}]}))
+    certs.write_text(json.dumps({"keys": [SigningKey.generate(algorithm).jwk() for algorithm in ("RS256", "ES256")]}))
     centre.config["auth"]["authentication"]["public_certs"] = [centre.issuer.jwks_url, certs.as_uri()]
     found = await centre.findings()
     home = centre.root / "home" / "ann"
@@ -262,11 +263,11 @@ async def test_issuer_name_mismatch(centre: Centre) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "is not a JSON object"),
-        (b"[" * 100_000, "is not a JSON object"),
-        (b"[]", "is not a JSON object"),
-        (b"{}", "the document has no keys"),
-        (b'{"keys": 5}', "the document has no keys"),
+        (b"", "neither JSON nor PEM"),
+        (b"[" * 100_000, "neither JSON nor PEM"),
+        (b"[]", "neither JSON nor PEM"),
+        (b"{}", "has no list `keys`"),
+        (b'{"keys": 5}', "has no list `keys`"),
         (None, "No such file"),
     ],
 )

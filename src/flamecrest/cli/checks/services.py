@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from flamecrest.server.settings import ClusterSettings, Settings
 
 _NO_TOKEN = "check service_account.client_id and secret, and auth.authentication.token_url"  # noqa: S105 -- advice
-_OTHER_CLAIMS = "auth.authentication must accept this client's tokens: their issuer, audience and user name"
+_OTHER_CLAIMS = (
+    "auth.authentication must accept this client's tokens: their issuer, audience and user name; clocks must agree"
+)
 _OPENFGA: Advice = {Unavailable: "check auth.authorization.url, and openfga.store, model and token"}
 _LIMITS: Advice = {Unavailable: "check limits.store; until it answers, each process counts alone"}
 
