@@ -32,7 +32,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def test_runs_until_interrupted(environment: dict[str, str], tmp_path: Path) -> None:
-    """The tour succeeds, the three printed commands work, and Ctrl-C leaves no process or file."""
+    """The tour succeeds, the four printed commands work, and Ctrl-C leaves no process or file."""
     with subprocess.Popen(
         [*COMMAND, "--files=5"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -73,6 +73,9 @@ def test_runs_until_interrupted(environment: dict[str, str], tmp_path: Path) -> 
             assert systems["systems"][0]["name"] == "cluster-slurm-ssh"
             assert listing["output"] is not None
             assert job["jobId"] == "2"
+            (top,) = (line for line in lines if "/flamecrest top http://127.0.0.1:" in line)
+            view = subprocess.run(f"{top} --once", shell=True, capture_output=True, text=True, check=True).stdout
+            assert "cluster-slurm-ssh" in view
             children = _children(process.pid)
             assert any(b"serve" in _line(child) for child in children)
         finally:

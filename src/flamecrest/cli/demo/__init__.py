@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from flamecrest.sandbox.centre import Centre
 
 PORT = 8000
+METRICS_PORT = 9464  # where `flamecrest top` looks without an argument
 
 
 _ONCE = typer.Option("--once", help="Exit after the tour, with status 0 if every step succeeded.")
@@ -64,7 +65,7 @@ def demo(
       flamecrest demo --once --files 1000
       flamecrest demo --store
     """  # noqa: D301 - `\b` keeps the lines of the next paragraph
-    where = _free_port(port)
+    where = _requested_port(port)
     if store:
         _require_store()
     with require_server_extra():
@@ -86,15 +87,28 @@ def _require_store() -> None:
         fail("--store needs the program curl")
 
 
-def _free_port(wanted: int | None) -> int:
-    try:
-        with socket.create_server(("127.0.0.1", wanted or PORT)):
-            return wanted or PORT
-    except OSError:
-        if wanted is not None:
-            fail(f"port {wanted} on 127.0.0.1 is already in use: stop that program, or give another port with --port")
+def _requested_port(wanted: int | None) -> int:
+    if wanted is None:
+        return _free_port(PORT)
+    if not _is_free(wanted):
+        fail(f"port {wanted} on 127.0.0.1 is already in use: stop that program, or give another port with --port")
+    return wanted
+
+
+def _free_port(usual: int) -> int:
+    """The usual port, or any one if that is in use."""
+    if _is_free(usual):
+        return usual
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+def _is_free(port: int) -> bool:
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return True
+    except OSError:
+        return False
 
 
 async def _until_stopped(work: Awaitable[None]) -> None:
@@ -121,10 +135,11 @@ async def _run(centre: Centre, show: DemoOutput, port: int, files: int, *, once:
     began = time.perf_counter()
     async with centre:
         show.step("centre", time.perf_counter() - began, _parts(centre))
-        async with gateway(centre, port, show) as url:
+        metrics = _free_port(METRICS_PORT)
+        async with gateway(centre, port, metrics, show) as url:
             await Tour(centre, show, url).take(files)
             if not once:
-                show.instructions(centre, url)
+                show.instructions(centre, url, f"http://127.0.0.1:{metrics}")
                 await asyncio.Event().wait()
     show.end()
 
@@ -135,12 +150,13 @@ def _parts(centre: Centre) -> str:
 
 
 @contextlib.asynccontextmanager
-async def gateway(centre: Centre, port: int, show: DemoOutput) -> AsyncIterator[str]:
+async def gateway(centre: Centre, port: int, metrics: int, show: DemoOutput) -> AsyncIterator[str]:
     """Run `flamecrest serve` with the centre's configuration; yields its URL when it responds."""
     services = {"ssh": {"timeout": 5}, "scheduler": {"timeout": 5}, "filesystem": {"timeout": 5}}
     config = centre.write_config(probing={"interval_check": 30, "services": services})
     with config.open("a") as text:
         text.write("transfers: {part_size: 2097152}\n")  # smaller than usual: the progress is seen
+        text.write(f"metrics: {{port: {metrics}, users: true}}\n")
     code = "from flamecrest.cli.main import main; main()"
     argv = ["serve", "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     log = centre.root / "gateway.log"

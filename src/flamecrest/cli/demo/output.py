@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
+import sysconfig
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -63,8 +64,8 @@ class DemoOutput:
         if status is not None:
             status.update(f"{what}: {share:.0%}")
 
-    def instructions(self, centre: Centre, url: str) -> None:
-        """Print the URL, the variables of the documentation's examples, curl's file, and three commands to try."""
+    def instructions(self, centre: Centre, url: str, metrics: str) -> None:
+        """Print the URL, the variables of the documentation's examples, curl's file, and four commands to try."""
         work = str(centre.home(USER))
         ask = f"curl -K rc '{url}"
         job = {"name": "mine", "workingDirectory": work, "script": "#!/bin/bash\nhostname; date\n"}
@@ -78,12 +79,14 @@ class DemoOutput:
             f"{ask}/status/systems'",
             f"{ask}/filesystem/{centre.system}/ops/ls?path={work}&showHidden=true'",
             f"{ask}/compute/{centre.system}/jobs' -H 'Content-Type: application/json' -d {body}",
+            f"{shlex.quote(sysconfig.get_path('scripts'))}/flamecrest top {metrics}",
         )
         self.console.print()
         self.console.print(Text.assemble("The gateway runs at ", (url, "bold"), ", its API documentation at /docs."))
         self.console.print(
             "Try it in another terminal. The first line sets the variables of the examples in docs/users, the second "
-            "those with which a program gets a token; the third writes the token into a file for curl:",
+            "those with which a program gets a token; the third writes the token into a file for curl. The last line "
+            "shows what the gateway does, until you press q:",
             soft_wrap=True,
         )
         for line in lines:
