@@ -27,6 +27,7 @@ from tests.v2.test_tracked_transfers import Client
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 OTHER = "the-other-name"
+FULL = "full-records"  # a third name, for a folder of records of its own
 MIB = 1024 * 1024
 PATIENCE = 120.0  # seconds
 
@@ -65,7 +66,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with start_blocking_portal("asyncio") as portal, ExitStack() as stack:
         issuer = stack.enter_context(portal.wrap_async_context_manager(Issuer(site.clients(), ttl=7200)))
         settings = site.settings(issuer, root / "secret", probing=False)
-        settings["clusters"] += [{**settings["clusters"][0], "name": OTHER}]
+        settings["clusters"] += [{**settings["clusters"][0], "name": name} for name in (OTHER, FULL)]
         settings["transfers"] = {"part_size": MIB}
         server = stack.enter_context(gateway(write_settings(settings, root / "flamecrest.yaml"), root / "gateway.log"))
         headers = {"Authorization": f"Bearer {issuer.mint(site.user)}"}
@@ -138,6 +139,44 @@ def test_a_full_disk_is_reported_and_a_retry_goes_on(place: Place, small: Path, 
     again = place.client.ended(place.client.http.post(f"{place.client.url}/{failed['id']}/retry"))
     assert (again["state"], again["filesDone"]) == ("COMPLETED", 1), again
     assert (small / "large").read_bytes() == (place.folder / "full" / "large").read_bytes()
+
+
+@pytest.fixture
+def records(place: Place) -> Iterator[Path]:
+    """The folder of the user's records on one system, on a file system of 128 KiB."""
+    owner, folder = place.folder.stat(), place.folder.parent / ".flamecrest-transfers" / FULL
+    for one in (folder.parent, folder):
+        one.mkdir(exist_ok=True)
+        os.chown(one, owner.st_uid, owner.st_gid)
+    options = f"size=128k,uid={owner.st_uid},gid={owner.st_gid},mode=700"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+    folder.rmdir()
+
+
+def test_records_that_cannot_be_written(place: Place, records: Path) -> None:
+    """Nothing begins, nothing is left behind, and the same request succeeds when there is room."""
+    place.write("from/file", b"content")
+    (records / "filler").write_bytes(bytes(128 * 1024))
+    url, key = f"/filesystem/{FULL}/transfer", {"Idempotency-Key": "a-key"}
+    upload = {"path": f"{place.folder}/new", "transferDirectives": {"transferMethod": "direct", "fileSize": 3}}
+    folders = {"path": f"{place.folder}/from", "targetPath": f"{place.folder}/records"}
+    requests: list[tuple[str, dict[str, Any]]] = [("upload", upload), ("sync", folders)]
+    for kind, body in requests:
+        for headers in ({}, key):
+            refused = place.client.http.post(f"{url}/{kind}", json=body, headers=headers)
+            assert (refused.status_code, "disk full" in refused.text) == (424, True), refused.text
+    until = time.monotonic() + PATIENCE
+    while [one.name for one in records.iterdir()] != ["filler"]:
+        assert time.monotonic() < until, list(records.iterdir())
+        time.sleep(0.1)
+    assert not [one.name for one in place.folder.iterdir() if one.name.startswith(".")]
+    (records / "filler").unlink()
+    assert place.client.http.get(url).json()["transfers"] == []
+    begun = place.client.http.post(f"{url}/upload", json=upload, headers=key)
+    assert begun.status_code == 201, begun.text
+    assert place.client.http.delete(f"{url}/{begun.json()['transferJob']['jobId']}").status_code == 204
 
 
 def test_a_source_that_cannot_be_read_removes_nothing(place: Place) -> None:

@@ -52,11 +52,12 @@ class Answers:
             try:
                 await storage.create_file(sftp, path, content)
             except SftpError as error:
-                if error.code != FAILURE:  # the status for a file that exists
+                found = await storage.read_file(sftp, path) if error.code == FAILURE else None
+                if found is None:  # FAILURE is the status for a file that exists, too
                     raise
             else:
                 return None
-            first = _parse(await storage.read_file(sftp, path))
+            first = _parse(found)
             if first.get("request") != request:
                 raise KeyReused("This Idempotency-Key was used for another request. Use a new key for each request.")
             answer = await _read(sftp, path + b"-answer")

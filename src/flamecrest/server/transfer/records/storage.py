@@ -97,12 +97,19 @@ async def write_urls(sftp: Sftp, files: RecordFiles, lines: Sequence[str]) -> No
 
 
 async def create_file(sftp: Sftp, path: bytes, data: bytes) -> None:
-    """Create a file that only its owner may read. Raises SftpError with FAILURE if there is one."""
+    """Create a file that only its owner may read. Raises SftpError with FAILURE if there is one, or the disk is full.
+
+    What cannot be written whole is removed: an empty file would be a damaged record.
+    """
     async with sftp.handle(sftp.open_file(path, NEW, PRIVATE)) as handle:
-        for start in range(0, len(data), IN_FLIGHT_BYTES):
-            places = range(start, min(start + IN_FLIGHT_BYTES, len(data)), sftp.write_size)
-            writes = [sftp.write(handle, at, data[at : at + sftp.write_size]) for at in places]
-            await asyncio.gather(*(within_stall_timeout(sftp, write) for write in writes))
+        try:
+            for start in range(0, len(data), IN_FLIGHT_BYTES):
+                places = range(start, min(start + IN_FLIGHT_BYTES, len(data)), sftp.write_size)
+                writes = [sftp.write(handle, at, data[at : at + sftp.write_size]) for at in places]
+                await asyncio.gather(*(within_stall_timeout(sftp, write) for write in writes))
+        except BaseException:
+            sftp.forget(sftp.remove(path))
+            raise
 
 
 async def read_record(sftp: Sftp, files: RecordFiles) -> Record | None:

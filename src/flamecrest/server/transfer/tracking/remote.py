@@ -271,9 +271,11 @@ def _has_steps(record: Record) -> bool:
 
 
 async def _stopped(sftp: Sftp, files: RecordFiles) -> End | None:
-    """The end of a transfer in the background, recorded for a gateway that has died."""
-    await storage.finish(sftp, files, End("FAILED", int(time.time()), error=STOPPED), STOPPED)
-    return await storage.read_end(sftp, files)
+    """The end of a transfer in the background, recorded for a gateway that has died, unless the disk is full."""
+    end = End("FAILED", int(time.time()), error=STOPPED)
+    with suppress(SftpError):
+        await storage.finish(sftp, files, end, STOPPED)
+    return await storage.read_end(sftp, files) or end
 
 
 async def _record(sftp: Sftp, files: RecordFiles) -> Record:
