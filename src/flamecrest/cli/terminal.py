@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -21,9 +21,13 @@ INVALID_CONFIGURATION = 2
 
 
 def print_line(line: str, *, style: str = "", label: str = "") -> None:
-    """Print one line to standard error; the text is not interpreted as markup."""
+    """Print one line to standard error; the text is not interpreted as markup.
+
+    Nothing happens if it cannot be written: a gateway whose log is on a full disk is to serve nevertheless.
+    """
     text = Text.assemble((f"{label}: ", style or "bold"), line) if label else Text(line, style=style)
-    Console(stderr=True, highlight=False).print(text, soft_wrap=True)
+    with suppress(OSError):
+        Console(stderr=True, highlight=False).print(text, soft_wrap=True)
 
 
 def fail(line: str, code: int = FAILED) -> NoReturn:

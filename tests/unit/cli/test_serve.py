@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -118,6 +118,27 @@ def test_failing_startup() -> None:
     assert out == "did not start\n"
     assert "the app cannot start" in err
     assert process.returncode == 0
+
+
+def test_a_log_on_a_full_disk_keeps_nobody_from_being_served() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    serve = ["serve", "--config", str(MINIMAL), "--host", "127.0.0.1", "--port", str(port)]
+    argv = [sys.executable, "-c", "from flamecrest.cli.main import main; main()", *serve]
+    with Path("/dev/full").open("w") as full, subprocess.Popen(argv, stdout=full, stderr=full) as process:
+        try:
+            until = time.monotonic() + 50
+            while True:
+                assert process.poll() is None
+                assert time.monotonic() < until
+                with suppress(httpx.TransportError):
+                    assert httpx.get(f"http://127.0.0.1:{port}/health/live").status_code == 200
+                    break
+                time.sleep(0.05)
+            process.terminate()
+            assert process.wait(timeout=50) == 0
+        finally:
+            process.kill()
 
 
 def test_port_in_use(tmp_path: Path) -> None:
