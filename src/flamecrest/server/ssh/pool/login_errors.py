@@ -43,7 +43,8 @@ def explain(
         return _dropped(where, greeting.text, detail)
     match error:
         case asyncssh.HostKeyNotVerifiable():
-            return NothingSent(refused_key or f"{where} failed: the host key could not be verified", detail=detail)
+            text = refused_key or f"{where} failed: the host key could not be verified"
+            return NothingSent(text, detail=refused_key or detail)  # it says more than the exception
         case asyncssh.PermissionDenied():
             text = f"{where} failed: the cluster did not accept the SSH credentials of {user}"
             return LoginRefused(text, detail=detail)
