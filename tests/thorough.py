@@ -35,7 +35,7 @@ THOROUGH: Mapping[str, Sequence[str]] = {
         r"test_finished_job\[(pbs|tinyq|local)-3",
         rf"(?!test_(finished_job|refused_submission)\b){OTHERS}",
         "test_a_job_that_was_held_until",
-        "test_a_jobs_own_comment_stays",
+        "test_a_jobs_own_comment_and_input_stay",
         "test_job_of_another_cluster_is_not_taken",
         r"test_jobs_by_any_name\[\w+-(?!it)",
     ),

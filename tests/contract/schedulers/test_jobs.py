@@ -334,11 +334,25 @@ async def test_a_new_key_waits_for_no_job_that_cannot_have_it(place: Place):
 
 
 @needs("runs", "comments", "directives")
+async def test_a_job_with_a_comment_that_cannot_start_is_found_and_not_waited_for(place: Place):
+    """The accounting does not have it before it can start."""
+    held = spec(place, SLEEP, hold=True, comment="mine", idempotency_key=secrets.token_hex(8))
+    job_id = await when_certain(partial(place.scheduler.submit, held))
+    marker = make_marker(place.user, held.idempotency_key or "", held)
+    assert await place.scheduler.find(marker.text, soon()) == job_id
+    assert await found_in_the_end(place, f"{marker.prefix}1") is None
+    [paths] = await place.scheduler.metadata(job_id, soon())
+    assert paths.standard_input == "/dev/null"
+    await place.scheduler.cancel(job_id, soon())
+
+
+@needs("runs", "comments", "directives")
 @pytest.mark.timeout(300)
-async def test_a_jobs_own_comment_stays_and_the_accounting_has_the_marker(place: Place):
+async def test_a_jobs_own_comment_and_input_stay_and_the_accounting_has_the_marker(place: Place):
+    script = "#!/bin/bash\n#SBATCH --comment=mine --input=/dev/null\n"
     for job in (
-        spec(place, idempotency_key=secrets.token_hex(8), comment="mine"),
-        spec(place, "#!/bin/bash\n#SBATCH --comment=mine\n", idempotency_key=secrets.token_hex(8)),
+        spec(place, idempotency_key=secrets.token_hex(8), comment="mine", standard_input="/dev/null"),
+        spec(place, script, idempotency_key=secrets.token_hex(8)),
     ):
         job_id = await when_certain(partial(place.scheduler.submit, job))
         marker = make_marker(place.user, job.idempotency_key or "", job)
@@ -349,7 +363,8 @@ async def test_a_jobs_own_comment_stays_and_the_accounting_has_the_marker(place:
 @needs("runs", "comments", "directives")
 @pytest.mark.timeout(300)
 async def test_a_job_that_was_held_until_it_was_cancelled_is_found_in_the_accounting(place: Place):
-    job = spec(place, hold=True, comment="mine", idempotency_key=secrets.token_hex(8))
+    own = {"comment": "mine", "standard_input": "/dev/null"}
+    job = spec(place, hold=True, idempotency_key=secrets.token_hex(8), **own)
     job_id = await when_certain(partial(place.scheduler.submit, job))
     await place.scheduler.cancel(job_id, soon())
     await place.ended(job_id)

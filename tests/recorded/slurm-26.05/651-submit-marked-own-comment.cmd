@@ -1,5 +1,4 @@
-sbatch --parsable --chdir=/flamecrest-aaaaaaaaaaaaaaaaaaaa-bbbbbbbb --chdir=/home/fireuser --comment=mine
+sbatch --parsable --chdir=/flamecrest-aaaaaaaaaaaaaaaaaaaa-bbbbbbbb --input=/dev/////////////////////////////////////////////////////////////////////////////////////////////////////////./////./////./////./////./////./////./////./null --chdir=/home/fireuser --comment=mine
 # run as fireuser over ssh
 # exit status 0
-# 0.149 s (connection already open)
 # standard input: '#!/bin/sh\nsleep 1\n'

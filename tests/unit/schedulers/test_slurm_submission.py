@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flamecrest.server.errors import Invalid
+from flamecrest.server.schedulers.once.null_paths import marker_in, null_path, without_marker
 from flamecrest.server.schedulers.slurm import submission
 from flamecrest.server.schedulers.values import (
     ArrayRequest,
@@ -140,3 +142,43 @@ def test_a_refused_submission_names_the_field_of_the_request() -> None:
                 command.parse(refused)
             assert caught.value.refusal == "unknownQos"
             assert [one.name for one in caught.value.fields] == names
+
+
+MARKER = "flamecrest-hqybe6r5vmc6oc3oxdwb-xcm6qsh3"
+
+
+@pytest.mark.parametrize(
+    ("job", "in_input"),
+    [
+        ({}, True),
+        ({"standard_input": "/home/in"}, False),
+        ({"script": "#!/bin/sh\n#SBATCH --input=/home/in\n"}, False),
+        ({"script": "#!/bin/sh\n#SBATCH -p debug -Hi /home/in\n"}, False),
+        ({"script": "#!/bin/sh\n#SBATCH --time=5\n"}, True),
+        ({"native": ("--input=/home/in",)}, False),
+        ({"native": ("-i/home/in",)}, False),
+        ({"script": None, "script_path": "/home/job.sh"}, False),
+    ],
+)
+def test_a_job_with_a_comment_has_its_marker_in_its_input_unless_it_has_one(job, in_input):
+    given = options(replace(SPEC, comment="mine", marker=MARKER, **job))
+    assert f"--chdir=/{MARKER}" in given
+    inputs = [one for one in given if one.startswith("--input=/dev")]
+    assert [marker_in(one.removeprefix("--input=")) for one in inputs] == ([MARKER] if in_input else [])
+    assert not in_input or Path(inputs[0].removeprefix("--input=")).resolve() == Path("/dev/null")
+
+
+def test_a_path_without_a_marker_is_none_of_ours():
+    path = null_path(MARKER)
+    assert path is not None
+    assert without_marker(path) == "/dev/null"
+    for other in (
+        "/dev/null",
+        "/dev//.//./null",
+        path + "x",
+        path.replace("dev", "tmp"),
+        path[:-6] + "//null",
+        "\n" + path,
+    ):
+        assert (marker_in(other), without_marker(other)) == (None, other)
+    assert null_path("flamecrest-x") is None

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from flamecrest.server.schedulers.array_elements import ArrayElements
 from flamecrest.server.schedulers.dialect import JobQuery
 from flamecrest.server.schedulers.merging import JobRecord, Snapshot
+from flamecrest.server.schedulers.once.null_paths import marker_in, without_marker
 from flamecrest.server.schedulers.once.submissions import MARKER, is_marker
 from flamecrest.server.schedulers.values import Job, JobMetadata, JobStep, JobTimes, JobUsage, Stage
 
@@ -101,11 +102,12 @@ def parse_sacct(output: str, separator: str, details: Sequence[str] = ()) -> Sna
 
 
 def marked_jobs(printed: str, separator: str, columns: Sequence[str], user: str) -> Iterator[tuple[str, str]]:
-    """Marker and id of each of the user's jobs that has one in its comment or in the arguments of sbatch."""
+    """Marker and id of each of the user's jobs that has one in its comment, its input or the arguments of sbatch."""
     for row in Rows(printed, separator, columns, _ID):
         if row.get("User", row.get("UserName")) == user:
-            for marker in (row["Comment"], *_MARKED.findall(row.get("SubmitLine", ""))):
-                if is_marker(marker):
+            in_input = marker_in(row.get("STDIN", ""))
+            for marker in (row["Comment"], in_input, *_MARKED.findall(row.get("SubmitLine", ""))):
+                if marker is not None and is_marker(marker):
                     yield marker, _base_id(row[columns[0]])
 
 
@@ -118,7 +120,10 @@ def unmarked_since(printed: str, separator: str, since: float) -> set[str]:
     return {
         _base_id(row["JobArrayID"])
         for row in Rows(printed, separator, MARKED_SQUEUE_COLUMNS, _ID)
-        if (epoch(row["SubmitTime"]) or 0) >= since and text(row["STDIN"]) and not is_marker(row["Comment"])
+        if (epoch(row["SubmitTime"]) or 0) >= since
+        and text(row["STDIN"])
+        and marker_in(row["STDIN"]) is None
+        and not is_marker(row["Comment"])
     }
 
 
@@ -165,7 +170,7 @@ def parse_job_paths(output: str, job_id: str, element: str) -> JobMetadata:
 
     return JobMetadata(
         id=name,
-        standard_input=path(standard_input),
+        standard_input=without_marker(path(standard_input)),
         standard_output=path(standard_output),
         standard_error=path(standard_error or standard_output),  # from 26.05 on empty if it is the same file
         node=nodes[-1] if nodes and not is_whole_array else None,

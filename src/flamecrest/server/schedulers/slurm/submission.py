@@ -25,6 +25,7 @@ from flamecrest.server.schedulers.job_environment import (
     submit_command,
 )
 from flamecrest.server.schedulers.job_errors import DoubtfulAnswer
+from flamecrest.server.schedulers.once.null_paths import null_path
 from flamecrest.server.schedulers.script_files import with_regular_script
 from flamecrest.server.schedulers.values import Dependency, JobSpec, Resources, SubmissionCheck
 from flamecrest.server.ssh.command import RUNNING, Command, Output
@@ -59,6 +60,8 @@ _ID_LINES: Final = (
     re.compile(r"\s*([0-9]{1,10})\s*()", re.ASCII),
 )
 _COMMENT_DIRECTIVE: Final = re.compile(r"^#SBATCH\b.*\s--com", re.MULTILINE)
+_INPUT_DIRECTIVE: Final = re.compile(r"^#SBATCH\b.*\s(?:--in|-[A-Za-z]*i)", re.MULTILINE)
+_INPUT: Final = re.compile(r"--in|-[A-Za-z]*i")
 _CLUSTERS_DIRECTIVE: Final = re.compile(r"^#SBATCH\b.*\s(?:--clus|-[A-Za-z]*M)", re.MULTILINE)
 _MAX_COUNT: Final = 65533  # of 16 bits; the numbers above have meanings of their own
 _MIN_TIME: Final = 1_000_000  # Slurm reads smaller numbers as no time
@@ -158,25 +161,40 @@ def _command(start: list[str], spec: JobSpec) -> list[str]:
         raise invalid_field("env", f"{name} is for sbatch, not for the job: leave it out")
     if spec.hold is False or spec.resources.exclusive is False:
         check_switches(spec)
-    options = [*start, *_options(spec)] if spec.marker is None else [*start, _marker(spec), *_options(spec)]
+    marked = () if spec.marker is None else _marked(spec, spec.marker)
+    options = [*start, *marked, *_options(spec)]
     if spec.script_path is not None:
         options += ["--", check_absolute_path("scriptPath", check_line("scriptPath", spec.script_path))]
     check_absolute_path("workingDirectory", spec.working_directory)
     return options
 
 
-def _marker(spec: JobSpec) -> str:
-    """The option that carries the marker: the comment, if the job has no other one.
+def _marked(spec: JobSpec, marker: str) -> Iterator[str]:
+    """The options that carry the marker: the comment, if the job has no other one.
 
-    Else a directory that the option behind it replaces: the accounting records the arguments of sbatch as they were.
+    Else a directory that the option behind it replaces, because the accounting records the arguments of sbatch as they
+    were; and the path of the standard input, if the job has none, because the accounting has no job that cannot start
+    yet.
     """
+    script = spec.script if spec.script is not None and "#SBATCH" in spec.script else ""
     own_comment = (
         spec.comment
         or spec.script is None
-        or ("#SBATCH" in spec.script and _COMMENT_DIRECTIVE.search(spec.script))
+        or _COMMENT_DIRECTIVE.search(script)
         or any(option.startswith("--com") for option in spec.native)
     )
-    return f"--chdir=/{spec.marker}" if own_comment else f"--comment={spec.marker}"
+    if not own_comment:
+        yield f"--comment={marker}"
+        return
+    yield f"--chdir=/{marker}"
+    own_input = (
+        spec.standard_input
+        or spec.script is None
+        or _INPUT_DIRECTIVE.search(script)
+        or any(_INPUT.match(option) for option in spec.native)
+    )
+    if not own_input and (path := null_path(marker)) is not None:
+        yield f"--input={path}"
 
 
 def _options(spec: JobSpec) -> Iterator[str]:
