@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flamecrest.server.http.core.errors import FORMS
 from tests.openapi import openapi
 
 from .world import World, fields, raw_names
@@ -105,6 +106,7 @@ async def test_every_query_parameter(client: httpx.AsyncClient, world: World) ->
                 asked += 1
                 assert response.status_code < 500, (path, query, response.text)
                 assert response.status_code in {200, 201, 204, 400, 404, 413}, (path, query, response.text)
+                assert "match pattern" not in response.text, (path, query, response.text)
     assert asked > 400
 
 
@@ -123,6 +125,7 @@ async def test_every_field_of_every_body(client: httpx.AsyncClient, world: World
                 response = await client.request(method, path, json=body | {name: value})
                 asked += 1
                 assert response.status_code in {200, 201, 204, 400, 404}, (path, name, value, response.text)
+                assert "match pattern" not in response.text, (path, name, value, response.text)
                 right = RIGHT_AFTER_ALL + (OF_TOKENS if path == "/tokens" else [])
                 if value in NEVER_RIGHT and (name, value) not in right:
                     assert response.status_code == 400, (path, name, value, response.text)
@@ -130,6 +133,46 @@ async def test_every_field_of_every_body(client: httpx.AsyncClient, world: World
                     inner = name in {"job", "transferDirectives", "thenSubmit"}
                     assert inner or named(response, name), (path, name, value, response.text)
     assert asked > 800
+
+
+def patterns(schema: Any) -> bool:
+    """Whether a schema, or one that it has for its items or variants, has a pattern."""
+    inner = [*([schema["items"]] if "items" in schema else []), *schema.get("anyOf", [])]
+    return "pattern" in schema or any(map(patterns, inner))
+
+
+def test_every_pattern_is_explained_in_words() -> None:
+    document = openapi()
+    found = {
+        parameter["name"]
+        for _, _, operation in operations(document)
+        for parameter in operation.get("parameters", [])
+        if parameter["in"] in {"path", "query"} and patterns(parameter["schema"])
+    }
+    schemas = document["components"]["schemas"].values()
+    found |= {name for one in schemas for name, schema in one.get("properties", {}).items() if patterns(schema)}
+    assert {"sort", "job_id", "signal", "jobIds"} <= found
+    assert found <= set(FORMS)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("/compute/toy/jobs?sort=size", "`sort`: must be submit, start, end, "),
+        ("/compute/toy/jobs/%24x", "`job_id`: must be the id of a job, such as "),
+        ("/filesystem/toy/ops/ls?path=/&type=x", "`type`: must be one or more of the letters "),
+    ],
+)
+async def test_a_value_of_another_form_is_explained(client: httpx.AsyncClient, query: str, said: str) -> None:
+    response = await client.get(query)
+    assert response.status_code == 400
+    assert said in response.json()["message"]
+
+
+async def test_ids_of_another_form_are_explained(client: httpx.AsyncClient) -> None:
+    response = await client.post("/compute/toy/bulk/status", json={"jobIds": ["1", "-1"]})
+    assert response.status_code == 400
+    assert "must be ids of jobs" in response.json()["message"]
 
 
 @pytest.mark.parametrize("path", ["/filesystem/toy/ops/mkdir", "/compute/toy/jobs", "/filesystem/toy/transfer/cp"])

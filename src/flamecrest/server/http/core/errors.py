@@ -46,6 +46,22 @@ _MESSAGES: Final = {  # in place of what the library says
     "model_type": "Input should be an object",
     "model_attributes_type": "Input should be an object",
 }
+FORMS: Final = {  # of values, by the field: in place of the regular expression that the library shows
+    "sort": "must be submit, start, end, name, state, priority or id; with `-` in front descending",
+    "type": "must be one or more of the letters `-`, d, l, p, s, b, c, as in the first column of `ls -l`",
+    "cursor": "must be the `nextCursor` of the page before",
+    "job_id": "must be the id of a job, such as 123, 123_4 or 123.server",
+    "transfer_id": "must be the id of a transfer or of its job",
+    "jobIds": "must be ids of jobs, such as 123, 123_4 or 123.server",
+    "signal": "must be the name or number of a signal, such as USR1 or 10",
+    "sha256": "must be 64 hexadecimal digits",
+    "address": "must be an address of mail, such as me@example.org",
+    "paths": "must be absolute paths",
+    "clusters": "must be names without control characters",
+    "name": "must not contain control characters",
+    "description": "must not contain control characters",
+    "mode": "must be octal, such as 644",
+}
 MAX_FIELDS: Final = 50  # in one response
 MAX_NAME: Final = 100  # characters of an unknown field's name that are compared with others
 MAX_ERRORS: Final = 1000  # validation errors that are read: pydantic gives all of them, or none
@@ -110,6 +126,9 @@ def _field(location: str, error: ErrorDetails, model: type[BaseModel] | None) ->
         )
         return errors.Field(location, tag, message)
     message = _MESSAGES.get(error["type"], error["msg"])
+    if error["type"] == "string_pattern_mismatch" and names:
+        field = next((part for part in reversed(names[-1].split(".")) if not part.isdecimal()), "")
+        message = FORMS.get(field, "has not the form that is described for it")
     if error["type"] == "extra_forbidden" and names:
         message = _unknown_field(error["loc"], model)
     return errors.Field(location, names[-1] if names else location, message)
