@@ -19,6 +19,11 @@ class Silence:
         self._clock = clock
         self._next: float | None = None  # no trial before; None: the store answers
 
+    @property
+    def lasts(self) -> bool:
+        """Whether the store is known not to answer."""
+        return self._next is not None
+
     def wait(self) -> float | None:
         """None: the request may be made; while the store is silent it is the trial. Else the seconds until the next."""
         if self._next is None:

@@ -31,12 +31,12 @@ T = TypeVar("T")
 
 THREADS: Final = 8
 CONNECT_TIMEOUT: Final = 5.0  # seconds
-READ_TIMEOUT: Final = 10.0  # seconds without a byte; a thread hangs for so long, ATTEMPTS times
+READ_TIMEOUT: Final = 30.0  # seconds without a byte: radosgw needs that long for a bucket, after its start
 PATIENCE: Final = 120.0  # the same for the completion of an upload: a store may copy the parts first
 ATTEMPTS: Final = 3
-ANSWER: Final = 20.0  # seconds for a request with all attempts, at most
+ANSWER: Final = 60.0  # seconds for a request with all attempts, at most
 ANSWER_PART: Final = 0.8  # the part of the time left for it: the rest is for the error, and for tidying up
-SURE: Final = 5.0  # seconds without an answer that are no matter of a caller who had little time left
+PROBE: Final = 10.0  # seconds for a request that any store answers at once
 
 _GONE: Final = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NoSuchUpload", "NotFound"})
 _DENIED: Final = frozenset({"403", "AccessDenied", "AllAccessDisabled", "Forbidden"})
@@ -58,8 +58,9 @@ class Store:
     """An S3 object store. `endpoint` is its address for the gateway. All methods can be repeated.
 
     All raise Unavailable if the store does not respond, Denied if it refuses the access key, and Upstream for anything
-    else that it reports. They take `answer` seconds at most, and ANSWER_PART of the time until a `deadline`; after a
-    request without an answer the next ones fail at once, except one at a time that tries the store.
+    else that it reports. They take `answer` seconds at most, and ANSWER_PART of the time until a `deadline`. After a
+    request without an answer the store is probed; while it does not answer, requests fail at once, except one at a time
+    that tries it.
     """
 
     def __init__(
@@ -92,6 +93,8 @@ class Store:
 
     def close(self) -> None:
         """Close the connections. Requests that run are not waited for."""
+        if self._ping is not None:
+            self._ping.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
         for client in self._clients.values():
             client.close()
@@ -154,17 +157,21 @@ class Store:
 
     async def ping(self, deadline: Deadline) -> None:
         """Return if the store answers and knows the gateway's key. Raises Unavailable, Upstream, Timeout."""
-        if self._ping is None or self._ping.done():  # one at a time: a request that hangs keeps a thread
-            self._ping = asyncio.create_task(self._answers())
         async with deadline.enforce(f"The object store {self.name}"):
-            error = await asyncio.shield(self._ping)
+            error = await asyncio.shield(self._probe())
         if error is not None:
             raise type(error)(error.public, detail=error.detail)
+
+    def _probe(self) -> asyncio.Task[GatewayError | None]:
+        """Ask the store whether it answers: one at a time, as a request that hangs keeps a thread."""
+        if self._ping is None or self._ping.done():
+            self._ping = asyncio.create_task(self._answers())
+        return self._ping
 
     async def _answers(self) -> GatewayError | None:
         """The error of a request that any store answers; None if it did."""
         try:
-            await self._call(lambda: self._opened().list_buckets(), self._answer, probe=True)
+            await self._call(lambda: self._opened().list_buckets(), min(PROBE, self._answer), probe=True)
         except (Denied, NotFound):
             return None
         except GatewayError as error:
@@ -292,8 +299,10 @@ class Store:
         except TimeoutError:
             if not given.expired():
                 raise
-            sure = limit is None or limit >= min(SURE, self._answer)
-            (self._silence.unanswered if sure else self._silence.ended)()
+            if probe or self._silence.lasts:
+                self._silence.unanswered()
+            else:
+                self._probe()  # the request may be a slow one
             raise self._silent("No answer in time") from None
         except BaseException:
             self._silence.ended()
