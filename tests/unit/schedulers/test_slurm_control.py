@@ -9,7 +9,20 @@ from flamecrest.server.schedulers.slurm.dialect import Slurm
 from flamecrest.server.schedulers.values import Dependency, DependencyKind, JobAction, JobChange
 from flamecrest.server.ssh.command import RUNNING, Output
 
+from .recorded import VERSIONS, output
+
 SLURM = Slurm()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_hold_of_an_array_is_done_for_the_elements_that_have_not_ended(version: str) -> None:
+    command = SLURM.act("12", JobAction.HOLD)
+    command.parse(output("hold-array-with-ended-elements", version))
+    ended = output("hold-ended-array", version)
+    denied = Output(1, b"", b"12_0: Access/permission denied\n12_1-3: No error\n")
+    for refused, kind in ((ended, Conflict), (denied, Denied)):
+        with pytest.raises(kind):
+            command.parse(refused)
 
 
 def test_the_commands() -> None:

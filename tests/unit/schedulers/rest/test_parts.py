@@ -93,6 +93,26 @@ async def test_components_of_heterogeneous_jobs(version: str) -> None:
         assert {asked.method for asked in toy.asked} == {"GET"}
 
 
+@pytest.mark.parametrize(("states", "error"), [(("COMPLETED", "PENDING"), None), (("COMPLETED", "FAILED"), Conflict)])
+async def test_an_array_of_which_elements_have_ended_is_held_in_22_05(
+    states: tuple[str, str], error: type[GatewayError] | None
+) -> None:
+    """It answers 500 for the ended elements, and holds the others."""
+    plain = body("v0.0.38", "job")["jobs"][0] | {"nodes": ""}
+    rows = [
+        plain | {"job_id": 768 + n, "array_job_id": 769, "array_task_id": n, "array_task_string": "", "job_state": one}
+        for n, one in enumerate(states)
+    ]
+    entry = {"description": "job array update from [localhost]:60408 failed", "error_number": 2084}
+    refused = {"errors": [entry | {"error": "Job has already finished", "source": "_parse_job_list"}]}
+    async with slurmrestd() as toy, client_of(toy, "v0.0.38") as client:
+        toy.answers["GET /slurm/v0.0.38/job/769"] = 200, json.dumps({"jobs": rows}).encode()
+        toy.answers["POST /slurm/v0.0.38/job/769"] = 500, json.dumps(refused).encode()
+        with pytest.raises(error, match=r"^Job has already finished$") if error is not None else nullcontext():
+            await scheduler_of(client).act("769", JobAction.HOLD, soon())
+        assert updated(toy) == [769]
+
+
 @pytest.mark.parametrize("version", NEWER)
 async def test_a_component_that_waits_is_not_cancelled_alone(version: str) -> None:
     """slurmrestd would do it, other than scancel."""

@@ -38,6 +38,9 @@ _REPEATED: Final = "Job is in transitional state"
 _VERBOSE: Final = re.compile(r"^scancel: (?!error:|Unknown job signal).*\n?", re.MULTILINE)
 # Of 22.05, 24.11 and 26.05: slurmctld answers with an error of a kind that these commands do not expect.
 _UNKNOWN_TO_SUSPEND: Final = re.compile(r"^Unexpected message received for job \S+\s*\Z")
+# scontrol tells the outcome for each part of an array if it has failed for one of them, with exit status 1.
+_PART: Final = re.compile(r"^[0-9]+_\S+: (.+?)\s*$", re.MULTILINE)
+_PART_DONE, _PART_ENDED = "No error", "Job has already finished"
 _WORDS: Final = (
     ("name", "JobName"),
     ("account", "Account"),
@@ -113,8 +116,14 @@ def _done(output: Output, given: Collection[str] = ()) -> None:
         return
     if errors.is_unknown_job(output):
         raise job_not_found(errors.error_text(output))
-    if output.status != 0:
+    if output.status != 0 and not _is_done_for_others(output):
         raise control_error("scontrol", output, given)
+
+
+def _is_done_for_others(output: Output) -> bool:
+    """Whether the change was made for the elements of an array that have not ended."""
+    outcomes = set(_PART.findall(f"{output.errors()}\n{output.stdout.decode('utf-8', 'replace')}"))
+    return outcomes == {_PART_DONE, _PART_ENDED}
 
 
 def control_error(program: str, output: Output, given: Collection[str] = ()) -> GatewayError:

@@ -28,6 +28,7 @@ from .fields import items, mapping, text
 UNKNOWN_JOB: Final = 2017
 ENDED: Final = 2021
 NOTHING_FOUND: Final = 9003
+_FINISHED: Final = 2084
 _NOT_PARSED: Final = 9001  # the request; the errors beside it, which say of what, have the number of any failure, -1
 
 _DENIED: Final = frozenset({2002, 2010})
@@ -38,7 +39,7 @@ _DOWN: Final = frozenset({-1, 1, 1001, 1800, 2019, 7000})
 _NOBODY: Final = frozenset({1001, 1800})  # no connection to the controller, for no user
 _UNANSWERED: Final = frozenset({1002, 1003, 1801, 1802, 1803, 5004, 5005})
 _REQUESTS: Final = range(2000, 3000)  # what Slurm says about requests
-_FAILED_UPDATE: Final = re.compile(r"job update from \S+ failed")  # v0.0.38; names the gateway's address
+_FAILED_UPDATE: Final = re.compile(r"job (?:array )?update from \S+ failed")  # v0.0.38; names the gateway's address
 _UPDATED: Final = "job array update from "  # v0.0.38: an array that was updated, without a number and an error
 _MAX_TEXT: Final = 1000  # characters of a message that callers are shown
 _UNAUTHORIZED: Final = frozenset({401, 403, 511})
@@ -101,6 +102,11 @@ def _message(description: str, error: str) -> str:
 def is_failure(reply: Reply) -> bool:
     """Whether the request has failed, whatever its status."""
     return reply.status >= 400 or bool(reply.errors)
+
+
+def is_about_ended(reply: Reply) -> bool:
+    """Whether it only says that a job has ended: of an array, the elements that have not are changed all the same."""
+    return bool(reply.errors) and all(error.number == _FINISHED for error in reply.errors)
 
 
 def error_of(reply: Reply, *, own_token: bool, submits: bool = False, given: Collection[str] = ()) -> GatewayError:

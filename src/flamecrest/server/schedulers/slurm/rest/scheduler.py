@@ -43,7 +43,7 @@ from flamecrest.server.schedulers.values import (
 from . import resources, submission
 from .client import NotSent
 from .directives import with_directives
-from .errors import ENDED, UNKNOWN_JOB, Reply, error_of, is_failure
+from .errors import ENDED, UNKNOWN_JOB, Reply, error_of, is_about_ended, is_failure
 from .fields import items
 from .jobs import marked_jobs, parse_live, parse_metadata, parse_recorded_metadata
 from .reader import RestReader
@@ -242,13 +242,11 @@ class RestScheduler(ReadingScheduler):
         async with self._changing(job_id, deadline):
             self._check(await self._kill(job_id, checked, deadline))
         if not self._client.known_version.has_many:  # such a version accepts signals to ended jobs
-            job = SlurmJobId.parse(job_id)
             try:
-                rows = await self._reader.rows(("job", job.base_id), deadline)
+                known = await self._known(job_id, deadline)
             except NotSent:  # slurmrestd has ended after it has sent the signal
                 return
-            known = parse_live(rows, self._clock())
-            if all(record.stage is Stage.ENDED for record in job.parts(known.records)):
+            if all(record.stage is Stage.ENDED for record in SlurmJobId.parse(job_id).parts(known)):
                 raise Conflict("The job has ended")
 
     async def _kill(self, job_id: str, signal: str | None, deadline: Deadline) -> Reply:
@@ -287,10 +285,10 @@ class RestScheduler(ReadingScheduler):
         async with self._changing(job_id, deadline):
             job, known = SlurmJobId.parse(job_id), await self._known(job_id, deadline)
             by_name = self._client.known_version.updates_arrays and all(one.component is None for one in known)
-            names = [str(job)] if by_name else job.numbers(known)
-            paths = [("job", name) for name in names]
+            paths = [("job", name) for name in ([str(job)] if by_name else job.numbers(known))]
             replies = [await self._client.request("POST", path, self._identity, deadline, body=body) for path in paths]
-            for reply in replies:
+            some_ended = by_name and len({part.stage is Stage.ENDED for part in job.parts(known)}) == 2
+            for reply in (one for one in replies if not (some_ended and is_about_ended(one))):
                 self._check(reply, given)
 
     async def _known(self, job_id: str, deadline: Deadline) -> Sequence[JobRecord]:
