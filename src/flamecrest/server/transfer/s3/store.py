@@ -36,6 +36,7 @@ PATIENCE: Final = 120.0  # the same for the completion of an upload: a store may
 ATTEMPTS: Final = 3
 ANSWER: Final = 60.0  # seconds for a request with all attempts, at most
 ANSWER_PART: Final = 0.8  # the part of the time left for it: the rest is for the error, and for tidying up
+DOUBT: Final = 5.0  # seconds of a request after which the store is probed beside it
 PROBE: Final = 10.0  # seconds for a request that any store answers at once
 
 _GONE: Final = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NoSuchUpload", "NotFound"})
@@ -279,9 +280,11 @@ class Store:
         """Run a request in a thread, `limit` seconds at most. A probe is made while the store is silent, too."""
         if not probe and (wait := self._silence.wait()) is not None:
             raise self._silent(f"Not asked: tried again in {wait:.1f} s")
+        loop = asyncio.get_running_loop()
+        doubt = loop.call_later(DOUBT, self._probe)
         try:
             async with asyncio.timeout(limit) as given:
-                found = await asyncio.get_running_loop().run_in_executor(self._threads, function)
+                found = await loop.run_in_executor(self._threads, function)
         except ClientError as error:
             self._silence.answered()
             raise self._explained(error) from None
@@ -307,6 +310,8 @@ class Store:
         except BaseException:
             self._silence.ended()
             raise
+        finally:
+            doubt.cancel()
         self._silence.answered()
         return found
 
