@@ -12,19 +12,20 @@ from typing import Final
 
 LOOK_SECONDS: Final = 60.0  # between two looks at the files
 
+Version = list[tuple[int, int, int] | None]  # inode, time of change and size of each file; None: it is missing
 Reload = Callable[[], Awaitable[None]]  # makes the HTTP server use the files for new connections
 
 log = logging.getLogger("flamecrest.serve")
 
 
 async def renew_certificate(
-    files: tuple[str, str], reload: Reload, asked: asyncio.Event, *, look_seconds: float = LOOK_SECONDS
+    files: tuple[str, str], used: Version, reload: Reload, asked: asyncio.Event, *, look_seconds: float = LOOK_SECONDS
 ) -> None:
     """Run until it is cancelled: reload when `asked` is set, and when the certificate or key on the disk has changed.
 
+    used: the version of the files from before the server has read them, so that no change is missed.
     A certificate that cannot be read, or does not fit its key, is logged, and the one before stays in use.
     """
-    used = await asyncio.to_thread(version_of, files)
     while True:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(look_seconds):
@@ -50,9 +51,9 @@ def server_context(files: tuple[str, str]) -> ssl.SSLContext:
     return context
 
 
-def version_of(files: tuple[str, ...]) -> list[tuple[int, int, int] | None]:
-    """What changes when files are replaced or written: None for one that is missing."""
-    found: list[tuple[int, int, int] | None] = []
+def version_of(files: tuple[str, ...]) -> Version:
+    """What changes when files are replaced or written."""
+    found: Version = []
     for file in files:
         try:
             stat = Path(file).stat()

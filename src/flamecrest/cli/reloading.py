@@ -33,7 +33,7 @@ async def reload_configuration(
 
     A configuration that is not usable is logged, and the one before stays in use.
     """
-    used = await asyncio.to_thread(_version, file)
+    used = _version(file)  # not in a thread, which may look only after the next change
     while True:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(look_seconds):

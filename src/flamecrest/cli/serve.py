@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import gc
 import os
@@ -18,7 +19,7 @@ import typer
 
 import flamecrest
 
-from .terminal import fail, load_configuration, one_file, print_line, require_server_extra
+from .terminal import discard_unwritten, fail, load_configuration, one_file, print_line, require_server_extra
 
 if TYPE_CHECKING:
     from flamecrest.server.http.edge.application import Edge
@@ -63,6 +64,7 @@ def serve(
       flamecrest serve -c gateway.yaml --workers 4
       FLAMECREST_CONFIG=gateway.yaml flamecrest serve
     """  # noqa: D301 - `\b` keeps the lines of the next paragraph
+    atexit.register(discard_unwritten)
     config = one_file(file, config)
     for number in (signal.SIGUSR1, signal.SIGHUP):  # which would end the process while it starts
         signal.signal(number, signal.SIG_IGN)

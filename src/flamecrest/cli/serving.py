@@ -16,7 +16,7 @@ import uvloop
 from flamecrest.server.telemetry.log import log_to_stream
 from flamecrest.server.telemetry.trace import ACCESS
 
-from .certificate import renew_certificate
+from .certificate import renew_certificate, version_of
 from .memory import RETURNED_EVERY, keep_freed_memory, return_freed_memory
 from .metrics_port import serving_metrics
 from .options import HttpOptions, limit_stalls
@@ -128,12 +128,13 @@ async def _run(
             report()
 
     _handle_signals(stop, reported, asked)
+    certificate = version_of(options.tls or ())
     try:
         async with (
             _background(_repeat, runs),
             serving_metrics(app, metrics, settings.metrics),  # until the last request has ended
             running(app, listener, options, grace=settings.server.shutdown_timeout) as reload,
-            _background(renew_certificate, options.tls, reload, asked.certificate),
+            _background(renew_certificate, options.tls, certificate, reload, asked.certificate),
             _background(_reload, configuration, app, asked.configuration),
             _background(return_freed_memory, RETURNED_EVERY),
         ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
@@ -28,6 +29,15 @@ def print_line(line: str, *, style: str = "", label: str = "") -> None:
     text = Text.assemble((f"{label}: ", style or "bold"), line) if label else Text(line, style=style)
     with suppress(OSError):
         Console(stderr=True, highlight=False).print(text, soft_wrap=True)
+
+
+def discard_unwritten() -> None:
+    """Throw away what could not be written to standard output and error: at its end, Python would exit with 120."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: it was closed before the start
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def fail(line: str, code: int = FAILED) -> NoReturn:

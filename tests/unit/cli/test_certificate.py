@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flamecrest.cli.certificate import renew_certificate
+from flamecrest.cli.certificate import renew_certificate, version_of
 from flamecrest.cli.options import HttpOptions
 from flamecrest.cli.serving import running
 from tests.certificates import write_certificate
@@ -78,10 +78,11 @@ async def test_new_connections_get_the_new_certificate(
     certificate, key = write_certificate(tmp_path)
     slow, asked, files = Slow(), asyncio.Event(), (str(certificate), str(key))
     caplog.set_level(logging.INFO, "flamecrest.serve")
+    used = version_of(files)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         async with running(application(slow), listener, HttpOptions(http, tls=files), grace=20) as reload:
-            renewal = asyncio.create_task(renew_certificate(files, reload, asked, look_seconds=0.05))
+            renewal = asyncio.create_task(renew_certificate(files, used, reload, asked, look_seconds=0.05))
             first = on_disk(certificate)
             async with connected(port) as (reader, writer, before):
                 writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -125,7 +126,8 @@ def test_a_log_on_a_full_disk_keeps_nobody_from_being_served() -> None:
         port = listener.getsockname()[1]
     serve = ["serve", "--config", str(MINIMAL), "--host", "127.0.0.1", "--port", str(port)]
     argv = [sys.executable, "-c", "from flamecrest.cli.main import main; main()", *serve]
-    with Path("/dev/full").open("w") as full, subprocess.Popen(argv, stdout=full, stderr=full) as process:
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}  # what cannot be written stays until the end
+    with Path("/dev/full").open("w") as full, subprocess.Popen(argv, stdout=full, stderr=full, env=buffered) as process:
         try:
             until = time.monotonic() + 50
             while True:
