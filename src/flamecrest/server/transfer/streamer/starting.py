@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Final
 from flamecrest.server.errors import GatewayError, NotFound
 from flamecrest.server.schedulers.values import Stage
 from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, NO_SUCH_FILE, SftpError
+from flamecrest.server.transfer.passed_on import PassedOnJobs
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.schedulers.port import JobLookup
-    from flamecrest.server.schedulers.values import Job, JobMetadata
+    from flamecrest.server.schedulers.values import Job
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.ssh.port import Session
 
@@ -26,25 +27,12 @@ _LOG: Final = re.compile(r".*/\.f7t_file_handling_job_error_[0-9a-f-]{36}\.log",
 _READ: Final = 16 * 1024  # bytes of a log
 
 
-class ListeningJobs:
+class ListeningJobs(PassedOnJobs):
     """The JobLookup port over that of a scheduler."""
 
     def __init__(self, jobs: JobLookup, session: Session) -> None:
-        self._jobs = jobs
+        super().__init__(jobs)
         self._session = session
-
-    @property
-    def age(self) -> float:
-        return self._jobs.age
-
-    async def wait_for_change(self, seconds: float) -> None:
-        await self._jobs.wait_for_change(seconds)
-
-    async def metadata(self, job_id: str, deadline: Deadline) -> list[JobMetadata]:
-        return await self._jobs.metadata(job_id, deadline)
-
-    async def cancel(self, job_id: str, deadline: Deadline) -> None:
-        await self._jobs.cancel(job_id, deadline)
 
     async def job(self, job_id: str, deadline: Deadline) -> list[Job]:
         found = await self._jobs.job(job_id, deadline)

@@ -12,6 +12,7 @@ from flamecrest.server.errors import GatewayError, NotFound
 from flamecrest.server.schedulers.values import Stage
 from flamecrest.server.ssh.channels.sftp_packets import SftpError
 from flamecrest.server.transfer.direct.lookup import COPY
+from flamecrest.server.transfer.passed_on import PassedOnJobs
 from flamecrest.server.transfer.records import storage
 from flamecrest.server.transfer.records.record import End, Progress, Record
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.schedulers.port import JobLookup
-    from flamecrest.server.schedulers.values import Job, JobMetadata
+    from flamecrest.server.schedulers.values import Job
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.transfer.records.names import RecordFiles
 
@@ -95,7 +96,7 @@ def _progress(record: Record, log: JobLog) -> Progress | None:
     return Progress(int(time.time()), log.done, log.total or record.size)
 
 
-class CopyJobs:
+class CopyJobs(PassedOnJobs):
     """The JobLookup port over that of transfers: synchronizations and copies whose gateway has died are noticed.
 
     `get` shows a transfer, and records the end of one that died. What only the other system knows has the reason
@@ -103,21 +104,8 @@ class CopyJobs:
     """
 
     def __init__(self, jobs: JobLookup, get: Callable[[str, Deadline], Awaitable[TransferView]]) -> None:
-        self._jobs = jobs
+        super().__init__(jobs)
         self._get = get
-
-    @property
-    def age(self) -> float:
-        return self._jobs.age
-
-    async def wait_for_change(self, seconds: float) -> None:
-        await self._jobs.wait_for_change(seconds)
-
-    async def metadata(self, job_id: str, deadline: Deadline) -> list[JobMetadata]:
-        return await self._jobs.metadata(job_id, deadline)
-
-    async def cancel(self, job_id: str, deadline: Deadline) -> None:
-        await self._jobs.cancel(job_id, deadline)
 
     async def job(self, job_id: str, deadline: Deadline) -> list[Job]:
         found = await self._jobs.job(job_id, deadline)
