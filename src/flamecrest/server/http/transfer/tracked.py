@@ -18,7 +18,7 @@ from flamecrest.server.schedulers.values import JobSpec
 from flamecrest.server.transfer.port import StartedTransfer
 from flamecrest.server.transfer.tracking.port import PlannedStep, SyncPlan, SyncRequest, TrackedTransfers, TransferView
 from flamecrest.wire import tracked_transfers as wire
-from flamecrest.wire.compute import SCRIPT_LIMIT, JobDescriptionModel
+from flamecrest.wire.compute import SCRIPT_LIMIT
 from flamecrest.wire.text import is_plain, percent_encode
 from flamecrest.wire.transfer import UploadFileResponse
 
@@ -66,7 +66,7 @@ async def post_sync(call: Call, body: wire.SyncTransferRequest) -> Response:
     """Make a folder like another, here or on another system: only what differs moves."""
     allowed = await call.allow(Verb.TRANSFER, body.path, tree=True)
     source, request = allowed.tracked_transfers(**{body.sent_as("path"): body.path}), _sync_request(body)
-    target, then = await _target_of(call, body, removes=body.delete)
+    target, then = await _target(call, body, removes=body.delete)
     if body.dry_run:
         plan = await source.plan(request, target, MOST_STEPS, call.deadline)
         return JsonResponse({"transferJob": None, "plan": _plan(plan)}, 200)
@@ -83,7 +83,7 @@ async def post_copy(call: Call, body: wire.CopyTransferRequest) -> Response:
     """Copy a file or folder to another system."""
     allowed = await call.allow(Verb.TRANSFER, body.path, tree=True)
     source, account = allowed.tracked_transfers(**{body.sent_as("path"): body.path}), body.account or None
-    target, then = await _target_of(call, body)
+    target, then = await _target(call, body)
 
     async def start() -> dict[str, Any]:
         job = await source.copy(body.path, body.target_path, target, call.deadline, then, account)
@@ -114,7 +114,7 @@ async def post_retry(call: Call, transfer_id: TransferId) -> Response:
     source = allowed.tracked_transfers(path=view.path)
     target = source
     if view.target is not None:
-        target, _ = await _target(call, view.target_system, view.target, None, removes=view.deletes)
+        target = await target_transfers(call, view.target_system, view.target, call.deadline, removes=view.deletes)
     again = await source.retry(view.id, target, call.deadline)
     shown = started(call, view.path, again) if isinstance(again, StartedTransfer) else submitted(call.cluster, again)
     return JsonResponse(shown, 201)
@@ -139,26 +139,16 @@ def _sync_request(body: wire.SyncTransferRequest) -> SyncRequest:
     return SyncRequest(body.path, body.target_path, checksum, body.delete, body.include, body.exclude)
 
 
-async def _target_of(
+async def _target(
     call: Call, body: wire.SyncTransferRequest | wire.CopyTransferRequest, *, removes: bool = False
 ) -> tuple[TrackedTransfers, JobSpec | None]:
-    name, path = body.sent_as("target_path"), body.target_path
-    return await _target(call, body.target_system, path, body.then_submit, name=name, removes=removes)
-
-
-async def _target(
-    call: Call,
-    system: str | None,
-    path: str,
-    then: JobDescriptionModel | None,
-    *,
-    name: str = "targetPath",
-    removes: bool = False,
-) -> tuple[TrackedTransfers, JobSpec | None]:
     """The transfers on the target's system, and the job for it. Both need the caller's permission there."""
-    target = await target_transfers(call, system, path, call.deadline, name=name, removes=removes)
+    system, name = body.target_system, body.sent_as("target_path")
+    target = await target_transfers(call, system, body.target_path, call.deadline, name=name, removes=removes)
+    if body.then_submit is None:
+        return target, None
     cluster = call.cluster if system is None else call.gateway.cluster(system)
-    return target, None if then is None else await following_spec(call, cluster, then)
+    return target, await following_spec(call, cluster, body.then_submit)
 
 
 def _shown(cluster: Cluster, one: TransferView) -> dict[str, Any]:
