@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import IO, Any
 
-import orjson
-
 from flamecrest.wire.json import dumps
 
 from .redact import redact
@@ -129,17 +127,10 @@ class BatchedStreamHandler(logging.StreamHandler[IO[str]]):
             self._loop = None
             count = len(self._waiting)  # other threads may add lines in the meantime
             if count:
-                lines = [line if isinstance(line, str) else _encoded(line) for line in self._waiting[:count]]
+                lines = [line if isinstance(line, str) else dumps(line).decode() for line in self._waiting[:count]]
                 self.stream.write("\n".join(lines) + "\n")
                 del self._waiting[:count]
             super().flush()
-
-
-def _encoded(fields: dict[str, Any]) -> str:
-    try:
-        return orjson.dumps(fields).decode()
-    except TypeError:  # lone surrogates
-        return dumps(fields).decode()
 
 
 def log_request(trace: Trace, seconds: float, path: str) -> None:
