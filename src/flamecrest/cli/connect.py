@@ -24,7 +24,7 @@ from flamecrest.server.wiring.stores import Stores
 
 from .checks.running import HTTP, LOGIN, Advice, CheckResult, UnusableResponse, login_advice, reach, run_check
 from .checks.services import service_checks
-from .store_check import STORE_ADVICE, try_store
+from .checks.store import STORE_ADVICE, try_store
 
 if TYPE_CHECKING:
     from flamecrest.server.cluster import Cluster, Gateway, Permission

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from flamecrest.server.settings import SettingsError
 from flamecrest.server.settings.changes import Changes
 
-from .certificate import version_of
+from .certificate import Version, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ async def _use(app: Edge, settings: Settings) -> None:
         log.warning("restart to use the changed settings: %s", ", ".join(found.ignored))
 
 
-def _version(file: Path) -> list[tuple[int, int, int] | None]:
+def _version(file: Path) -> Version:
     """What changes when the files of the configuration are replaced or written."""
     files = [file]
     with contextlib.suppress(OSError, UnicodeError):

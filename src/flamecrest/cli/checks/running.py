@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from flamecrest.cli.store_check import StoreRefused
 from flamecrest.server.errors import Denied, GatewayError, Timeout, Upstream
 from flamecrest.server.settings import CertificatesSettings
 from flamecrest.server.ssh.errors import AddressPenalised, ConnectionDropped, CredentialsFailed, LoginRefused
@@ -85,7 +84,7 @@ async def run_check(subject: str, action: Awaitable[str], advice: Advice) -> Che
     begin = time.monotonic()
     try:
         message = await action
-    except (UnusableResponse, StoreRefused) as error:
+    except UnusableResponse as error:
         return CheckResult(subject, False, time.monotonic() - begin, error.message, error.advice)
     except (GatewayError, httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         return CheckResult(subject, False, time.monotonic() - begin, message_of(error), _advice_on(error, advice))

@@ -9,15 +9,15 @@ from urllib.parse import urlsplit
 
 from flamecrest.server.errors import Conflict, Denied, GatewayError, Timeout, Unavailable, Upstream
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from .running import Advice, UnusableResponse
 
+if TYPE_CHECKING:
     import httpx
 
     from flamecrest.server.transfer.s3.access import StoreAccess
 
 LIFE: Final = 300.0  # seconds of the URLs
-STORE_ADVICE: Final[Mapping[type[Exception], str]] = {
+STORE_ADVICE: Final[Advice] = {
     Denied: "correct access_key_id and secret_access_key; the key must be allowed to create buckets",
     Conflict: "correct access_key_id and secret_access_key; if the bucket belongs to somebody else, set "
     "bucket_name_prefix",
@@ -27,17 +27,11 @@ STORE_ADVICE: Final[Mapping[type[Exception], str]] = {
 }
 
 
-class StoreRefused(Exception):
-    """The store did not do what a client will ask of it."""
-
-    def __init__(self, message: str, advice: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.advice = advice
-
-
 async def try_store(access: StoreAccess, username: str, client: httpx.AsyncClient) -> str:
-    """Upload and download a small object in the user's bucket. Raises StoreRefused, GatewayError, httpx.HTTPError."""
+    """Upload and download a small object in the user's bucket.
+
+    Raises UnusableResponse if the store does not do what a client will ask of it, GatewayError and httpx.HTTPError.
+    """
     bucket, key, content = access.bucket(username), f"flamecrest-check-{secrets.token_hex(8)}", secrets.token_bytes(64)
     await access.store.ensure_bucket(bucket)
     upload = await access.store.begin_upload(bucket, key, "attachment")
@@ -49,7 +43,9 @@ async def try_store(access: StoreAccess, username: str, client: httpx.AsyncClien
         got = await client.get(access.public.url("GET", bucket, key, LIFE))
         _require(got, "GET")
         if got.content != content:
-            raise StoreRefused("the public URL gives other bytes than were sent", "check the proxy before the store")
+            raise UnusableResponse(
+                "the public URL gives other bytes than were sent", "check the proxy before the store"
+            )
     finally:
         with suppress(GatewayError):
             await access.store.discard(bucket, key, upload)
@@ -62,7 +58,9 @@ def _require(response: httpx.Response, method: str) -> None:
     origin = _origin(str(response.request.url))
     code = response.text.partition("<Code>")[2].partition("</Code>")[0]
     message = f"{method} by a presigned URL of {origin}: status {response.status_code} {code}".rstrip()
-    raise StoreRefused(message, "check public_url, region and addressing_style; a proxy must pass on the Host header")
+    raise UnusableResponse(
+        message, "check public_url, region and addressing_style; a proxy must pass on the Host header"
+    )
 
 
 def _origin(url: str) -> str:
