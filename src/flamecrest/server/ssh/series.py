@@ -43,6 +43,10 @@ class Series:
         """Whether it can run another command: all before have ended as they should."""
         return self._commands.usable
 
+    def lasts(self, deadline: Deadline) -> bool:
+        """Whether the login node lets a command run until then."""
+        return self._commands.lasts(deadline)
+
     def takes(self, command: Command[Any]) -> bool:
         """Whether this command can be one of the series."""
         return command.for_job == self._for_job and fits_series(command)

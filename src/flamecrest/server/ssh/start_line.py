@@ -44,6 +44,8 @@ MAX_SERIES_INPUT = 24 * 1024  # bytes: /bin/sh reads the input of a command of a
 
 REQUEST_ID: Final = "FLAMECREST_REQUEST_ID"  # the variable of the command with the id of the request that it serves
 _SEARCH: Final = frozenset({"PATH", "EXECIGNORE"})  # variables that change where sh looks for a program
+_CLEAN: Final = {True: CLEAN_FOR_JOB, False: CLEAN_FOR_PROGRAM}
+_FIRST: Final = "$1"  # of a series: a newline
 _WORD: Final = secrets.token_hex(8)  # no output of a command contains it
 BEGIN: Final = f"\x1e{_WORD} begin\x1e"  # on standard output
 BEGIN_ERRORS: Final = f"\x1e{_WORD} errors\x1e"  # on standard error
@@ -69,11 +71,6 @@ def command_text(command: Command[Any], seconds: float | None = None) -> bytes:
             total += size
             if size > MAX_ARGUMENT or total > most:
                 raise Invalid("A value is too long to be handed to a program on the cluster")
-    clean = CLEAN_FOR_JOB if command.for_job else CLEAN_FOR_PROGRAM
-    limit = ""
-    if seconds is not None:  # the limit is set by a program, which starts another sh: that reads the second line
-        timeout = f"exec timeout -k 2 {math.ceil(seconds) + REMOTE_GRACE} /bin/sh -c '{_INNER}'"
-        limit = f"command -v timeout >/dev/null && {timeout}; "
     join = "exec 2>&1; " if command.joined else ""
     program, *arguments = map(_quoted, command.argv)
     variables = "".join(f"export {name}={_quoted(value)}; " for name, value in command.env.items())
@@ -84,7 +81,7 @@ def command_text(command: Command[Any], seconds: float | None = None) -> bytes:
         variables = f"{search} {variables}else FLAMECREST={program}; fi; "
         program = '"$FLAMECREST"'
     text = (
-        f"{clean}; {limit}{_NEXT}\n"
+        f"{_CLEAN[command.for_job]}; {_limit(seconds)}{_NEXT}\n"
         f"unset FLAMECREST FLAMECREST_NEWLINE; FLAMECREST_NEWLINE=${{IFS#??}}; {variables}"
         f"echo '{BEGIN_ERRORS}' >&2; echo '{BEGIN}'; "
         f'({join}exec {" ".join((program, *arguments))}); echo "{END}$?\x1e"\n'
@@ -92,40 +89,49 @@ def command_text(command: Command[Any], seconds: float | None = None) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+def _limit(seconds: float | None) -> str:
+    """The program that ends what follows soon after that time. It starts another sh, which reads the next line."""
+    if seconds is None:
+        return ""
+    timeout = f"exec timeout -k 2 {math.ceil(seconds) + REMOTE_GRACE} /bin/sh -c '{_INNER}'"
+    return f"command -v timeout >/dev/null && {timeout}; "
+
+
 def fits_series(command: Command[Any]) -> bool:
     """Whether the command can be one of a series: its input is short, and the shell finds its program as always."""
     return len(command.stdin or b"") <= MAX_SERIES_INPUT and _SEARCH.isdisjoint(command.env) and not command.joined
 
 
-def series_text(*, for_job: bool) -> bytes:
+def series_text(seconds: float | None = None, *, for_job: bool) -> bytes:
     """What /bin/sh is told to run commands one after the other: each is a line of its input, with which it ends.
 
-    A line that the connection breaks off is not run. Nothing is run where printf is a program: others would see its
-    arguments.
+    A line that the connection breaks off is not run. With `seconds` all is ended soon after that time. Nothing is run
+    where printf is a program: others would see its arguments. The shell reads its input with a call for each byte, so
+    a line has only what is new: functions print the marks, `$1` is a newline, and `$2` the last input of a command.
     """
-    clean = CLEAN_FOR_JOB if for_job else CLEAN_FOR_PROGRAM
     return (
-        f'{clean}; unset -f printf; test "$(command -v printf)" = printf || exit; '
-        'while IFS= read -r FLAMECREST; do eval "$FLAMECREST"; done\n'
+        f"{_CLEAN[for_job]}; {_limit(seconds)}{_NEXT}\n"
+        'unset -f printf; test "$(command -v printf)" = printf || exit; unset FLAMECREST; set -- "${IFS#??}" ""; '
+        f"fc_begin() {{ echo '{BEGIN}'; }}; "
+        f"fc_end() {{ FLAMECREST=$?; echo '{END_ERRORS}' >&2; echo \"{END}$FLAMECREST\x1e\"; }}; "
+        f"echo '{BEGIN_ERRORS}' >&2; while IFS= read -r FLAMECREST; do eval \"$FLAMECREST\"; done\n"
     ).encode()
 
 
-def series_line(command: Command[Any], seconds: float | None = None) -> bytes:
-    """The line that runs a command of a series. With `seconds` the command is ended there soon after that time.
+def series_line(command: Command[Any], before: bytes = b"") -> bytes:
+    """The line that runs a command of a series. `before`: the input of the last command that had one.
 
     Raises as `command_text`.
     """
     command_text(command)  # raises
-    limit = "" if seconds is None else f"timeout --foreground -k 2 {math.ceil(seconds) + REMOTE_GRACE} "
-    variables = "".join(f"export {name}={_quoted(value)}; " for name, value in command.env.items())
-    feed = "</dev/null "
-    if command.stdin:
-        feed = f"printf %s {_quoted(command.stdin.decode('utf-8', 'surrogateescape'))} | "
-    text = (
-        f"(unset FLAMECREST FLAMECREST_NEWLINE; FLAMECREST_NEWLINE=${{IFS#??}}; {variables}"
-        f"echo '{BEGIN_ERRORS}' >&2; echo '{BEGIN}'; {feed}exec {limit}{' '.join(map(_quoted, command.argv))}); "
-        f"FLAMECREST=$?; echo '{END_ERRORS}' >&2; echo \"{END}$FLAMECREST\x1e\"\n"
-    )
+    variables = "".join(f"export {name}={_quoted(value, _FIRST)}; " for name, value in command.env.items())
+    program = " ".join(_quoted(word, _FIRST) for word in command.argv)
+    if not command.stdin:
+        text = f"fc_begin; ({variables}exec {program} </dev/null); fc_end\n"
+    else:
+        text = f'fc_begin; printf %s "$2" | ({variables}exec {program}); fc_end\n'
+        if command.stdin != before:
+            text = f'set -- "$1" {_quoted(command.stdin.decode("utf-8", "surrogateescape"), _FIRST)}; {text}'
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -147,9 +153,9 @@ def perl_text(source: str) -> bytes:
     return sh_text(f"exec perl -e '{boot}'") + source.encode("ascii")
 
 
-def _quoted(word: str) -> str:
+def _quoted(word: str, newline: str = "$FLAMECREST_NEWLINE") -> str:
     """The word in sh's quotes, on one line."""
-    return "'" + word.replace("'", "'\\''").replace("\n", "'\"$FLAMECREST_NEWLINE\"'") + "'"
+    return "'" + word.replace("'", "'\\''").replace("\n", f"'\"{newline}\"'") + "'"
 
 
 class Preamble:

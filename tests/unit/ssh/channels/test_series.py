@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import subprocess
 from dataclasses import replace
+from subprocess import PIPE
 
 import pytest
 
@@ -28,6 +29,7 @@ from .test_start_up_files import start_up
 
 pytestmark = pytest.mark.anyio
 
+ENDED_BY_TIMEOUT = 124
 TEXT = "".join(map(chr, [*range(1, 0x250), 0x20AC, 0x1F600])) + "\r\n'\"\\$(id)`id`%s\n\n  \n\t no end"
 
 
@@ -39,13 +41,16 @@ def test_inputs_arguments_and_variables_arrive_unchanged(shell, tmp_path):
     script = 'printf "%s|" "$@" "$ONE"; cat; exit 3'
     one = Command(("sh", "-c", script, "sh", *words), lambda output: output, TEXT.encode(), {"ONE": " 1\n'"})
     two = Command(("sh", "-c", 'echo "${ONE-unset}"; cat'), lambda output: output)
-    text = series_text(for_job=True) + series_line(one, 5) + series_line(two) + series_line(one)[:-1]
+    again = series_line(one, TEXT.encode())
+    assert len(again) < len(TEXT), "the input is not sent again"
+    text = series_text(for_job=True) + b"".join(map(series_line, (one, two))) + again + series_line(two)[:-1]
     start = START_LINE.replace(b"/bin/sh", shell.encode())
     done = subprocess.run(["dash", "-c", start], input=PRELUDE + text, capture_output=True, check=False)
     ends = [end for part in done.stdout.split(f"{BEGIN}\n".encode()) if (end := split_end(part)) is not None]
     assert ends[0] == ("|".join((*words, " 1\n'", "")).encode() + TEXT.encode(), 3)
     assert ends[1] == (b"unset\n", 0)
-    assert len(ends) == 2, "the line that was broken off is not run"
+    assert ends[2] == ends[0]
+    assert len(ends) == 3, "the line that was broken off is not run"
 
 
 async def test_each_has_its_own_output_and_status(world):
@@ -62,6 +67,50 @@ async def test_each_has_its_own_output_and_status(world):
         assert pool.stats()["channels"] == 1
         series.close()
         await until(lambda: pool.stats()["channels"] == 0)
+
+
+async def test_each_has_its_own_input(world):
+    async with world.pool() as pool:
+        series = await session(pool).series(soon())
+        for stdin in (b"one\n", b"one\n", None, b"one\n", b"two", b"", b"one\n"):
+            assert (await series.run(sh("cat", stdin=stdin), soon())).stdout == (stdin or b"")
+        series.close()
+
+
+async def test_a_variable_of_one_command_is_not_seen_by_the_next(world):
+    names = ("fc_begin", "fc_end", "fc_program", "ONE")
+    shown = sh(" ".join(f'echo "${{{name}-unset}}";' for name in names))
+    async with world.pool() as pool:
+        series = await session(pool).series(soon())
+        before = await series.run(shown, soon())
+        assert (await series.run(replace(shown, env=dict.fromkeys(names, "x")), soon())).stdout == b"x\n" * len(names)
+        assert await series.run(shown, soon()) == before
+        series.close()
+
+
+async def test_a_series_is_replaced_before_the_login_node_ends_it(world):
+    async with world.pool() as pool:
+        runner = SeriesRunner(session(pool))
+        which = sh("echo $PPID")
+        first = await runner.run(which, soon(5))
+        assert (await runner.run(which, soon(5))).stdout == first.stdout
+        assert (await runner.run(which, soon(30))).stdout != first.stdout
+        runner.close()
+        await until(lambda: pool.stats()["channels"] == 0)
+
+
+async def test_the_login_node_ends_a_series_whose_gateway_is_gone(monkeypatch, tmp_path):
+    monkeypatch.setattr("flamecrest.server.ssh.start_line.REMOTE_GRACE", 0)
+    stays = sh(f"trap 'touch {tmp_path}/ended; exit' TERM; touch {tmp_path}/begun; while :; do sleep 0.1; done")
+    text = PRELUDE + series_text(1, for_job=True) + series_line(stays)
+    running = subprocess.Popen(["dash", "-c", START_LINE], stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True)
+    with running:
+        assert running.stdin is not None
+        running.stdin.write(text)
+        running.stdin.flush()
+        assert await asyncio.to_thread(running.wait, 30) == ENDED_BY_TIMEOUT
+        await until((tmp_path / "ended").exists)
+        assert (tmp_path / "begun").exists()
 
 
 async def test_what_a_series_does_not_take(world):

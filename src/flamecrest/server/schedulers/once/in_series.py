@@ -23,6 +23,10 @@ class CommandSeries(Protocol):
         """Whether it can run another command."""
         ...
 
+    def lasts(self, deadline: Deadline) -> bool:
+        """Whether a command can run until then."""
+        ...
+
     def takes(self, command: Command[Any]) -> bool:
         """Whether this command can be one of the series."""
         ...
@@ -71,7 +75,7 @@ class SeriesRunner:
 
     async def _series(self, command: Command[T], deadline: Deadline) -> CommandSeries | None:
         while self._idle:
-            if (series := self._idle.pop()).usable:
+            if (series := self._idle.pop()).usable and series.lasts(deadline):
                 return series
             series.close()
         if self._opens is None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError
 from flamecrest.server.ssh.command import Command, Output
 from flamecrest.server.ssh.errors import NotStarted
@@ -12,20 +13,19 @@ from flamecrest.server.ssh.start_line import END_ERRORS, series_line, series_tex
 
 from .process import MARK_ENDS, RemoteProcess, Shell
 
-if TYPE_CHECKING:
-    from flamecrest.server.deadline import Deadline
-
 _MARK: Final = END_ERRORS.encode()
 _WHAT: Final = "The command on the cluster"
-# The first command of a series: whether `timeout` can leave commands in the process group of the shell, which a signal
-# to the channel reaches.
-_FIRST: Final = Command(("timeout", "--foreground", "9", "true"), lambda output: output.status == 0)
+_FIRST: Final = Command(("true",), lambda _: None)  # whether the marks come
 
 
 class SeriesProcess(RemoteProcess):
     """One command of a series: its output ends with two marks. `whole`: both have come, so the shell can go on."""
 
     whole = False
+
+    def take_errors(self) -> None:
+        """Take all of standard error: only the first command of a series has a mark before it there."""
+        self._preambles[1].ended = True
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         super().data_received(data, datatype)
@@ -43,27 +43,42 @@ class SeriesShell:
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
         self._usable = True
-        self._limits = False  # whether the programs on the login node limit the time of a command
+        self._until = Deadline.after(0.0)  # when the login node ends it
+        self._input = b""  # of the last command that had one: the shell remembers it
+        self._noise = True  # whether start-up files may have printed errors before
 
     @property
     def usable(self) -> bool:
         """Whether it can run another command."""
         return self._usable and not self._shell.closed
 
+    def lasts(self, deadline: Deadline) -> bool:
+        """Whether the login node lets a command run until then."""
+        return self._until.left() >= deadline.left()
+
     async def start(self, deadline: Deadline, *, for_job: bool) -> None:
-        """Start the series. Raises NotStarted where the login cannot have one: its standard error is closed, say."""
-        text = series_text(for_job=for_job) + series_line(_FIRST)
-        self._limits = _FIRST.parse(await self._output(_FIRST, text, deadline))
+        """Start the series, which is ended on the login node when twice the time of a command is over.
+
+        Raises NotStarted where the login cannot have one: its standard error is closed, say.
+        """
+        seconds = 2 * deadline.left()
+        self._until = Deadline.after(seconds)
+        await self._output(_FIRST, series_text(seconds, for_job=for_job) + series_line(_FIRST), deadline)
+        self._noise = False
         if not self.usable:
             raise NotStarted("The login on the cluster cannot run commands one after the other")
 
     async def run(self, command: Command[Any], deadline: Deadline) -> Output:
         """The output of the command; of one that goes on, as Command.is_enough says. Raises as Session.run."""
-        return await self._output(command, series_line(command, deadline.left() if self._limits else None), deadline)
+        text = series_line(command, self._input)
+        self._input = command.stdin or self._input
+        return await self._output(command, text, deadline)
 
     async def _output(self, command: Command[Any], text: bytes, deadline: Deadline) -> Output:
         process = SeriesProcess(self._shell, command.max_output)
         process.is_enough = command.is_enough
+        if not self._noise:
+            process.take_errors()
         try:
             self._shell.run(process, text)
             async with deadline.enforce(_WHAT):
