@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 from collections.abc import Iterator
@@ -229,3 +230,36 @@ def test_client_disconnect_ends_remote_work(client: httpx.Client, work: str) -> 
         connection.sendall(f"GET {asked.url.raw_path.decode()} HTTP/1.1\r\n{head}\r\n".encode())
         faults.until(lambda: faults.running(f"sha256sum -b -- {path}"), "the checksum has begun")
     faults.until(lambda: not faults.running(f"sha256sum -b -- {path}"), "the checksum's process has ended")
+
+
+def test_an_upload_in_the_place_of_a_folder(client: httpx.Client, work: str) -> None:
+    """The error says what to send instead, for each way to send a file."""
+    there = f"{work}/there"
+    assert client.post("mkdir", json={"path": there}).status_code == 201
+    itself = f"upload: {there}: Is a directory. The path must be that of the file itself, such as {there}/NAME"
+    for data in (b"small", b"x" * 300_000):  # by the agent, and by SFTP
+        assert said(client.put("upload", params={"path": there}, content=data), 400) == itself
+        form = {"file": ("there", data)}
+        advice = f"Give the file another name; to put it into that folder, send path={there}"
+        message = said(client.post("upload", params={"path": work}, files=form), 400)
+        assert message == f"upload: {there}: Is a directory. {advice}"
+    tus = {"Tus-Resumable": "1.0.0", "Upload-Length": "3"}
+    tus["Upload-Metadata"] = f"path {base64.b64encode(there.encode()).decode()}"
+    assert said(client.post("../uploads", headers=tus), 400) == itself
+    for method in ("direct", "s3"):
+        body = {"path": there, "transferDirectives": {"transferMethod": method, "fileSize": 3}}
+        assert said(client.post("../transfer/upload", json=body), 400) == itself
+        inside = said(client.post("../transfer/upload", json=body | {"path": f"{there}/"}), 400)
+        assert inside.endswith(f" such as {there}/NAME")
+    assert names(client.get("ls", params={"path": there})) == []
+
+
+@pytest.mark.parametrize("data", [b"small", b"x" * 300_000], ids=["agent", "SFTP"])
+def test_a_form_whose_path_is_no_folder(client: httpx.Client, work: str, data: bytes) -> None:
+    """Who gives the path of the file itself is told that it is that of the folder."""
+    file = put(client, work, "file")
+    for path in (file, f"{work}/none"):
+        message = said(client.post("upload", params={"path": path}, files={"file": ("file", data)}), 404)
+        assert message.startswith(f"upload: {path}/file: No such file or directory. `path` must be the folder")
+        assert message.endswith(f", and it must exist: {path}")
+    assert names(client.get("ls", params={"path": work})) == ["file"]

@@ -11,6 +11,10 @@ from flamecrest.server.errors import Invalid
 NAME_MAX, PATH_MAX = 255, 4095  # bytes; the limits of Linux, without the terminating NUL
 
 
+class IsFolder(Invalid):
+    """The path of a file is that of a folder."""
+
+
 def check_path(path: str, roots: Sequence[str], name: str = "path") -> str:
     """Return the file system that holds a path: the longest of `roots` that contains it. `name` is the parameter's.
 
@@ -39,6 +43,12 @@ def check_removable(path: str, roots: Sequence[str]) -> None:
     """Raise Invalid if a path is one of the file systems `roots` itself, or contains one. The rule is lexical."""
     if any(within(root, path) for root in roots):
         raise Invalid(f"'{path}' is a whole file system of this cluster: it can't be removed")
+
+
+def folder_in_the_way(path: str) -> IsFolder:
+    """The error of an upload to the path of a folder."""
+    inside = posixpath.join(path, "NAME")
+    return IsFolder(f"upload: {path}: Is a directory. The path must be that of the file itself, such as {inside}")
 
 
 def under_root(path: str, real_roots: Mapping[str, str]) -> str:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flamecrest.server.deadline import Deadline
-from flamecrest.server.errors import GatewayError, Invalid, NotFound, PreconditionFailed, Upstream
+from flamecrest.server.errors import GatewayError, NotFound, PreconditionFailed, Upstream
+from flamecrest.server.files.paths import folder_in_the_way
 from flamecrest.server.files.read_ahead import ReadAhead
 from flamecrest.server.files.remote import agent_requests
 from flamecrest.server.files.remote.access import create, stat_path, stat_regular
@@ -134,7 +135,7 @@ class RemoteContent:
         prefix = f"upload: {path}"
         name = os.fsencode(path)
         if name.rpartition(b"/")[2] in {b"", b".", b".."}:
-            raise Invalid(f"{prefix}: Is a directory")
+            raise folder_in_the_way(path)
         if not (options.exclusive or options.precondition or options.mtime is not None or options.sync):
             data, ended, chunks = await agent_requests.buffer_small(chunks)
             result = await self._write_by_agent(name, data, options) if ended else None

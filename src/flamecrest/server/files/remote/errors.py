@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from flamecrest.server.errors import Conflict, Denied, GatewayError, Invalid, NotFound, Unsupported, Upstream
+from flamecrest.server.files.paths import IsFolder
 from flamecrest.server.ssh.channels.sftp_packets import NO_SUCH_FILE, PERMISSION_DENIED, UNSUPPORTED, SftpError
 from flamecrest.server.ssh.errors import StatError
 
@@ -26,7 +27,7 @@ REASONS: Final[Mapping[int, tuple[str, type[GatewayError]]]] = {
     errno.EEXIST: ("File exists", Conflict),
     errno.ENOTEMPTY: ("Directory not empty", Conflict),
     errno.ENOTDIR: ("Not a directory", Invalid),
-    errno.EISDIR: ("Is a directory", Invalid),
+    errno.EISDIR: ("Is a directory", IsFolder),
     errno.ENAMETOOLONG: ("File name too long", Invalid),
     errno.EINVAL: ("Invalid argument", Invalid),
     errno.ELOOP: ("Too many levels of symbolic links", Invalid),

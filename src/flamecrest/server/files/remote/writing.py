@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from flamecrest.server.errors import Invalid, Upstream
+from flamecrest.server.files.paths import IsFolder
 from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.replacement.questions import made
 from flamecrest.server.files.values import Stat
@@ -43,7 +44,7 @@ def require_regular(prefix: str, attrs: Attrs) -> Stat:
     """Return the Stat of a regular file; raises Invalid for anything else: opening a FIFO blocks the whole channel."""
     mode = attrs.mode or 0
     if stat_bits.S_ISDIR(mode):
-        raise Invalid(f"{prefix}: Is a directory")
+        raise IsFolder(f"{prefix}: Is a directory")
     if not stat_bits.S_ISREG(mode):
         raise Invalid(f"{prefix}: Not a regular file")
     return Stat(

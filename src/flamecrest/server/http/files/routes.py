@@ -9,6 +9,8 @@ from pydantic import Field
 from starlette.responses import Response
 
 from flamecrest.server.auth.port import Verb
+from flamecrest.server.errors import NotFound
+from flamecrest.server.files.paths import IsFolder
 from flamecrest.server.files.values import ChecksumAlgorithm, CompressOptions, ListOptions
 from flamecrest.server.http.core.openapi import (
     DOWNLOAD_RESPONSES,
@@ -30,7 +32,7 @@ from .put import FilePut, Fsync, Mode, ModificationTime, Parents
 from .relative_link import link_target
 from .request_timeout import RequestTimeout, TimeoutSeconds
 from .tail import TAIL_RESPONSES, follow_tail
-from .upload_form import UploadFormReader
+from .upload_form import UploadFormReader, misplaced
 
 router = APIRouter(
     prefix="/filesystem/{system_name}/ops", tags=["filesystem"], route_class=FilesRoute, responses=ERRORS
@@ -222,15 +224,15 @@ async def post_upload(call: Call, path: QueryPath) -> Response:
 
     The body is a form with the part `file`. An existing file is replaced when the upload is complete.
     """
-    allowed = await call.allow(Verb.FILES_WRITE, path)
-    allowed.files(path=path)
-    limits = call.cluster.limits
-    form = UploadFormReader(call, limits.max_ops_file_size, timeout=limits.files)
+    (await call.allow(Verb.FILES_WRITE, path)).files(path=path)
+    form = UploadFormReader(call, call.cluster.limits.max_ops_file_size, timeout=call.cluster.limits.files)
     target = posixpath.join(path, await form.name())
-    allowed = await call.allow(Verb.FILES_WRITE, target)
-    files = allowed.files(file=target)
-    async with aclosing(form.chunks()) as chunks:
-        await files.content.upload(target, chunks, call.deadline)
+    files = (await call.allow(Verb.FILES_WRITE, target)).files(file=target)
+    try:
+        async with aclosing(form.chunks()) as chunks:
+            await files.content.upload(target, chunks, call.deadline)
+    except (IsFolder, NotFound) as error:
+        raise misplaced(error, target) from None
     return no_content()
 
 

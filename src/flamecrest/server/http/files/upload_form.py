@@ -6,6 +6,7 @@ after the whole form was valid. Any error is raised from the chunks, and the por
 
 from __future__ import annotations
 
+import posixpath
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
-from flamecrest.server.errors import Field, Invalid, TooLarge
-from flamecrest.server.files.paths import NAME_MAX
+from flamecrest.server.errors import Field, GatewayError, Invalid, NotFound, TooLarge
+from flamecrest.server.files.paths import NAME_MAX, IsFolder
 from flamecrest.server.http.core.request_body import RequestBody, declared_length
 from flamecrest.server.http.headers.content_disposition import file_name, parse_parameters
 
@@ -102,6 +103,15 @@ class UploadFormReader:
             self._parser.write(chunk)
         except FormParserError:
             raise _invalid("is in a form with invalid boundaries or headers") from None
+
+
+def misplaced(error: IsFolder | NotFound, target: str) -> GatewayError:
+    """The same error of the file at `target`, which says what the path of such a form must be."""
+    if isinstance(error, IsFolder):
+        advice = f"Give the file another name; to put it into that folder, send path={target}"
+        return IsFolder(f"upload: {target}: Is a directory. {advice}")
+    folder = posixpath.dirname(target)
+    return NotFound(f"{error.public}. `path` must be the folder for the file, and it must exist: {folder}")
 
 
 @dataclass(slots=True)

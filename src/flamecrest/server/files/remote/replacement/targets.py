@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import stat as stat_bits
 from typing import TYPE_CHECKING
 
 from flamecrest.server.errors import Conflict, Invalid, PreconditionFailed
+from flamecrest.server.files.paths import IsFolder, folder_in_the_way
 from flamecrest.server.files.remote.errors import operation_error
 from flamecrest.server.files.remote.replacement import questions
 from flamecrest.server.files.remote.replacement.questions import Target
@@ -32,12 +34,16 @@ async def find_target(
     """
     try:
         found = await session.ask(questions.target(path), deadline)
+        if found is None:
+            found = await _look_by_sftp(sftp, path, options, prefix)
     except StatError as error:
         if options.exclusive:
             raise PreconditionFailed(f"{prefix}: File exists") from None
+        if error.errno == errno.EISDIR:
+            raise folder_in_the_way(os.fsdecode(path)) from None
         raise operation_error(error, prefix) from None
-    if found is None:
-        found = await _look_by_sftp(sftp, path, options, prefix)
+    except IsFolder:
+        raise folder_in_the_way(os.fsdecode(path)) from None
     if found.existing is None:
         return found
     if options.exclusive:
