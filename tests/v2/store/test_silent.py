@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,8 +26,8 @@ def _nothing(*_: Any) -> list[bytes]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[tuple[httpx.Client, str]]:
-    """A client of a gateway whose requests have 3 seconds, and the home of its user."""
+def place(tmp_path: Path) -> Iterator[tuple[httpx.Client, str, int]]:
+    """A client of a gateway whose requests have 3 seconds, the home of its user, and its process."""
     with start_blocking_portal("asyncio") as portal, ExitStack() as stack:
         # the kernel takes the connections of this listener, and nobody answers
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=64))
@@ -39,14 +42,13 @@ def place(tmp_path: Path) -> Iterator[tuple[httpx.Client, str]]:
         path = tmp_path / "flamecrest.yaml"
         path.write_text(yaml.safe_dump(config))
         server = stack.enter_context(gateway(path, tmp_path / "gateway.log"))
-        stack.callback(listener.close)  # before the gateway ends: its requests to the store end then
         user = {"Authorization": f"Bearer {centre.token('fireuser')}"}
         client = stack.enter_context(httpx.Client(base_url=server.url, headers=user, timeout=60))
-        yield client, str(centre.home("fireuser"))
+        yield client, str(centre.home("fireuser")), server.pid
 
 
-def test_a_store_that_hangs(place: tuple[httpx.Client, str]) -> None:
-    http, home = place
+def test_a_store_that_hangs(place: tuple[httpx.Client, str, int]) -> None:
+    http, home, pid = place
     url = f"/filesystem/{SYSTEM}/transfer"
     body = {"path": f"{home}/file", "transferDirectives": {"transferMethod": "s3", "fileSize": 3}}
     refused = http.post(f"{url}/upload", json=body)
@@ -55,3 +57,7 @@ def test_a_store_that_hangs(place: tuple[httpx.Client, str]) -> None:
     assert [name.name for name in Path(home).iterdir() if name.name == "file"] == []
     listed = http.get(url)
     assert (listed.status_code, listed.json()["transfers"]) == (200, [])
+    process = os.pidfd_open(pid)
+    signal.pidfd_send_signal(process, signal.SIGTERM)
+    assert select.select([process], [], [], 50)[0], "the gateway waits for the store"
+    os.close(process)

@@ -165,6 +165,7 @@ async def _open_clusters(settings: Settings, shared: _Shared, counters: Counters
     stack.push_async_callback(shared.background.running.close)
     stack.push_async_callback(shared.background.followed.close)
     stack.push_async_callback(shared.background.watch.close)  # before the connections that it uses
+    stack.callback(shared.stores.leave)
     return clusters
 
 

@@ -62,6 +62,11 @@ class Stores:
         self._opened.append((settings, access))
         return access
 
+    def leave(self) -> None:
+        """What is tidied up from now on must not hold up the end of the gateway."""
+        for _, access in self._opened:
+            access.store.leave()
+
     def close(self) -> None:
         """Close the clients of all stores."""
         for _, access in self._opened:

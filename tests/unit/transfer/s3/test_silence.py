@@ -13,7 +13,7 @@ from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import Unavailable
 from flamecrest.server.transfer.s3.presign import StoreKey
 from flamecrest.server.transfer.s3.silence import PAUSE, TRIAL, Silence
-from flamecrest.server.transfer.s3.store import Store
+from flamecrest.server.transfer.s3.store import LEAVING, THREADS, Store
 
 KEY = StoreKey(ACCESS_KEY, SECRET_KEY, REGION)
 HALF = b"HTTP/1.1 200 OK\r\nContent-Type: appl"
@@ -30,10 +30,12 @@ class Listener:
         self._sends = sends
         self._lists = lists
         self.answers = asyncio.Event()
+        self.listed = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
+            self.listed += head.startswith(b"GET / ")
             if not self.answers.is_set() and not (self._lists and head.startswith(b"GET / ")):
                 writer.write(self._sends)
                 await self.answers.wait()
@@ -47,11 +49,11 @@ class Listener:
 
 
 @asynccontextmanager
-async def listening(sends: bytes, *, lists: bool = False) -> AsyncIterator[tuple[Listener, Store]]:
+async def listening(sends: bytes, *, lists: bool = False, **times: float) -> AsyncIterator[tuple[Listener, Store]]:
     listener = Listener(sends, lists=lists)
     server = await asyncio.start_server(listener.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    store = Store("ceph", f"http://127.0.0.1:{port}", KEY, "path", lifecycle_days=3, answer=0.5)
+    store = Store("ceph", f"http://127.0.0.1:{port}", KEY, "path", lifecycle_days=3, **({"answer": 0.5} | times))
     try:
         yield listener, store
     finally:
@@ -98,6 +100,44 @@ async def test_a_slow_request_closes_it_to_nobody() -> None:
                 await store.begin_upload("bucket", "a", "attachment", deadline=Deadline.after(0.1))
             assert raised.value.detail == "No answer in time"  # it was asked
             await eventually(lambda: store.ping(Deadline.after(30)))
+
+
+@pytest.mark.anyio
+async def test_the_first_request_ends_when_a_probe_has_no_answer_either() -> None:
+    """Long before its time is over."""
+    async with listening(b"", answer=3600, doubt=0.1, probe=0.5) as (listener, store):
+        with pytest.raises(Unavailable, match="does not answer") as raised:
+            await store.head("bucket", "a")
+        assert (raised.value.detail, listener.listed) == ("No answer, and none to a probe", 1)
+
+
+@pytest.mark.anyio
+async def test_a_slow_request_goes_on_while_probes_are_answered() -> None:
+    async with listening(b"", lists=True, answer=3600, doubt=0.1, probe=30) as (listener, store):
+        asked = asyncio.create_task(store.head("bucket", "a"))
+        async with asyncio.timeout(40):
+            while listener.listed < 3:
+                await asyncio.sleep(0.01)
+        assert not asked.done()
+        listener.answers.set()
+        assert await asked is None
+
+
+@pytest.mark.anyio
+async def test_requests_that_hang_keep_no_probe_from_being_sent() -> None:
+    async with listening(b"", lists=True, answer=30) as (_, store):
+        for _ in range(THREADS):
+            with pytest.raises(Unavailable):
+                await store.head("bucket", "a", Deadline.after(0.1))
+        await store.ping(Deadline.after(30))
+
+
+@pytest.mark.anyio
+async def test_requests_of_a_gateway_that_stops_have_little_time() -> None:
+    async with listening(b"", answer=3600) as (_, store):
+        assert store._limit(None) == 3600
+        store.leave()
+        assert (store._limit(None), store._limit(Deadline.after(3600))) == (LEAVING, LEAVING)
 
 
 def test_one_request_at_a_time_tries_a_silent_store() -> None:

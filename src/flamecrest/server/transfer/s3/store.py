@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +22,7 @@ from flamecrest.server.errors import Conflict, Denied, GatewayError, NotFound, U
 
 from .presign import AddressingStyle, StoreKey
 from .silence import Silence
+from .threads import DaemonThreads
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
@@ -35,8 +35,9 @@ READ_TIMEOUT: Final = 30.0  # seconds without a byte: radosgw needs that long fo
 PATIENCE: Final = 120.0  # the same for the completion of an upload: a store may copy the parts first
 ATTEMPTS: Final = 3
 ANSWER: Final = 60.0  # seconds for a request with all attempts, at most
+LEAVING: Final = 5.0  # seconds for a request while the gateway stops: it tidies up
 ANSWER_PART: Final = 0.8  # the part of the time left for it: the rest is for the error, and for tidying up
-DOUBT: Final = 5.0  # seconds of a request after which the store is probed beside it
+DOUBT: Final = 5.0  # seconds of a request after which the store is probed beside it, again and again
 PROBE: Final = 10.0  # seconds for a request that any store answers at once
 
 _GONE: Final = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NoSuchUpload", "NotFound"})
@@ -59,9 +60,9 @@ class Store:
     """An S3 object store. `endpoint` is its address for the gateway. All methods can be repeated.
 
     All raise Unavailable if the store does not respond, Denied if it refuses the access key, and Upstream for anything
-    else that it reports. They take `answer` seconds at most, and ANSWER_PART of the time until a `deadline`. After a
-    request without an answer the store is probed; while it does not answer, requests fail at once, except one at a time
-    that tries it.
+    else that it reports. They take `answer` seconds at most, and ANSWER_PART of the time until a `deadline`. The store
+    is probed beside a request without an answer for `doubt` seconds, and after it. A store that answers the probe is
+    slow, and the request goes on. While it does not answer, requests fail at once, except one at a time that tries it.
     """
 
     def __init__(
@@ -73,6 +74,8 @@ class Store:
         *,
         lifecycle_days: int,
         answer: float = ANSWER,
+        doubt: float = DOUBT,
+        probe: float = PROBE,
     ) -> None:
         self.name = name
         self._endpoint = endpoint
@@ -80,9 +83,11 @@ class Store:
         self._style = style
         self._ping: asyncio.Task[GatewayError | None] | None = None
         self._days = lifecycle_days
-        self._answer = answer
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
+        self._answer, self._doubt, self._patience = answer, doubt, min(probe, answer)
+        self._threads = DaemonThreads(THREADS, "s3")
+        self._probers = DaemonThreads(ATTEMPTS + 1, "s3-probe")  # requests that hang may have all the others
         self._opening = threading.Lock()
+        self._session = botocore.session.Session()
         self._clients: dict[float, Any] = {}  # by their timeouts
         self._silence = Silence()
         self._buckets: set[str] = set()  # that are known to exist
@@ -92,11 +97,16 @@ class Store:
         mine, theirs = self._key, other._key
         return (self._endpoint, mine.access_key_id) == (other._endpoint, theirs.access_key_id)
 
+    def leave(self) -> None:
+        """Give requests from now on LEAVING seconds at most: the gateway stops."""
+        self._answer = min(self._answer, LEAVING)
+
     def close(self) -> None:
         """Close the connections. Requests that run are not waited for."""
         if self._ping is not None:
             self._ping.cancel()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
+        self._probers.close()
         for client in self._clients.values():
             client.close()
 
@@ -172,7 +182,7 @@ class Store:
     async def _answers(self) -> GatewayError | None:
         """The error of a request that any store answers; None if it did."""
         try:
-            await self._call(lambda: self._opened().list_buckets(), min(PROBE, self._answer), probe=True)
+            await self._call(lambda: self._opened(self._patience).list_buckets(), self._patience, probe=True)
         except (Denied, NotFound):
             return None
         except GatewayError as error:
@@ -240,7 +250,7 @@ class Store:
         with self._opening:
             client = self._clients.get(timeout)
             if client is None:
-                client = botocore.session.Session().create_client(
+                client = self._session.create_client(
                     "s3",
                     endpoint_url=self._endpoint,
                     region_name=self._key.region,
@@ -280,11 +290,8 @@ class Store:
         """Run a request in a thread, `limit` seconds at most. A probe is made while the store is silent, too."""
         if not probe and (wait := self._silence.wait()) is not None:
             raise self._silent(f"Not asked: tried again in {wait:.1f} s")
-        loop = asyncio.get_running_loop()
-        doubt = loop.call_later(DOUBT, self._probe)
         try:
-            async with asyncio.timeout(limit) as given:
-                found = await loop.run_in_executor(self._threads, function)
+            found = await self._answer_to(function, limit, probe=probe)
         except ClientError as error:
             self._silence.answered()
             raise self._explained(error) from None
@@ -299,6 +306,20 @@ class Store:
             raise Unavailable(
                 f"The object store {self.name} does not respond", detail=type(error).__name__, retry_after=5
             ) from None
+        except _NoAnswerError as error:
+            raise self._silent(str(error)) from None
+        except BaseException:
+            self._silence.ended()
+            raise
+        self._silence.answered()
+        return found
+
+    async def _answer_to(self, function: Callable[[], T], limit: float | None, *, probe: bool) -> T:
+        threads = self._probers if probe else self._threads
+        asked = asyncio.get_running_loop().run_in_executor(threads, function)
+        try:
+            async with asyncio.timeout(limit) as given:
+                return await (asked if probe else self._awaited(asked))
         except TimeoutError:
             if not given.expired():
                 raise
@@ -306,14 +327,19 @@ class Store:
                 self._silence.unanswered()
             else:
                 self._probe()  # the request may be a slow one
-            raise self._silent("No answer in time") from None
-        except BaseException:
-            self._silence.ended()
-            raise
+            raise _NoAnswerError("No answer in time") from None
         finally:
-            doubt.cancel()
-        self._silence.answered()
-        return found
+            asked.cancel()
+
+    async def _awaited(self, asked: asyncio.Future[T]) -> T:
+        """Wait for the answer to a request as long as the store answers probes beside it."""
+        while not (await asyncio.wait((asked,), timeout=self._doubt))[0]:
+            probe = self._probe()
+            waiting: tuple[asyncio.Future[Any], ...] = (asked, probe)
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if not asked.done() and self._silence.lasts:
+                raise _NoAnswerError("No answer, and none to a probe")
+        return asked.result()
 
     def _silent(self, detail: str) -> Unavailable:
         text = f"The object store {self.name} does not answer. Try again in some seconds"
@@ -333,6 +359,10 @@ class Store:
         if code in _FULL:
             return Upstream(f"{store}: a quota is exceeded ({code})", detail=detail)
         return Upstream(f"{store} reports an error ({code})", detail=detail)
+
+
+class _NoAnswerError(Exception):
+    """The store has not answered a request in time, or neither it nor a probe beside it."""
 
 
 def _code(error: ClientError) -> str:
