@@ -288,6 +288,32 @@ def test_a_cancelled_job_leaves_nothing(run, target: Path, moment: str) -> None:
     unchanged(target)
 
 
+@pytest.mark.parametrize("end", ["cancelled", "complete", "broken off"])
+def test_a_folder_that_is_renamed_meanwhile(run, target: Path, end: str) -> None:
+    """The temporary file in it is removed all the same."""
+    job = run("upload", target, wait_timeout=60, retry_timeout=1)
+    client = next_client(job)
+    client.begin(3)
+    client.send(b"ne")
+    until = time.monotonic() + 30
+    while names(target.parent) == ["file"]:
+        assert time.monotonic() < until
+    moved = target.parent.rename(target.parent.with_name("moved")) / "file"
+    if end == "cancelled":
+        os.killpg(job.process.pid, signal.SIGTERM)
+        assert job.ended() != 0
+    elif end == "complete":
+        client.send(b"w")
+        client.end(b"new")
+        assert client.closed_with() == 1011
+        client.close()
+        job.failed("The target or its folder was renamed or removed meanwhile")
+    else:
+        client.close()
+    unchanged(moved)
+    assert not target.parent.exists()
+
+
 def test_what_a_killed_job_has_left_is_removed(run, target: Path) -> None:
     left = target.with_name(".flamecrest-upload-0123456789abcdef")
     left.write_bytes(b"left")

@@ -61,6 +61,7 @@ def test_one_that_waits_for_nodes_says_so(before: str, reason: str) -> None:
         ("The file became shorter while it was read", "when nothing writes to the files"),
         ("The target is not a regular file any more.", "Look what is at the target's path"),
         ("upload: /a: Is a directory. The older file at its place is unchanged.", "Look what is at the target's path"),
+        ("The target or its folder was renamed or removed meanwhile.", "Choose a path in a folder that exists"),
         ("Unable to upload the file: The code is not that of the other side. Begin again.", "Begin a new transfer"),
         ("The job was cancelled.", None),
     ],

@@ -169,7 +169,8 @@ def test_a_target_that_cannot_be_written(run, tmp_path: Path, path: str) -> None
     assert ("No such file or directory" if "none" in path else "Is a directory") in logged
 
 
-def test_a_cancelled_job_leaves_nothing(run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["data", "renamed"])
+def test_a_cancelled_job_leaves_nothing(run, tmp_path: Path, folder: str) -> None:
     (tmp_path / "data").mkdir()
     job = run(tmp_path / "data" / "file", receive=True)
     (job.place / "stall").touch()
@@ -178,9 +179,10 @@ def test_a_cancelled_job_leaves_nothing(run, tmp_path: Path) -> None:
     while not any(name.endswith(".tmp") for name in listed(tmp_path / "data")):
         assert time.monotonic() < until
         time.sleep(0.02)
+    (tmp_path / "data").rename(tmp_path / folder)  # meanwhile
     os.killpg(job.process.pid, signal.SIGTERM)  # as schedulers cancel a job
     job.process.wait(30)
-    while listed(tmp_path / "data"):  # bash has ended before its program
+    while listed(tmp_path / folder):  # bash has ended before its program
         assert time.monotonic() < until
         time.sleep(0.02)
 

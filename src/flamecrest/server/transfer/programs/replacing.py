@@ -24,8 +24,8 @@ def reason(error: OSError) -> str:
 class Replacement:
     """A temporary file of mode 600, in the folder of its target or, if that takes no new file, in `other_folder`.
 
-    `create` creates it; `discard` removes it, also if a signal has interrupted `create`. What is kept of an existing
-    file, and when it is written into, is described in docs/users/files/replacing.md.
+    `create` creates it; `discard` removes it, also if a signal has interrupted `create`, or its folder was renamed.
+    What is kept of an existing file, and when it is written into, is described in docs/users/files/replacing.md.
     """
 
     def __init__(self, target: bytes, other_folder: bytes, name: bytes) -> None:
@@ -34,17 +34,25 @@ class Replacement:
         self.path = os.path.join(os.path.dirname(self.target), name)
         self.other = os.path.join(other_folder, name)
         self.fd, self.mode = -1, 0
+        self.folder = -1  # open: whoever renames it, perhaps on another node, does not change what it is
 
     def create(self) -> None:
         """Create the temporary file. Raises Refused, OSError."""
         remove_left(os.path.dirname(self.target))
         try:
-            self.fd, self.mode = create_private(self.path)
+            self.create_file()
         except OSError as error:
             if self.old is None or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise Refused(reason(error)) from None
             self.path = self.other
-            self.fd, self.mode = create_private(self.path)
+            self.create_file()
+
+    def create_file(self) -> None:
+        if self.folder != -1:
+            os.close(self.folder)
+        folder, name = os.path.split(self.path)
+        self.folder = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.fd, self.mode = create_private(name, self.folder)
 
     def take_over(self, path: bytes) -> None:
         """Use the content of another new file, which is moved. Raises OSError for a link."""
@@ -56,21 +64,36 @@ class Replacement:
     def commit(self) -> None:
         """Put the file in place. Raises OSError; then the target is unchanged, unless it had to be written into."""
         os.fsync(self.fd)
+        try:
+            self.put_in_place()
+        except FileNotFoundError as error:
+            raise OSError(error.errno, "The target or its folder was renamed or removed meanwhile") from None
+        self.close()
+
+    def put_in_place(self) -> None:
         if self.old is None or self.keeps_rights(self.old):
             os.fchmod(self.fd, self.mode)
             os.rename(self.path, self.target)
             sync_folder(os.path.dirname(self.target))
         else:
             self.write_into()
-            os.unlink(self.path)
-        os.close(self.fd)
+            self.remove(self.path)
 
     def discard(self) -> None:
         """Remove the temporary file."""
+        self.remove(self.path)
+        self.close()
+
+    def remove(self, path: bytes) -> None:
+        """Remove a file of the folder of the temporary file, wherever that folder is now."""
         with suppress(OSError):
-            os.unlink(self.path)
-        with suppress(OSError):
-            os.close(self.fd)
+            os.unlink(os.path.basename(path), dir_fd=self.folder)
+
+    def close(self) -> None:
+        for opened in (self.fd, self.folder):
+            with suppress(OSError):
+                os.close(opened)
+        self.fd = self.folder = -1
 
     def keeps_rights(self, old: os.stat_result) -> bool:
         """Whether a rename loses nothing; then the new file has got the old one's group and attributes."""
@@ -138,9 +161,9 @@ def stat_or_none(path: bytes) -> os.stat_result | None:
         raise Refused(reason(error)) from None
 
 
-def create_private(path: bytes) -> tuple[int, int]:
+def create_private(name: bytes, folder: int) -> tuple[int, int]:
     """A new file that only its owner may read, and the mode that the umask and the folder would have given it."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666, dir_fd=folder)
     mode = stat.S_IMODE(os.fstat(fd).st_mode)
     os.fchmod(fd, 0o600)
     return fd, mode

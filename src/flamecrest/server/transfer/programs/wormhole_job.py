@@ -56,10 +56,9 @@ class Wormhole:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        for left in (self.received, self.received + b".tmp"):
-            with suppress(OSError):
-                os.unlink(left)
         if self.file is not None:
+            for left in (self.received, self.received + b".tmp"):
+                self.file.remove(left)
             self.file.discard()
         self.environment.discard()
 

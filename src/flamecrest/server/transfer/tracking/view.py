@@ -52,6 +52,7 @@ _HINTS: Final = (
         ("not a regular file any more", ": is a directory", "leads to another file now"),
         "Look what is at the target's path now. Remove it, or choose another path, and start the transfer again.",
     ),
+    (("the target or its folder was",), "Choose a path in a folder that exists, and start the transfer again."),
     (("a folder is in the way",), "Remove the folder, or synchronize with `delete`."),
     (("started the job again",), "Look at what the first run has left. Then retry the transfer."),
     (("code is not that of",), "Begin a new transfer, with the code that the sender shows."),
