@@ -17,7 +17,7 @@ from .rules.explain import explain
 from .rules.table import rules
 from .serve import serve
 from .stream.commands import stream
-from .terminal import print_line, require_server_extra
+from .terminal import open_standard_streams, print_line, require_server_extra
 from .top.command import top
 
 app = typer.Typer(
@@ -79,4 +79,5 @@ app.add_typer(stream, name="stream", help="Send or receive a file of a transfer 
 
 def main() -> None:
     """Run the command line."""
+    open_standard_streams()
     app()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FAILED = 1
 INVALID_CONFIGURATION = 2
+STDERR = 2  # the last of the descriptors of the standard streams
 
 
 def print_line(line: str, *, style: str = "", label: str = "") -> None:
@@ -29,6 +30,19 @@ def print_line(line: str, *, style: str = "", label: str = "") -> None:
     text = Text.assemble((f"{label}: ", style or "bold"), line) if label else Text(line, style=style)
     with suppress(OSError):
         Console(stderr=True, highlight=False).print(text, soft_wrap=True)
+
+
+def open_standard_streams() -> None:
+    """Open those of the descriptors 0, 1 and 2 that are closed, for nothing.
+
+    Else the next socket would get such a number: what a program prints would go to it, and libuv aborts the process
+    when it closes one.
+    """
+    opened = -1
+    while opened <= STDERR:
+        opened = os.open(os.devnull, os.O_RDWR)
+        os.set_inheritable(opened, opened <= STDERR)
+    os.close(opened)
 
 
 def discard_unwritten() -> None:

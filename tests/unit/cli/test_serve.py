@@ -129,18 +129,39 @@ def test_a_log_on_a_full_disk_keeps_nobody_from_being_served() -> None:
     buffered = {**os.environ, "PYTHONUNBUFFERED": ""}  # what cannot be written stays until the end
     with Path("/dev/full").open("w") as full, subprocess.Popen(argv, stdout=full, stderr=full, env=buffered) as process:
         try:
-            until = time.monotonic() + 50
-            while True:
-                assert process.poll() is None
-                assert time.monotonic() < until
-                with suppress(httpx.TransportError):
-                    assert httpx.get(f"http://127.0.0.1:{port}/health/live").status_code == 200
-                    break
-                time.sleep(0.05)
+            _wait_until_it_lives(port, process)
             process.terminate()
             assert process.wait(timeout=50) == 0
         finally:
             process.kill()
+
+
+def test_closed_standard_streams() -> None:
+    """Sockets do not get their descriptors, and the process ends with status 0."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    argv = [sys.executable, "-c", "from flamecrest.cli.main import main; main()", "serve", "--config", str(MINIMAL)]
+    shell = ["sh", "-c", 'exec "$0" "$@" 0<&- 1>&- 2>&-', *argv, "--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen(shell) as process:
+        try:
+            _wait_until_it_lives(port, process)
+            opened = {str(Path(f"/proc/{process.pid}/fd/{number}").readlink()) for number in range(3)}
+            assert opened == {os.devnull}
+            process.terminate()
+            assert process.wait(timeout=50) == 0
+        finally:
+            process.kill()
+
+
+def _wait_until_it_lives(port: int, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 50
+    while True:
+        assert process.poll() is None
+        assert time.monotonic() < until
+        with suppress(httpx.TransportError):
+            assert httpx.get(f"http://127.0.0.1:{port}/health/live").status_code == 200
+            return
+        time.sleep(0.05)
 
 
 def test_port_in_use(tmp_path: Path) -> None:
