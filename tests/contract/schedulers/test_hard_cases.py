@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from flamecrest.server.errors import NotFound
+from flamecrest.server.errors import Conflict, Invalid, NotFound
 from flamecrest.server.schedulers.values import ArrayRequest, Job, JobChange, JobSpec, Resources
 from tests.contract.capabilities import needs
 from tests.contract.gateways import soon
@@ -113,3 +113,22 @@ async def test_an_array_of_a_thousand_elements(place: Place):
     assert f"{job_id}_[0,500-998,1000]" in await listed(place)
     await place.scheduler.cancel(job_id, soon())
     assert (await place.until(job_id, "CANCELLED")).id == job_id
+
+
+@needs("arrays", "directives")
+async def test_an_array_of_which_an_element_has_ended_is_changed_for_the_others(place: Place):
+    script = "#!/bin/bash\n[ $SLURM_ARRAY_TASK_ID = 0 ] && exit\ntrap : USR1\nwhile :; do sleep 0.2; done\n"
+    spec = JobSpec(place.folder, script=script, array=ArrayRequest("0-1"), time_limit=600, standard_output="/dev/null")
+    job_id = await place.scheduler.submit(spec, soon())
+    first, second = f"{job_id}_0", f"{job_id}_1"
+    await place.ended(first)
+    await place.until(second, "RUNNING")
+    await place.scheduler.change(job_id, JobChange(time_limit=300), soon())
+    assert [(await place.job(one)).times.limit for one in (first, second)] == [600, 300]
+    await place.scheduler.signal(job_id, "USR1", soon())
+    with pytest.raises((Invalid, Conflict)):
+        await place.scheduler.change(job_id, JobChange(partition="nowhere"), soon())
+    await place.scheduler.cancel(job_id, soon())
+    await place.ended(second)
+    with pytest.raises(Conflict):
+        await place.scheduler.change(job_id, JobChange(time_limit=120), soon())

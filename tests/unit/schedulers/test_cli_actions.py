@@ -23,7 +23,7 @@ from flamecrest.server.schedulers.slurm.dialect import Slurm
 from flamecrest.server.schedulers.values import Account, JobAction, JobChange, JobMetadata, JobSpec
 from flamecrest.server.ssh.command import Output
 
-from .recorded import HOME, SEP, RecordedSession, both, line_of, output, scheduler, soon
+from .recorded import HOME, SEP, VERSIONS, RecordedSession, both, line_of, output, recording, scheduler, soon
 
 pytestmark = pytest.mark.anyio
 
@@ -194,6 +194,21 @@ async def test_a_change_of_a_job_that_only_the_history_knows():
     down: dict[str, Any] = {"scontrol": said, "squeue": Upstream("lost"), "sacct": Upstream("lost")}
     with pytest.raises(NotFound):
         await scheduler(RecordedSession(faults=down)).act("8", JobAction.HOLD, soon())
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_change_of_an_array_of_which_an_element_has_ended(version):
+    """24.11 and 26.05 tell of that element alone."""
+    queue, said = recording("queue-of-array-with-ended-elements", version), "change-array-with-ended-elements"
+    array, change = queue.line.rpartition("=")[2], JobChange(time_limit=180)
+    session = RecordedSession([queue.name], faults={"scontrol": output(said, version)}, version=version)
+    await scheduler(session).change(array, change, soon())
+    assert session.programs() == (["scontrol"] if version == "22.05" else ["scontrol", "squeue"])
+    ended = Output(1, stderr=output(said, version).stderr.splitlines(keepends=True)[0])
+    for job_id, words in ((array, output("change-ended-array", version)), (f"{array}_0", ended)):
+        session = RecordedSession(faults={"scontrol": words, "squeue": queue.output})
+        with pytest.raises(Conflict, match="already finished"):
+            await scheduler(session).change(job_id, change, soon())
 
 
 async def test_nothing_is_changed_for_a_component_that_does_not_exist():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flamecrest.server.errors import Conflict, Denied, Invalid, NotFound, Unavailable
+from flamecrest.server.schedulers.job_errors import ElementsLeftOut
 from flamecrest.server.schedulers.slurm.dialect import Slurm
 from flamecrest.server.schedulers.values import Dependency, DependencyKind, JobAction, JobChange
 from flamecrest.server.ssh.command import RUNNING, Output
@@ -14,15 +15,47 @@ from .recorded import VERSIONS, output
 SLURM = Slurm()
 
 
+HOLD, SUSPEND, RESUME, REQUEUE = JobAction.HOLD, JobAction.SUSPEND, JobAction.RESUME, JobAction.REQUEUE
+
+
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_hold_of_an_array_is_done_for_the_elements_that_have_not_ended(version: str) -> None:
-    command = SLURM.act("12", JobAction.HOLD)
-    command.parse(output("hold-array-with-ended-elements", version))
-    ended = output("hold-ended-array", version)
-    denied = Output(1, b"", b"12_0: Access/permission denied\n12_1-3: No error\n")
-    for refused, kind in ((ended, Conflict), (denied, Denied)):
-        with pytest.raises(kind):
-            command.parse(refused)
+@pytest.mark.parametrize(
+    ("action", "done", "ended"),
+    [
+        (HOLD, "hold-array-with-ended-elements", "hold-ended-array"),
+        (SUSPEND, "suspend-array-with-ended-elements", "suspend-ended-array"),
+        (RESUME, "resume-array-with-ended-elements", "suspend-ended-array"),
+        (REQUEUE, "requeue-array-of-which-elements-wait", "requeue-waiting-array"),
+    ],
+)
+def test_an_array_is_changed_for_the_elements_that_can_be(
+    action: JobAction, done: str, ended: str, version: str
+) -> None:
+    command = SLURM.act("12", action)
+    command.parse(output(done, version))
+    with pytest.raises(ElementsLeftOut) as caught:
+        command.parse(output(ended, version))
+    assert str(caught.value.elements) == "0-3"
+    with pytest.raises(Denied):
+        command.parse(Output(1, b"", b"12_0: Access/permission denied\n12_1-3: No error\n"))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_refusal_for_the_other_elements_is_told(version: str) -> None:
+    command = SLURM.change("12", JobChange(partition="none"))
+    with pytest.raises(Invalid, match=r"^\d+_\[?1-3\]?: Invalid partition name specified$") as caught:
+        command.parse(output("refused-change-of-array-with-ended-elements", version))
+    assert [field.name for field in caught.value.fields] == ["partition"]
+    mixed = Output(1, b"", b"12_0: Job has already finished\n12_1: No error\n12_2: Invalid qos specification\n")
+    with pytest.raises(Invalid, match=r"^12_1: No error 12_2: Invalid qos specification$"):
+        command.parse(mixed)
+
+
+def test_elements_that_cannot_be_read_are_a_refusal() -> None:
+    for elements in ("9-1", "0-99999999", "1,,2", "-"):
+        with pytest.raises(Conflict) as caught:
+            SLURM.act("12", HOLD).parse(Output(1, b"", f"12_[{elements}]: Job has already finished\n".encode()))
+        assert not isinstance(caught.value, ElementsLeftOut)
 
 
 def test_the_commands() -> None:

@@ -18,7 +18,7 @@ from flamecrest.server.ssh.errors import NOTHING_RUN
 from .capabilities import Capabilities, Operation
 from .cli_reader import CliReader, CommandRunner, CommandRunners
 from .dialect import CancelOutcome, Dialect, JobQuery
-from .job_errors import DoubtfulAnswer, NotRecordedYet, job_not_found, maybe_submitted
+from .job_errors import DoubtfulAnswer, ElementsLeftOut, NotRecordedYet, job_not_found, maybe_submitted
 from .job_lookup import RECOVERABLE, JobLookup, before
 from .merging import Snapshot
 from .once.in_series import SeriesRunner
@@ -242,9 +242,7 @@ class CliScheduler(ReadingScheduler):
     async def act(self, job_id: str, action: JobAction, deadline: Deadline) -> None:
         """Hold, release, requeue, suspend or resume the job; see the port."""
         self._require(Operation(action))
-        command = self._dialect.act(job_id, action)
-        async with self._changing(job_id, deadline):
-            await self._runner.run(command, deadline)
+        await self._change(job_id, self._dialect.act(job_id, action), deadline)
 
     async def signal(self, job_id: str, signal: str, deadline: Deadline) -> None:
         """Send a signal to the job; see the port."""
@@ -257,9 +255,18 @@ class CliScheduler(ReadingScheduler):
         """Change the fields of a job; see the port."""
         self._require(Operation.CHANGE)
         self.capabilities.check_change(change, self._dialect.name)
-        command = self._dialect.change(job_id, change)
+        await self._change(job_id, self._dialect.change(job_id, change), deadline)
+
+    async def _change(self, job_id: str, command: Command[None], deadline: Deadline) -> None:
+        """Change a job; an array for the elements for which the scheduler can, unless there are none."""
         async with self._changing(job_id, deadline):
-            await self._runner.run(command, deadline)
+            try:
+                await self._runner.run(command, deadline)
+            except ElementsLeftOut as error:
+                snapshot = await self._reader.live(JobQuery(job_id=job_id), deadline)
+                others = [one for one in snapshot.records if one.elements is not None and one.elements - error.elements]
+                if self._dialect.select(job_id, others) is None:
+                    raise
 
     async def attach(self, job_id: str, command: str, deadline: Deadline) -> None:
         """Run a shell command in the job; see the port. Raises Conflict if the job does not run."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from flamecrest.server.errors import Field, GatewayError, Invalid, NotFound, Timeout, Unavailable, Upstream
+from flamecrest.server.errors import Conflict, Field, GatewayError, Invalid, NotFound, Timeout, Unavailable, Upstream
+
+if TYPE_CHECKING:
+    from .array_elements import ArrayElements
 
 _MAX_TEXT: Final = 1000  # characters of a message that callers are shown
 REFUSED_FIELD: Final = "The scheduler refuses it"  # of a field; its own words are the message of the error
@@ -37,6 +40,14 @@ class SubmissionTimeout(Timeout, UnclearSubmission):
 
 class SubmissionLost(Upstream, UnclearSubmission):
     """The submission ended without an answer that can be understood."""
+
+
+class ElementsLeftOut(Conflict):
+    """The scheduler has left out these elements of an array, and says nothing of others, which it may have changed."""
+
+    def __init__(self, message: str, elements: ArrayElements) -> None:
+        super().__init__(message)
+        self.elements = elements
 
 
 def scheduler_unavailable(message: str, detail: str | None = None) -> Unavailable:

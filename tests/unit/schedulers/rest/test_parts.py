@@ -93,24 +93,49 @@ async def test_components_of_heterogeneous_jobs(version: str) -> None:
         assert {asked.method for asked in toy.asked} == {"GET"}
 
 
-@pytest.mark.parametrize(("states", "error"), [(("COMPLETED", "PENDING"), None), (("COMPLETED", "FAILED"), Conflict)])
-async def test_an_array_of_which_elements_have_ended_is_held_in_22_05(
-    states: tuple[str, str], error: type[GatewayError] | None
-) -> None:
-    """It answers 500 for the ended elements, and holds the others."""
-    plain = body("v0.0.38", "job")["jobs"][0] | {"nodes": ""}
-    rows = [
-        plain | {"job_id": 768 + n, "array_job_id": 769, "array_task_id": n, "array_task_string": "", "job_state": one}
-        for n, one in enumerate(states)
-    ]
-    entry = {"description": "job array update from [localhost]:60408 failed", "error_number": 2084}
-    refused = {"errors": [entry | {"error": "Job has already finished", "source": "_parse_job_list"}]}
+async def test_22_05_is_asked_to_change_the_elements_that_have_not_ended() -> None:
+    """Of an array with an ended one it tells of that alone, whether the others were changed or not."""
+    ended, done, refused = "job-array-with-ended-element", "job-update-elements", "job-update-elements-ERR-partition"
     async with slurmrestd() as toy, client_of(toy, "v0.0.38") as client:
-        toy.answers["GET /slurm/v0.0.38/job/769"] = 200, json.dumps({"jobs": rows}).encode()
-        toy.answers["POST /slurm/v0.0.38/job/769"] = 500, json.dumps(refused).encode()
-        with pytest.raises(error, match=r"^Job has already finished$") if error is not None else nullcontext():
-            await scheduler_of(client).act("769", JobAction.HOLD, soon())
-        assert updated(toy) == [769]
+        toy.play("v0.0.38", ended, "job-update-array-with-ended-element-ERR-partition", done)
+        scheduler = scheduler_of(client)
+        await scheduler.act("10762", JobAction.HOLD, soon())
+        toy.play("v0.0.38", refused)
+        with pytest.raises(Conflict, match=r"^Job is no longer pending execution$"):
+            await scheduler.change("10762", JobChange(partition="none"), soon())
+        rows = [row | {"job_state": "FAILED"} for row in body("v0.0.38", ended)["jobs"]]
+        toy.answers["GET /slurm/v0.0.38/job/10762"] = 200, json.dumps({"jobs": rows}).encode()
+        with pytest.raises(Conflict, match=r"^Job has already finished$"):
+            await scheduler.act("10762", JobAction.HOLD, soon())
+
+
+@pytest.mark.parametrize("version", ["v0.0.40", *NEWER])
+async def test_a_signal_to_the_elements_that_have_not_ended(version: str) -> None:
+    """slurmrestd tells of those that have."""
+    rows = body(version, "job-array-with-ended-element")["jobs"]
+    array = next(row["array_job_id"]["number"] for row in rows)
+    async with slurmrestd() as toy, client_of(toy, version) as client:
+        toy.play(version, "job-array-with-ended-element", "jobs-delete-signal-array-with-ended-element")
+        scheduler = scheduler_of(client)
+        await scheduler.signal(f"{array}", "USR1", soon())
+        for job_id in (f"{array}_0", f"{array}_[0]"):
+            with pytest.raises(Conflict, match="already completing or completed"):
+                await scheduler.signal(job_id, "USR1", soon())
+        ended = [row for row in rows if row["array_task_id"]["number"] == 0]
+        toy.answers[f"GET /slurm/{version}/job/{array}"] = 200, json.dumps({"jobs": ended}).encode()
+        with pytest.raises(Conflict, match="already completing or completed"):
+            await scheduler.signal(f"{array}", "USR1", soon())
+
+
+async def test_an_element_that_ends_while_an_array_is_changed() -> None:
+    waiting, first, second = ARRAYS["v0.0.45"]
+    async with slurmrestd() as toy, client_of(toy, "v0.0.45") as client:
+        toy.play("v0.0.45", "job-array")
+        accept(toy, "v0.0.45", waiting, second)
+        finished = {"errors": [{"error_number": 2084, "error": "Job has already finished"}]}
+        toy.answers[f"POST /slurm/v0.0.45/job/{first}"] = 500, json.dumps(finished).encode()
+        await scheduler_of(client).change(f"{waiting}", JobChange(name="x"), soon())
+        assert updated(toy) == [waiting, second, first]
 
 
 @pytest.mark.parametrize("version", NEWER)

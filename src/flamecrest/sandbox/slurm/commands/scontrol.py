@@ -224,7 +224,7 @@ def _update(store: Store, words: list[str]) -> int:
         raise CommandFailedError(f"{_INVALID} for job {name}")
     if not all(Caller(store).owns(job.user) for job in found):
         raise CommandFailedError(f"Access/permission denied for job {name}")
-    if any(job.finished for job in found):
+    if all(job.finished for job in found):
         raise CommandFailedError(f"Job has already finished for job {name}")
     if "partition" in given and cluster.partition(given["partition"]) is None:
         raise CommandFailedError(f"Invalid partition name specified for job {name}")
@@ -232,9 +232,20 @@ def _update(store: Store, words: list[str]) -> int:
     if not changed:
         raise CommandFailedError("No changes specified")
     for job in found:
-        store.update(job.id, **changed)
+        if not job.finished:
+            store.update(job.id, **changed)
     scheduler.schedule(store)
-    return 0
+    return _outcome(found)
+
+
+def _outcome(jobs: list[StoredJob]) -> int:
+    """Tell the outcome for each part of an array of which elements have ended; nothing if none have."""
+    if not any(job.finished for job in jobs):
+        return 0
+    for job in jobs:
+        elements = ",".join(map(str, job.pending_tasks)) or job.array_task
+        write_error(f"{job.array_job}_{elements}: {'Job has already finished' if job.finished else 'No error'}")
+    return 1
 
 
 def _changed(job: str, given: dict[str, str]) -> dict[str, object]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from flamecrest.server.errors import Conflict, Denied, GatewayError, Upstream
+from flamecrest.server.schedulers.array_elements import ArrayElements
 from flamecrest.server.schedulers.capabilities import changed_fields
 from flamecrest.server.schedulers.job_environment import check_line, check_signal, invalid_field
-from flamecrest.server.schedulers.job_errors import job_not_found, refused
+from flamecrest.server.schedulers.job_errors import ElementsLeftOut, job_not_found, refused
 from flamecrest.server.schedulers.values import JobAction, JobChange
 from flamecrest.server.ssh.command import Command, Output
 
@@ -38,9 +39,17 @@ _REPEATED: Final = "Job is in transitional state"
 _VERBOSE: Final = re.compile(r"^scancel: (?!error:|Unknown job signal).*\n?", re.MULTILINE)
 # Of 22.05, 24.11 and 26.05: slurmctld answers with an error of a kind that these commands do not expect.
 _UNKNOWN_TO_SUSPEND: Final = re.compile(r"^Unexpected message received for job \S+\s*\Z")
-# scontrol tells the outcome for each part of an array if it has failed for one of them, with exit status 1.
-_PART: Final = re.compile(r"^[0-9]+_\S+: (.+?)\s*$", re.MULTILINE)
-_PART_DONE, _PART_ENDED = "No error", "Job has already finished"
+# scontrol tells the outcome for each part of an array if it has failed for one of them, with exit status 1; `update` of
+# 24.11 and 26.05 leaves out the parts for which it has not failed.
+_PART: Final = re.compile(r"^[0-9]+_\[?([0-9,-]+)\]?: (.+?)[ \t\r]*(?:\n|\Z)", re.MULTILINE)
+_PART_DONE: Final = "No error"
+# What a part of an array can be left out for, while the others are changed.
+_ENDED: Final = "Job has already finished"
+_LEFT_OUT: Final = {
+    JobAction.SUSPEND: "Job/step already completing or completed",
+    JobAction.RESUME: "Job/step already completing or completed",
+    JobAction.REQUEUE: "Job is pending execution",
+}
 _WORDS: Final = (
     ("name", "JobName"),
     ("account", "Account"),
@@ -52,8 +61,9 @@ _WORDS: Final = (
 
 def act(scontrol: str, job: SlurmJobId, action: JobAction) -> Command[None]:
     """Hold, release, requeue, suspend or resume the job."""
-    suspends = action in {JobAction.SUSPEND, JobAction.RESUME}
-    return Command((scontrol, *job.clusters, action.value, str(job)), _suspended if suspends else _done)
+    parse = _suspended if action in {JobAction.SUSPEND, JobAction.RESUME} else _done
+    left_out = _LEFT_OUT.get(action, _ENDED)
+    return Command((scontrol, *job.clusters, action.value, str(job)), partial(parse, left_out=left_out))
 
 
 def signal(scancel: str, job: SlurmJobId, name: str) -> Command[None]:
@@ -104,26 +114,38 @@ def _assignments(change: JobChange) -> Iterator[str]:
         yield f"Dependency={dependency_text(list(change.dependencies))}"
 
 
-def _suspended(output: Output) -> None:
+def _suspended(output: Output, left_out: str) -> None:
     """Raise what Slurm says of `suspend` and `resume`. Of a job that it does not know its commands say only this."""
     if output.status == 1 and _UNKNOWN_TO_SUSPEND.search(output.errors()):
         raise job_not_found("Slurm does not know the job")
-    _done(output)
+    _done(output, left_out=left_out)
 
 
-def _done(output: Output, given: Collection[str] = ()) -> None:
+def _done(output: Output, given: Collection[str] = (), left_out: str = _ENDED) -> None:
+    """Raise what scontrol refuses. Parts of an array that are `left_out` are no refusal while others are changed."""
     if output.status == 0 and not output.errors():
         return
     if errors.is_unknown_job(output):
         raise job_not_found(errors.error_text(output))
-    if output.status != 0 and not _is_done_for_others(output):
-        raise control_error("scontrol", output, given)
+    if output.status == 0:
+        return
+    said = output.errors() or output.stdout.decode("utf-8", "replace")
+    parts: list[tuple[str, str]] = _PART.findall(said)
+    outcomes = {words for _, words in parts}
+    if outcomes == {left_out}:
+        raise _for_others(output, [elements for elements, _ in parts])
+    if outcomes == {left_out, _PART_DONE}:
+        return
+    rest = _PART.sub(lambda part: "" if part[2] == left_out else part[0], said)
+    raise control_error("scontrol", replace(output, stderr=rest.encode()), given)
 
 
-def _is_done_for_others(output: Output) -> bool:
-    """Whether the change was made for the elements of an array that have not ended."""
-    outcomes = set(_PART.findall(f"{output.errors()}\n{output.stdout.decode('utf-8', 'replace')}"))
-    return outcomes == {_PART_DONE, _PART_ENDED}
+def _for_others(output: Output, parts: Iterable[str]) -> GatewayError:
+    message = errors.error_text(output)
+    try:
+        return ElementsLeftOut(message, ArrayElements.parse(",".join(parts)))
+    except ValueError:
+        return Conflict(message)
 
 
 def control_error(program: str, output: Output, given: Collection[str] = ()) -> GatewayError:

@@ -96,6 +96,17 @@ class SlurmJobId:
             return [record for record in mine if record.component == self.component]
         return mine or [record for record in records if record.raw_id == self.base_id][:1]
 
+    def without_ended(self, records: Iterable[JobRecord]) -> SlurmJobId:
+        """The id of those elements that have not ended; the same id if all have, or none."""
+        parts = self.parts(records)
+        alive = [part for part in parts if part.stage is not Stage.ENDED]
+        if len(alive) in {0, len(parts)} or any(part.elements is None for part in alive):
+            return self
+        elements = ArrayElements()
+        for part in alive:
+            elements |= part.elements or ArrayElements()
+        return replace(self, base_id=alive[0].base_id, elements=elements)
+
     def numbers(self, records: Iterable[JobRecord]) -> list[str]:
         """The own number of each record that the id means, without ended ones if others have not ended.
 

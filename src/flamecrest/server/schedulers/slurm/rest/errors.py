@@ -27,8 +27,8 @@ from .fields import items, mapping, text
 
 UNKNOWN_JOB: Final = 2017
 ENDED: Final = 2021
-NOTHING_FOUND: Final = 9003
 _FINISHED: Final = 2084
+NOTHING_FOUND: Final = 9003
 _NOT_PARSED: Final = 9001  # the request; the errors beside it, which say of what, have the number of any failure, -1
 
 _DENIED: Final = frozenset({2002, 2010})
@@ -69,6 +69,11 @@ class Reply:
         return list(_errors(self.body))
 
     @property
+    def named(self) -> frozenset[str]:
+        """The ids of the jobs whose outcome it tells, as Slurm's commands print them."""
+        return frozenset(text(one.get("step_id")) for one in items(self.body.get("status")))
+
+    @property
     def warnings(self) -> list[str]:
         """What it warns of, such as fields that it has ignored."""
         return [text(one.get("description")) for one in items(self.body.get("warnings"))]
@@ -105,8 +110,8 @@ def is_failure(reply: Reply) -> bool:
 
 
 def is_about_ended(reply: Reply) -> bool:
-    """Whether it only says that a job has ended: of an array, the elements that have not are changed all the same."""
-    return bool(reply.errors) and all(error.number == _FINISHED for error in reply.errors)
+    """Whether it only says that jobs have ended: of an array, those elements that have, and nothing of the others."""
+    return bool(reply.errors) and all(error.number in {ENDED, _FINISHED} for error in reply.errors)
 
 
 def error_of(reply: Reply, *, own_token: bool, submits: bool = False, given: Collection[str] = ()) -> GatewayError:

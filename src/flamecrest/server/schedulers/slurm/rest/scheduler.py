@@ -8,12 +8,11 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flamecrest.server.errors import Conflict, Field, Invalid, Timeout, TooLarge, Unavailable, Unsupported, Upstream
 from flamecrest.server.schedulers.capabilities import Capabilities, Operation, changed_fields, sent_fields
 from flamecrest.server.schedulers.dialect import JobQuery
-from flamecrest.server.schedulers.job_environment import check_signal, invalid_signal
 from flamecrest.server.schedulers.job_errors import job_not_found, maybe_submitted, scheduler_down
 from flamecrest.server.schedulers.job_lookup import JobLookup, before
 from flamecrest.server.schedulers.merging import JobRecord
@@ -60,13 +59,6 @@ if TYPE_CHECKING:
     from .versions import ApiVersion
 
 T = TypeVar("T")
-
-# Slurm cancels the job for a signal that it does not know.
-SIGNALS: Final = frozenset({
-    "ABRT", "ALRM", "CONT", "HUP", "INT", "KILL", "PIPE", "QUIT", "STOP", "TERM", "TSTP", "TTIN", "TTOU", "URG",
-    "USR1", "USR2", "XCPU",
-})  # fmt: skip
-_MAX_SIGNAL: Final = 31
 
 
 class RestScheduler(ReadingScheduler):
@@ -236,11 +228,11 @@ class RestScheduler(ReadingScheduler):
 
     async def signal(self, job_id: str, signal: str, deadline: Deadline) -> None:
         """Send a signal to the job's script and steps; see the port."""
-        checked = check_signal(signal)
-        if not (checked in SIGNALS or (checked.isdigit() and int(checked) <= _MAX_SIGNAL)):
-            raise invalid_signal()
+        checked = submission.signal_name(signal)
         async with self._changing(job_id, deadline):
-            self._check(await self._kill(job_id, checked, deadline))
+            reply = await self._kill(job_id, checked, deadline)
+            if not (is_about_ended(reply) and await self._has_others(job_id, reply, deadline)):
+                self._check(reply)
         if not self._client.known_version.has_many:  # such a version accepts signals to ended jobs
             try:
                 known = await self._known(job_id, deadline)
@@ -248,6 +240,13 @@ class RestScheduler(ReadingScheduler):
                 return
             if all(record.stage is Stage.ENDED for record in SlurmJobId.parse(job_id).parts(known)):
                 raise Conflict("The job has ended")
+
+    async def _has_others(self, job_id: str, reply: Reply, deadline: Deadline) -> bool:
+        """Whether the job has parts of which the answer does not say that they have ended."""
+        job = SlurmJobId.parse(job_id)
+        if str(job) in reply.named:
+            return False
+        return any(part.job.id not in reply.named for part in job.parts(await self._known(job_id, deadline)))
 
     async def _kill(self, job_id: str, signal: str | None, deadline: Deadline) -> Reply:
         job = SlurmJobId.parse(self._local(job_id))
@@ -285,10 +284,11 @@ class RestScheduler(ReadingScheduler):
         async with self._changing(job_id, deadline):
             job, known = SlurmJobId.parse(job_id), await self._known(job_id, deadline)
             by_name = self._client.known_version.updates_arrays and all(one.component is None for one in known)
-            paths = [("job", name) for name in ([str(job)] if by_name else job.numbers(known))]
+            names = [str(job.without_ended(known))] if by_name else job.numbers(known)
+            paths = [("job", name) for name in names]
             replies = [await self._client.request("POST", path, self._identity, deadline, body=body) for path in paths]
-            some_ended = by_name and len({part.stage is Stage.ENDED for part in job.parts(known)}) == 2
-            for reply in (one for one in replies if not (some_ended and is_about_ended(one))):
+            lasting = [reply for reply in replies if not is_about_ended(reply)]  # elements may have ended meanwhile
+            for reply in lasting or replies:
                 self._check(reply, given)
 
     async def _known(self, job_id: str, deadline: Deadline) -> Sequence[JobRecord]:

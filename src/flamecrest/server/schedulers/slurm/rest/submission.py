@@ -1,4 +1,4 @@
-"""From a JobSpec to slurmrestd's description of a job, and the id in its answer. No I/O.
+"""From a JobSpec to slurmrestd's description of a job, and the id in its answer; changes and signals. No I/O.
 
 slurmrestd does not read the `#SBATCH` lines of a script, and starts the job with the given environment only.
 """
@@ -11,7 +11,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from flamecrest.server.errors import Invalid, Upstream
-from flamecrest.server.schedulers.job_environment import check_absolute_path, check_line, encode_text, invalid_field
+from flamecrest.server.schedulers.job_environment import (
+    check_absolute_path,
+    check_line,
+    check_signal,
+    encode_text,
+    invalid_field,
+    invalid_signal,
+)
 from flamecrest.server.schedulers.job_errors import maybe_submitted
 from flamecrest.server.schedulers.slurm.errors import of_script
 from flamecrest.server.schedulers.slurm.ids import SlurmJobId
@@ -30,6 +37,12 @@ _PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 # With this variable in a job's environment slurmd adds the variables of a login of the user that the job does not set:
 # what sbatch does for --get-user-env. Seen with 22.05, 24.11 and 26.05.
 GET_USER_ENV: Final = "SLURM_GET_USER_ENV"
+# Slurm cancels the job for a signal that it does not know.
+_SIGNALS: Final = frozenset({
+    "ABRT", "ALRM", "CONT", "HUP", "INT", "KILL", "PIPE", "QUIT", "STOP", "TERM", "TSTP", "TTIN", "TTOU", "URG",
+    "USR1", "USR2", "XCPU",
+})  # fmt: skip
+_MAX_SIGNAL: Final = 31
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _MINUTE: Final = 60
 
@@ -89,6 +102,14 @@ def job_id(reply: Reply, script: str | None, *, own_token: bool, given: Collecti
     if reply.warnings:  # a value of a wrong type: no job, and no error
         raise Invalid(f"slurmrestd submitted no job: {'; '.join(reply.warnings)[:1000]}")
     raise maybe_submitted(Upstream("slurmrestd gave no job id"))
+
+
+def signal_name(signal: str) -> str:
+    """The signal as slurmrestd takes it. Raises Invalid."""
+    checked = check_signal(signal)
+    if not (checked in _SIGNALS or (checked.isdigit() and int(checked) <= _MAX_SIGNAL)):
+        raise invalid_signal()
+    return checked
 
 
 def change_body(change: JobChange, version: ApiVersion) -> dict[str, Any]:

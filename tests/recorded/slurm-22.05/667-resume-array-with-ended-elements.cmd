@@ -1,0 +1,3 @@
+scontrol resume 10754
+# run as root
+# exit status 1

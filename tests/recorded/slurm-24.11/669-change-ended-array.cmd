@@ -1,0 +1,3 @@
+scontrol update JobId=12454 TimeLimit=3:00
+# run as user17 over ssh
+# exit status 1

@@ -1,0 +1,3 @@
+scontrol resume 2182
+# run as root
+# exit status 1

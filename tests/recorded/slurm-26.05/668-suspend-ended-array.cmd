@@ -1,0 +1,3 @@
+scontrol suspend 2182
+# run as root
+# exit status 1
