@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
+from flamecrest.server.audit.calls import Audit
+from flamecrest.server.audit.chain import Chain
+from flamecrest.server.audit.destinations import FileDestination
+from flamecrest.server.audit.writer import MOST_WAITING, AuditWriter
 from flamecrest.server.health.board import Service
 
 from .world import World
@@ -43,3 +49,30 @@ async def test_not_ready_without_a_key_of_an_issuer(tmp_path: Path):
         assert (await client.get("/health/live")).status_code == 200
         found = await client.get("/health/ready")
         assert (found.status_code, found.json()["message"]) == (503, "Not ready: no key")
+
+
+async def test_an_audit_log_that_cannot_be_written(tmp_path: Path):
+    """It is shown, and takes no replica out of service: reads are answered."""
+    world, folder = World(str(tmp_path)), tmp_path / "later"
+
+    async def shown(client: httpx.AsyncClient, *, healthy: bool, refused: bool) -> None:
+        async with asyncio.timeout(40):
+            while True:
+                answer = await client.get("/health/ready")
+                assert answer.status_code == 200
+                if answer.json()["audit"] == {"healthy": healthy, "changesRefused": refused}:
+                    return
+                await asyncio.sleep(0.02)
+
+    async with world.client() as client:
+        assert "audit" not in (await client.get("/health/ready")).json()
+    async with AuditWriter([FileDestination(folder / "audit")], Chain) as log:
+        world.gateway = replace(world.gateway, audit=Audit(log))
+        async with world.client() as client:
+            log.add({"event": "call"})
+            await shown(client, healthy=False, refused=False)
+            for _ in range(MOST_WAITING):
+                log.add({"event": "call"})
+            await shown(client, healthy=False, refused=True)
+            folder.mkdir()
+            await shown(client, healthy=True, refused=False)

@@ -44,6 +44,16 @@ class Audit:
         """What waits to be written now, as metrics."""
         return self._writer.samples()
 
+    @property
+    def failing(self) -> bool:
+        """Whether records cannot be written now: they wait in memory."""
+        return self._writer.failing
+
+    @property
+    def refuses(self) -> bool:
+        """Whether so many records wait that calls are refused that would change something."""
+        return self._writer.behind
+
     def decided(self, request: AccessRequest, decision: Decision) -> None:
         """Note a decision for the call that is being served. Raises Unavailable if records cannot be written."""
         trace = current_trace.get()
@@ -52,7 +62,7 @@ class Audit:
         if trace.decisions is None:
             trace.decisions = []
         trace.decisions.append((request, decision))
-        if decision.allowed and _changes(request, trace.method) and self._writer.behind:
+        if decision.allowed and _changes(request, trace.method) and self.refuses:
             raise Unavailable(_LOST)
 
     def ended(self, trace: Trace, address: str) -> None:

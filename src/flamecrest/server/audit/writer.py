@@ -89,6 +89,11 @@ class AuditWriter:
         return self._waiting > MOST_WAITING
 
     @property
+    def failing(self) -> bool:
+        """Whether the last attempt to write records has failed: they wait."""
+        return self._broken or bool(self._failing)
+
+    @property
     def _waiting(self) -> int:
         return len(self._records) + max(map(len, self._pending), default=0)
 

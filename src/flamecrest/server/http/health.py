@@ -16,6 +16,7 @@ from flamecrest.server.http.core.responses import JsonResponse
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from flamecrest.server.cluster import Gateway
     from flamecrest.server.health.board import ProbeResult
 
 
@@ -30,14 +31,19 @@ async def get_ready(request: Request) -> Response:
     Also the last probes of what all clusters need: token issuers and OpenFGA. They change nothing: with keys that were
     read before, tokens are accepted while an issuer is down.
 
+    Also whether the audit log can be written, if there is one, and whether changes are refused because it cannot be.
+
     It should not while it stops, and before it has read a key of any token issuer: it could serve nobody. What is down
     for all replicas alike, such as a cluster, takes none of them out of service.
     """
     reason = request.app.unready()
     if reason is not None:
         raise Unavailable(f"Not ready: {reason}", retry_after=1)
-    probes = request.app.gateway.depends_on()
-    return JsonResponse({"ready": True, "dependencies": [_shown(one) for one in probes]})
+    gateway: Gateway = request.app.gateway
+    body: dict[str, Any] = {"ready": True, "dependencies": [_shown(one) for one in gateway.depends_on()]}
+    if (audit := gateway.audit) is not None:
+        body["audit"] = {"healthy": not audit.failing, "changesRefused": audit.refuses}
+    return JsonResponse(body)
 
 
 def _shown(probe: ProbeResult) -> dict[str, Any]:
