@@ -144,9 +144,10 @@ TARGETS: Sequence[Target] = (
     Target("memory that 1 GiB down in parts adds", _more("big", "parts down"), None, "below", 64, "MiB"),
     *(
         Target(
-            f"mover job that {what}, beside curl alone",
-            ("movers", GATEWAY, "MiB/s", direction), ("movers", CURL, "MiB/s", direction), "at least", 0.8,
+            f"mover job that {what}{where}, beside curl alone",
+            ("movers", GATEWAY, "MiB/s", direction + row), ("movers", CURL, "MiB/s", direction + row), "at least", 0.8,
         )
+        for row, where in (("", ""), (", 1gbit", " over 1 Gbit/s"))
         for direction, what in (("fetch", "fetches an object"), ("send", "sends a file to a store"))
     ),
     Target("ticket for an upload of 1 TB, beside 64 clients", ("tickets", GATEWAY, "ms", 64), None, "below", 100, "ms"),

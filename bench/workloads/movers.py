@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import botocore.session
 
 from bench.columns import CURL, GATEWAY
+from bench.measure.network import HERE, can_limit, limited_network
 from bench.results import Cell
 from flamecrest.sandbox.store import ACCESS_KEY, REGION, SECRET_KEY, object_store
 from flamecrest.server.transfer.direct.parts import PartPlan
@@ -26,7 +29,8 @@ from flamecrest.server.transfer.s3.presign import Presigner, StoreKey
 from .big_file import MIB, fill
 from .workload import Bench, rotated
 
-WHOLE, QUICK = 256, 128  # MiB: radosgw has 4 GiB of memory for all that is sent to it, also for what was removed
+WHOLE, QUICK = 256, 128  # MiB: radosgw has 8 GiB of memory for all that is sent to it, also for what was removed
+LINK = "1gbit"
 PART, PARALLEL = 64 * MIB, 3  # bytes, parts: defaults of the settings
 BUCKET = "bench"
 LIFE = 3600.0  # seconds
@@ -38,7 +42,9 @@ PROGRAMS = ("radosgw", "ceph-mon", "ceph-osd", "ceph-authtool")
 class Movers:
     """The scripts run by bash, without a scheduler. They compare checksums and replace the target; curl does not.
 
-    The store is radosgw, if that is installed and may be started (as root); else the sandbox's.
+    The store is radosgw, if that is installed and may be started (as root); else the sandbox's. It shares the
+    processors with the scripts, so radosgw is measured a second time over a link of LINK, where the network is what
+    the time goes to, as between a node and a store elsewhere.
     """
 
     name = "movers"
@@ -53,41 +59,70 @@ class Movers:
         size = QUICK if bench.quick else WHOLE
         samples: dict[tuple[str, str], list[float]] = {}
         wrong: dict[tuple[str, str], int] = {}
-        with tempfile.TemporaryDirectory(prefix="flamecrest-bench-") as folder:
-            async with _store(Path(folder)) as (presigner, client, name):
-                place = StoredFile(Path(folder), presigner, client, size)
-                await asyncio.to_thread(place.prepare)
+        with tempfile.TemporaryDirectory(prefix="flamecrest-bench-") as folder, ExitStack() as stack:
+            async with _store(Path(folder)) as store:
+                places = {"": StoredFile(Path(folder), store, store.url, size)}
+                if store.elsewhere is not None:
+                    try:
+                        network = await asyncio.to_thread(stack.enter_context, limited_network(LINK))
+                        places[f", {LINK}"] = StoredFile(Path(folder), store, store.elsewhere, size, network.command)
+                    except subprocess.CalledProcessError as error:
+                        bench.say(f"{self.name}: no link of {LINK}: {error.stderr.decode().strip()}")
+                await asyncio.to_thread(places[""].prepare)
                 for turn in range(1 + bench.runs(2, 5)):
-                    for key in rotated((GATEWAY, CURL), turn):
+                    for key, (suffix, place) in product(rotated((GATEWAY, CURL), turn), places.items()):
                         for direction in ("fetch", "send"):
-                            bench.say(f"{self.name}: {direction}, run {turn}, {key}, {name}")
+                            at = key, f"{direction}{suffix}"
+                            bench.say(f"{self.name}: {at[1]}, run {turn}, {key}, {store.name}")
                             seconds, right = await place.run(direction, by_curl=key == CURL)
-                            at = key, direction
                             wrong[at] = wrong.get(at, 0) + (not right)
                             if turn:  # the first run fills caches
                                 samples.setdefault(at, []).append(size / seconds)
-        notes = [name] if name != "radosgw" else []
+        notes = [store.name] if store.name != "radosgw" else []
         notes += [f"{size} MiB"] if bench.quick else []
         return [
-            Cell(self.name, key, "MiB/s", direction, tuple(found), ", ".join(notes), wrong[key, direction])
-            for (key, direction), found in samples.items()
+            Cell(self.name, key, "MiB/s", row, tuple(found), ", ".join(notes), wrong[key, row])
+            for (key, row), found in samples.items()
         ]
 
 
 @dataclass(frozen=True)
+class Store:
+    """A running store: its name, its URL from here and from a limited network, its key, and a client."""
+
+    name: str
+    url: str
+    elsewhere: str | None
+    key: StoreKey
+    client: Any
+
+
+@dataclass(frozen=True)
 class StoredFile:
-    """A file of `size` MiB in a folder, and objects with the same content."""
+    """A file of `size` MiB in a folder, and objects with the same content.
+
+    Programs are started with `command` before their arguments, and reach the store by `url`.
+    """
 
     folder: Path
-    presigner: Presigner
-    client: Any
+    store: Store
+    url: str
     size: int
+    command: Sequence[str] = ()
 
     def prepare(self) -> None:
         """Make the file, and the object that is fetched."""
         fill(self.source, self.size)
         self.client.create_bucket(Bucket=BUCKET)
         self._put()
+
+    @property
+    def client(self) -> Any:
+        return self.store.client
+
+    @property
+    def presigner(self) -> Presigner:
+        return Presigner(self.url, self.store.key, "path")
 
     @property
     def source(self) -> Path:
@@ -148,16 +183,19 @@ class StoredFile:
         return await self._job(TransferJob.of("download", "downloaded", script))
 
     async def _fetch_by_curl(self, target: Path) -> tuple[float, bool]:
-        return await _timed("curl", "-sSf", "-o", str(target), self.presigner.url("GET", BUCKET, "object", LIFE))
+        return await self._timed("curl", "-sSf", "-o", str(target), self.presigner.url("GET", BUCKET, "object", LIFE))
 
     async def _send_by_curl(self) -> tuple[float, bool]:
         url = self.presigner.url("PUT", BUCKET, "sent", LIFE)
-        return await _timed("curl", "-sSf", "-H", "Expect:", "-T", str(self.source), url)
+        return await self._timed("curl", "-sSf", "-H", "Expect:", "-T", str(self.source), url)
+
+    async def _timed(self, *argv: str) -> tuple[float, bool]:
+        return await _timed(*self.command, *argv)
 
     async def _job(self, job: TransferJob) -> tuple[float, bool]:
         script = self.folder / "script"
         script.write_text(job_script("", str(self.folder), job))
-        done = await _timed("bash", str(script))
+        done = await self._timed("bash", str(script))
         for left in self.folder.glob("record.*"):
             left.unlink()
         return done
@@ -183,25 +221,26 @@ async def _timed(*argv: str) -> tuple[float, bool]:
 
 
 @asynccontextmanager
-async def _store(folder: Path) -> AsyncIterator[tuple[Presigner, Any, str]]:
-    """A store: who signs its URLs, a client, and its name."""
+async def _store(folder: Path) -> AsyncIterator[Store]:
     if os.geteuid() == 0 and all(map(shutil.which, PROGRAMS)):
         port = 19004
+        url = f"http://127.0.0.1:{port}"
         try:
-            _, right = await _timed(str(RADOSGW), str(folder / "radosgw"), str(port))
+            _, right = await _timed(str(RADOSGW), str(folder / "radosgw"), str(port), "0.0.0.0")
             if not right:
                 raise RuntimeError(f"{RADOSGW} has failed")
-            yield *_clients(f"http://127.0.0.1:{port}", RADOSGW_KEY), "radosgw"
+            elsewhere = f"http://{HERE}:{port}" if can_limit() else None
+            yield Store("radosgw", url, elsewhere, RADOSGW_KEY, _client(url, RADOSGW_KEY))
         finally:
             await _timed(str(RADOSGW.with_name("store-down.sh")), str(folder / "radosgw"))
     else:
+        key = StoreKey(ACCESS_KEY, SECRET_KEY, REGION)
         async with object_store() as store:
-            yield *_clients(store.url, StoreKey(ACCESS_KEY, SECRET_KEY, REGION)), "the sandbox's store"
+            yield Store("the sandbox's store", store.url, None, key, _client(store.url, key))
 
 
-def _clients(url: str, key: StoreKey) -> tuple[Presigner, Any]:
-    client = botocore.session.Session().create_client(
+def _client(url: str, key: StoreKey) -> Any:
+    return botocore.session.Session().create_client(
         "s3", endpoint_url=url, region_name=REGION,
         aws_access_key_id=key.access_key_id, aws_secret_access_key=key.secret_access_key,
     )  # fmt: skip
-    return Presigner(url, key, "path"), client

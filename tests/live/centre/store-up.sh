@@ -1,8 +1,8 @@
 #!/bin/bash
 # Starts an S3 object store on loopback: radosgw of Ceph over one monitor and one OSD in memory, as root, without systemd.
-# Objects are lost at the end. Does nothing if it is up. store-up.sh [DIR [PORT]]
+# Objects are lost at the end. Does nothing if it is up. store-up.sh [DIR [PORT [ADDRESS]]]
 set -euo pipefail
-dir=${1:-/tmp/flamecrest-store} port=${2:-9004} name=$(uname -n)
+dir=${1:-/tmp/flamecrest-store} port=${2:-9004} address=${3:-127.0.0.1} name=$(uname -n)
 up() { [ -r "$dir/run/$1.pid" ] && [ -d "/proc/$(cat "$dir/run/$1.pid")" ]; }
 answers() { (exec 3<> "/dev/tcp/127.0.0.1/$port") 2> /dev/null; }
 if up mon.a && up osd.0 && up client.rgw && answers; then exit; fi
@@ -43,11 +43,11 @@ mon data = $dir/mon
 host = $name
 osd data = $dir/osd
 osd objectstore = memstore
-memstore device bytes = 4294967296
+memstore device bytes = 8589934592
 osd class load list = *
 [client.rgw]
 rgw data = $dir/rgw
-rgw frontends = beast endpoint=127.0.0.1:$port
+rgw frontends = beast endpoint=$address:$port
 rgw dns name = localhost
 rgw thread pool size = 64
 rgw enable usage log = false
