@@ -40,12 +40,34 @@ _READ_ONCE: Final = """
     close STDOUT or exit 4;
 """
 
+# Writes standard input, which must have `length` bytes, to the place `start` of the file that is standard output, while
+# it comes. Its MD5 goes to standard error. Exit status 3: it cannot be written.
+_KEEP: Final = """
+    use strict;
+    use Digest::MD5;
+    my ($start, $left) = @ARGV;
+    my ($sum, $data, $count) = Digest::MD5->new;
+    $SIG{XFSZ} = "IGNORE";
+    fcntl STDIN, 1031, 1048576; # F_SETPIPE_SZ
+    defined sysseek STDOUT, $start, 0 or exit 3;
+    while ($count = sysread STDIN, $data, 65536) {
+        ($left -= $count) >= 0 or exit 2;
+        $sum->add($data);
+        for (my $sent = 0; $sent < $count;) {
+            $sent += syswrite(STDOUT, $data, $count - $sent, $sent) || exit 3;
+        }
+    }
+    $left == 0 or exit 2;
+    print STDERR $sum->hexdigest;
+"""
+
 # - perl makes the MD5 of a part without a pipe to another program. Where it is missing, dd and md5sum do the same.
 # - `feed` writes a part to standard output, and its MD5 to a file.
 # - `end` creates the file with the end of the transfer, unless another process was faster.
 # - The file of parts has a line for each part that was moved: its number, its MD5, its entity tag.
-# - `each` runs a function for all parts, by several processes at the same time. Each takes the next part that none has
-#   taken, and no more after one has failed. The first one writes the progress.
+# - `each` runs a function for all parts, by several processes at the same time: as few as end after the same number of
+#   rounds, so that none is alone at the end. Each takes the next part that none has taken, and no more after one has
+#   failed. The first one writes the progress.
 # - `why` keeps the first reason why a part has failed, for the one line of the log of errors.
 # - curl's own message goes to the log of errors; it contains no URL.
 _COMMON: Final = rf"""
@@ -121,8 +143,8 @@ recorded() {{
     done <"$base.parts"
 }}
 each() {{
-    local lane pid pids=()
-    for ((lane = 1; lane <= parallel && lane <= count; lane++)); do
+    local lane rounds=$(((count + parallel - 1) / parallel)) pid pids=()
+    for ((lane = 1; lane <= (count + rounds - 1) / rounds; lane++)); do
         parts "$1" &
         pids+=("$!")
     done
@@ -163,8 +185,9 @@ pause() {{
 }}
 """
 
-# curl writes a part to its place in the file: dd has moved the offset that both share. It cannot write after the last
-# KiB of the part, whatever the store sends. Its own message does not say why it cannot write; dd's does.
+# perl writes a part to its place in the file while it comes. Where perl is missing, curl does: dd has moved the offset
+# that both share, and it cannot write after the last KiB of the part, whatever the store sends. The MD5 is made
+# afterwards then. Neither says why it cannot write; dd does.
 # The data is written to the disk while more of it comes, so that the sync at the end is short.
 # Arguments: the prefix of the record's files, size, size of a part, parallel parts, the file for the data, the target,
 # the mode of a new file in octal digits or nothing, the entity tag and the SHA-256 to verify or nothing.
@@ -183,24 +206,33 @@ written() {{
     dd if="$1" of="$data" bs=256K iflag=fullblock,count_bytes count="$length" oflag=seek_bytes seek="$start" \
         conv=notrunc status=none 2>"$folder/$2.dd"
 }}
-received() {{
+placed() {{
     dd count=0 oflag=seek_bytes seek="$start" conv=notrunc status=none </dev/null || return
     [ "$count" = 1 ] || ulimit -S -f $(((start + length + 1023) / 1024)) -c 0
+    received "$1"
+}}
+kept() {{ exec perl -e '{_KEEP}' -- "$start" "$length" 2>"$folder/$1.md5"; }}
+received() {{
     exec curl --config - "${{options[@]}}" --fail --range "$start-$((start + length - 1))" --max-filesize "$length" \
         --dump-header "$folder/$1" 2>"$folder/$1.err"
 }}
 fetch() {{
-    local start length try found code
+    local start length try found codes
     span "$1"
     [ "$length" -gt 0 ] || found=d41d8cd98f00b204e9800998ecf8427e
     if [ -n "${{sums[$1]-}}" ] && [ "$(sum "$data")" = "${{sums[$1]}}" ]; then return; fi
     for ((try = 1; length > 0; try++)); do
-        printf 'url = "%s"\n' "$get" | received "$1" 1<>"$data"
-        code=${{PIPESTATUS[1]}}
-        if [ "$code" = 0 ] && {{ [ "$(status "$folder/$1")" = 206 ] || [ "$count" = 1 ]; }}; then
-            found=$(sum "$data") || return
+        if [ -n "${{perl-}}" ]; then
+            printf 'url = "%s"\n' "$get" | received "$1" | kept "$1" 1<>"$data"
+            codes=("${{PIPESTATUS[@]}}")
+        else
+            printf 'url = "%s"\n' "$get" | placed "$1" 1<>"$data"
+            codes=("${{PIPESTATUS[@]}}" 0)
+        fi
+        if [ "${{codes[1]}}${{codes[2]}}" = 00 ] && {{ [ "$(status "$folder/$1")" = 206 ] || [ "$count" = 1 ]; }}; then
+            if [ -n "${{perl-}}" ]; then found=$(<"$folder/$1.md5"); else found=$(sum "$data") || return; fi
             break
-        elif [ "$code" = 23 ] && ! written /dev/zero "$1"; then
+        elif {{ [ "${{codes[1]}}" = 23 ] || [ "${{codes[2]}}" = 3 ]; }} && ! written /dev/zero "$1"; then
             found=$(<"$folder/$1.dd")
             found=${{found##*: }}
             why "The data cannot be written: ${{found:-the process that writes was ended}}"
