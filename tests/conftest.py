@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import os
 import re
 import sys
 from asyncio import BaseEventLoop
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from xdist.scheduler import LoadFileScheduling
 
 import flamecrest.server
 
-from . import thorough
+from . import thorough, worker_server
 
 HERE = Path(__file__).parent
 LIVE_TESTS = HERE / "live"
@@ -72,20 +71,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if collection_path == LIVE_TESTS and config.option.markexpr.startswith("not live") else None
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Import all test modules on an xdist worker, each worker from another one on.
-
-    A module that no worker has imported before is compiled, with its assertions. In this order, each worker compiles a
-    part of them, and finds the others compiled.
-    """
-    worker = getattr(session.config, "workerinput", None)
-    if worker is None or session.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[Any]) -> None:
+    """Fork the workers of a run of all tests from a process that has imported all test modules."""
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         return
-    ignored = pytest_ignore_collect(LIVE_TESTS, session.config)
+    ignored = pytest_ignore_collect(LIVE_TESTS, config)
     modules = [path for path in sorted(HERE.rglob("test_*.py")) if not (ignored and LIVE_TESTS in path.parents)]
-    first = len(modules) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
-    for path in modules[first:] + modules[:first]:
-        importlib.import_module(".".join(path.relative_to(HERE.parent).with_suffix("").parts))
+    names = [".".join(path.relative_to(HERE.parent).with_suffix("").parts) for path in modules]
+    python = worker_server.starting_workers(names)
+    for spec in specs:
+        spec.python = python
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -288,12 +288,15 @@ def test_the_decision_of_a_token_is_kept_with_the_token() -> None:
         assert not rules.judge(AccessRequest(member, Verb.TRANSFER, "daint")).allowed
 
 
+NIGHT = TimeWindow.parse("22:00-06:00", "UTC")  # read while no event loop runs: it reads a file
+
+
 async def test_clusters_that_a_caller_may_use() -> None:
     rules = RulesAuthorizer(
         [
             Rule("status", verbs=["status"], clusters=["daint"]),
             Rule("own", verbs=["files:*"], clusters=["alps"], paths=["/x"]),
-            Rule("night", clusters=["night"], windows=[TimeWindow.parse("22:00-06:00", "UTC")]),
+            Rule("night", clusters=["night"], windows=[NIGHT]),
             Rule("staff", groups=["staff"]),
             Rule("closed", effect=DENY, clusters=["closed"]),
         ],
