@@ -71,13 +71,13 @@ def serve(descriptor: int, modules: Sequence[str]) -> None:
         connection, code = begun
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with connection:
-            exec(code, {"__name__": "__main__"})  # noqa: S102 -- execnet's, of our own user
+            exec(code, {"__name__": "__main__"})  # execnet's, of our own user
 
 
 def _next_worker(listener: socket.socket) -> tuple[socket.socket, str] | None:
     """Fork for each connection: returns it, with the code, in the forked process, and None at the end of the input."""
     while True:
-        readable, _, _ = select.select((listener, 0), (), ())
+        readable, _, _ = select.select((listener.fileno(), 0), (), ())
         if 0 in readable:
             _reap()
             return None

@@ -17,25 +17,24 @@ from tests import distribution
 pytestmark = pytest.mark.timeout(60)
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    build = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
-    done = subprocess.run(build, check=False, cwd=distribution.ROOT, capture_output=True, text=True)
+def build(folder: Path, *options: str) -> None:
+    argv = [sys.executable, "-m", "hatchling", "build", "-d", str(folder), *options]
+    done = subprocess.run(argv, check=False, cwd=distribution.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-1000:]
-    return folder
 
 
-def test_contents(built: Path) -> None:
-    assert distribution.faults(built) == []
-    assert {path.name for path in built.iterdir()} == {
+def test_contents(tmp_path: Path) -> None:
+    build(tmp_path)
+    assert distribution.faults(tmp_path) == []
+    assert {path.name for path in tmp_path.iterdir()} == {
         f"flamecrest-{__version__}-py3-none-any.whl",
         f"flamecrest-{__version__}.tar.gz",
     }
 
 
-def test_check_detects_wrong_contents(built: Path, tmp_path: Path) -> None:
-    wheel = next(built.glob("*.whl"))
+def test_check_detects_wrong_contents(tmp_path: Path) -> None:
+    build(tmp_path / "dist", "-t", "wheel")
+    (wheel,) = (tmp_path / "dist").iterdir()
     other = tmp_path / wheel.name
     with zipfile.ZipFile(wheel) as archive, zipfile.ZipFile(other, "w") as changed:
         for name in archive.namelist():
