@@ -1,6 +1,6 @@
 """Starts the workers of pytest-xdist fast: they are forked from one process that has imported all test modules.
 
-To import them takes a worker two seconds of processor time.
+To import them takes a worker two seconds of processor time. The workers share one fork server of gateways, too.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import pytest
 from _pytest.config import _prepareconfig
 
 from . import worker
+from .live import fork_server
 
 ROOT = Path(__file__).parents[1]
 LONGEST = 64 * 1024  # bytes of the code that execnet starts a worker with
@@ -34,12 +35,12 @@ LONGEST = 64 * 1024  # bytes of the code that execnet starts a worker with
 def starting_workers(modules: Sequence[str]) -> str:
     """Start the server, which imports the modules and ends with this process. Returns the command of a worker."""
     folder = tempfile.mkdtemp(prefix="flamecrest-workers-")  # only this user may connect
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(f"{folder}/socket")
-        listener.listen()
-        code = f"from {__name__} import serve; serve({listener.fileno()}, {list(modules)})"
+    gateways = {**os.environ, fork_server.ADDRESS: f"{folder}/gateways"}
+    with _listening(f"{folder}/workers") as listener, _listening(gateways[fork_server.ADDRESS]) as other:
+        code = f"from {__name__} import serve; serve({listener.fileno()}, {other.fileno()}, {list(modules)})"
+        descriptors = [listener.fileno(), other.fileno()]
         argv = [sys.executable, "-c", code]
-        server = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, pass_fds=[listener.fileno()])
+        server = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, pass_fds=descriptors, env=gateways)
 
     def end() -> None:
         assert server.stdin is not None
@@ -48,14 +49,24 @@ def starting_workers(modules: Sequence[str]) -> str:
         shutil.rmtree(folder)
 
     atexit.register(end)
-    return shlex.join((sys.executable, "-IS", worker.__file__, f"{folder}/socket"))
+    return shlex.join((sys.executable, "-IS", worker.__file__, f"{folder}/workers"))
 
 
-def serve(descriptor: int, modules: Sequence[str]) -> None:
+def _listening(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(path)
+    listener.listen()
+    return listener
+
+
+def serve(descriptor: int, gateways: int, modules: Sequence[str]) -> None:
     """Import the modules as pytest does, and fork for each connection, until the standard input is closed.
 
-    In the forked process, execute the code of the worker.
+    In the forked process, execute the code of the worker. `gateways` is the socket of the fork server of gateways.
     """
+    os.set_inheritable(descriptor, False)
+    os.posix_spawn(sys.executable, [sys.executable, "-m", fork_server.__name__, str(gateways)], os.environ)
+    os.close(gateways)
     config = _prepareconfig([])  # imports conftest.py, and makes failed assertions show their values
     for name in modules:
         with suppress(Exception, pytest.skip.Exception):  # shown by the collection, which imports it again

@@ -98,7 +98,12 @@ class Forked:
 
 @cache
 def _fork_server() -> socket.socket:
-    """The connection to this process's fork server, which ends with it."""
+    """The connection to the fork server that several processes share, or to this process's own, which ends with it."""
+    if (address := os.environ.get(fork_server.ADDRESS)) is not None:
+        shared = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        atexit.register(shared.close)
+        shared.connect(address)
+        return shared
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         argv = [sys.executable, "-m", fork_server.__name__, str(theirs.fileno())]
