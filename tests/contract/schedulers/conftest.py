@@ -51,7 +51,7 @@ FULL = frozenset(
         "accounts",
     }
 )
-REST = FULL - {"scripts", "attach", "waits", "comments"}
+REST = FULL - {"scripts", "attach", "waits"}
 LOCAL = FULL - {"directives", "waits", "users", "reservations", "accounts"}
 PBS = FULL - {
     "directives", "waits", "reservations", "accounts", "attach", "scripts", "patterns", "names", "interpreters",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flamecrest.server.errors import Invalid
-from flamecrest.server.schedulers.once.null_paths import marker_in, null_path, without_marker
+from flamecrest.server.schedulers.once.marked_paths import marker_in
 from flamecrest.server.schedulers.slurm import submission
 from flamecrest.server.schedulers.values import (
     ArrayRequest,
@@ -166,19 +166,3 @@ def test_a_job_with_a_comment_has_its_marker_in_its_input_unless_it_has_one(job,
     inputs = [one for one in given if one.startswith("--input=/dev")]
     assert [marker_in(one.removeprefix("--input=")) for one in inputs] == ([MARKER] if in_input else [])
     assert not in_input or Path(inputs[0].removeprefix("--input=")).resolve() == Path("/dev/null")
-
-
-def test_a_path_without_a_marker_is_none_of_ours():
-    path = null_path(MARKER)
-    assert path is not None
-    assert without_marker(path) == "/dev/null"
-    for other in (
-        "/dev/null",
-        "/dev//.//./null",
-        path + "x",
-        path.replace("dev", "tmp"),
-        path[:-6] + "//null",
-        "\n" + path,
-    ):
-        assert (marker_in(other), without_marker(other)) == (None, other)
-    assert null_path("flamecrest-x") is None

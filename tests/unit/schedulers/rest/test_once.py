@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from flamecrest.server.errors import Invalid, KeyReused, Unavailable, Upstream
+from flamecrest.server.schedulers.once.marked_paths import marker_in
 from flamecrest.server.schedulers.once.submissions import is_marker
+from flamecrest.server.schedulers.slurm.rest.jobs import parse_history
 from flamecrest.server.schedulers.values import JobSpec
 
 from .toy_slurmrestd import VERSIONS, ToySlurmrestd, body, client_of, scheduler_of, slurmrestd, soon
@@ -36,12 +38,14 @@ class Queue:
         self.accounting = f"GET /slurmdb/{version}/jobs?start_time=uts{NOW - 172800}{user}"
         toy.answers[self.accounting] = self._records
 
-    def add(self, marker: str | None, user: str = "fireuser") -> None:
+    def add(self, comment: str | None, folder: str = SPEC.working_directory) -> None:
         row = dict(body(self._version, "job")["jobs"][0])
-        self.live.append({**row, "job_id": 500 + len(self.live), "comment": marker or "", "user_name": user})
+        row |= {"job_id": 500 + len(self.live), "comment": comment or "", "user_name": "fireuser"}
+        self.live.append(row | {"current_working_directory": folder})
 
     async def _submit(self, writer: asyncio.StreamWriter) -> None:
-        self.add(self._toy.asked[-1].json["job"].get("comment"))
+        job = self._toy.asked[-1].json["job"]
+        self.add(job.get("comment"), job["current_working_directory"])
         if not self._loses:
             await self._answer(writer, {"job_id": self.live[-1]["job_id"]})
 
@@ -101,11 +105,49 @@ async def test_a_key_is_one_job(version: str) -> None:
         assert not queue.live
 
 
-async def test_a_job_with_a_comment_of_its_own_has_no_marker() -> None:
-    for spec in (replace(SPEC, comment="mine"), replace(SPEC, script="#!/bin/sh\n#SBATCH --comment=mine\n")):
-        async with slurmrestd() as toy, client_of(toy, "v0.0.42") as client:
-            queue = Queue(toy, "v0.0.42")
-            await scheduler_of(client).submit(spec, soon())
-            assert queue.live[0]["comment"] == "mine"
-            with pytest.raises(Invalid, match="Idempotency-Key"):
-                await scheduler_of(client).submit(replace(spec, idempotency_key="key"), soon())
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    "spec", [replace(SPEC, comment="mine"), replace(SPEC, script="#!/bin/sh\n#SBATCH --comment=mine\n")]
+)
+async def test_a_job_with_a_comment_of_its_own_has_its_marker_in_its_folder(version: str, spec: JobSpec) -> None:
+    async with slurmrestd() as toy, client_of(toy, version) as client:
+        queue = Queue(toy, version, loses=True)
+        assert await scheduler_of(client).submit(spec, soon()) == "500"
+        assert queue.live[0]["comment"] == "mine"
+        folder = queue.live[0]["current_working_directory"]
+        assert is_marker(marker_in(folder))
+        [shown] = await jobs(client)
+        assert (shown.comment, shown.working_directory, shown.marker) == (
+            "mine",
+            SPEC.working_directory,
+            marker_in(folder),
+        )
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("comment", [None, "mine"])
+async def test_a_key_finds_a_job_whose_comment_the_accounting_does_not_have(version: str, comment: str | None) -> None:
+    """Slurm records comments where `AccountingStoreFlags` says so."""
+    spec = replace(SPEC, idempotency_key="key", comment=comment)
+    async with slurmrestd() as toy, client_of(toy, version) as client:
+        queue = Queue(toy, version)
+        assert await scheduler_of(client).submit(spec, soon()) == "500"
+        row, folder = dict(body(version, "slurmdb-job")["jobs"][0]), queue.live[0]["current_working_directory"]
+        row |= {"job_id": 500, "comment": {"job": ""}, "user": "fireuser", "working_directory": folder}
+        queue.live, queue.past = [], [row]
+        assert await scheduler_of(client).submit(spec, soon()) == "500"
+        assert parse_history([row]).records[0].job.working_directory == SPEC.working_directory
+        with pytest.raises(KeyReused):
+            await scheduler_of(client).submit(replace(spec, name="other"), soon())
+
+
+async def test_a_folder_without_room_for_a_marker() -> None:
+    long = replace(SPEC, working_directory="/x" * 2000, comment="mine")
+    async with slurmrestd() as toy, client_of(toy, "v0.0.45") as client:
+        queue = Queue(toy, "v0.0.45")
+        assert await scheduler_of(client).submit(long, soon()) == "500"
+        assert queue.live[0]["current_working_directory"] == long.working_directory
+        for wrong in (replace(long, idempotency_key="key"), replace(SPEC, working_directory="", idempotency_key="key")):
+            with pytest.raises(Invalid, match="workingDirectory"):
+                await scheduler_of(client).submit(wrong, soon())
+        assert len(queue.live) == 1

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from flamecrest.server.schedulers.once.marked_paths import without_marker
+
 _PATTERN = re.compile(r"%([0-9]*)([%A-Za-z])", re.ASCII)
 _BACKSLASH = re.compile(r"\\(.?)", re.DOTALL)
 _MAX_WIDTH = 10
@@ -73,6 +75,7 @@ class ListedJob:
         found = _LISTED_ID.fullmatch(self.job_id)
         if not given or found is None:
             return None
+        given = without_marker(given)
         base, element, whole = found.groups()
         if (element or whole) and given == f"{self.folder.rstrip('/')}/slurm-{self.raw_id}.out":
             given = "slurm-%A_%a.out"  # squeue up to 23.x prints the default of a job that is no array

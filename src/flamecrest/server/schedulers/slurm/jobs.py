@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from flamecrest.server.schedulers.array_elements import ArrayElements
 from flamecrest.server.schedulers.dialect import JobQuery
 from flamecrest.server.schedulers.merging import JobRecord, Snapshot
-from flamecrest.server.schedulers.once.null_paths import marker_in, without_marker
+from flamecrest.server.schedulers.once.marked_paths import marker_in, without_marker
 from flamecrest.server.schedulers.once.submissions import MARKER, is_marker
 from flamecrest.server.schedulers.values import Job, JobMetadata, JobStep, JobTimes, JobUsage, Stage
 
@@ -166,11 +166,11 @@ def parse_job_paths(output: str, job_id: str, element: str) -> JobMetadata:
     files = JobFiles(values, names["name"] if names is not None else "", expanded="\n   ReqTRES=" in block)
 
     def path(value: str) -> str | None:
-        return files.path(value.replace(NO_ELEMENT, "%a") if is_whole_array else value) or None
+        return without_marker(files.path(value.replace(NO_ELEMENT, "%a") if is_whole_array else value)) or None
 
     return JobMetadata(
         id=name,
-        standard_input=without_marker(path(standard_input)),
+        standard_input=path(standard_input),
         standard_output=path(standard_output),
         standard_error=path(standard_error or standard_output),  # from 26.05 on empty if it is the same file
         node=nodes[-1] if nodes and not is_whole_array else None,
@@ -195,7 +195,8 @@ def _of_squeue(row: _Row, unknown: list[str]) -> JobRecord | None:
     waiting, nodes = state.stage is Stage.WAITING, text(row["NodeList"])
     code, signal = (None, None) if waiting else exit_status(row["exit_code"])
     has = parse_tres(row.get("tres-alloc", ""))
-    listed = ListedJob(row["JobArrayID"], row["JobID"], row["UserName"], row["Name"], row["WorkDir"])
+    folder = without_marker(row["WorkDir"])
+    listed = ListedJob(row["JobArrayID"], row["JobID"], row["UserName"], row["Name"], folder)
     stdout, stderr = listed.files(text(row.get("STDOUT", "")), text(row.get("STDERR", "")))
     job = Job(
         id=row["JobArrayID"],
@@ -222,7 +223,7 @@ def _of_squeue(row: _Row, unknown: list[str]) -> JobRecord | None:
         nodes=nodes,
         node_count=count(row["NumNodes"]) or 0,
         priority=count(row["PriorityLong"]),
-        working_directory=text(row["WorkDir"]),
+        working_directory=text(folder),
         cpus=has.cpus if has.cpus is not None else count(row.get("NumCPUs", "")),
         memory=has.memory,
         gpus=has.gpus,
@@ -242,7 +243,8 @@ def _of_sacct(row: _Row, unknown: list[str], steps: Sequence[JobStep], max_memor
     code, signal = (None, None) if waiting else exit_status(row["ExitCode"])
     placeholder = row["JobName"] == "allocation" and not row["Partition"]
     has = parse_tres(row.get("AllocTRES") or row.get("ReqTRES", ""))
-    listed = ListedJob(row["JobID"], row["JobIDRaw"], row["User"], row["JobName"], row["WorkDir"])
+    folder = without_marker(row["WorkDir"])
+    listed = ListedJob(row["JobID"], row["JobIDRaw"], row["User"], row["JobName"], folder)
     stdout, stderr = listed.files(row.get("StdOut", ""), row.get("StdErr", ""))
     job = Job(
         id=row["JobID"],
@@ -268,7 +270,7 @@ def _of_sacct(row: _Row, unknown: list[str], steps: Sequence[JobStep], max_memor
         nodes=nodes,
         node_count=count(row["NNodes"]) or 0,
         priority=count(row["Priority"]),
-        working_directory=text(row["WorkDir"]),
+        working_directory=text(folder),
         kill_request_user=_cancelled_by(state.cancelled_by, row),
         cpus=has.cpus,
         memory=has.memory,

@@ -25,7 +25,7 @@ from flamecrest.server.schedulers.job_environment import (
     submit_command,
 )
 from flamecrest.server.schedulers.job_errors import DoubtfulAnswer
-from flamecrest.server.schedulers.once.null_paths import null_path
+from flamecrest.server.schedulers.once.marked_paths import null_path
 from flamecrest.server.schedulers.script_files import with_regular_script
 from flamecrest.server.schedulers.values import Dependency, JobSpec, Resources, SubmissionCheck
 from flamecrest.server.ssh.command import RUNNING, Command, Output

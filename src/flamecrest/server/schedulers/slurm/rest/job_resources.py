@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from flamecrest.server.schedulers.once.null_paths import NULL, without_marker
+from flamecrest.server.schedulers.once.marked_paths import NULL, without_marker
 from flamecrest.server.schedulers.slurm.file_patterns import JobFiles
 from flamecrest.server.schedulers.slurm.tres import JobResources, parse_tres
 from flamecrest.server.schedulers.values import JobUsage
@@ -66,7 +66,7 @@ def live_paths(row: _Row, *, whole_array: bool, element: int | None = None) -> J
         values |= {"j": own, "J": own, "a": _NO_ELEMENT if own_element is None else str(own_element)}
     elif element is not None:
         values["a"] = str(element)
-    folder = text(row.get("current_working_directory"))
+    folder = without_marker(text(row.get("current_working_directory")))
 
     def path(kind: str) -> str | None:
         expanded = "" if whole_array else text(row.get(f"{kind}_expanded"))
@@ -78,19 +78,19 @@ def live_paths(row: _Row, *, whole_array: bool, element: int | None = None) -> J
     if output is None and folder:
         name = "slurm-%A_%a.out" if base != number(row.get("job_id")) or whole_array else "slurm-%j.out"
         output = _absolute(JobFiles(values, values["x"], expanded=False).path(name), folder)
-    return JobPaths(without_marker(path("stdin")) or NULL, output, path("stderr") or output)
+    return JobPaths(path("stdin") or NULL, output, path("stderr") or output)
 
 
 def recorded_paths(row: _Row) -> JobPaths:
     """The files of a job by the accounting, which knows them from v0.0.42 on."""
-    folder = text(row.get("working_directory"))
+    folder = without_marker(text(row.get("working_directory")))
     found = [_absolute(text(row.get(f"{kind}_expanded")), folder) for kind in ("stdin", "stdout", "stderr")]
-    return JobPaths(without_marker(found[0]), found[1], found[2] or found[1])
+    return JobPaths(found[0], found[1], found[2] or found[1])
 
 
 def _absolute(path: str, folder: str) -> str | None:
     if not path or path.startswith("/"):
-        return path or None
+        return without_marker(path) or None
     return f"{folder.rstrip('/')}/{path}" if folder else None
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from flamecrest.server.schedulers.array_elements import ArrayElements
 from flamecrest.server.schedulers.merging import JobRecord, Snapshot
 from flamecrest.server.schedulers.once.marked_jobs import MarkedJobs
+from flamecrest.server.schedulers.once.marked_paths import marker_in, without_marker
 from flamecrest.server.schedulers.once.submissions import is_marker
 from flamecrest.server.schedulers.slurm.ids import SlurmJobId
 from flamecrest.server.schedulers.slurm.jobs import own_comment
@@ -73,7 +74,7 @@ def _of_controller(row: _Row, unknown: list[str], now: float) -> JobRecord | Non
     begun = None if waiting or not nodes else start
     resources = live_resources(row)
     element = number(row.get("array_task_id"))
-    said = text(row.get("comment"))
+    said, folder = text(row.get("comment")), text(row.get("current_working_directory"))
     paths = live_paths(row, whole_array=bool(number(row.get("array_job_id"))) and element is None)
     job = Job(
         id=_id(
@@ -99,7 +100,7 @@ def _of_controller(row: _Row, unknown: list[str], now: float) -> JobRecord | Non
         nodes=nodes,
         node_count=number(row.get("node_count")) or 0,
         priority=number(row.get("priority")),
-        working_directory=text(row.get("current_working_directory")),
+        working_directory=without_marker(folder),
         qos=text(row.get("qos")) or None,
         cpus=resources.cpus,
         memory=resources.memory,
@@ -108,7 +109,7 @@ def _of_controller(row: _Row, unknown: list[str], now: float) -> JobRecord | Non
         standard_error=paths.standard_error,
         dependency=text(row.get("dependency")) or None,
         comment=own_comment(said),
-        marker=said if is_marker(said) else None,
+        marker=said if is_marker(said) else marker_in(folder),
     )
     return _record(job, row, number(row.get("restart_cnt")) or 0)
 
@@ -159,7 +160,7 @@ def _of_accounting(row: _Row, unknown: list[str]) -> JobRecord | None:
     )
     association = mapping(row.get("association"))
     resources, paths = recorded_resources(row), recorded_paths(row)
-    said = text(mapping(row.get("comment")).get("job"))
+    said, folder = text(mapping(row.get("comment")).get("job")), text(row.get("working_directory"))
     job = Job(
         id=job_id,
         name="" if placeholder else text(row.get("name")),
@@ -177,7 +178,7 @@ def _of_accounting(row: _Row, unknown: list[str]) -> JobRecord | None:
         nodes=nodes,
         node_count=number(row.get("allocation_nodes")) or 0,
         priority=number(row.get("priority")),
-        working_directory=text(row.get("working_directory")),
+        working_directory=without_marker(folder),
         kill_request_user=text(row.get("kill_request_user")) or None,
         qos=text(row.get("qos")) or None,
         source="history",
@@ -188,7 +189,7 @@ def _of_accounting(row: _Row, unknown: list[str]) -> JobRecord | None:
         standard_output=paths.standard_output,
         standard_error=paths.standard_error,
         comment=own_comment(said),
-        marker=said if is_marker(said) else None,
+        marker=said if is_marker(said) else marker_in(folder),
         usage=usage(row) if state.stage is Stage.ENDED else None,
     )
     return _record(job, row, 0, placeholder=placeholder)

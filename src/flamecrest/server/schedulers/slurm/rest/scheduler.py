@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flamecrest.server.errors import Conflict, Field, Invalid, Timeout, TooLarge, Unavailable, Unsupported, Upstream
+from flamecrest.server.errors import Conflict, Timeout, TooLarge, Unavailable, Unsupported, Upstream
 from flamecrest.server.schedulers.capabilities import Capabilities, Operation, changed_fields, sent_fields
 from flamecrest.server.schedulers.dialect import JobQuery
 from flamecrest.server.schedulers.job_errors import job_not_found, maybe_submitted, scheduler_down
@@ -120,18 +120,15 @@ class RestScheduler(ReadingScheduler):
         await self._client.version(self._identity, deadline)
 
     async def submit(self, spec: JobSpec, deadline: Deadline) -> str:
-        """Submit a job; see the port. One with a comment of its own has no room for a marker."""
+        """Submit a job; see the port."""
         version = await self._client.version(self._identity, deadline)
         spec = await self._with_text(spec, version, deadline)
         directed, _ = with_directives(spec, self._clock(), version)
         version.capabilities.check_fields(directed, self.name)
-        if directed.comment is None and spec.marker is None:
+        if spec.marker is None:
             submitting = self._submissions.submit(self, self._username, spec, deadline)
-        elif spec.idempotency_key is None:
-            submitting = self.submit_marked(spec, deadline)
         else:
-            message = "cannot be used with a job that has a comment, on a cluster that is reached by slurmrestd"
-            raise Invalid(f"`Idempotency-Key` {message}", fields=(Field("header", "idempotency-key", message),))
+            submitting = self.submit_marked(spec, deadline)
         return await submitted(submitting, self._reads, self._username)
 
     async def _with_text(self, spec: JobSpec, version: ApiVersion, deadline: Deadline) -> JobSpec:
@@ -149,12 +146,11 @@ class RestScheduler(ReadingScheduler):
         return self._submissions.batch(self, self._username, specs, seconds)
 
     async def submit_marked(self, spec: JobSpec, deadline: Deadline) -> str:
-        """Submit a job, with its marker as its comment; see MarkedSubmitter."""
+        """Submit a job with its marker; see MarkedSubmitter."""
         version = await self._client.version(self._identity, deadline)
         given = sent_fields(spec)
         spec, more = with_directives(spec, self._clock(), version)
-        if spec.comment is None:
-            spec = replace(spec, comment=spec.marker)
+        spec = submission.marked(spec, keyed=spec.idempotency_key is not None)
         body = submission.body(spec, self._username, version, more)
         try:
             reply = await self._client.request("POST", ("job", "submit"), self._identity, deadline, body=body)

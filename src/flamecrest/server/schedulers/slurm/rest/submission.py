@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,7 @@ from flamecrest.server.schedulers.job_environment import (
     invalid_signal,
 )
 from flamecrest.server.schedulers.job_errors import maybe_submitted
+from flamecrest.server.schedulers.once.marked_paths import marked_folder
 from flamecrest.server.schedulers.slurm.errors import of_script
 from flamecrest.server.schedulers.slurm.ids import SlurmJobId
 from flamecrest.server.schedulers.slurm.submission import check_counts, check_time, dependency_text
@@ -64,6 +66,23 @@ _LINES: Final = (
 _NUMBERS: Final = ("tasks", "tasks_per_node", "cpus_per_task")
 _CHANGED_LINES: Final = ("name", "account", "partition", "qos", "comment")
 _ALL_MAIL: Final = (MailEvent.BEGIN, MailEvent.END, MailEvent.FAIL, MailEvent.REQUEUE)
+
+
+def marked(spec: JobSpec, *, keyed: bool) -> JobSpec:
+    """The job with its marker as its comment, if it has no other one.
+
+    Else, and if it is `keyed`, in the path of its working directory: the accounting may be configured not to record
+    comments. Raises Invalid for a path that is too long for that.
+    """
+    if spec.marker is None:
+        return spec
+    if spec.comment is None and not keyed:
+        return replace(spec, comment=spec.marker)
+    folder = marked_folder(check_absolute_path("workingDirectory", spec.working_directory), spec.marker)
+    if folder is None and keyed:
+        raise invalid_field("workingDirectory", "has too long a path for a job with an `Idempotency-Key`")
+    comment = spec.marker if spec.comment is None else spec.comment
+    return replace(spec, comment=comment, working_directory=folder or spec.working_directory)
 
 
 def body(
