@@ -192,6 +192,10 @@ async def test_jobs_of_all_users(place: Place):
     with pytest.raises(Denied):
         await place.other.cancel(job_id, soon())
     await place.scheduler.cancel(job_id, soon())
+    await place.ended(job_id)
+    with pytest.raises(Denied):
+        await place.other.cancel(job_id, soon())
+    await place.scheduler.cancel(job_id, soon())
 
 
 @needs("metadata")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -278,6 +279,17 @@ async def test_a_silent_scancel_is_no_answer():
 
 async def test_cancelling_a_job_that_only_the_history_knows():
     await scheduler(RecordedSession(["forgotten-cancel", "forgotten-history"])).cancel("8", soon())
+
+
+async def test_cancelling_an_ended_job_of_another_user():
+    """Slurm says of it only that it has ended, or that it does not know it."""
+    past, live = output("forgotten-history"), output("cancelled-live")
+    others: dict[str, Any] = {"sacct": replace(past, stdout=past.stdout.replace(b"fireuser", b"ada"))}
+    with pytest.raises(Denied, match="another user"):
+        await scheduler(RecordedSession(["forgotten-cancel"], faults=others)).cancel("8", soon())
+    others = SILENT | {"squeue": replace(live, stdout=live.stdout.replace(b"fireuser", b"ada"))}
+    with pytest.raises(Denied, match="another user"):
+        await scheduler(RecordedSession(faults=others)).cancel("76", soon())
 
 
 async def test_cancelling_what_is_not_there_or_not_ones_own():

@@ -196,8 +196,9 @@ class CliScheduler(ReadingScheduler):
             return
         history = self._reader.sources(JobQuery(job_id=job_id)).history
         snapshot = await history(deadline) if history is not None else Snapshot()
-        if self._dialect.select(job_id, snapshot.records) is None:
+        if (job := self._dialect.select(job_id, snapshot.records)) is None:
             raise job_not_found(job_id)
+        self._check_own(job)
 
     async def _has_ended(self, job_id: str, deadline: Deadline) -> bool:
         """Whether the live scheduler knows the job as ended. Raises Upstream if it is there and has not ended."""
@@ -205,7 +206,9 @@ class CliScheduler(ReadingScheduler):
         alive = [record for record in snapshot.records if record.stage is not Stage.ENDED]
         if self._dialect.select(job_id, alive) is not None:
             raise Upstream("The scheduler's command did not say that it has cancelled the job, which is still there")
-        return self._dialect.select(job_id, snapshot.records) is not None
+        if (job := self._dialect.select(job_id, snapshot.records)) is not None:
+            self._check_own(job)
+        return job is not None
 
     async def check(self, spec: JobSpec, deadline: Deadline) -> SubmissionCheck:
         """Ask whether the job would be accepted; see the port."""

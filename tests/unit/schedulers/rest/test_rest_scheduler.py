@@ -41,7 +41,7 @@ from flamecrest.server.schedulers.values import (
 )
 from flamecrest.server.telemetry.trace import Trace, current_trace
 
-from .toy_slurmrestd import KEY, client_of, recorded, recordings, scheduler_of, slurmrestd, soon
+from .toy_slurmrestd import KEY, VERSIONS, body, client_of, recorded, recordings, scheduler_of, slurmrestd, soon
 
 pytestmark = pytest.mark.anyio
 
@@ -373,6 +373,22 @@ async def test_cancel(name: str, kind: type[GatewayError] | None) -> None:
         with nullcontext() if kind is None else pytest.raises(kind):
             await scheduler_of(client).cancel("242_[1-3]", soon())
         assert toy.asked[0].json == {"jobs": ["242_[1-3]"]}
+
+
+@pytest.mark.parametrize("version", VERSIONS[1:])
+async def test_an_ended_job_of_another_user_is_not_cancelled(version: str) -> None:
+    """Slurm says only that it has ended, whoever asks."""
+    row = body(version, "job")["jobs"][0]
+    path = f"/slurm/{version}/job/{row['job_id']}"
+    async with slurmrestd() as toy, client_of(toy, version) as client:
+        said = body("v0.0.42", "jobs-delete-signal-array-with-ended-element")["status"][0]
+        reply = {"status": [said | {"step_id": str(row["job_id"])}], "errors": [], "warnings": []}
+        toy.answers[f"DELETE /slurm/{version}/jobs"] = 200, json.dumps(reply).encode()
+        toy.answers[f"GET {path.replace('/slurm/', '/slurmdb/')}"] = 200, b'{"jobs": []}'
+        for user, refusal in (("fireuser", nullcontext()), ("ada", pytest.raises(Denied, match="another user"))):
+            toy.answers[f"GET {path}"] = 200, json.dumps({"jobs": [row | {"user_name": user}]}).encode()
+            with refusal:
+                await scheduler_of(client).cancel(str(row["job_id"]), soon())
 
 
 async def test_signals() -> None:

@@ -15,7 +15,7 @@ from .toy_slurmrestd import VERSIONS, body, recorded, recordings
 
 TEXT = st.text(st.sampled_from('a"\\{}[],: \n\u00e9') | st.characters(codec="utf-8"), max_size=12)
 VALUE = st.recursive(
-    st.none() | st.integers() | TEXT,
+    st.none() | st.integers(-(2**63), 2**63 - 1) | TEXT,
     lambda inner: (
         st.lists(inner.filter(lambda one: not (isinstance(one, dict) and next(iter(one), "") == "account")), max_size=3)
         | st.dictionaries(TEXT | st.just("account"), inner, max_size=3)

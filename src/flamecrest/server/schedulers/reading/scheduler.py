@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from flamecrest.server.errors import Conflict, GatewayError, NotFound
+from flamecrest.server.errors import Conflict, Denied, GatewayError, NotFound
 from flamecrest.server.schedulers.dialect import JobQuery
 from flamecrest.server.schedulers.values import Stage
 
@@ -123,6 +123,11 @@ class ReadingScheduler(ABC):
             if isinstance(found, GatewayError) or found.stage is not Stage.ENDED:
                 raise
             raise Conflict("The job has ended") from None
+
+    def _check_own(self, job: Job) -> None:
+        """Raise Denied for a job of another user. Of ended jobs schedulers do not say whether it may be cancelled."""
+        if job.user not in {None, self._username}:
+            raise Denied("Access/permission denied: the job is that of another user")
 
     async def _check_component(self, job_id: str, deadline: Deadline) -> None:
         """Raise NotFound for a component that does not exist: Slurm changes or cancels another job for it."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flamecrest.server.errors import Conflict, Timeout, TooLarge, Unavailable, Unsupported, Upstream
+from flamecrest.server.errors import Conflict, GatewayError, Timeout, TooLarge, Unavailable, Unsupported, Upstream
 from flamecrest.server.schedulers.capabilities import Capabilities, Operation, changed_fields, sent_fields
 from flamecrest.server.schedulers.dialect import JobQuery
 from flamecrest.server.schedulers.job_errors import job_not_found, maybe_submitted, scheduler_down
@@ -215,12 +215,15 @@ class RestScheduler(ReadingScheduler):
         with self._writing():
             reply = await self._kill(job_id, None, deadline)
         numbers = {error.number for error in reply.errors}
-        if ENDED in numbers or not is_failure(reply):
+        if not is_failure(reply):
             return
-        if UNKNOWN_JOB in numbers:
-            await self.job(job_id, deadline)  # a job in the accounting has ended; raises NotFound for an unknown one
-            return
-        raise error_of(reply, own_token=self._client.own_token)
+        if numbers.isdisjoint({ENDED, UNKNOWN_JOB}):
+            raise error_of(reply, own_token=self._client.own_token)
+        found = await self._job_or_error(job_id, deadline)  # a job that only the accounting knows has ended
+        if not isinstance(found, GatewayError):
+            self._check_own(found)
+        elif ENDED not in numbers:
+            raise found
 
     async def signal(self, job_id: str, signal: str, deadline: Deadline) -> None:
         """Send a signal to the job's script and steps; see the port."""
