@@ -12,7 +12,7 @@ import pytest
 
 from tests.v2.test_large_files import Transfer, names, read, start
 
-from .place import MIB, PATIENCE, ended, send, view
+from .place import MIB, MOVERS, PATIENCE, ended, send, view
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -151,6 +151,18 @@ def test_uploads_that_are_refused(api, work, http, body: dict[str, Any], status:
     body = body | {"path": body["path"].format(work)}
     refused = http.post(f"/filesystem/{api.system}/transfer/upload", json=body)
     assert (refused.status_code, message in refused.text) == (status, True), refused.text
+    assert names(http, api, work) == []
+
+
+def test_an_account_that_no_job_can_be_charged_to(api, work, http) -> None:
+    """It is refused before the file is sent, where a job is to fetch it; the gateway charges nobody."""
+    body = {"path": f"{work}/x", "account": "two words", "transferDirectives": {"transferMethod": "s3", "fileSize": 1}}
+    begun = http.post(f"/filesystem/{api.system}/transfer/upload", json=body)
+    if api.system == MOVERS["job"]:
+        assert (begun.status_code, "`account` must be" in begun.json()["message"]) == (400, True), begun.text
+    else:
+        assert begun.status_code == 201, begun.text
+        assert http.delete(f"/filesystem/{api.system}/transfer/{begun.json()['transferJob']['jobId']}").is_success
     assert names(http, api, work) == []
 
 

@@ -60,10 +60,8 @@ class TransferSubmitter:
         Raises Invalid for an account that is missing or cannot be one, and if no folder for the logs is configured;
         what Submitter.submit and `make_folder` raise.
         """
-        if self._work_root is None:
-            raise Invalid("Transfer jobs need a file system with default_work_dir. This cluster has none.")
-        directives, charge = self._charged(account)
-        folder = f"{self._work_root.rstrip('/')}/{self._username}"
+        root, directives, charge = self._ready(account)
+        folder = f"{root.rstrip('/')}/{self._username}"
         unique = self._log_ids.take(self._username, job, account, key)
         output = f"{folder}/.f7t_file_handling_job_{unique}.log"
         error = f"{folder}/.f7t_file_handling_job_error_{unique}.log"
@@ -88,6 +86,16 @@ class TransferSubmitter:
                 self._log_ids.failed(self._username, job, account, unique)
             raise
         return SubmittedTransfer(job_id, folder, output, error)
+
+    def check(self, account: str | None) -> None:
+        """Raise Invalid if `submit` would, with this account: for a job that is submitted later."""
+        self._ready(account)
+
+    def _ready(self, account: str | None) -> tuple[str, str, str | None]:
+        """The folder that has the users' folders, and what `_charged` returns."""
+        if self._work_root is None:
+            raise Invalid("Transfer jobs need a file system with default_work_dir. This cluster has none.")
+        return self._work_root, *self._charged(account)
 
     def _charged(self, account: str | None) -> tuple[str, str | None]:
         """The directives with the account filled in, and the account for the job if they have no place for it."""

@@ -74,6 +74,7 @@ class StoreTransfers:
 
         async def use(sftp: Sftp) -> ObjectPlace:
             target = await prepare_target(self._session, sftp, self._work, path, deadline)
+            self._moves.check(account)
             async with storage.swept(sftp, files.folder):
                 item = await self._begin(files, path, account, deadline, request.sha256)
                 try:

@@ -81,6 +81,11 @@ class StoreMoves:
         self._relay = relay
         self._watch = watch
 
+    def check(self, account: str | None) -> None:
+        """Raise Invalid if no mover job could be charged to this account: before the user sends the file."""
+        if self._access.mover != "gateway":
+            self._submitter.check(account)
+
     def follow(self, transfer: str, item: ObjectPlace) -> None:
         """Wait in the background until the object of an upload is complete, then move it."""
 
