@@ -16,6 +16,7 @@ from firecrest.v2 import Firecrest
 from flamecrest.sandbox.issuer import Issuer
 from tests.live.process import ROOT, Server
 from tests.live.test_large_files import Token, cli, fill
+from tests.v2.test_user_pages import example, run_example
 
 from .place import MIB, PATIENCE, Place, begin, ended, names, read, send, until
 
@@ -44,6 +45,14 @@ def test_pyfirecrest(place: Place, server: Server, tmp_path: Path, system: str, 
     assert [rule["Expiration"]["Days"] for rule in rules] == [3]
     assert [key for key in place.left(bucket, owner) if not key.endswith(".bin")] == []
     assert len(place.left(bucket, owner)) == 1  # the download, until it expires
+
+
+@pytest.mark.parametrize("system", ["jobs", "relayed"])
+def test_the_example_of_the_users_page(place: Place, server: Server, tmp_path: Path, system: str) -> None:
+    where = (server.url, system, place.token, place.folder, tmp_path)
+    shown = run_example(example("<PartNumber>"), *where, ACCOUNT=place.site.account)
+    assert "CompleteMultipartUploadResult" in shown
+    assert (tmp_path / "back.bin").stat().st_size == 12_000_000  # in two parts
 
 
 def test_aiida(
