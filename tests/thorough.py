@@ -50,6 +50,7 @@ THOROUGH: Mapping[str, Sequence[str]] = {
     "tests/contract/schedulers/test_pbs.py": (
         "test_holding_releasing_and_waiting",
         "test_other_users_jobs",
+        "test_a_job_over_its_time_limit",
     ),
     "tests/contract/schedulers/test_plugin_output.py": (r"test_every_answer_is_found_among_other_lines\[pbs",),
     "tests/contract/schedulers/test_shared_reads.py": (
@@ -128,11 +129,12 @@ THOROUGH: Mapping[str, Sequence[str]] = {
         "test_an_array_runs_some",
         "test_singletons_run",
         "test_suspend_and_resume",
+        "test_what_the_state_of_a_job",
     ),
     "tests/unit/schedulers/pbs/test_jobs.py": (r"test_(every_job_of|the_line_reader).*\[master",),
     "tests/unit/schedulers/reading/test_joint_queues.py": (
         "test_no_answer_is_too_old",
-        r"test_private_jobs.*\[private1",
+        "test_private_jobs",
     ),
     "tests/unit/schedulers/reading/test_merged_jobs.py": (r"test_whatever_happens.*\[[2-5]\d",),
     "tests/unit/schedulers/reading/test_refresh.py": (
@@ -183,6 +185,7 @@ THOROUGH: Mapping[str, Sequence[str]] = {
     "tests/unit/transfer/streamer/test_own_client.py": (
         r".*\[(5242883|16777223)\]",
         "test_an_interrupted_upload",
+        "test_a_file_that_changes",
     ),
     "tests/unit/transfer/test_archive.py": (
         r".*\[(xz|bzip2)",
@@ -199,6 +202,7 @@ THOROUGH: Mapping[str, Sequence[str]] = {
         r".*\[gateway\]",
         "test_a_copy_that",
         r"test_the_digest_that_a_client_gives\[\w+-True",
+        "test_upload_replaces_a_file",
     ),
     "tests/v2/test_between_kills.py": ("",),
     "tests/v2/test_between_systems.py": (
@@ -233,6 +237,7 @@ THOROUGH: Mapping[str, Sequence[str]] = {
         "test_the_end_of_a_large_output",
         "test_an_array",
         "test_many_jobs",
+        "test_a_held_job",
     ),
     "tests/v2/test_large_faults.py": ("",),
     "tests/v2/test_large_files.py": (
@@ -251,6 +256,7 @@ THOROUGH: Mapping[str, Sequence[str]] = {
     "tests/v2/test_pyfirecrest.py": (
         r".*\[sandbox-async",
         "test_attach_and_cancel",
+        "test_a_script_on_the_cluster",
     ),
     "tests/v2/test_pyfirecrest_schedulers.py": ("",),
     "tests/v2/test_tracked_transfers.py": (
@@ -324,6 +330,7 @@ THOROUGH: Mapping[str, Sequence[str]] = {
     "tests/contract/files/test_missing_tools.py": (r"test_missing_compression_programs\[(?!gzip)",),
     "tests/unit/transfer/wormhole/test_wormhole.py": (r"test_a_failure_leaves_the_old_file\[(refused|folder)",),
     "tests/unit/transfer/streamer/test_firecrest_streamer.py": (r"test_(upload|download)\[1\]",),
+    "tests/unit/transfer/s3/test_store.py": (r"test_refusals\[key1",),
 }
 
 

@@ -14,7 +14,6 @@ import os
 import select
 import socket
 import sys
-from functools import cache
 from typing import Any
 
 MODULES = (
@@ -57,7 +56,6 @@ def next_gateway(first: socket.socket) -> dict[str, Any] | None:
 
 def _forked(source: socket.socket, log: int) -> bool:
     """Fork, and answer with the new process, in which this is true and whose output is the log."""
-    _import_modules()
     _reap()
     pid = os.fork()
     if pid == 0:
@@ -75,9 +73,8 @@ def _forked(source: socket.socket, log: int) -> bool:
     return False
 
 
-@cache
 def _import_modules() -> None:
-    """Import what gateways need; with the first request, because many runs of tests start none."""
+    """Import what gateways need."""
     gc.disable()
     for name in MODULES:
         importlib.import_module(name)
@@ -94,6 +91,7 @@ def _reap() -> None:
 
 
 def main() -> int:
+    _import_modules()
     request = next_gateway(socket.socket(fileno=int(sys.argv[1])))
     if request is None:
         _reap()

@@ -21,10 +21,18 @@ def modules(source: Path, package: str) -> Mapping[str, Path]:
     return found
 
 
+def statements(block: ast.AST) -> Iterator[ast.AST]:
+    """The statements in a module or another statement, at any depth. ast.walk would visit all expressions, too."""
+    for field in ("body", "handlers", "orelse", "finalbody", "cases"):
+        for node in getattr(block, field, ()):
+            yield node
+            yield from statements(node)
+
+
 def imported(name: str, path: Path) -> Iterator[str]:
     """The full names that a module imports: of modules, and of what may be a module or an attribute of one."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in statements(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -84,6 +92,8 @@ def test_room_exists(room: str) -> None:
         ("from . import two", "from p import one"),
         ("import p.two", "if TYPE_CHECKING:\n    from p.one import a"),
         ("def later():\n    from .two import b", "from .one import a"),
+        ("try:\n    pass\nexcept OSError:\n    import p.two", "match 1:\n    case 1:\n        import p.one"),
+        ("while x:\n    pass\nelse:\n    import p.two", "try:\n    pass\nfinally:\n    import p.one"),
     ],
 )
 def test_circle_of_two_modules_is_found(tmp_path: Path, first: str, second: str) -> None:
