@@ -92,3 +92,27 @@ async def test_all_ends_with_the_gateway() -> None:
     watch.stop("three")
     await watch.close()
     await until_idle(watch)
+
+
+@pytest.mark.anyio
+async def test_the_last_error_is_known_until_the_work_succeeds() -> None:
+    watch = Watch()
+
+    async def fails() -> None:
+        raise Unavailable("later")
+
+    async def works() -> None:
+        pass
+
+    for number in range(module.MOST_FAILED):
+        watch.run(f"transfer {number}", fails)
+    watch.run("other", works)
+    await until_idle(watch)
+    assert [watch.failed(one) for one in ("transfer 0", "transfer 1", "other")] == ["later", "later", None]
+    watch.run("other", fails)
+    await until_idle(watch)
+    assert (watch.failed("other"), watch.failed("transfer 0")) == ("later", None)  # the oldest is forgotten
+    watch.run("other", works)
+    await until_idle(watch)
+    watch.stop("transfer 1")
+    assert (watch.failed("other"), watch.failed("transfer 1")) == (None, None)

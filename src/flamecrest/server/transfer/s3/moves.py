@@ -162,7 +162,7 @@ class StoreMoves:
             return None
         if self._access.mover == "gateway":
             self._watch.run(files.transfer, lambda: self._relay.fetch(files.transfer, found))
-            return Standing("RUNNING", Stage.RUNNING, "The gateway fetches the object", moving=True)
+            return self._by_gateway(files, "The gateway fetches the object")
         return await self._fetch(sftp, files, record, found, deadline)
 
     async def _uploading(self, sftp: Sftp, files: RecordFiles, record: Record, state: str) -> Standing | None:
@@ -200,11 +200,16 @@ class StoreMoves:
             return None
         if self._access.mover == "gateway":
             self._watch.run(files.transfer, lambda: self._relay.send(files.transfer))
-            return Standing("RUNNING", Stage.RUNNING, "The gateway sends the file", moving=True)
+            return self._by_gateway(files, "The gateway sends the file")
         if record.created + LOST < time.time():
             await self._close(sftp, files, record, "FAILED", "The mover job was not submitted.")
             return None
         return Standing("PENDING", Stage.WAITING)
+
+    def _by_gateway(self, files: RecordFiles, what: str) -> Standing:
+        error = self._watch.failed(files.transfer)
+        again = "" if error is None else f" again. The last attempt has failed: {error}"
+        return Standing("RUNNING", Stage.RUNNING, what + again, moving=True)
 
     async def _moving(
         self, sftp: Sftp, files: RecordFiles, record: Record, progress: Progress, deadline: Deadline

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE: Final = 1.0  # seconds before the first look
 LONGEST_PAUSE: Final = 30.0  # seconds between two looks
+MOST_FAILED: Final = 1000  # transfers of which the last error is kept
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._failed: dict[str, str] = {}  # the last error of `run`, by transfer
 
     def tasks(self) -> set[asyncio.Task[None]]:
         """The tasks that run now."""
@@ -50,13 +52,29 @@ class Watch:
         """Do some work, unless this process works on the transfer already."""
         found = self._tasks.get(f"{transfer} run")
         if found is None or found.done():
-            self._begin(f"{transfer} run", _run(work))
+            self._begin(f"{transfer} run", self._run(transfer, work))
+
+    def failed(self, transfer: str) -> str | None:
+        """Why the last work of `run` has failed; None if it has not, or that is not known any more."""
+        return self._failed.get(transfer)
 
     def stop(self, transfer: str) -> None:
         """End what this process does for a transfer."""
+        self._failed.pop(transfer, None)
         for name in (transfer, f"{transfer} run"):
             if (task := self._tasks.get(name)) is not None:
                 task.cancel()
+
+    async def _run(self, transfer: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except GatewayError as error:
+            _log.info("a transfer through the object store goes on later: %s", error.public)
+            self._failed[transfer] = error.public
+            if len(self._failed) > MOST_FAILED:
+                del self._failed[next(iter(self._failed))]
+        else:
+            self._failed.pop(transfer, None)
 
     def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -83,10 +101,3 @@ async def _follow(look: Callable[[], Awaitable[bool]]) -> None:
             return
         except GatewayError as error:
             _log.info("a transfer through the object store goes on later: %s", error.public)
-
-
-async def _run(work: Callable[[], Awaitable[None]]) -> None:
-    try:
-        await work()
-    except GatewayError as error:
-        _log.info("a transfer through the object store goes on later: %s", error.public)
