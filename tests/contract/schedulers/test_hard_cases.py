@@ -6,6 +6,7 @@ The tests submit them by Slurm's own commands, which they run in a job.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from dataclasses import replace
 
 import pytest
@@ -84,6 +85,19 @@ async def test_heterogeneous_job(place: Place):
         await place.scheduler.cancel(f"{job_id}+2", soon())
     await place.scheduler.cancel(job_id, soon())
     assert {(await place.until(f"{job_id}+{number}", "CANCELLED")).state for number in (0, 1)} == {"CANCELLED"}
+
+
+@needs("shell", "comments")
+async def test_a_new_key_waits_for_no_job_that_cannot_start(place: Place):
+    """Neither for one of sbatch nor for one with another key, though the accounting may not have them for long."""
+    plain = await in_a_job(place, f"{SBATCH} --hold --comment=mine --wrap=true")
+    waiting = JobSpec(place.folder, script="#!/bin/sh\n", comment="mine", standard_input="/dev/null", hold=True)
+    keyed = [replace(waiting, idempotency_key=secrets.token_hex(8)) for _ in range(2)]
+    job_ids = [await place.scheduler.submit(one, soon()) for one in keyed]
+    assert len({plain, *job_ids}) == 3
+    assert {(await place.job(one)).working_directory for one in job_ids} == {place.folder}
+    for one in (plain, *job_ids):
+        await place.scheduler.cancel(one, soon())
 
 
 @needs("shell")

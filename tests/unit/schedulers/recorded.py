@@ -140,7 +140,7 @@ def scheduler(
 ) -> CliScheduler:
     """The CLI scheduler with Slurm's dialect, as the user of the recordings, most of which are without details."""
     return CliScheduler(
-        Slurm(separator=lambda: SEP, details=details, clock=lambda: 2e9),  # long after all recordings
+        Slurm(separator=lambda: SEP, details=details),
         JobLookup("slurm", counters or SchedulerCounters(), second_source_seconds=second_source_seconds),
         session,
         Identity("fireuser"),

@@ -37,7 +37,9 @@ async def test_a_job_is_submitted():
     spec = JobSpec(HOME, script_path="/tmp/hsconf/fail.sh")
     assert await scheduler(session).submit(spec, soon()) == "74"
     [command] = session.ran
-    assert re.fullmatch(r"sbatch --parsable --chdir=/flamecrest-\S+ --chdir=/home/fireuser -- \S+", line_of(command))
+    assert re.fullmatch(
+        r"sbatch --parsable --chdir=/flamecrest-\S+ --chdir=/home/fireuser[/.]{16,32} -- \S+", line_of(command)
+    )
 
 
 SPEC = JobSpec(HOME, script="#!/bin/sh\n")
@@ -80,7 +82,8 @@ def marked_queue(*ids: str):
 
     def answer(session: RecordedSession) -> Output:
         marker = next(option[10:] for option in session.ran[0].argv if option.startswith("--comment="))
-        return Output(0, "".join(f"{one}{SEP}fireuser{SEP}1{SEP}/dev/null{SEP}{marker}{SEP}\n" for one in ids).encode())
+        row = f"{SEP}fireuser{SEP}/dev/null{SEP}{HOME}{SEP}{marker}{SEP}\n"
+        return Output(0, "".join(f"{one}{row}" for one in ids).encode())
 
     return answer
 

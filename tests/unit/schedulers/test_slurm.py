@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from dataclasses import replace
 from typing import Any
@@ -13,12 +12,12 @@ from flamecrest.server.errors import Conflict, Denied, Invalid, NotFound, Unavai
 from flamecrest.server.schedulers.dialect import CancelOutcome, JobQuery
 from flamecrest.server.schedulers.job_environment import SHELLS_OWN
 from flamecrest.server.schedulers.job_errors import DoubtfulAnswer, NotRecordedYet, WindowTooWide
-from flamecrest.server.schedulers.once.recording import LATE, UnrecordedJobs
+from flamecrest.server.schedulers.once.marked_paths import marked_folder, tagged_folder
 from flamecrest.server.schedulers.slurm.dialect import Slurm, random_separator
 from flamecrest.server.schedulers.values import Job, JobSpec, Stage
 from flamecrest.server.ssh.command import RUNNING, Command, Output
 
-from .recorded import RECORDED_AT, SEP, VERSIONS, argv_of, line_of, output, recording, recordings
+from .recorded import SEP, VERSIONS, argv_of, line_of, output, recording, recordings
 
 HOME = "/home/fireuser"
 SCRIPT = "#!/bin/bash\ntrue\n"
@@ -60,6 +59,8 @@ def commands():
     yield "submit-marked", slurm.submit(marked)
     own = replace(marked, comment="mine", marker=f"{PREFIX}bbbbbbbb")
     yield "submit-marked-own-comment", slurm.submit(own)
+    hidden = replace(own, standard_input="/dev/null", marker="flamecrest-eeeeeeeeeeeeeeeeeeee-eeeeeeee")
+    yield "submit-marked-own-input", slurm.submit(hidden)
     yield from zip(("marked-queue", "marked-accounting"), slurm.marked("fireuser"), strict=True)
     every = {"name": 'my "job" | é', "account": "test", "partition": "debug", "constraints": "fake"}
     paths = {"standard_output": f"{HOME}/o %j.txt", "standard_error": f"{HOME}/e %x.txt", "standard_input": "/dev/null"}
@@ -160,60 +161,61 @@ def test_a_failed_submission_is_no_job_whatever_else_is_printed():
         slurm.submit(SPEC).parse(Output(0, b"1000\n", b"sbatch: Job 94 to start at 2026-11-29T00:00:00 using 1\n"))
 
 
-def test_a_search_is_certain_when_the_accounting_has_the_latest_jobs():
+def test_a_search_is_certain_when_the_accounting_has_the_jobs_whose_markers_are_hidden():
     def row(*cells: str) -> str:
         return "".join(f"{cell}{SEP}" for cell in cells) + "\n"
 
-    def search(queue: str, records: str) -> str | None:
+    def search(queue: str, records: str, beginning: str = PREFIX) -> str | None:
         live, history = dialect.marked("ada")
         found = live.parse(Output(0, queue.encode())).and_also(history.parse(Output(0, records.encode())))
-        if (job_id := found.first(PREFIX)) is None and not found.certain:
+        if (job_id := found.first(beginning)) is None and not found.is_certain(beginning):
             raise NotRecordedYet
         return job_id
 
-    now = 1000.0
-    dialect = Slurm(separator=lambda: SEP, clock=lambda: 5000.0, unrecorded=UnrecordedJobs(clock=lambda: now))
-    new = row("7_[1-3]", "ada", "1700", "/dev/null", "(null)")  # this machine's clock is ahead
-    old = row("5", "ada", "900", "/dev/null", "mine")
-    other = row("6", "ada", "990", "/dev/null", "flamecrest-bbbbbbbbbbbbbbbbbbbb-bbbbbbbb")
-    assert search(old + other + row("7", "ada", "1700", "(null)", "of slurmrestd"), "") is None
-    for late in ("", row("7", "ada", "", "", ""), row("8", "ada", "debug", "", "sbatch x")):
+    dialect = Slurm(separator=lambda: SEP)
+    tagged = tagged_folder("/home", f"{PREFIX}aaaaaaaa")
+    new = row("7_[1-3]", "ada", "/dev/null", tagged, "(null)")
+    other = row("6", "ada", "/dev/null", "/home", "flamecrest-bbbbbbbbbbbbbbbbbbbb-bbbbbbbb")
+    plain = [row("7", "ada", "/dev/null", folder, "of sbatch") for folder in ("/home", "/home///.", "/", "")]
+    assert search(other + "".join(plain), "") is None
+    assert search(new, "", "flamecrest-aabaaaaaaaaaaaaaaaaa-") is None, "another marker"
+    for late in ("", row("7", "ada", "", "", "", ""), row("8", "ada", "debug", "/home", "", "sbatch x")):
         with pytest.raises(NotRecordedYet):
             search(new, late)
-    assert search(new, row("7_1", "ada", "debug", "mine", "sbatch x")) is None
-    assert search(new, row("7", "ada", "debug", "of slurmrestd, with an input", "")) is None
-    marked = row("7", "ada", "debug", "mine", f"sbatch --chdir=/{PREFIX}aaaaaaaa --chdir=/home")
+    assert search(new, row("7_1", "ada", "debug", tagged, "mine", "sbatch x")) is None
+    marked = row("7", "ada", "debug", tagged, "mine", f"sbatch --chdir=/{PREFIX}aaaaaaaa --chdir=/home")
     assert search(new, marked) == "7"
-    assert search(new, marked.replace("ada", "bob") + row("7", "ada", "debug", "", "sbatch")) is None
-    with pytest.raises(NotRecordedYet):
-        search(new, "")
-    now += LATE - 1
-    with pytest.raises(NotRecordedYet):
-        search(new, "")
-    now += 1  # a job that the accounting never gets
-    assert search(new, "") is None
-    with pytest.raises(NotRecordedYet):
-        search(new + row("8", "ada", "1701", "/dev/null", "mine"), "")
+    assert search(new, marked.replace("ada", "bob") + row("7", "ada", "debug", tagged, "", "sbatch")) is None
+    assert search("", row("9", "ada", "debug", "/home", "", f"sbatch --comment={PREFIX}aaaaaaaa")) == "9"
+    folder = marked_folder("/home", f"{PREFIX}aaaaaaaa") or ""
+    for queue, past in (
+        (row("9", "ada", "(null)", folder, "mine"), ""),
+        ("", row("9", "ada", "x", folder, "", "")),
+    ):
+        assert search(queue, past) == "9", "of slurmrestd"
+    live, history = dialect.marked("ada")
+    live.parse(Output(0, new.encode()))
+    without = history.parse(Output(1, b"", b"Slurm accounting storage is disabled\n"))
+    assert (without.is_certain(PREFIX), without.is_certain("flamecrest-bbb")) == (False, True)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_queue_shows_each_marker_and_jobs_of_slurmrestd_are_not_waited_for(version):
-    """The last jobs of the recordings: two of sbatch, one of them with a comment of its own; then two of slurmrestd."""
-    dialect = Slurm(separator=lambda: SEP, clock=lambda: RECORDED_AT)
+def test_the_queue_shows_each_marker_or_its_beginning(version):
+    """The last jobs of the recordings: three of sbatch, the last of which hides its marker; then two of slurmrestd."""
+    dialect = Slurm(separator=lambda: SEP)
     queue, records = output("marked-queue", version), output("marked-accounting", version)
     live, history = dialect.marked("fireuser")
-    queued = live.parse(queue)
-    rest = "flamecrest-cccccccccccccccccccc-cccccccc"
-    assert queued.ids.keys() == {f"{PREFIX}aaaaaaaa", f"{PREFIX}bbbbbbbb", rest}
+    queued, hidden = live.parse(queue), "flamecrest-eeeeeeeeeeeeeeeeeeee-eeeeeeee"
+    rest = {f"flamecrest-{letter * 20}-{letter * 8}" for letter in "cd"}
+    assert queued.ids.keys() == {f"{PREFIX}aaaaaaaa", f"{PREFIX}bbbbbbbb", *rest}
     assert int(queued.ids[f"{PREFIX}bbbbbbbb"]) == int(queued.ids[f"{PREFIX}aaaaaaaa"]) + 1
     known = history.parse(records)
-    assert known.certain
-    assert queued.ids.keys() <= known.ids.keys()
-    assert history.parse(Output(0, b"")).certain, "no job of the queue is waited for"
-    live, history = dialect.marked("fireuser")
-    live.parse(Output(0, re.sub(rb"/dev[/.]+/null", b"/dev/null", queue.stdout)))
-    assert not history.parse(Output(0, b"")).certain, "it may be the one that is looked for"
-    assert history.parse(records).certain
+    assert not known.hidden
+    assert {hidden, *queued.ids} <= known.ids.keys()
+    late = history.parse(Output(0, b""))
+    assert late.is_certain(f"{PREFIX}aaaaaaaa")
+    assert not late.is_certain(hidden), "it may be the one that is looked for"
+    assert history.parse(records).is_certain(hidden)
 
 
 MARKED = replace(SPEC, marker="flamecrest-aaaaaaaaaaaaaaaaaaaa-aaaaaaaa")

@@ -223,7 +223,7 @@ class CliScheduler(ReadingScheduler):
             found = await self._runner.run(command, deadline)
             if (job_id := found.first(marker)) is not None:
                 return job_id
-            if not found.certain:
+            if not found.is_certain(marker):
                 raise NotRecordedYet
         return None
 

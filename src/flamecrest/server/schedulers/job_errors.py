@@ -63,12 +63,12 @@ def scheduler_down(message: str, detail: str | None = None) -> Unavailable:
 
 
 class NotRecordedYet(Unavailable):
-    """A search for a job is not certain yet: the accounting gets new jobs some seconds late."""
+    """A search for a job is not certain yet: the accounting gets jobs some seconds late, or when they can start."""
 
     retry_after = 3.0
 
     def __init__(self) -> None:
-        super().__init__("The scheduler's accounting does not have the latest jobs yet")
+        super().__init__("A job that may be the same is in the queue, and not in the scheduler's accounting yet")
 
 
 class DoubtfulAnswer(Upstream):

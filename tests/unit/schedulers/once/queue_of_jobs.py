@@ -73,7 +73,7 @@ class JobQueue:
         if self.broken is not None:
             raise self.broken
         found = await self.marked_live(deadline)
-        return MarkedJobs(found.ids, certain=self.searches > self.unrecorded)
+        return MarkedJobs(found.ids, frozenset() if self.searches > self.unrecorded else frozenset({"flamecrest-"}))
 
     async def marked_live(self, deadline: Deadline) -> MarkedJobs:
         del deadline

@@ -81,7 +81,7 @@ class Batch:
             found = self._found
             if isinstance(found, GatewayError):
                 raise found
-            if (job_id := found.first(marker)) is None and not found.certain:
+            if (job_id := found.first(marker)) is None and not found.is_certain(marker):
                 self._found = None
                 raise NotRecordedYet
         return job_id

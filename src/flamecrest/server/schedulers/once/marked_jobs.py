@@ -12,28 +12,35 @@ _NUMBER: Final = re.compile(r"[0-9]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class MarkedJobs:
-    """The first job of each marker: ids by markers. `certain`: whether a marker that is missing has no job."""
+    """The first job of each marker: ids by markers.
+
+    `hidden`: the beginnings of the markers of jobs that are there already, and whose markers are not shown yet.
+    """
 
     ids: Mapping[str, str]
-    certain: bool = True
+    hidden: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, found: Iterable[tuple[str, str]], *, certain: bool = True) -> MarkedJobs:
+    def of(cls, found: Iterable[tuple[str, str]], *, hidden: frozenset[str] = frozenset()) -> MarkedJobs:
         """The first of the jobs that are given as marker and id."""
         ids: dict[str, str] = {}
         for marker, job_id in found:
             if marker not in ids or is_before(job_id, ids[marker]):
                 ids[marker] = job_id
-        return cls(ids, certain)
+        return cls(ids, hidden)
 
     def first(self, beginning: str) -> str | None:
         """The id of the first job whose marker begins so."""
         found = [job_id for marker, job_id in self.ids.items() if marker.startswith(beginning)]
         return min(found, key=_number, default=None)
 
+    def is_certain(self, beginning: str) -> bool:
+        """Whether there is no job whose marker begins so, if none was found."""
+        return not any(beginning.startswith(one) for one in self.hidden)
+
     def and_also(self, later: MarkedJobs) -> MarkedJobs:
         """The same with what a later search has found."""
-        return MarkedJobs.of([*self.ids.items(), *later.ids.items()], certain=later.certain)
+        return MarkedJobs.of([*self.ids.items(), *later.ids.items()], hidden=later.hidden)
 
 
 def is_before(one: str, other: str) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -21,7 +20,6 @@ from flamecrest.server.schedulers.job_environment import (
 from flamecrest.server.schedulers.job_errors import scheduler_down
 from flamecrest.server.schedulers.merging import Snapshot
 from flamecrest.server.schedulers.once.marked_jobs import MarkedJobs
-from flamecrest.server.schedulers.once.recording import UnrecordedJobs
 from flamecrest.server.schedulers.values import (
     Account,
     Job,
@@ -52,7 +50,6 @@ T = TypeVar("T")
 
 _CLUSTER_NAME: Final = re.compile(r"^ClusterName\s*=\s*(\S+)\s*$", re.MULTILINE)
 _MAX_COMMAND: Final = 100_000  # bytes: one argument may have 128 KiB
-_RECENT: Final = 3600  # seconds since its submission in which a job may be late in the accounting, with any clocks
 _SCRIPT: Final = re.compile(r"^#!", re.MULTILINE)
 _EPOCH: Final = {"SLURM_TIME_FORMAT": "%s"}
 
@@ -80,14 +77,10 @@ class Slurm(Dialect):
         bin_dir: str | None = None,
         separator: Callable[[], str] = random_separator,
         details: bool = True,
-        clock: Callable[[], float] = time.time,
-        unrecorded: UnrecordedJobs | None = None,
     ) -> None:
         self._bin = "" if bin_dir is None else f"{bin_dir.rstrip('/')}/"
         self._separator = separator
         self._lists = JobLists(self._bin, separator, details=details)
-        self._clock = clock
-        self._unrecorded = unrecorded or UnrecordedJobs()
 
     # jobs
 
@@ -102,11 +95,11 @@ class Slurm(Dialect):
     def marked(self, user: str) -> tuple[Command[MarkedJobs], ...]:
         """Run squeue, then sacct, for comments and for the arguments of sbatch.
 
-        Until the accounting has the latest jobs of sbatch without a marker in the queue, the search is not certain. Of
+        While the accounting does not have jobs whose markers the queue does not show, the search is not certain. Of
         jobs that were held until they were cancelled sacct shows those in a `--state` that is given, and no others.
         """
         separator = self._separator()
-        latest: set[str] = set()
+        hidden: dict[str, str] = {}
         squeue = [f"{self._bin}squeue", "--all", "--noheader", "--states=all", f"--user={user}"]
         squeue.append("--Format=" + ",".join(f"{column}:{separator}" for column in slurm_jobs.MARKED_SQUEUE_COLUMNS))
         sacct = [f"{self._bin}sacct", "--noheader", "--parsable", f"--delimiter={separator}", "--allocations"]
@@ -118,18 +111,18 @@ class Slurm(Dialect):
             if output.status != 0 or (errors.reports_error(output) and not errors.is_unknown_user(output)):
                 raise errors.command_error("squeue", output)
             printed = display(output)
-            latest.update(slurm_jobs.unmarked_since(printed, separator, self._clock() - _RECENT))
+            hidden.update(slurm_jobs.hidden_markers(printed, separator))
             return MarkedJobs.of(slurm_jobs.marked_jobs(printed, separator, slurm_jobs.MARKED_SQUEUE_COLUMNS, user))
 
         def parse_sacct(output: Output) -> MarkedJobs:
             if errors.has_no_accounting(output) or errors.is_unknown_user(output):
-                return MarkedJobs({})
+                return MarkedJobs({}, frozenset(hidden.values()))
             if output.status != 0 or errors.reports_error(output):
                 raise errors.command_error("sacct", output)
             printed = display(output)
             found = slurm_jobs.marked_jobs(printed, separator, slurm_jobs.MARKED_SACCT_COLUMNS, user)
-            missing = latest - slurm_jobs.recorded_ids(printed, separator)
-            return MarkedJobs.of(found, certain=not self._unrecorded.expected(user, missing))
+            missing = hidden.keys() - slurm_jobs.recorded_ids(printed, separator)
+            return MarkedJobs.of(found, hidden=frozenset(hidden[job_id] for job_id in missing))
 
         return (
             Command(squeue, parse_squeue, env=UNCUT, repeatable=True),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from flamecrest.server.schedulers.array_elements import ArrayElements
 from flamecrest.server.schedulers.dialect import JobQuery
 from flamecrest.server.schedulers.merging import JobRecord, Snapshot
-from flamecrest.server.schedulers.once.marked_paths import marker_in, without_marker
+from flamecrest.server.schedulers.once.marked_paths import marker_in, tag_in, without_marker
 from flamecrest.server.schedulers.once.submissions import MARKER, is_marker
 from flamecrest.server.schedulers.values import Job, JobMetadata, JobStep, JobTimes, JobUsage, Stage
 
@@ -32,12 +32,12 @@ SACCT_COLUMNS = (
 SQUEUE_DETAILS = ("NumCPUs", "tres-alloc", "QOS", "Dependency", "Comment", "STDOUT", "STDERR")
 SACCT_DETAILS = ("AllocTRES", "ReqTRES", "QOS", "Comment", "TotalCPU", "MaxRSS", "StdOut", "StdErr")
 # The columns in which the marker of a job is; SubmitLine, the arguments of sbatch, exists from Slurm 21.08 on.
-MARKED_SQUEUE_COLUMNS = ("JobArrayID", "UserName", "SubmitTime", "STDIN", "Comment")
-MARKED_SACCT_COLUMNS = ("JobID", "User", "Partition", "Comment", "SubmitLine")
+MARKED_SQUEUE_COLUMNS = ("JobArrayID", "UserName", "STDIN", "WorkDir", "Comment")
+MARKED_SACCT_COLUMNS = ("JobID", "User", "Partition", "WorkDir", "Comment", "SubmitLine")
 EVERY_STATE = "BF,CA,CD,DL,F,NF,OOM,PD,PR,R,RQ,RS,RV,S,TO"  # of sacct; all that Slurm 20.11 has
 MARKED_WINDOW = 2 * 86400  # seconds; jobs that ended before are not found by their marker
 
-_MARKED = re.compile(f"=/({MARKER.pattern})", re.ASCII)
+_MARKED = re.compile(f"=/?({MARKER.pattern})", re.ASCII)
 _ID = re.compile(r"([0-9]+)(?:_([0-9]+)|_\[([^\]]*)\]|\+([0-9]+))?")
 _STEP = re.compile(r"([0-9]+(?:_[0-9]+|_\[[^\]]*\]|\+[0-9]+)?)(?:\.([A-Za-z0-9_+]+))?")
 _SCRIPT = re.compile(r"Batch Script for \S+\n-{20,}\n")
@@ -102,29 +102,22 @@ def parse_sacct(output: str, separator: str, details: Sequence[str] = ()) -> Sna
 
 
 def marked_jobs(printed: str, separator: str, columns: Sequence[str], user: str) -> Iterator[tuple[str, str]]:
-    """Marker and id of each of the user's jobs that has one in its comment, its input or the arguments of sbatch."""
+    """Marker and id of each of the user's jobs that has one in its comment, a path or the arguments of sbatch."""
     for row in Rows(printed, separator, columns, _ID):
         if row.get("User", row.get("UserName")) == user:
-            in_input = marker_in(row.get("STDIN", ""))
-            for marker in (row["Comment"], in_input, *_MARKED.findall(row.get("SubmitLine", ""))):
+            in_paths = (marker_in(row.get("STDIN", "")), marker_in(row["WorkDir"]))
+            for marker in (row["Comment"], *in_paths, *_MARKED.findall(row.get("SubmitLine", ""))):
                 if marker is not None and is_marker(marker):
                     yield marker, _base_id(row[columns[0]])
 
 
-def unmarked_since(printed: str, separator: str, since: float) -> set[str]:
-    """The ids of sbatch's jobs in the queue without a marker that were submitted after `since` (epoch).
+def hidden_markers(printed: str, separator: str) -> dict[str, str]:
+    """The jobs in the queue whose markers only the accounting shows: the beginnings of these by the ids.
 
-    sbatch gives each job a standard input, /dev/null at least; slurmrestd, salloc and srun give none, or that of the
-    user. Their jobs have no arguments of sbatch in which a marker could be.
+    Jobs that were not submitted by the gateway are none of them.
     """
-    return {
-        _base_id(row["JobArrayID"])
-        for row in Rows(printed, separator, MARKED_SQUEUE_COLUMNS, _ID)
-        if (epoch(row["SubmitTime"]) or 0) >= since
-        and text(row["STDIN"])
-        and marker_in(row["STDIN"]) is None
-        and not is_marker(row["Comment"])
-    }
+    tags = {row["JobArrayID"]: tag_in(row["WorkDir"]) for row in Rows(printed, separator, MARKED_SQUEUE_COLUMNS, _ID)}
+    return {_base_id(job_id): tag for job_id, tag in tags.items() if tag is not None}
 
 
 def recorded_ids(printed: str, separator: str) -> set[str]:

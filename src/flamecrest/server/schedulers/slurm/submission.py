@@ -25,7 +25,7 @@ from flamecrest.server.schedulers.job_environment import (
     submit_command,
 )
 from flamecrest.server.schedulers.job_errors import DoubtfulAnswer
-from flamecrest.server.schedulers.once.marked_paths import null_path
+from flamecrest.server.schedulers.once.marked_paths import null_path, tagged_folder
 from flamecrest.server.schedulers.script_files import with_regular_script
 from flamecrest.server.schedulers.values import Dependency, JobSpec, Resources, SubmissionCheck
 from flamecrest.server.ssh.command import RUNNING, Command, Output
@@ -161,20 +161,21 @@ def _command(start: list[str], spec: JobSpec) -> list[str]:
         raise invalid_field("env", f"{name} is for sbatch, not for the job: leave it out")
     if spec.hold is False or spec.resources.exclusive is False:
         check_switches(spec)
-    marked = () if spec.marker is None else _marked(spec, spec.marker)
-    options = [*start, *marked, *_options(spec)]
+    marked, folder = ([], spec.working_directory) if spec.marker is None else _marked(spec, spec.marker)
+    options = [*start, *marked, *_options(replace(spec, working_directory=folder))]
     if spec.script_path is not None:
         options += ["--", check_absolute_path("scriptPath", check_line("scriptPath", spec.script_path))]
     check_absolute_path("workingDirectory", spec.working_directory)
     return options
 
 
-def _marked(spec: JobSpec, marker: str) -> Iterator[str]:
-    """The options that carry the marker: the comment, if the job has no other one.
+def _marked(spec: JobSpec, marker: str) -> tuple[list[str], str]:
+    """The options that carry the marker, and the path of the working directory.
 
-    Else a directory that the option behind it replaces, because the accounting records the arguments of sbatch as they
-    were; and the path of the standard input, if the job has none, because the accounting has no job that cannot start
-    yet.
+    The marker is the comment, if the job has no other one. Else it is a directory that the option behind it replaces,
+    because the accounting records the arguments of sbatch as they were; and the path of the standard input, if the job
+    has none, because the accounting has no job that cannot start yet. What then is only in the accounting has the
+    beginning of the marker in the path of its working directory, so that searches for others need not wait.
     """
     script = spec.script if spec.script is not None and "#SBATCH" in spec.script else ""
     own_comment = (
@@ -184,17 +185,18 @@ def _marked(spec: JobSpec, marker: str) -> Iterator[str]:
         or any(option.startswith("--com") for option in spec.native)
     )
     if not own_comment:
-        yield f"--comment={marker}"
-        return
-    yield f"--chdir=/{marker}"
+        return [f"--comment={marker}"], spec.working_directory
+    options = [f"--chdir=/{marker}"]
     own_input = (
         spec.standard_input
         or spec.script is None
         or _INPUT_DIRECTIVE.search(script)
         or any(_INPUT.match(option) for option in spec.native)
     )
-    if not own_input and (path := null_path(marker)) is not None:
-        yield f"--input={path}"
+    path = None if own_input else null_path(marker)
+    if path is None:
+        return options, tagged_folder(spec.working_directory, marker)
+    return [*options, f"--input={path}"], spec.working_directory
 
 
 def _options(spec: JobSpec) -> Iterator[str]:
