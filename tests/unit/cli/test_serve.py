@@ -176,7 +176,7 @@ def test_port_in_use(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("host", "told"),
-    [("192.0.2.1", "cannot listen on 192.0.2.1"), ("no.such.host.invalid", "not an address of this machine")],
+    [("203.0.113.1", "cannot listen on 203.0.113.1"), ("no.such.host.invalid", "not an address of this machine")],
 )
 def test_address_of_another_host(host: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as error:
