@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from flamecrest.server.errors import Conflict, Invalid, NotFound
+from flamecrest.server.schedulers.once.submissions import make_marker
 from flamecrest.server.schedulers.values import ArrayRequest, Job, JobChange, JobSpec, Resources
 from tests.contract.capabilities import needs
 from tests.contract.gateways import soon
@@ -95,6 +96,8 @@ async def test_a_new_key_waits_for_no_job_that_cannot_start(place: Place):
     keyed = [replace(waiting, idempotency_key=secrets.token_hex(8)) for _ in range(2)]
     job_ids = [await place.scheduler.submit(one, soon()) for one in keyed]
     assert len({plain, *job_ids}) == 3
+    markers = [make_marker(place.user, one.idempotency_key or "", one).text for one in keyed]
+    assert [await place.scheduler.find(marker, soon()) for marker in markers] == job_ids
     assert {(await place.job(one)).working_directory for one in job_ids} == {place.folder}
     for one in (plain, *job_ids):
         await place.scheduler.cancel(one, soon())

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flamecrest.server.errors import Invalid
-from flamecrest.server.schedulers.once.marked_paths import marker_in
+from flamecrest.server.schedulers.once.marked_paths import marker_in, tag_in
 from flamecrest.server.schedulers.slurm import submission
 from flamecrest.server.schedulers.values import (
     ArrayRequest,
@@ -165,4 +165,8 @@ def test_a_job_with_a_comment_has_its_marker_in_its_input_unless_it_has_one(job,
     assert f"--chdir=/{MARKER}" in given
     inputs = [one for one in given if one.startswith("--input=/dev")]
     assert [marker_in(one.removeprefix("--input=")) for one in inputs] == ([MARKER] if in_input else [])
+    if not in_input:
+        keyed = options(replace(SPEC, comment="mine", marker=MARKER, idempotency_key="key", **job))
+        assert [marker_in(one) for one in keyed if one.startswith("--chdir=/w")] == [MARKER]
+        assert [tag_in(one) for one in given if one.startswith("--chdir=/w")] == [MARKER[: len("flamecrest-aaa")]]
     assert not in_input or Path(inputs[0].removeprefix("--input=")).resolve() == Path("/dev/null")

@@ -25,7 +25,7 @@ from flamecrest.server.schedulers.job_environment import (
     submit_command,
 )
 from flamecrest.server.schedulers.job_errors import DoubtfulAnswer
-from flamecrest.server.schedulers.once.marked_paths import null_path, tagged_folder
+from flamecrest.server.schedulers.once.marked_paths import marked_folder, null_path, tagged_folder
 from flamecrest.server.schedulers.script_files import with_regular_script
 from flamecrest.server.schedulers.values import Dependency, JobSpec, Resources, SubmissionCheck
 from flamecrest.server.ssh.command import RUNNING, Command, Output
@@ -174,8 +174,8 @@ def _marked(spec: JobSpec, marker: str) -> tuple[list[str], str]:
 
     The marker is the comment, if the job has no other one. Else it is a directory that the option behind it replaces,
     because the accounting records the arguments of sbatch as they were; and the path of the standard input, if the job
-    has none, because the accounting has no job that cannot start yet. What then is only in the accounting has the
-    beginning of the marker in the path of its working directory, so that searches for others need not wait.
+    has none, because the accounting has no job that cannot start yet. Else the path of the working directory has the
+    marker of a job with a key, and of others its beginning, so that searches for others need not wait.
     """
     script = spec.script if spec.script is not None and "#SBATCH" in spec.script else ""
     own_comment = (
@@ -195,7 +195,8 @@ def _marked(spec: JobSpec, marker: str) -> tuple[list[str], str]:
     )
     path = None if own_input else null_path(marker)
     if path is None:
-        return options, tagged_folder(spec.working_directory, marker)
+        folder = None if spec.idempotency_key is None else marked_folder(spec.working_directory, marker)
+        return options, folder or tagged_folder(spec.working_directory, marker)
     return [*options, f"--input={path}"], spec.working_directory
 
 
