@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -213,6 +214,16 @@ async def test_a_change_of_an_array_of_which_an_element_has_ended(version):
         session = RecordedSession(faults={"scontrol": words, "squeue": queue.output})
         with pytest.raises(Conflict, match="already finished"):
             await scheduler(session).change(job_id, change, soon())
+
+
+async def test_elements_that_are_not_there_are_left_out_of_a_change():
+    queue = recording("queue-of-array-with-ended-elements")
+    array = queue.line.rpartition("=")[2]
+    for said, kind in ((f"{array}_9", None), (f"{array}_0-9", NotFound)):
+        unknown = Output(1, stderr=f"{said}: Invalid job id specified\n".encode())
+        session = RecordedSession(faults={"scontrol": unknown, "squeue": queue.output, "sacct": Output(0)})
+        with nullcontext() if kind is None else pytest.raises(kind, match="Job not found"):
+            await scheduler(session).change(f"{array}_[1-9]", JobChange(time_limit=180), soon())
 
 
 async def test_nothing_is_changed_for_a_component_that_does_not_exist():

@@ -35,7 +35,7 @@ def test_an_array_is_changed_for_the_elements_that_can_be(
     command.parse(output(done, version))
     with pytest.raises(ElementsLeftOut) as caught:
         command.parse(output(ended, version))
-    assert str(caught.value.elements) == "0-3"
+    assert (str(caught.value.elements), type(caught.value.error)) == ("0-3", Conflict)
     with pytest.raises(Denied):
         command.parse(Output(1, b"", b"12_0: Access/permission denied\n12_1-3: No error\n"))
 
@@ -55,7 +55,20 @@ def test_elements_that_cannot_be_read_are_a_refusal() -> None:
     for elements in ("9-1", "0-99999999", "1,,2", "-"):
         with pytest.raises(Conflict) as caught:
             SLURM.act("12", HOLD).parse(Output(1, b"", f"12_[{elements}]: Job has already finished\n".encode()))
-        assert not isinstance(caught.value, ElementsLeftOut)
+        assert str(caught.value).startswith("12_")
+
+
+@pytest.mark.parametrize("action", JobAction)
+def test_elements_that_were_cancelled_before_they_started_are_not_known(action: JobAction) -> None:
+    """Recorded with 22.05, 24.11 and 26.05: `scontrol hold 12_[0-1]` and `scontrol update JobId=12_[0-1] …`."""
+    command = SLURM.act("12_[0-1]", action)
+    command.parse(Output(1, b"", b"12_0: Invalid job id specified\n12_1: No error\n"))
+    for said in (b"12_0: Invalid job id specified\n", b"12_[0]: Invalid job id specified\n"):
+        with pytest.raises(ElementsLeftOut) as caught:
+            command.parse(Output(1, b"", said))
+        assert isinstance(caught.value.error, NotFound)
+    with pytest.raises(Denied):
+        command.parse(Output(1, b"", b"12_0: Invalid job id specified\n12_1: Access/permission denied\n"))
 
 
 def test_the_commands() -> None:
@@ -86,7 +99,7 @@ def test_the_commands() -> None:
         (1, "Job is pending execution for job 25", Conflict),
         (1, "Job/step already completing or completed for job 25", Conflict),
         (1, "Job has already finished for job 25", Conflict),
-        (1, "25_[1-3]: Job has already finished", Conflict),
+        (1, "25_[1-3]: Job has already finished", ElementsLeftOut),
         (1, "Kill job error on job id 25: Job can not be altered now, try again later", Conflict),
         (1, "Invalid partition name specified for job 25", Invalid),
     ],

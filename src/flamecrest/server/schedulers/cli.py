@@ -265,11 +265,13 @@ class CliScheduler(ReadingScheduler):
         async with self._changing(job_id, deadline):
             try:
                 await self._runner.run(command, deadline)
-            except ElementsLeftOut as error:
+            except ElementsLeftOut as left_out:
                 snapshot = await self._reader.live(JobQuery(job_id=job_id), deadline)
-                others = [one for one in snapshot.records if one.elements is not None and one.elements - error.elements]
+                others = [
+                    one for one in snapshot.records if one.elements is not None and one.elements - left_out.elements
+                ]
                 if self._dialect.select(job_id, others) is None:
-                    raise
+                    raise left_out.error from None
 
     async def attach(self, job_id: str, command: str, deadline: Deadline) -> None:
         """Run a shell command in the job; see the port. Raises Conflict if the job does not run."""

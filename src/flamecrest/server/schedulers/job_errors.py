@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from flamecrest.server.errors import Conflict, Field, GatewayError, Invalid, NotFound, Timeout, Unavailable, Upstream
+from flamecrest.server.errors import Field, GatewayError, Invalid, NotFound, Timeout, Unavailable, Upstream
 
 if TYPE_CHECKING:
     from .array_elements import ArrayElements
@@ -42,11 +42,15 @@ class SubmissionLost(Upstream, UnclearSubmission):
     """The submission ended without an answer that can be understood."""
 
 
-class ElementsLeftOut(Conflict):
-    """The scheduler has left out these elements of an array, and says nothing of others, which it may have changed."""
+class ElementsLeftOut(GatewayError):
+    """The scheduler has left out these elements of an array, and says nothing of others, which it may have changed.
 
-    def __init__(self, message: str, elements: ArrayElements) -> None:
-        super().__init__(message)
+    `error` is to be raised if there are no others.
+    """
+
+    def __init__(self, error: GatewayError, elements: ArrayElements) -> None:
+        super().__init__(error.public)
+        self.error = error
         self.elements = elements
 
 

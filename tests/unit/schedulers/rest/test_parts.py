@@ -99,7 +99,8 @@ async def test_22_05_is_asked_to_change_the_elements_that_have_not_ended() -> No
     async with slurmrestd() as toy, client_of(toy, "v0.0.38") as client:
         toy.play("v0.0.38", ended, "job-update-array-with-ended-element-ERR-partition", done)
         scheduler = scheduler_of(client)
-        await scheduler.act("10762", JobAction.HOLD, soon())
+        for job_id in ("10762", "10762_[0-3]", "10762_[1-9]"):
+            await scheduler.act(job_id, JobAction.HOLD, soon())
         toy.play("v0.0.38", refused)
         with pytest.raises(Conflict, match=r"^Job is no longer pending execution$"):
             await scheduler.change("10762", JobChange(partition="none"), soon())

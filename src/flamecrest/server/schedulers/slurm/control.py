@@ -43,6 +43,7 @@ _UNKNOWN_TO_SUSPEND: Final = re.compile(r"^Unexpected message received for job \
 # 24.11 and 26.05 leaves out the parts for which it has not failed.
 _PART: Final = re.compile(r"^[0-9]+_\[?([0-9,-]+)\]?: (.+?)[ \t\r]*(?:\n|\Z)", re.MULTILINE)
 _PART_DONE: Final = "No error"
+_PART_UNKNOWN: Final = "Invalid job id specified"  # also of elements that were cancelled before they started
 # What a part of an array can be left out for, while the others are changed.
 _ENDED: Final = "Job has already finished"
 _LEFT_OUT: Final = {
@@ -125,27 +126,28 @@ def _done(output: Output, given: Collection[str] = (), left_out: str = _ENDED) -
     """Raise what scontrol refuses. Parts of an array that are `left_out` are no refusal while others are changed."""
     if output.status == 0 and not output.errors():
         return
-    if errors.is_unknown_job(output):
+    said = output.errors() or output.stdout.decode("utf-8", "replace")
+    parts: list[tuple[str, str]] = _PART.findall(said)
+    outcomes, passing = {words for _, words in parts}, {left_out, _PART_UNKNOWN}
+    if parts and outcomes <= passing:
+        raise _for_others(output, [elements for elements, _ in parts], unknown=left_out not in outcomes)
+    if parts and outcomes <= {*passing, _PART_DONE}:
+        return
+    if not parts and errors.is_unknown_job(output):
         raise job_not_found(errors.error_text(output))
     if output.status == 0:
         return
-    said = output.errors() or output.stdout.decode("utf-8", "replace")
-    parts: list[tuple[str, str]] = _PART.findall(said)
-    outcomes = {words for _, words in parts}
-    if outcomes == {left_out}:
-        raise _for_others(output, [elements for elements, _ in parts])
-    if outcomes == {left_out, _PART_DONE}:
-        return
-    rest = _PART.sub(lambda part: "" if part[2] == left_out else part[0], said)
+    rest = _PART.sub(lambda part: "" if part[2] in passing else part[0], said)
     raise control_error("scontrol", replace(output, stderr=rest.encode()), given)
 
 
-def _for_others(output: Output, parts: Iterable[str]) -> GatewayError:
+def _for_others(output: Output, parts: Iterable[str], *, unknown: bool) -> GatewayError:
     message = errors.error_text(output)
+    error = job_not_found(message) if unknown else Conflict(message)
     try:
-        return ElementsLeftOut(message, ArrayElements.parse(",".join(parts)))
+        return ElementsLeftOut(error, ArrayElements.parse(",".join(parts)))
     except ValueError:
-        return Conflict(message)
+        return error
 
 
 def control_error(program: str, output: Output, given: Collection[str] = ()) -> GatewayError:

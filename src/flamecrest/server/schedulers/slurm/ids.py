@@ -97,10 +97,11 @@ class SlurmJobId:
         return mine or [record for record in records if record.raw_id == self.base_id][:1]
 
     def without_ended(self, records: Iterable[JobRecord]) -> SlurmJobId:
-        """The id of those elements that have not ended; the same id if all have, or none."""
+        """The id of those elements that are known and have not ended; the same id if these are all, or none."""
         parts = self.parts(records)
         alive = [part for part in parts if part.stage is not Stage.ENDED]
-        if len(alive) in {0, len(parts)} or any(part.elements is None for part in alive):
+        is_whole = self.elements is None and len(alive) == len(parts)
+        if not alive or is_whole or any(part.elements is None for part in alive):
             return self
         elements = ArrayElements()
         for part in alive:
