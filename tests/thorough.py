@@ -2,7 +2,8 @@
 
 Most are further schedulers, movers, HTTP servers, sizes and names of what stays tested with one of them, and crowds.
 Some are all that there is of their subject: examples of users' pages, faults during transfers, readers of settings,
-the benchmark's report. Run those by their paths when you change what they test.
+the benchmark's report, the server without a log or standard streams, limits of memory and arrays of the local
+scheduler, movers on nodes that have only curl. Run those by their paths when you change what they test.
 A pattern is that of the rest of a test's id, from its start. tests/unit/test_thorough.py compares names with the files.
 """
 
