@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from flamecrest.server.errors import Denied, Invalid, Upstream
+from flamecrest.server.files.paths import IsFolder
 from flamecrest.server.files.resumable.remote import RemoteUploads
 from flamecrest.server.files.values import CompressOptions, WriteOptions
 from flamecrest.server.ssh.channels.sftp_program import SftpOpener
@@ -157,7 +158,7 @@ REFUSED = {
     "read-only file system": ("install -o $ME /dev/null f; " + READ_ONLY, Denied),
     "fifo": ("mkfifo -m 666 f", Invalid),
     "device": ("mknod -m 666 f c 1 3", Invalid),
-    "folder": ("mkdir -m 777 f", Invalid),
+    "folder": ("mkdir -m 777 f", IsFolder),
 }
 
 

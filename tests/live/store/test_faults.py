@@ -132,7 +132,11 @@ def test_a_store_that_stops_and_comes_back(place: Place, http: httpx.Client, old
         state = ["squeue", "-h", "-o", "%T", "-j", job]
         until(lambda: subprocess.run(state, capture_output=True, text=True, check=True).stdout == "RUNNING\n")
         assert http.get(f"/compute/relayed/jobs/{relayed['transferJob']['jobId']}").status_code == 200
-        body = {"path": f"{place.folder}/new", "transferDirectives": {"transferMethod": "s3", "fileSize": 1}}
+        body = {
+            "path": f"{place.folder}/new",
+            "account": place.site.account,
+            "transferDirectives": {"transferMethod": "s3", "fileSize": 1},
+        }
         refused = http.post("/filesystem/jobs/transfer/upload", json=body)
         assert (refused.status_code, "does not respond" in refused.text) == (503, True), refused.text
     finally:

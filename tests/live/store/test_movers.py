@@ -112,7 +112,11 @@ def test_copy_to_another_system(place: Place, http: httpx.Client, system: str, t
 def test_bucket_of_another_owner(place: Place, http: httpx.Client) -> None:
     send(made := begin(http, place, "jobs", "mine", 1), b"x")
     assert ended(http, "jobs", made)["state"] == "COMPLETED"
-    body = {"path": f"{place.folder}/other", "transferDirectives": {"transferMethod": "s3", "fileSize": 1}}
+    body = {
+        "path": f"{place.folder}/other",
+        "account": place.site.account,
+        "transferDirectives": {"transferMethod": "s3", "fileSize": 1},
+    }
     refused = http.post("/filesystem/foreign/transfer/upload", json=body)
     assert refused.status_code == 400
     assert "belongs to another owner" in refused.json()["message"]
