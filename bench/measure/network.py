@@ -7,18 +7,10 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
 
 HERE: Final = "198.18.0.1"  # this machine's end of the link; RFC 2544: addresses for benchmarks
 THERE: Final = "198.18.0.2"
-
-
-@dataclass(frozen=True, slots=True)
-class LimitedNetwork:
-    """`command` begins the argument list of a program that shall run there. It reaches this machine as HERE."""
-
-    command: Sequence[str]
 
 
 def can_limit() -> bool:
@@ -27,9 +19,10 @@ def can_limit() -> bool:
 
 
 @contextmanager
-def limited_network(rate: str) -> Iterator[LimitedNetwork]:
+def limited_network(rate: str) -> Iterator[Sequence[str]]:
     """A network with a link of that rate in both directions, as `tc` writes it (`1gbit`). It is removed at the end.
 
+    Yields what begins the argument list of a program that shall run there. It reaches this machine as HERE.
     Raises CalledProcessError if the kernel lacks network namespaces, veth or the token bucket filter.
     """
     name = f"flamecrest-bench-{os.getpid()}"
@@ -45,7 +38,7 @@ def limited_network(rate: str) -> Iterator[LimitedNetwork]:
         _run(*inside, "ip", "address", "add", f"{THERE}/30", "dev", there)
         _run(*inside, "ip", "link", "set", there, "up")
         _run(*inside, "tc", "qdisc", "add", "dev", there, *bucket)
-        yield LimitedNetwork(inside)
+        yield inside
     finally:
         _run("ip", "netns", "delete", name)  # and the link with it
 

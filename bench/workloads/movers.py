@@ -64,8 +64,8 @@ class Movers:
                 places = {"": StoredFile(Path(folder), store, store.url, size)}
                 if store.elsewhere is not None:
                     try:
-                        network = await asyncio.to_thread(stack.enter_context, limited_network(LINK))
-                        places[f", {LINK}"] = StoredFile(Path(folder), store, store.elsewhere, size, network.command)
+                        command = await asyncio.to_thread(stack.enter_context, limited_network(LINK))
+                        places[f", {LINK}"] = StoredFile(Path(folder), store, store.elsewhere, size, command)
                     except subprocess.CalledProcessError as error:
                         bench.say(f"{self.name}: no link of {LINK}: {error.stderr.decode().strip()}")
                 await asyncio.to_thread(places[""].prepare)

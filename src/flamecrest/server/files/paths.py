@@ -45,6 +45,14 @@ def check_removable(path: str, roots: Sequence[str]) -> None:
         raise Invalid(f"'{path}' is a whole file system of this cluster: it can't be removed")
 
 
+def check_new_file(path: str) -> None:
+    """Raise IsFolder or Invalid if no file that is uploaded can have the path, whatever is there."""
+    if path.endswith("/"):
+        raise folder_in_the_way(path)
+    if len(os.fsencode(path)) > PATH_MAX or len(os.fsencode(os.path.basename(path))) > NAME_MAX:  # noqa: PTH119 -- any bytes
+        raise Invalid(f"upload: {path}: File name too long")
+
+
 def folder_in_the_way(path: str) -> IsFolder:
     """The error of an upload to the path of a folder."""
     inside = posixpath.join(path, "NAME")

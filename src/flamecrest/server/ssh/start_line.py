@@ -45,7 +45,7 @@ MAX_SERIES_INPUT = 24 * 1024  # bytes: /bin/sh reads the input of a command of a
 REQUEST_ID: Final = "FLAMECREST_REQUEST_ID"  # the variable of the command with the id of the request that it serves
 _SEARCH: Final = frozenset({"PATH", "EXECIGNORE"})  # variables that change where sh looks for a program
 _CLEAN: Final = {True: CLEAN_FOR_JOB, False: CLEAN_FOR_PROGRAM}
-_FIRST: Final = "$1"  # of a series: a newline
+_SERIES_NEWLINE: Final = "$1"
 _WORD: Final = secrets.token_hex(8)  # no output of a command contains it
 BEGIN: Final = f"\x1e{_WORD} begin\x1e"  # on standard output
 BEGIN_ERRORS: Final = f"\x1e{_WORD} errors\x1e"  # on standard error
@@ -124,14 +124,14 @@ def series_line(command: Command[Any], before: bytes = b"") -> bytes:
     Raises as `command_text`.
     """
     command_text(command)  # raises
-    variables = "".join(f"export {name}={_quoted(value, _FIRST)}; " for name, value in command.env.items())
-    program = " ".join(_quoted(word, _FIRST) for word in command.argv)
+    variables = "".join(f"export {name}={_quoted(value, _SERIES_NEWLINE)}; " for name, value in command.env.items())
+    program = " ".join(_quoted(word, _SERIES_NEWLINE) for word in command.argv)
     if not command.stdin:
         text = f"fc_begin; ({variables}exec {program} </dev/null); fc_end\n"
     else:
         text = f'fc_begin; printf %s "$2" | ({variables}exec {program}); fc_end\n'
         if command.stdin != before:
-            text = f'set -- "$1" {_quoted(command.stdin.decode("utf-8", "surrogateescape"), _FIRST)}; {text}'
+            text = f'set -- "$1" {_quoted(command.stdin.decode("utf-8", "surrogateescape"), _SERIES_NEWLINE)}; {text}'
     return text.encode("utf-8", "surrogateescape")
 
 

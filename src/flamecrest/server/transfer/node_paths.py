@@ -7,7 +7,7 @@ import stat
 from typing import TYPE_CHECKING, TypeVar
 
 from flamecrest.server.errors import Invalid
-from flamecrest.server.files.paths import NAME_MAX, PATH_MAX, folder_in_the_way
+from flamecrest.server.files.paths import check_new_file
 from flamecrest.server.files.remote.replacement.targets import find_target
 from flamecrest.server.files.remote.writing import require_regular
 from flamecrest.server.files.values import DEFAULT_WRITE
@@ -28,10 +28,7 @@ T = TypeVar("T")
 async def check_target(session: Session, path: str, deadline: Deadline) -> str:
     """The file that is written, behind links. Raises NotFound, Denied, Invalid, Conflict if that is not possible."""
     prefix = f"upload: {path}"
-    if path.endswith("/"):
-        raise folder_in_the_way(path)
-    if len(os.fsencode(path)) > PATH_MAX or len(os.fsencode(os.path.basename(path))) > NAME_MAX:  # noqa: PTH119 -- any bytes
-        raise Invalid(f"{prefix}: File name too long")
+    check_new_file(path)
 
     async def use(sftp: Sftp) -> str:
         target = await find_target(session, sftp, os.fsencode(path), DEFAULT_WRITE, prefix, deadline)

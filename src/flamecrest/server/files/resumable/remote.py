@@ -26,7 +26,7 @@ from flamecrest.server.errors import (
     Unavailable,
     Upstream,
 )
-from flamecrest.server.files.paths import NAME_MAX, PATH_MAX, folder_in_the_way
+from flamecrest.server.files.paths import check_new_file
 from flamecrest.server.files.remote.replacement.landing import land
 from flamecrest.server.files.remote.replacement.questions import made
 from flamecrest.server.files.remote.replacement.targets import find_target, resolve_target
@@ -77,10 +77,7 @@ class RemoteUploads:
         self._lifetime = lifetime
 
     async def create(self, path: str, length: int | None, metadata: str, deadline: Deadline) -> UploadStatus:
-        if path.endswith("/"):
-            raise folder_in_the_way(path)
-        if len(os.fsencode(path)) > PATH_MAX or len(os.fsencode(os.path.basename(path))) > NAME_MAX:  # noqa: PTH119 -- any bytes
-            raise Invalid(f"upload: {path}: File name too long")
+        check_new_file(path)
         key = UploadKey.new(path, int(time.time() + self._lifetime))
 
         async def use(sftp: Sftp) -> UploadFiles:

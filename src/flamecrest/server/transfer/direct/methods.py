@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from flamecrest.server.errors import Field, Invalid
-from flamecrest.server.files.paths import NAME_MAX, PATH_MAX, folder_in_the_way
+from flamecrest.server.files.paths import check_new_file
 from flamecrest.server.files.remote.replacement.targets import find_target
 from flamecrest.server.files.remote.writing import require_regular
 from flamecrest.server.files.values import DEFAULT_WRITE
@@ -194,10 +194,7 @@ def require_upload(path: str, request: TransferRequest) -> int:
     """The size of the file to upload. Raises Invalid if the request lacks it, or if no file can have the path."""
     if request.file_size is None:
         raise Invalid("`fileSize`: Field required", fields=(Field("body", "fileSize", "Field required"),))
-    if path.endswith("/"):
-        raise folder_in_the_way(path)
-    if len(os.fsencode(path)) > PATH_MAX or len(os.fsencode(os.path.basename(path))) > NAME_MAX:  # noqa: PTH119 -- any bytes
-        raise Invalid(f"upload: {path}: File name too long")
+    check_new_file(path)
     return request.file_size
 
 
