@@ -3,10 +3,12 @@
 import asyncio
 import hashlib
 import os
+import sys
+import threading
 
 import pytest
 
-from flamecrest.server.transfer.direct.running_digest import BATCH, RunningDigest
+from flamecrest.server.transfer.direct.running_digest import BATCH, NICENESS, RunningDigest
 
 pytestmark = pytest.mark.anyio
 
@@ -34,3 +36,13 @@ async def test_bodies_at_once_have_their_own_digests() -> None:
     letters = [bytes([number]) for number in range(65, 81)]
     found = await asyncio.gather(*map(digest_of, letters))
     assert found == [hashlib.sha256(letter * 65536 * 40).hexdigest() for letter in letters]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+async def test_threads_of_digests_let_others_go_first() -> None:
+    digest = RunningDigest("md5")
+    await digest.add(bytes(BATCH))
+    await digest.hexdigest()
+    threads = [thread.native_id for thread in threading.enumerate() if thread.name.startswith("digest")]
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert {os.getpriority(os.PRIO_PROCESS, number or 0) for number in threads} == {min(own + NICENESS, 19)}

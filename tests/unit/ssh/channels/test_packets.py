@@ -120,3 +120,31 @@ async def test_an_error_that_nobody_waits_for_is_no_warning():
     sftp.answered(status(packets.NO_SUCH_FILE))
     gc.collect()
     assert warned == []
+
+
+@pytest.mark.anyio
+async def test_room_for_one_is_given_to_one_in_turn():
+    """The channel pauses as soon as somebody has sent: the others go on waiting, and who gives up is passed over."""
+    sftp = Sftp(cast("SshTransport", Quiet()))
+    sent: list[int] = []
+
+    async def send(number: int) -> None:
+        await sftp.room()
+        sent.append(number)
+        sftp.pause()
+
+    async def settle() -> None:
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+    sftp.pause()
+    tasks = [asyncio.create_task(send(number)) for number in range(5)]
+    await settle()
+    assert sent == []
+    tasks[0].cancel()
+    tasks[2].cancel()
+    for expected in ([1], [1, 3], [1, 3, 4]):
+        sftp.resume()
+        await settle()
+        assert sent == expected
+    await asyncio.wait(tasks)

@@ -85,6 +85,7 @@ class Sftp:
         self.on_closed: Callable[[], None] | None = None
         self._writable = asyncio.Event()
         self._writable.set()
+        self._turn = asyncio.Lock()  # of those who wait for room
         self.extensions: dict[bytes, bytes] = {}
         self.stall_timeout = transport.stall_timeout  # seconds
         self.read_size = READ_SIZE
@@ -265,8 +266,9 @@ class Sftp:
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def room(self) -> None:
-        """Wait until the channel takes more data."""
-        await self._writable.wait()
+        """Wait until the channel takes more data; in turn, else all who wait would send when it takes that of one."""
+        async with self._turn:
+            await self._writable.wait()
 
     async def answered_all(self, seconds: float) -> None:
         """Wait until the server has answered all requests, at most so many seconds. Nobody may wait for an answer."""
