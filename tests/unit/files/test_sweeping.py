@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from flamecrest.server.files.remote.sweeping import AGE, is_left
+from flamecrest.server.files.remote.sweeping import AGE, is_due, is_left
 from flamecrest.server.ssh.channels.sftp_packets import Attrs, Name
 
 NOW = 1_800_000_000
@@ -38,3 +38,16 @@ OLD = MINE._replace(atime=NOW - AGE - 1, mtime=NOW - AGE - 1)
 )
 def test_only_old_temporary_files_of_the_user_are_left(name: bytes, attrs: Attrs, expected: bool) -> None:
     assert is_left(Name(name, b"", attrs), MINE) is expected
+
+
+def test_a_folder_is_searched_again_after_a_while() -> None:
+    swept: dict[bytes, float] = {}
+    moments = [0.0, 59.9, 60.0, 60.1, 119.9, 120.0]
+    assert [is_due(swept, b"/a", now, 60) for now in moments] == [True, False, True, False, False, True]
+
+
+def test_few_folders_are_remembered() -> None:
+    swept: dict[bytes, float] = {}
+    assert [is_due(swept, b"/%d" % number, 0, 60, most=3) for number in range(5)] == [True] * 3 + [False] * 2
+    assert is_due(swept, b"/4", 60, 60, most=3)
+    assert swept == {b"/4": 60}

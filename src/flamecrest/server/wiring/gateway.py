@@ -162,6 +162,7 @@ async def _open_clusters(settings: Settings, shared: _Shared, counters: Counters
     stack.push_async_callback(clusters.close)
     await clusters.change(settings)
     counters.register(None, "transfers", shared.background.counts)
+    stack.push_async_callback(shared.background.sweeps.close)
     stack.push_async_callback(shared.background.running.close)
     stack.push_async_callback(shared.background.followed.close)
     stack.push_async_callback(shared.background.watch.close)  # before the connections that it uses

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flamecrest.server.settings import S3TransferSettings
+from flamecrest.server.transfer.records.sweeping import Sweeps
 from flamecrest.server.transfer.s3.access import StoreAccess
 
 if TYPE_CHECKING:
@@ -26,10 +27,11 @@ class Background:
     watch: Watch
     running: RunningTransfers
     followed: Followed
+    sweeps: Sweeps = field(default_factory=Sweeps)
 
     def tasks(self) -> set[asyncio.Task[None]]:
         """All that goes on now."""
-        return self.watch.tasks() | self.running.tasks() | self.followed.tasks()
+        return self.watch.tasks() | self.running.tasks() | self.followed.tasks() | self.sweeps.tasks()
 
     def counts(self) -> dict[str, int]:
         """Numbers of transfers, by the names of counters."""

@@ -38,6 +38,7 @@ def tracked_transfers(ports: TransferPorts) -> Callable[[Identity], RemoteTracke
             work,
             ports.through.background.running,
             ports.through.background.followed,
+            ports.through.background.sweeps,
             then=ThenSubmit(user, cluster, options.signer, scheduler),
             files=partial(ports.files, identity),
             scheduler=scheduler,

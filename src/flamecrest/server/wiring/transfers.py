@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from flamecrest.server.ssh.port import Session, Sessions
     from flamecrest.server.transfer.port import TransferMethod
     from flamecrest.server.transfer.records.record import Record
+    from flamecrest.server.transfer.records.sweeping import Sweeps
     from flamecrest.server.transfer.s3.access import StoreAccess
 
     from .stores import Background
@@ -54,6 +55,7 @@ class TransferUser:
     submitter: TransferSubmitter
     direct: DirectTransfers  # through the gateway
     remember: Callable[[Record], str]  # keeps the record of a job
+    sweeps: Sweeps
     moves: StoreMoves | None = None  # with an object store
 
 
@@ -123,7 +125,9 @@ class TransferPorts:
         """Uploads and downloads through the gateway."""
         session, work = self.sessions.of(identity), self.work(identity)
         within = () if identity.restriction is None else identity.restriction.paths
-        return DirectTransfers(session, identity.username, work, self.through.options, within)
+        return DirectTransfers(
+            session, identity.username, work, self.through.options, self.through.background.sweeps, within
+        )
 
     def records(self, identity: Identity) -> TransferJobs:
         """The records of transfers as jobs."""
@@ -152,6 +156,7 @@ class TransferPorts:
 
     def _remember(self, identity: Identity, record: Record) -> str:
         session, work = self.sessions.of(identity), self.work(identity)
+        self.through.background.sweeps.begin(session, work.records)
         return self.through.background.running.remember(session, work, record)
 
     def _submitter(self, identity: Identity) -> TransferSubmitter:
@@ -168,7 +173,8 @@ class TransferPorts:
         session, work, submitter = self.sessions.of(identity), self.work(identity), self._submitter(identity)
         remember = partial(self._remember, identity)
         direct = self.direct(identity)
-        return TransferUser(session, identity.username, work, submitter, direct, remember, self._moves(identity))
+        sweeps, moves = self.through.background.sweeps, self._moves(identity)
+        return TransferUser(session, identity.username, work, submitter, direct, remember, sweeps, moves)
 
     def _moves(self, identity: Identity) -> StoreMoves | None:
         access = self.through.access
@@ -193,7 +199,7 @@ def store_transfers(user: TransferUser, access: StoreAccess | None) -> StoreTran
     """Transfers of one user through an object store; None without one."""
     if access is None or user.moves is None:
         return None
-    return StoreTransfers(user.session, user.username, user.work, access, user.moves)
+    return StoreTransfers(user.session, user.username, user.work, access, user.moves, user.sweeps)
 
 
 def method_factories(

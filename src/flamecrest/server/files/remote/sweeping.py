@@ -46,22 +46,28 @@ def is_left(entry: Name, mine: Attrs) -> bool:
 def sweep(sftp: Sftp, temporary: bytes) -> None:
     """Begin to remove what is left in the folder of a temporary file, unless that was done lately."""
     folder = temporary.rpartition(b"/")[0] or (b"/" if temporary.startswith(b"/") else b".")
-    if _is_due(sftp, folder):
+    if is_due(sftp.swept, folder, time.monotonic()):
         _Sweep(sftp, folder, temporary)
 
 
 def skip(sftp: Sftp, folder: bytes) -> None:
     """Note that nothing is left in a folder: it is new."""
-    _is_due(sftp, folder)
+    is_due(sftp.swept, folder, time.monotonic())
 
 
-def _is_due(sftp: Sftp, folder: bytes) -> bool:
-    now, swept = time.monotonic(), sftp.swept
-    if swept.get(folder, -INTERVAL) > now - INTERVAL:
+def is_due(
+    swept: dict[bytes, float], folder: bytes, now: float, interval: float = INTERVAL, most: int = MOST_FOLDERS
+) -> bool:
+    """Whether a folder is to be searched now, which is noted in `swept`: not again within `interval` seconds.
+
+    Nor if so many others were searched within that time.
+    """
+    if swept.get(folder, now - interval) > now - interval:
         return False
-    if len(swept) >= MOST_FOLDERS:
-        sftp.swept = swept = {path: at for path, at in swept.items() if at > now - INTERVAL}
-    if len(swept) >= MOST_FOLDERS:
+    if len(swept) >= most:
+        for path in [path for path, at in swept.items() if at <= now - interval]:
+            del swept[path]
+    if len(swept) >= most:
         return False
     swept[folder] = now
     return True

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from flamecrest.server.ssh.port import Session
     from flamecrest.server.transfer.direct.links import LinkSigner
     from flamecrest.server.transfer.port import TransferRequest
+    from flamecrest.server.transfer.records.sweeping import Sweeps
 
 T = TypeVar("T")
 
@@ -61,12 +62,14 @@ class DirectTransfers:
         username: str,
         work: WorkFolder,
         options: DirectOptions,
+        sweeps: Sweeps,
         within: Sequence[str] = (),
     ) -> None:
         self._session = session
         self._username = username
         self._work = work
         self._options = options
+        self._sweeps = sweeps
         self._within = within
 
     async def upload(
@@ -88,7 +91,7 @@ class DirectTransfers:
 
         async def use(sftp: Sftp) -> str:
             target = await prepare_target(self._session, sftp, self._work, path, deadline)
-            async with storage.swept(sftp, files.folder):
+            with self._sweeps.after(self._session, files.folder):
                 data, mode = await create_data(sftp, files, target, prefix)
                 try:
                     details = asdict(DataFile(plan.part_size, await identify(self._session, data), mode))
@@ -152,7 +155,7 @@ class DirectTransfers:
             async with sftp.handle(sftp.open_file(name, FLAG_READ)):
                 pass  # the file may be read
             await storage.create_folder(sftp, files.folder)
-            async with storage.swept(sftp, files.folder):
+            with self._sweeps.after(self._session, files.folder):
                 now = int(time.time())
                 await storage.begin(sftp, files, Record("direct", "download", path, now, size or 0), b"")
                 await storage.finish(sftp, files, End("COMPLETED", now), READY)

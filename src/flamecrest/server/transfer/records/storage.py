@@ -1,12 +1,11 @@
-"""The files of transfers over SFTP, in a folder of the user's: create, read, end, sweep. It reads no data."""
+"""The files of transfers over SFTP, in a folder of the user's: create, read, end. It reads no data."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +30,7 @@ from flamecrest.server.transfer.records.names import RecordFiles
 from flamecrest.server.transfer.records.record import MAX_RECORD, End, Progress, Record
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     from flamecrest.server.ssh.channels.sftp import Sftp
 
@@ -40,13 +39,11 @@ PRIVATE: Final = Attrs(mode=0o600)
 PIECE: Final = 32 * 1024  # bytes of a write
 MOST_BATCHES: Final = 1500  # READDIR answers of the folder of records that are read
 SEARCHED: Final = 500  # newest records that are searched for a job of the scheduler, or for the steps of a copy
-MOST_EXPIRED: Final = 16  # transfers whose data one sweep removes, at random: a request waits for it
 READS: Final = 5  # of a file that is replaced again and again
 UNLOGGED: Final = b" "  # at the end of the file of an end whose line is not in the log yet
 LOGGED: Final = b"\n"
 WRITTEN_WITHIN: Final = 3.0  # seconds; then who writes the file has died
 LOOK: Final = 0.05  # seconds
-SWEEP: Final = 32  # READDIR answers that are searched for expired transfers
 REASON_BYTES: Final = 4096  # of the error log that are searched for the last error
 
 
@@ -296,45 +293,6 @@ async def exists(sftp: Sftp, path: bytes) -> bool:
         await sftp.lstat(path)
         return True
     return False
-
-
-async def sweep(sftp: Sftp, folder: bytes, now: float) -> None:
-    """Remove the data of expired transfers, and after a month their records. A large folder is not searched whole."""
-    found: dict[str, list[bytes]] = {}
-    with suppress(SftpError):
-        async with sftp.handle(sftp.opendir(folder)) as handle:
-            for _ in range(SWEEP):
-                batch = await sftp.readdir(handle)
-                for entry in batch:
-                    if names.is_key(entry.name) and (entry.attrs.mtime or now) + names.RECORDS_KEPT < now:
-                        sftp.forget(sftp.remove(folder + b"/" + entry.name))
-                    if (transfer := names.transfer_of(entry.name)) is not None:
-                        found.setdefault(transfer, []).append(folder + b"/" + entry.name)
-                if not batch:
-                    break
-    left = MOST_EXPIRED
-    for transfer, paths in random.sample(list(found.items()), len(found)):
-        files = RecordFiles(folder, transfer)
-        expired = names.expiry(transfer)
-        if expired + names.RECORDS_KEPT < now:
-            for path in paths:
-                sftp.forget(sftp.remove(path))
-        elif left and expired < now and files.end not in paths:
-            left -= 1
-            with suppress(SftpError, GatewayError):
-                await expire(sftp, files)
-
-
-@asynccontextmanager
-async def swept(sftp: Sftp, folder: bytes) -> AsyncIterator[None]:
-    """Sweep the folder of records while the block runs."""
-    task = asyncio.create_task(sweep(sftp, folder, time.time()))
-    try:
-        yield
-        await task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def expire(sftp: Sftp, files: RecordFiles) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from flamecrest.server.files.remote.replacement.questions import Target
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.ssh.port import Session
+    from flamecrest.server.transfer.records.sweeping import Sweeps
 
     from .access import StoreAccess
     from .moves import StoreMoves
@@ -57,13 +58,15 @@ class StoreTransfers:
     """
 
     def __init__(
-        self, session: Session, username: str, work: WorkFolder, access: StoreAccess, moves: StoreMoves
-    ) -> None:
+        self, session: Session, username: str, work: WorkFolder, access: StoreAccess, moves: StoreMoves,
+        sweeps: Sweeps,
+    ) -> None:  # fmt: skip
         self._session = session
         self._username = username
         self._work = work
         self._access = access
         self._moves = moves
+        self._sweeps = sweeps
 
     async def upload(
         self, path: str, deadline: Deadline, *, account: str | None, request: TransferRequest
@@ -75,7 +78,7 @@ class StoreTransfers:
         async def use(sftp: Sftp) -> ObjectPlace:
             target = await prepare_target(self._session, sftp, self._work, path, deadline)
             self._moves.check(account)
-            async with storage.swept(sftp, files.folder):
+            with self._sweeps.after(self._session, files.folder):
                 item = await self._begin(files, path, account, deadline, request.sha256)
                 try:
                     await self._record_upload(sftp, files, path, target, plan, item, request.sha256)
@@ -129,19 +132,19 @@ class StoreTransfers:
                 pass  # the file may be read
             plan = part_plan(found.size, self._access.part_size)
             await storage.create_folder(sftp, files.folder)
-            await storage.sweep(sftp, files.folder, time.time())
-            item = await self._begin(files, path, account, deadline)
-            try:
-                details = item.details(DataFile(plan.part_size)) | {"mtime": int(found.mtime)} | _step_of(copy)
-                record = Record("s3", "download", path, int(time.time()), found.size, key=item.key, details=details)
-                line = f"Download of {found.size} bytes was started."
-                await storage.begin(sftp, files, record, storage.log_line(line))
-                await self._moves.start(sftp, files, record, deadline)
-            except BaseException:
-                await self._discard(item)
-                for left in (files.record, files.log, files.errors, files.urls):
-                    sftp.forget(sftp.remove(left))
-                raise
+            with self._sweeps.after(self._session, files.folder):
+                item = await self._begin(files, path, account, deadline)
+                try:
+                    details = item.details(DataFile(plan.part_size)) | {"mtime": int(found.mtime)} | _step_of(copy)
+                    record = Record("s3", "download", path, int(time.time()), found.size, key=item.key, details=details)
+                    line = f"Download of {found.size} bytes was started."
+                    await storage.begin(sftp, files, record, storage.log_line(line))
+                    await self._moves.start(sftp, files, record, deadline)
+                except BaseException:
+                    await self._discard(item)
+                    for left in (files.record, files.log, files.errors, files.urls):
+                        sftp.forget(sftp.remove(left))
+                    raise
             return item
 
         item = await self._sftp(use, deadline, prefix)

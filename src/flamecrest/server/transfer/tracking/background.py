@@ -145,7 +145,6 @@ class RunningTransfers:
 async def _write_record(session: Session, files: RecordFiles, record: Record) -> None:
     async def use(sftp: Sftp) -> None:
         await storage.create_folder(sftp, files.folder)
-        await storage.sweep(sftp, files.folder, time.time())
         if await storage.known_id(sftp, files.folder, files.transfer) is None:  # else the same job is recorded already
             await storage.create_file(sftp, files.record, record.packed())
 

@@ -201,10 +201,10 @@ class FolderTransfers:
 
         async def create(sftp: Sftp) -> None:
             await storage.create_folder(sftp, folder)
-            await storage.sweep(sftp, folder, time.time())
-            if packed is not None:
-                await target.then.keep(sftp, files, packed)
-            await storage.begin(sftp, files, record, storage.log_line(f"{record.method} was started."))
+            with tools.sweeps.after(tools.session, folder):
+                if packed is not None:
+                    await target.then.keep(sftp, files, packed)
+                await storage.begin(sftp, files, record, storage.log_line(f"{record.method} was started."))
 
         await _sftp(tools.session, create, deadline)
 

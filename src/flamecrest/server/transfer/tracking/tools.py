@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from flamecrest.server.transfer.direct.uploads import RemoteDirectUploads
     from flamecrest.server.transfer.port import Transfers
     from flamecrest.server.transfer.records.names import WorkFolder
+    from flamecrest.server.transfer.records.sweeping import Sweeps
     from flamecrest.server.transfer.s3.methods import StoreTransfers
 
     from .background import RunningTransfers
@@ -31,6 +32,7 @@ class UserTools:
     work: WorkFolder
     running: RunningTransfers
     followed: Followed
+    sweeps: Sweeps
     then: ThenSubmit
     files: Callable[[], Files]
     scheduler: Callable[[], Scheduler]
