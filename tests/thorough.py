@@ -92,6 +92,7 @@ THOROUGH: Mapping[str, Sequence[str]] = {
         "test_page_contains",
         "test_plots_show",
     ),
+    "tests/unit/cli/serving/test_stop.py": ("test_sigterm_ends_tails_at_once",),
     "tests/unit/cli/test_authority.py": ("test_a_new_key_may_have_a_passphrase",),
     "tests/unit/cli/test_commands.py": (r"test_without_the_server_extra\[arguments[12]",),
     "tests/unit/cli/test_connect.py": (
@@ -107,7 +108,6 @@ THOROUGH: Mapping[str, Sequence[str]] = {
         "test_closed_standard_streams",
         "test_failing_startup",
     ),
-    "tests/unit/cli/test_stop.py": ("test_sigterm_ends_tails_at_once",),
     "tests/unit/cli/test_store_check.py": ("test_stores",),
     "tests/unit/cli/workers/test_serving.py": ("test_workers_share_their_key",),
     "tests/unit/http/core/test_json_body.py": ("test_a_request_with_too_many_values",),

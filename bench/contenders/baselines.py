@@ -27,8 +27,8 @@ import httpx
 import uvloop
 from fastapi import FastAPI, HTTPException, Request, Response
 
-from flamecrest.cli.options import HttpOptions
-from flamecrest.cli.with_granian import granian_server
+from flamecrest.cli.serving.options import HttpOptions
+from flamecrest.cli.serving.with_granian import granian_server
 from flamecrest.server.auth.claims import ClaimRules
 from flamecrest.server.auth.oidc import OidcAuthenticator
 

@@ -17,7 +17,8 @@ import sys
 from typing import Any
 
 MODULES = (
-    "flamecrest.cli.main", "flamecrest.cli.serving", "flamecrest.cli.with_granian", "flamecrest.cli.with_uvicorn",
+    "flamecrest.cli.main", "flamecrest.cli.serving.run", "flamecrest.cli.serving.with_granian",
+    "flamecrest.cli.serving.with_uvicorn",
     "flamecrest.server.app", "flamecrest.server.wiring.gateway",
 )  # fmt: skip
 LONGEST = 1024 * 1024  # bytes of a request

@@ -1,4 +1,4 @@
-"""`flamecrest serve`: run the gateway as an HTTP server (serving.py) on a socket that is opened here."""
+"""`flamecrest serve`: run the gateway as an HTTP server (serving/run.py) on a socket that is opened here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flamecrest.server.http.edge.application import Edge
     from flamecrest.server.settings import MetricsSettings, Settings
 
-    from .serving import Configuration
+    from .serving.run import Configuration
 
 MOST = 65535  # the largest port
 NOT_STARTED = "the gateway did not start, see the log above"
@@ -92,7 +92,7 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def _serve(app: Edge, settings: Settings, host: str, port: int, config: Path | None) -> None:
-    from .serving import run  # noqa: PLC0415 - not in the base install
+    from .serving.run import run  # noqa: PLC0415 - not in the base install
 
     with listen(host, port) as listener, _listen_for_metrics(settings, 1) as (metrics,):
         report = lambda: app.gateway.report()  # noqa: E731, PLW0108 - app.gateway is set when the server has started
@@ -131,7 +131,7 @@ def _started(listener: socket.socket, settings: Settings) -> str:
 def _configuration(config: Path | None) -> Configuration:
     from flamecrest.server.settings import find, load  # noqa: PLC0415 - not in the base install
 
-    from .serving import Configuration  # noqa: PLC0415 - not in the base install
+    from .serving.run import Configuration  # noqa: PLC0415 - not in the base install
 
     return Configuration(find(config, os.environ), lambda: load(config, os.environ))
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import ClientDisconnect
 from starlette.routing import Mount
 
-from flamecrest.cli.options import HttpOptions
-from flamecrest.cli.serving import running
+from flamecrest.cli.serving.options import HttpOptions
+from flamecrest.cli.serving.run import running
 from flamecrest.server.http.edge.application import Edge
 
 if TYPE_CHECKING:

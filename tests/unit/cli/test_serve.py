@@ -27,7 +27,7 @@ import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 from flamecrest.cli.serve import address, listen
-from flamecrest.cli.serving import run
+from flamecrest.cli.serving.run import run
 from flamecrest.server.settings import load
 from tests.unit.cli.served import application, reply
 

@@ -24,11 +24,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from flamecrest.cli.main import app
-from flamecrest.cli.options import HttpOptions
+from flamecrest.cli.serving.options import HttpOptions
+from flamecrest.cli.serving.with_uvicorn import uvicorn_server
 from flamecrest.cli.top.reading import Change, Reading, Values, parsed, quantile, read_all, users_of
 from flamecrest.cli.top.screen import View
 from flamecrest.cli.top.tables import clean, milliseconds, number, size
-from flamecrest.cli.with_uvicorn import uvicorn_server
 from flamecrest.server.telemetry.metrics.exposition import GatewayCollector
 from flamecrest.server.telemetry.metrics.requests import RequestMetrics
 from flamecrest.server.telemetry.trace import Trace, phase

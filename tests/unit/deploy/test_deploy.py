@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import flamecrest
 from flamecrest.cli.main import app
-from flamecrest.cli.serving import CLEANUP_SECONDS
+from flamecrest.cli.serving.run import CLEANUP_SECONDS
 from flamecrest.server.settings import ServerSettings
 from tests.live.process import ROOT
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from flamecrest.cli import connect, serve, serving
+from flamecrest.cli import connect, serve
+from flamecrest.cli.serving import run as serving
 from flamecrest.cli.workers.serving import times_of
 from flamecrest.server.app import create_app
 from flamecrest.server.auth.port import Identity, Verb

@@ -8,7 +8,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from flamecrest.cli.serving import CLEANUP_SECONDS, Configuration, configure_log, run
+from flamecrest.cli.serving.run import CLEANUP_SECONDS, Configuration, configure_log, run
 from flamecrest.server.settings import SettingsError
 from flamecrest.server.wiring.clusters import RELOADED
 
@@ -41,7 +41,7 @@ def serve_with_workers(shared: Shared, settings: Settings, ready: Callable[[], N
     configure_log(settings)
     app = shared.make_app(settings)
     server = settings.server
-    for module in ("flamecrest.server.wiring.gateway", f"flamecrest.cli.with_{server.http}"):
+    for module in ("flamecrest.server.wiring.gateway", f"flamecrest.cli.serving.with_{server.http}"):
         importlib.import_module(module)  # once, for all workers
     gc.collect()
     gc.freeze()  # a collection would write to these objects, and so copy the memory that the workers share

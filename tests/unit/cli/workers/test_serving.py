@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from flamecrest.cli.main import app
 from flamecrest.sandbox.centre import Centre
-from tests.unit.cli.test_stop import FLAMECREST
+from tests.unit.cli.serving.test_stop import FLAMECREST
 
 pytestmark = pytest.mark.anyio
 

@@ -14,10 +14,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.parser import text_string_to_metric_families
 
-from flamecrest.cli.metrics_port import serving_metrics
-from flamecrest.cli.options import HttpOptions
 from flamecrest.cli.serve import listen
-from flamecrest.cli.with_uvicorn import uvicorn_server
+from flamecrest.cli.serving.metrics_port import serving_metrics
+from flamecrest.cli.serving.options import HttpOptions
+from flamecrest.cli.serving.with_uvicorn import uvicorn_server
 from flamecrest.sandbox.centre import Centre
 from flamecrest.server.app import create_app
 from flamecrest.server.http.edge.application import Edge

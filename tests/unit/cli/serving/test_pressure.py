@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from flamecrest.cli.pressure import Connections, _relieved
-
-from .served import application
+from flamecrest.cli.serving.pressure import Connections, _relieved
+from tests.unit.cli.served import application
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import yaml
 
-from flamecrest.cli.reloading import reload_configuration
+from flamecrest.cli.serving.reloading import reload_configuration
 from flamecrest.sandbox.centre import Centre
 from flamecrest.server.app import create_app
 from flamecrest.server.auth.port import Identity, Verb

@@ -9,7 +9,7 @@ import pytest
 RETURNED = """
 import asyncio
 from contextlib import suppress
-from flamecrest.cli.memory import keep_freed_memory, return_freed_memory
+from flamecrest.cli.serving.memory import keep_freed_memory, return_freed_memory
 
 def resident():
     with open("/proc/self/statm") as file:
@@ -36,7 +36,7 @@ print(resident() - least <= (most - least) // 3)
 
 AGAIN = """
 import resource
-from flamecrest.cli.memory import keep_freed_memory
+from flamecrest.cli.serving.memory import keep_freed_memory
 {told}
 
 def taken():

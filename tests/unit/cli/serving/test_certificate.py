@@ -14,12 +14,11 @@ from typing import Any
 
 import pytest
 
-from flamecrest.cli.certificate import renew_certificate, version_of
-from flamecrest.cli.options import HttpOptions
-from flamecrest.cli.serving import running
+from flamecrest.cli.serving.certificate import renew_certificate, version_of
+from flamecrest.cli.serving.options import HttpOptions
+from flamecrest.cli.serving.run import running
 from tests.certificates import write_certificate
-
-from .served import answer, application, reply
+from tests.unit.cli.served import answer, application, reply
 
 pytestmark = pytest.mark.anyio
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flamecrest.sandbox.centre import Centre
-
-from .served import answer, dialed
+from tests.unit.cli.served import answer, dialed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -15,9 +15,8 @@ import pytest
 from flamecrest.server.http.core.responses import RESUMABLE
 from flamecrest.server.telemetry.trace import current_trace
 from tests.certificates import write_certificate
+from tests.unit.cli.served import answer, application, body_of, dialed, raw, reply, serving
 from tests.unit.http.world import logged
-
-from .served import answer, application, body_of, dialed, raw, reply, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
