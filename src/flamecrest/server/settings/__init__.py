@@ -15,30 +15,23 @@ from .access.credentials import SshCaSettings, SshServiceSettings, StaticKeysSet
 from .access.limits import AllowanceSettings, LimitsSettings, VerbLimitSettings
 from .access.tokens import NarrowTokenSettings
 from .advice import warnings
-from .clusters import (
+from .cluster.clusters import (
     ClusterSettings,
     FileSystemSettings,
     HostKeysSettings,
     SshSettings,
     SshTimeoutSettings,
 )
-from .explain import written
-from .health import (
+from .cluster.health import (
     MaintenanceSettings,
     ProbedServiceSettings,
     ProbedServicesSettings,
     ProbingSettings,
     ServiceAccountSettings,
 )
-from .loading import find, load
-from .nodes import LoginNodeSettings
-from .problems import Problem, SettingsError, SourceLocation
-from .root import LoggableHeaderSettings, LoggerSettings, Settings
-from .schedulers import LocalSettings, SchedulerSettings, SharedReadsSettings
-from .section import Section
-from .server import MetricsSettings, ServerSettings, TracingSettings
-from .shape import ExpectedValue, expected_field_value, expected_value
-from .transfers import (
+from .cluster.nodes import LoginNodeSettings
+from .cluster.schedulers import LocalSettings, SchedulerSettings, SharedReadsSettings
+from .cluster.transfers import (
     BucketLifecycleSettings,
     DataOperationSettings,
     MultipartSettings,
@@ -48,6 +41,13 @@ from .transfers import (
     TransferSettings,
     WormholeTransferSettings,
 )
+from .explain import written
+from .loading import find, load
+from .problems import Problem, SettingsError, SourceLocation
+from .root import LoggableHeaderSettings, LoggerSettings, Settings
+from .section import Section
+from .server import MetricsSettings, ServerSettings, TracingSettings
+from .shape import ExpectedValue, expected_field_value, expected_value
 from .use import NoEffect, ReadBy, Use
 
 __all__ = [

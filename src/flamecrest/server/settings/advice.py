@@ -12,11 +12,11 @@ from pydantic import SecretStr
 from .access.advice import bound_token_warnings, readable_secrets, rule_warnings
 from .access.authentication import AuthenticationSettings, TokenSettings
 from .access.credentials import KeyServiceSettings, StaticKeysSettings
-from .clusters import ClusterSettings
+from .cluster.clusters import ClusterSettings
+from .cluster.schedulers import SchedulerSettings
+from .cluster.transfers import StreamerTransferSettings
 from .root import Settings
-from .schedulers import SchedulerSettings
 from .section import Section, StoredSecret
-from .transfers import StreamerTransferSettings
 from .use import NoEffect
 
 _OF_BREAKERS = {"retry_interval", "failed_requests"}  # they count without probes, too

@@ -12,11 +12,11 @@ from .access import AuthSettings
 from .access.audit import AuditSettings
 from .access.credentials import Credentials
 from .access.limits import LimitsSettings
-from .clusters import ClusterSettings
+from .cluster.clusters import ClusterSettings
+from .cluster.transfers import DataOperationSettings, S3TransferSettings, StorageSettings, TransferSettings
 from .problems import InvalidSetting
 from .section import FLAMECREST_ONLY, Section, Url, Word, none_if_blank
 from .server import MetricsSettings, ServerSettings, TracingSettings
-from .transfers import DataOperationSettings, S3TransferSettings, StorageSettings, TransferSettings
 from .use import ReadBy
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110, 5.1

@@ -7,9 +7,19 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from .problems import InvalidSetting
-from .section import FLAMECREST_ONLY, Host, Kind, Port, PublicKey, Section, Word, as_tuple, none_if_blank
-from .use import ReadBy
+from flamecrest.server.settings.problems import InvalidSetting
+from flamecrest.server.settings.section import (
+    FLAMECREST_ONLY,
+    Host,
+    Kind,
+    Port,
+    PublicKey,
+    Section,
+    Word,
+    as_tuple,
+    none_if_blank,
+)
+from flamecrest.server.settings.use import ReadBy
 
 Weight = Annotated[float, Kind("number"), Field(gt=0, le=1000)]
 

@@ -8,12 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from .access.credentials import Credentials
-from .health import MaintenanceSettings, ProbingSettings, ServiceAccountSettings
-from .nodes import LoginNodeSettings, each_once, host_of_first
-from .problems import InvalidSetting
-from .schedulers import SchedulerSettings
-from .section import (
+from flamecrest.server.settings.access.credentials import Credentials
+from flamecrest.server.settings.problems import InvalidSetting
+from flamecrest.server.settings.section import (
     FLAMECREST_ONLY,
     Count,
     Host,
@@ -29,8 +26,12 @@ from .section import (
     none_if_blank,
     off_is_a_word,
 )
+from flamecrest.server.settings.use import ReadBy
+
+from .health import MaintenanceSettings, ProbingSettings, ServiceAccountSettings
+from .nodes import LoginNodeSettings, each_once, host_of_first
+from .schedulers import SchedulerSettings
 from .transfers import DataOperationSettings
-from .use import ReadBy
 
 
 class HostKeysSettings(Section):

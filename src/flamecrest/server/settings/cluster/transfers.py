@@ -8,8 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
-from .problems import InvalidSetting
-from .section import (
+from flamecrest.server.settings.problems import InvalidSetting
+from flamecrest.server.settings.section import (
     FLAMECREST_ONLY,
     Bytes,
     Count,
@@ -23,7 +23,7 @@ from .section import (
     Word,
     none_if_blank,
 )
-from .use import NoEffect, ReadBy
+from flamecrest.server.settings.use import NoEffect, ReadBy
 
 PROBED = "probes of object stores are configured in `probing.services.s3` of a cluster"
 LEAST_KEY = 32  # characters of the key that URLs are signed with

@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from .access.authorization import Moment
-from .problems import InvalidSetting
-from .section import (
+from flamecrest.server.settings.access.authorization import Moment
+from flamecrest.server.settings.problems import InvalidSetting
+from flamecrest.server.settings.section import (
     FLAMECREST_ONLY,
     Count,
     RemotePath,
@@ -20,7 +20,7 @@ from .section import (
     Word,
     as_tuple,
 )
-from .use import ReadBy
+from flamecrest.server.settings.use import ReadBy
 
 
 class ServiceAccountSettings(Section):

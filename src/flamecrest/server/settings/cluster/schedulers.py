@@ -7,8 +7,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from .problems import InvalidSetting
-from .section import (
+from flamecrest.server.settings.problems import InvalidSetting
+from flamecrest.server.settings.section import (
     FLAMECREST_ONLY,
     ApiUrl,
     Bytes,
@@ -21,7 +21,7 @@ from .section import (
     Word,
     none_if_blank,
 )
-from .use import ReadBy
+from flamecrest.server.settings.use import ReadBy
 
 SchedulerName = Literal["slurm", "pbs", "local"]  # FirecREST has the first two
 _API_VERSION: Final = re.compile(r"v?0\.0\.(?:3[89]|4[0-5])")  # those of schedulers/slurm/rest/versions.py

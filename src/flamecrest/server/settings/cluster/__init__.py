@@ -1,0 +1,1 @@
+"""Settings of a cluster: its login nodes, scheduler, health and transfers."""
