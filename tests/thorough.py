@@ -207,6 +207,7 @@ THOROUGH: Mapping[str, Sequence[str]] = {
     "tests/unit/wiring/test_gateway.py": (r"test_probes_that_cannot.*\[(?!key is refused)",),
     "tests/v2/store/test_faults.py": ("",),
     "tests/v2/store/test_silent.py": ("",),
+    "tests/v2/store/test_stop.py": ("",),
     "tests/v2/store/test_transfers.py": (
         r"test_the_digest_that_a_client_gives\[job",
         r".*-(12582913|0)\]",
