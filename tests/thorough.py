@@ -260,6 +260,7 @@ THOROUGH: Mapping[str, Sequence[str]] = {
         r"test_list_of_parts_is_compared\[.*-(not valid|another ETag|no such part)",
         r"test_pyfirecrest_uploads_and_downloads\[\w+-(5000000|0)",
     ),
+    "tests/v2/test_large_orders.py": ("",),
     "tests/v2/test_node_transfers.py": (
         "test_a_job_is_running",
         "test_a_request_that_is_repeated",

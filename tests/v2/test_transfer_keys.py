@@ -41,6 +41,15 @@ def test_a_repeated_request_has_the_same_answer(client: Client, work: str, opera
     assert send(client, operation, body, uuid4().hex).json() != first.json()
 
 
+def test_a_path_that_is_not_utf_8(client: Client, work: str) -> None:
+    key, body = uuid4().hex, {"encoding": "percent", **upload(f"{work}/%FF%0A")}
+    first, second = send(client, "upload", body, key), send(client, "upload", body, key)
+    assert (first.status_code, second.status_code) == (201, 201), first.text + second.text
+    assert first.json() == second.json()
+    other = send(client, "upload", {**body, "path": f"{work}/%FE%0A"}, key)
+    assert other.status_code == 422, other.text
+
+
 def test_a_request_that_has_failed_may_be_repeated(client: Client, work: str) -> None:
     key, body = uuid4().hex, upload(f"{work}/from/file")
     assert send(client, "download", body, key).status_code == 404

@@ -79,7 +79,24 @@ async def test_task_runs_while_the_client_is_connected() -> None:
     assert found.ended == ""
     assert not task.done()
     server.said.put_nowait(GONE)
+    assert await found.receive() == {**LAST, "body": b""}
     assert await found.receive() == GONE
+    await settle()
+    assert task.cancelled()
+    found.close("/")
+
+
+async def test_a_handler_that_reads_late_gets_the_end_of_an_empty_body() -> None:
+    """The listener has received it. Without it the handler would wait until the client goes."""
+    server = Server({**LAST, "body": b""})
+    found, task = await begun(server)
+    async with asyncio.timeout(30):
+        assert await found.receive() == {**LAST, "body": b""}
+    waiting = asyncio.create_task(found.receive())
+    await settle()
+    assert not waiting.done()
+    server.said.put_nowait(GONE)
+    assert await waiting == GONE
     await settle()
     assert task.cancelled()
     found.close("/")

@@ -64,9 +64,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "_begun", "_coding", "_expects", "_hosts", "_length", "_listener", "_monitor", "_moved", "_moved_before",
-        "_receive", "_received", "_responded", "_scope", "_send", "_stall_timeout", "_started", "_task",
-        "_waited_since", "_waiting", "ended", "error", "forwarded", "port", "trace", "unread",
+        "_begun", "_coding", "_empty", "_expects", "_hosts", "_length", "_listener", "_monitor", "_moved",
+        "_moved_before", "_receive", "_received", "_responded", "_scope", "_send", "_stall_timeout", "_started",
+        "_task", "_waited_since", "_waiting", "ended", "error", "forwarded", "port", "trace", "unread",
     )  # fmt: skip
 
     def __init__(
@@ -113,6 +113,7 @@ class Exchange:
             self.error = head_error(self._hosts, self._coding, self._length, version, size)
             if self.error is None and version == "1.1":
                 monitor.host = self._hosts[0]
+        self._empty = not self.unread  # whether the end of a request without a body was not delivered yet
         self._listener: asyncio.Task[None] | None = None
         self._started = self._responded = self._waiting = False
         self.ended: Literal["", "disconnected", "stalled", "stopped"] = ""
@@ -139,10 +140,14 @@ class Exchange:
     async def receive(self) -> Message:
         """Receive a message of the request. While `check` listens, only a disconnect is delivered.
 
+        Before that the end of an empty body is: the listener has received it in place of a handler that reads late.
         A body that ends before its Content-Length is reached is a disconnect. One that has reached it is complete:
         granian gives the end in a message of its own, which costs two changes of threads.
         """
+        empty, self._empty = self._empty, False
         if self._listener is not None:
+            if empty and not self.ended:
+                return {"type": "http.request", "body": b"", "more_body": False}
             await asyncio.wait((self._listener,))
             return _DISCONNECT
         self._waiting = self.unread  # else the caller waits for a disconnect

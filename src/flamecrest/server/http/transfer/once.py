@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,7 +42,9 @@ async def once(
     if key is None:
         return JsonResponse(await start(), 201)
     answers = allowed.tracked_transfers().answers
-    request = hashlib.sha256(f"{call.url.path}\0{body.model_dump_json()}".encode()).hexdigest()
+    # ASCII JSON can hold paths that are not UTF-8
+    content = json.dumps(body.model_dump(mode="json"))
+    request = hashlib.sha256(f"{call.url.path}\0{content}".encode()).hexdigest()
     earlier = await answers.claim(key, request, call.deadline, submits=submits)
     if earlier is None:
         try:

@@ -97,15 +97,15 @@ class TransferJobs:
 
     async def settle(self, sftp: Sftp, files: RecordFiles, record: Record) -> End | None:
         """Record an end that no gateway has recorded: by expiry, or by a gateway that was killed at the last step."""
-        if names.expiry(files.transfer) <= time.time():
-            await storage.expire(sftp, files)
-            return await storage.read_end(sftp, files)
-        with suppress(SftpError):
-            await sftp.lstat(os.fsencode(record.data))
+        if record.data and not await storage.exists(sftp, os.fsencode(record.data)):
+            if await is_landed(self._session, record):
+                return await completed(sftp, files, await read_slots(sftp, files, record))
+            if DataFile.of(record).file:
+                return await self._gone(sftp, files, record)
+        if names.expiry(files.transfer) > time.time():
             return None
-        if await is_landed(self._session, record):
-            return await completed(sftp, files, await read_slots(sftp, files, record))
-        return await self._gone(sftp, files, record) if DataFile.of(record).file else None
+        await storage.expire(sftp, files, without_data=True)
+        return await storage.read_end(sftp, files)
 
     async def _gone(self, sftp: Sftp, files: RecordFiles, record: Record) -> End | None:
         """Record that the data is gone, unless a request that completes the upload has just moved it."""

@@ -35,6 +35,6 @@ class DirectUploads(Protocol):
         """
         ...
 
-    async def abort(self, ticket: Ticket, deadline: Deadline) -> None:
-        """End the upload and remove its parts. Can be repeated."""
+    async def abort(self, ticket: Ticket, deadline: Deadline) -> bool:
+        """End the upload and remove its parts. Can be repeated. Returns whether the file was in its place already."""
         ...

@@ -81,13 +81,16 @@ class PartWriter:
         self._pending = 0
         self._looked = time.monotonic()
 
+    async def begin(self) -> None:
+        """Write the line that the part is being sent. Raises SftpError, Locked."""
+        await self._note(self._slot)
+
     async def take(self, chunks: AsyncIterator[bytes], start: int, size: int) -> str:
         """Write the part, of so many bytes from `start` of the file; returns its MD5 in hexadecimal digits.
 
         Raises Invalid for a body that is too short, TooLarge for one that is too long, Locked if another request sends
         the part, and SftpError. The part counts only if this returns.
         """
-        await self._note(self._slot)
         digest = RunningDigest("md5")
         pieces = Rechunker(self._sftp.write_size)
         at, received = start, 0

@@ -30,7 +30,7 @@ from flamecrest.server.ssh.errors import Lost
 from flamecrest.server.transfer.direct import slots
 from flamecrest.server.transfer.direct.landing import beating, is_landed, land_data, md5_of, opened_data
 from flamecrest.server.transfer.direct.parts import plan_of
-from flamecrest.server.transfer.direct.receive import PartWriter, Writers
+from flamecrest.server.transfer.direct.receive import LOOK, PartWriter, Writers
 from flamecrest.server.transfer.direct.slots import Slot
 from flamecrest.server.transfer.direct.write_out import WriteOut
 from flamecrest.server.transfer.records import storage
@@ -81,10 +81,13 @@ class RemoteDirectUploads:
         mine, stopped = await self._writers.begin(ticket.transfer, number, self._session.stall_timeout)
         try:
             async with self._opened(ticket, files, deadline) as (sftp, data, parts):
+                await _require_open(sftp, files, ticket)  # else the line of a part that is there would be lost
                 slot = Slot.begin(await _slot(sftp, parts, number), stopped=stopped)
                 written = partial(self._write_out.wrote, self._session, os.fsencode(ticket.data))
                 writer = PartWriter(sftp, data, parts, number, slot, mine, written)
                 try:
+                    await writer.begin()
+                    await _require_open(sftp, files, ticket)
                     md5 = await writer.take(chunks, *span)
                 except Exception:
                     with suppress(SftpError, GatewayError):
@@ -121,11 +124,11 @@ class RemoteDirectUploads:
             await self._note(files, f"The upload could not be completed: {error.public}")
             raise
 
-    async def abort(self, ticket: Ticket, deadline: Deadline) -> None:
-        await self.cancel(ticket.transfer, deadline)
+    async def abort(self, ticket: Ticket, deadline: Deadline) -> bool:
+        return await self.cancel(ticket.transfer, deadline) == "COMPLETED"
 
-    async def cancel(self, transfer: str, deadline: Deadline) -> None:
-        """End a transfer and remove its data. One that has ended stays as it is.
+    async def cancel(self, transfer: str, deadline: Deadline) -> str:
+        """End a transfer and remove its data; returns how it has ended. One that has ended stays as it is.
 
         Raises NotFound; also for a transfer that a scheduler's job does.
         """
@@ -136,9 +139,14 @@ class RemoteDirectUploads:
             if record is None or record.job_id:
                 sftp.forget(sftp.remove(files.lock))
                 raise NotFound("There is no such transfer")
-            if await storage.read_end(sftp, files) is None:
-                await storage.discard(sftp, record.data)
-                await storage.finish(sftp, files, End("CANCELLED", int(time.time())), "The transfer was cancelled.")
+            if (end := await storage.read_end(sftp, files)) is not None:
+                return end.state
+            await storage.discard(sftp, record.data)
+            if record.method == "direct" and await is_landed(self._session, record):  # before it could be recorded
+                return (await completed(sftp, files, await read_slots(sftp, files, record))).state
+            end = End("CANCELLED", int(time.time()))
+            await storage.finish(sftp, files, end, "The transfer was cancelled.")
+            return end.state
 
     # --- steps of complete
 
@@ -170,6 +178,8 @@ class RemoteDirectUploads:
         """Raise unless the data is what the parts were, and has the digest."""
         if file.attrs.size != record.size:
             raise Conflict("The data of the upload does not have the size of the file. Start the transfer again.")
+        if any(slot is not None and slot.shared for slot in found):
+            await asyncio.sleep(LOOK)  # a request at another gateway, whose part was sent again, has seen that by then
         for number, slot in enumerate(found, 1):
             if slot is not None and slot.shared:
                 start, size = plan_of(record).span(number)
@@ -238,6 +248,19 @@ class RemoteDirectUploads:
 
 def _over() -> Gone:
     return Gone("There is no such upload any more: it was completed, cancelled, or has expired")
+
+
+async def _require_open(sftp: Sftp, files: RecordFiles, ticket: Ticket) -> None:
+    """Raise Locked or Gone if a request ends the upload. A lock that a killed gateway has left is removed.
+
+    Who completes an upload takes the lock, then reads the lines of the parts; a part has its line written before it
+    looks here. So one of them sees the other, and nothing is written into a file that is checked, or in its place.
+    """
+    if await storage.exists(sftp, files.lock):
+        async with acquire(sftp, files.lock):
+            pass
+    if not await storage.exists(sftp, os.fsencode(ticket.data)):
+        raise _over()
 
 
 async def _slot(sftp: Sftp, parts: bytes, number: int) -> Slot | None:

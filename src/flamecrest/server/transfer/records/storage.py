@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import time
 from contextlib import suppress
@@ -295,11 +296,16 @@ async def exists(sftp: Sftp, path: bytes) -> bool:
     return False
 
 
-async def expire(sftp: Sftp, files: RecordFiles) -> None:
-    """Record that a transfer has expired, and remove its data. Raises Locked while a request works on it."""
+async def expire(sftp: Sftp, files: RecordFiles, *, without_data: bool = False) -> None:
+    """Record that a transfer has expired, and remove its data. Raises Locked while a request works on it.
+
+    One whose data is not there any more may have put it in its place, so it is left to who knows; not `without_data`.
+    """
     async with acquire(sftp, files.lock):
         record = await read_record(sftp, files)
-        if record is not None and not record.job_id and await read_end(sftp, files) is None:
+        if record is None or record.job_id or await read_end(sftp, files) is not None:
+            return
+        if without_data or not record.data or await exists(sftp, os.fsencode(record.data)):
             await discard(sftp, record.data)
             await finish(sftp, files, End("TIMEOUT", int(time.time())), "The transfer was not finished in time.")
 
