@@ -111,7 +111,7 @@ async def check_connections(gateway: Gateway, settings: Settings, username: str,
 
 async def check_stores(settings: Settings, username: str, client: httpx.AsyncClient) -> list[CheckResult]:
     """Try every object store as the user's clients will use it."""
-    stores = Stores()
+    stores = Stores(settings.server.cors_origins)
     try:
         found: dict[int, tuple[str, StoreAccess]] = {}
         for cluster in settings.clusters:

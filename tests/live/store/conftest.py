@@ -21,7 +21,7 @@ from flamecrest.sandbox.issuer import Issuer
 from tests.live.process import ROOT, Server, free_port, gateway
 from tests.live.site import Site, write_settings
 
-from .place import KEYS, MIB, Place
+from .place import KEYS, MIB, PAGE, Place
 
 SCRIPTS = ROOT / "tests/live/centre"
 
@@ -87,7 +87,9 @@ def place(
     add("full", "full", bucket_name_prefix="full-")
     add("full-relayed", "full", bucket_name_prefix="full-", mover="gateway")
     add("foreign", "other", bucket_name_prefix="jobs-")
-    config = write_settings(settings | {"clusters": clusters}, root / "flamecrest.yaml")
+    config = write_settings(
+        settings | {"clusters": clusters, "server": {"cors_origins": [PAGE]}}, root / "flamecrest.yaml"
+    )
     with ExitStack() as stack:
         token, folder = live_issuer.mint(site.user), f"{site.home(site.user)}/store-{os.getpid()}"
 

@@ -20,6 +20,7 @@ from tests.live.process import Server, answers
 from tests.live.site import Site
 
 MIB = 1024 * 1024
+PAGE = "https://portal.example.org"  # the origin of web pages that may use the API
 PATIENCE = 120.0  # seconds until something must have happened
 KEYS = {"flamecrest": ("live-key", "live-secret"), "other": ("other-key", "other-secret")}
 KEYS |= {"tenant": ("tenant-key", "tenant-secret"), "full": ("full-key", "full-secret")}  # made by store-up.sh

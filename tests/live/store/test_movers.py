@@ -18,7 +18,7 @@ from tests.live.process import ROOT, Server
 from tests.live.test_large_files import Token, cli, fill
 from tests.v2.test_user_pages import example, run_example
 
-from .place import MIB, PATIENCE, Place, begin, ended, names, read, send, until
+from .place import MIB, PAGE, PATIENCE, Place, begin, ended, names, read, send, until
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(420)]
 
@@ -107,6 +107,17 @@ def test_copy_to_another_system(place: Place, http: httpx.Client, system: str, t
     known = http.get(f"/filesystem/{target}/transfer").json()["transfers"]
     through_store = [one for one in known if one["targetPath"] == f"{place.folder}/{name}" and one["method"] == "s3"]
     assert len(through_store) == (target != "tenant")
+
+
+def test_pages_of_allowed_origins(place: Place, http: httpx.Client) -> None:
+    made = begin(http, place, "jobs", "of a page", 1)
+    url = made["transferDirectives"]["partsUploadUrls"][0]
+    for origin, allowed in ((PAGE, True), ("https://other.example.org", False)):
+        asked = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
+        assert (httpx.options(url, headers=asked).headers.get("access-control-allow-origin") == origin) is allowed
+    sent = httpx.put(url, content=b"x", headers={"Origin": PAGE})
+    assert (sent.status_code, sent.headers["access-control-allow-origin"]) == (200, PAGE)
+    assert "etag" in sent.headers["access-control-expose-headers"].lower()
 
 
 def test_bucket_of_another_owner(place: Place, http: httpx.Client) -> None:

@@ -141,7 +141,7 @@ def _share(
     audit: Audit | None,
     stack: AsyncExitStack,
 ) -> _Shared:
-    stores = Stores()
+    stores = Stores(settings.server.cors_origins)
     stack.callback(stores.close)
     return _Shared(
         CredentialSources(stack),

@@ -11,6 +11,8 @@ from flamecrest.server.transfer.records.sweeping import Sweeps
 from flamecrest.server.transfer.s3.access import StoreAccess
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import httpx
 
     from flamecrest.server.settings import DataOperationSettings
@@ -43,9 +45,13 @@ class Background:
 
 
 class Stores:
-    """The object stores of all clusters. Two clusters with the same settings share one client."""
+    """The object stores of all clusters. Two clusters with the same settings share one client.
 
-    def __init__(self) -> None:
+    Web pages from the origins `pages` may use what is in them.
+    """
+
+    def __init__(self, pages: Sequence[str] = ()) -> None:
+        self._pages = pages
         self._opened: list[tuple[S3TransferSettings, StoreAccess]] = []
 
     async def of(self, operations: DataOperationSettings) -> StoreAccess | None:
@@ -56,7 +62,7 @@ class Stores:
         for known, access in self._opened:
             if known == settings:
                 return access
-        access = await asyncio.to_thread(_access, settings)
+        access = await asyncio.to_thread(_access, settings, self._pages)
         for _, known_access in self._opened:
             if known_access.store.is_same(access.store):
                 known_access.family.append(access)
@@ -75,7 +81,7 @@ class Stores:
             access.store.close()
 
 
-def _access(settings: S3TransferSettings) -> StoreAccess:
+def _access(settings: S3TransferSettings, pages: Sequence[str]) -> StoreAccess:
     # The import of botocore takes 0.4 s, which gateways without a store need not wait.
     from flamecrest.server.transfer.s3.presign import Presigner, StoreKey  # noqa: PLC0415
     from flamecrest.server.transfer.s3.store import Store  # noqa: PLC0415
@@ -86,7 +92,7 @@ def _access(settings: S3TransferSettings) -> StoreAccess:
     private, style = settings.private_url.get_secret_value(), settings.addressing_style
     days = settings.bucket_lifecycle_configuration.days
     return StoreAccess(
-        store=Store(settings.name, private, key, style, lifecycle_days=days),
+        store=Store(settings.name, private, key, style, lifecycle_days=days, pages=pages),
         public=Presigner(settings.public_url, key, style),
         private=Presigner(private, key, style),
         prefix=settings.bucket_name_prefix,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,8 @@ async def listening(sends: bytes, *, lists: bool = False, **times: float) -> Asy
     listener = Listener(sends, lists=lists)
     server = await asyncio.start_server(listener.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    store = Store("ceph", f"http://127.0.0.1:{port}", KEY, "path", lifecycle_days=3, **({"answer": 0.5} | times))
+    given: dict[str, Any] = {"answer": 0.5, **times}
+    store = Store("ceph", f"http://127.0.0.1:{port}", KEY, "path", lifecycle_days=3, **given)
     try:
         yield listener, store
     finally:

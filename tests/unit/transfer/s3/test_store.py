@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from flamecrest.sandbox.store import ACCESS_KEY, REGION, SECRET_KEY, ObjectStore, object_store
-from flamecrest.server.errors import Conflict, Denied, GatewayError, NotFound, Unavailable, Upstream
+from flamecrest.server.errors import Denied, GatewayError, NotFound, Unavailable, Upstream
 from flamecrest.server.transfer.s3.presign import Presigner, StoreKey
 from flamecrest.server.transfer.s3.store import Store
 
@@ -88,7 +88,7 @@ async def test_a_bucket_that_was_removed(store: Store, place: ObjectStore) -> No
         (StoreKey("other", SECRET_KEY, REGION), "begin", Upstream, "refuses the access key of the gateway"),
         (StoreKey(ACCESS_KEY, "wrong", REGION), "begin", Upstream, "refuses the access key of the gateway"),
         (StoreKey(ACCESS_KEY, "wrong", REGION), "head", Denied, "does not allow this"),
-        (StoreKey(ACCESS_KEY, "wrong", REGION), "bucket", Conflict, "belongs to another owner, or the access key"),
+        (StoreKey(ACCESS_KEY, "wrong", REGION), "bucket", Upstream, "refuses the access key of the gateway"),
     ],
 )
 async def test_refusals(place: ObjectStore, key: StoreKey, operation: str, kind: type[GatewayError], text: str) -> None:
@@ -112,3 +112,28 @@ async def test_a_store_that_is_not_there() -> None:
     with pytest.raises(Unavailable, match="The object store ceph does not respond"):
         await store.head("bucket", "a")
     store.close()
+
+
+PORTAL = "https://portal.example.org"
+
+
+@pytest.mark.anyio
+async def test_web_pages_may_use_a_bucket_beside_the_rules_that_it_has(store: Store, place: ObjectStore) -> None:
+    await store.ensure_bucket("of-pages")
+    other = {"AllowedOrigins": ["https://other.example.org"], "AllowedMethods": ["GET"]}
+    await store._request("put_bucket_cors", Bucket="of-pages", CORSConfiguration={"CORSRules": [other]})
+    for pages in ([PORTAL], [PORTAL], ["*"]):  # the last is another configuration of a later gateway
+        later = Store("ceph", place.url, KEY, "path", lifecycle_days=3, pages=pages)
+        await later.ensure_bucket("of-pages")
+        later.close()
+        rules = (await store._request("get_bucket_cors", Bucket="of-pages"))["CORSRules"]
+        assert [rule["AllowedOrigins"] for rule in rules] == [["https://other.example.org"], pages]
+        assert "ETag" in rules[1]["ExposeHeaders"]
+        assert "PUT" in rules[1]["AllowedMethods"]
+
+
+@pytest.mark.anyio
+async def test_a_new_bucket_has_no_rules_for_web_pages_without_origins(store: Store, place: ObjectStore) -> None:
+    await store.ensure_bucket("of-no-pages")
+    with pytest.raises(Upstream, match="NoSuchCORSConfiguration"):
+        await store._request("get_bucket_cors", Bucket="of-no-pages")

@@ -6,6 +6,7 @@ Foreign errors become kinds by their S3 codes: https://docs.aws.amazon.com/Amazo
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ from botocore.handlers import validate_bucket_name
 
 from flamecrest.server.errors import Conflict, Denied, GatewayError, NotFound, Unavailable, Upstream
 
+from .pages import allow_pages
 from .presign import AddressingStyle, StoreKey
 from .silence import Silence
 from .threads import DaemonThreads
@@ -39,6 +41,8 @@ LEAVING: Final = 5.0  # seconds for a request while the gateway stops: it tidies
 ANSWER_PART: Final = 0.8  # the part of the time left for it: the rest is for the error, and for tidying up
 DOUBT: Final = 5.0  # seconds of a request after which the store is probed beside it, again and again
 PROBE: Final = 10.0  # seconds for a request that any store answers at once
+
+_log: Final = logging.getLogger(__name__)
 
 _GONE: Final = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NoSuchUpload", "NotFound"})
 _DENIED: Final = frozenset({"403", "AccessDenied", "AllAccessDisabled", "Forbidden"})
@@ -63,6 +67,7 @@ class Store:
     else that it reports. They take `answer` seconds at most, and ANSWER_PART of the time until a `deadline`. The store
     is probed beside a request without an answer for `doubt` seconds, and after it. A store that answers the probe is
     slow, and the request goes on. While it does not answer, requests fail at once, except one at a time that tries it.
+    Scripts of web pages from the origins `pages` may use the URLs of its objects.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Store:
         style: AddressingStyle,
         *,
         lifecycle_days: int,
+        pages: Sequence[str] = (),
         answer: float = ANSWER,
         doubt: float = DOUBT,
         probe: float = PROBE,
@@ -82,7 +88,7 @@ class Store:
         self._key = key
         self._style = style
         self._ping: asyncio.Task[GatewayError | None] | None = None
-        self._days = lifecycle_days
+        self._days, self._pages = lifecycle_days, pages
         self._answer, self._doubt, self._patience = answer, doubt, min(probe, answer)
         self._threads = DaemonThreads(THREADS, "s3")
         self._probers = DaemonThreads(ATTEMPTS + 1, "s3-probe")  # requests that hang may have all the others
@@ -118,6 +124,19 @@ class Store:
         if bucket not in self._buckets:
             await self._call(partial(self._make_bucket, bucket), self._limit(deadline))
             self._buckets.add(bucket)
+            if self._pages:
+                await self._allow_pages(bucket, deadline)
+
+    async def _allow_pages(self, bucket: str, deadline: Deadline | None) -> None:
+        """Let web pages use a bucket, beside the rules that it has. Not all stores can; other clients need none."""
+
+        def ask() -> None:
+            allow_pages(self._opened(), bucket, self._pages)
+
+        try:
+            await self._call(ask, self._limit(deadline))
+        except GatewayError as error:
+            _log.warning("web pages may not use the bucket %s: %s", bucket, error.detail or error.public)
 
     async def begin_upload(
         self,
@@ -208,6 +227,7 @@ class Store:
             client.head_bucket(Bucket=bucket)
         except ClientError as error:
             if _code(error) in _DENIED:
+                self._require_key(client)
                 raise Conflict(
                     f"The bucket {bucket} of the object store {self.name} belongs to another owner, or the access key "
                     "may not use it"
@@ -234,6 +254,14 @@ class Store:
             "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": self._days},
         }
         client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
+
+    def _require_key(self, client: Any) -> None:
+        """Raise ClientError if the store refuses the access key itself: the answer to HEAD has no reason."""
+        try:
+            client.list_buckets()
+        except ClientError as error:
+            if _code(error) in _KEY:
+                raise
 
     def _create(self, client: Any, bucket: str) -> None:
         region = self._key.region
