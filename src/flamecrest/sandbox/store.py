@@ -40,6 +40,8 @@ class SignedOnly:
         self.failures = 0  # so many further requests are answered with 503
         self.other_tags = 0  # so many further parts get an entity tag that is no MD5, as of a store that encrypts
         self.seen: list[str] = []  # method and range of the requests that were passed on
+        self.held = ""  # requests with this text in their method, address or range wait for `go_on`
+        self.go_on = threading.Event()
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -47,6 +49,11 @@ class SignedOnly:
                 self.failures -= not self.down
                 raise Refused("ServiceUnavailable")
             verify(environ, time.time())
+            if (
+                self.held
+                and self.held in f"{environ['REQUEST_METHOD']} {environ['RAW_URI']} {environ.get('HTTP_RANGE')}"
+            ):
+                self.go_on.wait()
         except Refused as refused:
             left = int(environ.get("CONTENT_LENGTH") or 0)
             while left > 0 and (data := environ["wsgi.input"].read(min(left, 65536))):

@@ -140,7 +140,11 @@ def test_a_store_that_is_down(api, work, http, web, store) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        ({"path": "{}/no/file", "transferDirectives": {"transferMethod": "s3", "fileSize": 1}}, 404, "No such file"),
+        (
+            {"path": "{}/no/file", "transferDirectives": {"transferMethod": "s3", "fileSize": 1}},
+            404,
+            "folder for the file must exist",
+        ),
         ({"path": "{}", "transferDirectives": {"transferMethod": "s3", "fileSize": 1}}, 400, "Is a directory"),
         ({"path": "{}/x", "transferDirectives": {"transferMethod": "s3"}}, 400, "fileSize"),
         ({"path": "{}/x", "transferDirectives": {"transferMethod": "s3", "fileSize": 6 * 10**13}}, 400, "at most"),

@@ -93,6 +93,33 @@ def test_the_digest_that_a_client_gives(api, place, work, http, web, right: bool
         assert "Send the file" in shown["hint"]
 
 
+@pytest.mark.parametrize("api", ["gateway"], indirect=True)
+@pytest.mark.parametrize("direction", ["upload", "download"])
+def test_the_progress_of_the_gateway_as_the_mover(api, work, http, web, store, direction: str) -> None:
+    data = os.urandom(10 * MIB + 1)
+    store.gate.go_on.clear()
+    store.gate.held = f"bytes={10 * MIB}-" if direction == "upload" else "partNumber=3"  # the last part
+    try:
+        if direction == "upload":
+            transfer = start(http, api, f"{work}/file", len(data), "s3")
+            send(web, transfer, data)
+        else:
+            Path(f"{work}/file").write_bytes(data)
+            transfer = start(http, api, f"{work}/file", None, "s3")
+        until = time.monotonic() + PATIENCE
+        while not (shown := view(http, api, transfer.id))["bytesDone"]:
+            assert time.monotonic() < until, shown
+            time.sleep(0.1)
+        assert (shown["state"], shown["bytesTotal"]) == ("RUNNING", len(data)), shown
+        assert shown["bytesDone"] in {5 * MIB, 10 * MIB}
+    finally:
+        store.gate.held = ""
+        store.gate.go_on.set()
+    assert ended(transfer)["status"]["state"] == "COMPLETED"
+    shown = view(http, api, transfer.id)
+    assert (shown["bytesDone"], shown["filesDone"]) == (len(data), None), shown
+
+
 def test_a_download_says_the_digest(api, work, http) -> None:
     data = os.urandom(5 * MIB + 1)
     Path(f"{work}/it's -a file").write_bytes(data)

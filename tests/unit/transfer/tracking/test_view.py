@@ -7,7 +7,7 @@ import pytest
 from flamecrest.server.schedulers.slurm.states import JOB_STATES
 from flamecrest.server.schedulers.values import Job, Stage
 from flamecrest.server.transfer.records.names import RecordFiles, new_id
-from flamecrest.server.transfer.records.record import Record
+from flamecrest.server.transfer.records.record import End, Progress, Record
 from flamecrest.server.transfer.tracking.view import hint, state_of, view
 
 
@@ -50,6 +50,23 @@ def test_one_that_waits_for_nodes_says_so(before: str, reason: str) -> None:
     assert "Nodes are down or reserved" in (shown.hint or "")
     running = view(RecordFiles(b"/r", new_id(60)), record, "RUNNING", None, None, None, None)
     assert (running.reason, running.hint) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("record", "progress", "shown"),
+    [
+        (Record("s3", "upload", "/a", 1, size=9), Progress(2, done=5, total=9, job_id="1"), (9, 9, None)),
+        (Record("direct", "upload", "/a", 1, size=0), None, (0, None, None)),
+        (Record("streamer", "upload", "/a", 1), Progress(2, done=5, total=5), (5, 5, None)),
+        (Record("cp", "internal", "/a", 1, job_id="1"), None, (None, None, None)),
+        (Record("sync", "internal", "/a", 1), Progress(2, done=5, total=9, files=3), (5, 9, 3)),
+    ],
+)
+def test_bytes_of_a_transfer_that_was_completed(
+    record: Record, progress: Progress | None, shown: tuple[int | None, ...]
+) -> None:
+    seen = view(RecordFiles(b"/r", new_id(60)), record, "COMPLETED", End("COMPLETED", 3), progress, None, None)
+    assert (seen.done, seen.total, seen.files) == shown
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from flamecrest.server.errors import Field, Invalid
+from flamecrest.server.errors import Field, Invalid, NotFound
 from flamecrest.server.files.paths import check_new_file
 from flamecrest.server.files.remote.replacement.targets import find_target
 from flamecrest.server.files.remote.writing import require_regular
 from flamecrest.server.files.values import DEFAULT_WRITE
-from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, NO_ATTRS, PERMISSION_DENIED, SftpError
+from flamecrest.server.ssh.channels.sftp_packets import FLAG_READ, NO_ATTRS, NO_SUCH_FILE, PERMISSION_DENIED, SftpError
 from flamecrest.server.transfer.direct.landing import identify
 from flamecrest.server.transfer.direct.links import Ticket, depth_within
 from flamecrest.server.transfer.direct.parts import DataFile, PartPlan, plan_of
@@ -218,12 +218,16 @@ async def create_data(sftp: Sftp, files: RecordFiles, target: Target, prefix: st
 
     It is beside the target, or in the folder of records if the folder of an existing target takes no new file.
     """
-    path = names.data_beside(target.path.rpartition(b"/")[0] or b"/", files.transfer)
+    folder = target.path.rpartition(b"/")[0] or b"/"
+    path = names.data_beside(folder, files.transfer)
     # Who opened it while it is empty could read what comes. Without the mode of a new file it shows that at first.
     attrs = NO_ATTRS if target.existing is None and not target.new_mode else storage.PRIVATE
     try:
         return path, await _create_private(sftp, path, attrs, target.new_mode)
     except SftpError as error:
+        if error.code == NO_SUCH_FILE:
+            text = f"{prefix}: No such file or directory. The folder for the file must exist: "
+            raise NotFound(text + folder.decode("utf-8", "replace")) from None
         if error.code != PERMISSION_DENIED or target.existing is None:
             raise storage.explained(error, prefix) from None
     return files.data, await _create_private(sftp, files.data, storage.PRIVATE, None)

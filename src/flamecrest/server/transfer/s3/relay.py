@@ -31,7 +31,7 @@ from flamecrest.server.transfer.direct.links import Ticket
 from flamecrest.server.transfer.direct.uploads import SLOWEST_SUM, etag_of, read_slots
 from flamecrest.server.transfer.records import names, storage
 from flamecrest.server.transfer.records.names import RecordFiles, WorkFolder
-from flamecrest.server.transfer.records.record import End, Record
+from flamecrest.server.transfer.records.record import End, Progress, Record
 
 from .access import StoreAccess, parts_of
 from .closing import UserStore, close
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 TRIES: Final = 4  # of each part, with pauses of 1, 2, 4 … seconds
 OPENING: Final = 60.0  # seconds to open a file or a connection
+NOTED_EVERY: Final = 1.0  # seconds, or more, between two notes of the progress
 SENT: Final = "Multipart file upload successfully completed. The file can be downloaded until the URL expires."
 _TIMEOUT: Final = httpx.Timeout(60.0, pool=None)
 
@@ -114,10 +115,14 @@ class Relay:
                 return
         item, plan = self._access.place(record, self._username), parts_of(record)
         urls = await self._access.part_urls(self._access.private, item, plan.count)
-        etags = [""] * plan.count
+        etags, noted = [""] * plan.count, -NOTED_EVERY
 
         async def move(number: int) -> None:
+            nonlocal noted
             etags[number - 1] = await self._put(record, plan, number, urls[number - 1])
+            if time.monotonic() - noted >= NOTED_EVERY:
+                noted = time.monotonic()
+                await self._note(files, record, sum(plan.span(at)[1] for at, etag in enumerate(etags, 1) if etag))
 
         summing = asyncio.create_task(self._digest(record))
         try:
@@ -133,6 +138,12 @@ class Relay:
             summing.cancel()
         async with self._sftp() as sftp:
             await storage.finish(sftp, files, End("COMPLETED", int(time.time()), sha256=sha256), SENT)
+
+    async def _note(self, files: RecordFiles, record: Record, done: int) -> None:
+        """Note how many bytes were sent, for those who look at the transfer."""
+        with suppress(GatewayError, SftpError):
+            async with self._sftp() as sftp:
+                await storage.write_progress(sftp, files, Progress(int(time.time()), done, record.size))
 
     async def _digest(self, record: Record) -> str:
         """The SHA-256 of the file of a download, by the cluster; empty where that has no commands."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from flamecrest.server.errors import Conflict, Invalid, NotFound, Upstream
+from flamecrest.server.schedulers.values import Stage
 from flamecrest.server.ssh.channels.sftp_packets import SftpError
 from flamecrest.server.transfer.direct.parts import plan_of
 from flamecrest.server.transfer.direct.uploads import read_slots
@@ -245,6 +246,8 @@ class RemoteTrackedTransfers:
             (job, *_) = await self.tools.lookup.job(files.transfer, deadline)
         except NotFound:
             return Standing("PENDING", None, progress)
+        if progress is None and job.stage is Stage.RUNNING:  # the gateway may be the mover
+            progress = await _progress_of_parts(sftp, files, record)
         return Standing(state_of(job), await storage.read_end(sftp, files), progress, why(job) or "")
 
     async def _is_silent(self, sftp: Sftp, files: RecordFiles, record: Record, progress: Progress | None) -> bool:

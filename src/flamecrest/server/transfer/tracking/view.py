@@ -82,7 +82,7 @@ def view(
     then: Submitted | None,
 ) -> TransferView:
     """The view of a transfer. `reason` is its error, or why it is pending."""
-    done = record.size if state == "COMPLETED" and progress is None else None if progress is None else progress.done
+    done = _bytes_done(record, state, progress)
     total = (progress.total if progress is not None and progress.total else record.size) or None
     until = end.at if end is not None else int(time.time()) if progress is None else progress.at
     rate = done / max(1, until - record.created) if done and record.direction != "download" else None
@@ -97,12 +97,21 @@ def view(
         str(system) if system else None, (progress.job_id if progress is not None else "") or record.job_id or None,
         record.created, None if end is None else end.at,
         names.expiry(files.transfer) if end is None and record.method == "direct" else None,
-        done, total, None if progress is None else progress.files, rate, remaining,
+        done, total, progress.files if progress is not None and record.direction == "internal" else None, rate,
+        remaining,
         (end.etag if end is not None else "") or None, (end.sha256 if end is not None else "") or None,
         shown or (then.error if then is not None else None), reason_hint(waits) or hint(shown),
         _log(record, "output", files.log), _log(record, "errors", files.errors), None if then is None else then.job_id,
         bool(record.details.get("delete")), waits,
     )  # fmt: skip
+
+
+def _bytes_done(record: Record, state: State, progress: Progress | None) -> int | None:
+    """The bytes that were transferred; None if that is not known."""
+    of_file = record.direction != "internal"  # nobody counts what a job for files copies
+    if state == "COMPLETED" and of_file and (record.size or progress is None):
+        return record.size  # the last progress is that of a while before
+    return None if progress is None else progress.done
 
 
 def damaged_view(files: RecordFiles, created: int, error: str) -> TransferView:
