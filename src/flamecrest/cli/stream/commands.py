@@ -94,7 +94,10 @@ def _coordinates(path: Path | None) -> Coordinates:
         else:
             text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
         if text.lstrip().startswith("{"):
-            text = str(json.loads(text)["transferDirectives"]["coordinates"])
+            answer = json.loads(text)
+            if "transferDirectives" not in answer and "message" in answer:
+                fail(f"the gateway has refused the transfer: {answer['message']}")
+            text = str(answer["transferDirectives"]["coordinates"])
         return Coordinates.decoded(text)
     except (OSError, ValueError, KeyError, TypeError):
         fail(f"there are no valid coordinates in {f'${VARIABLE}' if path is None else path}")

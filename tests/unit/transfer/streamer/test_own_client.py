@@ -74,6 +74,12 @@ def test_invalid_coordinates(tmp_path: Path) -> None:
         assert (done.exit_code, "no valid coordinates" in done.stderr) == (1, True)
 
 
+def test_an_answer_that_refuses_the_transfer(tmp_path: Path) -> None:
+    refusal = {"errorType": "validation", "message": "the method streamer is not available (available: s3)"}
+    done = stream("send", tmp_path / "file", json.dumps(refusal))
+    assert (done.exit_code, "refused the transfer: the method streamer is not available" in done.stderr) == (1, True)
+
+
 @pytest.mark.parametrize(("verb", "command"), [("upload", "receive"), ("download", "send")])
 def test_the_wrong_direction(run, tmp_path: Path, verb: str, command: str) -> None:
     (tmp_path / "file").write_bytes(b"abc")
