@@ -7,7 +7,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from flamecrest.server.errors import Conflict, Denied, GatewayError, Timeout, Unavailable, Upstream
+from flamecrest.server.errors import Conflict, Denied, GatewayError, NotFound, Timeout, Unavailable, Upstream
+from flamecrest.server.transfer.port import RefusedKey
 
 from .running import Advice, UnusableResponse
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 LIFE: Final = 300.0  # seconds of the URLs
 STORE_ADVICE: Final[Advice] = {
+    RefusedKey: "correct access_key_id and secret_access_key; after RequestTimeTooSkewed, set the clock of this "
+    "machine or of the store",
+    NotFound: "private_url must be the address of the S3 service itself",
     Denied: "correct access_key_id and secret_access_key; the key must be allowed to create buckets",
     Conflict: "correct access_key_id and secret_access_key; if the bucket belongs to somebody else, set "
     "bucket_name_prefix",

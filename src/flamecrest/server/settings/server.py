@@ -152,8 +152,8 @@ class ServerSettings(Section):
     )
     cors_origins: Annotated[tuple[Annotated[Word, AfterValidator(_origin)], ...], ReadBy("server.app")] = Field(
         default=(),
-        description="The origins of web pages whose scripts may use the API, and the buckets of object stores (CORS), as "
-        "browsers send them; `*`: all.",
+        description="The origins of web pages whose scripts may use the API, and the buckets of object stores (CORS), "
+        "as browsers send them; `*`: all.",
         examples=[["https://portal.example.org"]],
         json_schema_extra=FLAMECREST_ONLY,
     )

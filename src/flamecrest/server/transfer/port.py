@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from flamecrest.server.errors import Field, Invalid
+from flamecrest.server.errors import Field, Invalid, Upstream
 
 if TYPE_CHECKING:
     from flamecrest.server.deadline import Deadline
     from flamecrest.server.files.values import Compression, CompressOptions
+
+
+class RefusedKey(Upstream):
+    """The object store does not accept the key of the gateway, or what was signed with it at this time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError,
 from botocore.handlers import validate_bucket_name
 
 from flamecrest.server.errors import Conflict, Denied, GatewayError, NotFound, Unavailable, Upstream
+from flamecrest.server.transfer.port import RefusedKey
 
 from .pages import allow_pages
 from .presign import AddressingStyle, StoreKey
@@ -379,7 +380,7 @@ class Store:
         if code in _GONE:
             return NotFound(f"{store}: no such object, upload or bucket", detail=detail)
         if code in _KEY:
-            return Upstream(f"{store} refuses the access key of the gateway ({code})", detail=detail)
+            return RefusedKey(f"{store} refuses the access key of the gateway ({code})", detail=detail)
         if code in _DENIED:
             return Denied(f"{store} does not allow this with the access key of the gateway", detail=detail)
         if code in _BUSY:
