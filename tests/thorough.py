@@ -338,6 +338,7 @@ THOROUGH: Mapping[str, Sequence[str]] = {
     ),
     "tests/unit/http/files/test_paths.py": (r"test_all_operations_accept_any_file_name\[(?!.*(new.nline|it's|xed))",),
     "tests/unit/ssh/pool/test_shared_opening.py": ("test_few_channels_serve_a_mixed_crowd",),
+    "tests/unit/files/test_final_offsets.py": (r"test_the_client_of_a_piece_has_gone\[(?!disconnected)",),
     "tests/unit/files/test_killed_scripts.py": (r"test_a_copy_that_is_killed\[9",),
     "tests/unit/transfer/jobs/test_job_scripts.py": (r"test_a_name_never_becomes_a_directive\[(?!.*\\n)",),
     "tests/unit/transfer/trees/test_attacks.py": (

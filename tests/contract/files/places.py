@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from grp import getgrgid
 from pathlib import Path
 from pwd import getpwuid
@@ -117,6 +117,7 @@ class SshPlace:
     session: Session
     pool: Pool
     server: SshServer | None  # None on the live site
+    another: Callable[[], Pool] | None = None  # makes a pool with connections of its own; None on the live site
 
 
 def soon() -> Deadline:
@@ -148,11 +149,15 @@ async def on_sandbox(root: Path, *, subsystem: bool, programs: Sequence[Path] = 
     try:
         trust = HostKeyVerifier(pinned=[server.host_key.export_public_key("openssh").decode()])
         keys = StaticCredentials({"ann": StaticKey(key.export_private_key().decode())})
-        async with Pool([Host("127.0.0.1", server.port)], keys, trust, PoolLimits()) as pool:
+
+        def made() -> Pool:
+            return Pool([Host("127.0.0.1", server.port)], keys, trust, PoolLimits())
+
+        async with made() as pool:
             owner = ("ann", "ann") if subsystem else my_names()
             place = over_ssh(pool, SftpOpener(servers=()), "ann", f"{users['ann'].home}/work", owner, server)
             await asyncio.to_thread(Path(place.folder).mkdir)  # no channel is opened yet
-            yield place
+            yield replace(place, ssh=SshPlace("ann", place.session, pool, server, made))
     finally:
         await server.stop()
 

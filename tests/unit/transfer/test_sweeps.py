@@ -126,7 +126,7 @@ async def test_a_ticket_costs_the_same_in_a_large_folder(place: Place) -> None:
 async def test_a_large_folder_is_swept_at_once(place: Place) -> None:
     await place.ticket()
     await place.swept()
-    old = place.old(1000)
+    old = place.old(300)
     assert len(old) < 100 * BATCHES
     place.clock.now += INTERVAL
     kept = await place.ticket()
@@ -136,7 +136,7 @@ async def test_a_large_folder_is_swept_at_once(place: Place) -> None:
 
 
 async def test_the_data_of_expired_uploads_goes(place: Place) -> None:
-    expired = [await place.ticket(lifetime=-1) for _ in range(20)]
+    expired = [await place.ticket(lifetime=-1) for _ in range(6)]
     assert len(expired) < MOST_EXPIRED
     await place.swept()
     place.clock.now += INTERVAL
@@ -149,7 +149,7 @@ async def test_the_data_of_expired_uploads_goes(place: Place) -> None:
         ends = [await storage.read_end(sftp, RecordFiles(folder, one)) for one in (*expired, kept)]
         return [None if end is None else end.state for end in ends]
 
-    assert await place.session.sftp(use, Deadline.after(60)) == ["TIMEOUT"] * 20 + [None]
+    assert await place.session.sftp(use, Deadline.after(60)) == ["TIMEOUT"] * 6 + [None]
 
 
 async def test_a_folder_is_swept_also_after_a_failure(place: Place) -> None:

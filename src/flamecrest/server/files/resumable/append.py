@@ -33,6 +33,8 @@ class Outstanding:
     def __init__(self, patience: float) -> None:
         self._patience = patience  # seconds until writes without an answer are no longer waited for
         self.stopped = False  # by a request that has taken the upload over
+        self.ending = False  # nothing more is received; what has arrived is being recorded
+        self.ended = asyncio.Event()  # nothing more is recorded, except by writes that are under way
         self._futures: set[asyncio.Future[None]] = set()
 
     def add(self, future: asyncio.Future[None]) -> asyncio.Future[None]:
@@ -51,6 +53,22 @@ class Outstanding:
         if waiting := [future for future in self._futures if not future.done()]:
             await asyncio.wait(waiting, timeout=self._patience)
         return not self._futures
+
+    async def settled(self, seconds: float) -> bool:
+        """Wait until the offset of a request that receives nothing more is final. Raises Locked after so many seconds.
+
+        False: it still receives, and was not waited for.
+        """
+        if not self.ending:
+            return False
+        try:
+            async with asyncio.timeout(min(seconds, self._patience)):
+                await self.ended.wait()
+                if waiting := [future for future in self._futures if not future.done()]:
+                    await asyncio.wait(waiting)
+        except TimeoutError:
+            raise Locked("Another request works on this upload") from None
+        return True
 
 
 class UploadWriter:
@@ -76,16 +94,19 @@ class UploadWriter:
         self.state = replace(self.state, writing=True)
         self._sftp.forget(self._write(self._head, 0, self.state.head()))  # answered before the bytes
         digest = None if checksum is None else hashlib.new(checksum.algorithm, usedforsecurity=False)
-        async for chunk in chunks:
-            if self._length is not None and self._sent + len(chunk) > self._length:
-                raise TooLarge("More bytes than the upload's length")
-            if digest is not None:
-                digest.update(chunk)
-            await self.lock.beat()
-            await self._add(chunk)
-            late = time.monotonic() - self._recorded_at > CHECKPOINT_SECONDS
-            if digest is None and (late or self.safe - self.state.offset > CHECKPOINT_BYTES):
-                await self.checkpoint()
+        try:
+            async for chunk in chunks:
+                if self._length is not None and self._sent + len(chunk) > self._length:
+                    raise TooLarge("More bytes than the upload's length")
+                if digest is not None:
+                    digest.update(chunk)
+                await self.lock.beat()
+                await self._add(chunk)
+                late = time.monotonic() - self._recorded_at > CHECKPOINT_SECONDS
+                if digest is None and (late or self.safe - self.state.offset > CHECKPOINT_BYTES):
+                    await self.checkpoint()
+        finally:
+            self.outstanding.ending = True
         if checksum is not None and digest is not None and not hmac.compare_digest(digest.digest(), checksum.digest):
             raise ChecksumMismatch("The bytes that arrived do not have the checksum that was given")
         await self.checkpoint(end=True)

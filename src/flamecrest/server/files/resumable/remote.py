@@ -44,6 +44,7 @@ from flamecrest.server.files.resumable.storage import (
     mark_removed,
     opened_state,
     read,
+    settled_writer,
     stop_writer,
     sweep,
     writer_begins,
@@ -104,12 +105,12 @@ class RemoteUploads:
             state = await read(sftp, names)
             if state is None:
                 return None
-            names = names.of(state)
-            if state.offset == state.length and not state.finished:
+            at = names.of(state)
+            if state.offset != state.length:
+                state = await self._settled(sftp, at, state, deadline)
+            if state is not None and state.offset == state.length and not state.finished:
                 # a complete upload must be at its target before it is reported
-                state = await self._complete(sftp, key, names)
-            elif not state.finished and await released_soon(sftp, names.lock):
-                state = await read(sftp, names)
+                state = await self._complete(sftp, key, at)
             return None if state is None else UploadStatus(key, state.offset, state.length, state.metadata)
 
         return await self._sftp(use, deadline, key.path) or await self._finished(key, deadline)
@@ -186,6 +187,13 @@ class RemoteUploads:
                 await fence(sftp, at, state, lock, file.handle, self._identify)
         return await self._append(sftp, key, names, lock, offset, chunks, length, checksum)
 
+    @staticmethod
+    async def _settled(sftp: Sftp, names: UploadFiles, state: UploadState, deadline: Deadline) -> UploadState | None:
+        """The state after an earlier request, if one is about to end: its client asks where to go on."""
+        released = await released_soon(sftp, names.lock)
+        ended = await settled_writer(names.data, deadline.left() / 2)
+        return await read(sftp, names) if released or ended or state.writing else state
+
     async def _complete(self, sftp: Sftp, key: UploadKey, names: UploadFiles) -> UploadState | None:
         """Put an upload that has all its bytes in place; None if it is gone."""
         try:
@@ -241,6 +249,7 @@ class RemoteUploads:
             raise
         finally:
             tail.forget()
+            tail.outstanding.ended.set()
 
     async def _rescue(self, names: UploadFiles, tail: UploadWriter) -> None:
         """Record the acknowledged offset over another connection, after the first was lost."""

@@ -53,6 +53,15 @@ def writer_ended(data: bytes) -> None:
     _writers.pop(data, None)
 
 
+async def settled_writer(data: bytes, seconds: float) -> bool:
+    """Wait for an earlier request of this gateway that is about to end. Raises Locked after so many seconds.
+
+    False: there is none.
+    """
+    before = _writers.get(data)
+    return before is not None and await before.settled(seconds)
+
+
 async def stop_writer(names: UploadFiles, state: UploadState) -> bool:
     """Stop an earlier request of this gateway. Whether nobody writes to the data and state files any more."""
     if not state.writing:
