@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from flamecrest.server.errors import Invalid, Upstream
 from flamecrest.server.files.paths import IsFolder
 from flamecrest.server.files.remote.errors import operation_error
+from flamecrest.server.files.remote.replacement import moved
 from flamecrest.server.files.remote.replacement.questions import made
 from flamecrest.server.files.values import Stat
 from flamecrest.server.ssh.channels.sftp_packets import (
@@ -71,6 +72,7 @@ class TemporaryFile:
         self._handle = handle
         self._prefix = prefix
         self._closed = False
+        self._size = 0  # bytes that were sent
         self._writes: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @classmethod
@@ -127,6 +129,7 @@ class TemporaryFile:
                 writes.append((size, sftp.write(self._handle, offset, *parts)))
                 offset += size
                 pending += size
+        self._size = offset
 
     async def finish(self, target: Target, options: WriteOptions) -> Made:
         """Set mode and time, and close the file. It gets the rights of an existing file later (replacement/landing.py).
@@ -135,6 +138,8 @@ class TemporaryFile:
         All requests are sent without waiting for the last writes, so that a small file takes one round trip.
         """
         sftp, handle = self._sftp, self._handle
+        if self._size > IN_FLIGHT_BYTES:  # it took so long that its folder may have been renamed
+            await self._require_path()
         mode = options.mode if options.mode is not None else target.new_mode
         pending: list[asyncio.Future[None]] = []
         if target.existing is None and mode is not None:
@@ -161,6 +166,13 @@ class TemporaryFile:
             sftp.forget(looking)
         return made(self.path, attrs)
 
+    async def _require_path(self) -> None:
+        """Raise NotFound if the path does not lead to the file any more: while it is open, it can still be removed."""
+        try:
+            await within_stall_timeout(self._sftp, self._sftp.lstat(self.path))
+        except SftpError as error:
+            raise operation_error(error, self._prefix) from None
+
     async def _written(self) -> None:
         await self._checked(self._writes.popleft()[1])
 
@@ -177,9 +189,11 @@ class TemporaryFile:
         """Remove the file. Does not wait for the answers, as the caller may be cancelled."""
         for _, future in self._writes:
             self._sftp.forget(future)
-        if not self._closed:  # never twice: the server may have reused the handle for another file
-            self._sftp.forget(self._sftp.close_handle(self._handle))
-        self._sftp.forget(self._sftp.remove(self.path))
+        if self._closed:  # never twice: the server may have reused the handle for another file
+            self._sftp.forget(self._sftp.remove(self.path))
+        else:
+            self._closed = True
+            moved.remove(self._sftp, self.path, self._handle)
 
 
 class Rechunker:
