@@ -118,6 +118,9 @@ def test_pages_of_allowed_origins(place: Place, http: httpx.Client) -> None:
     sent = httpx.put(url, content=b"x", headers={"Origin": PAGE})
     assert (sent.status_code, sent.headers["access-control-allow-origin"]) == (200, PAGE)
     assert "etag" in sent.headers["access-control-expose-headers"].lower()
+    cancelled = http.delete(f"/filesystem/jobs/transfer/{made['transferJob']['jobId']}")
+    assert cancelled.status_code == 204, cancelled.text
+    assert not [name for name in names(http, place) if name.startswith(".flamecrest")]
 
 
 def test_bucket_of_another_owner(place: Place, http: httpx.Client) -> None:
