@@ -21,6 +21,7 @@ import yaml
 from anyio.from_thread import start_blocking_portal
 
 from flamecrest.sandbox.centre import SYSTEM, Centre
+from flamecrest.sandbox.slurm.toy import ToySlurm
 from tests.live.process import Server, gateway
 
 from .test_between_systems import OTHER, PATIENCE, USER, wait_for
@@ -42,6 +43,7 @@ class World:
     system: str
     servers: list[Server]
     clients: list[httpx.Client]
+    slurm: ToySlurm
 
     def client(self, number: int, work: Path) -> Client:
         return Client(self.clients[number], self, str(work))
@@ -62,7 +64,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         clients = [httpx.Client(base_url=one.url, headers=headers, timeout=PATIENCE, verify=False) for one in servers]
         for client in clients:
             stack.callback(client.close)
-        yield World(Path(str(centre.home(USER))), centre.system, servers, clients)
+        yield World(Path(str(centre.home(USER))), centre.system, servers, clients, centre.slurm)
 
 
 @pytest.fixture
@@ -98,9 +100,9 @@ def left(folder: Path) -> list[Path]:
     return list(folder.glob(".flamecrest-*"))
 
 
-def begin(client: Client, kind: str, target: str) -> str:
+def begin(client: Client, kind: str, target: str, **more: Any) -> str:
     source = f"{client.work}/from" if kind == "sync" else f"{client.work}/alone/file"
-    body = {"path": source, "targetPath": f"{client.work}/{target}", "targetSystem": OTHER}
+    body = {"path": source, "targetPath": f"{client.work}/{target}", "targetSystem": OTHER, **more}
     begun = client.http.post(f"{client.url}/{kind}", json=body)
     assert begun.status_code == 201, begun.text
     return str(begun.json()["transferJob"]["jobId"])
@@ -138,6 +140,21 @@ def test_a_transfer_is_cancelled(world: World, work: Path, kind: str, folder: st
     either = kind == "sync" or number == 1  # the file may have been replaced just before its transfer was stopped
     expected = {"CANCELLED": (b"old", new) if either else (b"old",), "COMPLETED": (new,)}
     assert (work / folder / "file").read_bytes() in expected[state]
+
+
+def test_a_copy_that_is_cancelled_when_the_file_is_in_its_place(world: World, work: Path) -> None:
+    """The transfer is complete, and its job, which is being submitted just then, follows."""
+    client, target = world.client(0, work), work / "copies/file"
+    then = {"workingDirectory": str(work), "script": "#!/bin/sh\ntrue\n", "account": "test"}
+    world.slurm.set(slow=1.0)
+    try:
+        transfer = begin(client, "copy", "copies/file", thenSubmit=then)
+        wait_for(lambda: target.stat().st_size == SMALL)
+        assert client.http.delete(f"{client.url}/{transfer}").status_code == 204
+        assert client.get(transfer)["state"] == "COMPLETED"
+    finally:
+        world.slurm.set(slow=0.0)
+    wait_for(lambda: client.get(transfer)["thenJobId"])
 
 
 def test_what_a_killed_gateway_has_left_is_finished_by_another(world: World, work: Path) -> None:

@@ -89,7 +89,7 @@ async def test_all_ends_with_the_gateway() -> None:
     watch.run("one", never)
     watch.follow("two", not_yet)
     watch.run("three", never)
-    watch.stop("three")
+    await watch.stop("three")
     await watch.close()
     await until_idle(watch)
 
@@ -114,5 +114,5 @@ async def test_the_last_error_is_known_until_the_work_succeeds() -> None:
     assert (watch.failed("other"), watch.failed("transfer 0")) == ("later", None)  # the oldest is forgotten
     watch.run("other", works)
     await until_idle(watch)
-    watch.stop("transfer 1")
+    await watch.stop("transfer 1")
     assert (watch.failed("other"), watch.failed("transfer 1")) == (None, None)

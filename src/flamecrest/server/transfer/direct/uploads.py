@@ -22,6 +22,7 @@ from flamecrest.server.errors import (
     Unavailable,
     Upstream,
 )
+from flamecrest.server.files.remote.replacement.landing import through_cancellation
 from flamecrest.server.files.remote.replacement.opening import opened_itself
 from flamecrest.server.files.remote.writing import within_stall_timeout
 from flamecrest.server.files.resumable.lock import UploadLock, acquire
@@ -116,8 +117,10 @@ class RemoteDirectUploads:
                 sha256 = _wanted(sha256, record)
                 if await _is_there(sftp, record) or not await is_landed(self._session, record):
                     listed = sums if record.size else sums or None
-                    await self._put_in_place(sftp, files, record, lock, ticket, found, listed, sha256)
-                return (await completed(sftp, files, found, sha256)).etag
+                    end = await self._put_in_place(sftp, files, record, lock, ticket, found, listed, sha256)
+                else:
+                    end = await completed(sftp, files, found, sha256)
+                return end.etag
         except Gone:
             raise
         except (Conflict, Denied, Invalid, NotFound, Upstream) as error:
@@ -160,13 +163,17 @@ class RemoteDirectUploads:
         found: Sequence[Slot | None],
         sums: Mapping[int, str] | None,
         sha256: bytes | None,
-    ) -> None:
+    ) -> End:
+        async def land_and_record(file: OpenFile) -> End:
+            await land_data(self._session, sftp, record, ticket.path, file, lock)
+            return await completed(sftp, files, found, sha256)
+
         _require_parts(found, sums)
         owner = (await sftp.lstat(files.record)).uid
         try:
             async with opened_data(self._session, sftp, record, owner) as file:
                 await self._check_content(sftp, file, record, found, sha256)
-                await land_data(self._session, sftp, record, ticket.path, file, lock)
+                return await through_cancellation(land_and_record(file))  # the record says what is at the target
         except SftpError as error:
             if error.code == NO_SUCH_FILE:
                 raise Conflict(GONE) from None

@@ -130,12 +130,19 @@ class StoreMoves:
             if record is None or record.method != "s3":
                 return False
             if end is None:
-                self._watch.stop(transfer)
+                await self._watch.stop(transfer)
                 if progress is not None and progress.job_id:
                     with suppress(NotFound):
                         await self._scheduler.cancel(progress.job_id, deadline)
-                await self._close(sftp, files, record, "CANCELLED", "The transfer was cancelled.")
+                await self._cancelled(sftp, files, record)
         return True
+
+    async def _cancelled(self, sftp: Sftp, files: RecordFiles, record: Record) -> None:
+        """Record the end of a transfer that was cancelled: as complete if the file is in its place already."""
+        await storage.discard(sftp, record.data)  # nothing can be put in its place any more
+        if record.direction == "upload" and await is_landed(self._session, record):
+            await storage.finish(sftp, files, End("COMPLETED", int(time.time())), UPLOADED)
+        await self._close(sftp, files, record, "CANCELLED", "The transfer was cancelled.")
 
     # --- the states
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE: Final = 1.0  # seconds before the first look
 LONGEST_PAUSE: Final = 30.0  # seconds between two looks
+ENDING: Final = 20.0  # seconds that the end of a task is waited for
 MOST_FAILED: Final = 1000  # transfers of which the last error is kept
 
 _log = logging.getLogger(__name__)
@@ -58,12 +59,14 @@ class Watch:
         """Why the last work of `run` has failed; None if it has not, or that is not known any more."""
         return self._failed.get(transfer)
 
-    def stop(self, transfer: str) -> None:
-        """End what this process does for a transfer."""
+    async def stop(self, transfer: str) -> None:
+        """End what this process does for a transfer, and wait for that: it may put a file in its place just now."""
         self._failed.pop(transfer, None)
-        for name in (transfer, f"{transfer} run"):
-            if (task := self._tasks.get(name)) is not None:
-                task.cancel()
+        found = [task for name in (transfer, f"{transfer} run") if (task := self._tasks.get(name)) is not None]
+        for task in found:
+            task.cancel()
+        if found:
+            await asyncio.wait(found, timeout=ENDING)
 
     async def _run(self, transfer: str, work: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -34,6 +34,7 @@ MOST_OF_USER: Final = 8
 LONGEST: Final = 7 * 24 * 3600  # seconds of a transfer
 DONE: Final = "The transfer was completed."
 STOPPED: Final = "The gateway that worked on it was stopped. A retry goes on where it ended."
+_LINES: Final = {"COMPLETED": DONE, "CANCELLED": "The transfer was cancelled."}
 
 _log: Final = logging.getLogger(__name__)
 
@@ -42,7 +43,8 @@ _log: Final = logging.getLogger(__name__)
 class Work:
     """What is to be done for a transfer. `progress` says how far it is, `errors` what has failed.
 
-    `run` is cancelled with the text STOPPED if the gateway ends, and without a text if the transfer is cancelled.
+    `run` is cancelled with the text STOPPED if the gateway ends, and without a text if the transfer is cancelled. It
+    may return an end also then: what was done already stays.
     """
 
     session: Session  # of the records
@@ -135,7 +137,7 @@ class RunningTransfers:
         return transfer in self._tasks
 
     async def stop(self, transfer: str) -> None:
-        """Stop a transfer whose end was recorded."""
+        """Stop a transfer, and wait until its end was recorded. It may have been completed before."""
         task = self._tasks.get(transfer)
         if task is not None:
             task.cancel()
@@ -160,7 +162,7 @@ async def _attend(work: Work) -> None:
     except asyncio.CancelledError as cancelled:
         running.cancel(*cancelled.args)
         await asyncio.gather(running, return_exceptions=True)
-        end = End("FAILED", int(time.time()), error=STOPPED)
+        end = _end_of_cancelled(running, by_user=cancelled.args != (STOPPED,))
         with suppress(TimeoutError):
             async with asyncio.timeout(STEP):
                 await _finish(work, end, tries=1)
@@ -170,6 +172,14 @@ async def _attend(work: Work) -> None:
         await asyncio.gather(running, return_exceptions=True)
     if end is not None:
         await _finish(work, end, tries=5)
+
+
+def _end_of_cancelled(running: asyncio.Future[End], *, by_user: bool) -> End:
+    """The end of work that was cancelled."""
+    if not running.cancelled() and running.exception() is None:
+        return running.result()
+    now = int(time.time())
+    return End("CANCELLED", now) if by_user else End("FAILED", now, error=STOPPED)
 
 
 async def _watch(work: Work, running: asyncio.Future[End]) -> End | None:
@@ -206,7 +216,7 @@ async def _finish(work: Work, end: End, *, tries: int) -> None:
     async def use(sftp: Sftp) -> None:
         await storage.write_progress(sftp, work.files, work.progress())
         await storage.append_log(sftp, work.files.errors, *work.errors())
-        line = DONE if end.state == "COMPLETED" else f"The transfer has failed: {end.error}"
+        line = _LINES.get(end.state) or f"The transfer has failed: {end.error}"
         await storage.finish(sftp, work.files, end, line)
 
     for attempt in range(tries):

@@ -60,7 +60,7 @@ class FileCopy:
         self._before = before
         self._size = stat.size or 0
         self._done = 0
-        self._upload = ""
+        self._upload = self._digest = ""
         self._sum = hashlib.sha256()
 
     async def run(self) -> End:
@@ -77,9 +77,9 @@ class FileCopy:
                         start, size = plan.span(number)
                         chunks = self._counted(reader.chunks(start, start + size))
                         await uploads.put_part(ticket, number, chunks, Deadline.after(STEP))
-                digest = await self._sha256() if there else self._sum.hexdigest()
-                await uploads.complete(ticket, None, bytes.fromhex(digest), Deadline.after(STEP))
-        return End("COMPLETED", int(time.time()), sha256=digest)
+                self._digest = await self._sha256() if there else self._sum.hexdigest()
+                await uploads.complete(ticket, None, bytes.fromhex(self._digest), Deadline.after(STEP))
+        return End("COMPLETED", int(time.time()), sha256=self._digest)
 
     async def _begun(self, mtime: int) -> tuple[Ticket, set[int]]:
         """The upload, and the parts of it that are there: those of an earlier attempt if the source is the same."""
@@ -100,7 +100,10 @@ class FileCopy:
 
     @asynccontextmanager
     async def _kept_if_interrupted(self, ticket: Ticket) -> AsyncIterator[None]:
-        """Remove the upload after an error, unless another attempt may go on with it."""
+        """Remove the upload after an error, unless another attempt may go on with it.
+
+        An error, or a cancellation, that comes when the file is in its place already is none.
+        """
         try:
             yield
         except _INTERRUPTED:
@@ -108,7 +111,8 @@ class FileCopy:
         except BaseException as error:
             if not (isinstance(error, asyncio.CancelledError) and error.args == (STOPPED,)):
                 with suppress(GatewayError):
-                    await self._target.uploads.abort(ticket, Deadline.after(STEP))
+                    if await self._target.uploads.abort(ticket, Deadline.after(STEP)):
+                        return
                 self._upload = ""
             raise
 

@@ -107,8 +107,8 @@ class RemoteTrackedTransfers:
         if record.job_id:  # the scheduler says how it has ended
             await self.tools.scheduler().cancel(record.job_id, deadline)
             return None
+        await self.tools.running.stop(name)  # first: it knows whether the target was replaced already
         await self.tools.lookup.cancel(name, deadline)
-        await self.tools.running.stop(name)
         return left
 
     async def cancel_steps(self, transfer: str, target: TrackedTransfers, deadline: Deadline) -> None:

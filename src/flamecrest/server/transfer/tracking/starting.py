@@ -8,7 +8,7 @@ import os
 import stat as stat_bits
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
@@ -24,7 +24,7 @@ from flamecrest.server.transfer.trees.compare import CompareOptions, Step
 from flamecrest.server.transfer.trees.patterns import Filter
 from flamecrest.server.transfer.trees.sync import Place, Synchronization
 
-from .background import LONGEST, Work
+from .background import LONGEST, STOPPED, Work
 from .filecopy import Earlier, FileCopy
 from .port import PlannedStep, SyncPlan, SyncRequest
 from .storecopy import THROUGH_STORE, StoreCopy, cancel_steps
@@ -211,7 +211,7 @@ class FolderTransfers:
         async def run() -> End:
             end = await work.run()
             if packed is not None and end.state == "COMPLETED":
-                await target.then.submit(files, tools.session)
+                await _uncancelled(target.then.submit(files, tools.session))
             return end
 
         tools.running.start(tools.username, Work(tools.session, files, run, work.progress, work.errors))
@@ -256,6 +256,19 @@ async def _sftp(session: Session, use: Callable[[Sftp], Awaitable[T]], deadline:
         return await session.sftp(use, deadline)
     except SftpError as error:
         raise storage.explained(error, "transfer") from None
+
+
+async def _uncancelled(submission: Coroutine[Any, Any, object]) -> None:
+    """Submit the job of a transfer that is complete, also if that is cancelled meanwhile; not if the gateway stops."""
+    task = asyncio.ensure_future(submission)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError as cancelled:
+        if cancelled.args == (STOPPED,):
+            task.cancel()
+            raise
+        await asyncio.wait([task])
+        task.result()
 
 
 async def _resolved(session: Session, path: str, deadline: Deadline) -> bytes:

@@ -69,7 +69,11 @@ class StoreCopy:
             await self._ended(self._target, received.job_id, "fetched from the object store")
         except BaseException:
             with suppress(GatewayError):
-                await cancel_steps(self._transfer, self._source, self._target, Deadline.after(CLEANING))
+                limit = Deadline.after(CLEANING)
+                await cancel_steps(self._transfer, self._source, self._target, limit)
+                end, _ = await end_of_left(self._transfer, self._source, self._target, limit)
+                if end is not None and end.state == "COMPLETED":  # the file was in its place already
+                    return end
             raise
         return End("COMPLETED", int(time.time()), sha256=sha256)
 

@@ -10,7 +10,7 @@ import asyncio
 import stat as stat_bits
 import time
 from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from flamecrest.server.deadline import Deadline
 from flamecrest.server.errors import GatewayError, PreconditionFailed, Upstream
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from flamecrest.server.ssh.channels.sftp import Sftp
     from flamecrest.server.ssh.port import Session
 
+T = TypeVar("T")
 COPIED_AT_ONCE: Final = 16 * 1024 * 1024  # bytes that the server copies by one request; others wait for it
 
 
@@ -83,7 +84,7 @@ async def land(
     elif target.existing is None:
         await _rename_to_new(sftp, temporary, target.path, prefix)
     else:
-        await _through_cancellation(_write_into(sftp, temporary, target.path, options, prefix, opened))
+        await through_cancellation(_write_into(sftp, temporary, target.path, options, prefix, opened))
     return None
 
 
@@ -205,11 +206,11 @@ async def _attributes(sftp: Sftp, handle: bytes, options: WriteOptions) -> None:
         await asyncio.gather(*pending)
 
 
-async def _through_cancellation(work: Coroutine[None, None, None]) -> None:
+async def through_cancellation(work: Coroutine[Any, Any, T]) -> T:
     """Finish the work even if the caller is cancelled: the existing file would be left half written."""
     task = asyncio.ensure_future(work)
     try:
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
         if not task.cancelled():
