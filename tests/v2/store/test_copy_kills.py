@@ -1,4 +1,4 @@
-"""Copies through the object store whose gateway is killed on the way: another gateway shows the end, and retries.
+"""Copies through the object store whose gateway is killed, or stopped, on the way: another shows the end, and retries.
 
 What the state says and what is at the target agree at each look, whether the mover has run before or after it.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import select
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -76,11 +77,13 @@ def test_killed_while_the_file_is_sent(place, doomed, api, work, http) -> None:
 
 
 @pytest.mark.parametrize("api", ["gateway"], indirect=True)
-@pytest.mark.parametrize("looked_at", ["before", "after"])
-def test_killed_while_the_file_is_fetched(place, doomed, api, work, http, looked_at: str) -> None:
+@pytest.mark.parametrize(
+    ("looked_at", "by"), [("before", signal.SIGKILL), ("after", signal.SIGKILL), ("before", signal.SIGTERM)]
+)
+def test_ended_while_the_file_is_fetched(place, doomed, api, work, http, looked_at: str, by: signal.Signals) -> None:
     """The gateway has sent the file; the job that fetches it waits for a node, and goes on without the gateway."""
     data = prepare(work)
-    transfer, job = killed_while_fetching(place, doomed, api, work)
+    transfer, job = ended_while_fetching(place, doomed, api, work, by)
     if looked_at == "before":
         until(lambda: view(http, api, transfer)["jobId"] == job)  # of the step: its gateway is known to be dead
         shown = view(http, api, transfer)
@@ -105,7 +108,7 @@ def test_killed_while_the_file_is_fetched(place, doomed, api, work, http, looked
 def test_killed_while_the_file_is_fetched_and_cancelled(place, doomed, api, work, http, store, by: str) -> None:
     """The job that waits is cancelled, too: it never replaces the target."""
     prepare(work)
-    transfer, job = killed_while_fetching(place, doomed, api, work)
+    transfer, job = ended_while_fetching(place, doomed, api, work)
     kind = f"/compute/{api.system}/jobs" if by == "job" else f"/filesystem/{api.system}/transfer"
     try:
         for _ in range(2):
@@ -120,13 +123,18 @@ def test_killed_while_the_file_is_fetched_and_cancelled(place, doomed, api, work
     assert names(http, api, work) == ["copy", "file"]
 
 
-def killed_while_fetching(place: Any, doomed: Server, api: Api, work: str) -> tuple[str, str]:
-    """The copy whose gateway was killed, and the mover job, which waits."""
+def ended_while_fetching(
+    place: Any, doomed: Server, api: Api, work: str, by: signal.Signals = signal.SIGKILL
+) -> tuple[str, str]:
+    """The copy whose gateway was ended, and the mover job, which waits."""
     place[0].slurm.set(cpus=0)  # the job waits for a node
     then = {"workingDirectory": work, "script": "#!/bin/sh\ntrue\n", "account": "test", "standardOutput": "/dev/null"}
     transfer = begin(doomed, api, work, thenSubmit=then)
     until(lambda: step_of(api, other_system(api), "upload", f"{work}/copy"))
-    os.kill(doomed.pid, signal.SIGKILL)
+    process = os.pidfd_open(doomed.pid)
+    signal.pidfd_send_signal(process, by)
+    assert select.select([process], [], [], PATIENCE)[0]
+    os.close(process)
     return transfer, step_of(api, other_system(api), "upload", f"{work}/copy") or ""
 
 

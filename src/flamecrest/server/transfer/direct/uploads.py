@@ -263,10 +263,12 @@ async def _require_open(sftp: Sftp, files: RecordFiles, ticket: Ticket) -> None:
     Who completes an upload takes the lock, then reads the lines of the parts; a part has its line written before it
     looks here. So one of them sees the other, and nothing is written into a file that is checked, or in its place.
     """
-    if await storage.exists(sftp, files.lock):
+    data = os.fsencode(ticket.data)
+    locked, there = await asyncio.gather(storage.exists(sftp, files.lock), storage.exists(sftp, data))
+    if locked:
         async with acquire(sftp, files.lock):
-            pass
-    if not await storage.exists(sftp, os.fsencode(ticket.data)):
+            there = await storage.exists(sftp, data)
+    if not there:
         raise _over()
 
 

@@ -39,12 +39,16 @@ _LINES: Final = {"COMPLETED": DONE, "CANCELLED": "The transfer was cancelled."}
 _log: Final = logging.getLogger(__name__)
 
 
+class GoesOn(Exception):
+    """The work of a gateway that ends is gone on with by others: it has no end yet, and none is recorded."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What is to be done for a transfer. `progress` says how far it is, `errors` what has failed.
 
     `run` is cancelled with the text STOPPED if the gateway ends, and without a text if the transfer is cancelled. It
-    may return an end also then: what was done already stays.
+    may return an end also then: what was done already stays. It raises GoesOn if the end is not known yet.
     """
 
     session: Session  # of the records
@@ -163,9 +167,10 @@ async def _attend(work: Work) -> None:
         running.cancel(*cancelled.args)
         await asyncio.gather(running, return_exceptions=True)
         end = _end_of_cancelled(running, by_user=cancelled.args != (STOPPED,))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STEP):
-                await _finish(work, end, tries=1)
+        if end is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STEP):
+                    await _finish(work, end, tries=1)
         raise
     finally:
         running.cancel()
@@ -174,10 +179,14 @@ async def _attend(work: Work) -> None:
         await _finish(work, end, tries=5)
 
 
-def _end_of_cancelled(running: asyncio.Future[End], *, by_user: bool) -> End:
-    """The end of work that was cancelled."""
-    if not running.cancelled() and running.exception() is None:
-        return running.result()
+def _end_of_cancelled(running: asyncio.Future[End], *, by_user: bool) -> End | None:
+    """The end of work that was cancelled; None if others go on with it."""
+    if not running.cancelled():
+        error = running.exception()
+        if error is None:
+            return running.result()
+        if isinstance(error, GoesOn):
+            return None
     now = int(time.time())
     return End("CANCELLED", now) if by_user else End("FAILED", now, error=STOPPED)
 

@@ -18,7 +18,7 @@ from flamecrest.server.transfer.port import TransferRequest
 from flamecrest.server.transfer.records.record import End, Progress
 from flamecrest.server.transfer.s3.access import parts_of
 
-from .background import STOPPED
+from .background import STOPPED, GoesOn
 
 if TYPE_CHECKING:
     from flamecrest.server.transfer.s3.methods import SeenTransfer, StoreTransfers
@@ -51,6 +51,7 @@ class StoreCopy:
         self._size = size
         self._account = account
         self._seen: list[Progress | None] = []  # the progress of each step
+        self._fetching = False  # the second step has begun, which goes on without this gateway
 
     async def run(self) -> End:
         """Copy it."""
@@ -63,11 +64,14 @@ class StoreCopy:
             sent = await self._ended(self._source, begun.job.job_id, "sent to the object store")
             item, plan = replace(self._source.place(sent.record), account=self._account or ""), parts_of(sent.record)
             sha256 = "" if sent.end is None else sent.end.sha256
+            self._fetching = True
             received = await self._target.receive(
                 self._target_path, item, plan, sha256, Deadline.after(STEP), self._transfer
             )
             await self._ended(self._target, received.job_id, "fetched from the object store")
-        except BaseException:
+        except BaseException as error:
+            if self._fetching and isinstance(error, asyncio.CancelledError) and error.args == (STOPPED,):
+                raise GoesOn from None
             with suppress(GatewayError):
                 limit = Deadline.after(CLEANING)
                 await cancel_steps(self._transfer, self._source, self._target, limit)
