@@ -49,10 +49,8 @@ class SignedOnly:
                 self.failures -= not self.down
                 raise Refused("ServiceUnavailable")
             verify(environ, time.time())
-            if (
-                self.held
-                and self.held in f"{environ['REQUEST_METHOD']} {environ['RAW_URI']} {environ.get('HTTP_RANGE')}"
-            ):
+            asked = f"{environ['REQUEST_METHOD']} {environ['RAW_URI']} {environ.get('HTTP_RANGE')}"
+            if self.held and self.held in asked:
                 self.go_on.wait()
         except Refused as refused:
             left = int(environ.get("CONTENT_LENGTH") or 0)

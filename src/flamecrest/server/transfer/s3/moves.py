@@ -142,6 +142,7 @@ class StoreMoves:
         await storage.discard(sftp, record.data)  # nothing can be put in its place any more
         if record.direction == "upload" and await is_landed(self._session, record):
             await storage.finish(sftp, files, End("COMPLETED", int(time.time())), UPLOADED)
+        # the end that is recorded first stays
         await self._close(sftp, files, record, "CANCELLED", "The transfer was cancelled.")
 
     # --- the states

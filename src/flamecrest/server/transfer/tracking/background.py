@@ -39,6 +39,11 @@ _LINES: Final = {"COMPLETED": DONE, "CANCELLED": "The transfer was cancelled."}
 _log: Final = logging.getLogger(__name__)
 
 
+def is_stop(error: BaseException) -> bool:
+    """Whether work is cancelled because the gateway ends, not because the transfer is cancelled."""
+    return isinstance(error, asyncio.CancelledError) and error.args == (STOPPED,)
+
+
 class GoesOn(Exception):
     """The work of a gateway that ends is gone on with by others: it has no end yet, and none is recorded."""
 
@@ -166,7 +171,7 @@ async def _attend(work: Work) -> None:
     except asyncio.CancelledError as cancelled:
         running.cancel(*cancelled.args)
         await asyncio.gather(running, return_exceptions=True)
-        end = _end_of_cancelled(running, by_user=cancelled.args != (STOPPED,))
+        end = _end_of_cancelled(running, by_user=not is_stop(cancelled))
         if end is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(STEP):

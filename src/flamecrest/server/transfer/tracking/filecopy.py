@@ -6,7 +6,6 @@ and the next attempt sends the parts that are missing; after any other failure i
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator
@@ -19,7 +18,7 @@ from flamecrest.server.errors import Busy, GatewayError, Timeout, Unavailable
 from flamecrest.server.transfer.port import TransferRequest
 from flamecrest.server.transfer.records.record import End, Progress
 
-from .background import STOPPED
+from .background import is_stop
 
 if TYPE_CHECKING:
     from flamecrest.server.files.values import Stat
@@ -109,7 +108,7 @@ class FileCopy:
         except _INTERRUPTED:
             raise
         except BaseException as error:
-            if not (isinstance(error, asyncio.CancelledError) and error.args == (STOPPED,)):
+            if not is_stop(error):
                 with suppress(GatewayError):
                     if await self._target.uploads.abort(ticket, Deadline.after(STEP)):
                         return

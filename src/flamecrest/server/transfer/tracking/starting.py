@@ -24,7 +24,7 @@ from flamecrest.server.transfer.trees.compare import CompareOptions, Step
 from flamecrest.server.transfer.trees.patterns import Filter
 from flamecrest.server.transfer.trees.sync import Place, Synchronization
 
-from .background import LONGEST, STOPPED, Work
+from .background import LONGEST, Work, is_stop
 from .filecopy import Earlier, FileCopy
 from .port import PlannedStep, SyncPlan, SyncRequest
 from .storecopy import THROUGH_STORE, StoreCopy, cancel_steps
@@ -264,7 +264,7 @@ async def _uncancelled(submission: Coroutine[Any, Any, object]) -> None:
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError as cancelled:
-        if cancelled.args == (STOPPED,):
+        if is_stop(cancelled):
             task.cancel()
             raise
         await asyncio.wait([task])

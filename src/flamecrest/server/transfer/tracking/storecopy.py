@@ -18,7 +18,7 @@ from flamecrest.server.transfer.port import TransferRequest
 from flamecrest.server.transfer.records.record import End, Progress
 from flamecrest.server.transfer.s3.access import parts_of
 
-from .background import STOPPED, GoesOn
+from .background import STOPPED, GoesOn, is_stop
 
 if TYPE_CHECKING:
     from flamecrest.server.transfer.s3.methods import SeenTransfer, StoreTransfers
@@ -70,7 +70,7 @@ class StoreCopy:
             )
             await self._ended(self._target, received.job_id, "fetched from the object store")
         except BaseException as error:
-            if self._fetching and isinstance(error, asyncio.CancelledError) and error.args == (STOPPED,):
+            if self._fetching and is_stop(error):
                 raise GoesOn from None
             with suppress(GatewayError):
                 limit = Deadline.after(CLEANING)

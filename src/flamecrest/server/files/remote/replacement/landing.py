@@ -207,7 +207,7 @@ async def _attributes(sftp: Sftp, handle: bytes, options: WriteOptions) -> None:
 
 
 async def through_cancellation(work: Coroutine[Any, Any, T]) -> T:
-    """Finish the work even if the caller is cancelled: the existing file would be left half written."""
+    """Finish the work even if the caller is cancelled: a file half written, or not recorded, would be left."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
